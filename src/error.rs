@@ -1,0 +1,177 @@
+//! The crate's one error: what failed, where, and how to mend it.
+//!
+//! Rooms build it where the failure is seen, in words that carry expected and found; callers add
+//! the place they know (path, tensor, layer, flag). Nobody matches on the text: the only thing a
+//! program decides by is [`Exit`], the class that becomes the process's exit code.
+
+use std::fmt;
+
+/// What the process tells its caller (DESIGN, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: everything asked for was done.
+    Done,
+    /// 1: it ran, and the answer is no: a regression, a failed variant, a mismatch.
+    No,
+    /// 2: bad arguments or bad input.
+    Input,
+    /// 3: the surroundings failed: disk full, read-only folder, no network, no device.
+    Surroundings,
+    /// 4: too little data for the certainty that was asked for.
+    Inconclusive,
+    /// 130: interrupted; the same command resumes.
+    Interrupted,
+    /// 101: a bug, the same code as a panic.
+    Bug,
+}
+
+impl Exit {
+    /// The process exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Input => 2,
+            Exit::Surroundings => 3,
+            Exit::Inconclusive => 4,
+            Exit::Bug => 101,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What failed, where, why, and what to do next. Boxed inside, so that `Result` stays small.
+#[derive(Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    exit: Exit,
+    what: String,
+    /// Innermost first: each caller adds the wider place it knows.
+    places: Vec<String>,
+    hint: Option<String>,
+    cause: Option<Cause>,
+}
+
+impl Error {
+    /// An error of a given class.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Error(Box::new(Parts { exit, what, places: Vec::new(), hint: None, cause: None }))
+    }
+
+    /// Bad arguments or input (exit code 2).
+    pub fn input(what: impl Into<String>) -> Self {
+        Self::new(Exit::Input, what)
+    }
+
+    /// The surroundings failed (exit code 3).
+    pub fn surroundings(what: impl Into<String>) -> Self {
+        Self::new(Exit::Surroundings, what)
+    }
+
+    /// A broken promise of this program (exit code 101).
+    pub fn bug(what: impl Into<String>) -> Self {
+        Self::new(Exit::Bug, what)
+    }
+
+    /// A file operation that failed: a missing or unreadable file is input, anything else (disk
+    /// full, no permission, read-only) is the surroundings.
+    pub fn io(doing: impl fmt::Display, path: &std::path::Path, cause: std::io::Error) -> Self {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
+        let exit = match cause.kind() {
+            NotFound | InvalidData | InvalidInput | NotADirectory | IsADirectory => Exit::Input,
+            _ => Exit::Surroundings,
+        };
+        Self::new(exit, format!("cannot {doing}")).at(path.display()).because(cause)
+    }
+
+    /// Adds a place, from the inside out: tensor, then file.
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.places.push(place.to_string());
+        self
+    }
+
+    /// Says how to mend it. The first hint given stays: the inner place knows best.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// Keeps the underlying error.
+    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// The class that decides the exit code.
+    pub fn exit(&self) -> Exit {
+        self.0.exit
+    }
+}
+
+impl fmt::Display for Error {
+    /// `place: place: what: cause`, then `hint: ...` on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { what, places, hint, cause, .. } = &*self.0;
+        for place in places.iter().rev() {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{what}")?;
+        let mut next: Option<&dyn std::error::Error> = cause.as_deref().map(|c| c as _);
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        match hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds a place to whatever error passes by.
+pub trait At<T> {
+    /// Adds `place()` to the error, if there is one.
+    fn at<D: fmt::Display>(self, place: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> At<T> for std::result::Result<T, E> {
+    fn at<D: fmt::Display>(self, place: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| e.into().at(place()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_from_the_outside_in_and_ends_with_its_hint() {
+        let error = Error::input("expected 4 bytes, found 2")
+            .at("tensor lm_head.weight")
+            .hint("download the file again")
+            .hint("a later, vaguer hint")
+            .at("model.safetensors");
+        let text = "model.safetensors: tensor lm_head.weight: expected 4 bytes, found 2\n\
+                    hint: download the file again";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.exit().code(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_is_the_surroundings_and_a_missing_file_is_input() {
+        let path = std::path::Path::new("records.jsonl");
+        let full = Error::io("write", path, std::io::ErrorKind::StorageFull.into());
+        let missing = Error::io("read", path, std::io::ErrorKind::NotFound.into());
+        assert_eq!((full.exit(), missing.exit()), (Exit::Surroundings, Exit::Input));
+    }
+}
