@@ -1,0 +1,83 @@
+//! The bytes of one checkpoint file: mapped from disk, or embedded in the binary.
+//!
+//! Mapping is what keeps memory independent of the checkpoint's size: the kernel reads pages when
+//! a tensor is decoded and may drop them again. This file holds the crate's only `unsafe`.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+
+/// Read-only bytes of one file.
+#[derive(Debug)]
+pub struct FileBytes {
+    /// Where the bytes came from, for messages.
+    pub path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Mapped { map: memmap2::Mmap, file: File, modified: Option<SystemTime> },
+    Embedded(&'static [u8]),
+    Empty,
+}
+
+impl FileBytes {
+    /// Maps `path` for reading. Nothing is read before it is used.
+    pub fn map(path: &Path) -> Result<Self> {
+        let failed = |e| Error::io("open", path, e);
+        let file = File::open(path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() {
+            return Err(
+                Error::input("expected a file, found a folder or device").at(path.display())
+            );
+        }
+        if meta.len() == 0 {
+            return Ok(FileBytes { path: path.into(), content: Content::Empty });
+        }
+        let map = Self::map_file(&file).map_err(failed)?;
+        let content = Content::Mapped { map, modified: meta.modified().ok(), file };
+        Ok(FileBytes { path: path.into(), content })
+    }
+
+    #[allow(unsafe_code)]
+    fn map_file(file: &File) -> std::io::Result<memmap2::Mmap> {
+        // SAFETY: the map is read-only. Another process may still change the file under it; a
+        // checkpoint replaced by rename keeps its old pages, and `check_unchanged`, called before
+        // each layer, refuses one that was written in place. Every byte pattern is a valid u8.
+        unsafe { memmap2::Mmap::map(file) }
+    }
+
+    /// Bytes that are part of the program, shown under `name` in messages.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        FileBytes { path: name.into(), content: Content::Embedded(bytes) }
+    }
+
+    /// Refuses a file that was changed in place since it was mapped.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let Content::Mapped { map, file, modified } = &self.content else { return Ok(()) };
+        let meta = file.metadata().map_err(|e| Error::io("examine", &self.path, e))?;
+        if meta.len() == map.len() as u64 && meta.modified().ok() == *modified {
+            return Ok(());
+        }
+        Err(Error::input("the file was changed while it was being read")
+            .at(self.path.display())
+            .hint("leave the checkpoint alone during a run, then start again; finished windows are kept"))
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.content {
+            Content::Mapped { map, .. } => map,
+            Content::Embedded(bytes) => bytes,
+            Content::Empty => &[],
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What is on disk: a checkpoint's tensors by layer and role, decoded to f32 when asked for.
+//!
+//! Both containers (safetensors folders, GGUF files) are read into the same table of stored
+//! tensors under one set of names, so that no other room knows which one it was.
+
+mod bytes;
+pub mod config;
+mod dtype;
+
+pub use bytes::FileBytes;
+pub use dtype::Dtype;
+
+/// Where one tensor lies, and how it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The tensor's name as the file spells it, for messages.
+    pub name: String,
+    /// Index into the checkpoint's files.
+    pub file: usize,
+    /// Byte range within that file; validated against the file's length.
+    pub range: std::ops::Range<usize>,
+    /// `[out, in]` for matrices, `[len]` for vectors: outermost first, as Hugging Face has it.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: Dtype,
+    /// The order of the rows in the file.
+    pub rows: RowOrder,
+}
+
+/// The order in which a matrix's rows are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// As Hugging Face has them.
+    Plain,
+    /// llama.cpp's order for q and k of llama-family models: within each of `heads` heads the two
+    /// halves that rotate together are interleaved (convert_hf_to_gguf.py, `LlamaModel.permute`).
+    Interleaved {
+        /// Query heads for q, key/value heads for k.
+        heads: usize,
+    },
+}
