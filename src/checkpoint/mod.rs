@@ -6,6 +6,9 @@
 mod bytes;
 pub mod config;
 mod dtype;
+pub mod gguf;
+pub mod hub;
+pub mod tokenizer;
 
 pub use bytes::FileBytes;
 pub use dtype::Dtype;
