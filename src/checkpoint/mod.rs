@@ -1,17 +1,25 @@
 //! What is on disk: a checkpoint's tensors by layer and role, decoded to f32 when asked for.
 //!
 //! Both containers (safetensors folders, GGUF files) are read into the same table of stored
-//! tensors under one set of names, so that no other room knows which one it was.
+//! tensors under one set of names, so that no other room knows which one it was. Everything is
+//! mapped; nothing is read before it is needed.
 
 mod bytes;
 pub mod config;
+mod config_json;
 mod dtype;
 pub mod gguf;
 pub mod hub;
+mod names;
+mod open;
+mod read;
+mod safetensors;
 pub mod tokenizer;
 
 pub use bytes::FileBytes;
 pub use dtype::Dtype;
+pub use names::{Role, TensorId};
+pub use open::{Checkpoint, Embedded};
 
 /// Where one tensor lies, and how it is stored.
 #[derive(Debug, Clone)]
@@ -28,6 +36,22 @@ pub struct Stored {
     pub dtype: Dtype,
     /// The order of the rows in the file.
     pub rows: RowOrder,
+}
+
+impl Stored {
+    /// Rows and columns; a vector is one row.
+    pub fn matrix(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [len] => [1, len],
+            [out, ref rest @ ..] => [out, rest.iter().product()],
+            [] => [1, 1],
+        }
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
 }
 
 /// The order in which a matrix's rows are stored.

@@ -1,0 +1,248 @@
+//! `config.json` to [`Config`]: every key is either understood, known to change nothing, or
+//! refused by name. A key that is silently ignored is a model that is silently another one.
+
+use serde_json::{Map, Value};
+
+use super::config::{Architecture, Config, Rope, RopeScaling};
+use crate::error::{Error, Result};
+
+/// Keys that say nothing about inference (training, generation, bookkeeping).
+const INERT: [&str; 20] = [
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "architectures",
+    "attention_dropout",
+    "auto_map",
+    "bos_token_id",
+    "dtype",
+    "eos_token_id",
+    "initializer_range",
+    "is_llama_config",
+    "max_window_layers",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "return_dict",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "unk_token_id",
+    "use_cache",
+];
+
+/// Keys that are understood at one value only: any other would change the computation.
+const ONLY: [(&str, &[&str]); 5] = [
+    ("hidden_act", &["\"silu\""]),
+    ("pretraining_tp", &["1", "0"]),
+    ("rope_interleaved", &["false"]),
+    ("use_sliding_window", &["false"]),
+    ("partial_rotary_factor", &["1.0", "1"]),
+];
+
+/// Largest config file that is read, in bytes.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// Parses the text of a Hugging Face `config.json`.
+///
+/// # Errors
+/// Input errors that name the key: missing, of the wrong type, inconsistent, or unknown.
+pub fn parse(text: &[u8]) -> Result<Config> {
+    if text.len() > MAX_BYTES {
+        return Err(Error::input(format!(
+            "expected at most {MAX_BYTES} bytes, found {}",
+            text.len()
+        )));
+    }
+    let map: Map<String, Value> =
+        serde_json::from_slice(text).map_err(|e| Error::input("not a JSON object").because(e))?;
+    let mut keys = Keys { map };
+    let architecture = architecture(&mut keys)?;
+    let config = numbers(&mut keys, architecture)?;
+    keys.refuse_the_rest()?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn architecture(keys: &mut Keys) -> Result<Architecture> {
+    let name = keys.take::<String>("model_type")?;
+    match name.as_str() {
+        "llama" => Ok(Architecture::Llama),
+        "qwen2" => Ok(Architecture::Qwen2),
+        "qwen3" => Ok(Architecture::Qwen3),
+        _ => Err(Error::input(format!(
+            "key `model_type`: expected llama, qwen2 or qwen3, found {name:?}"
+        ))
+        .hint("this architecture is not one that evalkit computes")),
+    }
+}
+
+fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
+    let hidden_size = keys.take("hidden_size")?;
+    let heads = keys.take("num_attention_heads")?;
+    let head_dim = match keys.optional("head_dim")? {
+        Some(dim) => dim,
+        None if heads > 0 && hidden_size % heads == 0 => hidden_size / heads,
+        None => {
+            let found = format!("hidden_size {hidden_size}, num_attention_heads {heads}");
+            return Err(Error::input(format!(
+                "key `head_dim`: missing, and {found} do not give it"
+            )));
+        }
+    };
+    let attention_bias = keys.optional("attention_bias")?.unwrap_or(false);
+    let layers = keys.take("num_hidden_layers")?;
+    full_attention_only(keys, layers)?;
+    Ok(Config {
+        architecture,
+        hidden_size,
+        intermediate_size: keys.take("intermediate_size")?,
+        layers,
+        heads,
+        kv_heads: keys.optional("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        vocab_size: keys.take("vocab_size")?,
+        max_position_embeddings: keys.take("max_position_embeddings")?,
+        rms_norm_eps: keys.take("rms_norm_eps")?,
+        rope: rope(keys)?,
+        qkv_bias: attention_bias || architecture == Architecture::Qwen2,
+        output_bias: attention_bias && architecture != Architecture::Qwen2,
+        mlp_bias: keys.optional("mlp_bias")?.unwrap_or(false),
+        qk_norm: architecture == Architecture::Qwen3,
+        tied: keys.optional("tie_word_embeddings")?.unwrap_or(false),
+    })
+}
+
+/// Sliding windows are refused unless switched off; `layer_types` must say full attention.
+fn full_attention_only(keys: &mut Keys, layers: usize) -> Result<()> {
+    let sliding = keys.optional::<bool>("use_sliding_window")?;
+    if sliding == Some(true) {
+        return Err(refused("use_sliding_window", "true"));
+    }
+    let window = keys.optional::<usize>("sliding_window")?;
+    if let (Some(window), None) = (window, sliding) {
+        return Err(refused("sliding_window", &window.to_string()));
+    }
+    let Some(types) = keys.optional::<Vec<String>>("layer_types")? else { return Ok(()) };
+    if types.len() != layers {
+        let found = types.len();
+        return Err(Error::input(format!(
+            "key `layer_types`: expected {layers} entries (num_hidden_layers), found {found}"
+        )));
+    }
+    match types.iter().find(|kind| *kind != "full_attention") {
+        Some(kind) => Err(refused("layer_types", kind)),
+        None => Ok(()),
+    }
+}
+
+/// `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` with both.
+fn rope(keys: &mut Keys) -> Result<Rope> {
+    let mut nested = match keys.optional::<Map<String, Value>>("rope_parameters")? {
+        Some(map) => Keys { map },
+        None => Keys { map: keys.optional("rope_scaling")?.unwrap_or_default() },
+    };
+    let theta = match nested.optional("rope_theta")? {
+        Some(theta) => theta,
+        None => keys.optional("rope_theta")?.unwrap_or(10_000.0),
+    };
+    keys.map.remove("rope_theta");
+    let legacy = nested.optional::<String>("type")?;
+    let kind = nested.optional::<String>("rope_type")?.or(legacy).unwrap_or("default".into());
+    let scaling = match kind.as_str() {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: nested.take("factor")? },
+        "llama3" => RopeScaling::Llama3 {
+            factor: nested.take("factor")?,
+            low_freq_factor: nested.take("low_freq_factor")?,
+            high_freq_factor: nested.take("high_freq_factor")?,
+            original_max_position_embeddings: nested.take("original_max_position_embeddings")?,
+        },
+        _ => return Err(refused("rope_scaling.rope_type", &kind)),
+    };
+    nested.refuse_the_rest().map_err(|e| e.at("rope_scaling"))?;
+    Ok(Rope { theta, scaling })
+}
+
+fn check(config: &Config) -> Result<()> {
+    const MAX: usize = 1 << 24;
+    let sizes = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+        ("num_hidden_layers", config.layers),
+        ("num_attention_heads", config.heads),
+        ("num_key_value_heads", config.kv_heads),
+        ("head_dim", config.head_dim),
+        ("vocab_size", config.vocab_size),
+        ("max_position_embeddings", config.max_position_embeddings),
+    ];
+    for (key, value) in sizes {
+        if !(1..=MAX).contains(&value) {
+            return Err(Error::input(format!("key `{key}`: expected 1 to {MAX}, found {value}")));
+        }
+    }
+    if config.heads % config.kv_heads != 0 {
+        let (heads, kv_heads) = (config.heads, config.kv_heads);
+        return Err(Error::input(format!(
+            "key `num_key_value_heads`: expected a divisor of num_attention_heads ({heads}), found {kv_heads}"
+        )));
+    }
+    if config.head_dim % 2 != 0 {
+        return Err(Error::input(format!(
+            "key `head_dim`: expected even, found {}",
+            config.head_dim
+        )));
+    }
+    let positive = [("rms_norm_eps", config.rms_norm_eps), ("rope_theta", config.rope.theta)];
+    for (key, value) in positive {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::input(format!(
+                "key `{key}`: expected a positive number, found {value}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refused(key: &str, value: &str) -> Error {
+    Error::input(format!("key `{key}`: {value} is not something evalkit computes"))
+        .hint("the model would be scored as another one; use a checkpoint without it")
+}
+
+/// The keys of an object, removed as they are understood.
+struct Keys {
+    map: Map<String, Value>,
+}
+
+impl Keys {
+    fn optional<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
+        match self.map.remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let found = value.to_string();
+                serde_json::from_value(value).map(Some).map_err(|e| {
+                    Error::input(format!("key `{key}`: cannot use {found:.60}")).because(e)
+                })
+            }
+        }
+    }
+
+    fn take<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Result<T> {
+        self.optional(key)?.ok_or_else(|| Error::input(format!("key `{key}`: missing")))
+    }
+
+    fn refuse_the_rest(self) -> Result<()> {
+        for (key, value) in &self.map {
+            let text = value.to_string();
+            let only = ONLY.iter().find(|(name, _)| name == key).map(|(_, values)| *values);
+            let understood = match only {
+                Some(values) => values.contains(&text.as_str()),
+                None => INERT.contains(&key.as_str()) || value.is_null(),
+            };
+            if !understood {
+                return Err(Error::input(format!("key `{key}`: evalkit does not know it (value {text:.60})"))
+                    .hint("if it does not change the computation, remove it from config.json; otherwise this model is not supported"));
+            }
+        }
+        Ok(())
+    }
+}

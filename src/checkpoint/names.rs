@@ -1,0 +1,172 @@
+//! What a tensor is for, and what Hugging Face calls it.
+
+use super::config::Config;
+
+/// A tensor's place in a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Token embedding, `[vocab, hidden]`.
+    Embedding,
+    /// RMS norm before attention, `[hidden]`.
+    AttentionNorm,
+    /// Query projection, `[heads * head_dim, hidden]`.
+    Query,
+    /// Key projection, `[kv_heads * head_dim, hidden]`.
+    Key,
+    /// Value projection, `[kv_heads * head_dim, hidden]`.
+    Value,
+    /// RMS norm of each query head, `[head_dim]`.
+    QueryNorm,
+    /// RMS norm of each key head, `[head_dim]`.
+    KeyNorm,
+    /// Attention output projection, `[hidden, heads * head_dim]`.
+    Output,
+    /// RMS norm before the MLP, `[hidden]`.
+    MlpNorm,
+    /// MLP gate projection, `[intermediate, hidden]`.
+    Gate,
+    /// MLP up projection, `[intermediate, hidden]`.
+    Up,
+    /// MLP down projection, `[hidden, intermediate]`.
+    Down,
+    /// RMS norm after the last block, `[hidden]`.
+    FinalNorm,
+    /// Logits, `[vocab, hidden]`; absent where it is tied to the embedding.
+    Head,
+}
+
+/// Every role that one decoder block has, in the order of the computation.
+const BLOCK: [Role; 11] = [
+    Role::AttentionNorm,
+    Role::Query,
+    Role::Key,
+    Role::Value,
+    Role::QueryNorm,
+    Role::KeyNorm,
+    Role::Output,
+    Role::MlpNorm,
+    Role::Gate,
+    Role::Up,
+    Role::Down,
+];
+
+impl Role {
+    /// Whether the role is a linear layer of a block: what a recipe codes.
+    pub fn is_linear(self) -> bool {
+        use Role::{Down, Gate, Key, Output, Query, Up, Value};
+        matches!(self, Query | Key | Value | Output | Gate | Up | Down)
+    }
+
+    /// The middle part of the Hugging Face name.
+    fn stem(self) -> &'static str {
+        match self {
+            Role::Embedding => "model.embed_tokens",
+            Role::AttentionNorm => "input_layernorm",
+            Role::Query => "self_attn.q_proj",
+            Role::Key => "self_attn.k_proj",
+            Role::Value => "self_attn.v_proj",
+            Role::QueryNorm => "self_attn.q_norm",
+            Role::KeyNorm => "self_attn.k_norm",
+            Role::Output => "self_attn.o_proj",
+            Role::MlpNorm => "post_attention_layernorm",
+            Role::Gate => "mlp.gate_proj",
+            Role::Up => "mlp.up_proj",
+            Role::Down => "mlp.down_proj",
+            Role::FinalNorm => "model.norm",
+            Role::Head => "lm_head",
+        }
+    }
+}
+
+/// One tensor of a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId {
+    /// The block it belongs to; `None` for embedding, final norm and head.
+    pub layer: Option<usize>,
+    /// What it is for.
+    pub role: Role,
+    /// The bias that goes with the role's weight.
+    pub bias: bool,
+}
+
+impl TensorId {
+    /// A tensor outside the blocks.
+    pub fn model(role: Role) -> Self {
+        TensorId { layer: None, role, bias: false }
+    }
+
+    /// A weight of block `layer`.
+    pub fn block(layer: usize, role: Role) -> Self {
+        TensorId { layer: Some(layer), role, bias: false }
+    }
+
+    /// The bias beside this weight.
+    pub fn with_bias(self) -> Self {
+        TensorId { bias: true, ..self }
+    }
+
+    /// The name in a Hugging Face checkpoint.
+    pub fn name(&self) -> String {
+        let kind = if self.bias { "bias" } else { "weight" };
+        match self.layer {
+            Some(layer) => format!("model.layers.{layer}.{}.{kind}", self.role.stem()),
+            None => format!("{}.{kind}", self.role.stem()),
+        }
+    }
+}
+
+impl Config {
+    /// Every tensor of one block, in the order of the computation.
+    pub fn block_tensors(&self, layer: usize) -> Vec<TensorId> {
+        let mut ids = Vec::with_capacity(BLOCK.len() + 7);
+        for role in BLOCK {
+            if matches!(role, Role::QueryNorm | Role::KeyNorm) && !self.qk_norm {
+                continue;
+            }
+            let id = TensorId::block(layer, role);
+            ids.push(id);
+            if self.has_bias(role) {
+                ids.push(id.with_bias());
+            }
+        }
+        ids
+    }
+
+    /// Every tensor of the model, in the order of the walk.
+    pub fn tensors(&self) -> Vec<TensorId> {
+        let mut ids = vec![TensorId::model(Role::Embedding)];
+        ids.extend((0..self.layers).flat_map(|layer| self.block_tensors(layer)));
+        ids.push(TensorId::model(Role::FinalNorm));
+        if !self.tied {
+            ids.push(TensorId::model(Role::Head));
+        }
+        ids
+    }
+
+    /// Whether the linear layer `role` has a bias.
+    pub fn has_bias(&self, role: Role) -> bool {
+        match role {
+            Role::Query | Role::Key | Role::Value => self.qkv_bias,
+            Role::Output => self.output_bias,
+            Role::Gate | Role::Up | Role::Down => self.mlp_bias,
+            _ => false,
+        }
+    }
+
+    /// The shape that the architecture demands: `[out, in]`, or `[len]` for norms and biases.
+    pub fn shape_of(&self, id: TensorId) -> Vec<usize> {
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let shape = match id.role {
+            Role::Embedding | Role::Head => vec![self.vocab_size, hidden],
+            Role::AttentionNorm | Role::MlpNorm | Role::FinalNorm => vec![hidden],
+            Role::QueryNorm | Role::KeyNorm => vec![self.head_dim],
+            Role::Query => vec![queries, hidden],
+            Role::Key | Role::Value => vec![keys, hidden],
+            Role::Output => vec![hidden, queries],
+            Role::Gate | Role::Up => vec![inner, hidden],
+            Role::Down => vec![hidden, inner],
+        };
+        if id.bias { shape[..1].to_vec() } else { shape }
+    }
+}

@@ -1,0 +1,167 @@
+//! Opening a checkpoint: which files, which tensors, and whether they are what the architecture
+//! demands. Everything that can be refused without reading weights is refused here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use super::config::Config;
+use super::{FileBytes, Role, Stored, TensorId, config_json, safetensors};
+use crate::error::{At, Error, Result};
+
+/// An open checkpoint. Cheap: headers only.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// A short name for tables: the folder's or file's.
+    pub name: String,
+    /// The architecture in numbers.
+    pub config: Config,
+    pub(super) files: Vec<FileBytes>,
+    pub(super) tensors: BTreeMap<TensorId, Stored>,
+    /// Tensor reads so far, for invariant I1.
+    pub(super) reads: AtomicU64,
+}
+
+/// A checkpoint that is part of the program.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedded {
+    /// Shown in tables.
+    pub name: &'static str,
+    /// `config.json`.
+    pub config: &'static [u8],
+    /// `model.safetensors`.
+    pub weights: &'static [u8],
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder (`config.json` with `model.safetensors` or shards and their
+    /// index) or a GGUF file.
+    ///
+    /// # Errors
+    /// Input errors that name the file and the tensor or key at fault.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = name_of(path);
+        if path.is_dir() {
+            return Self::open_folder(path, name);
+        }
+        let file = FileBytes::map(path)?;
+        Err(Error::input("expected a folder with config.json, or a GGUF file")
+            .at(file.path.display()))
+    }
+
+    /// Opens a checkpoint that is embedded in the program.
+    pub fn open_embedded(embedded: &Embedded) -> Result<Self> {
+        let config = config_json::parse(embedded.config).at(|| "config.json")?;
+        let file = FileBytes::embedded("model.safetensors", embedded.weights);
+        let found = safetensors::read(&file, 0)?;
+        Self::assemble(embedded.name.into(), config, vec![file], found)
+    }
+
+    fn open_folder(folder: &Path, name: String) -> Result<Self> {
+        let config_path = folder.join("config.json");
+        let config = config_json::parse(&FileBytes::map(&config_path)?)
+            .at(|| config_path.display().to_string())?;
+        let (files, found) = open_shards(folder)?;
+        Self::assemble(name, config, files, found).at(|| folder.display().to_string())
+    }
+
+    /// Matches the tensors found with those the architecture demands.
+    pub(super) fn assemble(
+        name: String,
+        config: Config,
+        files: Vec<FileBytes>,
+        mut found: BTreeMap<String, Stored>,
+    ) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for id in config.tensors() {
+            let stored = found.remove(&id.name()).ok_or_else(|| {
+                Error::input("expected by the architecture, not found in the checkpoint")
+                    .at(format!("tensor {}", id.name()))
+                    .hint(
+                        "config.json and the weights do not belong together, or a shard is missing",
+                    )
+            })?;
+            let expected = config.shape_of(id);
+            if stored.shape != expected {
+                let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
+                return Err(Error::input(what).at(format!("tensor {}", stored.name)));
+            }
+            tensors.insert(id, stored);
+        }
+        found.retain(|name, _| !is_derived(name, &config));
+        if let Some(name) = found.keys().next() {
+            return Err(Error::input("found in the checkpoint, not expected by the architecture")
+                .at(format!("tensor {name}"))
+                .hint("this model has a part that evalkit does not compute"));
+        }
+        Ok(Checkpoint { name, config, files, tensors, reads: AtomicU64::new(0) })
+    }
+
+    /// Where and how a tensor is stored.
+    ///
+    /// # Errors
+    /// A bug-class error for a tensor that the architecture does not have.
+    pub fn stored(&self, id: TensorId) -> Result<&Stored> {
+        self.tensors
+            .get(&id)
+            .ok_or_else(|| Error::bug(format!("the checkpoint has no tensor {}", id.name())))
+    }
+
+    /// The head's tensor: the embedding where they are tied.
+    pub fn head(&self) -> TensorId {
+        TensorId::model(if self.config.tied { Role::Embedding } else { Role::Head })
+    }
+
+    /// All tensors in the order of the walk.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorId, &Stored)> {
+        self.config.tensors().into_iter().filter_map(|id| Some((id, self.tensors.get(&id)?)))
+    }
+
+    /// Weights in all, tied ones once.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.values().map(Stored::weights).sum()
+    }
+}
+
+/// Tensors that can be computed from others: safe to pass over.
+fn is_derived(name: &str, config: &Config) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+}
+
+fn name_of(path: &Path) -> String {
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
+    let name = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
+    name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Maps the folder's safetensors files: the shards that the index names, or the single one.
+fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, Stored>)> {
+    let single = folder.join("model.safetensors");
+    let index_path = folder.join("model.safetensors.index.json");
+    if single.exists() || !index_path.exists() {
+        let file = FileBytes::map(&single).map_err(|e| {
+            e.hint("a checkpoint folder holds config.json and model.safetensors or its shards")
+        })?;
+        let found = safetensors::read(&file, 0)?;
+        return Ok((vec![file], found));
+    }
+    let index = safetensors::read_index(&index_path)?;
+    let shards: std::collections::BTreeSet<&String> = index.values().collect();
+    let (mut files, mut found) = (Vec::new(), BTreeMap::new());
+    for (number, shard) in shards.into_iter().enumerate() {
+        let path: PathBuf = folder.join(shard);
+        let file =
+            FileBytes::map(&path).map_err(|e| e.hint("the index names a shard that is missing"))?;
+        let mut tensors = safetensors::read(&file, number)?;
+        for (name, _) in index.iter().filter(|(_, of)| *of == shard) {
+            let stored = tensors.remove(name).ok_or_else(|| {
+                Error::input(format!("the index says it lies in {shard}, which lacks it"))
+                    .at(format!("tensor {name}"))
+                    .at(index_path.display())
+            })?;
+            found.insert(name.clone(), stored);
+        }
+        files.push(file);
+    }
+    Ok((files, found))
+}

@@ -1,0 +1,150 @@
+//! Safetensors files: one header of names, shapes and offsets, then the bytes.
+//!
+//! The `safetensors` crate checks the header (size limit, overlaps, holes, overflow); what it
+//! leaves out, the name of the tensor at fault, is found here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::{Dtype as FileDtype, SafeTensorError, SafeTensors};
+use serde_json::{Map, Value};
+
+use super::{Dtype, FileBytes, RowOrder, Stored};
+use crate::error::{At, Error, Result};
+
+/// Length of the field that holds the header's length.
+const PREFIX_BYTES: usize = 8;
+
+/// Most bytes of a shard index that are read.
+const MAX_INDEX_BYTES: usize = 256 << 20;
+
+/// The tensors of one file, by name; `file` is its index among the checkpoint's files.
+///
+/// # Errors
+/// Input errors with the tensor's name where one is at fault.
+pub fn read(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
+    parse(bytes, file).at(|| bytes.path.display().to_string())
+}
+
+fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
+    let (header_bytes, metadata) = match SafeTensors::read_metadata(bytes) {
+        Ok(read) => read,
+        Err(cause) => return Err(explain(bytes, cause)),
+    };
+    let start = PREFIX_BYTES + header_bytes;
+    let mut tensors = BTreeMap::new();
+    for (name, info) in metadata.tensors() {
+        let dtype = match info.dtype {
+            FileDtype::F32 => Dtype::F32,
+            FileDtype::F16 => Dtype::F16,
+            FileDtype::BF16 => Dtype::BF16,
+            other => {
+                let what = format!("expected f32, f16 or bf16, found {other:?}");
+                return Err(Error::input(what).at(format!("tensor {name}")));
+            }
+        };
+        let range = start + info.data_offsets.0..start + info.data_offsets.1;
+        let (shape, rows) = (info.shape.clone(), RowOrder::Plain);
+        tensors.insert(name.clone(), Stored { name, file, range, shape, dtype, rows });
+    }
+    Ok(tensors)
+}
+
+/// Says which tensor is at fault, where the header can be read at all.
+fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
+    let error = match culprit(bytes) {
+        Some((name, what)) => Error::input(what).at(format!("tensor {name}")),
+        None => Error::input("not a valid safetensors file"),
+    };
+    error.because(cause).hint("the file is truncated or damaged: fetch it again")
+}
+
+/// The first tensor, by offset, whose byte range is not what its shape and place demand.
+fn culprit(bytes: &[u8]) -> Option<(String, String)> {
+    let prefix: [u8; PREFIX_BYTES] = bytes.get(..PREFIX_BYTES)?.try_into().ok()?;
+    let end = usize::try_from(u64::from_le_bytes(prefix)).ok()?.checked_add(PREFIX_BYTES)?;
+    let header: Map<String, Value> = serde_json::from_slice(bytes.get(PREFIX_BYTES..end)?).ok()?;
+    let data_bytes = (bytes.len() - end) as u64;
+    let mut tensors: Vec<(&String, Entry)> = header
+        .iter()
+        .filter(|(name, _)| *name != "__metadata__")
+        .filter_map(|(name, value)| Some((name, Entry::deserialize(value)?)))
+        .collect();
+    tensors.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut expected_start = 0;
+    for (name, Entry { dtype, shape, data_offsets: (start, end) }) in tensors {
+        let size = match dtype.as_str() {
+            "F32" => 4,
+            "F16" | "BF16" => 2,
+            _ => 0,
+        };
+        let elements = shape.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
+        let wanted = elements.and_then(|n| n.checked_mul(size));
+        let what = if end > data_bytes {
+            format!("expected its bytes to end at {end}, found only {data_bytes} bytes of data")
+        } else if start != expected_start {
+            format!("expected its bytes to start at {expected_start}, found {start}")
+        } else if size > 0 && end.checked_sub(start) != wanted {
+            let found = end.saturating_sub(start);
+            format!("{dtype} {shape:?} does not take the {found} bytes given")
+        } else {
+            expected_start = end;
+            continue;
+        };
+        return Some((name.clone(), what));
+    }
+    None
+}
+
+/// One tensor of the header.
+#[derive(serde::Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+impl Entry {
+    fn deserialize(value: &Value) -> Option<Self> {
+        serde_json::from_value(value.clone()).ok()
+    }
+}
+
+/// The `weight_map` of `model.safetensors.index.json`: tensor name to file name.
+///
+/// # Errors
+/// Input errors for anything but plain file names.
+pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bytes = FileBytes::map(path)?;
+    if bytes.len() > MAX_INDEX_BYTES {
+        let found = bytes.len();
+        return Err(Error::input(format!(
+            "expected at most {MAX_INDEX_BYTES} bytes, found {found}"
+        )))
+        .at(|| path.display().to_string());
+    }
+    let index: Index = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::input("not a shard index").because(e).at(path.display()))?;
+    for (tensor, file) in &index.weight_map {
+        if !is_plain_name(file) {
+            return Err(Error::input(format!(
+                "tensor {tensor}: expected a file name, found {file:?}"
+            ))
+            .at(path.display())
+            .hint("shards must lie beside their index"));
+        }
+    }
+    Ok(index.weight_map)
+}
+
+/// A file name without any path in it.
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!(parts.next(), Some(std::path::Component::Normal(part)) if part == name)
+        && parts.next().is_none()
+        && !name.contains('\\')
+}
