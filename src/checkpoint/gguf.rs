@@ -5,6 +5,7 @@
 //! elements. Its metadata also holds what `config.json` and `tokenizer.json` hold elsewhere.
 
 mod config;
+mod cursor;
 mod header;
 mod metadata;
 

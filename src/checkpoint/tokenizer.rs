@@ -120,3 +120,6 @@ impl TextTokenizer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

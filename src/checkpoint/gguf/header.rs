@@ -13,13 +13,11 @@ use candle_core::quantized::GgmlDType;
 use crate::checkpoint::Dtype;
 use crate::error::{At, Error, Result};
 
-use super::metadata::{Metadata, Value};
+use super::cursor::Cursor;
+use super::metadata::Metadata;
 
 /// Metadata larger than this is refused; the largest vocabularies in use need about 20 MB.
 const MAX_METADATA_BYTES: usize = 64 << 20;
-/// Elements of one metadata array; the largest lists of merges in use have about 500,000.
-const MAX_ARRAY_LEN: u64 = 1 << 22;
-const MAX_NAME_BYTES: usize = 1 << 10;
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: i128 = 32;
 const MAX_ALIGNMENT: i128 = 1 << 16;
@@ -47,14 +45,14 @@ pub(super) struct Entry {
 
 /// Reads the header of a whole GGUF file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
-    let mut cursor = Cursor { bytes, at: 0 };
+    let mut cursor = Cursor::new(bytes);
     magic_and_version(&mut cursor)?;
     let tensor_count = cursor.u64("the number of tensors")?;
     let key_count = cursor.u64("the number of metadata keys")?;
     let metadata = metadata(&mut cursor, key_count).at(|| "metadata")?;
     let alignment = alignment(&metadata)?;
     let raw = table(&mut cursor, tensor_count)?;
-    let data = cursor.at.next_multiple_of(alignment);
+    let data = cursor.at().next_multiple_of(alignment);
     let mut tensors = BTreeMap::new();
     for tensor in raw {
         let entry =
@@ -91,12 +89,12 @@ fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<()> {
 
 fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
     cursor.room_for(count, MIN_KEY_ENTRY, "keys")?;
-    let first = cursor.at;
+    let first = cursor.at();
     let mut values = BTreeMap::new();
     for _ in 0..count {
         let key = cursor.name("a key")?;
         let value = cursor.value().at(|| format!("key {key}"))?;
-        if cursor.at - first > MAX_METADATA_BYTES {
+        if cursor.at() - first > MAX_METADATA_BYTES {
             return Err(Error::input(format!(
                 "expected at most {MAX_METADATA_BYTES} bytes of metadata, found more"
             ))
@@ -229,162 +227,4 @@ fn refuse_overlap(tensors: &BTreeMap<String, Entry>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Walks over bytes without ever stepping past their end.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
-    }
-
-    fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
-        let Some(end) = end else {
-            return Err(Error::input(format!(
-                "expected {len} bytes for {what} at byte {}, found {}",
-                self.at,
-                self.left()
-            ))
-            .hint("the file is cut short or damaged: download it again"));
-        };
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
-        let mut word = [0; N];
-        word.copy_from_slice(self.take(N, what)?);
-        Ok(word)
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array(what)?))
-    }
-
-    fn u64(&mut self, what: &str) -> Result<u64> {
-        Ok(u64::from_le_bytes(self.array(what)?))
-    }
-
-    /// Refuses a count whose smallest possible entries do not fit into the bytes that are left.
-    fn room_for(&self, count: u64, entry_bytes: u64, what: &str) -> Result<()> {
-        if count > self.left() as u64 / entry_bytes {
-            return Err(Error::input(format!(
-                "{count} {what} do not fit into the {} bytes that follow",
-                self.left()
-            ))
-            .hint("the file is cut short or damaged: download it again"));
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, what: &str) -> Result<String> {
-        let len = self.u64(what)?;
-        self.room_for(len, 1, "bytes of text")?;
-        let bytes = self.take(len as usize, what)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(e) => Err(Error::input(format!("expected UTF-8 text for {what}")).because(e)),
-        }
-    }
-
-    fn name(&mut self, what: &str) -> Result<String> {
-        let name = self.text(what)?;
-        if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            let len = name.len();
-            return Err(Error::input(format!(
-                "expected {what} of 1 to {MAX_NAME_BYTES} bytes, found {len}"
-            )));
-        }
-        Ok(name)
-    }
-
-    fn value(&mut self) -> Result<Value> {
-        match self.u32("the value's type")? {
-            8 => Ok(Value::Text(self.text("a text")?)),
-            9 => self.array_value(),
-            scalar => Ok(match self.scalar(scalar)? {
-                Scalar::Integer(value) => Value::Integer(value),
-                Scalar::Float(value) => Value::Float(value),
-                Scalar::Bool(value) => Value::Bool(value),
-            }),
-        }
-    }
-
-    fn array_value(&mut self) -> Result<Value> {
-        let kind = self.u32("the array's type")?;
-        let count = self.u64("the array's length")?;
-        if count > MAX_ARRAY_LEN {
-            return Err(Error::input(format!(
-                "expected an array of at most {MAX_ARRAY_LEN} elements, found {count}"
-            )));
-        }
-        let least = match kind {
-            0 | 1 | 7 => 1,
-            2 | 3 => 2,
-            4..=6 => 4,
-            8 | 10..=12 => 8,
-            9 => {
-                return Err(Error::input("expected an array of plain values, found nested arrays"));
-            }
-            other => return Err(unknown_value_type(other)),
-        };
-        self.room_for(count, least, "array elements")?;
-        if kind == 8 {
-            return (0..count)
-                .map(|_| self.text("a text"))
-                .collect::<Result<_>>()
-                .map(Value::Texts);
-        }
-        let mut integers = Vec::new();
-        let mut floats = Vec::new();
-        for _ in 0..count {
-            match self.scalar(kind)? {
-                Scalar::Integer(value) => integers.push(value as i64),
-                Scalar::Bool(value) => integers.push(i64::from(value)),
-                Scalar::Float(value) => floats.push(value),
-            }
-        }
-        Ok(if matches!(kind, 6 | 12) { Value::Floats(floats) } else { Value::Integers(integers) })
-    }
-
-    fn scalar(&mut self, kind: u32) -> Result<Scalar> {
-        let what = "a number";
-        Ok(match kind {
-            0 => Scalar::Integer(u8::from_le_bytes(self.array(what)?).into()),
-            1 => Scalar::Integer(i8::from_le_bytes(self.array(what)?).into()),
-            2 => Scalar::Integer(u16::from_le_bytes(self.array(what)?).into()),
-            3 => Scalar::Integer(i16::from_le_bytes(self.array(what)?).into()),
-            4 => Scalar::Integer(self.u32(what)?.into()),
-            5 => Scalar::Integer(i32::from_le_bytes(self.array(what)?).into()),
-            6 => Scalar::Float(f32::from_le_bytes(self.array(what)?).into()),
-            7 => match self.array::<1>("a truth value")? {
-                [value @ (0 | 1)] => Scalar::Bool(value == 1),
-                [other] => {
-                    return Err(Error::input(format!(
-                        "expected a truth value, 0 or 1, found {other}"
-                    )));
-                }
-            },
-            10 => Scalar::Integer(self.u64(what)?.into()),
-            11 => Scalar::Integer(i64::from_le_bytes(self.array(what)?).into()),
-            12 => Scalar::Float(f64::from_le_bytes(self.array(what)?)),
-            other => return Err(unknown_value_type(other)),
-        })
-    }
-}
-
-enum Scalar {
-    Integer(i128),
-    Float(f64),
-    Bool(bool),
-}
-
-fn unknown_value_type(id: u32) -> Error {
-    Error::input(format!("expected a value type from 0 to 12, found {id}"))
 }
