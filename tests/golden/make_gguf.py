@@ -15,7 +15,7 @@ from gguf import GGUFWriter
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import save_file
 
-HIDDEN, MLP, HEADS, KV_HEADS, VOCABULARY = 64, 96, 4, 2, 40
+HIDDEN, MLP, HEADS, KV_HEADS, VOCABULARY = 32, 64, 4, 2, 16
 HERE = Path(__file__).parent
 random = np.random.default_rng(7)
 
