@@ -2,4 +2,5 @@
 //! model that was tested?
 pub mod checkpoint;
 pub mod error;
+pub mod model;
 pub mod units;
