@@ -2,5 +2,6 @@
 //! model that was tested?
 pub mod checkpoint;
 pub mod error;
+pub mod eval;
 pub mod model;
 pub mod units;

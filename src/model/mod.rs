@@ -13,6 +13,7 @@ mod rope;
 use candle_core::{Device, Tensor};
 
 pub use block::{Block, BlockWeights, Linear};
+pub use ops::{exp, max};
 pub use rope::RopeTables;
 
 use crate::checkpoint::config::Config;

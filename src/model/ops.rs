@@ -71,7 +71,13 @@ impl InplaceOp2 for RmsNorm {
         "rms-norm"
     }
 
-    fn cpu_fwd(&self, x: &mut CpuStorage, l: &Layout, gain: &CpuStorage, lg: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        l: &Layout,
+        gain: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<()> {
         let (x, gain) = (slice_mut(x, l)?, slice(gain, lg)?);
         Arch::new().dispatch(|| {
             for row in x.chunks_exact_mut(gain.len()) {
@@ -89,7 +95,13 @@ impl InplaceOp2 for SwiGlu {
         "swiglu"
     }
 
-    fn cpu_fwd(&self, gate: &mut CpuStorage, l: &Layout, up: &CpuStorage, lu: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        gate: &mut CpuStorage,
+        l: &Layout,
+        up: &CpuStorage,
+        lu: &Layout,
+    ) -> Result<()> {
         let (gate, up) = (slice_mut(gate, l)?, slice(up, lu)?);
         Arch::new().dispatch(|| {
             gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u);
