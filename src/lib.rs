@@ -4,4 +4,8 @@ pub mod checkpoint;
 pub mod error;
 pub mod eval;
 pub mod model;
+pub mod quantize;
+pub mod report;
+pub mod results;
+pub mod stats;
 pub mod units;
