@@ -8,10 +8,13 @@ mod bytes;
 pub mod config;
 mod config_json;
 mod dtype;
+pub mod gguf;
+pub mod hub;
 mod names;
 mod open;
 mod read;
 mod safetensors;
+pub mod tokenizer;
 
 pub use bytes::FileBytes;
 pub use dtype::Dtype;

@@ -1,0 +1,284 @@
+//! The architecture numbers in a GGUF file's metadata.
+//!
+//! A key under the architecture's own prefix is there because the computation may depend on it.
+//! Such a key is therefore used, known to be without effect, or refused by name: a model whose
+//! graph differs from ours must never be scored as if it did not.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::config::{Architecture, Config, Rope, RopeScaling};
+use crate::error::{Error, Result};
+
+use super::header::Entry;
+use super::metadata::{Metadata, Value};
+
+/// Keys (after `{architecture}.`) that are read here.
+const USED: [&str; 15] = [
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.layer_norm_rms_epsilon",
+    "attention.key_length",
+    "attention.value_length",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scale_linear",
+    "attention.causal",
+];
+
+/// Keys that llama.cpp reads for other reasons, or not at all, for these architectures.
+const WITHOUT_EFFECT: [&str; 4] = [
+    // The embedding's rows decide.
+    "vocab_size",
+    // How the file came to be; the order of rows is fixed by the architecture.
+    "tensor_data_layout",
+    // Only yarn and longrope use these, and both are refused.
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+];
+
+/// Keys that change nothing as long as they have this value.
+const WITHOUT_EFFECT_AT: [(&str, f64); 9] = [
+    ("expert_count", 0.0),
+    ("expert_used_count", 0.0),
+    ("attention.sliding_window", 0.0),
+    ("attention.clamp_kqv", 0.0),
+    ("attention.max_alibi_bias", 0.0),
+    ("rope.scaling.attn_factor", 1.0),
+    ("logit_scale", 1.0),
+    ("residual_scale", 1.0),
+    ("embedding_scale", 1.0),
+];
+
+/// No model in use has more blocks; the bound keeps loops over layers short in a damaged file.
+const MAX_LAYERS: usize = 4096;
+
+/// Reads the configuration; `tensors` under the names of the file, `factors` from
+/// `rope_freqs.weight`.
+pub(super) fn read(
+    metadata: &Metadata,
+    tensors: &BTreeMap<String, Entry>,
+    factors: Option<Vec<f32>>,
+) -> Result<Config> {
+    refuse_parts(metadata)?;
+    let architecture = architecture(metadata)?;
+    let keys = Keys { metadata, prefix: prefix(architecture) };
+    keys.refuse_unknown()?;
+    let heads = keys.size("attention.head_count")?;
+    let kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(heads);
+    let hidden_size = keys.size("embedding_length")?;
+    let head_dim = head_dim(&keys, hidden_size, heads)?;
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(Error::input(format!(
+            "expected key/value heads that divide the {heads} query heads, found {kv_heads}"
+        )));
+    }
+    let layers = keys.size("block_count")?;
+    if layers > MAX_LAYERS {
+        let key = keys.full("block_count");
+        return Err(Error::input(format!("expected at most {MAX_LAYERS}, found {layers}"))
+            .at(format!("key {key}")));
+    }
+    let embedding = tensors
+        .get("token_embd.weight")
+        .ok_or_else(|| Error::input("the tensor token_embd.weight is missing"))?;
+    let any = |ends: &[&str]| {
+        tensors.keys().any(|n| n.starts_with("blk.") && ends.iter().any(|end| n.ends_with(end)))
+    };
+    Ok(Config {
+        architecture,
+        hidden_size,
+        intermediate_size: keys.size("feed_forward_length")?,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        vocab_size: embedding.shape.first().copied().unwrap_or(0),
+        max_position_embeddings: keys.size("context_length")?,
+        rms_norm_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
+        rope: rope(&keys, head_dim, factors)?,
+        qkv_bias: any(&[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"]),
+        output_bias: any(&[".attn_output.bias"]),
+        mlp_bias: any(&[".ffn_gate.bias", ".ffn_up.bias", ".ffn_down.bias"]),
+        qk_norm: architecture == Architecture::Qwen3,
+        tied: !tensors.contains_key("output.weight"),
+    })
+}
+
+fn refuse_parts(metadata: &Metadata) -> Result<()> {
+    if let Some(parts @ 2..) = metadata.integer("split.count")? {
+        return Err(Error::input(format!("the model is split over {parts} files"))
+            .hint("join them first: llama-gguf-split --merge FIRST-FILE JOINED-FILE"));
+    }
+    match metadata.text("general.type")? {
+        None | Some("model") => Ok(()),
+        Some(other) => {
+            Err(Error::input(format!("expected a model, found a GGUF file of type {other}"))
+                .at("key general.type"))
+        }
+    }
+}
+
+/// The file's architecture, or an error that names it.
+pub(super) fn architecture(metadata: &Metadata) -> Result<Architecture> {
+    let key = "general.architecture";
+    match metadata.required(key, metadata.text(key))? {
+        "llama" => Ok(Architecture::Llama),
+        "qwen2" => Ok(Architecture::Qwen2),
+        "qwen3" => Ok(Architecture::Qwen3),
+        other => Err(Error::input(format!("the architecture {other} is not supported"))
+            .at(format!("key {key}"))
+            .hint("supported are llama, qwen2 and qwen3")),
+    }
+}
+
+fn prefix(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Qwen2 => "qwen2",
+        Architecture::Qwen3 => "qwen3",
+        _ => "llama",
+    }
+}
+
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    prefix: &'static str,
+}
+
+impl Keys<'_> {
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+
+    /// A positive number that fits a usize.
+    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+        let full = self.full(key);
+        let Some(found) = self.metadata.integer(&full)? else { return Ok(None) };
+        match u32::try_from(found) {
+            Ok(size @ 1..) => Ok(Some(size as usize)),
+            _ => Err(Error::input(format!("expected a positive 32-bit number, found {found}"))
+                .at(format!("key {full}"))),
+        }
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        self.metadata.required(&self.full(key), self.optional_size(key))
+    }
+
+    fn positive(&self, key: &str, default: Option<f64>) -> Result<f64> {
+        let full = self.full(key);
+        let found = self.metadata.float(&full).map(|f| f.or(default));
+        let value = self.metadata.required(&full, found)?;
+        if value.is_finite() && value > 0.0 {
+            return Ok(value);
+        }
+        Err(Error::input(format!("expected a positive number, found {value}"))
+            .at(format!("key {full}")))
+    }
+
+    fn refuse_unknown(&self) -> Result<()> {
+        for (full, value) in self.metadata.iter() {
+            let own = full.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('.'));
+            let Some(key) = own else { continue };
+            if USED.contains(&key) || WITHOUT_EFFECT.contains(&key) {
+                continue;
+            }
+            let found = match value {
+                Value::Integer(value) => Some(*value as f64),
+                Value::Float(value) => Some(*value),
+                _ => None,
+            };
+            if WITHOUT_EFFECT_AT.iter().any(|&(k, inert)| k == key && found == Some(inert)) {
+                continue;
+            }
+            return Err(Error::input(format!(
+                "the key {full} asks for a computation that is not supported"
+            ))
+            .hint(
+                "this variant of the architecture would be scored wrongly; use another checkpoint",
+            ));
+        }
+        let causal = self.full("attention.causal");
+        if self.metadata.boolean(&causal)? == Some(false) {
+            return Err(Error::input(format!("the key {causal} asks for attention to the future"))
+                .hint("perplexity is defined for causal models only"));
+        }
+        Ok(())
+    }
+}
+
+fn head_dim(keys: &Keys<'_>, hidden_size: usize, heads: usize) -> Result<usize> {
+    let key = keys.optional_size("attention.key_length")?;
+    let value = keys.optional_size("attention.value_length")?;
+    let head_dim = match key {
+        Some(len) => len,
+        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
+        None => {
+            return Err(Error::input(format!(
+                "{heads} heads do not divide {hidden_size} dimensions"
+            )));
+        }
+    };
+    if !head_dim.is_multiple_of(2) {
+        return Err(Error::input(format!("expected heads of even size, found {head_dim}")));
+    }
+    for (name, found) in [
+        ("attention.value_length", value),
+        ("rope.dimension_count", keys.optional_size("rope.dimension_count")?),
+    ] {
+        if found.is_some_and(|found| found != head_dim) {
+            let found = found.unwrap_or(0);
+            return Err(Error::input(format!("expected the head size {head_dim}, found {found}"))
+                .at(format!("key {}", keys.full(name)))
+                .hint(
+                    "heads that rotate or weigh only a part of their dimensions are not supported",
+                ));
+        }
+    }
+    Ok(head_dim)
+}
+
+/// As llama.cpp has it: a factor without a type is linear, and a factor of 0 is none.
+fn rope(keys: &Keys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Rope> {
+    let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
+    let kind_key = keys.full("rope.scaling.type");
+    let kind = keys.metadata.text(&kind_key)?.unwrap_or("linear");
+    let factor = match keys.metadata.float(&keys.full("rope.scaling.factor"))? {
+        Some(factor) => Some(factor),
+        None => keys.metadata.float(&keys.full("rope.scale_linear"))?,
+    };
+    let scaling = match (kind, factor) {
+        ("none", _) | ("linear", None) => RopeScaling::None,
+        ("linear", Some(factor)) if factor == 0.0 || factor == 1.0 => RopeScaling::None,
+        ("linear", Some(factor)) if factor.is_finite() && factor > 0.0 => {
+            RopeScaling::Linear { factor }
+        }
+        ("linear", Some(factor)) => {
+            return Err(Error::input(format!("expected a positive factor, found {factor}"))
+                .at(format!("key {}", keys.full("rope.scaling.factor"))));
+        }
+        (other, _) => {
+            return Err(Error::input(format!("the rope scaling {other} is not supported"))
+                .at(format!("key {kind_key}"))
+                .hint("supported are none, linear, and factors in rope_freqs.weight"));
+        }
+    };
+    let Some(factors) = factors else { return Ok(Rope { theta, scaling }) };
+    let place = "tensor rope_freqs.weight";
+    if scaling != RopeScaling::None {
+        return Err(Error::input("expected no other rope scaling beside these factors").at(place));
+    }
+    if factors.len() != head_dim / 2 {
+        let (expected, found) = (head_dim / 2, factors.len());
+        return Err(Error::input(format!("expected {expected} factors, found {found}")).at(place));
+    }
+    if let Some(bad) = factors.iter().find(|f| !f.is_finite() || **f <= 0.0) {
+        return Err(Error::input(format!("expected positive factors, found {bad}")).at(place));
+    }
+    Ok(Rope { theta, scaling: RopeScaling::Factors(factors) })
+}

@@ -1,0 +1,230 @@
+//! The header of a GGUF file: typed metadata, then the table of tensors.
+//!
+//! A header is somebody else's bytes. Nothing it claims is believed: counts and lengths are held
+//! against the bytes that are left before anything is allocated, names may appear once, and
+//! tensors must lie inside the file without sharing bytes. Layout: the GGUF specification
+//! (ggml, docs/gguf.md), versions 2 and 3, little-endian.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::checkpoint::Dtype;
+use crate::error::{At, Error, Result};
+
+use super::cursor::Cursor;
+use super::metadata::Metadata;
+
+/// Metadata larger than this is refused; the largest vocabularies in use need about 20 MB.
+const MAX_METADATA_BYTES: usize = 64 << 20;
+const MAX_DIMS: u32 = 4;
+const DEFAULT_ALIGNMENT: i128 = 32;
+const MAX_ALIGNMENT: i128 = 1 << 16;
+/// A tensor's entry with an empty name and no dimensions.
+const MIN_TENSOR_ENTRY: u64 = 24;
+/// A metadata entry with an empty key and a one-byte value.
+const MIN_KEY_ENTRY: u64 = 13;
+
+/// What a GGUF file says of itself.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub metadata: Metadata,
+    pub tensors: BTreeMap<String, Entry>,
+}
+
+/// One tensor of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    /// Outermost dimension first.
+    pub shape: Vec<usize>,
+    pub dtype: Dtype,
+    /// Bytes within the file.
+    pub range: Range<usize>,
+}
+
+/// Reads the header of a whole GGUF file.
+pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
+    let mut cursor = Cursor::new(bytes);
+    magic_and_version(&mut cursor)?;
+    let tensor_count = cursor.u64("the number of tensors")?;
+    let key_count = cursor.u64("the number of metadata keys")?;
+    let metadata = metadata(&mut cursor, key_count).at(|| "metadata")?;
+    let alignment = alignment(&metadata)?;
+    let raw = table(&mut cursor, tensor_count)?;
+    let data = cursor.at().next_multiple_of(alignment);
+    let mut tensors = BTreeMap::new();
+    for tensor in raw {
+        let entry =
+            tensor.place(data, alignment, bytes.len()).at(|| format!("tensor {}", tensor.name))?;
+        if tensors.insert(tensor.name.clone(), entry).is_some() {
+            return Err(
+                Error::input("the name appears twice").at(format!("tensor {}", tensor.name))
+            );
+        }
+    }
+    refuse_overlap(&tensors)?;
+    Ok(Header { metadata, tensors })
+}
+
+fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<()> {
+    let magic = cursor.take(4, "the magic number")?;
+    if magic != b"GGUF" {
+        let found = String::from_utf8_lossy(magic).escape_debug().to_string();
+        return Err(Error::input(format!(
+            "expected a GGUF file, which begins with \"GGUF\", found \"{found}\""
+        ))
+        .hint("a few bytes of HTML or a Git LFS pointer mean that the download failed"));
+    }
+    match cursor.u32("the version")? {
+        2 | 3 => Ok(()),
+        swapped if swapped.swap_bytes() <= 3 => {
+            Err(Error::input("expected a little-endian GGUF file, found a big-endian one")
+                .hint("convert the model again without --bigendian"))
+        }
+        version => Err(Error::input(format!("expected GGUF version 2 or 3, found {version}"))
+            .hint("convert the model again with a current llama.cpp")),
+    }
+}
+
+fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
+    cursor.room_for(count, MIN_KEY_ENTRY, "keys")?;
+    let first = cursor.at();
+    let mut values = BTreeMap::new();
+    for _ in 0..count {
+        let key = cursor.name("a key")?;
+        let value = cursor.value().at(|| format!("key {key}"))?;
+        if cursor.at() - first > MAX_METADATA_BYTES {
+            return Err(Error::input(format!(
+                "expected at most {MAX_METADATA_BYTES} bytes of metadata, found more"
+            ))
+            .at(format!("key {key}")));
+        }
+        if values.insert(key.clone(), value).is_some() {
+            return Err(Error::input("the key appears twice").at(format!("key {key}")));
+        }
+    }
+    Ok(Metadata::new(values))
+}
+
+fn alignment(metadata: &Metadata) -> Result<usize> {
+    let key = "general.alignment";
+    let found = metadata.integer(key)?.unwrap_or(DEFAULT_ALIGNMENT);
+    match usize::try_from(found) {
+        Ok(alignment) if (8..=MAX_ALIGNMENT).contains(&found) && alignment.is_power_of_two() => {
+            Ok(alignment)
+        }
+        _ => Err(Error::input(format!(
+            "expected a power of two from 8 to {MAX_ALIGNMENT}, found {found}"
+        ))
+        .at(format!("key {key}"))),
+    }
+}
+
+/// A tensor's entry as the file has it.
+struct RawEntry {
+    name: String,
+    /// Innermost first.
+    dims: Vec<u64>,
+    type_id: u32,
+    /// From the start of the data section.
+    offset: u64,
+}
+
+fn table(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<RawEntry>> {
+    cursor.room_for(count, MIN_TENSOR_ENTRY, "tensors").at(|| "table of tensors")?;
+    let mut table = Vec::new();
+    for index in 0..count {
+        let name = cursor.name("a tensor's name").at(|| format!("tensor {index}"))?;
+        let entry = entry(cursor, name.clone()).at(|| format!("tensor {name}"))?;
+        table.push(entry);
+    }
+    Ok(table)
+}
+
+fn entry(cursor: &mut Cursor<'_>, name: String) -> Result<RawEntry> {
+    let dims = cursor.u32("the number of dimensions")?;
+    if dims == 0 || dims > MAX_DIMS {
+        return Err(Error::input(format!("expected 1 to {MAX_DIMS} dimensions, found {dims}")));
+    }
+    let dims = (0..dims).map(|_| cursor.u64("a dimension")).collect::<Result<_>>()?;
+    let type_id = cursor.u32("the element type")?;
+    let offset = cursor.u64("the offset")?;
+    Ok(RawEntry { name, dims, type_id, offset })
+}
+
+impl RawEntry {
+    /// Checks the claimed place against the file and turns the dimensions outermost first.
+    fn place(&self, data: usize, alignment: usize, file_len: usize) -> Result<Entry> {
+        let dtype = dtype(self.type_id)?;
+        let too_large = || Error::input(format!("the dimensions {:?} overflow", self.dims));
+        let dims: Option<Vec<usize>> = self.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let mut shape = dims.ok_or_else(too_large)?;
+        shape.reverse();
+        if shape.contains(&0) {
+            return Err(Error::input(format!("a dimension is 0: {:?}", self.dims)));
+        }
+        let (&width, outer) = shape.split_last().ok_or_else(too_large)?;
+        let rows = outer.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
+        let row_bytes = dtype.row_bytes(width).ok_or_else(|| {
+            let name = dtype.name();
+            Error::input(format!("rows of {width} weights do not fill blocks of {name}"))
+        })?;
+        let len = row_bytes.checked_mul(rows).ok_or_else(too_large)?;
+        if !self.offset.is_multiple_of(alignment as u64) {
+            let offset = self.offset;
+            return Err(Error::input(format!(
+                "expected an offset divisible by {alignment}, found {offset}"
+            )));
+        }
+        let start = usize::try_from(self.offset).ok().and_then(|o| o.checked_add(data));
+        match start.and_then(|s| Some((s, s.checked_add(len)?))) {
+            Some((start, end)) if end <= file_len => Ok(Entry { shape, dtype, range: start..end }),
+            _ => Err(Error::input(format!(
+                "expected {len} bytes at offset {} of the data, found the end of the file at {}",
+                self.offset,
+                file_len.saturating_sub(data)
+            ))
+            .hint("the file is cut short: download it again")),
+        }
+    }
+}
+
+/// The element type behind ggml's number for it (`enum ggml_type`).
+fn dtype(id: u32) -> Result<Dtype> {
+    Ok(match id {
+        0 => Dtype::F32,
+        1 => Dtype::F16,
+        2 => Dtype::Ggml(GgmlDType::Q4_0),
+        3 => Dtype::Ggml(GgmlDType::Q4_1),
+        6 => Dtype::Ggml(GgmlDType::Q5_0),
+        7 => Dtype::Ggml(GgmlDType::Q5_1),
+        8 => Dtype::Ggml(GgmlDType::Q8_0),
+        10 => Dtype::Ggml(GgmlDType::Q2K),
+        11 => Dtype::Ggml(GgmlDType::Q3K),
+        12 => Dtype::Ggml(GgmlDType::Q4K),
+        13 => Dtype::Ggml(GgmlDType::Q5K),
+        14 => Dtype::Ggml(GgmlDType::Q6K),
+        15 => Dtype::Ggml(GgmlDType::Q8K),
+        30 => Dtype::BF16,
+        other => {
+            return Err(Error::input(format!("expected a known element type, found ggml type {other}"))
+                .hint("read are f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k to q6_k and q8_k; convert the model to one of these"));
+        }
+    })
+}
+
+fn refuse_overlap(tensors: &BTreeMap<String, Entry>) -> Result<()> {
+    let mut placed: Vec<_> = tensors.iter().map(|(name, entry)| (&entry.range, name)).collect();
+    placed.sort_by_key(|(range, _)| range.start);
+    for pair in placed.windows(2) {
+        if let [(first, a), (second, b)] = pair
+            && first.end > second.start
+        {
+            return Err(Error::input(format!(
+                "tensors {a} (bytes {first:?}) and {b} (bytes {second:?}) overlap"
+            )));
+        }
+    }
+    Ok(())
+}

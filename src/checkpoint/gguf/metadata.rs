@@ -1,0 +1,140 @@
+//! The key-value pairs of a GGUF header, asked for by key and kind.
+//!
+//! A key of the wrong kind is an error that names the key; a missing one is `None`, since what
+//! may be missing is for the asker to know.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// One value. Integers of every width are one kind, as are floats.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Any integer type.
+    Integer(i128),
+    /// f32 or f64.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// UTF-8 text.
+    Text(String),
+    /// An array of integers or truth values.
+    Integers(Vec<i64>),
+    /// An array of f32 or f64.
+    Floats(Vec<f64>),
+    /// An array of texts.
+    Texts(Vec<String>),
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Value::Integer(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Bool(_) => "a truth value",
+            Value::Text(_) => "a text",
+            Value::Integers(_) => "an array of integers",
+            Value::Floats(_) => "an array of floats",
+            Value::Texts(_) => "an array of texts",
+        }
+    }
+}
+
+/// The metadata of a GGUF file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Metadata(BTreeMap<String, Value>);
+
+impl Metadata {
+    /// Metadata of these pairs.
+    pub fn new(values: BTreeMap<String, Value>) -> Self {
+        Metadata(values)
+    }
+
+    /// All pairs, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The value of `key`, of whatever kind.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    fn typed<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        pick: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        pick(value).map(Some).ok_or_else(|| {
+            Error::input(format!("expected {expected}, found {}", value.kind()))
+                .at(format!("key {key}"))
+        })
+    }
+
+    /// An integer of any width.
+    pub fn integer(&self, key: &str) -> Result<Option<i128>> {
+        self.typed(key, "an integer", |v| match v {
+            Value::Integer(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// A float of either width; an integer is taken as one.
+    pub fn float(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a float", |v| match v {
+            Value::Float(value) => Some(*value),
+            Value::Integer(value) => Some(*value as f64),
+            _ => None,
+        })
+    }
+
+    /// A truth value.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "a truth value", |v| match v {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// A text.
+    pub fn text(&self, key: &str) -> Result<Option<&str>> {
+        self.typed(key, "a text", |v| match v {
+            Value::Text(value) => Some(value.as_str()),
+            _ => None,
+        })
+    }
+
+    /// An array of texts.
+    pub fn texts(&self, key: &str) -> Result<Option<&[String]>> {
+        self.typed(key, "an array of texts", |v| match v {
+            Value::Texts(values) => Some(values.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// An array of integers.
+    pub fn integers(&self, key: &str) -> Result<Option<&[i64]>> {
+        self.typed(key, "an array of integers", |v| match v {
+            Value::Integers(values) => Some(values.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// An array of floats.
+    pub fn floats(&self, key: &str) -> Result<Option<&[f64]>> {
+        self.typed(key, "an array of floats", |v| match v {
+            Value::Floats(values) => Some(values.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub fn required<T>(&self, key: &str, found: Result<Option<T>>) -> Result<T> {
+        found?.ok_or_else(|| {
+            Error::input(format!("the key {key} is missing"))
+                .hint("convert the model again with a current llama.cpp")
+        })
+    }
+}

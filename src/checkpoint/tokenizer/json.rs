@@ -1,0 +1,190 @@
+//! Tokenizers from a Hugging Face folder: `tokenizer.json`, and the BOS rule that is spread over
+//! `tokenizer_config.json`, the post-processor, `config.json` and `generation_config.json`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokenizers::{ModelWrapper, Tokenizer};
+
+use crate::error::{At, Error, Result};
+
+use super::TextTokenizer;
+
+/// The largest `tokenizer.json` in use has about 35 MB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+impl TextTokenizer {
+    /// The tokenizer of a Hugging Face folder. Only `tokenizer.json` must be there.
+    ///
+    /// # Errors
+    /// A missing or damaged file, or a tokenizer that is not a byte-pair encoding.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let Some(tokenizer) = read(&path)? else {
+            return Err(Error::input("the file is missing").at(path.display()).hint(
+                "older checkpoints have tokenizer.model only: convert it with transformers' save_pretrained",
+            ));
+        };
+        let config = read(&folder.join("tokenizer_config.json"))?;
+        let mut bos = None;
+        for name in ["config.json", "generation_config.json"] {
+            let path = folder.join(name);
+            if let (None, Some(bytes)) = (bos, read(&path)?) {
+                bos = bos_token_id(&bytes).at(|| path.display())?;
+            }
+        }
+        Self::from_bytes(&tokenizer, config.as_deref(), bos).at(|| folder.display())
+    }
+
+    /// The tokenizer of a folder's files: `tokenizer.json`, `tokenizer_config.json`, and the
+    /// `bos_token_id` of the configuration.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::from_folder`].
+    pub fn from_bytes(
+        tokenizer_json: &[u8],
+        tokenizer_config_json: Option<&[u8]>,
+        bos_token_id: Option<u32>,
+    ) -> Result<Self> {
+        let (inner, ids_for_nothing) = load(tokenizer_json).at(|| "tokenizer.json")?;
+        let config: TokenizerConfig = match tokenizer_config_json {
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|e| Error::input("expected a tokenizer configuration").because(e))
+                .at(|| "tokenizer_config.json")?,
+            None => TokenizerConfig::default(),
+        };
+        let named = config.bos_token.as_ref().and_then(|token| inner.token_to_id(token.content()));
+        let bos = named.or(bos_token_id);
+        let begins_with_bos = bos.is_some() && ids_for_nothing.first() == bos.as_ref();
+        Self::new(inner, bos, config.add_bos_token.unwrap_or(begins_with_bos))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let size = match std::fs::metadata(path) {
+        Ok(meta) => meta.len(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    if size > MAX_FILE_BYTES {
+        return Err(Error::input(format!("expected at most {MAX_FILE_BYTES} bytes, found {size}"))
+            .at(path.display()));
+    }
+    std::fs::read(path).map(Some).map_err(|e| Error::io("read", path, e))
+}
+
+/// The parts of `tokenizer_config.json` that decide about BOS.
+#[derive(Deserialize, Default)]
+struct TokenizerConfig {
+    add_bos_token: Option<bool>,
+    bos_token: Option<NamedToken>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NamedToken {
+    Plain(String),
+    Added { content: String },
+}
+
+impl NamedToken {
+    fn content(&self) -> &str {
+        match self {
+            NamedToken::Plain(content) | NamedToken::Added { content } => content,
+        }
+    }
+}
+
+/// `bos_token_id` of `config.json` or `generation_config.json`; the first of a list.
+fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Id {
+        One(u32),
+        Several(Vec<u32>),
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        bos_token_id: Option<Id>,
+    }
+    let config: Config = serde_json::from_slice(bytes)
+        .map_err(|e| Error::input("expected a configuration with a bos_token_id").because(e))?;
+    Ok(match config.bos_token_id {
+        Some(Id::One(id)) => Some(id),
+        Some(Id::Several(ids)) => ids.first().copied(),
+        None => None,
+    })
+}
+
+/// The tokenizer, and the ids that its post-processor gives to an empty text.
+fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
+    refuse_unusable(bytes)?;
+    let mut inner = Tokenizer::from_bytes(bytes)
+        .map_err(|e| Error::input("expected a tokenizer").because(e))?;
+    inner.set_encode_special_tokens(true);
+    match inner.get_model() {
+        ModelWrapper::BPE(bpe) if bpe.dropout.is_none_or(|p| p == 0.0) => {}
+        ModelWrapper::BPE(_) => {
+            return Err(Error::input("the tokenizer drops merges at random")
+                .hint("set model.dropout to null in tokenizer.json"));
+        }
+        _ => return Err(Error::input("expected a tokenizer of type BPE")),
+    }
+    let ids = inner.encode("", true).map(|e| e.get_ids().to_vec());
+    let ids = ids.map_err(|e| Error::input("the tokenizer cannot encode").because(e))?;
+    Ok((inner, ids))
+}
+
+/// Refuses what the `tokenizers` crate would panic on: merges longer than every token.
+fn refuse_unusable(bytes: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        #[serde(default)]
+        vocab: Vocabulary,
+        #[serde(default)]
+        merges: Vec<Merge>,
+        continuing_subword_prefix: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Vocabulary {
+        Map(HashMap<String, u32>),
+        Other(IgnoredAny),
+    }
+    impl Default for Vocabulary {
+        fn default() -> Self {
+            Vocabulary::Other(IgnoredAny)
+        }
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Merge {
+        Pair(String, String),
+        Line(String),
+    }
+    let file: File = serde_json::from_slice(bytes)
+        .map_err(|e| Error::input("expected a tokenizer with a model").because(e))?;
+    let Vocabulary::Map(vocab) = file.model.vocab else {
+        return Err(Error::input("expected a tokenizer of type BPE, with a vocabulary by token"));
+    };
+    if file.model.continuing_subword_prefix.is_some_and(|prefix| !prefix.is_empty()) {
+        return Err(Error::input("tokenizers with a continuing_subword_prefix are not supported"));
+    }
+    let longest = vocab.keys().map(String::len).max().unwrap_or(0);
+    for merge in &file.model.merges {
+        let (len, shown) = match merge {
+            Merge::Pair(left, right) => (left.len() + right.len(), format!("{left} {right}")),
+            Merge::Line(line) => (line.len().saturating_sub(1), line.clone()),
+        };
+        if len > longest {
+            return Err(Error::input(format!("the merge {shown:?} makes no token")));
+        }
+    }
+    Ok(())
+}
