@@ -84,7 +84,9 @@ impl Error {
     /// A file operation that failed: a missing or unreadable file is input, anything else (disk
     /// full, no permission, read-only) is the surroundings.
     pub fn io(doing: impl fmt::Display, path: &std::path::Path, cause: std::io::Error) -> Self {
-        use std::io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
+        use std::io::ErrorKind::{
+            InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        };
         let exit = match cause.kind() {
             NotFound | InvalidData | InvalidInput | NotADirectory | IsADirectory => Exit::Input,
             _ => Exit::Surroundings,

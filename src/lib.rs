@@ -1,4 +1,7 @@
 //! evalkit: which bit-width of this language model can ship on this iPhone, and is it still the
 //! model that was tested?
 pub mod error;
+pub mod report;
+pub mod results;
+pub mod stats;
 pub mod units;

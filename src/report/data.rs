@@ -1,0 +1,148 @@
+//! CSV and JSON: full precision, and keys that end in the unit.
+//!
+//! A column of estimates becomes three in CSV (`kl_mean_nats`, `kl_mean_low_nats`,
+//! `kl_mean_high_nats`) and an object in JSON. In CSV the document's facts are repeated in every
+//! row, so that files of several runs can be put together.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Column, Document, Table, Unit, Value};
+use crate::error::{Error, Result};
+use crate::stats::Interval;
+
+/// The key of the column with the cause, in rows that failed.
+const FAILURE: &str = "failure";
+
+/// Tables are separated by an empty line; a single table is a plain CSV file.
+pub(super) fn csv(document: &Document) -> Result<String> {
+    let tables: Result<Vec<String>> =
+        document.tables.iter().map(|table| table_csv(document, table)).collect();
+    Ok(tables?.join("\n"))
+}
+
+fn table_csv(document: &Document, table: &Table) -> Result<String> {
+    let bug = |e: csv::Error| Error::bug("cannot write CSV").because(e);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let columns = table.columns.iter().flat_map(csv_keys);
+    let facts = document.facts.iter().map(|fact| key(&fact.key, "", fact.unit));
+    writer.write_record(columns.chain([FAILURE.to_owned()]).chain(facts)).map_err(bug)?;
+    for row in &table.rows {
+        let values = table.columns.iter().enumerate().flat_map(|(at, column)| {
+            csv_values(row.get(at).unwrap_or(&Value::Empty), column.has_interval)
+        });
+        let facts = document.facts.iter().map(|fact| plain(&fact.value));
+        writer.write_record(values.chain([failure(row).to_owned()]).chain(facts)).map_err(bug)?;
+    }
+    let bytes = writer.into_inner().map_err(|e| bug(e.into_error().into()))?;
+    String::from_utf8(bytes).map_err(|e| Error::bug("CSV is not UTF-8").because(e))
+}
+
+fn csv_keys(column: &Column) -> Vec<String> {
+    let ends: &[&str] = if column.has_interval { &["", "_low", "_high"] } else { &[""] };
+    ends.iter().map(|end| key(&column.key, end, column.unit)).collect()
+}
+
+fn csv_values(value: &Value, has_interval: bool) -> Vec<String> {
+    let mut values = vec![plain(value)];
+    if has_interval {
+        let interval = match value {
+            Value::Estimate(estimate) => estimate.interval,
+            _ => None,
+        };
+        let end = |end: fn(Interval) -> f64| interval.map_or(String::new(), |i| number(end(i)));
+        values.extend([end(|i| i.low), end(|i| i.high)]);
+    }
+    values
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Empty | Value::Failed(_) => String::new(),
+        Value::Text(text) | Value::Hash(text) => text.clone(),
+        Value::Count(count) => count.to_string(),
+        Value::Number(value) => number(*value),
+        Value::Estimate(estimate) => number(estimate.point),
+    }
+}
+
+/// The shortest text that reads back as the same number.
+fn number(value: f64) -> String {
+    if value.is_finite() { json!(value).to_string() } else { String::new() }
+}
+
+fn failure(row: &[Value]) -> &str {
+    let cause = row.iter().find_map(|value| match value {
+        Value::Failed(cause) => Some(cause.as_str()),
+        _ => None,
+    });
+    cause.unwrap_or_default()
+}
+
+/// A name in data formats; the unit comes last.
+fn key(stem: &str, end: &str, unit: Unit) -> String {
+    let suffix = match unit {
+        Unit::None => "",
+        Unit::Bytes => "_bytes",
+        Unit::BitsPerWeight => "_bits_per_weight",
+        Unit::Nats => "_nats",
+        Unit::BitsPerByte => "_bits_per_byte",
+        Unit::Ratio => "_ratio",
+        Unit::Share => "_share",
+        Unit::Millis => "_ms",
+    };
+    format!("{stem}{end}{suffix}")
+}
+
+pub(super) fn json(document: &Document) -> Result<String> {
+    let facts: Map<String, Json> = document
+        .facts
+        .iter()
+        .map(|fact| (key(&fact.key, "", fact.unit), json_value(&fact.value)))
+        .collect();
+    let tables: Vec<Json> = document.tables.iter().map(table_json).collect();
+    let whole = json!({
+        "title": document.title,
+        "facts": facts,
+        "warnings": document.warnings,
+        "tables": tables,
+        "notes": document.notes,
+    });
+    let text = serde_json::to_string_pretty(&whole)
+        .map_err(|e| Error::bug("cannot write JSON").because(e))?;
+    Ok(text + "\n")
+}
+
+fn table_json(table: &Table) -> Json {
+    let rows: Vec<Json> = table
+        .rows
+        .iter()
+        .map(|row| {
+            let mut object: Map<String, Json> = Map::new();
+            for (at, column) in table.columns.iter().enumerate() {
+                let value = row.get(at).unwrap_or(&Value::Empty);
+                object.insert(key(&column.key, "", column.unit), json_value(value));
+            }
+            if !failure(row).is_empty() {
+                object.insert(FAILURE.to_owned(), json!(failure(row)));
+            }
+            Json::Object(object)
+        })
+        .collect();
+    json!({ "title": table.title, "rows": rows, "notes": table.notes })
+}
+
+fn json_value(value: &Value) -> Json {
+    match value {
+        Value::Empty | Value::Failed(_) => Json::Null,
+        Value::Text(text) | Value::Hash(text) => json!(text),
+        Value::Count(count) => json!(count),
+        Value::Number(number) => json!(number),
+        Value::Estimate(estimate) => json!({
+            "point": estimate.point,
+            "low": estimate.interval.map(|i| i.low),
+            "high": estimate.interval.map(|i| i.high),
+            "level": estimate.interval.map(|i| i.level),
+            "n": estimate.n,
+        }),
+    }
+}

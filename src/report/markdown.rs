@@ -1,0 +1,70 @@
+//! GitHub-flavoured Markdown: for a README, a pull request, a model card.
+
+use super::number::{Detail, heading, text};
+use super::{Align, Document, Table, Value};
+
+pub(super) fn render(document: &Document) -> String {
+    let mut blocks = Vec::new();
+    if !document.title.is_empty() {
+        blocks.push(format!("# {}", escape(&document.title)));
+    }
+    let facts: Vec<String> = document
+        .facts
+        .iter()
+        .map(|fact| {
+            let value = text(&fact.value, fact.unit, Detail::Ends);
+            format!("- {}: {}", escape(&fact.name), escape(&value))
+        })
+        .collect();
+    let warnings: Vec<String> =
+        document.warnings.iter().map(|w| format!("> **Warning:** {}", escape(w))).collect();
+    blocks.extend(warnings);
+    for table in &document.tables {
+        if !table.title.is_empty() {
+            blocks.push(format!("## {}", escape(&table.title)));
+        }
+        blocks.push(table_text(table));
+        blocks.extend(table.notes.iter().map(|note| escape(note)));
+    }
+    blocks.extend(document.notes.iter().map(|note| escape(note)));
+    if !facts.is_empty() {
+        blocks.push(facts.join("\n"));
+    }
+    blocks.join("\n\n") + "\n"
+}
+
+fn table_text(table: &Table) -> String {
+    let head = table.columns.iter().map(|column| match heading(column) {
+        (name, "") => escape(name),
+        (name, unit) => format!("{} ({unit})", escape(name)),
+    });
+    let rule = table.columns.iter().map(|column| match column.align {
+        Align::Left => "---".to_owned(),
+        Align::Right => "--:".to_owned(),
+    });
+    let mut lines = vec![line(head), line(rule)];
+    for row in &table.rows {
+        let cells = table.columns.iter().enumerate().map(|(at, column)| {
+            escape(&text(row.get(at).unwrap_or(&Value::Empty), column.unit, Detail::Ends))
+        });
+        lines.push(line(cells));
+    }
+    lines.join("\n")
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
+}
+
+/// Keeps foreign text (names of models, causes of failure) from becoming markup.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '|' | '*' | '_' | '`' | '<' | '\\' | '~' => escaped.extend(['\\', c]),
+            '\n' | '\r' => escaped.push(' '),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
