@@ -6,6 +6,8 @@
 //! so the same records always give the same bytes.
 
 mod data;
+#[cfg(test)]
+mod fixture;
 mod html;
 mod markdown;
 mod number;
@@ -99,17 +101,30 @@ pub struct Fact {
     pub unit: Unit,
     /// The fact.
     pub value: Value,
+    /// Whether a terminal leaves it out: hashes and versions, kept for the archive.
+    pub is_detail: bool,
 }
 
 impl Fact {
     /// A fact without a unit.
     pub fn new(key: &str, name: &str, value: impl Into<Value>) -> Fact {
-        Fact { key: key.to_owned(), name: name.to_owned(), unit: Unit::None, value: value.into() }
+        Fact {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            unit: Unit::None,
+            value: value.into(),
+            is_detail: false,
+        }
     }
 
     /// The same fact with a unit.
     pub fn in_unit(self, unit: Unit) -> Fact {
         Fact { unit, ..self }
+    }
+
+    /// The same fact, left out on a terminal.
+    pub fn detail(self) -> Fact {
+        Fact { is_detail: true, ..self }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) enum Detail {
     Ends,
 }
 
-/// Ratios from here on are shown as `×12`, not as `+1100 %`.
+/// Ratios from here on are shown as `×12`, not as a change of `+1100` percent.
 const LARGE_RATIO: f64 = 10.0;
 
 /// A value as text; empty for nothing.
@@ -35,10 +35,11 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
 /// A column's heading: its name and, on a second line, the unit that its values leave out.
 pub(super) fn heading(column: &Column) -> (&str, &'static str) {
     let unit = match column.unit {
-        Unit::BitsPerWeight => "bits/weight",
+        Unit::BitsPerWeight => "bits/w",
         Unit::Nats => "nats",
-        Unit::BitsPerByte => "bits/byte",
-        Unit::None | Unit::Bytes | Unit::Ratio | Unit::Share | Unit::Millis => "",
+        Unit::BitsPerByte => "bits/B",
+        Unit::Ratio | Unit::Share => "%",
+        Unit::None | Unit::Bytes | Unit::Millis => "",
     };
     (&column.name, unit)
 }
@@ -62,9 +63,9 @@ fn plain(number: f64, unit: Unit) -> String {
         Unit::Bytes => Bytes(number.max(0.0) as u64).to_string(),
         Unit::BitsPerWeight => BitsPerWeight(number).to_string(),
         Unit::Millis => Millis(number).to_string(),
-        Unit::Share => format!("{} %", fixed(number * 100.0, 1)),
+        Unit::Share => fixed(number * 100.0, 1),
         Unit::Ratio if number >= LARGE_RATIO => format!("×{}", significant(number, 3)),
-        Unit::Ratio => format!("{:+.1} %", (number - 1.0) * 100.0),
+        Unit::Ratio => format!("{:+.1}", (number - 1.0) * 100.0),
         Unit::None | Unit::Nats | Unit::BitsPerByte => significant(number, 3),
     }
 }
@@ -72,18 +73,17 @@ fn plain(number: f64, unit: Unit) -> String {
 /// What is put around a number, and what is done to it before.
 struct Shown {
     prefix: &'static str,
-    suffix: &'static str,
     offset: f64,
     factor: f64,
     is_signed: bool,
 }
 
 fn shown(unit: Unit, point: f64) -> Shown {
-    let as_is = Shown { prefix: "", suffix: "", offset: 0.0, factor: 1.0, is_signed: false };
+    let as_is = Shown { prefix: "", offset: 0.0, factor: 1.0, is_signed: false };
     match unit {
         Unit::Ratio if point >= LARGE_RATIO => Shown { prefix: "×", ..as_is },
-        Unit::Ratio => Shown { suffix: " %", offset: 1.0, factor: 100.0, is_signed: true, ..as_is },
-        Unit::Share => Shown { suffix: " %", factor: 100.0, ..as_is },
+        Unit::Ratio => Shown { offset: 1.0, factor: 100.0, is_signed: true, ..as_is },
+        Unit::Share => Shown { factor: 100.0, ..as_is },
         _ => as_is,
     }
 }
@@ -94,7 +94,7 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
     else {
         return plain(estimate.point, unit);
     };
-    let Shown { prefix, suffix, offset, factor, is_signed } = shown(unit, estimate.point);
+    let Shown { prefix, offset, factor, is_signed } = shown(unit, estimate.point);
     let half_width = half_width * factor;
     let write = |value: f64| {
         let text = match decimals_for(half_width) {
@@ -105,15 +105,15 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
     };
     let point = write(estimate.point);
     match detail {
-        Detail::Point => format!("{prefix}{point}{suffix}"),
+        Detail::Point => format!("{prefix}{point}"),
         Detail::HalfWidth => {
             let half_width = match decimals_for(half_width) {
                 Some(decimals) => fixed(half_width, decimals),
                 None => significant(half_width, 1),
             };
-            format!("{prefix}{point} ±{half_width}{suffix}")
+            format!("{prefix}{point} ±{half_width}")
         }
-        Detail::Ends => format!("{prefix}{point}{suffix} [{}, {}]", write(low), write(high)),
+        Detail::Ends => format!("{prefix}{point} [{}, {}]", write(low), write(high)),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::{Axis, Column, Document, Fact, Figure, Point, Table, Unit, Value};
 use crate::error::{Error, Result};
-use crate::results::{BLOCKS, Cell, Environment, Index, Record, Run, Window};
+use crate::results::{BLOCKS, Cell, Environment, Failure, Index, Record, Run, Window};
 use crate::stats::{self, Bootstrap, Comparison, Estimate, Quality, Sample, Scores};
 use crate::units::{BitsPerWeight, significant};
 
@@ -127,31 +127,35 @@ impl Summary {
         let run = &self.run;
         let mut facts = vec![
             Fact::new("model", "model", run.model.as_str()),
-            Fact::new("architecture", "architecture", run.architecture.as_str()),
+            Fact::new("architecture", "architecture", run.architecture.as_str()).detail(),
             Fact::new("parameters", "parameters", run.parameters),
-            Fact::new("layers", "layers", run.layers),
-            Fact::new("vocabulary", "vocabulary", run.vocabulary),
-            Fact::new("model_hash", "model hash", Value::Hash(run.model_hash.clone())),
-            Fact::new("tokenizer_hash", "tokenizer hash", Value::Hash(run.tokenizer_hash.clone())),
+            Fact::new("layers", "layers", run.layers).detail(),
+            Fact::new("vocabulary", "vocabulary", run.vocabulary).detail(),
+            Fact::new("model_hash", "model hash", Value::Hash(run.model_hash.clone())).detail(),
+            Fact::new("tokenizer_hash", "tokenizer hash", Value::Hash(run.tokenizer_hash.clone()))
+                .detail(),
             Fact::new("protocol", "protocol", run.protocol.as_str()),
-            Fact::new("window_tokens", "tokens per window", run.window_tokens),
-            Fact::new("stride_tokens", "stride in tokens", run.stride_tokens),
+            Fact::new("window_tokens", "tokens per window", run.window_tokens).detail(),
+            Fact::new("stride_tokens", "stride in tokens", run.stride_tokens).detail(),
             Fact::new("bos", "begin-of-text token", run.bos.as_str()),
             Fact::new("windows", "windows", self.windows),
             Fact::new("scored_tokens", "scored tokens", run.scored_tokens),
             Fact::new("text", "text", run.text_name.as_str()),
-            Fact::new("text", "text size", run.text_bytes).in_unit(Unit::Bytes),
+            Fact::new("text", "text size", run.text_bytes).in_unit(Unit::Bytes).detail(),
             Fact::new("text_hash", "text hash", Value::Hash(run.text_hash.clone())),
-            Fact::new("seed", "seed", run.seed),
+            Fact::new("seed", "seed", run.seed).detail(),
             Fact::new("evalkit_version", "evalkit", run.evalkit_version.as_str()),
-            Fact::new("numeric_version", "numeric version", u64::from(run.numeric_version)),
+            Fact::new("numeric_version", "numeric version", u64::from(run.numeric_version))
+                .detail(),
         ];
         if let Some(environment) = self.environments.first() {
             let machine = format!("{}, {}", environment.cpu_model, environment.os);
-            facts.push(Fact::new("machine", "machine", machine));
-            facts.push(Fact::new("device", "reference runs on", environment.device.as_str()));
+            facts.push(Fact::new("machine", "machine", machine).detail());
+            facts.push(
+                Fact::new("device", "reference runs on", environment.device.as_str()).detail(),
+            );
             let hash = Value::Hash(environment.binary_hash.clone());
-            facts.push(Fact::new("binary_hash", "program hash", hash));
+            facts.push(Fact::new("binary_hash", "program hash", hash).detail());
         }
         facts
     }
@@ -178,8 +182,9 @@ impl Summary {
     fn notes(&self) -> Vec<String> {
         let Bootstrap { level, resamples, block_length, seed } = self.bootstrap;
         let mut notes = vec![format!(
-            "Intervals: {} %, {resamples} resamples of {} windows in blocks of {block_length}, \
-             seed {seed}. KL: from the reference, full vocabulary, per token.",
+            "± and [ ] are {} % intervals: {resamples} resamples of {} windows in blocks of \
+             {block_length}, seed {seed}; vs. ref. is paired by window. KL is from the \
+             reference, per token, over the full vocabulary.",
             significant(level * 100.0, 2),
             self.windows
         )];
@@ -203,7 +208,7 @@ impl Summary {
             Column::number("file", "file", Unit::BitsPerWeight),
             Column::number("size", "size", Unit::Bytes),
             Column::estimate("perplexity", "perplexity", Unit::None),
-            Column::estimate("perplexity", "vs. reference", Unit::Ratio),
+            Column::estimate("perplexity", "vs. ref.", Unit::Ratio),
             Column::estimate("kl_mean", "KL mean", Unit::Nats),
             Column::number("kl_median", "KL median", Unit::Nats).rank(4),
             Column::number("kl_p99", "KL p99", Unit::Nats).rank(2),
@@ -320,7 +325,7 @@ impl Against<'_> {
 
     fn outcome(&self, cell: &Cell) -> Result<Outcome, String> {
         if let Some(failure) = self.index.failure_of(&cell.cell_id) {
-            return Err(failure.cause.clone());
+            return Err(explained(failure));
         }
         let windows = self.index.windows_of(&cell.cell_id);
         let is_paired = windows.len() == self.reference.len()
@@ -356,6 +361,13 @@ fn kl_quantiles_nats(windows: &[&Window]) -> Option<(f64, f64)> {
     Some((sample.median(), sample.quantile(0.99)))
 }
 
+fn explained(failure: &Failure) -> String {
+    if failure.hint.is_empty() {
+        return failure.cause.clone();
+    }
+    format!("{}; {}", failure.cause, failure.hint)
+}
+
 /// Variants that failed before they had a size.
 fn failures_without_cell(index: &Index) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
@@ -373,7 +385,7 @@ fn failures_without_cell(index: &Index) -> Vec<Row> {
             blocks_bits_per_weight: None,
             file_bits_per_weight: None,
             size_bytes: None,
-            outcome: Err(failure.cause.clone()),
+            outcome: Err(explained(failure)),
         });
     }
     rows

@@ -1,9 +1,10 @@
 //! Plain text in columns, no wider than the terminal.
 //!
-//! When there is no room, columns of low rank go first, then intervals from the right, and at
-//! last the first column is wrapped. Colour is never needed to read it.
+//! When there is no room, columns of high rank go first, then intervals from the right, then
+//! columns from the right; the first column is wrapped. What is left out is named. Colour is never needed to read it.
 
 use tabled::builder::Builder;
+use tabled::settings::formatting::AlignmentStrategy;
 use tabled::settings::object::{Columns, Rows};
 use tabled::settings::style::HorizontalLine;
 use tabled::settings::{Alignment, Modify, Padding, Span, Style};
@@ -25,6 +26,7 @@ pub(super) fn render(document: &Document, width: usize) -> String {
     let facts: Vec<String> = document
         .facts
         .iter()
+        .filter(|fact| !fact.is_detail)
         .map(|fact| format!("{}: {}", fact.name, text(&fact.value, fact.unit, Detail::HalfWidth)))
         .collect();
     if !facts.is_empty() {
@@ -40,6 +42,7 @@ pub(super) fn render(document: &Document, width: usize) -> String {
     }
     for table in &document.tables {
         paragraphs.push(table_text(table, width));
+        paragraphs.extend(left_out(table, width));
         paragraphs.extend(table.notes.iter().map(|note| wrap(note, width).join("\n")));
     }
     paragraphs.extend(document.notes.iter().map(|note| wrap(note, width).join("\n")));
@@ -96,7 +99,8 @@ fn table_text(table: &Table, width: usize) -> String {
         let gap = if place + 1 == shown.len() { 0 } else { GAP };
         built.with(Modify::new(Columns::one(place)).with(side).with(Padding::new(0, gap, 0, 0)));
     }
-    built.with(Modify::new(Rows::first()).with(Alignment::bottom()));
+    let head = Modify::new(Rows::first()).with(Alignment::bottom());
+    built.with(head.with(AlignmentStrategy::PerLine));
     for (row, place, columns) in spans {
         let span = Modify::new((row, place)).with(Span::column(columns as isize));
         built.with(span.with(Alignment::left()).with(Padding::zero()));
@@ -128,7 +132,30 @@ fn fit(table: &Table, width: usize) -> Vec<Shown> {
             None => break,
         }
     }
+    // The first column can be wrapped; the others cannot.
+    let spare = shown.first().map_or(0, |c| column_width(table, c).saturating_sub(NARROWEST));
+    while shown.len() > 1 && total(table, &shown) > width + spare {
+        shown.pop();
+    }
     shown
+}
+
+/// Names the columns and intervals for which there is no room.
+fn left_out(table: &Table, width: usize) -> Option<String> {
+    let shown = fit(table, width);
+    let missing = table.columns.iter().enumerate().filter_map(|(at, column)| {
+        let name = &column.name;
+        match shown.iter().find(|shown| shown.at == at) {
+            None => Some(name.clone()),
+            Some(shown) if column.has_interval && shown.detail == Detail::Point => {
+                Some(format!("interval of {name}"))
+            }
+            Some(_) => None,
+        }
+    });
+    let missing: Vec<String> = missing.collect();
+    let text = format!("A wider terminal shows more: {}.", missing.join(", "));
+    (!missing.is_empty()).then(|| wrap(&text, width).join("\n"))
 }
 
 fn total(table: &Table, shown: &[Shown]) -> usize {
@@ -188,4 +215,76 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::document;
+    use super::*;
+
+    #[test]
+    fn a_summary_fits_80_columns() {
+        insta::assert_snapshot!(render(&document(), 80), @r#"
+        How well variants of tiny-stories keep its predictions
+
+        model: tiny-stories; parameters: 1,100,000; protocol: full; begin-of-text token:
+        none; windows: 12; scored tokens: 1,200; text: stories | held out; text hash:
+        7e7e7e7e7e7e7e7e; evalkit: 0.1.0
+
+        warning: generated text: compare variants, not models
+
+        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+
+                        file                          vs. ref.         KL mean  top-1
+        variant       bits/w     size  perplexity            %            nats      %
+        ─────────────────────────────────────────────────────────────────────────────
+        fp             16.00  2.20 MB    8.9 ±0.6
+        palette4        5.10   701 kB    9.0 ±0.6  +1.00 ±0.03  0.0096 ±0.0017  100.0
+        palette1-c      2.36   325 kB  failed: logits are not finite in layer 1,
+                                       window 0; keep the embedding at 4 bits
+        palette2-g16    3.49   480 kB   12.0 ±0.9   +34.6 ±1.3      0.29 ±0.05   76.8
+
+        A wider terminal shows more: blocks, KL median, KL p99, interval of top-1, text.
+
+        Intervals: 95 %, 10000 resamples of 12 windows in blocks of 2, seed 1. KL: from
+        the reference, full vocabulary, per token.
+
+        No model can score below perplexity 6.050 on this text: its source has 0.4500
+        nats per byte.
+        "#);
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_every_column() {
+        let mut document = document();
+        (document.facts, document.warnings, document.notes) = Default::default();
+        insta::assert_snapshot!(render(&document, 160), @r#"
+        How well variants of tiny-stories keep its predictions
+
+        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+
+                      blocks    file                          vs. ref.         KL mean  KL median  KL p99      top-1        text
+        variant       bits/w  bits/w     size  perplexity            %            nats       nats    nats          %      bits/B
+        ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        fp             16.00   16.00  2.20 MB    8.9 ±0.6                                                             0.79 ±0.02
+        palette4        4.01    5.10   701 kB    9.0 ±0.6  +1.00 ±0.03  0.0096 ±0.0017    0.00889  0.0267   100.0 ±0  0.79 ±0.02
+        palette1-c      1.00    2.36   325 kB  failed: logits are not finite in layer 1, window 0; keep the embedding at 4 bits
+        palette2-g16    2.24    3.49   480 kB   12.0 ±0.9   +34.6 ±1.3      0.29 ±0.05      0.267   0.800  76.8 ±1.8  0.89 ±0.03
+        "#);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in [40, 60, 72, 80, 100, 120, 200] {
+            let text = render(&document(), width);
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{widest:?} > {width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn words_longer_than_a_line_are_broken() {
+        assert_eq!(wrap("a palette2-g16 b", 5), ["a", "palet", "te2-g", "16 b"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
 }
