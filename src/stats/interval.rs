@@ -129,3 +129,99 @@ pub fn t_interval(values: &[f64], level: f64) -> Option<Interval> {
     let mean = sample.mean();
     Some(Interval { low: mean - half_width, high: mean + half_width, level })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers from a normal distribution, by inversion.
+    fn normal(random: &mut ChaCha8Rng) -> f64 {
+        let uniform = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        Normal::new(0.0, 1.0).unwrap().inverse_cdf(uniform.clamp(1e-12, 1.0 - 1e-12))
+    }
+
+    /// How many of `runs` intervals of the mean hold the true mean, 0, when each value keeps a
+    /// share `memory` of the one before.
+    fn covered(runs: u64, n: usize, memory: f64, block_length: usize) -> usize {
+        let run = |seed: u64| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut value = normal(&mut random) / (1.0 - memory * memory).sqrt();
+            let mut next = || {
+                value = memory * value + normal(&mut random);
+                [value, 1.0]
+            };
+            let rows: Vec<[f64; 2]> = (0..n).map(|_| next()).collect();
+            let bootstrap = Bootstrap { seed, resamples: 500, level: 0.95, block_length };
+            let interval = bootstrap.interval(&rows, |[sum, count]| sum / count).unwrap();
+            interval.low <= 0.0 && 0.0 <= interval.high
+        };
+        (0..runs).filter(|&seed| run(seed)).count()
+    }
+
+    #[test]
+    fn ninety_five_percent_intervals_hold_the_truth_about_95_times_in_100() {
+        for n in [6, 12, 40] {
+            let covered = covered(1_000, n, 0.0, 1);
+            assert!((925..=975).contains(&covered), "{covered} of 1000 at n = {n}");
+        }
+    }
+
+    #[test]
+    fn blocks_keep_coverage_when_neighbours_resemble_each_other() {
+        let (single, blocks) = (covered(1_000, 100, 0.5, 1), covered(1_000, 100, 0.5, 8));
+        assert!(single < 800, "{single} of 1000");
+        assert!(blocks > 890, "{blocks} of 1000");
+    }
+
+    #[test]
+    fn a_seed_repeats_its_interval_exactly_and_another_seed_does_not() {
+        let rows: Vec<[f64; 1]> = (0..30).map(|i| [f64::from(i * i % 17)]).collect();
+        let interval = |seed| Bootstrap::new(seed, 30).interval(&rows, |[sum]| sum / 30.0).unwrap();
+        assert_eq!(interval(1), interval(1));
+        assert_ne!(interval(1), interval(2));
+    }
+
+    #[test]
+    fn the_random_stream_is_the_one_that_old_reports_were_made_with() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let drawn: Vec<usize> = (0..8).map(|_| below(&mut random, 100)).collect();
+        assert_eq!(drawn, [40, 8, 59, 21, 28, 71, 46, 15]);
+    }
+
+    #[test]
+    fn one_window_has_no_interval() {
+        let bootstrap = Bootstrap::new(1, 1);
+        assert_eq!(bootstrap.interval(&[[1.0]], |[sum]| *sum), None);
+        assert_eq!(bootstrap.interval(&[] as &[[f64; 1]], |[sum]| *sum), None);
+        assert_eq!(t_interval(&[1.0], 0.95), None);
+        let one_block = Bootstrap { block_length: 2, ..bootstrap };
+        assert_eq!(one_block.interval(&[[1.0], [2.0], [3.0]], |[sum]| *sum), None);
+    }
+
+    #[test]
+    fn the_bootstrap_agrees_with_the_t_interval_on_normal_values() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let values: Vec<f64> = (0..50).map(|_| 10.0 + normal(&mut random)).collect();
+        let rows: Vec<[f64; 1]> = values.iter().map(|&value| [value]).collect();
+        let bootstrap = Bootstrap { block_length: 1, ..Bootstrap::new(1, 50) };
+        let ours = bootstrap.interval(&rows, |[sum]| sum / 50.0).unwrap();
+        let theirs = t_interval(&values, 0.95).unwrap();
+        let width = theirs.high - theirs.low;
+        assert!((ours.low - theirs.low).abs() < 0.1 * width, "{ours:?} {theirs:?}");
+        assert!((ours.high - theirs.high).abs() < 0.1 * width, "{ours:?} {theirs:?}");
+    }
+
+    #[test]
+    fn the_t_interval_is_the_textbooks() {
+        // n = 4, mean 2.5, s = 1.29099, t(0.975, 3) = 3.18245.
+        let interval = t_interval(&[1.0, 2.0, 3.0, 4.0], 0.95).unwrap();
+        assert!((interval.low - 0.445_74).abs() < 1e-4, "{interval:?}");
+        assert!((interval.high - 4.554_26).abs() < 1e-4, "{interval:?}");
+    }
+
+    #[test]
+    fn blocks_grow_with_the_cube_root_of_the_windows() {
+        let lengths = [0, 1, 7, 8, 64, 124, 125, 1_000].map(block_length_for);
+        assert_eq!(lengths, [1, 1, 1, 2, 4, 4, 5, 10]);
+    }
+}
