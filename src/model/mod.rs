@@ -10,7 +10,7 @@ mod block;
 mod ops;
 mod rope;
 
-use candle_core::{Device, Tensor};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
 
 pub use block::{Block, BlockWeights, Linear};
 pub use ops::{exp, max};
@@ -50,6 +50,31 @@ pub fn matrix(values: Vec<f32>, [rows, columns]: [usize; 2], device: &Device) ->
 /// Bug-class errors from candle.
 pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(failed)
+}
+
+/// Hands the values of a contiguous tensor to `use_them`, without copying where they lie in main
+/// memory.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn with_values<T>(tensor: &Tensor, use_them: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        return Ok(use_them(&all[start..end]));
+    }
+    drop(storage);
+    Ok(use_them(&values(tensor)?))
+}
+
+/// `[len]` on `device`.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn vector(values: Vec<f32>, device: &Device) -> Result<Tensor> {
+    let len = values.len();
+    Tensor::from_vec(values, len, device).map_err(failed)
 }
 
 /// Final norm over the rows `scored` of a window's hidden states `[tokens, hidden]`.
