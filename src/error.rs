@@ -112,6 +112,20 @@ impl Error {
         self
     }
 
+    /// How to mend it, where that is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The text without its hint: what a failure record keeps as the cause.
+    pub fn cause(&self) -> String {
+        let text = self.to_string();
+        match &self.0.hint {
+            Some(hint) => text.trim_end_matches(&format!("\nhint: {hint}")).to_owned(),
+            None => text,
+        }
+    }
+
     /// The class that decides the exit code.
     pub fn exit(&self) -> Exit {
         self.0.exit

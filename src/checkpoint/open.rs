@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 use super::config::Config;
-use super::{FileBytes, Role, Stored, TensorId, config_json, safetensors};
+use super::tokenizer::TextTokenizer;
+use super::{FileBytes, Role, Stored, TensorId, config_json, gguf, safetensors};
 use crate::error::{At, Error, Result};
 
 /// An open checkpoint. Cheap: headers only.
@@ -16,10 +17,19 @@ pub struct Checkpoint {
     pub name: String,
     /// The architecture in numbers.
     pub config: Config,
+    tokenizer: TokenizerSource,
     pub(super) files: Vec<FileBytes>,
     pub(super) tensors: BTreeMap<TensorId, Stored>,
     /// Tensor reads so far, for invariant I1.
     pub(super) reads: AtomicU64,
+}
+
+/// Where the tokenizer comes from; it is made when asked for.
+#[derive(Debug)]
+enum TokenizerSource {
+    Folder(PathBuf),
+    Gguf(Box<gguf::Metadata>),
+    Embedded(Embedded),
 }
 
 /// A checkpoint that is part of the program.
@@ -31,6 +41,10 @@ pub struct Embedded {
     pub config: &'static [u8],
     /// `model.safetensors`.
     pub weights: &'static [u8],
+    /// `tokenizer.json`.
+    pub tokenizer: &'static [u8],
+    /// `tokenizer_config.json`.
+    pub tokenizer_config: &'static [u8],
 }
 
 impl Checkpoint {
@@ -54,7 +68,8 @@ impl Checkpoint {
         let config = config_json::parse(embedded.config).at(|| "config.json")?;
         let file = FileBytes::embedded("model.safetensors", embedded.weights);
         let found = safetensors::read(&file, 0)?;
-        Self::assemble(embedded.name.into(), config, vec![file], found)
+        let tokenizer = TokenizerSource::Embedded(*embedded);
+        Self::assemble(embedded.name.into(), config, tokenizer, vec![file], found)
     }
 
     fn open_folder(folder: &Path, name: String) -> Result<Self> {
@@ -62,13 +77,15 @@ impl Checkpoint {
         let config = config_json::parse(&FileBytes::map(&config_path)?)
             .at(|| config_path.display().to_string())?;
         let (files, found) = open_shards(folder)?;
-        Self::assemble(name, config, files, found).at(|| folder.display().to_string())
+        let tokenizer = TokenizerSource::Folder(folder.into());
+        Self::assemble(name, config, tokenizer, files, found).at(|| folder.display().to_string())
     }
 
     /// Matches the tensors found with those the architecture demands.
     pub(super) fn assemble(
         name: String,
         config: Config,
+        tokenizer: TokenizerSource,
         files: Vec<FileBytes>,
         mut found: BTreeMap<String, Stored>,
     ) -> Result<Self> {
@@ -94,7 +111,31 @@ impl Checkpoint {
                 .at(format!("tensor {name}"))
                 .hint("this model has a part that evalkit does not compute"));
         }
-        Ok(Checkpoint { name, config, files, tensors, reads: AtomicU64::new(0) })
+        Ok(Checkpoint { name, config, tokenizer, files, tensors, reads: AtomicU64::new(0) })
+    }
+
+    /// The checkpoint's own tokenizer.
+    ///
+    /// # Errors
+    /// Input errors: no tokenizer, one that cannot be used, or one whose ids the model lacks.
+    pub fn tokenizer(&self) -> Result<TextTokenizer> {
+        let tokenizer = match &self.tokenizer {
+            TokenizerSource::Folder(folder) => TextTokenizer::from_folder(folder)?,
+            TokenizerSource::Gguf(metadata) => TextTokenizer::from_gguf(metadata)?,
+            TokenizerSource::Embedded(e) => {
+                TextTokenizer::from_bytes(e.tokenizer, Some(e.tokenizer_config), None)?
+            }
+        };
+        let (tokens, rows) = (tokenizer.vocab_size(), self.config.vocab_size);
+        if tokens > rows {
+            return Err(Error::input(format!(
+                "the tokenizer has token ids up to {}, the model only {rows} embedding rows",
+                tokens - 1
+            ))
+            .at(&self.name)
+            .hint("tokenizer and weights do not belong together"));
+        }
+        Ok(tokenizer)
     }
 
     /// Where and how a tensor is stored.

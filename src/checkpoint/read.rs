@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::{Checkpoint, FileBytes, RowOrder, Stored, TensorId};
+use super::{Checkpoint, FileBytes, RowOrder, Stored, TensorId, gguf};
 use crate::error::{At, Error, Result};
 
 /// Weights per parallel task: large enough to hide the scheduling, small enough to balance.
@@ -105,16 +105,10 @@ fn decode_chunk(
         return stored.dtype.decode(&bytes[first * row_bytes..(first + count) * row_bytes], out);
     }
     for (logical, row) in (first..).zip(out.chunks_exact_mut(columns)) {
-        let start = stored_row(stored.rows, logical, all_rows) * row_bytes;
+        let start = gguf::unpermute_row(stored.rows, logical, all_rows) * row_bytes;
         stored.dtype.decode(&bytes[start..start + row_bytes], row)?;
     }
     Ok(())
-}
-
-fn stored_row(order: RowOrder, row: usize, _rows: usize) -> usize {
-    match order {
-        RowOrder::Plain | RowOrder::Interleaved { .. } => row,
-    }
 }
 
 fn explain_not_finite(weights: &[f32], columns: usize, first_row: usize, count: u64) -> Error {

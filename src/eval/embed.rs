@@ -1,0 +1,86 @@
+//! Token ids to the hidden states before the first block.
+
+use super::lane::Lane;
+use super::protocol::Window;
+use super::vocabulary::Vocabulary;
+use super::walk::Walk;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::model;
+use crate::quantize::Recipe;
+
+/// Where one token of the windows stands.
+struct Occurrence {
+    id: u32,
+    window: usize,
+    position: usize,
+}
+
+/// Fills every lane's hidden states: per window `[tokens, hidden]`.
+///
+/// # Errors
+/// Input errors of the checkpoint.
+pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
+    let hidden_size = walk.checkpoint.config.hidden_size;
+    let recipes = distinct(lanes.iter().map(|lane| lane.variant.embedding));
+    let id = TensorId::model(Role::Embedding);
+    let mut vocabulary = Vocabulary::new(walk.checkpoint, id, &recipes)?;
+    let occurrences = occurrences(walk);
+    let mut rows: Vec<Vec<Vec<f32>>> = vec![blank(walk, hidden_size); recipes.len()];
+    for slice in vocabulary.slices() {
+        let decoded = vocabulary.decode(slice.clone())?;
+        let of_slice = |o: &&Occurrence| slice.contains(&(o.id as usize));
+        let first = occurrences.partition_point(|o| (o.id as usize) < slice.start);
+        for occurrence in occurrences[first..].iter().take_while(of_slice) {
+            let from = (occurrence.id as usize - slice.start) * hidden_size;
+            let to = occurrence.position * hidden_size;
+            for (rows, values) in rows.iter_mut().zip(&decoded) {
+                if let Some(values) = values {
+                    rows[occurrence.window][to..to + hidden_size]
+                        .copy_from_slice(&values[from..from + hidden_size]);
+                }
+            }
+        }
+    }
+    for lane in lanes {
+        let coding = recipes.iter().position(|r| *r == lane.variant.embedding).unwrap_or(0);
+        if let Some(error) = vocabulary.failure(coding) {
+            lane.fail(error);
+            continue;
+        }
+        if !lane.variant.is_reference() {
+            lane.note(vocabulary.hash(coding));
+        }
+        for (rows, window) in rows[coding].iter().zip(walk.windows) {
+            let shape = [window.ids.len(), hidden_size];
+            lane.hidden.push(model::matrix(rows.clone(), shape, walk.device)?);
+        }
+    }
+    Ok(())
+}
+
+/// The distinct recipes, the first of each kept in order.
+pub fn distinct(recipes: impl Iterator<Item = Recipe>) -> Vec<Recipe> {
+    let mut found = Vec::new();
+    for recipe in recipes {
+        if !found.contains(&recipe) {
+            found.push(recipe);
+        }
+    }
+    found
+}
+
+fn blank(walk: &Walk<'_>, hidden_size: usize) -> Vec<Vec<f32>> {
+    walk.windows.iter().map(|window| vec![0.0; window.ids.len() * hidden_size]).collect()
+}
+
+/// Every token of every window, by id.
+fn occurrences(walk: &Walk<'_>) -> Vec<Occurrence> {
+    let mut all: Vec<Occurrence> = Vec::new();
+    for (window, Window { ids, .. }) in walk.windows.iter().enumerate() {
+        let tokens = ids.iter().enumerate();
+        all.extend(tokens.map(|(position, &id)| Occurrence { id, window, position }));
+    }
+    all.sort_by_key(|o| (o.id, o.window, o.position));
+    all
+}

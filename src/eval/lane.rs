@@ -1,0 +1,59 @@
+//! One variant on its way through the layers: its hidden states, and what became of it.
+
+use candle_core::Tensor;
+
+use super::variant::Variant;
+use crate::error::Error;
+
+/// Why a variant gave no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// What went wrong, and where.
+    pub what: String,
+    /// How to mend it, or empty.
+    pub hint: String,
+}
+
+impl From<&Error> for Cause {
+    fn from(error: &Error) -> Self {
+        Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() }
+    }
+}
+
+/// A variant's state between two layers.
+#[derive(Debug)]
+pub struct Lane {
+    /// What is being walked.
+    pub variant: Variant,
+    /// Per window `[tokens, hidden]`; empty once the lane has failed.
+    pub hidden: Vec<Tensor>,
+    /// Hash over the hashes of everything coded so far.
+    pub coded: [u8; 32],
+    /// Set when the variant's weights could not be coded.
+    pub failure: Option<Cause>,
+}
+
+impl Lane {
+    /// A lane before its first layer.
+    pub fn new(variant: Variant) -> Self {
+        Lane { variant, hidden: Vec::new(), coded: [0; 32], failure: None }
+    }
+
+    /// Whether the lane still runs.
+    pub fn is_alive(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Notes that a tensor with this hash was coded.
+    pub fn note(&mut self, hash: blake3::Hash) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.coded).update(hash.as_bytes());
+        self.coded = *hasher.finalize().as_bytes();
+    }
+
+    /// Ends the lane; its hidden states are given back.
+    pub fn fail(&mut self, error: &Error) {
+        self.failure = Some(error.into());
+        self.hidden = Vec::new();
+    }
+}

@@ -1,0 +1,27 @@
+//! Quality: what quantization costs, measured against the unquantized model in one pass.
+//!
+//! A text is cut into windows under a named [`Protocol`]; the [`Walk`] carries every window of
+//! every variant through the layers side by side with the reference; the head turns hidden states
+//! into [`Score`]s, vocabulary slice by slice.
+
+mod divergence;
+mod embed;
+mod head;
+mod lane;
+mod memory;
+mod protocol;
+mod state;
+mod timing;
+mod variant;
+mod vocabulary;
+mod walk;
+
+pub use divergence::{Score, Scorer, VocabularySlice};
+pub use lane::{Cause, Lane};
+pub use memory::MemorySum;
+pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window};
+pub use state::{State, read as read_state};
+pub use timing::{Phase, Timings};
+pub use variant::{MIN_CODED_WEIGHTS, Variant};
+pub use vocabulary::SLICE_ROWS;
+pub use walk::{Observer, Outcome, Resumed, Walk, Walked};

@@ -1,0 +1,100 @@
+//! The reference: a decoder in candle, handed its weights, owning none.
+//!
+//! One decoder serves every family; what differs between families are switches in
+//! [`Config`](crate::checkpoint::config::Config). Everything works on one window at a time:
+//! `[tokens, hidden]`, positions counted from the window's first token, causal attention. That a
+//! window is computed by itself is what makes results independent of batches and threads.
+
+mod attention;
+mod block;
+mod ops;
+mod rope;
+
+use candle_core::{CpuStorage, Device, Storage, Tensor};
+
+pub use block::{Block, BlockWeights, Linear};
+pub use ops::{exp, max};
+pub use rope::RopeTables;
+
+use crate::checkpoint::config::Config;
+use crate::error::{Error, Result};
+
+/// Turns a candle failure into ours: shapes were checked at the door, so it is a bug or memory.
+fn failed(cause: candle_core::Error) -> Error {
+    Error::bug("candle refused an operation").because(cause)
+}
+
+/// The device that the forward pass runs on.
+///
+/// # Errors
+/// Surroundings errors where the GPU that was compiled in is not there.
+pub fn device() -> Result<Device> {
+    if cfg!(feature = "metal") {
+        return Device::new_metal(0)
+            .map_err(|e| Error::surroundings("cannot open the Metal device").because(e));
+    }
+    Ok(Device::Cpu)
+}
+
+/// `[rows, columns]` on `device`, from row-major values.
+///
+/// # Errors
+/// Bug-class errors when the number of values is not rows × columns.
+pub fn matrix(values: Vec<f32>, [rows, columns]: [usize; 2], device: &Device) -> Result<Tensor> {
+    Tensor::from_vec(values, (rows, columns), device).map_err(failed)
+}
+
+/// The values of a tensor, row-major.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(failed)
+}
+
+/// Hands the values of a contiguous tensor to `use_them`, without copying where they lie in main
+/// memory.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn with_values<T>(tensor: &Tensor, use_them: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        return Ok(use_them(&all[start..end]));
+    }
+    drop(storage);
+    Ok(use_them(&values(tensor)?))
+}
+
+/// `[len]` on `device`.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn vector(values: Vec<f32>, device: &Device) -> Result<Tensor> {
+    let len = values.len();
+    Tensor::from_vec(values, len, device).map_err(failed)
+}
+
+/// Final norm over the rows `scored` of a window's hidden states `[tokens, hidden]`.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn final_norm(
+    hidden: &Tensor,
+    gain: &Tensor,
+    scored: std::ops::Range<usize>,
+    config: &Config,
+) -> Result<Tensor> {
+    let rows = hidden.narrow(0, scored.start, scored.len()).and_then(|rows| rows.contiguous());
+    ops::rms_norm(&rows.map_err(failed)?, gain, config.rms_norm_eps).map_err(failed)
+}
+
+/// Logits `[tokens, rows]` of one slice of the head `[rows, hidden]`.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn logits(normed: &Tensor, head_slice: &Tensor) -> Result<Tensor> {
+    head_slice.t().and_then(|head| normed.matmul(&head)).map_err(failed)
+}

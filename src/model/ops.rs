@@ -1,0 +1,244 @@
+//! The element-wise operations that candle-core leaves slow on the CPU, as in-place operations
+//! compiled for the vector unit found at run time; on other devices, candle-nn's own.
+//!
+//! Sums run over fixed lanes, so that results do not depend on the width of the vector unit.
+
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
+use pulp::Arch;
+
+/// Partial sums per row: one AVX-512 register, two AVX2 ones, four NEON ones.
+const LANES: usize = 16;
+
+/// RMS norm of each row of `x` `[rows, columns]` times `gain` `[columns]` (Zhang & Sennrich 2019).
+pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return candle_nn::ops::rms_norm(x, gain, eps as f32);
+    }
+    let out = x.copy()?;
+    out.inplace_op2(gain, &RmsNorm { eps: eps as f32 })?;
+    Ok(out)
+}
+
+/// `silu(gate) * up`, element by element; the result replaces `gate`.
+pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    if !gate.device().is_cpu() {
+        return candle_nn::ops::silu(&gate)? * up;
+    }
+    gate.inplace_op2(up, &SwiGlu)?;
+    Ok(gate)
+}
+
+/// Adds `b` to `a` of the same shape; the result replaces `a`.
+pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return a + b;
+    }
+    a.inplace_op2(b, &Add)?;
+    Ok(a)
+}
+
+/// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that query `first + q` may
+/// see: those up to its own position. Later keys get weight 0.
+pub fn causal_softmax(scores: Tensor, scale: f32, first: usize) -> Result<Tensor> {
+    if scores.device().is_cpu() {
+        scores.inplace_op1(&CausalSoftmax { scale, first })?;
+        return Ok(scores);
+    }
+    let (_, queries, keys) = scores.dims3()?;
+    let device = scores.device();
+    let query = Tensor::arange(first as u32, (first + queries) as u32, device)?.unsqueeze(1)?;
+    let key = Tensor::arange(0, keys as u32, device)?.unsqueeze(0)?;
+    let hidden = key.broadcast_gt(&query)?.to_dtype(DType::F32)?;
+    let masked = (scores * f64::from(scale))?.broadcast_add(&(hidden * -1e30)?)?;
+    candle_nn::ops::softmax_last_dim(&masked)
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+struct SwiGlu;
+
+struct Add;
+
+struct CausalSoftmax {
+    scale: f32,
+    first: usize,
+}
+
+impl InplaceOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        l: &Layout,
+        gain: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<()> {
+        let (x, gain) = (slice_mut(x, l)?, slice(gain, lg)?);
+        Arch::new().dispatch(|| {
+            for row in x.chunks_exact_mut(gain.len()) {
+                let mean = sum(row, |v| v * v) / gain.len() as f32;
+                let factor = 1.0 / (mean + self.eps).sqrt();
+                row.iter_mut().zip(gain).for_each(|(v, g)| *v = *v * factor * g);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &mut CpuStorage,
+        l: &Layout,
+        up: &CpuStorage,
+        lu: &Layout,
+    ) -> Result<()> {
+        let (gate, up) = (slice_mut(gate, l)?, slice(up, lu)?);
+        Arch::new().dispatch(|| {
+            gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u);
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, a: &mut CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<()> {
+        let (a, b) = (slice_mut(a, la)?, slice(b, lb)?);
+        Arch::new().dispatch(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+        Ok(())
+    }
+}
+
+impl InplaceOp1 for CausalSoftmax {
+    fn name(&self) -> &'static str {
+        "causal-softmax"
+    }
+
+    fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (_, queries, keys) = layout.shape().dims3()?;
+        let scores = slice_mut(scores, layout)?;
+        Arch::new().dispatch(|| {
+            for (index, row) in scores.chunks_exact_mut(keys).enumerate() {
+                let visible = (self.first + index % queries + 1).min(keys);
+                let (seen, hidden) = row.split_at_mut(visible);
+                softmax(seen, self.scale);
+                hidden.fill(0.0);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Replaces `row` by the softmax of `scale * row`.
+#[inline(always)]
+fn softmax(row: &mut [f32], scale: f32) {
+    let max = max(row);
+    row.iter_mut().for_each(|v| *v = exp((*v - max) * scale));
+    let inverse = 1.0 / sum(row, |v| v);
+    row.iter_mut().for_each(|v| *v *= inverse);
+}
+
+/// The largest value of a row; negative infinity for an empty one.
+#[inline(always)]
+pub fn max(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(l, v)| *l = if *v > *l { *v } else { *l });
+    }
+    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+}
+
+#[inline(always)]
+fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(l, v)| *l += of(*v));
+    }
+    rest.iter().map(|v| of(*v)).sum::<f32>() + lanes.iter().sum::<f32>()
+}
+
+/// `e^x` in f32 within 2 units in the last place, 0 below -87.3: Cody-Waite reduction and a
+/// polynomial of degree 5 (Cephes `expf`), written so that it vectorizes.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+    let clamped = if x > -87.3 { x } else { -87.3 };
+    let clamped = if clamped < 88.0 { clamped } else { 88.0 };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let power = shifted - ROUND;
+    let r = clamped - power * LN2_HIGH - power * LN2_LOW;
+    let mut p = 1.987_569_1e-4_f32;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    p = p * r * r + r + 1.0;
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let value = p * f32::from_bits(exponent);
+    if x > -87.3 { value } else { 0.0 }
+}
+
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => bail!("expected a contiguous f32 tensor"),
+    }
+}
+
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("expected a contiguous f32 tensor"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Bound on the relative error of [`exp`]: two units in the last place.
+    const EXP_RELATIVE: f64 = 2.4e-7;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let truth = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - truth).abs() / truth;
+            assert!(error < EXP_RELATIVE, "exp({x}) is off by {error:e}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-1000.0), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn causal_softmax_sees_no_later_key() {
+        let scores = Tensor::zeros((2, 3, 5), DType::F32, &Device::Cpu).unwrap();
+        let weights = causal_softmax(scores, 0.5, 2).unwrap().to_vec3::<f32>().unwrap();
+        for head in &weights {
+            assert_eq!(head[0], [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
+            assert_eq!(head[2], [0.2; 5]);
+        }
+    }
+}

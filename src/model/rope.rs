@@ -1,0 +1,92 @@
+//! Rotary position tables for every kind of scaling the configuration knows.
+
+use std::f64::consts::PI;
+
+use candle_core::{Device, Tensor};
+
+use super::failed;
+use crate::checkpoint::config::{Config, Rope, RopeScaling};
+use crate::error::Result;
+
+/// Cosines and sines, `[tokens, head_dim / 2]` each.
+#[derive(Debug, Clone)]
+pub struct RopeTables {
+    pub(super) cos: Tensor,
+    pub(super) sin: Tensor,
+}
+
+impl RopeTables {
+    /// Tables for the first `tokens` positions.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn new(config: &Config, tokens: usize, device: &Device) -> Result<Self> {
+        let frequencies = frequencies(&config.rope, config.head_dim);
+        // Angles in f32, as transformers computes them: the reference is that computation.
+        let angles: Vec<f32> = (0..tokens)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f32 * *f))
+            .collect();
+        let table = |of: fn(f32) -> f32| {
+            let values: Vec<f32> = angles.iter().map(|&angle| of(angle)).collect();
+            Tensor::from_vec(values, (tokens, frequencies.len()), device).map_err(failed)
+        };
+        Ok(RopeTables { cos: table(f32::cos)?, sin: table(f32::sin)? })
+    }
+}
+
+/// Radians per position of each rotated pair, `[head_dim / 2]`.
+pub fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
+    let plain = (0..head_dim / 2).map(|i| {
+        let exponent = (2 * i) as f32 / head_dim as f32;
+        1.0 / (rope.theta as f32).powf(exponent)
+    });
+    match &rope.scaling {
+        RopeScaling::None => plain.collect(),
+        RopeScaling::Linear { factor } => plain.map(|f| f / *factor as f32).collect(),
+        RopeScaling::Factors(factors) => plain.zip(factors).map(|(f, by)| f / by).collect(),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            let original = *original_max_position_embeddings as f64;
+            plain
+                .map(|f| {
+                    let wavelength = 2.0 * PI / f64::from(f);
+                    let stretched = f64::from(f) / factor;
+                    if wavelength < original / high_freq_factor {
+                        f
+                    } else if wavelength > original / low_freq_factor {
+                        stretched as f32
+                    } else {
+                        let smooth = (original / wavelength - low_freq_factor)
+                            / (high_freq_factor - low_freq_factor);
+                        ((1.0 - smooth) * stretched + smooth * f64::from(f)) as f32
+                    }
+                })
+                .collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llama3_scaling_keeps_fast_pairs_and_stretches_slow_ones() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let scaled = frequencies(&Rope { theta: 500_000.0, scaling }, 128);
+        let plain = frequencies(&Rope { theta: 500_000.0, scaling: RopeScaling::None }, 128);
+        assert_eq!(scaled[0], plain[0]);
+        assert_eq!(scaled[63], plain[63] / 8.0);
+        let middle = scaled.iter().zip(&plain).filter(|(s, p)| s < p && **s > **p / 8.0).count();
+        assert!(middle > 3, "a ramp lies between, found {middle} pairs on it");
+    }
+}

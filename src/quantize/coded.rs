@@ -1,0 +1,128 @@
+//! What is stored of a tensor: codes, tables and scales in the exact precision they ship in.
+//!
+//! This is the only product of quantization. What is scored is its decoded form, what is packaged
+//! is its bytes, and sizes are counted from it, so that no number is ever computed from weights
+//! that could not be shipped. Decoding is in `decode.rs`, taking apart and joining in `parts.rs`.
+
+use half::f16;
+
+use super::recipe::Recipe;
+use crate::error::{Error, Result};
+use crate::units::{BitsPerWeight, Bytes};
+
+/// A tensor `[out, in]` as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodedTensor {
+    pub(super) recipe: Recipe,
+    pub(super) shape: [usize; 2],
+    pub(super) stored: Stored,
+}
+
+/// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stored {
+    /// fp16 weights `[out, in]`.
+    Half(Vec<f16>),
+    /// Codes into lookup tables.
+    Palette {
+        /// Packed table indices.
+        codes: Vec<u8>,
+        /// One table per group of rows.
+        tables: Tables,
+        /// fp16 factors `[out]` on top of the table entries.
+        channel_scales: Option<Vec<f16>>,
+    },
+    /// Integers times a scale.
+    Linear {
+        /// Packed integers: two's complement, or unsigned where there are zero points.
+        codes: Vec<u8>,
+        /// fp16 scales `[out, in / block]`.
+        scales: Vec<f16>,
+        /// Packed zero points `[out, in / block]`, in the type of the codes.
+        zero_points: Option<Vec<u8>>,
+    },
+}
+
+/// Lookup tables `[groups, 2^bits]`, each ascending.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tables {
+    /// fp16 entries.
+    Half(Vec<f16>),
+    /// int8 entries and one fp16 scale per table.
+    Int8 {
+        /// Entries `[groups, 2^bits]`.
+        entries: Vec<i8>,
+        /// Scales `[groups]`.
+        scales: Vec<f16>,
+    },
+}
+
+impl CodedTensor {
+    /// Joins the invariant checks of every maker of coded tensors.
+    pub(super) fn new(recipe: Recipe, shape: [usize; 2], stored: Stored) -> Result<Self> {
+        let tensor = CodedTensor { recipe: recipe.resolved(shape), shape, stored };
+        let expected = tensor.recipe.stored_size(shape);
+        let found = tensor.stored_bytes();
+        if expected == Some(found) {
+            return Ok(tensor);
+        }
+        Err(Error::bug(format!(
+            "{recipe} of {shape:?}: expected {expected:?} stored, found {found:?}"
+        )))
+    }
+
+    /// `[out, in]`.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// The recipe with the groups and blocks that this tensor really has.
+    pub fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+
+    /// The stored arrays, for whoever writes them into a package.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The number of weights.
+    pub fn weights(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// Rows that share a table; nothing where there are no tables.
+    pub fn table_rows(&self) -> Option<usize> {
+        match self.recipe {
+            Recipe::Palette(palette) => Some(palette.table_rows(self.shape[0])),
+            _ => None,
+        }
+    }
+
+    /// The size of everything stored: codes, tables, scales, zero points.
+    pub fn stored_bytes(&self) -> Bytes {
+        Bytes(self.parts().iter().map(|part| part.bytes.len() as u64).sum())
+    }
+
+    /// Stored bits per weight, tables and scales included.
+    pub fn effective_bits(&self) -> BitsPerWeight {
+        BitsPerWeight::of(self.stored_bytes().0, self.weights() as u64)
+    }
+
+    /// A hash of the content: recipe, shape and every stored array in a fixed order.
+    pub fn hash(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update_rayon(bytes);
+        };
+        field(self.recipe.to_string().as_bytes());
+        self.shape.iter().for_each(|len| field(&(*len as u64).to_le_bytes()));
+        for part in self.parts() {
+            field(part.suffix.as_bytes());
+            field(part.dtype.name().as_bytes());
+            field(&part.bytes);
+        }
+        hasher.finalize()
+    }
+}

@@ -1,0 +1,227 @@
+//! Stored codes back to f32 weights, exactly as Core ML's operators would give them.
+//!
+//! Integers times an fp16 scale are an fp16 result there, so the product is rounded to fp16 here
+//! as well. A channel scale is a separate multiplication, done here in f32 on the table's entries.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use super::bitpack::{UNIT, code_at, unpack, word_of};
+use super::coded::{CodedTensor, Stored, Tables};
+use super::recipe::{Linear, Recipe};
+use crate::error::{Error, Result};
+
+/// The weights a thread decodes at a time: large enough to hide the hand-over, small for a cache.
+const CHUNK_WEIGHTS: usize = 1 << 15;
+
+/// A table for codes of up to 8 bits; entries past the recipe's own are zero and never used.
+pub(super) type Table = [f32; 256];
+
+impl CodedTensor {
+    /// All weights, row-major `[out, in]`.
+    pub fn decode(&self) -> Vec<f32> {
+        let mut weights = vec![0.0; self.weights()];
+        let rows = (CHUNK_WEIGHTS / self.shape[1].max(1)).max(1);
+        weights.par_chunks_mut((rows * self.shape[1]).max(1)).enumerate().for_each(|(i, chunk)| {
+            self.decode_from(i * rows, chunk);
+        });
+        weights
+    }
+
+    /// Decodes the rows `rows` into `weights`, row-major `[rows, in]`. Fails (bug) when the rows
+    /// do not exist or `weights` has not exactly their length.
+    pub fn decode_rows(&self, rows: Range<usize>, weights: &mut [f32]) -> Result<()> {
+        let [out, inputs] = self.shape;
+        if rows.start > rows.end || rows.end > out || weights.len() != rows.len() * inputs {
+            return Err(Error::bug(format!(
+                "rows {rows:?} of [{out}, {inputs}] into {} weights",
+                weights.len()
+            )));
+        }
+        self.decode_from(rows.start, weights);
+        Ok(())
+    }
+
+    /// Decodes whole rows from `first_row` on; the caller has checked that they exist.
+    fn decode_from(&self, first_row: usize, weights: &mut [f32]) {
+        if weights.is_empty() {
+            return;
+        }
+        let inputs = self.shape[1];
+        match (&self.stored, &self.recipe) {
+            (Stored::Half(values), _) => {
+                let start = first_row * inputs;
+                values[start..start + weights.len()].convert_to_f32_slice(weights);
+            }
+            (Stored::Palette { codes, tables, channel_scales }, recipe) => {
+                let bits = recipe.nominal_bits().unwrap_or(8);
+                let group = self.table_rows().unwrap_or(1);
+                let mut table = [0.0; 256];
+                for (i, row) in weights.chunks_exact_mut(inputs).enumerate() {
+                    let at = first_row + i;
+                    if i == 0 || at.is_multiple_of(group) || channel_scales.is_some() {
+                        tables.read(at / group, 1 << bits, &mut table);
+                        if let Some(scales) = channel_scales {
+                            let scale = scales[at].to_f32();
+                            table[..1 << bits].iter_mut().for_each(|entry| *entry *= scale);
+                        }
+                    }
+                    look_up(codes, bits, at * inputs, &table, row);
+                }
+            }
+            (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
+                let rows =
+                    LinearRows { codes, scales, zero_points: zero_points.as_deref(), linear };
+                rows.decode(first_row, inputs, weights);
+            }
+            // `CodedTensor::new` has checked that stored arrays and recipe agree.
+            (Stored::Linear { .. }, _) => {}
+        }
+    }
+}
+
+impl Tables {
+    /// The `entries` values of table `index`, as the layer sees them.
+    pub(super) fn read(&self, index: usize, entries: usize, table: &mut Table) {
+        let own = index * entries..(index + 1) * entries;
+        match self {
+            Tables::Half(values) => values[own].convert_to_f32_slice(&mut table[..entries]),
+            Tables::Int8 { entries: codes, scales } => {
+                let scale = scales[index].to_f32();
+                for (value, code) in table.iter_mut().zip(&codes[own]) {
+                    *value = round_to_half(f32::from(*code) * scale);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds to the nearest fp16 value, ties to even, for magnitudes below 65520; larger ones come
+/// out as the next power of two instead of infinity. Plain arithmetic, so that loops vectorise.
+#[inline(always)]
+pub(super) fn round_to_half(value: f32) -> f32 {
+    /// Adding and taking away 0.5 leaves multiples of 2^-24, the spacing of fp16 subnormals.
+    const SUBNORMAL: f32 = 0.5;
+    const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
+    let bits = value.to_bits();
+    let normal = f32::from_bits((bits + 0x0fff + ((bits >> 13) & 1)) & !0x1fff);
+    let magnitude = value.abs();
+    let subnormal = ((magnitude + SUBNORMAL) - SUBNORMAL).copysign(value);
+    if magnitude < SMALLEST_NORMAL { subnormal } else { normal }
+}
+
+/// `out[i] = table[code(start + i)]`.
+fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: &mut [f32]) {
+    let head = (start.next_multiple_of(UNIT) - start).min(out.len());
+    let (first, rest) = out.split_at_mut(head);
+    for (i, value) in first.iter_mut().enumerate() {
+        *value = table[usize::from(code_at(codes, bits, start + i))];
+    }
+    let codes = &codes[(start + head) / UNIT * usize::from(bits)..];
+    match bits {
+        1 => pulp::Arch::new().dispatch(|| look_up_bits(codes, table, rest)),
+        2 => look_up_units::<2>(codes, table, rest),
+        3 => look_up_units::<3>(codes, table, rest),
+        4 => look_up_units::<4>(codes, table, rest),
+        6 => look_up_units::<6>(codes, table, rest),
+        _ => look_up_units::<8>(codes, table, rest),
+    }
+}
+
+#[inline(always)]
+fn look_up_units<const BITS: usize>(codes: &[u8], table: &Table, out: &mut [f32]) {
+    let mask = (1u64 << BITS) - 1;
+    let (units, rest) = out.as_chunks_mut::<UNIT>();
+    let tail_start = units.len() * BITS;
+    for (unit, bytes) in units.iter_mut().zip(codes.as_chunks::<BITS>().0) {
+        let word = word_of(bytes);
+        for (i, value) in unit.iter_mut().enumerate() {
+            *value = table[usize::from(((word >> (i * BITS)) & mask) as u8)];
+        }
+    }
+    for (i, value) in rest.iter_mut().enumerate() {
+        *value = table[usize::from(code_at(&codes[tail_start..], BITS as u8, i))];
+    }
+}
+
+/// One bit a weight: a choice between two values instead of a table, which vectorises.
+#[inline(always)]
+fn look_up_bits(codes: &[u8], table: &Table, out: &mut [f32]) {
+    let (low, high) = (table[0], table[1]);
+    let (units, rest) = out.as_chunks_mut::<UNIT>();
+    let tail_start = units.len();
+    for (unit, byte) in units.iter_mut().zip(codes) {
+        for (i, value) in unit.iter_mut().enumerate() {
+            *value = if u32::from(*byte) & (1 << i) != 0 { high } else { low };
+        }
+    }
+    for (i, value) in rest.iter_mut().enumerate() {
+        *value = table[usize::from(code_at(&codes[tail_start..], 1, i))];
+    }
+}
+
+struct LinearRows<'a> {
+    codes: &'a [u8],
+    scales: &'a [f16],
+    zero_points: Option<&'a [u8]>,
+    linear: &'a Linear,
+}
+
+impl LinearRows<'_> {
+    fn decode(&self, first_row: usize, inputs: usize, weights: &mut [f32]) {
+        let bits = self.linear.bits.get();
+        let (block, blocks) = (self.linear.block_len(inputs), self.linear.blocks(inputs));
+        // Two's complement becomes an unsigned code by flipping its sign bit.
+        let sign_bit = if self.zero_points.is_some() { 0 } else { 1u8 << (bits - 1) };
+        let mut codes = vec![0; inputs];
+        for (i, row) in weights.chunks_exact_mut(inputs).enumerate() {
+            let at = first_row + i;
+            if unpack(self.codes, bits, at * inputs, &mut codes).is_err() {
+                return;
+            }
+            let chunks = row.chunks_exact_mut(block).zip(codes.chunks_exact(block));
+            pulp::Arch::new().dispatch(|| {
+                for (b, (row, codes)) in chunks.enumerate() {
+                    let index = at * blocks + b;
+                    let scale = self.scales[index].to_f32();
+                    let zero = match self.zero_points {
+                        Some(points) => code_at(points, bits, index),
+                        None => sign_bit,
+                    };
+                    for (weight, code) in row.iter_mut().zip(codes) {
+                        let steps = i32::from(code ^ sign_bit) - i32::from(zero);
+                        *weight = round_to_half(steps as f32 * scale);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_to_half_agrees_with_the_half_crate() {
+        let mut value = 1.0e-9f32;
+        while value < 65_000.0 {
+            for x in [value, -value, value * 1.000_488_3] {
+                assert_eq!(round_to_half(x).to_bits(), f16::from_f32(x).to_f32().to_bits(), "{x}");
+            }
+            value *= 1.000_31;
+        }
+        for bits in 0..0x7c00 {
+            let exact = f16::from_bits(bits).to_f32();
+            let next = f16::from_bits(bits + 1).to_f32();
+            assert_eq!(round_to_half(exact), exact);
+            if next.is_finite() {
+                let middle = (exact + next) / 2.0;
+                assert_eq!(round_to_half(middle), f16::from_f32(middle).to_f32(), "{middle}");
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The distinct values of a group of weights with what each of them counts: the input of k-means.
+//!
+//! Sorting is a radix sort of order-preserving integer keys, most of the cost of a small palette;
+//! passes in which all keys agree (weights that came from bfloat16 or fp16) are skipped.
+
+use half::f16;
+use rayon::prelude::*;
+
+use super::kmeans::Points;
+
+/// Above this length sorting is shared among threads.
+const PARALLEL_LEN: usize = 1 << 20;
+const DIGIT_BITS: usize = 11;
+const DIGITS: usize = 1 << DIGIT_BITS;
+
+/// How the squared error of a weight counts, and what it is relative to.
+pub(super) struct Weighting<'a> {
+    /// Weights in a row.
+    pub inputs: usize,
+    /// Importance `[in]` of each input channel, or all alike.
+    pub importance: Option<&'a [f32]>,
+    /// fp16 scale `[rows]` of each row, by which its weights are divided.
+    pub scales: Option<&'a [f16]>,
+}
+
+/// Memory reused between groups.
+#[derive(Default)]
+pub(super) struct Sorter {
+    keys: Vec<u32>,
+    spare: Vec<u32>,
+    pairs: Vec<(f32, f64)>,
+}
+
+/// An integer that orders as the float does; both zeros have the same key.
+#[inline(always)]
+fn key(value: f32) -> u32 {
+    let bits = (value + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+#[inline(always)]
+fn value(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+impl Sorter {
+    /// Fills `points` with the group's values, divided by their row's scale if there is one. The
+    /// error of such a value counts by the square of its scale, so that k-means minimises the
+    /// error of the weights themselves.
+    pub(super) fn points(
+        &mut self,
+        weights: &[f32],
+        weighting: &Weighting<'_>,
+        points: &mut Points,
+    ) {
+        let Weighting { inputs, importance, scales } = *weighting;
+        if importance.is_none() && scales.is_none() {
+            self.sort(weights);
+            let centre = self.keys.get(self.keys.len() / 2).map_or(0.0, |key| value(*key));
+            return points.refill(self.keys.iter().map(|key| (value(*key), 1.0)), centre);
+        }
+        self.pairs.clear();
+        for (r, row) in weights.chunks_exact(inputs).enumerate() {
+            let scale = scales.map_or(1.0, |scales| scales[r].to_f32());
+            let squared = f64::from(scale) * f64::from(scale);
+            self.pairs.extend(row.iter().enumerate().map(|(i, weight)| {
+                let importance = importance.map_or(1.0, |importance| f64::from(importance[i]));
+                (weight / scale + 0.0, importance * squared)
+            }));
+        }
+        if self.pairs.iter().all(|pair| pair.1 == 0.0) {
+            self.pairs.iter_mut().for_each(|pair| pair.1 = 1.0);
+        }
+        // A stable sort, so that equal values add their weights in one order.
+        self.pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let centre = self.pairs.get(self.pairs.len() / 2).map_or(0.0, |pair| pair.0);
+        points.refill(self.pairs.iter().copied(), centre);
+    }
+
+    /// Smallest and largest value, divided by their row's scale if there is one.
+    pub(super) fn extent(&self, weights: &[f32], weighting: &Weighting<'_>) -> (f64, f64) {
+        let rows = weights.chunks_exact(weighting.inputs).enumerate();
+        rows.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (r, row)| {
+            let scale = weighting.scales.map_or(1.0, |scales| scales[r].to_f64());
+            let (least, most) = row
+                .iter()
+                .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), w| (l.min(*w), h.max(*w)));
+            (low.min(f64::from(least) / scale), high.max(f64::from(most) / scale))
+        })
+    }
+
+    /// The distinct values in ascending order.
+    pub(super) fn distinct(&mut self, weights: &[f32]) -> Vec<f32> {
+        self.sort(weights);
+        self.keys.dedup();
+        self.keys.iter().map(|key| value(*key)).collect()
+    }
+
+    /// Leaves the sorted keys in `self.keys`.
+    fn sort(&mut self, weights: &[f32]) {
+        self.keys.clear();
+        self.keys.extend(weights.iter().map(|weight| key(*weight)));
+        if weights.len() > PARALLEL_LEN {
+            self.keys.par_sort_unstable();
+        } else {
+            self.radix_sort();
+        }
+    }
+
+    fn radix_sort(&mut self) {
+        let digit = |key: u32, pass: usize| (key >> (pass * DIGIT_BITS)) as usize % DIGITS;
+        let mut counts = [[0u32; DIGITS]; 3];
+        for key in &self.keys {
+            for (pass, counts) in counts.iter_mut().enumerate() {
+                counts[digit(*key, pass)] += 1;
+            }
+        }
+        self.spare.resize(self.keys.len(), 0);
+        for (pass, counts) in counts.iter_mut().enumerate() {
+            if counts.iter().any(|count| *count as usize == self.keys.len()) {
+                continue;
+            }
+            let mut start = 0;
+            for count in counts.iter_mut() {
+                (*count, start) = (start, start + *count);
+            }
+            for key in &self.keys {
+                let slot = &mut counts[digit(*key, pass)];
+                self.spare[*slot as usize] = *key;
+                *slot += 1;
+            }
+            std::mem::swap(&mut self.keys, &mut self.spare);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Recipes as text: `SCHEME BITS [-OPTION…]`, parsed and printed in one grammar.
+//!
+//! Options may come in any order and print in one: granularity, channel scale, table maker, table
+//! entries. Later schemes (`vector2-d4`, `mxfp4`) and options (`-a8`, `-ft`) fit this grammar; until
+//! they exist they are refused like any other unknown word, with the nearest known one as a hint.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use super::recipe::{
+    Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
+};
+use crate::error::{Error, Result};
+
+/// What a mistyped recipe may have meant.
+const KNOWN_RECIPES: [&str; 16] = [
+    "fp",
+    "fp16",
+    "palette1",
+    "palette1-c",
+    "palette2",
+    "palette2-g16",
+    "palette3-g16",
+    "palette4",
+    "palette4-g16",
+    "palette6-g16",
+    "palette8",
+    "int4",
+    "int4-b32",
+    "int4-b32-a",
+    "int8",
+    "int8-a",
+];
+
+impl fmt::Display for Recipe {
+    /// The canonical name, which parses back to the same recipe.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Recipe::Reference => "fp".to_owned(),
+            Recipe::Half => "fp16".to_owned(),
+            Recipe::Palette(palette) => palette_name(palette),
+            Recipe::Linear(linear) => linear_name(linear),
+        })
+    }
+}
+
+fn palette_name(palette: &Palette) -> String {
+    let Palette { bits, granularity, channel_scale, maker, entry } = palette;
+    let granularity = match granularity {
+        Granularity::Tensor => String::new(),
+        Granularity::Grouped(rows) => format!("-g{rows}"),
+        Granularity::Channel => "-c".to_owned(),
+    };
+    let maker = match maker {
+        TableMaker::KMeans => "",
+        TableMaker::Uniform => "-uniform",
+        TableMaker::Unique => "-unique",
+    };
+    let scale = if *channel_scale { "-s" } else { "" };
+    let entry = if *entry == TableEntry::Int8 { "-t8" } else { "" };
+    format!("palette{}{granularity}{scale}{maker}{entry}", bits.get())
+}
+
+fn linear_name(linear: &Linear) -> String {
+    let block = linear.block.map(|block| format!("-b{block}")).unwrap_or_default();
+    let zero_point = if linear.asymmetric { "-a" } else { "" };
+    format!("int{}{block}{zero_point}", linear.bits.get())
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    /// Parses a recipe. Fails (input) on unknown schemes, widths and options, naming what is known.
+    fn from_str(text: &str) -> Result<Recipe> {
+        let mut words = text.split('-');
+        let scheme = words.next().unwrap_or_default();
+        let options: Vec<&str> = words.collect();
+        let parsed = match scheme {
+            "fp" | "fp16" => plain(scheme, &options),
+            _ => match (scheme.strip_prefix("palette"), scheme.strip_prefix("int")) {
+                (Some(bits), _) if is_number(bits) => palette(bits, &options),
+                (_, Some(bits)) if is_number(bits) => linear(bits, &options),
+                _ => Err(Error::input("unknown scheme, expected fp, fp16, paletteN or intN")),
+            },
+        };
+        parsed.map_err(|error| {
+            let error = error.at(format_args!("recipe `{text}`"));
+            match nearest(text) {
+                Some(known) => error.hint(format!("did you mean `{known}`?")),
+                None => error.hint("for example fp16, palette4-g16, palette2-g16, int4-b32"),
+            }
+        })
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn nearest(text: &str) -> Option<&'static str> {
+    const CLOSE_ENOUGH: f64 = 0.7;
+    let likeness = |known: &str| strsim::damerau_levenshtein(text, known);
+    let known = KNOWN_RECIPES.into_iter().min_by_key(|known| likeness(known))?;
+    (strsim::normalized_damerau_levenshtein(text, known) >= CLOSE_ENOUGH).then_some(known)
+}
+
+fn plain(scheme: &str, options: &[&str]) -> Result<Recipe> {
+    match options.first() {
+        Some(option) => Err(Error::input(format!("unknown option `-{option}`: {scheme} has none"))),
+        None if scheme == "fp" => Ok(Recipe::Reference),
+        None => Ok(Recipe::Half),
+    }
+}
+
+/// A number without leading zeros, so that every recipe has one spelling.
+fn positive(option: &str, digits: &str) -> Result<NonZeroUsize> {
+    let number = digits.parse().ok().filter(|_| is_number(digits) && !digits.starts_with('0'));
+    number.ok_or_else(|| {
+        Error::input(format!(
+            "option `-{option}`: expected a whole number above 0, found `{digits}`"
+        ))
+    })
+}
+
+/// Sets `slot` once; a second setting of the same thing is an error.
+fn once<T>(slot: &mut Option<T>, option: &str, value: T) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Error::input(format!("option `-{option}` repeats or contradicts another"))),
+    }
+}
+
+fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
+    let bits = IndexBits::new(bits.parse().unwrap_or(u8::MAX)).map_err(|error| {
+        if bits == "5" { error.hint("palette4 and palette6 are its neighbours") } else { error }
+    })?;
+    let (mut granularity, mut scale, mut maker, mut entry) = (None, None, None, None);
+    for option in options {
+        match (*option, option.strip_prefix('g')) {
+            ("c", _) => once(&mut granularity, option, Granularity::Channel)?,
+            ("s", _) => once(&mut scale, option, true)?,
+            ("uniform", _) => once(&mut maker, option, TableMaker::Uniform)?,
+            ("unique", _) => once(&mut maker, option, TableMaker::Unique)?,
+            ("t8", _) => once(&mut entry, option, TableEntry::Int8)?,
+            (_, Some(rows)) => {
+                let rows = positive(option, rows)?;
+                once(&mut granularity, option, Granularity::Grouped(rows))?;
+            }
+            _ => {
+                let known = "expected -gN, -c, -s, -uniform, -unique or -t8";
+                return Err(Error::input(format!("unknown option `-{option}`, {known}")));
+            }
+        }
+    }
+    let palette = Palette {
+        bits,
+        granularity: granularity.unwrap_or(Granularity::Tensor),
+        channel_scale: scale.unwrap_or(false),
+        maker: maker.unwrap_or(TableMaker::KMeans),
+        entry: entry.unwrap_or(TableEntry::Half),
+    };
+    let lossy = palette.channel_scale || palette.entry == TableEntry::Int8;
+    if palette.maker == TableMaker::Unique && lossy {
+        return Err(Error::input("`-unique` is lossless, which `-s` and `-t8` are not"));
+    }
+    Ok(Recipe::Palette(palette))
+}
+
+fn linear(bits: &str, options: &[&str]) -> Result<Recipe> {
+    let bits = match bits {
+        "4" => LinearBits::Four,
+        "8" => LinearBits::Eight,
+        _ => {
+            return Err(Error::input(format!(
+                "int{bits} does not exist: Core ML has linear codes of 4 and 8 bits"
+            ))
+            .hint("1, 2, 3 and 6 bits exist as palettes"));
+        }
+    };
+    let (mut asymmetric, mut block) = (None, None);
+    for option in options {
+        match (*option, option.strip_prefix('b')) {
+            ("a", _) => once(&mut asymmetric, option, true)?,
+            (_, Some(inputs)) => once(&mut block, option, positive(option, inputs)?)?,
+            _ => {
+                let known = "expected -a or -bN";
+                return Err(Error::input(format!("unknown option `-{option}`, {known}")));
+            }
+        }
+    }
+    Ok(Recipe::Linear(Linear { bits, asymmetric: asymmetric.unwrap_or(false), block }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_recipe() -> impl Strategy<Value = Recipe> {
+        let size = (1usize..5000).prop_map(|size| NonZeroUsize::new(size).unwrap());
+        let granularity = prop_oneof![
+            Just(Granularity::Tensor),
+            Just(Granularity::Channel),
+            size.clone().prop_map(Granularity::Grouped)
+        ];
+        let maker = prop_oneof![
+            Just(TableMaker::KMeans),
+            Just(TableMaker::Uniform),
+            Just(TableMaker::Unique)
+        ];
+        let bits = prop::sample::select(&IndexBits::ALL[..]);
+        let palette = (bits, granularity, any::<bool>(), maker, any::<bool>()).prop_map(
+            |(bits, granularity, scale, maker, int8)| {
+                let lossless = maker == TableMaker::Unique;
+                Recipe::Palette(Palette {
+                    bits: IndexBits::new(bits).unwrap(),
+                    granularity,
+                    channel_scale: scale && !lossless,
+                    maker,
+                    entry: if int8 && !lossless { TableEntry::Int8 } else { TableEntry::Half },
+                })
+            },
+        );
+        let bits = prop_oneof![Just(LinearBits::Four), Just(LinearBits::Eight)];
+        let linear =
+            (bits, any::<bool>(), prop::option::of(size)).prop_map(|(bits, asymmetric, block)| {
+                Recipe::Linear(Linear { bits, asymmetric, block })
+            });
+        prop_oneof![Just(Recipe::Reference), Just(Recipe::Half), palette, linear]
+    }
+
+    proptest! {
+        #[test]
+        fn a_recipe_survives_print_and_parse(recipe in any_recipe()) {
+            prop_assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), recipe);
+        }
+
+        #[test]
+        fn whatever_parses_prints_to_something_that_means_the_same(
+            text in "(fp|fp16|palette[0-9]{1,2}|int[0-9])(-(g[0-9]{1,3}|c|s|t8|a|b[0-9]{1,2}|unique))*"
+        ) {
+            if let Ok(recipe) = text.parse::<Recipe>() {
+                prop_assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), recipe);
+            }
+        }
+    }
+
+    fn refusal(text: &str) -> String {
+        let error = text.parse::<Recipe>().unwrap_err();
+        assert_eq!(error.exit(), crate::error::Exit::Input);
+        error.to_string()
+    }
+
+    #[test]
+    fn options_come_in_any_order_and_print_in_one() {
+        let recipe: Recipe = "palette2-t8-s-g16".parse().unwrap();
+        assert_eq!(recipe.to_string(), "palette2-g16-s-t8");
+        assert_eq!("int4-a-b32".parse::<Recipe>().unwrap().to_string(), "int4-b32-a");
+    }
+
+    #[test]
+    fn a_mistyped_recipe_gets_the_nearest_known_one() {
+        assert!(refusal("pallete4").contains("did you mean `palette4`?"));
+        assert!(refusal("palette2-g-16").contains("did you mean `palette2-g16`?"));
+        assert!(refusal("").contains("for example"));
+    }
+
+    #[test]
+    fn five_bits_are_refused_with_the_reason() {
+        let text = refusal("palette5");
+        assert!(text.contains("index types of 1, 2, 3, 4, 6 and 8 bits"), "{text}");
+        assert!(refusal("int2").contains("exist as palettes"));
+    }
+
+    #[test]
+    fn recipes_that_are_only_planned_are_refused() {
+        for text in ["vector2-d4", "mxfp4", "palette4-a8", "int4-ft", "palette4-t4"] {
+            refusal(text);
+        }
+    }
+
+    #[test]
+    fn contradictions_and_second_spellings_are_refused() {
+        for text in [
+            "palette2-g16-c",
+            "palette2-s-s",
+            "palette2-g0",
+            "palette2-g016",
+            "palette2-unique-s",
+            "fp16-s",
+            "int4-b",
+            "int04",
+            "palette02-",
+        ] {
+            refusal(text);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Weights in, coded weights out; pure.
+//!
+//! A [`Recipe`] says how, [`quantize`] does it, and a [`CodedTensor`] is what comes of it: codes,
+//! tables and scales in the exact precision they ship in. This room knows no files, no clock and no
+//! model; results are the same bits for any number of threads.
+
+mod bitpack;
+mod coded;
+mod decode;
+mod distinct;
+mod grammar;
+mod kmeans;
+mod lagrange;
+mod linear;
+mod palette;
+mod parts;
+mod pruned;
+mod recipe;
+
+pub use coded::{CodedTensor, Stored, Tables};
+pub use parts::{Part, PartType};
+pub use recipe::{
+    Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
+    effective_group,
+};
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// Codes `weights`, row-major `[out, in]`; nothing for the reference recipe, which has no coded
+/// form.
+///
+/// `importance` `[in]` says how much the squared error of each input channel counts (its second
+/// moment); k-means tables use it, everything else ignores it. Slices of whole
+/// [`Recipe::row_unit`]s coded with [`Recipe::resolved`] give the codes of the whole.
+///
+/// Fails (input) when lengths and shape disagree, when a weight is not finite or beyond fp16, or
+/// when `-unique` finds too many values.
+pub fn quantize(
+    recipe: &Recipe,
+    weights: &[f32],
+    shape: [usize; 2],
+    importance: Option<&[f32]>,
+) -> Result<Option<CodedTensor>> {
+    let [out, inputs] = shape;
+    if out.checked_mul(inputs) != Some(weights.len()) {
+        return Err(Error::input(format!("expected {shape:?} weights, found {}", weights.len())));
+    }
+    if let Some(importance) = importance {
+        check_importance(importance, inputs)?;
+    }
+    if recipe.is_reference() {
+        return Ok(None);
+    }
+    check_finite(weights, inputs)?;
+    let recipe = recipe.resolved(shape);
+    match recipe {
+        Recipe::Reference => Ok(None),
+        Recipe::Half => half(recipe, weights, shape).map(Some),
+        Recipe::Palette(palette) => {
+            palette::quantize(&palette, weights, shape, importance).map(Some)
+        }
+        Recipe::Linear(linear) => linear::quantize(&linear, weights, shape).map(Some),
+    }
+}
+
+fn check_finite(weights: &[f32], inputs: usize) -> Result<()> {
+    // Whole chunks without an early exit, which vectorises.
+    let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, weight| all & weight.is_finite());
+    if weights.par_chunks(1 << 14).all(finite) {
+        return Ok(());
+    }
+    let at = weights.iter().position(|weight| !weight.is_finite()).unwrap_or(0);
+    let (row, column, found) = (at / inputs, at % inputs, weights[at]);
+    Err(Error::input(format!("expected finite weights, found {found} at [{row}, {column}]")))
+}
+
+fn check_importance(importance: &[f32], inputs: usize) -> Result<()> {
+    if importance.len() != inputs {
+        let found = importance.len();
+        return Err(Error::input(format!(
+            "expected the importance of {inputs} inputs, found {found}"
+        )));
+    }
+    match importance.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
+        Some(value) => {
+            Err(Error::input(format!("expected importance of 0 or more, found {value}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn half(recipe: Recipe, weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
+    let mut values = vec![f16::ZERO; weights.len()];
+    values.convert_from_f32_slice(weights);
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::input(format!("a weight of {} is beyond fp16 (65504)", weights[at])));
+    }
+    CodedTensor::new(recipe, shape, Stored::Half(values))
+}
+
+#[cfg(test)]
+mod tests;

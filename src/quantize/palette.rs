@@ -1,0 +1,239 @@
+//! Palettization: each group of rows gets a lookup table, each weight the index of its nearest
+//! entry.
+//!
+//! Entries are rounded to their stored precision first and weights assigned afterwards, so the
+//! codes are the best ones for the table that ships. Ties go to the lower entry.
+
+use half::f16;
+use rayon::prelude::*;
+
+use super::bitpack::pack;
+use super::coded::{CodedTensor, Stored, Tables};
+use super::decode::{Table, round_to_half};
+use super::distinct::{Sorter, Weighting};
+use super::kmeans::{Points, Scratch, means};
+use super::recipe::{Palette, Recipe, TableEntry, TableMaker};
+use crate::error::{Error, Result};
+
+/// What a thread keeps from one group to the next.
+#[derive(Default)]
+struct Bench {
+    sorter: Sorter,
+    points: Points,
+    kmeans: Scratch,
+}
+
+/// The table of one group as stored.
+struct GroupTable {
+    halves: Vec<f16>,
+    bytes: Vec<i8>,
+    scale: f16,
+}
+
+/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16, or when `-unique`
+/// finds more values than the table has entries.
+pub(super) fn quantize(
+    palette: &Palette,
+    weights: &[f32],
+    shape: [usize; 2],
+    importance: Option<&[f32]>,
+) -> Result<CodedTensor> {
+    let [out, inputs] = shape;
+    let group_len = (palette.table_rows(out) * inputs).max(1);
+    let scales = palette.channel_scale.then(|| channel_scales(weights, shape)).transpose()?;
+    let mut codes = vec![0u8; weights.len()];
+    let tables: Vec<GroupTable> = codes
+        .par_chunks_exact_mut(group_len)
+        .zip(weights.par_chunks_exact(group_len))
+        .enumerate()
+        .map_init(Bench::default, |bench, (group, (codes, weights))| {
+            let rows = group_len / inputs;
+            let scales = scales.as_ref().map(|scales| &scales[group * rows..(group + 1) * rows]);
+            let weighting = Weighting { inputs, importance, scales };
+            bench.code_group(palette, weights, &weighting, codes)
+        })
+        .collect::<Result<_>>()?;
+    let stored = Stored::Palette {
+        codes: pack(&codes, palette.bits.get()),
+        tables: join(tables, palette.entry),
+        channel_scales: scales,
+    };
+    CodedTensor::new(Recipe::Palette(*palette), shape, stored)
+}
+
+fn join(groups: Vec<GroupTable>, entry: TableEntry) -> Tables {
+    match entry {
+        TableEntry::Half => {
+            Tables::Half(groups.into_iter().flat_map(|group| group.halves).collect())
+        }
+        TableEntry::Int8 => Tables::Int8 {
+            scales: groups.iter().map(|group| group.scale).collect(),
+            entries: groups.into_iter().flat_map(|group| group.bytes).collect(),
+        },
+    }
+}
+
+/// The root mean square of every row, in fp16; 1 for a row of zeros.
+fn channel_scales(weights: &[f32], [out, inputs]: [usize; 2]) -> Result<Vec<f16>> {
+    (0..out)
+        .into_par_iter()
+        .map(|row| {
+            let row = &weights[row * inputs..(row + 1) * inputs];
+            let squares: f64 = row.iter().map(|w| f64::from(*w) * f64::from(*w)).sum();
+            let scale = f16::from_f64((squares / inputs as f64).sqrt());
+            if scale == f16::ZERO { f16::ONE } else { scale }
+        })
+        .map(|scale| match scale.is_finite() {
+            true => Ok(scale),
+            false => Err(Error::input("a row's scale is beyond fp16 (65504)")),
+        })
+        .collect()
+}
+
+impl Bench {
+    fn code_group(
+        &mut self,
+        palette: &Palette,
+        weights: &[f32],
+        weighting: &Weighting<'_>,
+        codes: &mut [u8],
+    ) -> Result<GroupTable> {
+        let entries = palette.bits.entries();
+        let wanted = match palette.maker {
+            TableMaker::KMeans => {
+                self.sorter.points(weights, weighting, &mut self.points);
+                means(&self.points, entries, &mut self.kmeans)
+            }
+            TableMaker::Uniform => {
+                let (low, high) = self.sorter.extent(weights, weighting);
+                let step = (high - low) / (entries - 1) as f64;
+                (0..entries).map(|i| low + step * i as f64).collect()
+            }
+            TableMaker::Unique => {
+                let values = self.sorter.distinct(weights);
+                lossless(&values, entries)?
+            }
+        };
+        let stored = store(&wanted, entries, palette.entry)?;
+        let mut table = [0.0; 256];
+        stored.read(palette.entry, &mut table);
+        assign(&table[..entries], weights, weighting, codes);
+        Ok(stored)
+    }
+}
+
+/// The values themselves, if they fit a table and fp16.
+fn lossless(values: &[f32], entries: usize) -> Result<Vec<f64>> {
+    let found = values.len();
+    if found > entries {
+        return Err(Error::input(format!(
+            "expected at most {entries} distinct weights in a group, found {found}"
+        ))
+        .hint("without `-unique` the table is fitted by k-means"));
+    }
+    let inexact = values.iter().filter(|value| f16::from_f32(**value).to_f32() != **value).count();
+    if inexact > 0 {
+        return Err(Error::input(format!(
+            "expected weights that fp16 represents exactly, found {inexact} of {found} that it does not"
+        ))
+        .hint("without `-unique` the table is fitted by k-means"));
+    }
+    Ok(values.iter().map(|value| f64::from(*value)).collect())
+}
+
+/// Rounds a table to its stored precision and pads it with its last entry.
+fn store(wanted: &[f64], entries: usize, entry: TableEntry) -> Result<GroupTable> {
+    let last = wanted.last().copied().unwrap_or(0.0);
+    let padded = wanted.iter().copied().chain(std::iter::repeat(last)).take(entries);
+    let reach = wanted.iter().fold(0.0f64, |reach, value| reach.max(value.abs()));
+    let scale = match entry {
+        TableEntry::Half => f16::from_f64(reach),
+        TableEntry::Int8 => f16::from_f64(reach / f64::from(i8::MAX)),
+    };
+    if !scale.is_finite() || (entry == TableEntry::Int8 && reach >= 65_504.0) {
+        return Err(Error::input(format!("a table entry of {reach} is beyond fp16 (65504)")));
+    }
+    let scale = if scale == f16::ZERO { f16::ONE } else { scale };
+    let (mut halves, mut bytes) = (Vec::new(), Vec::new());
+    match entry {
+        // Adding zero turns -0 into 0, so that equal tables are equal bytes.
+        TableEntry::Half => halves = padded.map(|value| f16::from_f64(value + 0.0)).collect(),
+        TableEntry::Int8 => {
+            let byte = |value: f64| (value / scale.to_f64()).round_ties_even().clamp(-127.0, 127.0);
+            bytes = padded.map(|value| byte(value) as i8).collect();
+        }
+    }
+    Ok(GroupTable { halves, bytes, scale })
+}
+
+impl GroupTable {
+    fn read(&self, entry: TableEntry, table: &mut Table) {
+        match entry {
+            TableEntry::Half => {
+                table.iter_mut().zip(&self.halves).for_each(|(to, from)| *to = from.to_f32());
+            }
+            TableEntry::Int8 => {
+                let scale = self.scale.to_f32();
+                for (to, from) in table.iter_mut().zip(&self.bytes) {
+                    *to = round_to_half(f32::from(*from) * scale);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the index of each weight's nearest entry; `table` ascends.
+fn assign(table: &[f32], weights: &[f32], weighting: &Weighting<'_>, codes: &mut [u8]) {
+    let mut thresholds = [f32::INFINITY; 256];
+    let thresholds = &mut thresholds[..table.len() - 1];
+    let Some(scales) = weighting.scales else {
+        fill_thresholds(table, 1.0, thresholds);
+        return count_below(thresholds, weights, codes);
+    };
+    let rows = weights.chunks_exact(weighting.inputs).zip(codes.chunks_exact_mut(weighting.inputs));
+    for ((weights, codes), scale) in rows.zip(scales) {
+        fill_thresholds(table, scale.to_f64(), thresholds);
+        count_below(thresholds, weights, codes);
+    }
+}
+
+/// The middles between neighbouring entries times `scale`. Between equal entries there is no
+/// middle: the second is skipped by giving it the next one's.
+fn fill_thresholds(table: &[f32], scale: f64, thresholds: &mut [f32]) {
+    let mut above = f32::INFINITY;
+    for i in (0..thresholds.len()).rev() {
+        if table[i] < table[i + 1] {
+            above = at_most((f64::from(table[i]) + f64::from(table[i + 1])) / 2.0 * scale);
+        }
+        thresholds[i] = above;
+    }
+}
+
+/// The largest f32 that is at most `middle`: an f32 is above one exactly if it is above the other.
+fn at_most(middle: f64) -> f32 {
+    let nearest = middle as f32;
+    if f64::from(nearest) > middle { nearest.next_down() } else { nearest }
+}
+
+/// `codes[i]` is the number of thresholds below `weights[i]`.
+fn count_below(thresholds: &[f32], weights: &[f32], codes: &mut [u8]) {
+    const LANES: usize = 32;
+    pulp::Arch::new().dispatch(|| {
+        let (chunks, rest) = weights.as_chunks::<LANES>();
+        let (code_chunks, code_rest) = codes.as_chunks_mut::<LANES>();
+        for (weights, codes) in chunks.iter().zip(code_chunks) {
+            let mut counts = [0u32; LANES];
+            for threshold in thresholds {
+                for lane in 0..LANES {
+                    counts[lane] += u32::from(weights[lane] > *threshold);
+                }
+            }
+            for lane in 0..LANES {
+                codes[lane] = counts[lane] as u8;
+            }
+        }
+        for (weight, code) in rest.iter().zip(code_rest) {
+            *code = thresholds.iter().filter(|threshold| weight > threshold).count() as u8;
+        }
+    });
+}

@@ -1,0 +1,335 @@
+//! A recipe: how weights are coded, as a value.
+//!
+//! The storage arithmetic lives here and nowhere else, so that sizes, budgets and row slices are
+//! known before a single weight is read. Text in and out is in `grammar.rs`; this file knows no
+//! weights and no codes.
+
+use std::num::NonZeroUsize;
+
+use super::bitpack::packed_size_bytes;
+use crate::error::{Error, Result};
+use crate::units::Bytes;
+
+/// How the weights of a variant are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recipe {
+    /// `fp`: as the checkpoint stores them. The reference; it has no coded form.
+    Reference,
+    /// `fp16`: rounded to IEEE half precision.
+    Half,
+    /// `palette…`: each code points into a lookup table.
+    Palette(Palette),
+    /// `int…`: each code is multiplied by a scale.
+    Linear(Linear),
+}
+
+/// Lookup tables: which codes, how many tables, and how a table is made and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Palette {
+    /// Width of a code.
+    pub bits: IndexBits,
+    /// How many weights share a table.
+    pub granularity: Granularity,
+    /// Whether each output channel has an fp16 scale of its own on top (`-s`).
+    pub channel_scale: bool,
+    /// How table entries are chosen.
+    pub maker: TableMaker,
+    /// How table entries are stored.
+    pub entry: TableEntry,
+}
+
+/// Which weights share a lookup table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Granularity {
+    /// One table for the tensor.
+    Tensor,
+    /// `-gN`: one table per N output channels, or per [`effective_group`] where N does not divide.
+    Grouped(NonZeroUsize),
+    /// `-c`: one table per output channel.
+    Channel,
+}
+
+/// How table entries are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TableMaker {
+    /// The globally optimal one-dimensional k-means.
+    KMeans,
+    /// `-uniform`: evenly spaced from the smallest to the largest weight.
+    Uniform,
+    /// `-unique`: the weights themselves; lossless, refused where there are too many.
+    Unique,
+}
+
+/// How table entries are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TableEntry {
+    /// fp16 entries.
+    Half,
+    /// `-t8`: int8 entries and one fp16 scale per table.
+    Int8,
+}
+
+/// Integers times a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Linear {
+    /// Width of a code.
+    pub bits: LinearBits,
+    /// `-a`: unsigned codes and a zero point, instead of a range symmetric around zero.
+    pub asymmetric: bool,
+    /// `-bN`: one scale per N inputs, or per [`effective_group`] where N does not divide; without
+    /// it one scale per output channel.
+    pub block: Option<NonZeroUsize>,
+}
+
+/// A code width that Core ML has an index type for: 1, 2, 3, 4, 6 or 8 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexBits(u8);
+
+impl IndexBits {
+    /// Every width there is.
+    pub const ALL: [u8; 6] = [1, 2, 3, 4, 6, 8];
+
+    /// `bits` as a code width. Fails for widths that Core ML has no type for.
+    pub fn new(bits: u8) -> Result<Self> {
+        if Self::ALL.contains(&bits) {
+            return Ok(IndexBits(bits));
+        }
+        Err(Error::input(format!(
+            "{bits}-bit palettes do not exist: Core ML has index types of 1, 2, 3, 4, 6 and 8 bits"
+        )))
+    }
+
+    /// The width in bits.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Entries in a table that such codes point into.
+    pub fn entries(self) -> usize {
+        1 << self.0
+    }
+}
+
+/// The width of a linear code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LinearBits {
+    /// int4 or uint4.
+    Four,
+    /// int8 or uint8.
+    Eight,
+}
+
+impl LinearBits {
+    /// The width in bits.
+    pub fn get(self) -> u8 {
+        match self {
+            LinearBits::Four => 4,
+            LinearBits::Eight => 8,
+        }
+    }
+}
+
+/// The group size in force where `wanted` was asked for along an axis of `len`: the largest
+/// divisor of `len` that is at most `wanted`. Core ML's tables and blocks must divide their axis.
+pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
+    (1..=wanted.get().min(len)).rev().find(|group| len.is_multiple_of(*group)).unwrap_or(1)
+}
+
+impl Recipe {
+    /// The recommended recipe for a nominal width: 16, 8, 6, 4, 3, 2 or 1 bits.
+    ///
+    /// Palettes share a table among 16 output channels, which costs 0.002 bits per weight at
+    /// 2 bits and 2,048 inputs and is within what Apple recommends for the Neural Engine.
+    pub fn for_bits(bits: u8) -> Result<Recipe> {
+        let name = match bits {
+            16 => "fp16",
+            8 => "int8",
+            6 => "palette6-g16",
+            4 => "palette4-g16",
+            3 => "palette3-g16",
+            2 => "palette2-g16",
+            1 => "palette1-c",
+            _ => {
+                return Err(Error::input(format!("no recipe has {bits} bits"))
+                    .hint("16, 8, 6, 4, 3, 2 and 1 have a recommended recipe"));
+            }
+        };
+        name.parse()
+    }
+
+    /// Whether this is the reference: the weights as the checkpoint stores them.
+    pub fn is_reference(&self) -> bool {
+        matches!(self, Recipe::Reference)
+    }
+
+    /// Bits of one code; nothing for the reference, whose width is the checkpoint's.
+    pub fn nominal_bits(&self) -> Option<u8> {
+        match self {
+            Recipe::Reference => None,
+            Recipe::Half => Some(16),
+            Recipe::Palette(palette) => Some(palette.bits.get()),
+            Recipe::Linear(linear) => Some(linear.bits.get()),
+        }
+    }
+
+    /// The recipe with the groups and blocks that a tensor `[out, in]` really gets (see
+    /// [`effective_group`]). Resolving twice changes nothing, and a slice of whole
+    /// [`row_unit`](Recipe::row_unit)s coded with the resolved recipe has the whole tensor's codes.
+    pub fn resolved(&self, [out, inputs]: [usize; 2]) -> Recipe {
+        let fit = |len, wanted| NonZeroUsize::new(effective_group(len, wanted)).unwrap_or(wanted);
+        match *self {
+            Recipe::Palette(Palette {
+                granularity: Granularity::Grouped(rows),
+                bits,
+                channel_scale,
+                maker,
+                entry,
+            }) => {
+                let granularity = Granularity::Grouped(fit(out, rows));
+                Recipe::Palette(Palette { granularity, bits, channel_scale, maker, entry })
+            }
+            Recipe::Linear(Linear { block: Some(block), bits, asymmetric }) => {
+                Recipe::Linear(Linear { block: Some(fit(inputs, block)), bits, asymmetric })
+            }
+            other => other,
+        }
+    }
+
+    /// The number of rows that are always coded together: slices that are multiples of it can be
+    /// coded one by one and joined. Nothing where the whole tensor hangs together.
+    pub fn row_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
+        match self {
+            Recipe::Palette(palette) => match palette.granularity {
+                Granularity::Tensor => None,
+                _ => Some(palette.table_rows(out)),
+            },
+            Recipe::Reference | Recipe::Half | Recipe::Linear(_) => Some(1),
+        }
+    }
+
+    /// The exact stored size of a tensor `[out, in]` with its tables and scales; nothing for the
+    /// reference, whose size is the checkpoint's. A pure function of recipe and shape.
+    pub fn stored_size(&self, shape: [usize; 2]) -> Option<Bytes> {
+        let [out, inputs] = shape;
+        let weights = out.saturating_mul(inputs);
+        let size_bytes = match self {
+            Recipe::Reference => return None,
+            Recipe::Half => weights.saturating_mul(2),
+            Recipe::Palette(palette) => {
+                let tables = palette.tables(shape);
+                let table_size_bytes = match palette.entry {
+                    TableEntry::Half => palette.bits.entries() * 2,
+                    TableEntry::Int8 => palette.bits.entries() + 2,
+                };
+                packed_size_bytes(weights, palette.bits.get())
+                    .saturating_add(tables.saturating_mul(table_size_bytes))
+                    .saturating_add(if palette.channel_scale { out.saturating_mul(2) } else { 0 })
+            }
+            Recipe::Linear(linear) => {
+                let scales = out.saturating_mul(linear.blocks(inputs));
+                let points = if linear.asymmetric { scales } else { 0 };
+                packed_size_bytes(weights, linear.bits.get())
+                    .saturating_add(scales.saturating_mul(2))
+                    .saturating_add(packed_size_bytes(points, linear.bits.get()))
+            }
+        };
+        Some(Bytes(size_bytes as u64))
+    }
+
+    /// What a reader should know about this recipe in Core ML; nothing where it is stored and
+    /// computed there exactly as here.
+    pub fn expressible(&self) -> Option<&'static str> {
+        match self {
+            Recipe::Reference => Some(
+                "as stored is not packaged: Core ML has no bfloat16 weights; fp16 is the widest",
+            ),
+            Recipe::Palette(palette) if palette.channel_scale => {
+                Some("the channel scale is a `mul` after the layer, not part of its weights")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Palette {
+    /// Rows that share a table in a tensor of `out` rows.
+    pub fn table_rows(&self, out: usize) -> usize {
+        match self.granularity {
+            Granularity::Tensor => out.max(1),
+            Granularity::Grouped(rows) => effective_group(out, rows),
+            Granularity::Channel => 1,
+        }
+    }
+
+    /// Tables of a tensor `[out, in]`; none for a tensor without weights.
+    pub fn tables(&self, [out, inputs]: [usize; 2]) -> usize {
+        if inputs == 0 { 0 } else { out / self.table_rows(out) }
+    }
+}
+
+impl Linear {
+    /// Scales along a row of `inputs` weights.
+    pub fn blocks(&self, inputs: usize) -> usize {
+        if inputs == 0 { 0 } else { inputs / self.block_len(inputs) }
+    }
+
+    /// Weights that share a scale in a row of `inputs` weights; at least 1.
+    pub fn block_len(&self, inputs: usize) -> usize {
+        match self.block {
+            None => inputs.max(1),
+            Some(block) => effective_group(inputs, block),
+        }
+    }
+
+    /// Smallest and largest code: -7..7 and -127..127, or 0..15 and 0..255 with a zero point.
+    pub fn code_range(&self) -> (i32, i32) {
+        let unsigned_max = (1 << self.bits.get()) - 1;
+        if self.asymmetric { (0, unsigned_max) } else { (-(unsigned_max / 2), unsigned_max / 2) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_does_not_divide_becomes_the_largest_divisor_below_it() {
+        let sixteen = NonZeroUsize::new(16).unwrap();
+        assert_eq!(effective_group(1536, sixteen), 16);
+        assert_eq!(effective_group(24, sixteen), 12);
+        assert_eq!(effective_group(17, sixteen), 1);
+        assert_eq!(effective_group(5, sixteen), 5);
+        assert_eq!(effective_group(0, sixteen), 1);
+    }
+
+    #[test]
+    fn resolving_twice_changes_nothing_even_for_a_slice() {
+        let recipe: Recipe = "palette2-g16".parse().unwrap();
+        let once = recipe.resolved([50, 8]);
+        assert_eq!(once.to_string(), "palette2-g10");
+        assert_eq!(once.resolved([30, 8]), once);
+        assert_eq!(recipe.row_unit([50, 8]), Some(10));
+    }
+
+    #[test]
+    fn sizes_count_codes_tables_scales_and_zero_points() {
+        let size = |recipe: &str, shape| {
+            recipe.parse::<Recipe>().unwrap().stored_size(shape).map(|Bytes(bytes)| bytes)
+        };
+        assert_eq!(size("fp", [32, 64]), None);
+        assert_eq!(size("fp16", [32, 64]), Some(4096));
+        assert_eq!(size("palette2-g16", [32, 64]), Some(512 + 2 * 8));
+        assert_eq!(size("palette2-g16-s-t8", [32, 64]), Some(512 + 2 * (4 + 2) + 64));
+        assert_eq!(size("palette3", [3, 3]), Some(4 + 16));
+        assert_eq!(size("int4-b32", [32, 64]), Some(1024 + 2 * 64));
+        assert_eq!(size("int4-b32-a", [3, 32]), Some(48 + 2 * 3 + 2));
+    }
+
+    #[test]
+    fn widths_without_a_recipe_are_refused() {
+        for bits in [16, 8, 6, 4, 3, 2, 1] {
+            assert_eq!(Recipe::for_bits(bits).unwrap().nominal_bits(), Some(bits));
+        }
+        assert!(Recipe::for_bits(5).unwrap_err().to_string().contains("no recipe has 5 bits"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Properties that hold across recipes: sizes, slices, round trips, refusals.

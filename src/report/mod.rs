@@ -1,0 +1,338 @@
+//! From records to pages, in five formats, without measuring anything.
+//!
+//! A command fills a [`Document`] of tables whose cells are still numbers with units; [`render`]
+//! turns it into text. People's formats round to what the interval supports; data formats carry
+//! full precision under keys that end in the unit. There is no clock and no hash map on the way,
+//! so the same records always give the same bytes.
+
+mod data;
+#[cfg(test)]
+mod fixture;
+mod html;
+mod markdown;
+mod number;
+mod plot;
+mod summary;
+mod terminal;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::stats::Estimate;
+
+pub use summary::{Row, Summary};
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Columns of plain text.
+    #[default]
+    Terminal,
+    /// GitHub-flavoured Markdown.
+    Markdown,
+    /// One self-contained page, with figures.
+    Html,
+    /// Comma-separated values, full precision; facts are repeated in each row.
+    Csv,
+    /// One JSON object, full precision.
+    Json,
+}
+
+impl Format {
+    /// Every format, in the order in which help lists them.
+    pub const ALL: [Format; 5] =
+        [Format::Terminal, Format::Markdown, Format::Html, Format::Csv, Format::Json];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Terminal => "terminal",
+            Format::Markdown => "markdown",
+            Format::Html => "html",
+            Format::Csv => "csv",
+            Format::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+            Error::input(format!("expected one of {}, found {name:?}", known.join(", ")))
+        })
+    }
+}
+
+/// Something to show: tables, and what a reader must know to read them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Document {
+    /// One line.
+    pub title: String,
+    /// What holds for every row of every table.
+    pub facts: Vec<Fact>,
+    /// What a reader must know before trusting the numbers.
+    pub warnings: Vec<String>,
+    /// The numbers.
+    pub tables: Vec<Table>,
+    /// Shown on HTML pages only: the tables hold the same numbers.
+    pub figures: Vec<Figure>,
+    /// How the numbers came about.
+    pub notes: Vec<String>,
+}
+
+/// One line of a document's head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// Name in data formats, without its unit: `text` for `text_bytes`.
+    pub key: String,
+    /// Name in people's formats.
+    pub name: String,
+    /// Unit of `value`.
+    pub unit: Unit,
+    /// The fact.
+    pub value: Value,
+    /// Whether a terminal leaves it out: hashes and versions, kept for the archive.
+    pub is_detail: bool,
+}
+
+impl Fact {
+    /// A fact without a unit.
+    pub fn new(key: &str, name: &str, value: impl Into<Value>) -> Fact {
+        Fact {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            unit: Unit::None,
+            value: value.into(),
+            is_detail: false,
+        }
+    }
+
+    /// The same fact with a unit.
+    pub fn in_unit(self, unit: Unit) -> Fact {
+        Fact { unit, ..self }
+    }
+
+    /// The same fact, left out on a terminal.
+    pub fn detail(self) -> Fact {
+        Fact { is_detail: true, ..self }
+    }
+}
+
+/// Rows of values under named columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// One line, above the table.
+    pub title: String,
+    /// What the columns hold.
+    pub columns: Vec<Column>,
+    /// As many values per row as there are columns; missing ones at the end are empty.
+    pub rows: Vec<Vec<Value>>,
+    /// Below the table.
+    pub notes: Vec<String>,
+}
+
+/// What a column holds, and where it gives way when there is no room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Name in data formats, without its unit: `size` for `size_bytes`.
+    pub key: String,
+    /// Name in people's formats.
+    pub name: String,
+    /// Unit of the values.
+    pub unit: Unit,
+    /// To which side values are set.
+    pub align: Align,
+    /// Whether values have intervals: data formats then have columns for the ends.
+    pub has_interval: bool,
+    /// 0 is always shown; on a narrow terminal, columns of the highest rank go first.
+    pub rank: u8,
+}
+
+impl Column {
+    /// A column of text, set to the left.
+    pub fn text(key: &str, name: &str) -> Column {
+        Column {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            unit: Unit::None,
+            align: Align::Left,
+            has_interval: false,
+            rank: 0,
+        }
+    }
+
+    /// A column of numbers, set to the right.
+    pub fn number(key: &str, name: &str, unit: Unit) -> Column {
+        Column { unit, align: Align::Right, ..Column::text(key, name) }
+    }
+
+    /// A column of estimates, set to the right.
+    pub fn estimate(key: &str, name: &str, unit: Unit) -> Column {
+        Column { has_interval: true, ..Column::number(key, name, unit) }
+    }
+
+    /// The same column, with a rank.
+    pub fn rank(self, rank: u8) -> Column {
+        Column { rank, ..self }
+    }
+}
+
+/// To which side of a column values are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// What a number counts; decides how people see it, and how its key ends in data formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Plain numbers and text.
+    None,
+    /// Bytes, shown as kB, MB or GB.
+    Bytes,
+    /// Stored bits divided by weights.
+    BitsPerWeight,
+    /// Information.
+    Nats,
+    /// Bits of information per byte of text.
+    BitsPerByte,
+    /// A quotient, shown as a change in percent: 1.05 as +5.0 %.
+    Ratio,
+    /// A part of a whole, 0 to 1, shown in percent.
+    Share,
+    /// Durations, shown in ms, s, min or h.
+    Millis,
+}
+
+/// One value of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing to say here: the reference compared with itself.
+    Empty,
+    /// Words.
+    Text(String),
+    /// A hash in hexadecimal; people see its beginning.
+    Hash(String),
+    /// A whole number.
+    Count(u64),
+    /// A number without an interval.
+    Number(f64),
+    /// A number with an interval.
+    Estimate(Estimate),
+    /// Why there is no value here or further right in this row.
+    Failed(String),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(count: u64) -> Value {
+        Value::Count(count)
+    }
+}
+
+impl From<usize> for Value {
+    fn from(count: usize) -> Value {
+        Value::Count(count as u64)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Value {
+        Value::Number(number)
+    }
+}
+
+impl From<Estimate> for Value {
+    fn from(estimate: Estimate) -> Value {
+        Value::Estimate(estimate)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Value {
+        value.map_or(Value::Empty, Into::into)
+    }
+}
+
+/// A picture of numbers that a table holds too.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Figure {
+    /// Points in a plane, both axes logarithmic.
+    Scatter {
+        /// One line.
+        title: String,
+        /// The horizontal axis.
+        x: Axis,
+        /// The vertical axis.
+        y: Axis,
+        /// What is shown.
+        points: Vec<Point>,
+    },
+    /// Horizontal bars from zero, one below the other.
+    Bars {
+        /// One line.
+        title: String,
+        /// Unit of the values.
+        unit: Unit,
+        /// Label, value and remark of each bar.
+        bars: Vec<(String, f64, String)>,
+    },
+}
+
+/// What an axis shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// Its name, without the unit.
+    pub name: String,
+    /// Unit of the values.
+    pub unit: Unit,
+}
+
+/// A labelled point; the vertical value may have an interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// What the point stands for.
+    pub label: String,
+    /// Horizontal value.
+    pub x: f64,
+    /// Vertical value.
+    pub y: Estimate,
+}
+
+/// Writes a document in a format; `width` counts characters and concerns the terminal only.
+///
+/// # Errors
+/// Only if a renderer breaks its own rules (a bug).
+pub fn render(format: Format, document: &Document, width: usize) -> Result<String> {
+    match format {
+        Format::Terminal => Ok(terminal::render(document, width)),
+        Format::Markdown => Ok(markdown::render(document)),
+        Format::Html => html::render(document),
+        Format::Csv => data::csv(document),
+        Format::Json => data::json(document),
+    }
+}

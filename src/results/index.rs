@@ -1,0 +1,196 @@
+//! Records in memory, found by what they are about, with no contradiction among them.
+//!
+//! The same record twice is harmless (two shards share their `Run`; a resumed run repeats the
+//! window that a kill interrupted) and kept once. Two different answers to one question are an
+//! error: one of them is wrong.
+
+use std::collections::BTreeMap;
+
+use super::record::{Cell, Done, Failure, Record, Run, Window};
+use crate::error::{Error, Result};
+
+/// The question that a record answers; at most one record may.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    Run,
+    Cell(String),
+    Window(String, usize),
+    Done(String),
+}
+
+fn question(record: &Record) -> Option<Question> {
+    match record {
+        Record::Run(_) => Some(Question::Run),
+        Record::Cell(cell) => Some(Question::Cell(cell.cell_id.clone())),
+        Record::Window(w) => Some(Question::Window(w.cell_id.clone(), w.window)),
+        Record::Done(done) => Some(Question::Done(done.cell_id.clone())),
+        // A run may be resumed on another machine, and a variant may fail in several ways.
+        Record::Environment(_) | Record::Failure(_) => None,
+    }
+}
+
+/// Records in their order of arrival.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    records: Vec<Record>,
+    answers: BTreeMap<Question, usize>,
+}
+
+impl Index {
+    /// Adds a record; `false` if it was already there.
+    ///
+    /// # Errors
+    /// Another record answers the same question differently.
+    pub fn insert(&mut self, record: Record) -> Result<bool> {
+        match question(&record) {
+            None if self.records.contains(&record) => return Ok(false),
+            None => {}
+            Some(question) => match self.answers.get(&question) {
+                Some(&at) if self.records[at] == record => return Ok(false),
+                Some(&at) => return Err(contradiction(&self.records[at], &record)),
+                None => {
+                    self.answers.insert(question, self.records.len());
+                }
+            },
+        }
+        self.records.push(record);
+        Ok(true)
+    }
+
+    /// Whether `record` would be accepted, and is new.
+    ///
+    /// # Errors
+    /// As for [`insert`](Self::insert).
+    pub fn is_new(&self, record: &Record) -> Result<bool> {
+        match question(record).map(|question| self.answers.get(&question)) {
+            None => Ok(!self.records.contains(record)),
+            Some(None) => Ok(true),
+            Some(Some(&at)) if self.records[at] == *record => Ok(false),
+            Some(Some(&at)) => Err(contradiction(&self.records[at], record)),
+        }
+    }
+
+    /// Every record, in order of arrival.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Gives the records away.
+    pub fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
+    /// What was asked, once it is recorded.
+    pub fn run(&self) -> Option<&Run> {
+        match self.answer(&Question::Run) {
+            Some(Record::Run(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Variants, in order of first appearance.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Cell(cell) => Some(cell),
+            _ => None,
+        })
+    }
+
+    /// The variant with this id.
+    pub fn cell(&self, cell_id: &str) -> Option<&Cell> {
+        match self.answer(&Question::Cell(cell_id.to_owned())) {
+            Some(Record::Cell(cell)) => Some(cell),
+            _ => None,
+        }
+    }
+
+    /// A variant's scores on one window.
+    pub fn window(&self, cell_id: &str, window: usize) -> Option<&Window> {
+        match self.answer(&Question::Window(cell_id.to_owned(), window)) {
+            Some(Record::Window(window)) => Some(window),
+            _ => None,
+        }
+    }
+
+    /// A variant's windows, by ascending index, gaps left out.
+    pub fn windows_of(&self, cell_id: &str) -> Vec<&Window> {
+        let first = Question::Window(cell_id.to_owned(), 0);
+        let last = Question::Window(cell_id.to_owned(), usize::MAX);
+        let found = self.answers.range(first..=last).map(|(_, &at)| &self.records[at]);
+        let windows = found.filter_map(|record| match record {
+            Record::Window(window) => Some(window),
+            _ => None,
+        });
+        windows.collect()
+    }
+
+    /// The end of a variant, if it was reached.
+    pub fn done(&self, cell_id: &str) -> Option<&Done> {
+        match self.answer(&Question::Done(cell_id.to_owned())) {
+            Some(Record::Done(done)) => Some(done),
+            _ => None,
+        }
+    }
+
+    /// Whether a variant's every window is scored.
+    pub fn is_done(&self, cell_id: &str) -> bool {
+        self.done(cell_id).is_some()
+    }
+
+    /// The latest failure of a variant that has not been finished since.
+    pub fn failure_of(&self, cell_id: &str) -> Option<&Failure> {
+        if self.is_done(cell_id) {
+            return None;
+        }
+        self.records.iter().rev().find_map(|record| match record {
+            Record::Failure(failure) if failure.cell_id == cell_id => Some(failure),
+            _ => None,
+        })
+    }
+
+    fn answer(&self, question: &Question) -> Option<&Record> {
+        self.answers.get(question).map(|&at| &self.records[at])
+    }
+}
+
+fn contradiction(known: &Record, new: &Record) -> Error {
+    match (known, new) {
+        (Record::Run(known), Record::Run(new)) => {
+            let what = format!("two different runs: {}", differences(known, new));
+            Error::input(what).hint("give each run a folder of its own")
+        }
+        (Record::Window(known), _) => {
+            let what = format!(
+                "window {} of {} was measured before, with another result",
+                known.window, known.cell_id
+            );
+            Error::input(what).hint("one of the two is wrong; measure again in an empty folder")
+        }
+        _ => {
+            let id = known.cell_id().unwrap_or_default();
+            let what = format!("two different records of one kind for variant {id}");
+            Error::input(what).hint("measure again in an empty folder")
+        }
+    }
+}
+
+/// Names the fields in which two runs differ, with both values.
+fn differences(known: &Run, new: &Run) -> String {
+    let (known, new) = (serde_json::to_value(known), serde_json::to_value(new));
+    let (Ok(serde_json::Value::Object(known)), Ok(serde_json::Value::Object(new))) = (known, new)
+    else {
+        return "they cannot be compared".to_owned();
+    };
+    let mut names: Vec<&String> = known.keys().chain(new.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let value = |run: &serde_json::Map<String, serde_json::Value>, name: &str| {
+        run.get(name).map_or("nothing".to_owned(), ToString::to_string)
+    };
+    let differing: Vec<String> = names
+        .into_iter()
+        .filter(|name| known.get(*name) != new.get(*name))
+        .map(|name| format!("{name} was {} and is {}", value(&known, name), value(&new, name)))
+        .collect();
+    differing.join(", ")
+}

@@ -1,0 +1,163 @@
+//! An append-only file of lines that survives being killed and a full disk.
+//!
+//! Appending either adds whole lines that have reached the disk, or leaves the file as it was. A
+//! process killed while writing can still leave half a line at the very end; opening the file
+//! again cuts it off. Knows nothing of what the lines mean.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// An open append-only file.
+#[derive(Debug)]
+pub(super) struct Lines {
+    path: PathBuf,
+    file: File,
+    size_bytes: u64,
+}
+
+/// The text of a file, up to its last whole line.
+pub(super) struct Whole {
+    pub text: String,
+    /// Bytes of a half-written line after it.
+    pub torn_bytes: u64,
+}
+
+impl Lines {
+    /// Opens or creates the file and takes its lock.
+    ///
+    /// # Errors
+    /// The file cannot be written, or another process holds it.
+    pub fn open(path: &Path) -> Result<Lines> {
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|e| Error::io("open", path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(Error::surroundings("another evalkit is writing this folder")
+                    .at(path.display())
+                    .hint("wait for it to end, or choose another folder"));
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+        }
+        let size_bytes = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+        Ok(Lines { path: path.to_owned(), file, size_bytes })
+    }
+
+    /// The whole lines in the file; `is_line` decides about the last one.
+    pub fn read(&self, is_line: impl Fn(&str) -> bool) -> Result<Whole> {
+        read(&self.path, is_line)
+    }
+
+    /// Cuts the file after its first `size_bytes` bytes.
+    pub fn cut(&mut self, size_bytes: u64) -> Result<()> {
+        self.file
+            .set_len(size_bytes)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|e| Error::io("cut a half-written line off", &self.path, e))?;
+        self.size_bytes = size_bytes;
+        Ok(())
+    }
+
+    /// Appends `text`, whole lines, in one write, and waits until it has reached the disk.
+    ///
+    /// # Errors
+    /// If writing fails, the file is cut back to what it was.
+    pub fn append(&mut self, text: &str) -> Result<()> {
+        let kept_bytes = self.size_bytes;
+        write_or_undo(&mut &self.file, text.as_bytes(), || self.file.set_len(kept_bytes)).map_err(
+            |cause| {
+                Error::surroundings("cannot append")
+                    .at(self.path.display())
+                    .because(cause)
+                    .hint("nothing measured before is lost; free some space, then resume")
+            },
+        )?;
+        self.size_bytes += text.len() as u64;
+        Ok(())
+    }
+}
+
+/// What writing needs from a file.
+trait Durable: Write {
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Durable for &File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+fn write_or_undo(
+    target: &mut impl Durable,
+    bytes: &[u8],
+    undo: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let written =
+        target.write_all(bytes).and_then(|()| target.flush()).and_then(|()| target.sync());
+    if written.is_err() {
+        // If even this fails, the half line is found and cut off when the file is next opened.
+        let _ = undo();
+    }
+    written
+}
+
+/// Reads a file of lines without locking or changing it.
+///
+/// A last line without a line feed, or one that `is_line` refuses, was torn by a kill.
+pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole> {
+    let mut bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let total = bytes.len();
+    let mut end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    if end > 0 && end == total {
+        let start = bytes[..end - 1].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let is_whole = std::str::from_utf8(&bytes[start..end - 1]).is_ok_and(&is_line);
+        end = if is_whole { end } else { start };
+    }
+    bytes.truncate(end);
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count();
+        Error::input("not UTF-8").at(format!("line {line}")).at(path.display())
+    })?;
+    Ok(Whole { torn_bytes: (total - text.len()) as u64, text })
+}
+
+/// Writes a file so that a reader sees the old content or the new, never a part: written aside,
+/// synced, then renamed over `path`.
+///
+/// # Errors
+/// Anything that stops the writing; `path` is then as it was.
+pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::input("not the name of a file").at(path.display()))?
+        .to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = File::create(&aside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&aside, path));
+    if let Err(cause) = written {
+        let _ = std::fs::remove_file(&aside);
+        return Err(Error::io("write", path, cause));
+    }
+    sync_folder(path)
+}
+
+/// Makes a rename or a new file in `path`'s folder durable.
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
+}

@@ -1,0 +1,19 @@
+//! Records, the currency that measuring, statistics and reports trade in.
+//!
+//! A run's folder holds `records.jsonl`, which is append-only and repeats bit for bit, and
+//! `sessions.jsonl` with what does not repeat: times, threads, memory. Nothing is ever changed in
+//! place: a number that was once reported can be traced to the line it came from.
+
+mod environment;
+mod index;
+mod lines;
+mod record;
+mod session;
+mod store;
+
+pub use environment::{Memory, PeakSampler, memory_now, package_versions};
+pub use index::Index;
+pub use lines::write_aside;
+pub use record::{BLOCKS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window};
+pub use session::{Phase, Session};
+pub use store::{RECORDS, SESSIONS, Store, read_records, read_sessions};

@@ -1,0 +1,276 @@
+//! What a run writes down, one JSON object a line, and how a line is read back.
+//!
+//! Records hold raw sums, counts and hashes, never a mean or an interval: those are derived when
+//! a report is made. They hold no time and no thread count either, so that an interrupted and
+//! resumed run leaves the same bytes as an uninterrupted one; what differs from run to run is in
+//! [`Session`](super::Session).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The schema version written into every line. Raise it when the meaning of a field changes;
+/// a new optional field needs no new version.
+pub const SCHEMA: u32 = 1;
+
+/// One line of `records.jsonl`; in JSON, `kind` says which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    /// What was asked: model, text, protocol. Exactly one in a folder, the first line.
+    Run(Run),
+    /// The program and machine that answered.
+    Environment(Environment),
+    /// A variant, and what it costs to store.
+    Cell(Cell),
+    /// One variant's scores on one window of text.
+    Window(Window),
+    /// A variant whose every window is scored.
+    Done(Done),
+    /// A variant that gave no result, and why.
+    Failure(Failure),
+}
+
+/// What a run measures. Two runs with equal `Run` records are comparable number by number.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Name of the model, as the user knows it.
+    pub model: String,
+    /// Architecture, as the checkpoint names it: `LlamaForCausalLM`.
+    pub architecture: String,
+    /// Hash of the checkpoint's weights and configuration, in hexadecimal.
+    pub model_hash: String,
+    /// Hash of the tokenizer, in hexadecimal.
+    pub tokenizer_hash: String,
+    /// Name of the evaluation text.
+    pub text_name: String,
+    /// Hash of the evaluation text, in hexadecimal.
+    pub text_hash: String,
+    /// Size of the evaluation text (UTF-8).
+    pub text_bytes: u64,
+    /// Name of the perplexity protocol: `full`, `llama.cpp`, `gptq-2048`.
+    pub protocol: String,
+    /// How windows begin: `none`, `each window`, ...
+    pub bos: String,
+    /// Tokens in a window.
+    pub window_tokens: usize,
+    /// Tokens from the start of one window to the start of the next.
+    pub stride_tokens: usize,
+    /// Windows scored per variant.
+    pub windows: usize,
+    /// Tokens scored per variant, over all windows.
+    pub scored_tokens: usize,
+    /// Seed of everything random in coding the weights.
+    pub seed: u64,
+    /// Raised whenever the program's numbers change for the same input.
+    pub numeric_version: u32,
+    /// The program's version.
+    pub evalkit_version: String,
+    /// Decoder blocks.
+    pub layers: usize,
+    /// Weights of the model, in number.
+    pub parameters: u64,
+    /// Tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// Entropy of the source the text was drawn from, where it is known (generated text):
+    /// no model can score lower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_floor_nats_per_byte: Option<f64>,
+    /// What a reader must know before trusting the numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Where numbers were computed. No thread count: results do not depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Hash of the running program, in hexadecimal.
+    pub binary_hash: String,
+    /// Operating system, with its version where known.
+    pub os: String,
+    /// Processor model.
+    pub cpu_model: String,
+    /// SIMD features that the arithmetic may use: `avx2`, `fma`, `neon`, ...
+    pub cpu_features: Vec<String>,
+    /// Where the reference runs: `cpu` or `metal`.
+    pub device: String,
+    /// Versions of the packages that do arithmetic, by name.
+    #[serde(default)]
+    pub package_versions: BTreeMap<String, String>,
+}
+
+/// The name of the part of the model that is the repeated decoder blocks.
+pub const BLOCKS: &str = "blocks";
+
+/// Storage of one part of a model under one variant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// `blocks`, `embedding`, `head`, `norms and biases`.
+    pub part: String,
+    /// How the part is coded: `palette2-g16`, `fp`.
+    pub recipe: String,
+    /// Weights in the part, in number.
+    pub weights: u64,
+    /// Stored size: codes, tables and scales.
+    pub size_bytes: u64,
+}
+
+/// One variant of the model: a row of the report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Hash of (model, recipe, protocol, text, numeric version), in hexadecimal.
+    pub cell_id: String,
+    /// Name of the variant: `palette2-g16`.
+    pub variant: String,
+    /// Storage, part by part.
+    pub parts: Vec<Part>,
+    /// Whether this is the uncompressed model that the others are compared with.
+    pub is_reference: bool,
+}
+
+/// Scores of one variant on one window.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// The variant.
+    pub cell_id: String,
+    /// Index of the window in the text, from 0.
+    pub window: usize,
+    /// Tokens scored in this window.
+    pub scored_tokens: usize,
+    /// UTF-8 bytes of the scored text.
+    pub scored_bytes: u64,
+    /// Sum of the negative log likelihoods of the scored tokens.
+    pub nll_nats: f64,
+    /// Sum of the KL divergences from the reference; 0 for the reference.
+    pub kl_nats: f64,
+    /// Scored tokens at which the variant's most likely token is the reference's.
+    pub top1_agree: usize,
+    /// KL divergence at each scored token, in nats; empty for the reference.
+    #[serde(default)]
+    pub kl_tokens: Vec<f32>,
+}
+
+/// The end of one variant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The variant.
+    pub cell_id: String,
+    /// Windows scored.
+    pub windows: usize,
+    /// Hash of the coded weights that were scored, in hexadecimal.
+    pub coded_hash: String,
+}
+
+/// Why a variant has no result.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The variant.
+    pub cell_id: String,
+    /// Its name, because it may have failed before it had a [`Cell`].
+    pub variant: String,
+    /// What went wrong.
+    pub cause: String,
+    /// How to mend it, or empty.
+    #[serde(default)]
+    pub hint: String,
+}
+
+/// The start of every line, read before the rest is understood.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+    kind: String,
+}
+
+/// A line as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl Record {
+    /// The record as one line of JSON, without the line feed.
+    ///
+    /// # Errors
+    /// A number that is not finite: JSON has no word for it, and it measures nothing.
+    pub fn to_line(&self) -> Result<String> {
+        self.check_finite()?;
+        serde_json::to_string(&Line { schema: SCHEMA, record: self })
+            .map_err(|e| Error::bug("cannot write a record as JSON").because(e))
+    }
+
+    /// Reads a line written by this or an older version; unknown fields are passed over.
+    ///
+    /// # Errors
+    /// Bad JSON, an unknown kind, a missing field, or a schema newer than [`SCHEMA`]. The caller
+    /// adds file and line number.
+    pub fn from_line(line: &str) -> Result<Record> {
+        let bad = |e: serde_json::Error| Error::input("not a record").because(e);
+        let head: Head = serde_json::from_str(line).map_err(bad)?;
+        check_schema(head.schema)?;
+        match head.kind.as_str() {
+            "run" => serde_json::from_str(line).map(Record::Run),
+            "environment" => serde_json::from_str(line).map(Record::Environment),
+            "cell" => serde_json::from_str(line).map(Record::Cell),
+            "window" => serde_json::from_str(line).map(Record::Window),
+            "done" => serde_json::from_str(line).map(Record::Done),
+            "failure" => serde_json::from_str(line).map(Record::Failure),
+            other => {
+                return Err(Error::input(format!("unknown kind of record {other:?}")).hint(UPDATE));
+            }
+        }
+        .map_err(bad)
+    }
+
+    /// The variant that the record is about, if it is about one.
+    pub fn cell_id(&self) -> Option<&str> {
+        match self {
+            Record::Run(_) | Record::Environment(_) => None,
+            Record::Cell(cell) => Some(&cell.cell_id),
+            Record::Window(window) => Some(&window.cell_id),
+            Record::Done(done) => Some(&done.cell_id),
+            Record::Failure(failure) => Some(&failure.cell_id),
+        }
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        let refuse = |name: &str, value: f64| {
+            Err(Error::bug(format!("{name} is {value}, which cannot be recorded"))
+                .hint("record the variant as failed instead"))
+        };
+        match self {
+            Record::Window(w) => {
+                let place = format!("window {} of {}", w.window, w.cell_id);
+                if !w.nll_nats.is_finite() {
+                    return refuse("nll_nats", w.nll_nats).map_err(|e: Error| e.at(place));
+                }
+                let kl = w.kl_tokens.iter().map(|&kl| f64::from(kl)).chain([w.kl_nats]);
+                match kl.into_iter().find(|kl| !kl.is_finite()) {
+                    Some(kl) => refuse("kl_nats", kl).map_err(|e: Error| e.at(place)),
+                    None => Ok(()),
+                }
+            }
+            Record::Run(Run { entropy_floor_nats_per_byte: Some(floor), .. })
+                if !floor.is_finite() =>
+            {
+                refuse("entropy_floor_nats_per_byte", *floor)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const UPDATE: &str = "these records were written by a newer evalkit; update evalkit to read them";
+
+/// Refuses lines that a newer program wrote.
+pub(super) fn check_schema(schema: u32) -> Result<()> {
+    if schema > SCHEMA {
+        let what = format!("schema {schema} is newer than this program's {SCHEMA}");
+        return Err(Error::input(what).hint(UPDATE));
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Intervals by resampling windows, in blocks of neighbours, with a seed.
+//!
+//! The circular block bootstrap (Politis & Romano, 1992): blocks of consecutive windows are drawn
+//! with replacement, wrapping from the last window to the first so that each is equally likely.
+//! Percentiles of few windows give intervals that are too narrow, so the percentiles taken are
+//! those that would give a t interval its width (the expanded percentile interval of Hesterberg,
+//! 2015, "What teachers should know about the bootstrap", section 5).
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+use super::{Interval, Sample};
+
+/// How an interval is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bootstrap {
+    /// Seed of the resampling.
+    pub seed: u64,
+    /// How often the windows are resampled.
+    pub resamples: usize,
+    /// Certainty of the interval.
+    pub level: f64,
+    /// Windows in a block: 1 if neighbours are independent.
+    pub block_length: usize,
+}
+
+impl Bootstrap {
+    /// 10,000 resamples, 95 % certainty, blocks as [`block_length_for`] `windows` advises.
+    pub fn new(seed: u64, windows: usize) -> Bootstrap {
+        let block_length = block_length_for(windows);
+        Bootstrap { seed, resamples: 10_000, level: 0.95, block_length }
+    }
+
+    /// The interval of `statistic`, a function of column sums over windows: one row of columns
+    /// per window. `None` if the windows make fewer than two blocks, or the statistic is not
+    /// finite on some resample.
+    pub fn interval<const C: usize>(
+        &self,
+        rows: &[[f64; C]],
+        statistic: impl Fn(&[f64; C]) -> f64,
+    ) -> Option<Interval> {
+        let [interval] = self.intervals(rows, |sums| [statistic(sums)]);
+        interval
+    }
+
+    /// The intervals of several statistics of the same columns, from the same resamples.
+    pub fn intervals<const C: usize, const S: usize>(
+        &self,
+        rows: &[[f64; C]],
+        statistics: impl Fn(&[f64; C]) -> [f64; S],
+    ) -> [Option<Interval>; S] {
+        let block_length = self.block_length.max(1);
+        let blocks = rows.len() / block_length;
+        if blocks < 2 || self.resamples < 2 {
+            return [None; S];
+        }
+        let mut resampled: [Vec<f64>; S] =
+            std::array::from_fn(|_| Vec::with_capacity(self.resamples));
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        for _ in 0..self.resamples {
+            let sums = resample(rows, block_length, &mut random);
+            for (values, value) in resampled.iter_mut().zip(statistics(&sums)) {
+                values.push(value);
+            }
+        }
+        let tail = expanded_tail(self.level, blocks);
+        resampled.map(|values| {
+            let sample = Sample::new(values).ok()?;
+            let (low, high) = (sample.quantile(tail), sample.quantile(1.0 - tail));
+            Some(Interval { low, high, level: self.level })
+        })
+    }
+}
+
+/// The column sums of as many windows as there are, drawn in blocks.
+fn resample<const C: usize>(
+    rows: &[[f64; C]],
+    block_length: usize,
+    random: &mut ChaCha8Rng,
+) -> [f64; C] {
+    let mut sums = [0.0; C];
+    let mut left = rows.len();
+    while left > 0 {
+        let length = block_length.min(left);
+        let mut at = below(random, rows.len());
+        for _ in 0..length {
+            for (sum, value) in sums.iter_mut().zip(rows[at]) {
+                *sum += value;
+            }
+            at = if at + 1 == rows.len() { 0 } else { at + 1 };
+        }
+        left -= length;
+    }
+    sums
+}
+
+/// A number below `bound`, from one 64-bit draw: by multiplication, whose bias (bound / 2^64) no
+/// resampling can see. Spelled out because a library's way may change with its version.
+fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
+    ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
+}
+
+/// The share of resamples left out at each end, so that `n` independent blocks cover as a t
+/// interval does.
+fn expanded_tail(level: f64, n: usize) -> f64 {
+    let tail = (1.0 - level) / 2.0;
+    let (Ok(t), Ok(normal)) = (StudentsT::new(0.0, 1.0, (n - 1) as f64), Normal::new(0.0, 1.0))
+    else {
+        return tail;
+    };
+    let scale = (n as f64 / (n - 1) as f64).sqrt();
+    normal.cdf(scale * t.inverse_cdf(tail))
+}
+
+/// Windows to resample together: the cube root of their number, rounded down, which balances the
+/// dependence that blocks keep against the number of blocks (Hall, Horowitz & Jing, 1995).
+pub fn block_length_for(windows: usize) -> usize {
+    (1..).take_while(|length| length * length * length <= windows).last().unwrap_or(1)
+}
+
+/// The classical interval of a mean, for values that are independent and not far from normal.
+/// `None` if there are fewer than two values or one is not finite.
+pub fn t_interval(values: &[f64], level: f64) -> Option<Interval> {
+    let sample = Sample::new(values.to_vec()).ok()?;
+    let n = values.len() as f64;
+    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf((1.0 + level) / 2.0);
+    let half_width = t * sample.standard_deviation() / n.sqrt();
+    let mean = sample.mean();
+    Some(Interval { low: mean - half_width, high: mean + half_width, level })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers from a normal distribution, by inversion.
+    fn normal(random: &mut ChaCha8Rng) -> f64 {
+        let uniform = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        Normal::new(0.0, 1.0).unwrap().inverse_cdf(uniform.clamp(1e-12, 1.0 - 1e-12))
+    }
+
+    /// How many of `runs` intervals of the mean hold the true mean, 0, when each value keeps a
+    /// share `memory` of the one before.
+    fn covered(runs: u64, n: usize, memory: f64, block_length: usize) -> usize {
+        let run = |seed: u64| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut value = normal(&mut random) / (1.0 - memory * memory).sqrt();
+            let mut next = || {
+                value = memory * value + normal(&mut random);
+                [value, 1.0]
+            };
+            let rows: Vec<[f64; 2]> = (0..n).map(|_| next()).collect();
+            let bootstrap = Bootstrap { seed, resamples: 500, level: 0.95, block_length };
+            let interval = bootstrap.interval(&rows, |[sum, count]| sum / count).unwrap();
+            interval.low <= 0.0 && 0.0 <= interval.high
+        };
+        (0..runs).filter(|&seed| run(seed)).count()
+    }
+
+    #[test]
+    fn ninety_five_percent_intervals_hold_the_truth_about_95_times_in_100() {
+        for n in [6, 12, 40] {
+            let covered = covered(1_000, n, 0.0, 1);
+            assert!((925..=975).contains(&covered), "{covered} of 1000 at n = {n}");
+        }
+    }
+
+    #[test]
+    fn blocks_keep_coverage_when_neighbours_resemble_each_other() {
+        let (single, blocks) = (covered(1_000, 100, 0.5, 1), covered(1_000, 100, 0.5, 8));
+        assert!(single < 800, "{single} of 1000");
+        assert!(blocks > 890, "{blocks} of 1000");
+    }
+
+    #[test]
+    fn a_seed_repeats_its_interval_exactly_and_another_seed_does_not() {
+        let rows: Vec<[f64; 1]> = (0..30).map(|i| [f64::from(i * i % 17)]).collect();
+        let interval = |seed| Bootstrap::new(seed, 30).interval(&rows, |[sum]| sum / 30.0).unwrap();
+        assert_eq!(interval(1), interval(1));
+        assert_ne!(interval(1), interval(2));
+    }
+
+    #[test]
+    fn the_random_stream_is_the_one_that_old_reports_were_made_with() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let drawn: Vec<usize> = (0..8).map(|_| below(&mut random, 100)).collect();
+        assert_eq!(drawn, [40, 8, 59, 21, 28, 71, 46, 15]);
+    }
+
+    #[test]
+    fn one_window_has_no_interval() {
+        let bootstrap = Bootstrap::new(1, 1);
+        assert_eq!(bootstrap.interval(&[[1.0]], |[sum]| *sum), None);
+        assert_eq!(bootstrap.interval(&[] as &[[f64; 1]], |[sum]| *sum), None);
+        assert_eq!(t_interval(&[1.0], 0.95), None);
+        let one_block = Bootstrap { block_length: 2, ..bootstrap };
+        assert_eq!(one_block.interval(&[[1.0], [2.0], [3.0]], |[sum]| *sum), None);
+    }
+
+    #[test]
+    fn the_bootstrap_agrees_with_the_t_interval_on_normal_values() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let values: Vec<f64> = (0..50).map(|_| 10.0 + normal(&mut random)).collect();
+        let rows: Vec<[f64; 1]> = values.iter().map(|&value| [value]).collect();
+        let bootstrap = Bootstrap { block_length: 1, ..Bootstrap::new(1, 50) };
+        let ours = bootstrap.interval(&rows, |[sum]| sum / 50.0).unwrap();
+        let theirs = t_interval(&values, 0.95).unwrap();
+        let width = theirs.high - theirs.low;
+        assert!((ours.low - theirs.low).abs() < 0.1 * width, "{ours:?} {theirs:?}");
+        assert!((ours.high - theirs.high).abs() < 0.1 * width, "{ours:?} {theirs:?}");
+    }
+
+    #[test]
+    fn the_t_interval_is_the_textbooks() {
+        // n = 4, mean 2.5, s = 1.29099, t(0.975, 3) = 3.18245.
+        let interval = t_interval(&[1.0, 2.0, 3.0, 4.0], 0.95).unwrap();
+        assert!((interval.low - 0.445_74).abs() < 1e-4, "{interval:?}");
+        assert!((interval.high - 4.554_26).abs() < 1e-4, "{interval:?}");
+    }
+
+    #[test]
+    fn blocks_grow_with_the_cube_root_of_the_windows() {
+        let lengths = [0, 1, 7, 8, 64, 124, 125, 1_000].map(block_length_for);
+        assert_eq!(lengths, [1, 1, 1, 2, 4, 4, 5, 10]);
+    }
+}

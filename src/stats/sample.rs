@@ -1,0 +1,105 @@
+//! A set of measured values that is fit to be summarized: finite, and at least two.
+
+use std::fmt;
+
+/// At least two finite values, in ascending order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample(Vec<f64>);
+
+/// Why values are no [`Sample`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadSample {
+    /// Fewer than two values.
+    TooFew {
+        /// How many there were.
+        n: usize,
+    },
+    /// A value is infinite or not a number.
+    NotFinite {
+        /// Its position.
+        index: usize,
+    },
+}
+
+impl fmt::Display for BadSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadSample::TooFew { n } => write!(f, "expected at least 2 values, found {n}"),
+            BadSample::NotFinite { index } => write!(f, "value {index} is not finite"),
+        }
+    }
+}
+
+impl std::error::Error for BadSample {}
+
+impl Sample {
+    /// Takes values in any order.
+    ///
+    /// # Errors
+    /// Fewer than two values, or one that is not finite.
+    pub fn new(mut values: Vec<f64>) -> Result<Sample, BadSample> {
+        if values.len() < 2 {
+            return Err(BadSample::TooFew { n: values.len() });
+        }
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(BadSample::NotFinite { index });
+        }
+        values.sort_unstable_by(f64::total_cmp);
+        Ok(Sample(values))
+    }
+
+    /// The values in ascending order.
+    pub fn sorted(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The arithmetic mean.
+    pub fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
+    /// The standard deviation of the population that the values were drawn from (divides by
+    /// n - 1).
+    pub fn standard_deviation(&self) -> f64 {
+        let mean = self.mean();
+        let squares: f64 = self.0.iter().map(|value| (value - mean).powi(2)).sum();
+        (squares / (self.0.len() - 1) as f64).sqrt()
+    }
+
+    /// The value below which a share `p` of the sample lies, interpolated linearly between
+    /// neighbours; `p` outside 0 to 1 counts as the nearer end.
+    pub fn quantile(&self, p: f64) -> f64 {
+        let at = p.clamp(0.0, 1.0) * (self.0.len() - 1) as f64;
+        let (below, above) = (self.0[at.floor() as usize], self.0[at.ceil() as usize]);
+        below + (above - below) * at.fract()
+    }
+
+    /// The middle value, or the mean of the two middle ones.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_count_is_the_mean_of_the_middle_two() {
+        let sample = Sample::new(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
+        assert_eq!(sample.median(), 2.5);
+        assert_eq!(sample.mean(), 2.5);
+        assert_eq!((sample.quantile(0.0), sample.quantile(1.0)), (1.0, 4.0));
+        assert_eq!(sample.quantile(0.25), 1.75);
+        assert_eq!((sample.quantile(-1.0), sample.quantile(7.0)), (1.0, 4.0));
+        assert!((sample.standard_deviation() - (5.0_f64 / 3.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn one_value_and_values_that_are_not_finite_are_refused() {
+        assert_eq!(Sample::new(vec![1.0]), Err(BadSample::TooFew { n: 1 }));
+        let not_finite = Sample::new(vec![1.0, f64::NAN]);
+        assert_eq!(not_finite, Err(BadSample::NotFinite { index: 1 }));
+        assert_eq!(not_finite.unwrap_err().to_string(), "value 1 is not finite");
+    }
+}
