@@ -93,6 +93,21 @@ fn the_order_of_rows_is_the_inverse_of_the_conversion() {
     }
 }
 
+#[test]
+fn metadata_keeps_values_of_every_kind() {
+    let mut file = File::llama();
+    file.set("tokenizer.ggml.tokens", Meta::Texts(vec!["a".into(), "é".into()]));
+    file.set("tokenizer.ggml.scores", Meta::F32s(vec![0.5, -1.0]));
+    file.set("tokenizer.ggml.token_type", Meta::I32s(vec![1, -6]));
+    let metadata = open(&file).unwrap().metadata;
+    let tokens = metadata.texts("tokenizer.ggml.tokens").unwrap().unwrap();
+    assert_eq!(tokens, ["a", "é"]);
+    assert_eq!(metadata.floats("tokenizer.ggml.scores").unwrap().unwrap(), [0.5, -1.0]);
+    assert_eq!(metadata.integers("tokenizer.ggml.token_type").unwrap().unwrap(), [1, -6]);
+    assert_eq!(metadata.integer("llama.block_count").unwrap(), Some(1));
+    assert!(metadata.text("tokenizer.ggml.tokens").is_err());
+}
+
 proptest! {
     #[test]
     fn every_logical_row_has_one_stored_row(heads in 1usize..9, half in 1usize..40) {

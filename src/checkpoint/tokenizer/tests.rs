@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Encoded, TextTokenizer};
@@ -203,6 +204,53 @@ fn byte_level_metadata(pre: &str) -> Metadata {
     ])
 }
 
+/// `<unk>`, BOS, EOS, the 256 bytes, a space and two letters that merge.
+fn small_sentence_piece() -> Metadata {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend(["\u{2581}", "a", "\u{2581}a"].map(str::to_owned));
+    let kinds = [2, 3, 3].into_iter().chain([6; 256]).chain([1; 3]).collect();
+    metadata(&[
+        ("tokenizer.ggml.model", Value::Text("llama".into())),
+        ("tokenizer.ggml.scores", Value::Floats(vec![0.0; tokens.len()])),
+        ("tokenizer.ggml.tokens", texts(tokens)),
+        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+    ])
+}
+
+#[test]
+fn characters_outside_a_sentence_piece_vocabulary_become_bytes() {
+    let tokenizer = TextTokenizer::from_gguf(&small_sentence_piece()).unwrap();
+    let encoded = encode(&tokenizer, "a aé");
+    assert_eq!(encoded.ids, [261, 261, 3 + 0xc3, 3 + 0xa9]);
+    assert_eq!(encoded.starts, [0, 1, 3, 3]);
+    assert_eq!((tokenizer.bos, tokenizer.add_bos), (Some(1), true), "llama.cpp's defaults");
+}
+
+proptest! {
+    #[test]
+    fn every_text_is_accounted_for_byte_by_byte(text in "(?s).{0,60}") {
+        thread_local! {
+            static TOKENIZERS: [TextTokenizer; 3] = {
+                let plain = TextTokenizer::from_gguf(&byte_level_metadata("qwen2")).unwrap();
+                let mut composing = plain.inner.clone();
+                composing.with_normalizer(Some(tokenizers::normalizers::NFC)).unwrap();
+                let composing = TextTokenizer::new(composing, None, false).unwrap();
+                let pieces = TextTokenizer::from_gguf(&small_sentence_piece()).unwrap();
+                [plain, composing, pieces]
+            };
+        }
+        TOKENIZERS.with(|tokenizers| {
+            for tokenizer in tokenizers {
+                let encoded = tokenizer.encode(&text, false).unwrap();
+                if !encoded.ids.is_empty() {
+                    assert_starts(&encoded, &text);
+                }
+            }
+        });
+    }
+}
+
 #[test]
 fn the_pre_tokenizer_decides_which_merges_can_happen() {
     let count = |pre: &str, text: &str| {
@@ -278,64 +326,4 @@ fn repeated_tokens_are_refused() {
     let twice = texts((0..260).map(|id| if id < 2 { "same".into() } else { id.to_string() }));
     let found = refusal("tokenizer.ggml.tokens", Some(twice));
     assert!(found.contains("tokens 0 and 1 are both \"same\""), "{found}");
-}
-
-/// A small `tokenizer.json`.
-fn small_json(merges: &str, post_processor: &str) -> String {
-    format!(
-        r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
-            {{"id": 3, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
-              "normalized": false, "special": true}}],
-        "normalizer": null, "pre_tokenizer": null, "post_processor": {post_processor},
-        "decoder": null, "model": {{"type": "BPE", "dropout": null, "unk_token": null,
-        "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
-        "byte_fallback": false, "vocab": {{"a": 0, "b": 1, "ab": 2, "<s>": 3}},
-        "merges": {merges}}}}}"#
-    )
-}
-
-const ADDS_BOS: &str = r#"{"type": "TemplateProcessing",
-    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}}}"#;
-
-#[test]
-fn the_bos_rule_is_put_together_from_all_files() {
-    let bos = |post: &str, config: Option<&str>, id: Option<u32>| {
-        let json = small_json(r#"["a b"]"#, post);
-        let tokenizer =
-            TextTokenizer::from_bytes(json.as_bytes(), config.map(str::as_bytes), id).unwrap();
-        assert_eq!(tokenizer.encode("ab", false).unwrap().ids, [2], "nothing is added");
-        (tokenizer.bos, tokenizer.add_bos)
-    };
-    let named = r#"{"bos_token": "<s>"}"#;
-    let object = r#"{"bos_token": {"content": "<s>", "lstrip": false}, "add_bos_token": true}"#;
-    assert_eq!(bos("null", None, None), (None, false));
-    assert_eq!(bos("null", None, Some(3)), (Some(3), false));
-    assert_eq!(bos(ADDS_BOS, None, Some(3)), (Some(3), true));
-    assert_eq!(bos(ADDS_BOS, Some(named), None), (Some(3), true));
-    assert_eq!(bos("null", Some(named), Some(0)), (Some(3), false));
-    assert_eq!(bos("null", Some(object), None), (Some(3), true));
-    let off = r#"{"bos_token": "<s>", "add_bos_token": false}"#;
-    assert_eq!(bos(ADDS_BOS, Some(off), None), (Some(3), false));
-}
-
-#[test]
-fn damaged_tokenizer_files_are_refused() {
-    let refused = |json: &str| {
-        TextTokenizer::from_bytes(json.as_bytes(), None, None).unwrap_err().to_string()
-    };
-    assert!(refused("{").contains("tokenizer.json: expected a tokenizer with a model"));
-    let long = small_json(r#"[["ab", "ab"]]"#, "null");
-    assert!(refused(&long).contains("the merge \"ab ab\" makes no token"), "{}", refused(&long));
-    let absent = small_json(r#"["b a"]"#, "null");
-    assert!(refused(&absent).contains("expected a tokenizer"), "{}", refused(&absent));
-    let other = r#"{"model": {"type": "WordLevel", "vocab": [], "unk_token": "a"}}"#;
-    assert!(refused(other).contains("expected a tokenizer of type BPE"), "{}", refused(other));
-    let config = TextTokenizer::from_bytes(
-        small_json("[]", "null").as_bytes(),
-        Some(br#"{"add_bos_token": true}"#),
-        None,
-    );
-    assert!(config.unwrap_err().to_string().contains("names no BOS token"));
 }
