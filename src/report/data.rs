@@ -241,7 +241,7 @@ mod tests {
             }
           ],
           "notes": [
-            "Intervals: 95 %, 10000 resamples of 12 windows in blocks of 2, seed 1. KL: from the reference, full vocabulary, per token.",
+            "± and [ ] are 95 % intervals: 10000 resamples of 12 windows in blocks of 2, seed 1; vs. ref. is paired by window. KL is from the reference, per token, over the full vocabulary.",
             "No model can score below perplexity 6.050 on this text: its source has 0.4500 nats per byte."
           ]
         }
