@@ -128,7 +128,7 @@ fn mark(svg: &mut String, point: &Point, across: &Scale, up: &Scale) {
 fn bar_chart(title: &str, unit: Unit, bars: &[(String, f64, String)]) -> Option<String> {
     const ROW: f64 = 26.0;
     const LABEL: f64 = 180.0;
-    const REMARK: f64 = 170.0;
+    const REMARK: f64 = 190.0;
     let longest = bars.iter().map(|(_, value, _)| *value).reduce(f64::max)?;
     let mut svg = open(title, ROW * bars.len() as f64 + 8.0);
     for (row, (label, value, remark)) in bars.iter().enumerate() {

@@ -358,6 +358,12 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_line_whatever_makes_reading_panic(line in ".*", tail in "[\"{}\\[\\],:0-9a-z]*") {
+            let _ = Record::from_line(&line);
+            let _ = Record::from_line(&format!("{{\"schema\":1,\"kind\":\"window\",{tail}"));
+        }
+
+        #[test]
         fn sums_survive_a_round_trip_to_the_last_bits(
             nll_nats in 0.0..1e6_f64,
             kl_tokens in prop::collection::vec(0.0..30.0_f32, 0..20),

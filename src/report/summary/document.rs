@@ -139,11 +139,13 @@ impl Summary {
             };
             Some((row.variant.clone(), row.size_bytes? as f64, remark))
         });
+        let mut rungs: Vec<(String, f64, String)> = rungs.collect();
+        rungs.sort_by(|a, b| b.1.total_cmp(&a.1));
         vec![
             Figure::Bars {
                 title: "The ladder of sizes".to_owned(),
                 unit: Unit::Bytes,
-                bars: rungs.collect(),
+                bars: rungs,
             },
             Figure::Scatter {
                 title: "Divergence from the reference against size".to_owned(),
