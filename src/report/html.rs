@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_summary_as_a_page() {
         let page = render(&short_document()).unwrap();
-        let body = page.split("</style>").nth(1).unwrap();
+        let body = page.split("</style>\n").nth(1).unwrap();
         insta::assert_snapshot!(body, @r#"
         </head>
         <body>
@@ -130,10 +130,10 @@ mod tests {
         </tbody>
         </table>
         </div>
-        <p class="note">Intervals: 95 %, 10000 resamples of 12 windows in blocks of 2, seed 1. KL: from the reference, full vocabulary, per token.</p>
+        <p class="note">± and [ ] are 95 % intervals: 10000 resamples of 12 windows in blocks of 2, seed 1; vs. ref. is paired by window. KL is from the reference, per token, over the full vocabulary.</p>
         <p class="note">No model can score below perplexity 6.050 on this text: its source has 0.4500 nats per byte.</p>
         <figure>
-        <svg viewBox="0 0 640 112" role="img" aria-label="The ladder of sizes"><title>The ladder of sizes</title><text x="172.0" y="19.0" text-anchor="end">fp</text><rect x="180.0" y="4.0" width="290.0" height="20.0"/><text x="478.0" y="19.0">2.20 MB, 16.00 bits/weight</text><text x="172.0" y="45.0" text-anchor="end">palette4</text><rect x="180.0" y="30.0" width="92.4" height="20.0"/><text x="280.4" y="45.0">701 kB, 5.10 bits/weight</text><text x="172.0" y="71.0" text-anchor="end">palette1-c</text><rect x="180.0" y="56.0" width="42.8" height="20.0"/><text x="230.8" y="71.0">325 kB, failed</text><text x="172.0" y="97.0" text-anchor="end">palette2-g16</text><rect x="180.0" y="82.0" width="63.3" height="20.0"/><text x="251.3" y="97.0">480 kB, 3.49 bits/weight</text></svg>
+        <svg viewBox="0 0 640 112" role="img" aria-label="The ladder of sizes"><title>The ladder of sizes</title><text x="172.0" y="19.0" text-anchor="end">fp</text><rect x="180.0" y="4.0" width="270.0" height="20.0"/><text x="458.0" y="19.0">2.20 MB, 16.00 bits/weight</text><text x="172.0" y="45.0" text-anchor="end">palette4</text><rect x="180.0" y="30.0" width="86.0" height="20.0"/><text x="274.0" y="45.0">701 kB, 5.10 bits/weight</text><text x="172.0" y="71.0" text-anchor="end">palette2-g16</text><rect x="180.0" y="56.0" width="58.9" height="20.0"/><text x="246.9" y="71.0">480 kB, 3.49 bits/weight</text><text x="172.0" y="97.0" text-anchor="end">palette1-c</text><rect x="180.0" y="82.0" width="39.9" height="20.0"/><text x="227.9" y="97.0">325 kB, failed</text></svg>
         <figcaption class="note">The ladder of sizes</figcaption>
         </figure>
         <h2>What was measured</h2>

@@ -90,7 +90,7 @@ mod tests {
         | palette1-c | 1.00 | 2.36 | 325 kB | failed: logits are not finite in layer 1, window 0; keep the embedding at 4 bits |  |  |  |  |  |  |
         | palette2-g16 | 2.24 | 3.49 | 480 kB | 12.0 [11.1, 12.8] | +34.6 [+33.3, +35.9] | 0.29 [0.24, 0.33] | 0.267 | 0.800 | 76.8 [75.0, 78.5] | 0.89 [0.87, 0.92] |
 
-        Intervals: 95 %, 10000 resamples of 12 windows in blocks of 2, seed 1. KL: from the reference, full vocabulary, per token.
+        ± and [ ] are 95 % intervals: 10000 resamples of 12 windows in blocks of 2, seed 1; vs. ref. is paired by window. KL is from the reference, per token, over the full vocabulary.
 
         No model can score below perplexity 6.050 on this text: its source has 0.4500 nats per byte.
 

@@ -336,3 +336,37 @@ pub fn render(format: Format, document: &Document, width: usize) -> Result<Strin
         Format::Json => data::json(document),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_read_by_the_names_they_print() {
+        for format in Format::ALL {
+            assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+        }
+        let error = "pdf".parse::<Format>().unwrap_err().to_string();
+        assert_eq!(error, "expected one of terminal, markdown, html, csv, json, found \"pdf\"");
+    }
+
+    #[test]
+    fn every_format_repeats_byte_for_byte() {
+        for format in Format::ALL {
+            let pages = [(); 2].map(|()| render(format, &fixture::document(), 80).unwrap());
+            assert_eq!(pages[0], pages[1], "{format}");
+        }
+    }
+
+    #[test]
+    fn an_empty_document_and_an_empty_table_are_no_error() {
+        let empty = Table { columns: vec![Column::text("name", "name")], ..Table::default() };
+        let documents =
+            [Document::default(), Document { tables: vec![empty], ..Document::default() }];
+        for document in documents {
+            for format in Format::ALL {
+                render(format, &document, 0).unwrap();
+            }
+        }
+    }
+}

@@ -141,3 +141,58 @@ fn fixed(value: f64, decimals: i32) -> String {
     let is_zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
     if is_zero { text.trim_start_matches('-').to_owned() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimate(point: f64, half_width: f64) -> Estimate {
+        let (low, high) = (point - half_width, point + half_width);
+        Estimate { point, interval: Some(Interval { low, high, level: 0.95 }), n: 9 }
+    }
+
+    fn shown(point: f64, half_width: f64, unit: Unit) -> String {
+        text(&estimate(point, half_width).into(), unit, Detail::HalfWidth)
+    }
+
+    #[test]
+    fn digits_end_where_the_interval_begins() {
+        assert_eq!(shown(12.3456, 0.42, Unit::None), "12.3 ±0.4");
+        assert_eq!(shown(12.3456, 0.142, Unit::None), "12.35 ±0.14");
+        assert_eq!(shown(12.3456, 0.0997, Unit::None), "12.35 ±0.10");
+        assert_eq!(shown(12.3456, 4.2, Unit::None), "12 ±4");
+        assert_eq!(shown(157_058.0, 12_345.0, Unit::None), "157000 ±12000");
+        assert_eq!(shown(157_058.0, 42_345.0, Unit::None), "160000 ±40000");
+        assert_eq!(shown(0.028_24, 0.001_13, Unit::Nats), "0.0282 ±0.0011");
+        assert_eq!(shown(2.5e19, 3e18, Unit::None), "2.50e19 ±3.00e18");
+    }
+
+    #[test]
+    fn ratios_read_as_changes_in_percent_and_as_factors_when_large() {
+        assert_eq!(shown(1.123, 0.004, Unit::Ratio), "+12.3 ±0.4");
+        assert_eq!(shown(0.998, 0.004, Unit::Ratio), "-0.2 ±0.4");
+        assert_eq!(shown(0.999_9, 0.004, Unit::Ratio), "+0.0 ±0.4");
+        assert_eq!(shown(25.31, 0.4, Unit::Ratio), "×25.3 ±0.4");
+        assert_eq!(text(&Value::Number(1.05), Unit::Ratio, Detail::Point), "+5.0");
+        let ends = text(&estimate(1.05, 0.02).into(), Unit::Ratio, Detail::Ends);
+        assert_eq!(ends, "+5 [+3, +7]");
+    }
+
+    #[test]
+    fn certainty_and_the_lack_of_an_interval_both_read_well() {
+        assert_eq!(shown(1.0, 0.0, Unit::Share), "100.0 ±0");
+        let alone = Estimate { point: 12.3456, interval: None, n: 1 };
+        assert_eq!(text(&alone.into(), Unit::None, Detail::Ends), "12.3");
+        assert_eq!(text(&Value::Number(f64::INFINITY), Unit::None, Detail::Point), "inf");
+        assert_eq!(shown(1e300, f64::INFINITY, Unit::None), "1.000e300 ±inf");
+    }
+
+    #[test]
+    fn whole_numbers_have_commas_and_sizes_have_units() {
+        assert_eq!(text(&Value::Count(1_234_567), Unit::None, Detail::Point), "1,234,567");
+        assert_eq!(text(&Value::Count(123), Unit::None, Detail::Point), "123");
+        assert_eq!(text(&Value::Count(1_880_000), Unit::Bytes, Detail::Point), "1.88 MB");
+        assert_eq!(text(&Value::Number(90_000.0), Unit::Millis, Detail::Point), "1.50 min");
+        assert_eq!(text(&Value::Number(0.5), Unit::Share, Detail::Point), "50.0");
+    }
+}

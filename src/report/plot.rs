@@ -128,7 +128,7 @@ fn mark(svg: &mut String, point: &Point, across: &Scale, up: &Scale) {
 fn bar_chart(title: &str, unit: Unit, bars: &[(String, f64, String)]) -> Option<String> {
     const ROW: f64 = 26.0;
     const LABEL: f64 = 180.0;
-    const REMARK: f64 = 170.0;
+    const REMARK: f64 = 190.0;
     let longest = bars.iter().map(|(_, value, _)| *value).reduce(f64::max)?;
     let mut svg = open(title, ROW * bars.len() as f64 + 8.0);
     for (row, (label, value, remark)) in bars.iter().enumerate() {
@@ -183,4 +183,61 @@ fn tick_text(tick: f64, unit: Unit) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Estimate, Interval};
+
+    fn point(label: &str, x: f64, y: f64) -> Point {
+        let interval = Some(Interval { low: y * 0.9, high: y * 1.1, level: 0.95 });
+        Point { label: label.into(), x, y: Estimate { point: y, interval, n: 9 } }
+    }
+
+    fn figure(points: Vec<Point>) -> Figure {
+        let axis = |name: &str, unit| Axis { name: name.into(), unit };
+        let (x, y) = (axis("size", Unit::Bytes), axis("KL mean", Unit::Nats));
+        Figure::Scatter { title: "a < b".into(), x, y, points }
+    }
+
+    #[test]
+    fn every_point_lies_within_the_figure() {
+        let points = vec![point("a", 1e6, 1e-7), point("b", 2e9, 40.0), point("c", 5e7, 0.02)];
+        let svg = svg(&figure(points)).unwrap();
+        let numbers = |attribute: &str| -> Vec<f64> {
+            let parts = svg.split(attribute).skip(1);
+            parts.map(|part| part.split('"').next().unwrap().parse().unwrap()).collect()
+        };
+        assert_eq!(numbers(" cx=\"").len(), 3);
+        assert!(numbers(" cx=\"").iter().all(|x| (0.0..=WIDTH).contains(x)), "{svg}");
+        assert!(numbers(" cy=\"").iter().all(|y| (0.0..=HEIGHT).contains(y)), "{svg}");
+    }
+
+    #[test]
+    fn a_figure_of_one_point_has_ticks_and_escapes_its_words() {
+        let svg = svg(&figure(vec![point("<a&b>", 3.3e6, 0.033)])).unwrap();
+        assert!(svg.matches("class=\"grid\"").count() >= 4, "{svg}");
+        assert!(svg.contains("&lt;a&amp;b&gt;") && svg.contains("a &lt; b"), "{svg}");
+    }
+
+    #[test]
+    fn values_that_a_logarithm_cannot_show_are_left_out() {
+        let zero = vec![point("lossless", 1e6, 0.0), point("broken", 1e6, f64::INFINITY)];
+        assert_eq!(svg(&figure(zero)), None);
+        assert_eq!(svg(&figure(Vec::new())), None);
+        let bars = Figure::Bars { title: String::new(), unit: Unit::Bytes, bars: Vec::new() };
+        assert_eq!(svg(&bars), None);
+    }
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        for (low, high) in [(0.0, 0.01), (5.9, 6.3), (6.0, 9.3), (-7.0, 2.0)] {
+            let ticks = Scale { low, high, from: 0.0, to: 1.0 }.ticks();
+            assert!((2..=10).contains(&ticks.len()), "{ticks:?}");
+        }
+        assert_eq!(tick_text(0.02, Unit::Nats), "0.02");
+        assert_eq!(tick_text(1000.0, Unit::None), "1000");
+        assert_eq!(tick_text(5e6, Unit::Bytes), "5.00 MB");
+    }
 }

@@ -246,8 +246,9 @@ mod tests {
 
         A wider terminal shows more: blocks, KL median, KL p99, interval of top-1, text.
 
-        Intervals: 95 %, 10000 resamples of 12 windows in blocks of 2, seed 1. KL: from
-        the reference, full vocabulary, per token.
+        ± and [ ] are 95 % intervals: 10000 resamples of 12 windows in blocks of 2, seed
+        1; vs. ref. is paired by window. KL is from the reference, per token, over the
+        full vocabulary.
 
         No model can score below perplexity 6.050 on this text: its source has 0.4500
         nats per byte.

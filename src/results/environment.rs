@@ -216,3 +216,46 @@ impl Drop for PeakSampler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_described_in_the_same_words_each_time() {
+        let environment = Environment::probe("cpu");
+        assert_eq!(environment, Environment::probe("cpu"));
+        assert_eq!(environment.binary_hash.len(), 64);
+        assert!(environment.package_versions.contains_key("candle-core"), "{environment:?}");
+    }
+
+    #[test]
+    fn processors_are_named_from_either_kind_of_cpuinfo() {
+        let x86 = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n";
+        let arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
+        assert_eq!(model_in_cpuinfo(x86).as_deref(), Some("Some CPU @ 3 GHz"));
+        assert_eq!(model_in_cpuinfo(arm).as_deref(), Some("implementer 0x41 part 0xd0c"));
+        assert_eq!(model_in_cpuinfo(""), None);
+    }
+
+    #[test]
+    fn allocated_and_mapped_memory_are_told_apart() {
+        let status = "Name:\tx\nVmHWM:\t   9 kB\nRssAnon:\t    2 kB\nRssFile:\t    3 kB\n";
+        let memory = Memory { rss_anon_bytes: 2_048, rss_file_bytes: 3_072 };
+        assert_eq!(memory_in_status(status), Some(memory));
+        assert_eq!(memory_in_status("RssAnon:\t2 kB\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_sampler_sees_memory_that_is_gone_when_it_is_asked() {
+        const SIZE_BYTES: u64 = 64 << 20;
+        let sampler = PeakSampler::start();
+        let before = sampler.peak().unwrap().rss_anon_bytes;
+        let block = vec![1_u8; SIZE_BYTES as usize];
+        std::thread::sleep(PeakSampler::PERIOD * 5);
+        assert_eq!(std::hint::black_box(block)[7], 1);
+        let peak = sampler.peak().unwrap().rss_anon_bytes;
+        assert!(peak > before + SIZE_BYTES / 2, "{before} {peak}");
+    }
+}

@@ -161,3 +161,93 @@ fn sync_folder(path: &Path) -> Result<()> {
     };
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for so many more bytes.
+    struct Filling<'a> {
+        file: &'a File,
+        room_bytes: usize,
+    }
+
+    impl Write for Filling<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room_bytes == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let written = self.file.write(&bytes[..bytes.len().min(self.room_bytes)])?;
+            self.room_bytes -= written;
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Durable for Filling<'_> {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn is_json(line: &str) -> bool {
+        line.starts_with('{') && line.ends_with('}')
+    }
+
+    #[test]
+    fn a_full_disk_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, "{1}\n").unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
+        let mut disk = Filling { file: &file, room_bytes: 5 };
+        let failed = write_or_undo(&mut disk, b"{2}\n{3}\n", || file.set_len(4));
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{1}\n");
+    }
+
+    #[test]
+    fn a_torn_end_is_told_from_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        let cases: [(&[u8], &str, u64); 7] = [
+            (b"", "", 0),
+            (b"{1}\n", "{1}\n", 0),
+            (b"{1}\n{2", "{1}\n", 2),
+            (b"{1}\n{2}", "{1}\n", 3),
+            (b"{1}\n{2\n", "{1}\n", 3),
+            (b"{1}\n\0\0\0", "{1}\n", 3),
+            (b"{1}\n\xff\xfe\n", "{1}\n", 3),
+        ];
+        for (bytes, text, torn_bytes) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let whole = read(&path, is_json).unwrap();
+            assert_eq!((whole.text.as_str(), whole.torn_bytes), (text, torn_bytes), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_named_by_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        std::fs::write(&path, b"{1}\n{\xff}\n{3}\n").unwrap();
+        let error = read(&path, is_json).err().unwrap().to_string();
+        assert!(error.ends_with("lines: line 2: not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_file_written_aside_replaces_the_old_one_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.md");
+        write_aside(&path, b"old").unwrap();
+        write_aside(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = write_aside(&folder.path().join("missing/report.md"), b"").unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

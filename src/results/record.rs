@@ -274,3 +274,106 @@ pub(super) fn check_schema(schema: u32) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_of_schema_1_stays_readable() {
+        let line = r#"{"schema":1,"kind":"window","cell_id":"c0","window":3,"scored_tokens":2,"scored_bytes":9,"nll_nats":4.25,"kl_nats":0.5,"top1_agree":1,"kl_tokens":[0.125,0.375]}"#;
+        let record = Record::Window(Window {
+            cell_id: "c0".into(),
+            window: 3,
+            scored_tokens: 2,
+            scored_bytes: 9,
+            nll_nats: 4.25,
+            kl_nats: 0.5,
+            top1_agree: 1,
+            kl_tokens: vec![0.125, 0.375],
+        });
+        assert_eq!(Record::from_line(line).unwrap(), record);
+        assert_eq!(record.to_line().unwrap(), line);
+        assert_eq!(serde_json::from_str::<Record>(line).unwrap(), record);
+    }
+
+    #[test]
+    fn every_kind_comes_back_as_it_was_written() {
+        let parts = vec![Part { part: BLOCKS.into(), ..Part::default() }];
+        let records = [
+            Record::Run(Run { entropy_floor_nats_per_byte: Some(0.5), ..Run::default() }),
+            Record::Run(Run { warnings: vec!["a \"quoted\"\nwarning".into()], ..Run::default() }),
+            Record::Environment(Environment::default()),
+            Record::Cell(Cell { cell_id: "c0".into(), parts, ..Cell::default() }),
+            Record::Window(Window::default()),
+            Record::Done(Done::default()),
+            Record::Failure(Failure { cause: "too hot".into(), ..Failure::default() }),
+        ];
+        for record in records {
+            let line = record.to_line().unwrap();
+            assert!(!line.contains('\n') && line.starts_with(r#"{"schema":1,"kind":""#), "{line}");
+            assert_eq!(Record::from_line(&line).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_with_advice() {
+        let error = Record::from_line(r#"{"schema":2,"kind":"holograms"}"#).unwrap_err();
+        assert_eq!(error.exit().code(), 2);
+        let text = error.to_string();
+        assert!(text.contains("schema 2 is newer than this program's 1"), "{text}");
+        assert!(text.contains("update evalkit"), "{text}");
+    }
+
+    #[test]
+    fn unknown_fields_are_passed_over_and_unknown_kinds_are_not() {
+        let line =
+            r#"{"schema":1,"kind":"done","cell_id":"c","windows":1,"coded_hash":"","x":[1]}"#;
+        assert_eq!(Record::from_line(line).unwrap().cell_id(), Some("c"));
+        let error = Record::from_line(r#"{"schema":1,"kind":"hologram"}"#).unwrap_err();
+        assert!(error.to_string().contains("hologram"), "{error}");
+    }
+
+    #[test]
+    fn lines_that_are_no_records_are_input_errors() {
+        for line in ["", "{", "[]", "null", "{}", r#"{"schema":1}"#, r#"{"schema":1,"kind":"run"}"#]
+        {
+            assert_eq!(Record::from_line(line).unwrap_err().exit().code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_cannot_be_recorded() {
+        let windows = [
+            Window { nll_nats: f64::NAN, ..Window::default() },
+            Window { kl_nats: f64::INFINITY, ..Window::default() },
+            Window { kl_tokens: vec![0.0, f32::NAN], ..Window::default() },
+        ];
+        for window in windows {
+            let error = Record::Window(window).to_line().unwrap_err();
+            assert!(error.to_string().contains("record the variant as failed"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_whatever_makes_reading_panic(line in ".*", tail in "[\"{}\\[\\],:0-9a-z]*") {
+            let _ = Record::from_line(&line);
+            let _ = Record::from_line(&format!("{{\"schema\":1,\"kind\":\"window\",{tail}"));
+        }
+
+        #[test]
+        fn sums_survive_a_round_trip_to_the_last_bits(
+            nll_nats in 0.0..1e6_f64,
+            kl_tokens in prop::collection::vec(0.0..30.0_f32, 0..20),
+        ) {
+            let window = Window { nll_nats, kl_tokens, ..Window::default() };
+            let line = Record::Window(window.clone()).to_line().unwrap();
+            let Record::Window(read) = Record::from_line(&line).unwrap() else { panic!("{line}") };
+            prop_assert_eq!(&read.kl_tokens, &window.kl_tokens);
+            // serde_json reads numbers to within one unit in the last place.
+            prop_assert!((read.nll_nats - nll_nats).abs() <= nll_nats * f64::EPSILON);
+        }
+    }
+}

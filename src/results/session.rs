@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Phase {
     /// Name of the phase.
     pub phase: String,
-    /// Time spent in it, summed over threads' common wall clock.
+    /// Wall time spent in it, over the whole session.
     pub elapsed_ms: f64,
 }
 

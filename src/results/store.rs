@@ -155,3 +155,182 @@ fn parse(path: &Path, text: &str, mut index: Index) -> Result<Index> {
     }
     Ok(index)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Cell, Done, Environment, Failure, Run, Window};
+    use super::*;
+    use crate::error::Exit;
+
+    fn window(cell_id: &str, window: usize, nll_nats: f64) -> Record {
+        let (cell_id, kl_tokens) = (cell_id.to_owned(), vec![0.1, 0.7]);
+        Record::Window(Window { cell_id, window, nll_nats, kl_tokens, ..Window::default() })
+    }
+
+    fn done(cell_id: &str) -> Record {
+        Record::Done(Done { cell_id: cell_id.into(), ..Done::default() })
+    }
+
+    fn all() -> Vec<Record> {
+        let cell = |id: &str| Record::Cell(Cell { cell_id: id.into(), ..Cell::default() });
+        let mut records = vec![
+            Record::Run(Run { model: "m".into(), ..Run::default() }),
+            Record::Environment(Environment::default()),
+            cell("a"),
+            cell("b"),
+        ];
+        for index in 0..3 {
+            records.push(window("a", index, 0.1 + index as f64 / 3.0));
+            records.push(window("b", index, 0.2 + index as f64 / 7.0));
+        }
+        records.extend([done("a"), done("b")]);
+        records
+    }
+
+    fn bytes(folder: &Path) -> Vec<u8> {
+        std::fs::read(folder.join(RECORDS)).unwrap()
+    }
+
+    #[test]
+    fn a_run_killed_anywhere_and_resumed_leaves_the_bytes_of_an_uninterrupted_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let append = |store: &mut Store| {
+            for batch in all().chunks(3) {
+                store.append(batch).unwrap();
+            }
+        };
+        append(&mut Store::open(folder.path()).unwrap());
+        let whole = bytes(folder.path());
+        // A step that is no divisor of anything meets line ends, line starts and middles.
+        for kept in (0..whole.len()).step_by(29).chain([whole.len() - 1]) {
+            std::fs::write(folder.path().join(RECORDS), &whole[..kept]).unwrap();
+            let mut store = Store::open(folder.path()).unwrap();
+            let is_at_line_end = kept == 0 || whole[kept - 1] == b'\n';
+            assert_eq!(store.torn_bytes() == 0, is_at_line_end, "{kept}");
+            append(&mut store);
+            assert_eq!(bytes(folder.path()), whole, "killed after {kept} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_what_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.append(&all()).unwrap();
+        let read = read_records(&[folder.path()]).unwrap();
+        assert_eq!(store.records(), read.records());
+        assert_eq!(read.run().unwrap().model, "m");
+        assert_eq!(read.windows_of("b").len(), 3);
+        assert_eq!(read.window("b", 2), read.windows_of("b").last().copied());
+        assert!(read.is_done("a") && !read.is_done("c"));
+        assert_eq!(read.cells().count(), 2);
+    }
+
+    #[test]
+    fn two_runs_cannot_write_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Surroundings);
+        assert!(error.to_string().contains(&*folder.path().to_string_lossy()), "{error}");
+        drop(first);
+        Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_bad_line_in_the_middle_is_named_by_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path()).unwrap().append(&all()).unwrap();
+        let text = String::from_utf8(bytes(folder.path())).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines[4] = "{\"schema\":1,";
+        std::fs::write(folder.path().join(RECORDS), lines.join("\n") + "\n").unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("records.jsonl: line 5: not a record"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_last_line_is_refused_not_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "{\"schema\":99,\"kind\":\"window\"}\n";
+        std::fs::write(folder.path().join(RECORDS), line).unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("line 1: schema 99 is newer"), "{error}");
+        assert_eq!(bytes(folder.path()), line.as_bytes());
+    }
+
+    #[test]
+    fn a_second_answer_to_one_question_is_refused_and_nothing_of_its_batch_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.append(&all()).unwrap();
+        let before = bytes(folder.path());
+        let error = store.append(&[window("c", 0, 1.0), window("a", 1, 9.0)]).unwrap_err();
+        assert!(error.to_string().contains("window 1 of a was measured before"), "{error}");
+        store.append(&[window("c", 0, 1.0), window("c", 0, 2.0)]).unwrap_err();
+        let other = Run { model: "n".into(), ..Run::default() };
+        let error = store.append(&[Record::Run(other)]).unwrap_err().to_string();
+        assert!(error.contains("model was \"m\" and is \"n\""), "{error}");
+        assert_eq!(bytes(folder.path()), before);
+        assert_eq!(store.windows_of("c").len(), 0);
+    }
+
+    #[test]
+    fn the_same_window_twice_in_a_file_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = |second: Record| {
+            let text = window("a", 0, 1.0).to_line().unwrap() + "\n";
+            let text = text + &second.to_line().unwrap() + "\n";
+            std::fs::write(folder.path().join(RECORDS), text).unwrap();
+            read_records(&[folder.path()])
+        };
+        assert_eq!(lines(window("a", 0, 1.0)).unwrap().records().len(), 1);
+        let error = lines(window("a", 0, 2.0)).unwrap_err().to_string();
+        assert!(error.contains("line 2: window 0 of a was measured before"), "{error}");
+    }
+
+    #[test]
+    fn a_failure_counts_until_the_variant_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let failure = |cause: &str| {
+            let (cell_id, cause) = ("a".to_owned(), cause.to_owned());
+            Record::Failure(Failure { cell_id, cause, ..Failure::default() })
+        };
+        store.append(&[failure("cold"), failure("hot"), failure("hot")]).unwrap();
+        assert_eq!(store.records().len(), 2);
+        assert_eq!(store.failure_of("a").unwrap().cause, "hot");
+        store.append(&[done("a")]).unwrap();
+        assert_eq!(store.failure_of("a"), None);
+    }
+
+    #[test]
+    fn shards_are_read_as_one_run() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let run = Record::Run(Run::default());
+        for (folder, cell) in folders.iter().zip(["a", "b"]) {
+            let mut store = Store::open(folder.path()).unwrap();
+            store.append(&[run.clone(), window(cell, 0, 1.0)]).unwrap();
+        }
+        let paths = folders.each_ref().map(|folder| folder.path());
+        let index = read_records(&paths).unwrap();
+        assert_eq!(index.records().len(), 3);
+        let error = read_records(&[Path::new("/nowhere/at/all")]).unwrap_err();
+        assert_eq!(error.exit(), Exit::Input);
+    }
+
+    #[test]
+    fn sessions_are_kept_apart_from_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        assert_eq!(read_sessions(folder.path()).unwrap(), []);
+        let session = Session { threads: 2, outcome: "done".into(), ..Session::default() };
+        store.append_session(&session).unwrap();
+        let torn = std::fs::read_to_string(folder.path().join(SESSIONS)).unwrap() + "{\"sch";
+        std::fs::write(folder.path().join(SESSIONS), torn).unwrap();
+        store.append_session(&session).unwrap();
+        assert_eq!(read_sessions(folder.path()).unwrap(), [session.clone(), session]);
+        store.append(&[]).unwrap();
+        assert_eq!(bytes(folder.path()), b"");
+    }
+}
