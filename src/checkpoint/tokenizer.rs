@@ -125,7 +125,8 @@ impl TextTokenizer {
                 let dropped = start - reached;
                 return Err(Error::input(format!(
                     "the vocabulary has no tokens for {dropped} bytes of the text before byte {start}"
-                )));
+                ))
+                .hint("rare bytes, such as control characters, are missing from some vocabularies: take them out of the text"));
             }
             reached = reached.max(end);
         }

@@ -73,6 +73,35 @@ fn smollm2_from_gguf_gives_the_published_ids_for_wikitext() {
 }
 
 #[test]
+fn every_pre_tokenizer_gives_the_ids_of_the_python_tokenizers() {
+    // SmolLM2's vocabulary and merges under each rule; ids by tokenizers 0.23 for Python, which
+    // uses another regular expression engine, with the expressions of the models' own files.
+    const EXPECTED: [(&str, usize, &str); 5] = [
+        ("llama-bpe", 419_000, "76af6f068a31e57b"),
+        ("qwen2", 419_000, "76af6f068a31e57b"),
+        ("gpt-2", 416_524, "f75bca10679370f1"),
+        ("smollm", 416_371, "6f093f132d333383"),
+        ("default", 459_489, "dc2e6aa490bf1395"),
+    ];
+    let (Some(file), Some(wiki), Some(code)) =
+        (smollm2(), shared("datasets/wiki.test.raw"), shared("datasets/python-docs-topics.txt"))
+    else {
+        return;
+    };
+    let text = [wiki, code].map(|path| std::fs::read_to_string(path).unwrap()).concat();
+    let metadata = gguf::read(&file, 0).unwrap().metadata;
+    for (pre, count, expected) in EXPECTED {
+        let changed = metadata.iter().map(|(key, value)| match key {
+            "tokenizer.ggml.pre" => (key.to_owned(), Value::Text(pre.into())),
+            _ => (key.to_owned(), value.clone()),
+        });
+        let tokenizer = TextTokenizer::from_gguf(&Metadata::new(changed.collect())).unwrap();
+        let encoded = encode(&tokenizer, &text);
+        assert_eq!((encoded.ids.len(), &sha256(&encoded.ids)[..16]), (count, expected), "{pre}");
+    }
+}
+
+#[test]
 fn stories260k_from_its_folder_gives_the_published_ids() {
     let Some(folder) = shared("models/stories260k") else { return };
     let tokenizer = TextTokenizer::from_folder(&folder).unwrap();
