@@ -236,8 +236,70 @@ fn slices_that_do_not_belong_together_are_refused() {
 #[test]
 fn rows_that_do_not_exist_are_refused() {
     let coded = code("palette2-g2", &[0.5; 8], [2, 4]);
-    for (rows, len) in [(0..3, 12), (1..2, 3), (2..1, 0)] {
+    for (rows, len) in [(0..3, 12), (1..2, 3), (3..4, 4)] {
         assert!(coded.decode_rows(rows, &mut vec![0.0; len]).is_err());
+    }
+}
+
+/// Costs agree with coremltools' to this share; summation order differs.
+const PEER_COST_TOLERANCE: f64 = 1e-9;
+
+fn hex(text: &serde_json::Value) -> Vec<u8> {
+    let text = text.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+/// `tests/peers/kmeans_coremltools.py` makes and checks the file.
+#[test]
+fn tables_and_codes_are_those_of_coremltools() {
+    let golden = include_str!("../../tests/golden/kmeans_coremltools.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(golden).unwrap();
+    assert!(!cases.is_empty());
+    for case in &cases {
+        let name = case["name"].as_str().unwrap();
+        let weights: Vec<f32> = hex(&case["weights"])
+            .chunks(2)
+            .map(|pair| f16::from_be_bytes([pair[0], pair[1]]).to_f32())
+            .collect();
+        let table: Vec<f32> = case["table"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|bits| f16::from_bits(bits.as_u64().unwrap() as u16).to_f32())
+            .collect();
+
+        // The means, before rounding, leave the same error.
+        let mut sorted = weights.clone();
+        sorted.sort_by(f32::total_cmp);
+        let mut points = kmeans::Points::default();
+        points.refill(sorted.iter().map(|value| (*value, 1.0)), 0.0);
+        let cuts = kmeans::boundaries(&points, table.len(), &mut kmeans::Scratch::default());
+        let (ours, theirs) = (points.total_cost(&cuts), case["squared_error"].as_f64().unwrap());
+        let tolerance =
+            PEER_COST_TOLERANCE * theirs + 1e-15 * points.total_cost(&[0, points.len()]);
+        assert!((ours - theirs).abs() <= tolerance, "{name}: {ours} against {theirs}");
+
+        // The stored table is theirs rounded to fp16, and each weight has their code, or a nearer
+        // entry: they assign before rounding the table, we after.
+        let bits = case["bits"].as_u64().unwrap();
+        let coded = code(&format!("palette{bits}"), &weights, [1, weights.len()]);
+        let Stored::Palette { codes, tables, .. } = coded.stored() else { panic!() };
+        let mut own = [0.0; 256];
+        tables.read(0, table.len(), &mut own);
+        let means = kmeans::means(&points, table.len(), &mut kmeans::Scratch::default());
+        for ((mean, own), theirs) in means.iter().zip(own).zip(&table) {
+            // A mean exactly between two fp16 values rounds to even here; their prefix sums lose it.
+            let between = (f64::from(own) + f64::from(*theirs)) / 2.0;
+            assert!(own == *theirs || (mean - between).abs() < 1e-15, "{name}: {own} {theirs}");
+        }
+        for (i, (weight, their_code)) in weights.iter().zip(hex(&case["codes"])).enumerate() {
+            let our_code = bitpack::code_at(codes, bits as u8, i);
+            let distance =
+                |code: u8| (f64::from(*weight) - f64::from(own[usize::from(code)])).abs();
+            let nearer = distance(our_code) < distance(their_code)
+                || (distance(our_code) == distance(their_code) && our_code < their_code);
+            assert!(our_code == their_code || nearer, "{name}: weight {i}");
+        }
     }
 }
 
