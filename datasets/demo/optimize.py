@@ -1,9 +1,9 @@
 """The optimizer of the demo model: Muon for the projections, AdamW for the rest.
 
-Why two: the demo must come near its floor in minutes on a laptop's processor.
-Muon (Jordan et al., 2024) moves a matrix along the nearest semi-orthogonal matrix
-to its momentum, and needs far fewer steps than AdamW here; embedding and norms,
-which are no maps between hidden spaces, stay with AdamW.
+Why two: the demo must train in minutes on a laptop's processor. Muon (Jordan et
+al., 2024) moves a matrix along the nearest semi-orthogonal matrix to its momentum,
+which is cheap for matrices this small; embedding and norms, which are no maps
+between hidden spaces, stay with AdamW.
 """
 
 import math
