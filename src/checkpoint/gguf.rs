@@ -151,3 +151,10 @@ pub fn unpermute_row(order: RowOrder, row: usize, rows: usize) -> usize {
         _ => row,
     }
 }
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+pub(crate) mod build;
+#[cfg(test)]
+mod tests;

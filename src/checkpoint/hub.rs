@@ -355,3 +355,6 @@ impl hf_hub::api::Progress for Bar<'_, '_> {
 
     fn finish(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,14 +102,34 @@ impl TextTokenizer {
         let encoding = tokenizer
             .encode(text, false)
             .map_err(|e| Error::input("the text cannot be tokenized").because(e))?;
-        let ids = encoding.get_ids().to_vec();
+        let offsets = encoding.get_offsets();
+        self.refuse_gaps(text, offsets)?;
         let mut reached = 0;
-        let starts = encoding.get_offsets().iter().enumerate().map(|(index, &(start, _))| {
+        let starts = offsets.iter().enumerate().map(|(index, &(start, _))| {
             // What a normalizer dropped before the first token is the first token's.
             reached = if index == 0 { 0 } else { start.clamp(reached, text.len()) };
             reached as u32
         });
-        Ok(Encoded { starts: starts.collect(), ids })
+        Ok(Encoded { starts: starts.collect(), ids: encoding.get_ids().to_vec() })
+    }
+
+    /// A vocabulary without a byte and without an unknown token drops that byte silently; scoring
+    /// what is left would flatter the model. Normalizers may drop text rightly.
+    fn refuse_gaps(&self, text: &str, offsets: &[(usize, usize)]) -> Result<()> {
+        if self.inner.get_normalizer().is_some() {
+            return Ok(());
+        }
+        let mut reached = 0;
+        for &(start, end) in offsets.iter().chain([&(text.len(), text.len())]) {
+            if start > reached {
+                let dropped = start - reached;
+                return Err(Error::input(format!(
+                    "the vocabulary has no tokens for {dropped} bytes of the text before byte {start}"
+                )));
+            }
+            reached = reached.max(end);
+        }
+        Ok(())
     }
 
     fn parsing(&self) -> &Tokenizer {

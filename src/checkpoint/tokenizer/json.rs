@@ -188,3 +188,85 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small `tokenizer.json`.
+    fn small_json(merges: &str, post_processor: &str) -> String {
+        format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+            {{"id": 3, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+              "normalized": false, "special": true}}],
+        "normalizer": null, "pre_tokenizer": null, "post_processor": {post_processor},
+        "decoder": null, "model": {{"type": "BPE", "dropout": null, "unk_token": null,
+        "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
+        "byte_fallback": false, "vocab": {{"a": 0, "b": 1, "ab": 2, "<s>": 3}},
+        "merges": {merges}}}}}"#
+        )
+    }
+
+    const ADDS_BOS: &str = r#"{"type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}}}"#;
+
+    #[test]
+    fn the_bos_rule_is_put_together_from_all_files() {
+        let bos = |post: &str, config: Option<&str>, id: Option<u32>| {
+            let json = small_json(r#"["a b"]"#, post);
+            let tokenizer =
+                TextTokenizer::from_bytes(json.as_bytes(), config.map(str::as_bytes), id).unwrap();
+            assert_eq!(tokenizer.encode("ab", false).unwrap().ids, [2], "nothing is added");
+            (tokenizer.bos, tokenizer.add_bos)
+        };
+        let named = r#"{"bos_token": "<s>"}"#;
+        let object = r#"{"bos_token": {"content": "<s>", "lstrip": false}, "add_bos_token": true}"#;
+        assert_eq!(bos("null", None, None), (None, false));
+        assert_eq!(bos("null", None, Some(3)), (Some(3), false));
+        assert_eq!(bos(ADDS_BOS, None, Some(3)), (Some(3), true));
+        assert_eq!(bos(ADDS_BOS, Some(named), None), (Some(3), true));
+        assert_eq!(bos("null", Some(named), Some(0)), (Some(3), false));
+        assert_eq!(bos("null", Some(object), None), (Some(3), true));
+        let off = r#"{"bos_token": "<s>", "add_bos_token": false}"#;
+        assert_eq!(bos(ADDS_BOS, Some(off), None), (Some(3), false));
+    }
+
+    #[test]
+    fn damaged_tokenizer_files_are_refused() {
+        let refused = |json: &str| {
+            TextTokenizer::from_bytes(json.as_bytes(), None, None).unwrap_err().to_string()
+        };
+        assert!(refused("{").contains("tokenizer.json: expected a tokenizer with a model"));
+        let long = small_json(r#"[["ab", "ab"]]"#, "null");
+        assert!(
+            refused(&long).contains("the merge \"ab ab\" makes no token"),
+            "{}",
+            refused(&long)
+        );
+        let absent = small_json(r#"["b a"]"#, "null");
+        assert!(refused(&absent).contains("expected a tokenizer"), "{}", refused(&absent));
+        let other = r#"{"model": {"type": "WordLevel", "vocab": [], "unk_token": "a"}}"#;
+        assert!(refused(other).contains("expected a tokenizer of type BPE"), "{}", refused(other));
+        let config = TextTokenizer::from_bytes(
+            small_json("[]", "null").as_bytes(),
+            Some(br#"{"add_bos_token": true}"#),
+            None,
+        );
+        assert!(config.unwrap_err().to_string().contains("names no BOS token"));
+    }
+
+    #[test]
+    fn text_that_the_vocabulary_would_drop_is_refused() {
+        let json = small_json(r#"["a b"]"#, "null");
+        let tokenizer = TextTokenizer::from_bytes(json.as_bytes(), None, None).unwrap();
+        for (text, shown) in [("abxab", "1 bytes"), ("xx", "2 bytes"), ("aé", "2 bytes")] {
+            let error = tokenizer.encode(text, false).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("the vocabulary has no tokens for {shown}")),
+                "{error}"
+            );
+        }
+    }
+}

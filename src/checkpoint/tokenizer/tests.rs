@@ -1,14 +1,15 @@
 //! Ids against published counts and hashes, and the promises of [`Encoded::starts`].
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Encoded, TextTokenizer};
 use crate::checkpoint::FileBytes;
 use crate::checkpoint::gguf::{self, Metadata, Value};
+use crate::error::Exit;
 
 /// A file of the shared development data, or a note that it is absent.
 fn shared(path: &str) -> Option<PathBuf> {
@@ -98,3 +99,231 @@ const STORIES: [(&str, usize, &str); 2] = [
         "c3163e7676b0e39f20ab8956f699efb23f03bf4e66a238ccfe04b3940c0cb54b",
     ),
 ];
+
+/// Metadata of these keys.
+fn metadata(pairs: &[(&str, Value)]) -> Metadata {
+    Metadata::new(pairs.iter().map(|(key, value)| (key.to_string(), value.clone())).collect())
+}
+
+fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Value {
+    Value::Texts(texts.into_iter().map(|text| text.as_ref().to_owned()).collect())
+}
+
+/// The stories260k vocabulary as a GGUF file would have it, scores taken from the merges' order.
+fn stories_as_gguf(folder: &Path) -> Metadata {
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
+    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let mut tokens = vec![String::new(); vocab.len()];
+    let mut scores = vec![0.0; vocab.len()];
+    let mut kinds = vec![1; vocab.len()];
+    for (token, id) in vocab {
+        let id = id.as_u64().unwrap() as usize;
+        tokens[id] = token.clone();
+        kinds[id] = match token.as_str() {
+            "<unk>" => 2,
+            "<s>" | "</s>" => 3,
+            byte if byte.starts_with("<0x") => 6,
+            _ => 1,
+        };
+    }
+    for (rank, merge) in json["model"]["merges"].as_array().unwrap().iter().enumerate() {
+        let made = [&merge[0], &merge[1]].map(|half| half.as_str().unwrap()).concat();
+        let id = tokens.iter().position(|token| *token == made).unwrap();
+        if scores[id] == 0.0 {
+            scores[id] = -1.0 - rank as f64;
+        }
+    }
+    metadata(&[
+        ("tokenizer.ggml.model", Value::Text("llama".into())),
+        ("tokenizer.ggml.tokens", texts(tokens)),
+        ("tokenizer.ggml.scores", Value::Floats(scores)),
+        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+        ("tokenizer.ggml.bos_token_id", Value::Integer(1)),
+    ])
+}
+
+#[test]
+fn a_sentence_piece_vocabulary_in_gguf_gives_the_folder_s_ids() {
+    let Some(folder) = shared("models/stories260k") else { return };
+    let tokenizer = TextTokenizer::from_gguf(&stories_as_gguf(&folder)).unwrap();
+    assert_eq!((tokenizer.bos, tokenizer.add_bos, tokenizer.vocab_size()), (Some(1), true, 512));
+    for (name, count, expected) in STORIES {
+        let text = std::fs::read_to_string(shared(name).unwrap()).unwrap();
+        let encoded = encode(&tokenizer, &text);
+        assert_eq!(encoded.ids.len(), count, "{name}");
+        assert_eq!(sha256(&encoded.ids), expected, "{name}");
+    }
+}
+
+#[test]
+fn special_tokens_in_a_text_are_text_unless_asked_for() {
+    let Some(folder) = shared("models/stories260k") else { return };
+    let json = TextTokenizer::from_folder(&folder).unwrap();
+    let gguf = TextTokenizer::from_gguf(&stories_as_gguf(&folder)).unwrap();
+    for tokenizer in [json, gguf] {
+        let text = "One</s>Two<s>";
+        let plain = tokenizer.encode(text, false).unwrap();
+        assert_starts(&plain, text);
+        assert!(!plain.ids.iter().any(|id| [1, 2].contains(id)), "{plain:?}");
+        let parsed = tokenizer.encode(text, true).unwrap();
+        assert_starts(&parsed, text);
+        let special: Vec<_> = parsed.ids.iter().filter(|id| [1, 2].contains(id)).collect();
+        assert_eq!(special, [&2, &1]);
+    }
+}
+
+#[test]
+fn starts_fall_on_characters_even_where_tokens_do_not() {
+    let text = "naïve 😀😀 — 日本\u{301}\r\n\t end";
+    if let Some(folder) = shared("models/stories260k") {
+        encode(&TextTokenizer::from_folder(&folder).unwrap(), text);
+    }
+    let tokenizer = TextTokenizer::from_gguf(&byte_level_metadata("llama-bpe")).unwrap();
+    let encoded = encode(&tokenizer, text);
+    assert_eq!(encoded.ids.len(), text.len(), "without merges every byte is a token");
+    assert_eq!(tokenizer.encode("", false).unwrap(), Encoded::default());
+}
+
+/// The 256 byte characters, then a control token, a user-defined one, and two merged tokens.
+fn byte_level_metadata(pre: &str) -> Metadata {
+    let mut alphabet: Vec<char> =
+        tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    let mut tokens: Vec<String> = alphabet.iter().map(char::to_string).collect();
+    tokens.extend(["<|end|>", "<user>", "12", "a1"].map(str::to_owned));
+    let mut kinds = vec![1; 256];
+    kinds.extend([3, 4, 1, 1]);
+    metadata(&[
+        ("tokenizer.ggml.model", Value::Text("gpt2".into())),
+        ("tokenizer.ggml.pre", Value::Text(pre.into())),
+        ("tokenizer.ggml.tokens", texts(tokens)),
+        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+        ("tokenizer.ggml.merges", texts(["1 2", "a 1"])),
+        ("tokenizer.ggml.bos_token_id", Value::Integer(256)),
+    ])
+}
+
+/// `<unk>`, BOS, EOS, the 256 bytes, a space and two letters that merge.
+fn small_sentence_piece() -> Metadata {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend(["\u{2581}", "a", "\u{2581}a"].map(str::to_owned));
+    let kinds = [2, 3, 3].into_iter().chain([6; 256]).chain([1; 3]).collect();
+    metadata(&[
+        ("tokenizer.ggml.model", Value::Text("llama".into())),
+        ("tokenizer.ggml.scores", Value::Floats(vec![0.0; tokens.len()])),
+        ("tokenizer.ggml.tokens", texts(tokens)),
+        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+    ])
+}
+
+#[test]
+fn characters_outside_a_sentence_piece_vocabulary_become_bytes() {
+    let tokenizer = TextTokenizer::from_gguf(&small_sentence_piece()).unwrap();
+    let encoded = encode(&tokenizer, "a aé");
+    assert_eq!(encoded.ids, [261, 261, 3 + 0xc3, 3 + 0xa9]);
+    assert_eq!(encoded.starts, [0, 1, 3, 3]);
+    assert_eq!((tokenizer.bos, tokenizer.add_bos), (Some(1), true), "llama.cpp's defaults");
+}
+
+proptest! {
+    #[test]
+    fn every_text_is_accounted_for_byte_by_byte(text in "(?s).{0,60}") {
+        thread_local! {
+            static TOKENIZERS: [TextTokenizer; 3] = {
+                let plain = TextTokenizer::from_gguf(&byte_level_metadata("qwen2")).unwrap();
+                let mut composing = plain.inner.clone();
+                composing.with_normalizer(Some(tokenizers::normalizers::NFC)).unwrap();
+                let composing = TextTokenizer::new(composing, None, false).unwrap();
+                let pieces = TextTokenizer::from_gguf(&small_sentence_piece()).unwrap();
+                [plain, composing, pieces]
+            };
+        }
+        TOKENIZERS.with(|tokenizers| {
+            for tokenizer in tokenizers {
+                let encoded = tokenizer.encode(&text, false).unwrap();
+                if !encoded.ids.is_empty() {
+                    assert_starts(&encoded, &text);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn the_pre_tokenizer_decides_which_merges_can_happen() {
+    let count = |pre: &str, text: &str| {
+        let tokenizer = TextTokenizer::from_gguf(&byte_level_metadata(pre)).unwrap();
+        tokenizer.encode(text, false).unwrap().ids.len()
+    };
+    // Digits one by one, in threes, or as they come.
+    let digits = ["smollm", "qwen2", "llama-bpe", "gpt-2", "default"].map(|pre| count(pre, "12"));
+    assert_eq!(digits, [2, 2, 1, 1, 1]);
+    assert_eq!(["llama3", "gpt-2", "default"].map(|pre| count(pre, "xx12")), [3, 3, 3]);
+    // "000" and "12" in threes; default cuts threes out of the whole run as well.
+    assert_eq!(["llama-v3", "gpt-2", "default"].map(|pre| count(pre, "00012")), [4, 4, 4]);
+    assert_eq!(["llama-v3", "gpt-2", "default"].map(|pre| count(pre, "0012")), [4, 3, 4]);
+    // Letters and digits never share a word.
+    assert_eq!(["smollm", "qwen2", "llama-bpe", "gpt-2"].map(|pre| count(pre, "a1")), [2; 4]);
+}
+
+#[test]
+fn user_defined_tokens_are_recognized_and_control_tokens_are_not() {
+    let tokenizer = TextTokenizer::from_gguf(&byte_level_metadata("smollm")).unwrap();
+    let encoded = tokenizer.encode("x<user><|end|>", false).unwrap();
+    assert!(encoded.ids.contains(&257) && !encoded.ids.contains(&256));
+    assert_eq!(tokenizer.encode("x<user><|end|>", true).unwrap().ids[1..], [257, 256]);
+    assert_eq!((tokenizer.bos, tokenizer.add_bos), (Some(256), false));
+    let llama3 = TextTokenizer::from_gguf(&byte_level_metadata("llama-bpe")).unwrap();
+    assert!(llama3.add_bos, "llama.cpp begins texts with BOS for this pre-tokenizer");
+    assert_ne!(tokenizer.hash, llama3.hash);
+}
+
+/// The refusal of valid metadata with one key changed, or removed.
+fn refusal(key: &str, value: Option<Value>) -> String {
+    let mut pairs: std::collections::BTreeMap<String, Value> =
+        byte_level_metadata("gpt-2").iter().map(|(k, v)| (k.to_owned(), v.clone())).collect();
+    match value {
+        Some(value) => pairs.insert(key.to_owned(), value),
+        None => pairs.remove(key),
+    };
+    let error = TextTokenizer::from_gguf(&Metadata::new(pairs)).unwrap_err();
+    assert_eq!(error.exit(), Exit::Input);
+    error.to_string()
+}
+
+#[test]
+fn unknown_names_in_gguf_metadata_are_refused_by_name() {
+    let text = |text: &str| Some(Value::Text(text.into()));
+    let found = refusal("tokenizer.ggml.pre", text("tekken"));
+    assert!(found.contains("the pre-tokenizer tekken is not known"), "{found}");
+    assert!(found.contains("known are default, gpt-2, smollm"), "{found}");
+    let found = refusal("tokenizer.ggml.model", text("t5"));
+    assert!(found.contains("the tokenizer model t5 is not supported"), "{found}");
+    let found = refusal("tokenizer.ggml.token_type", Some(Value::Integers(vec![9; 260])));
+    assert!(found.contains("expected a token type from 1 to 6, found 9"), "{found}");
+}
+
+#[test]
+fn lists_that_do_not_belong_together_are_refused() {
+    let found = refusal("tokenizer.ggml.token_type", Some(Value::Integers(vec![1; 3])));
+    assert!(found.contains("expected 260 entries, one for each token, found 3"), "{found}");
+    let found = refusal("tokenizer.ggml.merges", Some(texts(["1 3"])));
+    assert!(found.contains("the merge \"1 3\" needs \"13\", which is no token"), "{found}");
+    let found = refusal("tokenizer.ggml.merges", Some(texts(["12"])));
+    assert!(found.contains("expected two tokens with a space between"), "{found}");
+    let found = refusal("tokenizer.ggml.merges", None);
+    assert!(found.contains("the key tokenizer.ggml.merges is missing"), "{found}");
+    let found = refusal("tokenizer.ggml.tokens", Some(Value::Texts(Vec::new())));
+    assert!(found.contains("expected 1 to 1048576 tokens, found 0"), "{found}");
+    let found = refusal("tokenizer.ggml.bos_token_id", Some(Value::Integer(99_999)));
+    assert!(found.contains("expected a BOS token below 260, found 99999"), "{found}");
+}
+
+#[test]
+fn repeated_tokens_are_refused() {
+    let twice = texts((0..260).map(|id| if id < 2 { "same".into() } else { id.to_string() }));
+    let found = refusal("tokenizer.ggml.tokens", Some(twice));
+    assert!(found.contains("tokens 0 and 1 are both \"same\""), "{found}");
+}

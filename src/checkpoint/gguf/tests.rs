@@ -1,0 +1,193 @@
+//! What a GGUF file becomes: names, shapes, row orders, configuration, and decoded weights.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::build::{File, Meta};
+use super::*;
+use crate::checkpoint::Dtype;
+use crate::checkpoint::config::RopeScaling;
+
+fn open(file: &File) -> Result<Gguf> {
+    read_bytes(&file.bytes(), 0)
+}
+
+#[test]
+fn a_llama_file_becomes_hugging_face_names_shapes_and_numbers() {
+    let gguf = open(&File::llama()).unwrap();
+    let config = &gguf.config;
+    assert_eq!((config.hidden_size, config.intermediate_size, config.layers), (8, 32, 1));
+    assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 4));
+    assert_eq!((config.vocab_size, config.max_position_embeddings), (3, 64));
+    assert!(config.tied && !config.qkv_bias && !config.output_bias && !config.mlp_bias);
+    assert_eq!((config.rope.theta, &config.rope.scaling), (10_000.0, &RopeScaling::None));
+    let up = &gguf.tensors["model.layers.0.mlp.up_proj.weight"];
+    assert_eq!(
+        (up.shape.as_slice(), up.dtype, up.rows),
+        (&[32, 8][..], Dtype::F32, RowOrder::Plain)
+    );
+    assert_eq!(up.name, "blk.0.ffn_up.weight");
+    assert_eq!(gguf.tensors.len(), 11);
+    let q = gguf.tensors["model.layers.0.self_attn.q_proj.weight"].rows;
+    let k = gguf.tensors["model.layers.0.self_attn.k_proj.weight"].rows;
+    let interleaved = |heads| RowOrder::Interleaved { heads };
+    assert_eq!((q, k), (interleaved(2), interleaved(1)));
+}
+
+#[test]
+fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
+    let mut file = File::of("qwen2");
+    for (part, len) in [("attn_q", 8), ("attn_k", 4), ("attn_v", 4)] {
+        file.float(&format!("blk.0.{part}.bias"), &[len]);
+    }
+    file.float("output.weight", &[8, 3]);
+    let gguf = open(&file).unwrap();
+    assert!(gguf.config.qkv_bias && !gguf.config.tied && !gguf.config.qk_norm);
+    assert!(gguf.tensors.values().all(|t| t.rows == RowOrder::Plain));
+    assert!(gguf.tensors.contains_key("lm_head.weight"));
+    let mut file = File::of("qwen3");
+    file.set("qwen3.attention.key_length", Meta::U32(16));
+    file.set("qwen3.attention.value_length", Meta::U32(16));
+    file.float("blk.0.attn_q_norm.weight", &[16]);
+    let gguf = open(&file).unwrap();
+    assert_eq!((gguf.config.head_dim, gguf.config.qk_norm), (16, true));
+    assert!(gguf.tensors.contains_key("model.layers.0.self_attn.q_norm.weight"));
+}
+
+#[test]
+fn biases_of_a_llama_are_permuted_as_their_rows_are() {
+    let mut file = File::llama();
+    file.float("blk.0.attn_q.bias", &[8]);
+    file.float("blk.0.attn_output.bias", &[8]);
+    file.float("blk.0.ffn_down.bias", &[8]);
+    let gguf = open(&file).unwrap();
+    let bias = &gguf.tensors["model.layers.0.self_attn.q_proj.bias"];
+    assert_eq!(bias.rows, RowOrder::Interleaved { heads: 2 });
+    assert!(gguf.config.qkv_bias && gguf.config.output_bias && gguf.config.mlp_bias);
+}
+
+#[test]
+fn rope_factors_are_divisors_of_the_frequencies() {
+    let mut file = File::llama();
+    file.float("rope_freqs.weight", &[2]);
+    file.tensor("rope_freqs.weight").bytes = [1.0f32, 8.0].map(f32::to_le_bytes).concat();
+    let gguf = open(&file).unwrap();
+    assert_eq!(gguf.config.rope.scaling, RopeScaling::Factors(vec![1.0, 8.0]));
+    assert!(!gguf.tensors.keys().any(|name| name.contains("rope")));
+    let mut file = File::llama();
+    file.set("llama.rope.scaling.type", Meta::text("linear"));
+    file.set("llama.rope.scaling.factor", Meta::F32(4.0));
+    file.set("llama.rope.freq_base", Meta::F32(5e5));
+    let rope = open(&file).unwrap().config.rope;
+    assert_eq!((rope.theta, rope.scaling), (5e5, RopeScaling::Linear { factor: 4.0 }));
+}
+
+#[test]
+fn the_order_of_rows_is_the_inverse_of_the_conversion() {
+    // numpy: arange(12).reshape(2, 2, 3).swapaxes(1, 2).ravel(), where stored row i holds logical
+    // row stored[i].
+    let stored = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
+    for (at, &logical) in stored.iter().enumerate() {
+        assert_eq!(unpermute_row(RowOrder::Interleaved { heads: 2 }, logical, 12), at);
+    }
+}
+
+#[test]
+fn metadata_keeps_values_of_every_kind() {
+    let mut file = File::llama();
+    file.set("tokenizer.ggml.tokens", Meta::Texts(vec!["a".into(), "é".into()]));
+    file.set("tokenizer.ggml.scores", Meta::F32s(vec![0.5, -1.0]));
+    file.set("tokenizer.ggml.token_type", Meta::I32s(vec![1, -6]));
+    let metadata = open(&file).unwrap().metadata;
+    let tokens = metadata.texts("tokenizer.ggml.tokens").unwrap().unwrap();
+    assert_eq!(tokens, ["a", "é"]);
+    assert_eq!(metadata.floats("tokenizer.ggml.scores").unwrap().unwrap(), [0.5, -1.0]);
+    assert_eq!(metadata.integers("tokenizer.ggml.token_type").unwrap().unwrap(), [1, -6]);
+    assert_eq!(metadata.integer("llama.block_count").unwrap(), Some(1));
+    assert!(metadata.text("tokenizer.ggml.tokens").is_err());
+}
+
+proptest! {
+    #[test]
+    fn every_logical_row_has_one_stored_row(heads in 1usize..9, half in 1usize..40) {
+        let rows = heads * half * 2;
+        // reshape(heads, 2, half).swapaxes(1, 2): stored [h, j, s] is logical [h, s, j].
+        let mut expected = vec![0; rows];
+        for (h, j, s) in (0..heads).flat_map(|h| (0..half).flat_map(move |j| [(h, j, 0), (h, j, 1)])) {
+            expected[(h * 2 + s) * half + j] = (h * half + j) * 2 + s;
+        }
+        let order = RowOrder::Interleaved { heads };
+        let found: Vec<_> = (0..rows).map(|row| unpermute_row(order, row, rows)).collect();
+        prop_assert_eq!(&found, &expected);
+        let mut sorted = found;
+        sorted.sort_unstable();
+        prop_assert_eq!(sorted, (0..rows).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn damaged_files_are_refused_or_read_but_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+        at_header in any::<bool>(),
+    ) {
+        let mut file = File::llama();
+        file.float("rope_freqs.weight", &[2]);
+        let mut bytes = file.bytes();
+        let header = 1200.min(bytes.len());
+        for (at, value) in changes {
+            let at = at.index(if at_header { header } else { bytes.len() });
+            bytes[at] = value;
+        }
+        if cuts {
+            bytes.truncate(cut.index(bytes.len() + 1));
+        }
+        if let Ok(gguf) = read_bytes(&bytes, 0) {
+            for tensor in gguf.tensors.values() {
+                prop_assert!(tensor.range.end <= bytes.len());
+                let weights: usize = tensor.shape.iter().product();
+                let mut out = vec![0.0; weights];
+                tensor.dtype.decode(&bytes[tensor.range.clone()], &mut out).unwrap();
+            }
+        }
+    }
+}
+
+/// Written by `tests/golden/make_gguf.py` with the gguf package of llama.cpp.
+fn golden(name: &str) -> std::path::PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).join(name)
+}
+
+#[test]
+fn weights_decode_as_llama_cpps_own_package_decodes_them() {
+    let file = FileBytes::map(&golden("tiny-llama.gguf")).unwrap();
+    let gguf = read(&file, 0).unwrap();
+    let expected = std::fs::read(golden("tiny-llama.f32")).unwrap();
+    let expected = safetensors::SafeTensors::deserialize(&expected).unwrap();
+    let mut types = std::collections::BTreeSet::new();
+    for (name, tensor) in &gguf.tensors {
+        types.insert(tensor.dtype.name());
+        let view = expected.tensor(name).unwrap();
+        assert_eq!(view.shape(), tensor.shape, "{name}");
+        let (rows, width) = match tensor.shape[..] {
+            [rows, width] => (rows, width),
+            _ => (tensor.shape[0], 1),
+        };
+        let mut stored = vec![0.0; rows * width];
+        tensor.dtype.decode(&file[tensor.range.clone()], &mut stored).unwrap();
+        for row in 0..rows {
+            let at = unpermute_row(tensor.rows, row, rows) * width;
+            let ours = &stored[at..at + width];
+            let theirs: Vec<f32> = view.data()[row * width * 4..(row + 1) * width * 4]
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&word| f32::from_le_bytes(word))
+                .collect();
+            assert_eq!(ours, theirs, "{name}, row {row}");
+        }
+    }
+    let types: Vec<_> = types.iter().map(String::as_str).collect();
+    assert_eq!(types, ["bf16", "f16", "f32", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]);
+}
