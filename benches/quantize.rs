@@ -50,7 +50,8 @@ fn coding(criterion: &mut Criterion) {
         let coded = coded.expect("a coded form");
         let mut out = vec![0.0; weights.len()];
         group.bench_function(name, |bench| {
-            bench.iter(|| coded.decode_rows(0..SHAPE[0], black_box(&mut out)));
+            one_thread
+                .install(|| bench.iter(|| coded.decode_rows(0..SHAPE[0], black_box(&mut out))));
         });
     }
     group.finish();

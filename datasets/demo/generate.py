@@ -19,8 +19,8 @@ there are is fixed by the size asked for and carries no information.
 `--check` puts the argument to the test: it reads the written text back into
 choices, recomputes the sum, and demands the same number to the last bit.
 
-Integer weights, Python's Mersenne Twister and `math.fsum` make the result the same
-on every machine.
+Integer weights and Python's Mersenne Twister make the text follow from the seed
+alone; `math.fsum` makes the sum independent of its order.
 """
 
 import argparse

@@ -24,8 +24,9 @@ import llama
 HERE = Path(__file__).resolve().parent
 WINDOWS = 64
 GOLDEN_SHAPE = (2, 48)
-FILES = ["model/model.safetensors", "model/config.json", "model/generation_config.json",
-         "model/tokenizer.json", "model/tokenizer_config.json", "text.txt", "golden.safetensors"]
+MODEL_FILES = ["model/model.safetensors", "model/config.json", "model/generation_config.json",
+               "model/tokenizer.json", "model/tokenizer_config.json", "golden.safetensors"]
+MARKS = "<!-- numbers begin -->\n", "<!-- numbers end -->\n"
 
 
 def windows_of(ids, bos, span):
@@ -60,7 +61,7 @@ def whole_stories(nll, offsets, text, story_nats):
     span = nll.shape[1]
     flat, covered = nll.ravel(), nll.size
     starts = np.array([start for start, _ in offsets[:covered]])
-    model_nats, true_nats, tokens, stories, at = [], [], 0, 0, 0
+    model_nats, true_nats, tokens, size, at = [], [], 0, 0, 0
     for story, nats in zip(text.split("\n\n"), story_nats):
         end = at + len(story) + 2
         first, last = np.searchsorted(starts, at), np.searchsorted(starts, end)
@@ -68,11 +69,13 @@ def whole_stories(nll, offsets, text, story_nats):
             model_nats.append(math.fsum(flat[first:last]))
             true_nats.append(nats)
             tokens += int(last - first)
-            stories += 1
+            size += end - at
         at = end
     model, true = math.fsum(model_nats), math.fsum(true_nats)
-    return {"stories": stories, "scored_tokens": tokens, "true_nats": true, "nll_nats": model,
-            "true_nats_per_token": true / tokens, "nats_per_token": model / tokens, "excess": model / true - 1}
+    bits = 1 / math.log(2) / size
+    return {"stories": len(true_nats), "scored_tokens": tokens, "true_nats": true, "nll_nats": model,
+            "true_nats_per_token": true / tokens, "nats_per_token": model / tokens,
+            "true_bits_per_byte": true * bits, "bits_per_byte": model * bits, "excess": model / true - 1}
 
 
 def golden(path, weights, windows, dims):
@@ -81,6 +84,31 @@ def golden(path, weights, windows, dims):
     ids = np.ascontiguousarray(windows[:rows, :tokens])
     logits = np.asarray(llama.forward(weights, ids, dims), np.float32)
     save_file({"input_ids": ids.astype(np.int64), "logits": logits}, path)
+
+
+def render(report, training):
+    """The numbers as Markdown tables, for README.md."""
+    first, every, whole = report["reference"], report["all_windows"], report["whole_stories"]
+    rows = [
+        ("whole text: true information (floor)", report["text_tokens"], report["floor_nats_per_token"], report["floor_bits_per_byte"]),
+        (f"reference: first {first['windows']} windows", first["scored_tokens"], first["nats_per_token"], first["bits_per_byte"]),
+        (f"all {every['windows']} windows", every["scored_tokens"], every["nats_per_token"], every["bits_per_byte"]),
+        (f"{whole['stories']} stories inside a window: floor", whole["scored_tokens"], whole["true_nats_per_token"], whole["true_bits_per_byte"]),
+        ("the same stories: model", whole["scored_tokens"], whole["nats_per_token"], whole["bits_per_byte"]),
+    ]
+    lines = ["| what | scored tokens | nats/token | perplexity | bits/byte |", "|---|--:|--:|--:|--:|"]
+    lines += [f"| {what} | {tokens} | {nats:.4f} | {math.exp(nats):.4f} | {bits:.4f} |" for what, tokens, nats, bits in rows]
+    lines += ["", f"Reference perplexity, {first['windows']} windows: **{first['perplexity']:.9f}** ({first['nll_nats']:.6f} nats).", ""]
+    lines += ["| training | |", "|---|--:|"] + [f"| {key} | {value} |" for key, value in training.items()] + [""]
+    lines += ["| file | sha256 |", "|---|---|"] + [f"| `{name}` | `{digest}` |" for name, digest in report["sha256"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def splice(page, numbers):
+    """The page with what stands between its marks replaced."""
+    begin, end = MARKS
+    head, rest = page.split(begin)
+    return head + begin + numbers + end + rest.split(end)[1]
 
 
 def sha256(path):
@@ -93,7 +121,6 @@ def write(folder):
     weights, dims = llama.load(folder / "model")
     tokenizer = Tokenizer.from_file(str(folder / "model" / "tokenizer.json"))
     text = (HERE / "text.txt").read_text(encoding="ascii")
-    (folder / "text.txt").write_text(text, encoding="ascii")
     encoding = tokenizer.encode(text, add_special_tokens=False)
     bos, span = tokenizer.token_to_id("<s>"), dims.window - 1
     if tokenizer.encode("One day").ids[0] != bos:
@@ -116,16 +143,18 @@ def write(folder):
         | {"window_nll_nats": [math.fsum(row) for row in first]},
         "all_windows": summary(nll, encoding.offsets[nll.size - 1][1]),
         "whole_stories": whole_stories(nll, encoding.offsets, text, story_nats),
-        "sha256": {name: sha256(folder / name) for name in FILES},
+        "sha256": {"text.txt": sha256(HERE / "text.txt")} | {name: sha256(folder / name) for name in MODEL_FILES},
     }
     (folder / "reference.json").write_text(json.dumps(report, indent=2) + "\n")
-    shown = {key: value for key, value in report.items() if key not in ("reference", "sha256")}
-    print(json.dumps(shown, indent=2), file=sys.stderr)
+    page = folder / "README.md"
+    if page.exists():
+        page.write_text(splice(page.read_text(), render(report, json.loads((folder / "training.json").read_text()))))
+    print(render(report, {}), file=sys.stderr)
 
 
 def main():
     """The command line."""
-    parser = argparse.ArgumentParser(description="Measure the stored model; write golden.safetensors and reference.json.")
+    parser = argparse.ArgumentParser(description="Measure the stored model; write golden.safetensors, reference.json and the numbers in README.md.")
     parser.add_argument("--out", type=Path, default=HERE, help="folder that holds model/ (default: this one)")
     write(parser.parse_args().out)
 

@@ -12,23 +12,21 @@ is committed.
 import argparse
 import hashlib
 import json
-import math
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import llama
+import optimize
 import reference
 
 HERE = Path(__file__).resolve().parent
 BOS = "<s>"
-BETAS, EPS, DECAY, CLIP = (0.9, 0.98), 1e-8, 0.1, 1.0
 
 
 def train_tokenizer(path, vocab):
@@ -63,44 +61,27 @@ def save_tokenizer(tokenizer, folder, window):
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def learning_rate(step, steps, peak):
-    """A short linear rise, then half a cosine down to nothing."""
-    rise = min(200, steps // 10)
-    if step < rise:
-        return peak * (step + 1) / rise
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
-
-
-@partial(jax.jit, static_argnames="dims", donate_argnums=(0, 1, 2))
-def update(weights, first, second, windows, rate, step, dims):
-    """One step of AdamW with clipped gradients; norm weights do not decay."""
+@partial(jax.jit, static_argnames="dims", donate_argnums=(0, 1))
+def update(weights, states, windows, rates, step, dims):
+    """One step on the mean loss of a batch of windows."""
     loss, grads = jax.value_and_grad(lambda w: llama.token_nll(w, windows, dims).mean())(weights)
-    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
-    shrink = jnp.minimum(1.0, CLIP / norm)
-    b1, b2 = BETAS
-    for name, weight in weights.items():
-        grad = grads[name] * shrink
-        first[name] = b1 * first[name] + (1 - b1) * grad
-        second[name] = b2 * second[name] + (1 - b2) * grad * grad
-        move = first[name] / (1 - b1**step) / (jnp.sqrt(second[name] / (1 - b2**step)) + EPS)
-        decay = 0.0 if "norm" in name else DECAY
-        weights[name] = weight - rate * (move + decay * weight)
-    return weights, first, second, loss
+    weights, states = optimize.step_all(weights, grads, states, rates, step)
+    return weights, states, loss
 
 
 def train(ids, dims, bos, args):
-    """The trained weights; logs to stderr."""
+    """(trained weights, seconds); logs to stderr."""
     rng = np.random.default_rng(args.seed)
     weights = llama.initial(dims, args.seed)
-    first = jax.tree.map(jnp.zeros_like, weights)
-    second = jax.tree.map(jnp.zeros_like, weights)
+    states = optimize.begin(weights)
     span, started, losses = dims.window - 1, time.monotonic(), []
     for step in range(args.steps):
         starts = rng.integers(0, len(ids) - span, args.batch)
         windows = np.full((args.batch, dims.window), bos, np.int32)
         windows[:, 1:] = ids[starts[:, None] + np.arange(span)]
-        rate = learning_rate(step, args.steps, args.rate)
-        weights, first, second, loss = update(weights, first, second, windows, rate, step + 1, dims)
+        share = optimize.learning_share(step, args.steps)
+        rates = (args.muon_rate * share, args.adam_rate * share)
+        weights, states, loss = update(weights, states, windows, rates, step + 1, dims)
         losses.append(float(loss))
         if (step + 1) % 100 == 0:
             elapsed_s = time.monotonic() - started
@@ -114,9 +95,10 @@ def parse_args():
     parser = argparse.ArgumentParser(description="Train the demo model on train.txt and write model/, golden.safetensors and reference.json.")
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write to (default: this one)")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3000, help="updates (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="windows per update (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=2400, help="updates (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="windows per update (default %(default)s)")
+    parser.add_argument("--muon-rate", type=float, default=0.02, help="peak rate of the projections (default %(default)s)")
+    parser.add_argument("--adam-rate", type=float, default=4e-3, help="peak rate of embedding and norms (default %(default)s)")
     for name in ("vocab", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate"):
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=getattr(dims, name), help="(default %(default)s)")
     return parser.parse_args()
@@ -137,8 +119,7 @@ def main():
     weights, elapsed_s = train(ids, dims, bos, args)
     llama.save(folder, weights, dims, bos)
     log = {
-        "seed": args.seed, "steps": args.steps, "batch_windows": args.batch, "peak_rate": args.rate,
-        "adam_betas": BETAS, "weight_decay": DECAY, "clip_norm": CLIP,
+        "seed": args.seed, "steps": args.steps, "batch_windows": args.batch, "muon_rate": args.muon_rate, "adam_rate": args.adam_rate,
         "train_sha256": hashlib.sha256(text.encode("ascii")).hexdigest(), "train_tokens": len(ids),
         "parameters": sum(w.size for w in weights.values()), "elapsed_s": round(elapsed_s),
     }

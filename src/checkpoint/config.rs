@@ -12,6 +12,17 @@ pub enum Architecture {
     Qwen3,
 }
 
+impl Architecture {
+    /// The family's name, as `model_type` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Llama => "llama",
+            Architecture::Qwen2 => "qwen2",
+            Architecture::Qwen3 => "qwen3",
+        }
+    }
+}
+
 /// What a decoder needs to know beside its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

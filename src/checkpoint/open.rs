@@ -59,8 +59,14 @@ impl Checkpoint {
             return Self::open_folder(path, name);
         }
         let file = FileBytes::map(path)?;
-        Err(Error::input("expected a folder with config.json, or a GGUF file")
-            .at(file.path.display()))
+        if !file.starts_with(b"GGUF") {
+            return Err(Error::input("expected a folder with config.json, or a GGUF file")
+                .at(path.display()));
+        }
+        let gguf::Gguf { tensors, config, metadata } = gguf::read(&file, 0)?;
+        let tokenizer = TokenizerSource::Gguf(Box::new(metadata));
+        Self::assemble(name, config, tokenizer, vec![file], tensors)
+            .at(|| path.display().to_string())
     }
 
     /// Opens a checkpoint that is embedded in the program.
@@ -82,7 +88,7 @@ impl Checkpoint {
     }
 
     /// Matches the tensors found with those the architecture demands.
-    pub(super) fn assemble(
+    fn assemble(
         name: String,
         config: Config,
         tokenizer: TokenizerSource,

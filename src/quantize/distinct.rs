@@ -12,6 +12,8 @@ use super::kmeans::Points;
 const PARALLEL_LEN: usize = 1 << 20;
 const DIGIT_BITS: usize = 11;
 const DIGITS: usize = 1 << DIGIT_BITS;
+/// Passes that cover the 32 bits of a key.
+const PASSES: usize = 3;
 
 /// How the squared error of a weight counts, and what it is relative to.
 pub(super) struct Weighting<'a> {
@@ -28,7 +30,8 @@ pub(super) struct Weighting<'a> {
 pub(super) struct Sorter {
     keys: Vec<u32>,
     spare: Vec<u32>,
-    pairs: Vec<(f32, f64)>,
+    pairs: Vec<(u32, f64)>,
+    spare_pairs: Vec<(u32, f64)>,
 }
 
 /// An integer that orders as the float does; both zeros have the same key.
@@ -65,16 +68,20 @@ impl Sorter {
             let squared = f64::from(scale) * f64::from(scale);
             self.pairs.extend(row.iter().enumerate().map(|(i, weight)| {
                 let importance = importance.map_or(1.0, |importance| f64::from(importance[i]));
-                (weight / scale + 0.0, importance * squared)
+                (key(weight / scale), importance * squared)
             }));
         }
         if self.pairs.iter().all(|pair| pair.1 == 0.0) {
             self.pairs.iter_mut().for_each(|pair| pair.1 = 1.0);
         }
         // A stable sort, so that equal values add their weights in one order.
-        self.pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let centre = self.pairs.get(self.pairs.len() / 2).map_or(0.0, |pair| pair.0);
-        points.refill(self.pairs.iter().copied(), centre);
+        if self.pairs.len() > PARALLEL_LEN {
+            self.pairs.par_sort_by_key(|pair| pair.0);
+        } else {
+            radix_sort(&mut self.pairs, &mut self.spare_pairs, |pair| pair.0);
+        }
+        let centre = self.pairs.get(self.pairs.len() / 2).map_or(0.0, |pair| value(pair.0));
+        points.refill(self.pairs.iter().map(|pair| (value(pair.0), pair.1)), centre);
     }
 
     /// Smallest and largest value, divided by their row's scale if there is one.
@@ -103,33 +110,61 @@ impl Sorter {
         if weights.len() > PARALLEL_LEN {
             self.keys.par_sort_unstable();
         } else {
-            self.radix_sort();
+            radix_sort(&mut self.keys, &mut self.spare, |key| key);
         }
     }
+}
 
-    fn radix_sort(&mut self) {
-        let digit = |key: u32, pass: usize| (key >> (pass * DIGIT_BITS)) as usize % DIGITS;
-        let mut counts = [[0u32; DIGITS]; 3];
-        for key in &self.keys {
-            for (pass, counts) in counts.iter_mut().enumerate() {
-                counts[digit(*key, pass)] += 1;
-            }
-        }
-        self.spare.resize(self.keys.len(), 0);
+/// Sorts by `key_of`, stably, leaving the result in `items`.
+fn radix_sort<T: Copy + Default>(
+    items: &mut Vec<T>,
+    spare: &mut Vec<T>,
+    key_of: impl Fn(T) -> u32,
+) {
+    let digit = |item: T, pass: usize| (key_of(item) >> (pass * DIGIT_BITS)) as usize % DIGITS;
+    let mut counts = [[0u32; DIGITS]; PASSES];
+    for item in items.iter() {
         for (pass, counts) in counts.iter_mut().enumerate() {
-            if counts.iter().any(|count| *count as usize == self.keys.len()) {
-                continue;
-            }
-            let mut start = 0;
-            for count in counts.iter_mut() {
-                (*count, start) = (start, start + *count);
-            }
-            for key in &self.keys {
-                let slot = &mut counts[digit(*key, pass)];
-                self.spare[*slot as usize] = *key;
-                *slot += 1;
-            }
-            std::mem::swap(&mut self.keys, &mut self.spare);
+            counts[digit(*item, pass)] += 1;
+        }
+    }
+    spare.resize(items.len(), T::default());
+    for (pass, counts) in counts.iter_mut().enumerate() {
+        if counts.iter().any(|count| *count as usize == items.len()) {
+            continue;
+        }
+        let mut start = 0;
+        for count in counts.iter_mut() {
+            (*count, start) = (start, start + *count);
+        }
+        for item in items.iter() {
+            let slot = &mut counts[digit(*item, pass)];
+            spare[*slot as usize] = *item;
+            *slot += 1;
+        }
+        std::mem::swap(items, spare);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn radix_sorting_orders_floats_and_keeps_equal_ones_in_place(
+            values in prop::collection::vec(prop_oneof![-2.0f32..2.0, Just(0.0), Just(-0.0)], 0..300),
+            coarse in any::<bool>(),
+        ) {
+            let round = |value: f32| if coarse { (value * 4.0).round() / 4.0 } else { value };
+            let mut items: Vec<(u32, f64)> =
+                values.iter().enumerate().map(|(i, v)| (key(round(*v)), i as f64)).collect();
+            let mut expected = items.clone();
+            expected.sort_by(|a, b| value(a.0).partial_cmp(&value(b.0)).unwrap());
+            radix_sort(&mut items, &mut Vec::new(), |item| item.0);
+            prop_assert_eq!(items, expected);
         }
     }
 }

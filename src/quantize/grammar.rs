@@ -113,12 +113,16 @@ fn plain(scheme: &str, options: &[&str]) -> Result<Recipe> {
     }
 }
 
+/// The largest group or block: no axis of a weight is longer on Apple's Neural Engine.
+const GROUP_MAX: usize = 65_536;
+
 /// A number without leading zeros, so that every recipe has one spelling.
 fn positive(option: &str, digits: &str) -> Result<NonZeroUsize> {
-    let number = digits.parse().ok().filter(|_| is_number(digits) && !digits.starts_with('0'));
-    number.ok_or_else(|| {
+    let number: Option<NonZeroUsize> = digits.parse().ok();
+    let plain = is_number(digits) && !digits.starts_with('0');
+    number.filter(|number| plain && number.get() <= GROUP_MAX).ok_or_else(|| {
         Error::input(format!(
-            "option `-{option}`: expected a whole number above 0, found `{digits}`"
+            "option `-{option}`: expected a whole number from 1 to {GROUP_MAX}, found `{digits}`"
         ))
     })
 }
@@ -288,6 +292,7 @@ mod tests {
             "palette2-s-s",
             "palette2-g0",
             "palette2-g016",
+            "palette2-g65537",
             "palette2-unique-s",
             "fp16-s",
             "int4-b",

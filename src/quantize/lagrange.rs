@@ -31,8 +31,9 @@ impl Path {
     }
 }
 
-/// The optimal boundaries; there are more values than clusters and at least two clusters.
-pub(super) fn boundaries(points: &Points, clusters: usize) -> Vec<usize> {
+/// The optimal boundaries; there are more values than clusters and at least two clusters. Nothing
+/// where f64 rounding hides the price or the splice; the caller then has another method.
+pub(super) fn boundaries(points: &Points, clusters: usize) -> Option<Vec<usize>> {
     let len = points.len();
     let margin = ROUNDING_MARGIN * points.square[len];
     // At a price of nothing every value is a cluster; at the highest there is one cluster.
@@ -41,7 +42,8 @@ pub(super) fn boundaries(points: &Points, clusters: usize) -> Vec<usize> {
     let mut price = first_price(points, clusters);
     let mut sweep = Sweep::default();
     let (mut lowest, mut highest) = (0.0, f64::INFINITY);
-    for round in 0.. {
+    let mut round = 0;
+    loop {
         let span = (more.clusters() - fewer.clusters()) as f64;
         let cut = (fewer.cost - more.cost) / span;
         let cutting = round >= GUESSES || !(price > lowest && price < highest);
@@ -51,14 +53,13 @@ pub(super) fn boundaries(points: &Points, clusters: usize) -> Vec<usize> {
         let path = Path::of(points, sweep.run(points, price));
         let found = path.clusters();
         if found == clusters {
-            return path.boundaries;
+            return Some(path.boundaries);
         }
         let line = fewer.cost + price * fewer.clusters() as f64;
         let gain = line - (path.cost + price * found as f64);
         let stuck = found <= fewer.clusters() || found >= more.clusters();
         if cutting && (gain <= margin || stuck) {
-            return splice(&fewer.boundaries, &more.boundaries, clusters)
-                .unwrap_or(path.boundaries);
+            return splice(&fewer.boundaries, &more.boundaries, clusters);
         }
         // Costs fall with the square of the number of clusters, and prices with its cube.
         let next = price * (found as f64 / clusters as f64).powi(3);
@@ -68,12 +69,8 @@ pub(super) fn boundaries(points: &Points, clusters: usize) -> Vec<usize> {
             (highest, fewer) = (price, if stuck { fewer } else { path });
         }
         price = next;
+        round += 1;
     }
-    unreachable_path(len)
-}
-
-fn unreachable_path(len: usize) -> Vec<usize> {
-    vec![0, len]
 }
 
 /// The price at which evenly filled clusters would neither merge nor split.

@@ -70,43 +70,37 @@ fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> Part<'a> {
 impl CodedTensor {
     /// The stored arrays by name, in a fixed order; [`CodedTensor::from_parts`] reads them back.
     pub fn parts(&self) -> Vec<Part<'_>> {
-        let [out, _] = self.shape;
-        match &self.stored {
-            Stored::Half(values) => vec![half_part("values", &self.shape, values)],
-            Stored::Palette { codes, tables, channel_scales } => {
+        let [out, inputs] = self.shape;
+        match (&self.stored, &self.recipe) {
+            (Stored::Half(values), _) => vec![half_part("values", &self.shape, values)],
+            (Stored::Palette { codes, tables, channel_scales }, Recipe::Palette(palette)) => {
                 let mut parts = vec![byte_part("codes", codes)];
-                let shape = |len: usize| [self.tables(), len / self.tables().max(1)];
+                let groups = palette.tables(self.shape);
+                let shape = [groups, palette.bits.entries()];
                 match tables {
-                    Tables::Half(entries) => {
-                        parts.push(half_part("tables", &shape(entries.len()), entries));
-                    }
+                    Tables::Half(entries) => parts.push(half_part("tables", &shape, entries)),
                     Tables::Int8 { entries, scales } => {
                         parts.push(Part {
                             dtype: PartType::I8,
-                            shape: shape(entries.len()).to_vec(),
+                            shape: shape.to_vec(),
                             ..byte_part("tables", bytemuck::cast_slice(entries))
                         });
-                        parts.push(half_part("table_scales", &[scales.len()], scales));
+                        parts.push(half_part("table_scales", &[groups], scales));
                     }
                 }
                 let scales = channel_scales.as_ref();
                 parts.extend(scales.map(|scales| half_part("channel_scales", &[out], scales)));
                 parts
             }
-            Stored::Linear { codes, scales, zero_points } => {
-                let shape = [out, scales.len() / out.max(1)];
+            (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
+                let shape = [out, linear.blocks(inputs)];
                 let mut parts =
                     vec![byte_part("codes", codes), half_part("scales", &shape, scales)];
                 parts.extend(zero_points.as_ref().map(|points| byte_part("zero_points", points)));
                 parts
             }
-        }
-    }
-
-    fn tables(&self) -> usize {
-        match &self.recipe {
-            Recipe::Palette(palette) => palette.tables(self.shape),
-            _ => 0,
+            // Makers choose the arrays by the recipe; nothing stored fails the size check.
+            _ => Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ use super::kmeans::Points;
 /// Each level splits the surviving cells into this many.
 const REFINEMENT: usize = 4;
 /// Cells per cluster on the first level.
-const FIRST_CELLS_PER_CLUSTER: usize = 16;
+const FIRST_CELLS_PER_CLUSTER: usize = 8;
 /// Rounds of Lloyd's iteration when a better upper bound is sought.
 const POLISH_ROUNDS: usize = 40;
 /// Bounds are compared with this share of the total square sum to spare, far above f64 rounding

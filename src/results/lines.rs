@@ -138,13 +138,28 @@ pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole>
 /// # Errors
 /// Anything that stops the writing; `path` is then as it was.
 pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_aside_with(path, |out| out.write_all(bytes))
+}
+
+/// As [`write_aside`], for content that is too large to hold: `write` gives it piece by piece.
+///
+/// # Errors
+/// Anything that stops the writing; `path` is then as it was.
+pub fn write_aside_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| Error::input("not the name of a file").at(path.display()))?
         .to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = File::create(&aside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|file| {
+            let mut out = io::BufWriter::with_capacity(1 << 20, file);
+            write(&mut out)?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        })
         .and_then(|()| std::fs::rename(&aside, path));
     if let Err(cause) = written {
         let _ = std::fs::remove_file(&aside);

@@ -1,0 +1,109 @@
+//! Flag groups that commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::report::Format;
+
+/// What to measure.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlanArgs {
+    /// TOML plan; flags override its keys
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    #[arg(long, short, value_name = "CHECKPOINT")]
+    pub model: Option<String>,
+    /// Evaluation text (UTF-8); the demo has its own
+    #[arg(long, short, value_name = "FILE")]
+    pub text: Option<String>,
+    /// Recipes of the decoder blocks, comma-separated [default: those of --bits]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
+    pub recipes: Option<Vec<String>>,
+    /// Bit-widths, comma-separated, each with its recommended recipe [default: 4,2,1]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub bits: Option<Vec<u8>>,
+    /// Recipe of the embedding [default: fp16]
+    #[arg(long, value_name = "RECIPE")]
+    pub embed: Option<String>,
+    /// Recipe of the head [default: fp16]; a tied head with the embedding's recipe is stored once
+    #[arg(long, value_name = "RECIPE")]
+    pub head: Option<String>,
+    /// How the text is cut and scored: full, llama.cpp or gptq-2048 [default: full]
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<String>,
+    /// Where BOS goes: none, prepend, replace or text [default: as protocol and tokenizer say]
+    #[arg(long, value_name = "MODE")]
+    pub bos: Option<String>,
+    /// Tokens per window [default: 512; 2048 for gptq-2048; 256 for the demo]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Score only the first windows [default: all]
+    #[arg(long, value_name = "WINDOWS")]
+    pub limit: Option<usize>,
+    /// Parse special tokens such as <|start|> in the text instead of reading them as text
+    #[arg(long)]
+    pub parse_special: bool,
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+}
+
+/// Where results go and what the run may use.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Folder of all runs; this one gets <DIR>/<date>-<model>-<hash>
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub reports: PathBuf,
+    /// Memory budget, such as 4GB; windows are walked in batches that stay within it
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// List the work and the peak memory, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Args)]
+pub struct FormatArgs {
+    /// terminal, markdown, html, csv or json
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    pub format: Format,
+}
+
+/// A size such as `4GB`, `512MB` or `2GiB`, in bytes.
+fn parse_size(text: &str) -> Result<u64> {
+    const UNITS: [(&str, f64); 7] = [
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("B", 1.0),
+    ];
+    let refused = || Error::input(format!("expected a size such as 4GB or 512MiB, found {text:?}"));
+    let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(refused)?;
+    let number: f64 = text.trim_end_matches(unit).trim().parse().map_err(|_| refused())?;
+    let bytes = number * factor;
+    if !(bytes.is_finite() && (1.0..1e18).contains(&bytes)) {
+        return Err(refused());
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_or_binary_and_need_a_unit() {
+        assert_eq!(parse_size("4GB").unwrap(), 4_000_000_000);
+        assert_eq!(parse_size("1.5 MiB").unwrap(), 1_572_864);
+        for bad in ["4", "GB", "-1GB", "NaNGB", "1e30GB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

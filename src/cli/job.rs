@@ -1,0 +1,227 @@
+//! One measurement, from a resolved plan to records: what is already there is not run again.
+//!
+//! The folder of a run is found by the question it answers (model, text, protocol), not by the
+//! date, so that the same command goes on where it stopped. Before anything is measured, what the
+//! folder says about model, text and program is held against what is there now.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::Device;
+
+use super::args::RunArgs;
+use super::plan::Plan;
+use super::measure::Measuring;
+use super::progress::{Interrupt, Talk};
+use super::source;
+use crate::NUMERIC_VERSION;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Exit, Result};
+use crate::eval::{BosMode, MemorySum, Variant, Window};
+use crate::model;
+use crate::results::{Cell, PeakSampler, Record, Run, Session, Store};
+
+/// Everything that is known before the first weight is read.
+pub struct Job {
+    /// What was asked for.
+    pub plan: Plan,
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// Where forward passes run.
+    pub device: Device,
+    /// The text, cut.
+    pub windows: Vec<Window>,
+    /// What is measured, the reference first.
+    pub cells: Vec<(Cell, Variant)>,
+    /// The question, with the hashes of everything it is about.
+    pub run: Run,
+    /// Windows per pass over the layers.
+    pub batch: usize,
+    /// Peak memory of a pass.
+    pub memory: MemorySum,
+}
+
+/// What came of a job.
+pub struct Finished {
+    /// All records of the folder.
+    pub records: Vec<Record>,
+    /// The ids of the cells that this plan asked for.
+    pub asked: Vec<String>,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Whether nothing had to be measured.
+    pub was_done: bool,
+}
+
+impl Job {
+    /// Opens everything that `plan` names and checks that it fits together.
+    ///
+    /// # Errors
+    /// Input errors of checkpoint, tokenizer and text; a memory budget that one window exceeds.
+    pub fn prepare(plan: Plan, args: &RunArgs, talk: Talk) -> Result<Job> {
+        let checkpoint = source::open_checkpoint(&plan.model, talk)?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let text = source::read_text(&plan.text)?;
+        let cut = source::cut(&plan, &checkpoint, &tokenizer)?;
+        let windows = source::windows(&plan, &cut, &tokenizer, &text)?;
+        let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
+        let run = Run {
+            model: checkpoint.name.clone(),
+            architecture: checkpoint.config.architecture.name().into(),
+            model_hash: checkpoint.content_hash(),
+            tokenizer_hash: tokenizer.hash.clone(),
+            text_name: text.name.clone(),
+            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
+            text_bytes: text.content.len() as u64,
+            protocol: plan.protocol.clone(),
+            bos: bos.to_string(),
+            window_tokens: plan.context,
+            stride_tokens: plan.context - usize::from(bos == BosMode::Prepend),
+            windows: windows.len(),
+            scored_tokens: windows.iter().map(|window| window.scored.len()).sum(),
+            seed: plan.seed,
+            numeric_version: NUMERIC_VERSION,
+            evalkit_version: env!("CARGO_PKG_VERSION").into(),
+            layers: checkpoint.config.layers,
+            parameters: checkpoint.parameters(),
+            vocabulary: checkpoint.config.vocab_size,
+            entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
+            warnings: Vec::new(),
+        };
+        let variants = plan.variants()?;
+        let cells = std::iter::once(Variant::reference())
+            .chain(variants.iter().cloned())
+            .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
+            .collect::<Result<Vec<_>>>()?;
+        let threads = rayon::current_num_threads();
+        let batch = MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
+        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], threads)?;
+        let device = model::device()?;
+        Ok(Job { plan, checkpoint, device, windows, cells, run, batch, memory })
+    }
+
+    /// Measures what is not measured yet.
+    ///
+    /// # Errors
+    /// A folder that answers another question, surroundings errors of the store, input errors of
+    /// the checkpoint, interruption. Whatever was measured before is kept.
+    pub fn execute(&self, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
+        let folder = self.folder(reports)?;
+        let mut store = Store::open(&folder)?;
+        if store.torn_bytes() > 0 {
+            talk.say(format!("cut off {} bytes of a torn last record", store.torn_bytes()));
+        }
+        self.check_question(&store)?;
+        let (started, clock) = (std::time::SystemTime::now(), Instant::now());
+        let peak = PeakSampler::start();
+        let mut session = Session {
+            started: humantime::format_rfc3339_seconds(started).to_string(),
+            argv: std::env::args().collect(),
+            threads: rayon::current_num_threads(),
+            resumed_windows: self.recorded_windows(&store),
+            ..Session::default()
+        };
+        let pending = self.pending(&store);
+        let was_done = pending.is_empty();
+        if !was_done {
+            talk.say(format!("measuring into {}", folder.display()));
+            let mut measuring = Measuring::new(self, &mut store, pending, talk, interrupt);
+            let outcome = measuring.run();
+            session.elapsed_ms = clock.elapsed().as_secs_f64() * 1e3;
+            session.phases = measuring.phases();
+            session.peak = peak.peak();
+            session.outcome = match &outcome {
+                Ok(()) => "done".into(),
+                Err(error) if error.exit() == Exit::Interrupted => "interrupted".into(),
+                Err(error) => error.cause(),
+            };
+            let kept = store.append_session(&session);
+            outcome.and(kept)?;
+        }
+        let asked = self.cells.iter().map(|(cell, _)| cell.cell_id.clone()).collect();
+        let records = store.index().records().to_vec();
+        Ok(Finished { records, asked, folder, was_done })
+    }
+
+    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    fn folder(&self, reports: &Path) -> Result<PathBuf> {
+        let name: String =
+            self.run.model.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let suffix = format!("-{}-{}", name.trim_matches('.'), self.plan.question_hash());
+        if let Ok(entries) = std::fs::read_dir(reports) {
+            let mut found: Vec<PathBuf> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(&suffix)))
+                .collect();
+            found.sort();
+            if let Some(folder) = found.pop() {
+                return Ok(folder);
+            }
+        }
+        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        let folder = reports.join(format!("{}{suffix}", &now[..10]));
+        Ok(folder)
+    }
+
+    /// Refuses a folder whose answers are to another question than today's.
+    fn check_question(&self, store: &Store) -> Result<()> {
+        let Some(then) = store.index().run() else { return Ok(()) };
+        let now = &self.run;
+        let differing = [
+            ("model", &then.model_hash, &now.model_hash),
+            ("tokenizer", &then.tokenizer_hash, &now.tokenizer_hash),
+            ("text", &then.text_hash, &now.text_hash),
+        ];
+        for (what, then, now) in differing {
+            if then != now {
+                return Err(Error::input(format!(
+                    "the {what} was replaced since this run began: hash {then:.12} then, {now:.12} now"
+                ))
+                .at(store.folder().display())
+                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+            }
+        }
+        if then != now {
+            return Err(Error::input("the run was begun by another version of evalkit")
+                .at(store.folder().display())
+                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+        }
+        Ok(())
+    }
+
+    fn recorded_windows(&self, store: &Store) -> usize {
+        self.cells.iter().map(|(cell, _)| store.index().windows_of(&cell.cell_id).len()).sum()
+    }
+
+    /// Cells without an end yet.
+    fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
+        let is_open = |cell: &Cell| {
+            !store.index().is_done(&cell.cell_id) && store.index().failure_of(&cell.cell_id).is_none()
+        };
+        self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
+    }
+}
+
+/// A variant's sizes, under an id that is the hash of all that its numbers depend on.
+fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
+    let depends_on = [
+        &run.model_hash,
+        &run.tokenizer_hash,
+        &run.text_hash,
+        &run.protocol,
+        &run.bos,
+        &format!("{} {} {}", run.window_tokens, run.windows, run.seed),
+        &format!("{NUMERIC_VERSION}"),
+        &format!("{} {} {}", variant.blocks, variant.embedding, variant.head),
+    ];
+    let mut hasher = blake3::Hasher::new();
+    for part in depends_on {
+        hasher.update(part.as_bytes()).update(b"\n");
+    }
+    Ok(Cell {
+        cell_id: hasher.finalize().to_hex()[..16].to_owned(),
+        variant: variant.name(),
+        parts: variant.parts(checkpoint)?,
+        is_reference: variant.is_reference(),
+    })
+}

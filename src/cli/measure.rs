@@ -1,0 +1,224 @@
+//! The passes of one job over the layers, and what they leave in the store.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::job::Job;
+use super::progress::{Interrupt, Progress, Talk};
+use crate::error::Result;
+use crate::eval::{self, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window};
+use crate::results::{
+    Cell, Done, Environment, Failure, Phase, Record, Store, Window as WindowRecord, write_aside,
+    write_aside_with,
+};
+
+/// Name of the file in a run's folder that holds the plan.
+const PLAN: &str = "plan.toml";
+/// Name of the file in a run's folder that holds a walk's state between two layers.
+const STATE: &str = "walk.state";
+/// A walk's state is kept at most this often.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// A job being measured.
+pub struct Measuring<'a> {
+    job: &'a Job,
+    store: &'a mut Store,
+    pending: Vec<(Cell, Variant)>,
+    talk: Talk,
+    interrupt: &'a Interrupt,
+    timings: Timings,
+}
+
+impl<'a> Measuring<'a> {
+    /// Prepares to measure the cells `pending`.
+    pub fn new(
+        job: &'a Job,
+        store: &'a mut Store,
+        pending: Vec<(Cell, Variant)>,
+        talk: Talk,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        Measuring { job, store, pending, talk, interrupt, timings: Timings::default() }
+    }
+
+    /// Where the time went so far.
+    pub fn phases(&self) -> Vec<Phase> {
+        let phase = |(name, elapsed): (&str, Duration)| Phase {
+            phase: name.into(),
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+        };
+        self.timings.phases().map(phase).collect()
+    }
+
+    /// Passes over the layers until every pending cell has its end.
+    ///
+    /// # Errors
+    /// Those of the walk and the store. What was appended before stays.
+    pub fn run(&mut self) -> Result<()> {
+        self.open()?;
+        let mut ends = Vec::new();
+        for batch in self.missing_windows().chunks(self.job.batch) {
+            let walked = self.pass(batch)?;
+            self.timings.join(&walked.timings);
+            ends = self.record(batch, walked)?;
+            // Only now: until the windows are recorded, the state is what a resumed run needs.
+            let _ = std::fs::remove_file(self.state_path());
+        }
+        self.store.append(&ends)
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let device = if self.job.device.is_cpu() { "cpu" } else { "metal" };
+        let mut opening = vec![
+            Record::Run(self.job.run.clone()),
+            Record::Environment(Environment::probe(device)),
+        ];
+        opening.extend(self.job.cells.iter().map(|(cell, _)| Record::Cell(cell.clone())));
+        self.store.append(&opening)?;
+        write_aside(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
+    }
+
+    /// Windows that some pending cell lacks; all of them when only an end is missing, so that the
+    /// hash of the codes is known again.
+    fn missing_windows(&self) -> Vec<usize> {
+        let all = 0..self.job.windows.len();
+        let lacks = |cell: &Cell, window| self.store.index().window(&cell.cell_id, window).is_none();
+        let missing: Vec<usize> = all
+            .clone()
+            .filter(|&window| self.pending.iter().any(|(cell, _)| lacks(cell, window)))
+            .collect();
+        if missing.is_empty() { all.take(self.job.batch).collect() } else { missing }
+    }
+
+    /// One pass over the layers with the windows of `batch`.
+    fn pass(&self, batch: &[usize]) -> Result<Walked> {
+        let windows: Vec<Window> = batch.iter().map(|&w| self.job.windows[w].clone()).collect();
+        let variants: Vec<Variant> = self.variants().map(|(_, variant)| variant.clone()).collect();
+        let job = self.job;
+        let key = self.state_key(batch);
+        let hidden_size = job.checkpoint.config.hidden_size;
+        let resumed =
+            eval::read_state(&self.state_path(), &key, &variants, &windows, hidden_size, &job.device)?;
+        if let Some(resumed) = &resumed {
+            let layers = job.checkpoint.config.layers;
+            self.talk.say(format!("going on at layer {} of {layers}", resumed.next_layer));
+        }
+        let walk = Walk {
+            checkpoint: &job.checkpoint,
+            variants: &variants,
+            windows: &windows,
+            device: &job.device,
+        };
+        let mut watch = Watch {
+            bar: Progress::new("walking", self.talk.quiet),
+            interrupt: self.interrupt,
+            state_path: self.state_path(),
+            key,
+            kept: Instant::now(),
+        };
+        let walked = walk.run(resumed, &mut watch);
+        watch.bar.finish();
+        walked
+    }
+
+    /// The pending cells without the reference.
+    fn variants(&self) -> impl Iterator<Item = &(Cell, Variant)> {
+        self.pending.iter().filter(|(cell, _)| !cell.is_reference)
+    }
+
+    /// Appends the windows of a batch, in an order that does not depend on batches, and returns
+    /// the records that end the cells.
+    fn record(&mut self, batch: &[usize], walked: Walked) -> Result<Vec<Record>> {
+        let reference = &self.job.cells[0].0;
+        let cells: Vec<&Cell> =
+            std::iter::once(reference).chain(self.variants().map(|(cell, _)| cell)).collect();
+        let mut records = Vec::new();
+        for (place, &window) in batch.iter().enumerate() {
+            let scored_bytes = self.job.windows[window].scored_bytes;
+            for (cell, outcome) in cells.iter().zip(&walked.outcomes) {
+                if let Ok((scores, _)) = outcome {
+                    records.push(window_record(cell, window, scored_bytes, &scores[place]));
+                }
+            }
+        }
+        let ends = cells.iter().zip(&walked.outcomes);
+        let ends = ends.map(|(cell, outcome)| self.end(cell, outcome)).collect();
+        self.store.append(&records)?;
+        Ok(ends)
+    }
+
+    fn end(&self, cell: &Cell, outcome: &Outcome) -> Record {
+        let cell_id = cell.cell_id.clone();
+        match outcome {
+            Ok((_, coded)) => Record::Done(Done {
+                cell_id,
+                windows: self.job.windows.len(),
+                coded_hash: blake3::Hash::from_bytes(*coded).to_hex().to_string(),
+            }),
+            Err(cause) => Record::Failure(Failure {
+                cell_id,
+                variant: cell.variant.clone(),
+                cause: cause.what.clone(),
+                hint: cause.hint.clone(),
+            }),
+        }
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.store.folder().join(STATE)
+    }
+
+    /// What a kept state belongs to: these cells on these windows.
+    fn state_key(&self, batch: &[usize]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (cell, _) in std::iter::once(&self.job.cells[0]).chain(self.variants()) {
+            hasher.update(cell.cell_id.as_bytes());
+        }
+        batch.iter().for_each(|window| {
+            hasher.update(&(*window as u64).to_le_bytes());
+        });
+        *hasher.finalize().as_bytes()
+    }
+}
+
+fn window_record(cell: &Cell, window: usize, scored_bytes: u64, score: &Score) -> Record {
+    let kl_tokens = score.kl_nats.iter().map(|&kl| kl as f32);
+    Record::Window(WindowRecord {
+        cell_id: cell.cell_id.clone(),
+        window,
+        scored_tokens: score.nll_nats.len(),
+        scored_bytes,
+        nll_nats: score.nll_nats.iter().sum(),
+        kl_nats: score.kl_nats.iter().sum(),
+        top1_agree: score.top1_agree as usize,
+        kl_tokens: if cell.is_reference { Vec::new() } else { kl_tokens.collect() },
+    })
+}
+
+/// Watches a walk: shows its progress, keeps its state, tells it to stop.
+struct Watch<'a> {
+    bar: Progress,
+    interrupt: &'a Interrupt,
+    state_path: PathBuf,
+    key: [u8; 32],
+    kept: Instant,
+}
+
+impl Observer for Watch<'_> {
+    fn progress(&mut self, done: usize, total: usize) {
+        self.bar.set(done as u64, total as u64);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.is_set()
+    }
+
+    fn keep(&mut self, state: &State<'_>) -> Result<()> {
+        if self.kept.elapsed() < KEEP_EVERY && !self.interrupted() {
+            return Ok(());
+        }
+        write_aside_with(&self.state_path, |out| state.write(&self.key, out))?;
+        self.kept = Instant::now();
+        Ok(())
+    }
+}

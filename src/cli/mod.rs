@@ -1,0 +1,103 @@
+//! The only room that talks to people: arguments in, tables and exit codes out.
+//!
+//! stdout is data, stderr is talk. Commands are one file each and never import one another.
+
+mod args;
+mod job;
+mod measure;
+mod plan;
+mod progress;
+mod source;
+mod sweep;
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Error, Exit, Result};
+use crate::report::{Document, Format};
+use progress::Talk;
+
+/// Which bit-width of this language model can ship, and is it still the model that was tested?
+#[derive(Debug, Parser)]
+#[command(name = "evalkit", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed) · 2 bad arguments or input · \
+3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare bit-widths of a model against it unquantized, in one pass over its weights
+    Sweep(sweep::SweepArgs),
+    /// Print shell completions
+    Completions {
+        /// The shell to complete in
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help to stdout and mistakes to stderr.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Input } else { Exit::Done };
+        }
+    };
+    let talk = Talk { quiet: cli.quiet };
+    match start_threads(cli.threads).and_then(|()| dispatch(cli.command, talk)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            Talk { quiet: false }.say(format!("error: {error}"));
+            error.exit()
+        }
+    }
+}
+
+fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
+    match command {
+        Command::Sweep(args) => sweep::run(&args, talk),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);
+            write_stdout(&text)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
+    let count = threads.map_or(0, std::num::NonZeroUsize::get);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .build_global()
+        .map_err(|e| Error::surroundings("cannot start threads").because(e))
+}
+
+/// Prints a document as data.
+fn print(format: Format, document: &Document) -> Result<()> {
+    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    let text = crate::report::render(format, document, width)?;
+    write_stdout(text.as_bytes())
+}
+
+/// Writes to stdout; a reader that has closed the pipe has seen enough.
+fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| Error::surroundings("cannot write to stdout").because(e)),
+    }
+}

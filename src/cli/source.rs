@@ -1,0 +1,106 @@
+//! What a plan names, opened: checkpoint, tokenizer, text and windows.
+
+use std::path::Path;
+
+use super::plan::Plan;
+use super::progress::{Progress, Talk};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::hub;
+use crate::checkpoint::tokenizer::TextTokenizer;
+use crate::demo;
+use crate::error::{At, Error, Result};
+use crate::eval::{BosMode, Cut, Protocol, Tokens, Window};
+
+/// Opens the checkpoint that `model` names, fetching it first where it lies on the hub.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the network.
+pub fn open_checkpoint(model: &str, talk: Talk) -> Result<Checkpoint> {
+    if model == demo::NAME {
+        return Checkpoint::open_embedded(&demo::MODEL);
+    }
+    if model.starts_with("hf:") {
+        let bar = Progress::new("fetching", talk.quiet);
+        let folder = hub::fetch(model, &mut |_, done, total| bar.set(done, total));
+        bar.finish();
+        return Checkpoint::open(&folder?);
+    }
+    let path = Path::new(model);
+    if !path.exists() {
+        return Err(Error::input("there is no such file or folder").at(model).hint(
+            "give a Hugging Face folder, a GGUF file, hf:owner/name, or `demo` for the built-in model",
+        ));
+    }
+    Checkpoint::open(path)
+}
+
+/// The text that a model is scored on.
+pub struct Text {
+    /// A short name for tables.
+    pub name: String,
+    /// The whole text.
+    pub content: String,
+    /// Entropy of its source in nats per byte, where that is known.
+    pub entropy_nats_per_byte: Option<f64>,
+}
+
+/// Reads the text that the plan names.
+///
+/// # Errors
+/// Input errors: missing, empty, not UTF-8.
+pub fn read_text(text: &str) -> Result<Text> {
+    if text == demo::NAME {
+        let entropy_nats_per_byte = demo::entropy_nats_per_byte();
+        return Ok(Text { name: text.into(), content: demo::TEXT.into(), entropy_nats_per_byte });
+    }
+    let path = Path::new(text);
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read the text", path, e))?;
+    let content = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::input(format!("expected UTF-8, found other bytes from byte {at} on"))
+            .at(path.display())
+            .hint("convert it, for example with iconv -t UTF-8")
+    })?;
+    if content.is_empty() {
+        return Err(Error::input("the text is empty").at(path.display()));
+    }
+    let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
+    Ok(Text { name, content, entropy_nats_per_byte: None })
+}
+
+/// How the plan's text is cut for this tokenizer.
+///
+/// # Errors
+/// Input errors: a BOS mode for a tokenizer without BOS, windows longer than the model's context.
+pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> Result<Cut> {
+    let protocol: Protocol = plan.protocol.parse()?;
+    let asked: Option<BosMode> = plan.bos.as_deref().map(str::parse).transpose()?;
+    let default = if tokenizer.add_bos { protocol.bos_mode() } else { BosMode::None };
+    let bos = match (asked.unwrap_or(default), tokenizer.bos) {
+        (BosMode::None, _) => None,
+        (mode, Some(id)) => Some((mode, id)),
+        (mode, None) => {
+            return Err(Error::input(format!("--bos {mode}: the tokenizer names no BOS token")));
+        }
+    };
+    let longest = checkpoint.config.max_position_embeddings;
+    if plan.context > longest {
+        let context = plan.context;
+        return Err(Error::input(format!(
+            "windows of {context} tokens, but the model's context is {longest}"
+        ))
+        .hint(format!("give --context {longest} or less")));
+    }
+    Ok(Cut { protocol, bos, window_tokens: plan.context, limit: plan.limit })
+}
+
+/// Tokenizes the text in one call and cuts it.
+///
+/// # Errors
+/// Input errors of tokenizer and text.
+pub fn windows(plan: &Plan, cut: &Cut, tokenizer: &TextTokenizer, text: &Text) -> Result<Vec<Window>> {
+    let encoded = tokenizer.encode(&text.content, plan.parse_special)?;
+    let text_bytes = text.content.len() as u64;
+    let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };
+    cut.windows(&tokens).at(|| text.name.clone())
+}
