@@ -149,11 +149,11 @@ impl Recipe {
         let name = match bits {
             16 => "fp16",
             8 => "int8",
-            6 => "palette6-g16",
-            4 => "palette4-g16",
-            3 => "palette3-g16",
-            2 => "palette2-g16",
-            1 => "palette1-c",
+            6 => "palette6-g16-s",
+            4 => "palette4-g16-s",
+            3 => "palette3-g16-s",
+            2 => "palette2-g16-s",
+            1 => "palette1-g16-s",
             _ => {
                 return Err(Error::input(format!("no recipe has {bits} bits"))
                     .hint("16, 8, 6, 4, 3, 2 and 1 have a recommended recipe"));
