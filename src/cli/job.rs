@@ -10,8 +10,8 @@ use std::time::Instant;
 use candle_core::Device;
 
 use super::args::RunArgs;
-use super::plan::Plan;
 use super::measure::Measuring;
+use super::plan::Plan;
 use super::progress::{Interrupt, Talk};
 use super::source;
 use crate::NUMERIC_VERSION;
@@ -94,7 +94,8 @@ impl Job {
             .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
             .collect::<Result<Vec<_>>>()?;
         let threads = rayon::current_num_threads();
-        let batch = MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
+        let batch =
+            MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], threads)?;
         let device = model::device()?;
         Ok(Job { plan, checkpoint, device, windows, cells, run, batch, memory })
@@ -145,13 +146,19 @@ impl Job {
 
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
     fn folder(&self, reports: &Path) -> Result<PathBuf> {
-        let name: String =
-            self.run.model.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let name: String = self
+            .run
+            .model
+            .chars()
+            .map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
         let suffix = format!("-{}-{}", name.trim_matches('.'), self.plan.question_hash());
         if let Ok(entries) = std::fs::read_dir(reports) {
             let mut found: Vec<PathBuf> = entries
                 .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(&suffix)))
+                .filter(|path| {
+                    path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(&suffix))
+                })
                 .collect();
             found.sort();
             if let Some(folder) = found.pop() {
@@ -196,7 +203,8 @@ impl Job {
     /// Cells without an end yet.
     fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
         let is_open = |cell: &Cell| {
-            !store.index().is_done(&cell.cell_id) && store.index().failure_of(&cell.cell_id).is_none()
+            !store.index().is_done(&cell.cell_id)
+                && store.index().failure_of(&cell.cell_id).is_none()
         };
         self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
     }

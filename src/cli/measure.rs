@@ -82,7 +82,8 @@ impl<'a> Measuring<'a> {
     /// hash of the codes is known again.
     fn missing_windows(&self) -> Vec<usize> {
         let all = 0..self.job.windows.len();
-        let lacks = |cell: &Cell, window| self.store.index().window(&cell.cell_id, window).is_none();
+        let lacks =
+            |cell: &Cell, window| self.store.index().window(&cell.cell_id, window).is_none();
         let missing: Vec<usize> = all
             .clone()
             .filter(|&window| self.pending.iter().any(|(cell, _)| lacks(cell, window)))
@@ -97,8 +98,14 @@ impl<'a> Measuring<'a> {
         let job = self.job;
         let key = self.state_key(batch);
         let hidden_size = job.checkpoint.config.hidden_size;
-        let resumed =
-            eval::read_state(&self.state_path(), &key, &variants, &windows, hidden_size, &job.device)?;
+        let resumed = eval::read_state(
+            &self.state_path(),
+            &key,
+            &variants,
+            &windows,
+            hidden_size,
+            &job.device,
+        )?;
         if let Some(resumed) = &resumed {
             let layers = job.checkpoint.config.layers;
             self.talk.say(format!("going on at layer {} of {layers}", resumed.next_layer));

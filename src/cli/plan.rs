@@ -112,8 +112,10 @@ impl Plan {
         }
         if self.protocol == "gptq-2048" && self.context != 2048 {
             let found = self.context;
-            return Err(Error::input(format!("--context {found}: gptq-2048 has windows of 2048 tokens"))
-                .hint("use --protocol full for other windows"));
+            return Err(Error::input(format!(
+                "--context {found}: gptq-2048 has windows of 2048 tokens"
+            ))
+            .hint("use --protocol full for other windows"));
         }
         Ok(())
     }
@@ -165,7 +167,11 @@ fn absolute(text: &str) -> String {
     path.map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
-fn recipes(args: &PlanArgs, file: Option<Vec<String>>, file_bits: Option<Vec<u8>>) -> Result<Vec<String>> {
+fn recipes(
+    args: &PlanArgs,
+    file: Option<Vec<String>>,
+    file_bits: Option<Vec<u8>>,
+) -> Result<Vec<String>> {
     let from_bits = |bits: &[u8]| -> Result<Vec<String>> {
         let of = |bits: &u8| Recipe::for_bits(*bits).map(|recipe| recipe.to_string());
         bits.iter().map(of).collect::<Result<_>>().at(|| "--bits")
@@ -189,8 +195,10 @@ fn read(path: &Path) -> Result<PlanFile> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
     if meta.len() > MAX_PLAN_BYTES {
         let found = meta.len();
-        return Err(Error::input(format!("expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"))
-            .at(path.display()));
+        return Err(Error::input(format!(
+            "expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"
+        ))
+        .at(path.display()));
     }
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
     toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))

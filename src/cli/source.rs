@@ -98,7 +98,12 @@ pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> R
 ///
 /// # Errors
 /// Input errors of tokenizer and text.
-pub fn windows(plan: &Plan, cut: &Cut, tokenizer: &TextTokenizer, text: &Text) -> Result<Vec<Window>> {
+pub fn windows(
+    plan: &Plan,
+    cut: &Cut,
+    tokenizer: &TextTokenizer,
+    text: &Text,
+) -> Result<Vec<Window>> {
     let encoded = tokenizer.encode(&text.content, plan.parse_special)?;
     let text_bytes = text.content.len() as u64;
     let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };

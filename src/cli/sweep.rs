@@ -103,7 +103,10 @@ fn dry_run(job: &Job) -> Document {
     }
     let mut memory = Table {
         title: "Peak memory, predicted".into(),
-        columns: vec![Column::text("purpose", "purpose"), Column::number("size", "size", Unit::Bytes)],
+        columns: vec![
+            Column::text("purpose", "purpose"),
+            Column::number("size", "size", Unit::Bytes),
+        ],
         ..Table::default()
     };
     for (purpose, bytes) in &job.memory.items {

@@ -138,13 +138,11 @@ pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
 impl Recipe {
     /// The recommended recipe for a nominal width: 16, 8, 6, 4, 3, 2 or 1 bits.
     ///
-    /// Palettes share a table among 16 output channels, which costs 0.002 bits per weight at
-    /// 2 bits and 2,048 inputs and is within what Apple recommends for the Neural Engine. Two
-    /// widths differ. At 1 bit a table is two numbers, so each channel has its own: on 21 matrices
-    /// of SmolLM2-135M (read from a 4-bit file) that leaves 0.394 of the squared weights as error at
-    /// 1.05 bits per weight, against 0.415 in groups of 16 and 0.397 with a channel scale on top.
-    /// At 8 bits tables of 256 entries cost 0.4 bits per weight at 576 inputs, and the error is
-    /// below 0.0001 of the squared weights either way.
+    /// Palettes share a table among 16 output channels, which is within what Apple recommends for
+    /// the Neural Engine, and have a scale per output channel on top. On SmolLM2-135M (read from a
+    /// 4-bit file, 1,530 tokens) the scale costs 0.03 bits per weight and brings the median KL
+    /// divergence from 0.99 to 0.33 nats at 4 bits and from 12.1 to 9.1 at 2. At 8 bits tables
+    /// of 256 entries would cost 0.4 bits per weight at 576 inputs, so integers are used.
     pub fn for_bits(bits: u8) -> Result<Recipe> {
         let name = match bits {
             16 => "fp16",
