@@ -5,6 +5,7 @@
 //! folder says about model, text and program is held against what is there now.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -17,7 +18,7 @@ use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Exit, Result};
-use crate::eval::{BosMode, MemorySum, Variant, Window};
+use crate::eval::{CodedFile, BosMode, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{Cell, PeakSampler, Record, Run, Session, Store};
 
@@ -35,6 +36,8 @@ pub struct Job {
     pub cells: Vec<(Cell, Variant)>,
     /// The question, with the hashes of everything it is about.
     pub run: Run,
+    /// Coded weights that are read instead of coding them.
+    pub coded: Vec<Arc<CodedFile>>,
     /// Windows per pass over the layers.
     pub batch: usize,
     /// Peak memory of a pass.
@@ -88,7 +91,13 @@ impl Job {
             entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
             warnings: Vec::new(),
         };
-        let variants = plan.variants()?;
+        let mut variants = plan.variants()?;
+        let coded = open_coded(&args.coded, &run.model_hash)?;
+        for file in &coded {
+            if !variants.contains(&file.variant) {
+                variants.push(file.variant.clone());
+            }
+        }
         let cells = std::iter::once(Variant::reference())
             .chain(variants.iter().cloned())
             .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
@@ -98,7 +107,7 @@ impl Job {
             MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], threads)?;
         let device = model::device()?;
-        Ok(Job { plan, checkpoint, device, windows, cells, run, batch, memory })
+        Ok(Job { plan, checkpoint, device, windows, cells, coded, run, batch, memory })
     }
 
     /// Measures what is not measured yet.
@@ -208,6 +217,23 @@ impl Job {
         };
         self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
     }
+}
+
+/// Opens files of coded weights, which must come from this very checkpoint.
+fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>> {
+    let open = |path: &PathBuf| {
+        let file = CodedFile::open(path)?;
+        if file.model_hash != model_hash {
+            let found = &file.model_hash;
+            return Err(Error::input(format!(
+                "coded from the model {found:.12}, but the checkpoint is {model_hash:.12}"
+            ))
+            .at(path.display())
+            .hint("code this checkpoint with evalkit quantize"));
+        }
+        Ok(Arc::new(file))
+    };
+    paths.iter().map(open).collect()
 }
 
 /// A variant's sizes, under an id that is the hash of all that its numbers depend on.

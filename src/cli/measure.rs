@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::{self, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window};
 use crate::results::{
     Cell, Done, Environment, Failure, Phase, Record, Store, Window as WindowRecord, write_aside,
@@ -96,6 +96,8 @@ impl<'a> Measuring<'a> {
         let windows: Vec<Window> = batch.iter().map(|&w| self.job.windows[w].clone()).collect();
         let variants: Vec<Variant> = self.variants().map(|(_, variant)| variant.clone()).collect();
         let job = self.job;
+        let file = |v: &Variant| job.coded.iter().find(|file| file.variant == *v).cloned();
+        let coded: Vec<_> = variants.iter().map(file).collect();
         let key = self.state_key(batch);
         let hidden_size = job.checkpoint.config.hidden_size;
         let resumed = eval::read_state(
@@ -114,6 +116,7 @@ impl<'a> Measuring<'a> {
             checkpoint: &job.checkpoint,
             variants: &variants,
             windows: &windows,
+            coded: &coded,
             device: &job.device,
         };
         let mut watch = Watch {
@@ -224,7 +227,10 @@ impl Observer for Watch<'_> {
         if self.kept.elapsed() < KEEP_EVERY && !self.interrupted() {
             return Ok(());
         }
-        write_aside_with(&self.state_path, |out| state.write(&self.key, out))?;
+        let path = &self.state_path;
+        write_aside_with(path, |out| {
+            state.write(&self.key, out).map_err(|e| Error::io("keep the walk's state in", path, e))
+        })?;
         self.kept = Instant::now();
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! every variant through the layers side by side with the reference; the head turns hidden states
 //! into [`Score`]s, vocabulary slice by slice.
 
+mod coded_file;
 mod divergence;
 mod embed;
 mod head;
@@ -16,6 +17,7 @@ mod variant;
 mod vocabulary;
 mod walk;
 
+pub use coded_file::{CodedFile, write as write_coded};
 pub use divergence::{Score, Scorer, VocabularySlice};
 pub use lane::{Cause, Lane};
 pub use memory::MemorySum;

@@ -10,11 +10,13 @@
 //! Results of a variant do not depend on which others walk along: each window of each variant is
 //! computed by itself, in a fixed order of operations. Threads share out windows and tiles only.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::coded_file::CodedFile;
 use super::divergence::Score;
 use super::embed;
 use super::head;
@@ -51,6 +53,8 @@ pub struct Walk<'a> {
     pub variants: &'a [Variant],
     /// The text, cut.
     pub windows: &'a [Window],
+    /// Per variant the file of its coded weights, where they are not to be coded in the walk.
+    pub coded: &'a [Option<Arc<CodedFile>>],
     /// Where forward passes run.
     pub device: &'a Device,
 }
@@ -79,8 +83,14 @@ impl Walk<'_> {
         let mut timings = Timings::default();
         let (first, mut lanes) = match resume {
             Some(resumed) => (resumed.next_layer, resumed.lanes),
-            None => (0, self.embed(&mut timings)?),
+            None => (0, self.lanes()),
         };
+        for (lane, file) in lanes.iter_mut().skip(1).zip(self.coded) {
+            lane.file.clone_from(file);
+        }
+        if lanes[0].hidden.is_empty() {
+            timings.measure(Phase::Embedding, || embed::embed(self, &mut lanes))?;
+        }
         let rope = self.rope()?;
         for layer in first..layers {
             observer.progress(1 + layer, total);
@@ -99,12 +109,10 @@ impl Walk<'_> {
         Ok(Walked { outcomes, timings })
     }
 
-    /// The lanes before the first layer: embedded tokens.
-    fn embed(&self, timings: &mut Timings) -> Result<Vec<Lane>> {
+    /// The lanes at the start.
+    fn lanes(&self) -> Vec<Lane> {
         let variants = std::iter::once(Variant::reference()).chain(self.variants.iter().cloned());
-        let mut lanes: Vec<Lane> = variants.map(Lane::new).collect();
-        timings.measure(Phase::Embedding, || embed::embed(self, &mut lanes))?;
-        Ok(lanes)
+        variants.map(Lane::new).collect()
     }
 
     fn rope(&self) -> Result<RopeTables> {
@@ -208,9 +216,12 @@ fn code_block(
     for (id, values) in tensors {
         let stored = checkpoint.stored(*id)?;
         let recipe = lane.variant.recipe_of(*id, stored);
-        match quantize(&recipe, values, stored.matrix(), None)
-            .at(|| format!("tensor {}", id.name()))
-        {
+        let coded_tensor = match &lane.file {
+            Some(file) => file.tensor(&id.name(), recipe, stored.matrix()).map(Some),
+            None => quantize(&recipe, values, stored.matrix(), None)
+                .at(|| format!("tensor {}", id.name())),
+        };
+        match coded_tensor {
             Ok(Some(tensor)) => {
                 lane.note(tensor.hash());
                 coded.push((*id, tensor));
