@@ -8,7 +8,7 @@ use super::print;
 use super::progress::Talk;
 use super::source;
 use crate::checkpoint::config::RopeScaling;
-use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Stored, TensorId};
 use crate::error::{Exit, Result};
 use crate::eval::Variant;
 use crate::quantize::Recipe;
@@ -112,19 +112,18 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
 
 /// One line per role: all layers of it together, with every shape and type that occurs.
 fn roles(checkpoint: &Checkpoint) -> Table {
-    let mut lines: Vec<(Role, bool, Vec<(TensorId, &Stored)>)> = Vec::new();
+    let mut lines: Vec<(TensorId, Vec<&Stored>)> = Vec::new();
     for (id, stored) in checkpoint.tensors() {
-        match lines.iter_mut().find(|(role, bias, _)| (*role, *bias) == (id.role, id.bias)) {
-            Some((_, _, tensors)) => tensors.push((id, stored)),
-            None => lines.push((id.role, id.bias, vec![(id, stored)])),
+        match lines.iter_mut().find(|(of, _)| (of.role, of.bias) == (id.role, id.bias)) {
+            Some((_, tensors)) => tensors.push(stored),
+            None => lines.push((id, vec![stored])),
         }
     }
     let mut table = structure_table(Column::text("role", "role"));
     table.columns.insert(1, Column::number("tensors", "tensors", Unit::None));
-    for (role, bias, tensors) in lines {
+    for (TensorId { role, bias, .. }, tensors) in lines {
         let distinct = |text: fn(&Stored) -> String| {
-            let mut found: Vec<String> = tensors.iter().map(|(_, stored)| text(stored)).collect();
-            found.dedup();
+            let mut found: Vec<String> = tensors.iter().map(|stored| text(stored)).collect();
             found.sort();
             found.dedup();
             found.join(", ")
@@ -135,8 +134,8 @@ fn roles(checkpoint: &Checkpoint) -> Table {
             Value::from(tensors.len()),
             Value::from(distinct(shape)),
             Value::from(distinct(|stored| stored.dtype.name())),
-            Value::from(tensors.iter().map(|(_, stored)| stored.weights()).sum::<u64>()),
-            Value::from(tensors.iter().map(|(_, stored)| stored.range.len()).sum::<usize>()),
+            Value::from(tensors.iter().map(|stored| stored.weights()).sum::<u64>()),
+            Value::from(tensors.iter().map(|stored| stored.range.len()).sum::<usize>()),
         ]);
     }
     table
@@ -148,10 +147,10 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     let mut table = Table {
         title: "Model size".into(),
         columns: vec![
-            Column::text("blocks", "blocks"),
-            Column::text("rest", "embedding and head"),
-            Column::number("blocks_effective", "blocks bits/w", Unit::BitsPerWeight),
-            Column::number("file_effective", "file bits/w", Unit::BitsPerWeight),
+            Column::text("blocks", "blocks as"),
+            Column::text("rest", "embedding and head as"),
+            Column::number("blocks_effective", "blocks", Unit::BitsPerWeight),
+            Column::number("file_effective", "file", Unit::BitsPerWeight),
             Column::number("size", "size", Unit::Bytes),
         ],
         ..Table::default()

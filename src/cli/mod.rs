@@ -99,9 +99,12 @@ fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
         .map_err(|e| Error::surroundings("cannot start threads").because(e))
 }
 
+/// Width of tables where stdout is no terminal, in characters: logs scroll sideways.
+const OFF_TERMINAL_WIDTH: usize = 120;
+
 /// Prints a document as data.
 fn print(format: Format, document: &Document) -> Result<()> {
-    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    let width = terminal_size::terminal_size().map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
     let text = crate::report::render(format, document, width)?;
     write_stdout(text.as_bytes())
 }

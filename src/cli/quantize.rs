@@ -72,7 +72,7 @@ pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
             Column::text("recipe", "recipe"),
             Column::number("weights", "weights", Unit::None),
             Column::number("size", "size", Unit::Bytes),
-            Column::number("effective", "bits/w", Unit::BitsPerWeight),
+            Column::number("effective", "effective", Unit::BitsPerWeight),
         ],
         ..Table::default()
     };

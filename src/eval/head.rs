@@ -32,7 +32,7 @@ pub fn score(
     lanes: Vec<Lane>,
     gains: &[Option<Tensor>],
     timings: &mut Timings,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let (sources, own) = distinct(lanes.iter().map(|lane| Source {
         recipe: lane.variant.head,
@@ -46,7 +46,7 @@ pub fn score(
         .map(|window| vec![Scorer::new(window.scored.len()); lanes.len()])
         .collect();
     for (index, slice) in vocabulary.slices().into_iter().enumerate() {
-        progress(index);
+        progress(index)?;
         let start = Instant::now();
         let decoded = vocabulary.decode(slice.clone())?;
         let shape = [slice.len(), walk.checkpoint.config.hidden_size];

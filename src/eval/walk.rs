@@ -26,7 +26,7 @@ use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Error, Exit, Result};
 use crate::model::{self, Block, BlockWeights, Linear, RopeTables};
 use crate::quantize::{CodedTensor, quantize};
 
@@ -97,13 +97,12 @@ impl Walk<'_> {
             self.checkpoint.check_unchanged()?;
             self.layer(layer, &mut lanes, &rope, &mut timings)?;
             observer.keep(&State { next_layer: layer + 1, lanes: &lanes })?;
-            if observer.interrupted() {
-                return Err(Error::new(crate::error::Exit::Interrupted, "interrupted"));
-            }
+            stop_if_asked(observer)?;
         }
         let norms = self.final_norms(&mut lanes)?;
         let outcomes = head::score(self, lanes, &norms, &mut timings, &mut |slice| {
             observer.progress(1 + layers + slice, total);
+            stop_if_asked(observer)
         })?;
         observer.progress(total, total);
         Ok(Walked { outcomes, timings })
@@ -189,6 +188,13 @@ impl Walk<'_> {
             gains.push(coded.map(|coded| gain(&coded[0].1.decode())).transpose()?);
         }
         Ok(gains)
+    }
+}
+
+fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
+    match observer.interrupted() {
+        true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
+        false => Ok(()),
     }
 }
 
