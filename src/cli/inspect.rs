@@ -166,7 +166,8 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     };
     row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
     let half = Recipe::Half;
-    let mut variants = vec![Variant { blocks: half, embedding: half, head: half }, Variant::reference()];
+    let mut variants =
+        vec![Variant { blocks: half, embedding: half, head: half }, Variant::reference()];
     for bits in LADDER_BITS {
         variants.push(Variant { blocks: Recipe::for_bits(bits)?, embedding: half, head: half });
     }

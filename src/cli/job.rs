@@ -18,7 +18,7 @@ use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Exit, Result};
-use crate::eval::{CodedFile, BosMode, MemorySum, Variant, Window};
+use crate::eval::{BosMode, CodedFile, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{Cell, PeakSampler, Record, Run, Session, Store};
 

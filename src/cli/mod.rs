@@ -104,7 +104,8 @@ const OFF_TERMINAL_WIDTH: usize = 120;
 
 /// Prints a document as data.
 fn print(format: Format, document: &Document) -> Result<()> {
-    let width = terminal_size::terminal_size().map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
+    let width = terminal_size::terminal_size()
+        .map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
     let text = crate::report::render(format, document, width)?;
     write_stdout(text.as_bytes())
 }

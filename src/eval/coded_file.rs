@@ -77,11 +77,17 @@ impl CodedFile {
 
     fn read(bytes: FileBytes) -> Result<Self> {
         let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-            Error::input("not a file of coded weights").because(e).hint("write it again with evalkit quantize")
+            Error::input("not a file of coded weights")
+                .because(e)
+                .hint("write it again with evalkit quantize")
         })?;
         let facts = metadata.metadata().clone().unwrap_or_default();
         let fact = |key: &str| {
-            let missing = || Error::input(format!("metadata `{key}` is missing: not a file that evalkit quantize wrote"));
+            let missing = || {
+                Error::input(format!(
+                    "metadata `{key}` is missing: not a file that evalkit quantize wrote"
+                ))
+            };
             facts.get(key).map(String::as_str).ok_or_else(missing)
         };
         for (key, expected) in [
@@ -91,8 +97,10 @@ impl CodedFile {
         ] {
             let found = fact(key)?;
             if found != expected {
-                return Err(Error::input(format!("metadata `{key}`: expected {expected}, found {found}"))
-                    .hint("write it again with this version of evalkit quantize"));
+                return Err(Error::input(format!(
+                    "metadata `{key}`: expected {expected}, found {found}"
+                ))
+                .hint("write it again with this version of evalkit quantize"));
             }
         }
         let tensors = serde_json::from_str(fact("tensors")?)
@@ -111,7 +119,9 @@ impl CodedFile {
                 Dtype::U8 => PartType::U8,
                 Dtype::I8 => PartType::I8,
                 Dtype::F16 => PartType::F16,
-                other => return Err(Error::input(format!("entry {name}: unexpected type {other:?}"))),
+                other => {
+                    return Err(Error::input(format!("entry {name}: unexpected type {other:?}")));
+                }
             };
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
@@ -131,7 +141,8 @@ impl CodedFile {
     }
 
     fn find(&self, name: &str, recipe: Recipe, shape: [usize; 2]) -> Result<CodedTensor> {
-        let described = self.tensors.get(name).ok_or_else(|| Error::input("missing from the file"))?;
+        let described =
+            self.tensors.get(name).ok_or_else(|| Error::input("missing from the file"))?;
         let expected = Described { recipe: recipe.resolved(shape).to_string(), shape };
         if *described != expected {
             return Err(Error::input(format!("expected {expected:?}, found {described:?}")));
@@ -191,7 +202,8 @@ pub fn write(
         for (done, (name, id, recipe)) in contents.iter().enumerate() {
             progress(done, contents.len())?;
             let shape = checkpoint.stored(*id)?.matrix();
-            let coded = quantize(recipe, &checkpoint.read(*id)?, shape, None).at(|| format!("tensor {name}"))?;
+            let coded = quantize(recipe, &checkpoint.read(*id)?, shape, None)
+                .at(|| format!("tensor {name}"))?;
             let coded = coded.ok_or_else(|| Error::input(format!("{recipe} has no coded form")))?;
             for part in coded.parts() {
                 let end = offset + part.bytes.len() as u64;

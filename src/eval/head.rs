@@ -36,7 +36,8 @@ pub fn score(
 ) -> Result<Vec<Outcome>> {
     let (sources, own) = distinct(lanes.iter().map(|lane| Source {
         recipe: lane.variant.head,
-        file: lane.file.as_ref().map(|f| (Arc::clone(f), head_name(walk.checkpoint, &lane.variant))),
+        file:
+            lane.file.as_ref().map(|f| (Arc::clone(f), head_name(walk.checkpoint, &lane.variant))),
     }));
     let mut vocabulary = Vocabulary::new(walk.checkpoint, walk.checkpoint.head(), &sources)?;
     let mut lanes = prepare(walk, lanes, gains, &own)?;
