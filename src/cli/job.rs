@@ -6,21 +6,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use candle_core::Device;
 
 use super::args::RunArgs;
-use super::measure::Measuring;
 use super::plan::Plan;
-use super::progress::{Interrupt, Talk};
+use super::progress::Talk;
 use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::eval::{BosMode, CodedFile, MemorySum, Variant, Window};
 use crate::model;
-use crate::results::{Cell, PeakSampler, Record, Run, Session, Store};
+use crate::results::{Cell, Run, Store};
 
 /// Everything that is known before the first weight is read.
 pub struct Job {
@@ -42,18 +40,6 @@ pub struct Job {
     pub batch: usize,
     /// Peak memory of a pass.
     pub memory: MemorySum,
-}
-
-/// What came of a job.
-pub struct Finished {
-    /// All records of the folder.
-    pub records: Vec<Record>,
-    /// The ids of the cells that this plan asked for.
-    pub asked: Vec<String>,
-    /// The run's folder.
-    pub folder: PathBuf,
-    /// Whether nothing had to be measured.
-    pub was_done: bool,
 }
 
 impl Job {
@@ -110,51 +96,8 @@ impl Job {
         Ok(Job { plan, checkpoint, device, windows, cells, coded, run, batch, memory })
     }
 
-    /// Measures what is not measured yet.
-    ///
-    /// # Errors
-    /// A folder that answers another question, surroundings errors of the store, input errors of
-    /// the checkpoint, interruption. Whatever was measured before is kept.
-    pub fn execute(&self, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
-        let folder = self.folder(reports)?;
-        let mut store = Store::open(&folder)?;
-        if store.torn_bytes() > 0 {
-            talk.say(format!("cut off {} bytes of a torn last record", store.torn_bytes()));
-        }
-        self.check_question(&store)?;
-        let (started, clock) = (std::time::SystemTime::now(), Instant::now());
-        let peak = PeakSampler::start();
-        let mut session = Session {
-            started: humantime::format_rfc3339_seconds(started).to_string(),
-            argv: std::env::args().collect(),
-            threads: rayon::current_num_threads(),
-            resumed_windows: self.recorded_windows(&store),
-            ..Session::default()
-        };
-        let pending = self.pending(&store);
-        let was_done = pending.is_empty();
-        if !was_done {
-            talk.say(format!("measuring into {}", folder.display()));
-            let mut measuring = Measuring::new(self, &mut store, pending, talk, interrupt);
-            let outcome = measuring.run();
-            session.elapsed_ms = clock.elapsed().as_secs_f64() * 1e3;
-            session.phases = measuring.phases();
-            session.peak = peak.peak();
-            session.outcome = match &outcome {
-                Ok(()) => "done".into(),
-                Err(error) if error.exit() == Exit::Interrupted => "interrupted".into(),
-                Err(error) => error.cause(),
-            };
-            let kept = store.append_session(&session);
-            outcome.and(kept)?;
-        }
-        let asked = self.cells.iter().map(|(cell, _)| cell.cell_id.clone()).collect();
-        let records = store.index().records().to_vec();
-        Ok(Finished { records, asked, folder, was_done })
-    }
-
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
-    fn folder(&self, reports: &Path) -> Result<PathBuf> {
+    pub fn folder(&self, reports: &Path) -> Result<PathBuf> {
         let name: String = self
             .run
             .model
@@ -180,7 +123,7 @@ impl Job {
     }
 
     /// Refuses a folder whose answers are to another question than today's.
-    fn check_question(&self, store: &Store) -> Result<()> {
+    pub fn check_question(&self, store: &Store) -> Result<()> {
         let Some(then) = store.index().run() else { return Ok(()) };
         let now = &self.run;
         let differing = [
@@ -205,12 +148,12 @@ impl Job {
         Ok(())
     }
 
-    fn recorded_windows(&self, store: &Store) -> usize {
+    pub fn recorded_windows(&self, store: &Store) -> usize {
         self.cells.iter().map(|(cell, _)| store.index().windows_of(&cell.cell_id).len()).sum()
     }
 
     /// Cells without an end yet.
-    fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
+    pub fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
         let is_open = |cell: &Cell| {
             !store.index().is_done(&cell.cell_id)
                 && store.index().failure_of(&cell.cell_id).is_none()

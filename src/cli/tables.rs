@@ -1,7 +1,8 @@
 //! From a plan to a printed table: what every command that measures does.
 
 use super::args::RunArgs;
-use super::job::{Finished, Job};
+use super::job::Job;
+use super::measure::{Finished, execute};
 use super::plan::Plan;
 use super::print;
 use super::progress::{Interrupt, Talk};
@@ -24,7 +25,7 @@ pub fn measure(plan: Plan, args: &RunArgs, format: Format, talk: Talk) -> Result
         return Ok(Exit::Done);
     }
     let interrupt = Interrupt::listen(talk)?;
-    let finished = job.execute(&args.reports, talk, &interrupt)?;
+    let finished = execute(&job, &args.reports, talk, &interrupt)?;
     let asked = asked_records(&finished);
     let summary = Summary::from_records(&asked, job.plan.seed)?;
     print(format, &summary.document())?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::lane::Lane;
 use super::protocol::Window;
+use super::setting::Walk;
 use super::vocabulary::{Source, Vocabulary, distinct};
-use super::walk::Walk;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::model;

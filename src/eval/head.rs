@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::coded_file::head_name;
 use super::divergence::{Scorer, VocabularySlice};
-use super::lane::Lane;
+use super::lane::{Lane, Outcome};
 use super::protocol::Window;
+use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::vocabulary::{Source, Vocabulary, distinct};
-use super::walk::{Outcome, Walk};
 use crate::error::Result;
 use crate::model;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::coded_file::CodedFile;
+use super::divergence::Score;
 use super::variant::Variant;
 use crate::error::Error;
 
@@ -61,4 +62,15 @@ impl Lane {
         self.failure = Some(error.into());
         self.hidden = Vec::new();
     }
+}
+
+/// One variant's result: per window a score, and the hash of its coded weights; or why not.
+pub type Outcome = std::result::Result<(Vec<Score>, [u8; 32]), Cause>;
+
+/// A walk's lanes as they were kept.
+pub struct Resumed {
+    /// The first layer that is still to be walked.
+    pub next_layer: usize,
+    /// The lanes, hidden states included.
+    pub lanes: Vec<Lane>,
 }

@@ -10,18 +10,15 @@
 //! Results of a variant do not depend on which others walk along: each window of each variant is
 //! computed by itself, in a fixed order of operations. Threads share out windows and tiles only.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::coded_file::CodedFile;
-use super::divergence::Score;
 use super::embed;
 use super::head;
-use super::lane::{Cause, Lane};
-use super::protocol::Window;
+use super::lane::{Lane, Outcome, Resumed};
+use super::setting::Walk;
 use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
@@ -44,23 +41,6 @@ pub trait Observer {
     /// Surroundings errors.
     fn keep(&mut self, state: &State<'_>) -> Result<()>;
 }
-
-/// What is walked.
-pub struct Walk<'a> {
-    /// The weights.
-    pub checkpoint: &'a Checkpoint,
-    /// Everything but the reference, which always walks along.
-    pub variants: &'a [Variant],
-    /// The text, cut.
-    pub windows: &'a [Window],
-    /// Per variant the file of its coded weights, where they are not to be coded in the walk.
-    pub coded: &'a [Option<Arc<CodedFile>>],
-    /// Where forward passes run.
-    pub device: &'a Device,
-}
-
-/// One variant's result: per window a score, and the hash of its coded weights; or why not.
-pub type Outcome = std::result::Result<(Vec<Score>, [u8; 32]), Cause>;
 
 /// What a walk found.
 #[derive(Debug)]
@@ -196,14 +176,6 @@ fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
         true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
         false => Ok(()),
     }
-}
-
-/// A walk's lanes as they were kept.
-pub struct Resumed {
-    /// The first layer that is still to be walked.
-    pub next_layer: usize,
-    /// The lanes, hidden states included.
-    pub lanes: Vec<Lane>,
 }
 
 /// A block's tensors in the order of the computation, coded.
