@@ -180,13 +180,13 @@ fn check(config: &Config) -> Result<()> {
             return Err(Error::input(format!("key `{key}`: expected 1 to {MAX}, found {value}")));
         }
     }
-    if config.heads % config.kv_heads != 0 {
+    if !config.heads.is_multiple_of(config.kv_heads) {
         let (heads, kv_heads) = (config.heads, config.kv_heads);
         return Err(Error::input(format!(
             "key `num_key_value_heads`: expected a divisor of num_attention_heads ({heads}), found {kv_heads}"
         )));
     }
-    if config.head_dim % 2 != 0 {
+    if !config.head_dim.is_multiple_of(2) {
         return Err(Error::input(format!(
             "key `head_dim`: expected even, found {}",
             config.head_dim

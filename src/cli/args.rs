@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// Memory budget, such as 4GB; windows are walked in batches that stay within it
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+    /// Files of coded weights from `evalkit quantize`: scored as they are instead of coding again
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub coded: Vec<PathBuf>,
     /// List the work and the peak memory, and stop
     #[arg(long)]
     pub dry_run: bool,

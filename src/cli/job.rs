@@ -5,21 +5,20 @@
 //! folder says about model, text and program is held against what is there now.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
 use candle_core::Device;
 
 use super::args::RunArgs;
-use super::measure::Measuring;
 use super::plan::Plan;
-use super::progress::{Interrupt, Talk};
+use super::progress::Talk;
 use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Exit, Result};
-use crate::eval::{BosMode, MemorySum, Variant, Window};
+use crate::error::{Error, Result};
+use crate::eval::{BosMode, CodedFile, MemorySum, Variant, Window};
 use crate::model;
-use crate::results::{Cell, PeakSampler, Record, Run, Session, Store};
+use crate::results::{Cell, Run, Store};
 
 /// Everything that is known before the first weight is read.
 pub struct Job {
@@ -35,22 +34,12 @@ pub struct Job {
     pub cells: Vec<(Cell, Variant)>,
     /// The question, with the hashes of everything it is about.
     pub run: Run,
+    /// Coded weights that are read instead of coding them.
+    pub coded: Vec<Arc<CodedFile>>,
     /// Windows per pass over the layers.
     pub batch: usize,
     /// Peak memory of a pass.
     pub memory: MemorySum,
-}
-
-/// What came of a job.
-pub struct Finished {
-    /// All records of the folder.
-    pub records: Vec<Record>,
-    /// The ids of the cells that this plan asked for.
-    pub asked: Vec<String>,
-    /// The run's folder.
-    pub folder: PathBuf,
-    /// Whether nothing had to be measured.
-    pub was_done: bool,
 }
 
 impl Job {
@@ -88,7 +77,13 @@ impl Job {
             entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
             warnings: Vec::new(),
         };
-        let variants = plan.variants()?;
+        let mut variants = plan.variants()?;
+        let coded = open_coded(&args.coded, &run.model_hash)?;
+        for file in &coded {
+            if !variants.contains(&file.variant) {
+                variants.push(file.variant.clone());
+            }
+        }
         let cells = std::iter::once(Variant::reference())
             .chain(variants.iter().cloned())
             .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
@@ -98,54 +93,11 @@ impl Job {
             MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], threads)?;
         let device = model::device()?;
-        Ok(Job { plan, checkpoint, device, windows, cells, run, batch, memory })
-    }
-
-    /// Measures what is not measured yet.
-    ///
-    /// # Errors
-    /// A folder that answers another question, surroundings errors of the store, input errors of
-    /// the checkpoint, interruption. Whatever was measured before is kept.
-    pub fn execute(&self, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
-        let folder = self.folder(reports)?;
-        let mut store = Store::open(&folder)?;
-        if store.torn_bytes() > 0 {
-            talk.say(format!("cut off {} bytes of a torn last record", store.torn_bytes()));
-        }
-        self.check_question(&store)?;
-        let (started, clock) = (std::time::SystemTime::now(), Instant::now());
-        let peak = PeakSampler::start();
-        let mut session = Session {
-            started: humantime::format_rfc3339_seconds(started).to_string(),
-            argv: std::env::args().collect(),
-            threads: rayon::current_num_threads(),
-            resumed_windows: self.recorded_windows(&store),
-            ..Session::default()
-        };
-        let pending = self.pending(&store);
-        let was_done = pending.is_empty();
-        if !was_done {
-            talk.say(format!("measuring into {}", folder.display()));
-            let mut measuring = Measuring::new(self, &mut store, pending, talk, interrupt);
-            let outcome = measuring.run();
-            session.elapsed_ms = clock.elapsed().as_secs_f64() * 1e3;
-            session.phases = measuring.phases();
-            session.peak = peak.peak();
-            session.outcome = match &outcome {
-                Ok(()) => "done".into(),
-                Err(error) if error.exit() == Exit::Interrupted => "interrupted".into(),
-                Err(error) => error.cause(),
-            };
-            let kept = store.append_session(&session);
-            outcome.and(kept)?;
-        }
-        let asked = self.cells.iter().map(|(cell, _)| cell.cell_id.clone()).collect();
-        let records = store.index().records().to_vec();
-        Ok(Finished { records, asked, folder, was_done })
+        Ok(Job { plan, checkpoint, device, windows, cells, coded, run, batch, memory })
     }
 
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
-    fn folder(&self, reports: &Path) -> Result<PathBuf> {
+    pub fn folder(&self, reports: &Path) -> Result<PathBuf> {
         let name: String = self
             .run
             .model
@@ -171,7 +123,7 @@ impl Job {
     }
 
     /// Refuses a folder whose answers are to another question than today's.
-    fn check_question(&self, store: &Store) -> Result<()> {
+    pub fn check_question(&self, store: &Store) -> Result<()> {
         let Some(then) = store.index().run() else { return Ok(()) };
         let now = &self.run;
         let differing = [
@@ -196,18 +148,35 @@ impl Job {
         Ok(())
     }
 
-    fn recorded_windows(&self, store: &Store) -> usize {
+    pub fn recorded_windows(&self, store: &Store) -> usize {
         self.cells.iter().map(|(cell, _)| store.index().windows_of(&cell.cell_id).len()).sum()
     }
 
     /// Cells without an end yet.
-    fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
+    pub fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
         let is_open = |cell: &Cell| {
             !store.index().is_done(&cell.cell_id)
                 && store.index().failure_of(&cell.cell_id).is_none()
         };
         self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
     }
+}
+
+/// Opens files of coded weights, which must come from this very checkpoint.
+fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>> {
+    let open = |path: &PathBuf| {
+        let file = CodedFile::open(path)?;
+        if file.model_hash != model_hash {
+            let found = &file.model_hash;
+            return Err(Error::input(format!(
+                "coded from the model {found:.12}, but the checkpoint is {model_hash:.12}"
+            ))
+            .at(path.display())
+            .hint("code this checkpoint with evalkit quantize"));
+        }
+        Ok(Arc::new(file))
+    };
+    paths.iter().map(open).collect()
 }
 
 /// A variant's sizes, under an id that is the hash of all that its numbers depend on.

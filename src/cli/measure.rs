@@ -1,15 +1,15 @@
 //! The passes of one job over the layers, and what they leave in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::eval::{self, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window};
 use crate::results::{
-    Cell, Done, Environment, Failure, Phase, Record, Store, Window as WindowRecord, write_aside,
-    write_aside_with,
+    Cell, Done, Environment, Failure, PeakSampler, Phase, Record, Session, Store,
+    Window as WindowRecord, write_aside, write_aside_with,
 };
 
 /// Name of the file in a run's folder that holds the plan.
@@ -19,8 +19,63 @@ const STATE: &str = "walk.state";
 /// A walk's state is kept at most this often.
 const KEEP_EVERY: Duration = Duration::from_secs(20);
 
+/// What came of a job.
+pub struct Finished {
+    /// All records of the folder.
+    pub records: Vec<Record>,
+    /// The ids of the cells that this plan asked for.
+    pub asked: Vec<String>,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Whether nothing had to be measured.
+    pub was_done: bool,
+}
+
+/// Measures what is not measured yet.
+///
+/// # Errors
+/// A folder that answers another question, surroundings errors of the store, input errors of
+/// the checkpoint, interruption. Whatever was measured before is kept.
+pub fn execute(job: &Job, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
+    let folder = job.folder(reports)?;
+    let mut store = Store::open(&folder)?;
+    if store.torn_bytes() > 0 {
+        talk.say(format!("cut off {} bytes of a torn last record", store.torn_bytes()));
+    }
+    job.check_question(&store)?;
+    let (started, clock) = (std::time::SystemTime::now(), Instant::now());
+    let peak = PeakSampler::start();
+    let mut session = Session {
+        started: humantime::format_rfc3339_seconds(started).to_string(),
+        argv: std::env::args().collect(),
+        threads: rayon::current_num_threads(),
+        resumed_windows: job.recorded_windows(&store),
+        ..Session::default()
+    };
+    let pending = job.pending(&store);
+    let was_done = pending.is_empty();
+    if !was_done {
+        talk.say(format!("measuring into {}", folder.display()));
+        let mut measuring = Measuring::new(job, &mut store, pending, talk, interrupt);
+        let outcome = measuring.run();
+        session.elapsed_ms = clock.elapsed().as_secs_f64() * 1e3;
+        session.phases = measuring.phases();
+        session.peak = peak.peak();
+        session.outcome = match &outcome {
+            Ok(()) => "done".into(),
+            Err(error) if error.exit() == Exit::Interrupted => "interrupted".into(),
+            Err(error) => error.cause(),
+        };
+        let kept = store.append_session(&session);
+        outcome.and(kept)?;
+    }
+    let asked = job.cells.iter().map(|(cell, _)| cell.cell_id.clone()).collect();
+    let records = store.index().records().to_vec();
+    Ok(Finished { records, asked, folder, was_done })
+}
+
 /// A job being measured.
-pub struct Measuring<'a> {
+struct Measuring<'a> {
     job: &'a Job,
     store: &'a mut Store,
     pending: Vec<(Cell, Variant)>,
@@ -31,7 +86,7 @@ pub struct Measuring<'a> {
 
 impl<'a> Measuring<'a> {
     /// Prepares to measure the cells `pending`.
-    pub fn new(
+    fn new(
         job: &'a Job,
         store: &'a mut Store,
         pending: Vec<(Cell, Variant)>,
@@ -42,7 +97,7 @@ impl<'a> Measuring<'a> {
     }
 
     /// Where the time went so far.
-    pub fn phases(&self) -> Vec<Phase> {
+    fn phases(&self) -> Vec<Phase> {
         let phase = |(name, elapsed): (&str, Duration)| Phase {
             phase: name.into(),
             elapsed_ms: elapsed.as_secs_f64() * 1e3,
@@ -54,7 +109,7 @@ impl<'a> Measuring<'a> {
     ///
     /// # Errors
     /// Those of the walk and the store. What was appended before stays.
-    pub fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         self.open()?;
         let mut ends = Vec::new();
         for batch in self.missing_windows().chunks(self.job.batch) {
@@ -96,6 +151,8 @@ impl<'a> Measuring<'a> {
         let windows: Vec<Window> = batch.iter().map(|&w| self.job.windows[w].clone()).collect();
         let variants: Vec<Variant> = self.variants().map(|(_, variant)| variant.clone()).collect();
         let job = self.job;
+        let file = |v: &Variant| job.coded.iter().find(|file| file.variant == *v).cloned();
+        let coded: Vec<_> = variants.iter().map(file).collect();
         let key = self.state_key(batch);
         let hidden_size = job.checkpoint.config.hidden_size;
         let resumed = eval::read_state(
@@ -114,6 +171,7 @@ impl<'a> Measuring<'a> {
             checkpoint: &job.checkpoint,
             variants: &variants,
             windows: &windows,
+            coded: &coded,
             device: &job.device,
         };
         let mut watch = Watch {
@@ -224,7 +282,10 @@ impl Observer for Watch<'_> {
         if self.kept.elapsed() < KEEP_EVERY && !self.interrupted() {
             return Ok(());
         }
-        write_aside_with(&self.state_path, |out| state.write(&self.key, out))?;
+        let path = &self.state_path;
+        write_aside_with(path, |out| {
+            state.write(&self.key, out).map_err(|e| Error::io("keep the walk's state in", path, e))
+        })?;
         self.kept = Instant::now();
         Ok(())
     }

@@ -3,12 +3,16 @@
 //! stdout is data, stderr is talk. Commands are one file each and never import one another.
 
 mod args;
+mod inspect;
 mod job;
 mod measure;
+mod perplexity;
 mod plan;
 mod progress;
+mod quantize;
 mod source;
 mod sweep;
+mod tables;
 
 use std::io::Write;
 
@@ -39,6 +43,12 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant fa
 enum Command {
     /// Compare bit-widths of a model against it unquantized, in one pass over its weights
     Sweep(sweep::SweepArgs),
+    /// Perplexity of a model as it is stored, or under recipes
+    Perplexity(perplexity::PerplexityArgs),
+    /// Code a checkpoint's weights under one recipe and write them to a file
+    Quantize(quantize::QuantizeArgs),
+    /// Show a checkpoint's structure and its size at each bit-width, without reading weights
+    Inspect(inspect::InspectArgs),
     /// Print shell completions
     Completions {
         /// The shell to complete in
@@ -69,6 +79,9 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
 fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, talk),
+        Command::Perplexity(args) => perplexity::run(&args, talk),
+        Command::Quantize(args) => quantize::run(&args, talk),
+        Command::Inspect(args) => inspect::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);
@@ -86,9 +99,13 @@ fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
         .map_err(|e| Error::surroundings("cannot start threads").because(e))
 }
 
+/// Width of tables where stdout is no terminal, in characters: logs scroll sideways.
+const OFF_TERMINAL_WIDTH: usize = 120;
+
 /// Prints a document as data.
 fn print(format: Format, document: &Document) -> Result<()> {
-    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    let width = terminal_size::terminal_size()
+        .map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
     let text = crate::report::render(format, document, width)?;
     write_stdout(text.as_bytes())
 }

@@ -23,7 +23,11 @@ pub fn open_checkpoint(model: &str, talk: Talk) -> Result<Checkpoint> {
         let bar = Progress::new("fetching", talk.quiet);
         let folder = hub::fetch(model, &mut |_, done, total| bar.set(done, total));
         bar.finish();
-        return Checkpoint::open(&folder?);
+        let mut checkpoint = Checkpoint::open(&folder?)?;
+        // The folder is named after a commit; tables should name the repository.
+        let repository = model.trim_start_matches("hf:").rsplit('/').next();
+        checkpoint.name = repository.unwrap_or(model).to_owned();
+        return Ok(checkpoint);
     }
     let path = Path::new(model);
     if !path.exists() {

@@ -1,15 +1,12 @@
-//! `evalkit sweep`: plan, measure, report.
+//! `evalkit sweep`: what each bit-width costs, in one pass over the weights.
 
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
-use super::job::{Finished, Job};
 use super::plan::Plan;
-use super::print;
-use super::progress::{Interrupt, Talk};
+use super::progress::Talk;
+use super::tables;
 use crate::error::{Exit, Result};
-use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value};
-use crate::results::{Record, write_aside};
 
 /// Arguments of `evalkit sweep`.
 #[derive(Debug, Args)]
@@ -22,107 +19,10 @@ pub struct SweepArgs {
     format: FormatArgs,
 }
 
-/// Width of the terminal table that is kept in a run's folder, in characters.
-const KEPT_WIDTH: usize = 160;
-
 /// Runs the command.
 ///
 /// # Errors
 /// Those of the plan, the checkpoint, the text and the store.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<Exit> {
-    let plan = Plan::resolve(&args.plan)?;
-    let job = Job::prepare(plan, &args.run, talk)?;
-    if args.run.dry_run {
-        print(args.format.format, &dry_run(&job))?;
-        return Ok(Exit::Done);
-    }
-    let interrupt = Interrupt::listen(talk)?;
-    let finished = job.execute(&args.run.reports, talk, &interrupt)?;
-    let asked = asked_records(&finished);
-    let summary = Summary::from_records(&asked, job.plan.seed)?;
-    print(args.format.format, &summary.document())?;
-    keep_pages(&finished, job.plan.seed)?;
-    if finished.was_done {
-        talk.say(format!("everything was already measured, in {}", finished.folder.display()));
-    } else {
-        talk.say(format!("report: {}", finished.folder.join("report.html").display()));
-    }
-    let failed = summary.rows.iter().any(|row| row.outcome.is_err());
-    Ok(if failed { Exit::No } else { Exit::Done })
-}
-
-/// The records of the cells that were asked for; a folder may hold others from earlier plans.
-fn asked_records(finished: &Finished) -> Vec<Record> {
-    let is_asked = |record: &&Record| {
-        record.cell_id().is_none_or(|id| finished.asked.iter().any(|asked| asked == id))
-    };
-    finished.records.iter().filter(is_asked).cloned().collect()
-}
-
-/// Renders every record of the folder in every format, beside the records.
-fn keep_pages(finished: &Finished, seed: u64) -> Result<()> {
-    let document = Summary::from_records(&finished.records, seed)?.document();
-    let pages = [
-        ("report.txt", Format::Terminal),
-        ("report.md", Format::Markdown),
-        ("report.html", Format::Html),
-        ("report.csv", Format::Csv),
-        ("report.json", Format::Json),
-    ];
-    for (name, format) in pages {
-        let text = report::render(format, &document, KEPT_WIDTH)?;
-        write_aside(&finished.folder.join(name), text.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// The work and its memory, without doing any of it.
-fn dry_run(job: &Job) -> Document {
-    let run = &job.run;
-    let mut work = Table {
-        title: "Work".into(),
-        columns: vec![
-            Column::text("variant", "variant"),
-            Column::text("part", "part"),
-            Column::text("recipe", "recipe"),
-            Column::number("weights", "weights", Unit::None),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    };
-    for (cell, _) in &job.cells {
-        for part in &cell.parts {
-            work.rows.push(vec![
-                Value::from(cell.variant.as_str()),
-                Value::from(part.part.as_str()),
-                Value::from(part.recipe.as_str()),
-                Value::from(part.weights),
-                Value::from(part.size_bytes),
-            ]);
-        }
-    }
-    let mut memory = Table {
-        title: "Peak memory, predicted".into(),
-        columns: vec![
-            Column::text("purpose", "purpose"),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    };
-    for (purpose, bytes) in &job.memory.items {
-        memory.rows.push(vec![Value::from(*purpose), Value::from(*bytes)]);
-    }
-    memory.rows.push(vec![Value::from("sum"), Value::from(job.memory.total_bytes())]);
-    Document {
-        title: format!("{}: what a sweep would do", run.model),
-        facts: vec![
-            Fact::new("protocol", "Protocol", run.protocol.as_str()),
-            Fact::new("windows", "Windows", run.windows),
-            Fact::new("window_tokens", "Tokens per window", run.window_tokens),
-            Fact::new("batch_windows", "Windows per pass", job.batch),
-            Fact::new("passes", "Passes over the layers", run.windows.div_ceil(job.batch)),
-        ],
-        tables: vec![work, memory],
-        ..Document::default()
-    }
+    tables::measure(Plan::resolve(&args.plan)?, &args.run, args.format.format, talk)
 }

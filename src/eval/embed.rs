@@ -1,13 +1,14 @@
 //! Token ids to the hidden states before the first block.
 
+use std::sync::Arc;
+
 use super::lane::Lane;
 use super::protocol::Window;
-use super::vocabulary::Vocabulary;
-use super::walk::Walk;
+use super::setting::Walk;
+use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::model;
-use crate::quantize::Recipe;
 
 /// Where one token of the windows stands.
 struct Occurrence {
@@ -22,11 +23,14 @@ struct Occurrence {
 /// Input errors of the checkpoint.
 pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
     let hidden_size = walk.checkpoint.config.hidden_size;
-    let recipes = distinct(lanes.iter().map(|lane| lane.variant.embedding));
     let id = TensorId::model(Role::Embedding);
-    let mut vocabulary = Vocabulary::new(walk.checkpoint, id, &recipes)?;
+    let (sources, own) = distinct(lanes.iter().map(|lane| Source {
+        recipe: lane.variant.embedding,
+        file: lane.file.as_ref().map(|file| (Arc::clone(file), id.name())),
+    }));
+    let mut vocabulary = Vocabulary::new(walk.checkpoint, id, &sources)?;
     let occurrences = occurrences(walk);
-    let mut rows: Vec<Vec<Vec<f32>>> = vec![blank(walk, hidden_size); recipes.len()];
+    let mut rows: Vec<Vec<Vec<f32>>> = vec![blank(walk, hidden_size); sources.len()];
     for slice in vocabulary.slices() {
         let decoded = vocabulary.decode(slice.clone())?;
         let of_slice = |o: &&Occurrence| slice.contains(&(o.id as usize));
@@ -42,8 +46,7 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
             }
         }
     }
-    for lane in lanes {
-        let coding = recipes.iter().position(|r| *r == lane.variant.embedding).unwrap_or(0);
+    for (lane, coding) in lanes.iter_mut().zip(own) {
         if let Some(error) = vocabulary.failure(coding) {
             lane.fail(error);
             continue;
@@ -57,17 +60,6 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The distinct recipes, the first of each kept in order.
-pub fn distinct(recipes: impl Iterator<Item = Recipe>) -> Vec<Recipe> {
-    let mut found = Vec::new();
-    for recipe in recipes {
-        if !found.contains(&recipe) {
-            found.push(recipe);
-        }
-    }
-    found
 }
 
 fn blank(walk: &Walk<'_>, hidden_size: usize) -> Vec<Vec<f32>> {

@@ -1,21 +1,20 @@
 //! Hidden states after the last block to scores, slice by slice of the vocabulary.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::coded_file::head_name;
 use super::divergence::{Scorer, VocabularySlice};
-use super::embed::distinct;
-use super::lane::Lane;
+use super::lane::{Lane, Outcome};
 use super::protocol::Window;
+use super::setting::Walk;
 use super::timing::{Phase, Timings};
-use super::vocabulary::Vocabulary;
-use super::walk::{Outcome, Walk};
+use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::error::Result;
 use crate::model;
-use crate::quantize::Recipe;
 
 /// One lane at the head: normed hidden states `[scored, hidden]` and a scorer per window.
 struct HeadLane {
@@ -33,18 +32,22 @@ pub fn score(
     lanes: Vec<Lane>,
     gains: &[Option<Tensor>],
     timings: &mut Timings,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
-    let recipes = distinct(lanes.iter().map(|lane| lane.variant.head));
-    let mut vocabulary = Vocabulary::new(walk.checkpoint, walk.checkpoint.head(), &recipes)?;
-    let mut lanes = prepare(walk, lanes, gains, &recipes)?;
+    let (sources, own) = distinct(lanes.iter().map(|lane| Source {
+        recipe: lane.variant.head,
+        file:
+            lane.file.as_ref().map(|f| (Arc::clone(f), head_name(walk.checkpoint, &lane.variant))),
+    }));
+    let mut vocabulary = Vocabulary::new(walk.checkpoint, walk.checkpoint.head(), &sources)?;
+    let mut lanes = prepare(walk, lanes, gains, &own)?;
     let mut scorers: Vec<Vec<Scorer>> = walk
         .windows
         .iter()
         .map(|window| vec![Scorer::new(window.scored.len()); lanes.len()])
         .collect();
     for (index, slice) in vocabulary.slices().into_iter().enumerate() {
-        progress(index);
+        progress(index)?;
         let start = Instant::now();
         let decoded = vocabulary.decode(slice.clone())?;
         let shape = [slice.len(), walk.checkpoint.config.hidden_size];
@@ -72,11 +75,10 @@ fn prepare(
     walk: &Walk<'_>,
     lanes: Vec<Lane>,
     gains: &[Option<Tensor>],
-    recipes: &[Recipe],
+    own: &[usize],
 ) -> Result<Vec<HeadLane>> {
     let mut prepared = Vec::with_capacity(lanes.len());
-    for (mut lane, gain) in lanes.into_iter().zip(gains) {
-        let coding = recipes.iter().position(|r| *r == lane.variant.head).unwrap_or(0);
+    for ((mut lane, gain), &coding) in lanes.into_iter().zip(gains).zip(own) {
         let mut normed = Vec::new();
         if let (true, Some(gain)) = (lane.is_alive(), gain) {
             for (hidden, window) in std::mem::take(&mut lane.hidden).iter().zip(walk.windows) {

@@ -1,7 +1,11 @@
 //! One variant on its way through the layers: its hidden states, and what became of it.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
+use super::coded_file::CodedFile;
+use super::divergence::Score;
 use super::variant::Variant;
 use crate::error::Error;
 
@@ -25,6 +29,8 @@ impl From<&Error> for Cause {
 pub struct Lane {
     /// What is being walked.
     pub variant: Variant,
+    /// Where its coded weights are read from, if they are not coded in the walk.
+    pub file: Option<Arc<CodedFile>>,
     /// Per window `[tokens, hidden]`; empty once the lane has failed.
     pub hidden: Vec<Tensor>,
     /// Hash over the hashes of everything coded so far.
@@ -36,7 +42,7 @@ pub struct Lane {
 impl Lane {
     /// A lane before its first layer.
     pub fn new(variant: Variant) -> Self {
-        Lane { variant, hidden: Vec::new(), coded: [0; 32], failure: None }
+        Lane { variant, file: None, hidden: Vec::new(), coded: [0; 32], failure: None }
     }
 
     /// Whether the lane still runs.
@@ -56,4 +62,15 @@ impl Lane {
         self.failure = Some(error.into());
         self.hidden = Vec::new();
     }
+}
+
+/// One variant's result: per window a score, and the hash of its coded weights; or why not.
+pub type Outcome = std::result::Result<(Vec<Score>, [u8; 32]), Cause>;
+
+/// A walk's lanes as they were kept.
+pub struct Resumed {
+    /// The first layer that is still to be walked.
+    pub next_layer: usize,
+    /// The lanes, hidden states included.
+    pub lanes: Vec<Lane>,
 }

@@ -5,7 +5,7 @@
 
 use super::protocol::Window;
 use super::variant::Variant;
-use super::vocabulary::SLICE_ROWS;
+use super::vocabulary::{SLICE_ROWS, Source, distinct};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
 
@@ -160,9 +160,11 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
         let stored = checkpoint.stored(id)?;
         let shape = stored.matrix();
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
-        for recipe in
-            super::embed::distinct(recipes).into_iter().filter(|r| r.row_unit(shape).is_none())
-        {
+        let sources = recipes.map(|recipe| Source { recipe, file: None });
+        for Source { recipe, .. } in distinct(sources).0 {
+            if recipe.row_unit(shape).is_some() {
+                continue;
+            }
             let coded = recipe.stored_size(shape).map_or(0, |size| size.0);
             total += coded + stored.weights() * (4 + CODING_SCRATCH_BYTES);
         }

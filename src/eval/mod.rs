@@ -4,24 +4,28 @@
 //! every variant through the layers side by side with the reference; the head turns hidden states
 //! into [`Score`]s, vocabulary slice by slice.
 
+mod coded_file;
 mod divergence;
 mod embed;
 mod head;
 mod lane;
 mod memory;
 mod protocol;
+mod setting;
 mod state;
 mod timing;
 mod variant;
 mod vocabulary;
 mod walk;
 
+pub use coded_file::{CodedFile, write as write_coded};
 pub use divergence::{Score, Scorer, VocabularySlice};
-pub use lane::{Cause, Lane};
+pub use lane::{Cause, Lane, Outcome, Resumed};
 pub use memory::MemorySum;
 pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window};
+pub use setting::Walk;
 pub use state::{State, read as read_state};
 pub use timing::{Phase, Timings};
 pub use variant::{MIN_CODED_WEIGHTS, Variant};
 pub use vocabulary::SLICE_ROWS;
-pub use walk::{Observer, Outcome, Resumed, Walk, Walked};
+pub use walk::{Observer, Walked};

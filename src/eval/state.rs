@@ -9,10 +9,9 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use super::lane::{Cause, Lane};
+use super::lane::{Cause, Lane, Resumed};
 use super::protocol::Window;
 use super::variant::Variant;
-use super::walk::Resumed;
 use crate::error::{Error, Result};
 use crate::model;
 

@@ -5,7 +5,9 @@
 //! span the whole tensor force it to be coded in one piece, which then stays in its coded form.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::coded_file::CodedFile;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Error, Result};
 use crate::quantize::{CodedTensor, Recipe, quantize};
@@ -13,10 +15,42 @@ use crate::quantize::{CodedTensor, Recipe, quantize};
 /// Rows per slice: large enough for the product with the hidden states to run at full speed.
 pub const SLICE_ROWS: usize = 4096;
 
+/// Where one variant's form of the matrix comes from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// How it is coded.
+    pub recipe: Recipe,
+    /// The file that holds it already coded, and its name there.
+    pub file: Option<(Arc<CodedFile>, String)>,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        let same_file = match (&self.file, &other.file) {
+            (None, None) => true,
+            (Some((a, a_name)), Some((b, b_name))) => Arc::ptr_eq(a, b) && a_name == b_name,
+            _ => false,
+        };
+        same_file && self.recipe == other.recipe
+    }
+}
+
+/// The distinct sources in order, and the index of each one's own.
+pub fn distinct(sources: impl Iterator<Item = Source>) -> (Vec<Source>, Vec<usize>) {
+    let (mut found, mut own) = (Vec::new(), Vec::new());
+    for source in sources {
+        own.push(found.iter().position(|f| *f == source).unwrap_or(found.len()));
+        if !found.contains(&source) {
+            found.push(source);
+        }
+    }
+    (found, own)
+}
+
 /// One way in which the matrix is used.
 struct Coding {
     recipe: Recipe,
-    /// Present where the recipe's tables span all rows.
+    /// Present where the recipe's tables span all rows, and where it comes from a file.
     whole: Option<CodedTensor>,
     failure: Option<Error>,
     hasher: blake3::Hasher,
@@ -32,25 +66,28 @@ pub struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// Prepares the tensor `id`; `codings` are the distinct recipes, the reference among them.
+    /// Prepares the tensor `id` for distinct `sources`, the reference among them.
     ///
     /// # Errors
     /// Input errors of the checkpoint. A recipe that cannot code this tensor fails by itself.
-    pub fn new(checkpoint: &'a Checkpoint, id: TensorId, recipes: &[Recipe]) -> Result<Self> {
+    pub fn new(checkpoint: &'a Checkpoint, id: TensorId, sources: &[Source]) -> Result<Self> {
         let shape = checkpoint.stored(id)?.matrix();
-        let units: Vec<usize> =
-            recipes.iter().filter_map(|recipe| recipe.row_unit(shape)).collect();
-        let unit = units.into_iter().fold(1, least_common_multiple);
+        let units = sources.iter().filter_map(|source| source.recipe.row_unit(shape));
+        let unit = units.fold(1, least_common_multiple);
         let slice_rows = (SLICE_ROWS / unit).max(1) * unit;
-        let mut codings = Vec::with_capacity(recipes.len());
-        for &recipe in recipes {
-            let (mut whole, mut failure) = (None, None);
-            if recipe.row_unit(shape).is_none() {
-                match quantize(&recipe, &checkpoint.read(id)?, shape, None) {
-                    Ok(coded) => whole = coded,
-                    Err(error) => failure = Some(error.at(id.name())),
+        let mut codings = Vec::with_capacity(sources.len());
+        for Source { recipe, file } in sources {
+            let whole = match file {
+                Some((file, name)) => file.tensor(name, *recipe, shape).map(Some),
+                None if recipe.row_unit(shape).is_none() => {
+                    quantize(recipe, &checkpoint.read(id)?, shape, None).at(|| id.name())
                 }
-            }
+                None => Ok(None),
+            };
+            let (whole, failure) = match whole {
+                Ok(whole) => (whole, None),
+                Err(error) => (None, Some(error)),
+            };
             let (recipe, hasher) = (recipe.resolved(shape), blake3::Hasher::new());
             codings.push(Coding { recipe, whole, failure, hasher });
         }

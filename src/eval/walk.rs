@@ -12,19 +12,18 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::divergence::Score;
 use super::embed;
 use super::head;
-use super::lane::{Cause, Lane};
-use super::protocol::Window;
+use super::lane::{Lane, Outcome, Resumed};
+use super::setting::Walk;
 use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Error, Exit, Result};
 use crate::model::{self, Block, BlockWeights, Linear, RopeTables};
 use crate::quantize::{CodedTensor, quantize};
 
@@ -42,21 +41,6 @@ pub trait Observer {
     /// Surroundings errors.
     fn keep(&mut self, state: &State<'_>) -> Result<()>;
 }
-
-/// What is walked.
-pub struct Walk<'a> {
-    /// The weights.
-    pub checkpoint: &'a Checkpoint,
-    /// Everything but the reference, which always walks along.
-    pub variants: &'a [Variant],
-    /// The text, cut.
-    pub windows: &'a [Window],
-    /// Where forward passes run.
-    pub device: &'a Device,
-}
-
-/// One variant's result: per window a score, and the hash of its coded weights; or why not.
-pub type Outcome = std::result::Result<(Vec<Score>, [u8; 32]), Cause>;
 
 /// What a walk found.
 #[derive(Debug)]
@@ -79,32 +63,35 @@ impl Walk<'_> {
         let mut timings = Timings::default();
         let (first, mut lanes) = match resume {
             Some(resumed) => (resumed.next_layer, resumed.lanes),
-            None => (0, self.embed(&mut timings)?),
+            None => (0, self.lanes()),
         };
+        for (lane, file) in lanes.iter_mut().skip(1).zip(self.coded) {
+            lane.file.clone_from(file);
+        }
+        if lanes[0].hidden.is_empty() {
+            timings.measure(Phase::Embedding, || embed::embed(self, &mut lanes))?;
+        }
         let rope = self.rope()?;
         for layer in first..layers {
             observer.progress(1 + layer, total);
             self.checkpoint.check_unchanged()?;
             self.layer(layer, &mut lanes, &rope, &mut timings)?;
             observer.keep(&State { next_layer: layer + 1, lanes: &lanes })?;
-            if observer.interrupted() {
-                return Err(Error::new(crate::error::Exit::Interrupted, "interrupted"));
-            }
+            stop_if_asked(observer)?;
         }
         let norms = self.final_norms(&mut lanes)?;
         let outcomes = head::score(self, lanes, &norms, &mut timings, &mut |slice| {
             observer.progress(1 + layers + slice, total);
+            stop_if_asked(observer)
         })?;
         observer.progress(total, total);
         Ok(Walked { outcomes, timings })
     }
 
-    /// The lanes before the first layer: embedded tokens.
-    fn embed(&self, timings: &mut Timings) -> Result<Vec<Lane>> {
+    /// The lanes at the start.
+    fn lanes(&self) -> Vec<Lane> {
         let variants = std::iter::once(Variant::reference()).chain(self.variants.iter().cloned());
-        let mut lanes: Vec<Lane> = variants.map(Lane::new).collect();
-        timings.measure(Phase::Embedding, || embed::embed(self, &mut lanes))?;
-        Ok(lanes)
+        variants.map(Lane::new).collect()
     }
 
     fn rope(&self) -> Result<RopeTables> {
@@ -184,12 +171,11 @@ impl Walk<'_> {
     }
 }
 
-/// A walk's lanes as they were kept.
-pub struct Resumed {
-    /// The first layer that is still to be walked.
-    pub next_layer: usize,
-    /// The lanes, hidden states included.
-    pub lanes: Vec<Lane>,
+fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
+    match observer.interrupted() {
+        true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
+        false => Ok(()),
+    }
 }
 
 /// A block's tensors in the order of the computation, coded.
@@ -208,9 +194,12 @@ fn code_block(
     for (id, values) in tensors {
         let stored = checkpoint.stored(*id)?;
         let recipe = lane.variant.recipe_of(*id, stored);
-        match quantize(&recipe, values, stored.matrix(), None)
-            .at(|| format!("tensor {}", id.name()))
-        {
+        let coded_tensor = match &lane.file {
+            Some(file) => file.tensor(&id.name(), recipe, stored.matrix()).map(Some),
+            None => quantize(&recipe, values, stored.matrix(), None)
+                .at(|| format!("tensor {}", id.name())),
+        };
+        match coded_tensor {
             Ok(Some(tensor)) => {
                 lane.note(tensor.hash());
                 coded.push((*id, tensor));

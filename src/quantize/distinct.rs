@@ -6,7 +6,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::kmeans::Points;
+use super::points::Points;
 
 /// Above this length sorting is shared among threads.
 const PARALLEL_LEN: usize = 1 << 20;

@@ -6,92 +6,11 @@
 //! `lagrange.rs` (a price per cluster; linear memory, fast for many). Nothing here is random.
 
 use super::lagrange;
+use super::points::Points;
 use super::pruned;
 
 /// Above this many clusters the priced path is faster than the windows.
 const WINDOWS_MAX_CLUSTERS: usize = 16;
-
-/// Distinct values in ascending order with weights, as prefix sums around a centre.
-///
-/// Position `i` stands between value `i - 1` and value `i`, so that a cluster is a pair of
-/// positions. Sums are f64; the centre keeps cancellation small.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Points {
-    /// Ascending, distinct.
-    pub(super) values: Vec<f32>,
-    pub(super) centre: f64,
-    /// `[n + 1]`: weight, weighted value and weighted square of everything before a position.
-    pub(super) weight: Vec<f64>,
-    pub(super) sum: Vec<f64>,
-    pub(super) square: Vec<f64>,
-}
-
-impl Points {
-    /// Replaces the content by `(value, weight)` pairs in ascending order of value. Equal values
-    /// are merged, values without weight left out.
-    pub(super) fn refill(&mut self, sorted: impl Iterator<Item = (f32, f64)>, centre: f32) {
-        self.values.clear();
-        self.centre = f64::from(centre);
-        for prefix in [&mut self.weight, &mut self.sum, &mut self.square] {
-            prefix.clear();
-            prefix.push(0.0);
-        }
-        let mut weight_here = 0.0;
-        let mut last = f32::NAN;
-        for (value, weight) in sorted {
-            if value != last {
-                self.push(last, weight_here);
-                (last, weight_here) = (value, 0.0);
-            }
-            weight_here += weight;
-        }
-        self.push(last, weight_here);
-    }
-
-    fn push(&mut self, value: f32, weight: f64) {
-        if weight <= 0.0 {
-            return;
-        }
-        let offset = f64::from(value) - self.centre;
-        let at = self.values.len();
-        self.values.push(value + 0.0);
-        self.weight.push(self.weight[at] + weight);
-        self.sum.push(self.sum[at] + weight * offset);
-        self.square.push(self.square[at] + weight * offset * offset);
-    }
-
-    /// The number of distinct values.
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// The weighted squared error of one cluster between positions `from < to`.
-    #[inline(always)]
-    pub(super) fn cost(&self, from: usize, to: usize) -> f64 {
-        let sum = self.sum[to] - self.sum[from];
-        let weight = self.weight[to] - self.weight[from];
-        self.square[to] - self.square[from] - sum * sum / weight
-    }
-
-    /// The mean of a cluster between positions `from < to`.
-    pub(super) fn mean(&self, from: usize, to: usize) -> f64 {
-        let weight = self.weight[to] - self.weight[from];
-        self.centre + (self.sum[to] - self.sum[from]) / weight
-    }
-
-    /// [`Points::mean`] from the values themselves, free of the cancellation in prefix sums: what is
-    /// stored must not depend on the centre, not even where rounding to fp16 is a tie.
-    fn exact_mean(&self, from: usize, to: usize) -> f64 {
-        let weights = self.weight[from..=to].windows(2).map(|pair| pair[1] - pair[0]);
-        let weighted = self.values[from..to].iter().zip(weights).map(|(v, w)| f64::from(*v) * w);
-        weighted.sum::<f64>() / (self.weight[to] - self.weight[from])
-    }
-
-    /// The squared error of the clusters between successive boundaries, outer ones included.
-    pub(super) fn total_cost(&self, boundaries: &[usize]) -> f64 {
-        boundaries.windows(2).map(|pair| self.cost(pair[0], pair[1])).sum()
-    }
-}
 
 /// Memory that a thread reuses from one clustering to the next.
 #[derive(Debug, Default)]

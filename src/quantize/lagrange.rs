@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::kmeans::Points;
+use super::points::Points;
 
 /// Guesses by the power law before the search cuts planes, which always ends.
 const GUESSES: usize = 12;

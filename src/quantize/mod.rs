@@ -14,6 +14,7 @@ mod lagrange;
 mod linear;
 mod palette;
 mod parts;
+mod points;
 mod pruned;
 mod recipe;
 

@@ -11,7 +11,8 @@ use super::bitpack::pack;
 use super::coded::{CodedTensor, Stored, Tables};
 use super::decode::{Table, round_to_half};
 use super::distinct::{Sorter, Weighting};
-use super::kmeans::{Points, Scratch, means};
+use super::kmeans::{Scratch, means};
+use super::points::Points;
 use super::recipe::{Palette, Recipe, TableEntry, TableMaker};
 use crate::error::{Error, Result};
 

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::kmeans::Points;
+use super::points::Points;
 
 /// Each level splits the surviving cells into this many.
 const REFINEMENT: usize = 4;

@@ -271,7 +271,7 @@ fn tables_and_codes_are_those_of_coremltools() {
         // The means, before rounding, leave the same error.
         let mut sorted = weights.clone();
         sorted.sort_by(f32::total_cmp);
-        let mut points = kmeans::Points::default();
+        let mut points = points::Points::default();
         points.refill(sorted.iter().map(|value| (*value, 1.0)), 0.0);
         let cuts = kmeans::boundaries(&points, table.len(), &mut kmeans::Scratch::default());
         let (ours, theirs) = (points.total_cost(&cuts), case["squared_error"].as_f64().unwrap());

@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole>
 /// # Errors
 /// Anything that stops the writing; `path` is then as it was.
 pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_aside_with(path, |out| out.write_all(bytes))
+    write_aside_with(path, |out| out.write_all(bytes).map_err(|e| Error::io("write", path, e)))
 }
 
 /// As [`write_aside`], for content that is too large to hold: `write` gives it piece by piece.
@@ -147,23 +147,23 @@ pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Anything that stops the writing; `path` is then as it was.
 pub fn write_aside_with(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut io::BufWriter<File>) -> Result<()>,
 ) -> Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| Error::input("not the name of a file").at(path.display()))?
         .to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = File::create(&aside)
-        .and_then(|file| {
-            let mut out = io::BufWriter::with_capacity(1 << 20, file);
-            write(&mut out)?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&aside, path));
-    if let Err(cause) = written {
+    let failed = |e| Error::io("write", path, e);
+    let written = File::create(&aside).map_err(failed).and_then(|file| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, file);
+        write(&mut out)?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    });
+    if let Err(error) = written.and_then(|()| std::fs::rename(&aside, path).map_err(failed)) {
         let _ = std::fs::remove_file(&aside);
-        return Err(Error::io("write", path, cause));
+        return Err(error);
     }
     sync_folder(path)
 }

@@ -102,16 +102,16 @@ impl Summary {
         let run = &self.run;
         let columns = vec![
             Column::text("variant", "variant"),
-            Column::number("blocks", "blocks", Unit::BitsPerWeight).rank(1),
-            Column::number("file", "file", Unit::BitsPerWeight),
+            Column::number("blocks", "blocks", Unit::BitsPerWeight).rank(2),
+            Column::number("file", "file", Unit::BitsPerWeight).rank(1),
             Column::number("size", "size", Unit::Bytes),
             Column::estimate("perplexity", "perplexity", Unit::None),
             Column::estimate("perplexity", "vs. ref.", Unit::Ratio),
             Column::estimate("kl_mean", "KL mean", Unit::Nats),
             Column::number("kl_median", "KL median", Unit::Nats).rank(4),
-            Column::number("kl_p99", "KL p99", Unit::Nats).rank(2),
+            Column::number("kl_p99", "KL p99", Unit::Nats).rank(3),
             Column::estimate("top1_agreement", "top-1", Unit::Share),
-            Column::estimate("nll", "text", Unit::BitsPerByte).rank(3),
+            Column::estimate("nll", "text", Unit::BitsPerByte),
         ];
         let title = format!(
             "{}, {} (protocol {}, {} windows of {} tokens)",

@@ -1,0 +1,185 @@
+//! `evalkit inspect`: a checkpoint's structure and what it would weigh at each bit-width, from
+//! headers alone.
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::print;
+use super::progress::Talk;
+use super::source;
+use crate::checkpoint::config::RopeScaling;
+use crate::checkpoint::{Checkpoint, Stored, TensorId};
+use crate::error::{Exit, Result};
+use crate::eval::Variant;
+use crate::quantize::Recipe;
+use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::units::BitsPerWeight;
+
+/// Arguments of `evalkit inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    #[arg(value_name = "CHECKPOINT", default_value = "demo")]
+    model: String,
+    /// List every tensor instead of one line per role
+    #[arg(long)]
+    tensors: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// The bit-widths of the size ladder, beside fp32, fp16 and as stored.
+const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of the checkpoint.
+pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
+    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let structure = if args.tensors { tensors(&checkpoint) } else { roles(&checkpoint) };
+    let document = Document {
+        title: format!("{}: structure and sizes", checkpoint.name),
+        facts: facts(&checkpoint),
+        tables: vec![structure, sizes(&checkpoint)?],
+        notes: vec![
+            "Sizes count codes, tables and scales to the byte; effective bits are size over weights.".into(),
+        ],
+        ..Document::default()
+    };
+    print(args.format.format, &document)?;
+    Ok(Exit::Done)
+}
+
+fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
+    let config = &checkpoint.config;
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+    let rope = match &config.rope.scaling {
+        RopeScaling::None => "none".to_owned(),
+        RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
+        RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
+        RopeScaling::Factors(factors) => format!("{} factors of its own", factors.len()),
+    };
+    vec![
+        Fact::new("architecture", "Architecture", config.architecture.name()),
+        Fact::new("layers", "Layers", config.layers),
+        Fact::new("hidden_size", "Hidden size", config.hidden_size),
+        Fact::new("intermediate_size", "Intermediate size", config.intermediate_size),
+        Fact::new("heads", "Query heads", config.heads),
+        Fact::new("kv_heads", "Key/value heads", config.kv_heads),
+        Fact::new("head_dim", "Head size", config.head_dim),
+        Fact::new("vocabulary", "Vocabulary", config.vocab_size),
+        Fact::new("context_tokens", "Context", config.max_position_embeddings),
+        Fact::new("rope_theta", "RoPE theta", config.rope.theta),
+        Fact::new("rope_scaling", "RoPE scaling", rope),
+        Fact::new("tied", "Tied head", yes_no(config.tied)),
+        Fact::new("parameters", "Parameters", checkpoint.parameters()),
+    ]
+}
+
+fn structure_table(first: Column) -> Table {
+    Table {
+        title: "Structure".into(),
+        columns: vec![
+            first,
+            Column::text("shape", "shape"),
+            Column::text("dtype", "dtype"),
+            Column::number("weights", "weights", Unit::None),
+            Column::number("size", "size", Unit::Bytes),
+        ],
+        ..Table::default()
+    }
+}
+
+fn shape(stored: &Stored) -> String {
+    let dims: Vec<String> = stored.shape.iter().map(usize::to_string).collect();
+    dims.join(" x ")
+}
+
+fn tensors(checkpoint: &Checkpoint) -> Table {
+    let mut table = structure_table(Column::text("tensor", "tensor"));
+    for (_, stored) in checkpoint.tensors() {
+        table.rows.push(vec![
+            Value::from(stored.name.as_str()),
+            Value::from(shape(stored)),
+            Value::from(stored.dtype.name()),
+            Value::from(stored.weights()),
+            Value::from(stored.range.len()),
+        ]);
+    }
+    table
+}
+
+/// One line per role: all layers of it together, with every shape and type that occurs.
+fn roles(checkpoint: &Checkpoint) -> Table {
+    let mut lines: Vec<(TensorId, Vec<&Stored>)> = Vec::new();
+    for (id, stored) in checkpoint.tensors() {
+        match lines.iter_mut().find(|(of, _)| (of.role, of.bias) == (id.role, id.bias)) {
+            Some((_, tensors)) => tensors.push(stored),
+            None => lines.push((id, vec![stored])),
+        }
+    }
+    let mut table = structure_table(Column::text("role", "role"));
+    table.columns.insert(1, Column::number("tensors", "tensors", Unit::None));
+    for (TensorId { role, bias, .. }, tensors) in lines {
+        let distinct = |text: fn(&Stored) -> String| {
+            let mut found: Vec<String> = tensors.iter().map(|stored| text(stored)).collect();
+            found.sort();
+            found.dedup();
+            found.join(", ")
+        };
+        let name = format!("{role:?}{}", if bias { " bias" } else { "" });
+        table.rows.push(vec![
+            Value::from(name),
+            Value::from(tensors.len()),
+            Value::from(distinct(shape)),
+            Value::from(distinct(|stored| stored.dtype.name())),
+            Value::from(tensors.iter().map(|stored| stored.weights()).sum::<u64>()),
+            Value::from(tensors.iter().map(|stored| stored.range.len()).sum::<usize>()),
+        ]);
+    }
+    table
+}
+
+/// The model at each width: blocks by the recommended recipe, embedding and head at fp16.
+fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
+    let parameters = checkpoint.parameters();
+    let mut table = Table {
+        title: "Model size".into(),
+        columns: vec![
+            Column::text("blocks", "blocks as"),
+            Column::text("rest", "embedding and head as"),
+            Column::number("blocks_effective", "blocks", Unit::BitsPerWeight),
+            Column::number("file_effective", "file", Unit::BitsPerWeight),
+            Column::number("size", "size", Unit::Bytes),
+        ],
+        ..Table::default()
+    };
+    let mut row = |blocks: String, rest: String, blocks_bits: f64, size_bytes: u64| {
+        table.rows.push(vec![
+            Value::from(blocks),
+            Value::from(rest),
+            Value::from(blocks_bits),
+            Value::from(BitsPerWeight::of(size_bytes, parameters).0),
+            Value::from(size_bytes),
+        ]);
+    };
+    row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
+    let half = Recipe::Half;
+    let mut variants =
+        vec![Variant { blocks: half, embedding: half, head: half }, Variant::reference()];
+    for bits in LADDER_BITS {
+        variants.push(Variant { blocks: Recipe::for_bits(bits)?, embedding: half, head: half });
+    }
+    for variant in variants {
+        let parts = variant.parts(checkpoint)?;
+        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
+        let blocks = parts.iter().find(|part| part.part == crate::results::BLOCKS);
+        let bits = blocks.map_or(0.0, |part| BitsPerWeight::of(part.size_bytes, part.weights).0);
+        let as_stored = variant.is_reference().then(|| "as stored".to_owned());
+        let name = as_stored.clone().unwrap_or_else(|| variant.blocks.to_string());
+        let rest = as_stored.unwrap_or_else(|| variant.embedding.to_string());
+        row(name, rest, bits, size_bytes);
+    }
+    Ok(table)
+}

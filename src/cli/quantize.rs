@@ -1,0 +1,96 @@
+//! `evalkit quantize`: code a checkpoint once and keep the codes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::print;
+use super::progress::{Interrupt, Progress, Talk};
+use super::source;
+use crate::error::{At, Error, Exit, Result};
+use crate::eval::{self, Variant};
+use crate::quantize::Recipe;
+use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::units::BitsPerWeight;
+
+/// Arguments of `evalkit quantize`.
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
+    model: String,
+    /// Recipe of the decoder blocks, such as palette2-g16-s
+    #[arg(long, value_name = "RECIPE")]
+    recipe: String,
+    /// Recipe of the embedding
+    #[arg(long, value_name = "RECIPE", default_value = "fp16")]
+    embed: String,
+    /// Recipe of the head
+    #[arg(long, value_name = "RECIPE", default_value = "fp16")]
+    head: String,
+    /// File to write (safetensors; the layout is documented in src/eval/coded_file.rs)
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
+pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
+    let recipe = |text: &str, flag: &'static str| -> Result<Recipe> {
+        let recipe: Recipe = text.parse().at(|| flag)?;
+        if recipe.is_reference() {
+            return Err(Error::input("fp has no coded form").at(flag).hint("use fp16"));
+        }
+        Ok(recipe)
+    };
+    let variant = Variant {
+        blocks: recipe(&args.recipe, "--recipe")?,
+        embedding: recipe(&args.embed, "--embed")?,
+        head: recipe(&args.head, "--head")?,
+    };
+    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let interrupt = Interrupt::listen(talk)?;
+    let bar = Progress::new("coding", talk.quiet);
+    let written = eval::write_coded(&args.output, &checkpoint, &variant, &mut |done, total| {
+        bar.set(done as u64, total as u64);
+        match interrupt.is_set() {
+            true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),
+            false => Ok(()),
+        }
+    });
+    bar.finish();
+    written?;
+    let mut table = Table {
+        title: "Stored".into(),
+        columns: vec![
+            Column::text("part", "part"),
+            Column::text("recipe", "recipe"),
+            Column::number("weights", "weights", Unit::None),
+            Column::number("size", "size", Unit::Bytes),
+            Column::number("effective", "effective", Unit::BitsPerWeight),
+        ],
+        ..Table::default()
+    };
+    for part in variant.parts(&checkpoint)? {
+        table.rows.push(vec![
+            Value::from(part.part),
+            Value::from(part.recipe),
+            Value::from(part.weights),
+            Value::from(part.size_bytes),
+            Value::from(BitsPerWeight::of(part.size_bytes, part.weights).0),
+        ]);
+    }
+    let document = Document {
+        title: format!("{} as {}", checkpoint.name, variant.name()),
+        facts: vec![Fact::new("file", "File", args.output.display().to_string())],
+        tables: vec![table],
+        ..Document::default()
+    };
+    print(args.format.format, &document)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,116 @@
+//! From a plan to a printed table: what every command that measures does.
+
+use super::args::RunArgs;
+use super::job::Job;
+use super::measure::{Finished, execute};
+use super::plan::Plan;
+use super::print;
+use super::progress::{Interrupt, Talk};
+use crate::error::{Exit, Result};
+use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value};
+use crate::results::{Record, write_aside};
+
+/// Width of the terminal table that is kept in a run's folder, in characters.
+const KEPT_WIDTH: usize = 160;
+
+/// Measures what `plan` asks for and is not measured yet, prints the table and keeps it beside the
+/// records. Answers no when a variant failed.
+///
+/// # Errors
+/// Those of the checkpoint, the text and the store.
+pub fn measure(plan: Plan, args: &RunArgs, format: Format, talk: Talk) -> Result<Exit> {
+    let job = Job::prepare(plan, args, talk)?;
+    if args.dry_run {
+        print(format, &dry_run(&job))?;
+        return Ok(Exit::Done);
+    }
+    let interrupt = Interrupt::listen(talk)?;
+    let finished = execute(&job, &args.reports, talk, &interrupt)?;
+    let asked = asked_records(&finished);
+    let summary = Summary::from_records(&asked, job.plan.seed)?;
+    print(format, &summary.document())?;
+    keep_pages(&finished, job.plan.seed)?;
+    if finished.was_done {
+        talk.say(format!("everything was already measured, in {}", finished.folder.display()));
+    } else {
+        talk.say(format!("report: {}", finished.folder.join("report.html").display()));
+    }
+    let failed = summary.rows.iter().any(|row| row.outcome.is_err());
+    Ok(if failed { Exit::No } else { Exit::Done })
+}
+
+/// The records of the cells that were asked for; a folder may hold others from earlier plans.
+fn asked_records(finished: &Finished) -> Vec<Record> {
+    let is_asked = |record: &&Record| {
+        record.cell_id().is_none_or(|id| finished.asked.iter().any(|asked| asked == id))
+    };
+    finished.records.iter().filter(is_asked).cloned().collect()
+}
+
+/// Renders every record of the folder in every format, beside the records.
+fn keep_pages(finished: &Finished, seed: u64) -> Result<()> {
+    let document = Summary::from_records(&finished.records, seed)?.document();
+    let pages = [
+        ("report.txt", Format::Terminal),
+        ("report.md", Format::Markdown),
+        ("report.html", Format::Html),
+        ("report.csv", Format::Csv),
+        ("report.json", Format::Json),
+    ];
+    for (name, format) in pages {
+        let text = report::render(format, &document, KEPT_WIDTH)?;
+        write_aside(&finished.folder.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The work and its memory, without doing any of it.
+fn dry_run(job: &Job) -> Document {
+    let run = &job.run;
+    let mut work = Table {
+        title: "Work".into(),
+        columns: vec![
+            Column::text("variant", "variant"),
+            Column::text("part", "part"),
+            Column::text("recipe", "recipe"),
+            Column::number("weights", "weights", Unit::None),
+            Column::number("size", "size", Unit::Bytes),
+        ],
+        ..Table::default()
+    };
+    for (cell, _) in &job.cells {
+        for part in &cell.parts {
+            work.rows.push(vec![
+                Value::from(cell.variant.as_str()),
+                Value::from(part.part.as_str()),
+                Value::from(part.recipe.as_str()),
+                Value::from(part.weights),
+                Value::from(part.size_bytes),
+            ]);
+        }
+    }
+    let mut memory = Table {
+        title: "Peak memory, predicted".into(),
+        columns: vec![
+            Column::text("purpose", "purpose"),
+            Column::number("size", "size", Unit::Bytes),
+        ],
+        ..Table::default()
+    };
+    for (purpose, bytes) in &job.memory.items {
+        memory.rows.push(vec![Value::from(*purpose), Value::from(*bytes)]);
+    }
+    memory.rows.push(vec![Value::from("sum"), Value::from(job.memory.total_bytes())]);
+    Document {
+        title: format!("{}: what a sweep would do", run.model),
+        facts: vec![
+            Fact::new("protocol", "Protocol", run.protocol.as_str()),
+            Fact::new("windows", "Windows", run.windows),
+            Fact::new("window_tokens", "Tokens per window", run.window_tokens),
+            Fact::new("batch_windows", "Windows per pass", job.batch),
+            Fact::new("passes", "Passes over the layers", run.windows.div_ceil(job.batch)),
+        ],
+        tables: vec![work, memory],
+        ..Document::default()
+    }
+}
