@@ -7,8 +7,9 @@ use super::config::{Architecture, Config, Rope, RopeScaling};
 use crate::error::{Error, Result};
 
 /// Keys that say nothing about inference (training, generation, bookkeeping).
-const INERT: [&str; 20] = [
+const INERT: [&str; 26] = [
     "_attn_implementation_autoset",
+    "_flash_attn_2_enabled",
     "_name_or_path",
     "architectures",
     "attention_dropout",
@@ -16,25 +17,31 @@ const INERT: [&str; 20] = [
     "bos_token_id",
     "dtype",
     "eos_token_id",
+    "id2label",
     "initializer_range",
     "is_llama_config",
+    "label2id",
     "max_window_layers",
     "output_attentions",
     "output_hidden_states",
     "pad_token_id",
     "return_dict",
+    "tokenizer_class",
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
     "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_cache",
 ];
 
 /// Keys that are understood at one value only: any other would change the computation.
-const ONLY: [(&str, &[&str]); 5] = [
+const ONLY: [(&str, &[&str]); 6] = [
     ("hidden_act", &["\"silu\""]),
     ("pretraining_tp", &["1", "0"]),
     ("rope_interleaved", &["false"]),
+    ("use_mrope", &["false"]),
     ("use_sliding_window", &["false"]),
     ("partial_rotary_factor", &["1.0", "1"]),
 ];
