@@ -29,12 +29,14 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Threads [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL)]
     threads: Option<std::num::NonZeroUsize>,
     /// Say nothing on stderr but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
 }
+
+const GLOBAL: &str = "Every command";
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed) · 2 bad arguments or input · \
 3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";

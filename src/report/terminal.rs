@@ -233,7 +233,7 @@ mod tests {
 
         warning: generated text: compare variants, not models
 
-        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+        tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)
 
                                               vs. ref.         KL mean  top-1    text
         variant          size  perplexity            %            nats      %  bits/B
@@ -263,7 +263,7 @@ mod tests {
         insta::assert_snapshot!(render(&document, 160), @r#"
         How well variants of tiny-stories keep its predictions
 
-        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+        tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)
 
                       blocks    file                          vs. ref.         KL mean  KL median  KL p99      top-1        text
         variant       bits/w  bits/w     size  perplexity            %            nats       nats    nats          %      bits/B

@@ -114,7 +114,7 @@ impl Summary {
             Column::estimate("nll", "text", Unit::BitsPerByte),
         ];
         let title = format!(
-            "{}, {} (protocol {}, {} windows of {} tokens)",
+            "{} on {} (protocol {}, {} windows of {} tokens)",
             run.model, run.text_name, run.protocol, self.windows, run.window_tokens
         );
         let rows = self.rows.iter().map(Row::values).collect();
