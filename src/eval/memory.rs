@@ -8,13 +8,15 @@ use super::variant::Variant;
 use super::vocabulary::{SLICE_ROWS, Source, distinct};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
+use crate::model;
+use crate::quantize::Recipe;
 
 /// Program, tokenizer and allocator, and what the sums below leave out, in bytes.
 const CONSTANT_BYTES: u64 = 64 << 20;
 
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
-/// values, and prefix sums in f64.
-const CODING_SCRATCH_BYTES: u64 = 56;
+/// values, prefix sums in f64, and the code.
+const CODING_SCRATCH_BYTES: u64 = 57;
 
 /// Peak memory by purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +109,7 @@ impl MemorySum {
     }
 }
 
-/// The widest block: all are alike, but a GGUF may have layers of its own.
+/// One block in f32; the shapes of all blocks are the same.
 fn block_bytes(checkpoint: &Checkpoint) -> Result<u64> {
     let ids = checkpoint.config.block_tensors(0);
     ids.into_iter().map(|id| Ok(checkpoint.stored(id)?.weights() * 4)).sum()
@@ -124,7 +126,8 @@ fn coded_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     Ok(total)
 }
 
-/// The largest groups that are clustered at once: one per thread, or a whole tensor.
+/// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
+/// a tensor before they are packed, where its groups are not packed one by one.
 fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     let threads = rayon::current_num_threads() as u64;
     let mut largest = 0;
@@ -133,11 +136,16 @@ fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
         let [rows, columns] = stored.matrix();
         for variant in variants {
             let recipe = variant.recipe_of(id, stored);
-            let weights = match recipe.row_unit([rows, columns]) {
+            let group_weights = match recipe.row_unit([rows, columns]) {
                 Some(unit) => threads * (unit * columns) as u64,
-                None => (rows * columns) as u64,
+                None => stored.weights(),
             };
-            largest = largest.max(weights * CODING_SCRATCH_BYTES);
+            let scratch_bytes = match recipe {
+                Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
+                Recipe::Linear(_) => stored.weights(),
+                Recipe::Half | Recipe::Reference => 0,
+            };
+            largest = largest.max(scratch_bytes);
         }
     }
     Ok(largest)
@@ -148,7 +156,7 @@ fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;
-    let scores = (config.heads / config.kv_heads) as u64 * 128;
+    let scores = config.heads as u64 * model::QUERY_BLOCK as u64;
     let mlp = 2 * config.intermediate_size as u64 + 2 * config.hidden_size as u64;
     tokens * 4 * (attention + scores).max(mlp)
 }

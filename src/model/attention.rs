@@ -6,7 +6,7 @@ use super::ops;
 
 /// Queries per block. Keys after the block's last query are never multiplied, which halves the
 /// work of causal attention; smaller blocks would only make the products thinner.
-const QUERY_BLOCK: usize = 128;
+pub const QUERY_BLOCK: usize = 128;
 
 /// Causal attention. `q` is `[tokens, heads, head_dim]`, `k` and `v` are `[tokens, kv_heads,
 /// head_dim]`; every `heads / kv_heads` consecutive query heads share a key/value head, and their

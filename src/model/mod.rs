@@ -12,6 +12,7 @@ mod rope;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 
+pub use attention::QUERY_BLOCK;
 pub use block::{Block, BlockWeights, Linear};
 pub use ops::{exp, max};
 pub use rope::RopeTables;
