@@ -257,8 +257,11 @@ fn yarn(keys: &mut Keys) -> Result<RopeScaling> {
         beta_slow: keys.optional("beta_slow")?.unwrap_or(1.0),
         original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
         truncate: keys.optional("truncate")?.unwrap_or(true),
-        attention_factor: attention_factor
-            .unwrap_or(if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }),
+        attention_factor: attention_factor.unwrap_or(if factor > 1.0 {
+            0.1 * factor.ln() + 1.0
+        } else {
+            1.0
+        }),
     })
 }
 

@@ -99,8 +99,10 @@ fn join(blocks: Stored, scales: Option<Stored>, shape: [usize; 3]) -> Result<Sto
     })?;
     let per_row = inputs / BLOCK_WEIGHTS;
     if !inputs.is_multiple_of(BLOCK_WEIGHTS) {
-        return Err(Error::input(format!("rows of {inputs} weights are not whole MXFP4 blocks of 32"))
-            .at(format!("tensor {}", blocks.name)));
+        return Err(Error::input(format!(
+            "rows of {inputs} weights are not whole MXFP4 blocks of 32"
+        ))
+        .at(format!("tensor {}", blocks.name)));
     }
     for (stored, expected) in [
         (&blocks, vec![experts, out, per_row, BLOCK_BYTES]),

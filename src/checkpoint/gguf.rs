@@ -61,7 +61,10 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
         })?;
         let rows = row_order(&name, &config);
         check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
-        stored.insert(ours, Stored { name, file: file_index, range, shape, dtype, rows, scales: None });
+        stored.insert(
+            ours,
+            Stored { name, file: file_index, range, shape, dtype, rows, scales: None },
+        );
     }
     Ok(Gguf { tensors: stored, config, metadata })
 }

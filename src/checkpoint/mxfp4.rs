@@ -72,7 +72,8 @@ mod tests {
             let mut out = [0.0; 32];
             decode_row(&blocks, &[stored], &mut out).unwrap();
             for (code, pair) in out.chunks(2).enumerate() {
-                let expected = [VALUES[code], VALUES[15 - code]].map(|v| f64::from(v) * expected_scale);
+                let expected =
+                    [VALUES[code], VALUES[15 - code]].map(|v| f64::from(v) * expected_scale);
                 assert_eq!([f64::from(pair[0]), f64::from(pair[1])], expected, "scale {stored}");
             }
         }

@@ -46,7 +46,8 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
         };
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
         let (shape, rows) = (info.shape.clone(), RowOrder::Plain);
-        tensors.insert(name.clone(), Stored { name, file, range, shape, dtype, rows, scales: None });
+        tensors
+            .insert(name.clone(), Stored { name, file, range, shape, dtype, rows, scales: None });
     }
     Ok(tensors)
 }
