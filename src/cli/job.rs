@@ -189,7 +189,7 @@ fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
         &run.bos,
         &format!("{} {} {}", run.window_tokens, run.windows, run.seed),
         &format!("{NUMERIC_VERSION}"),
-        &format!("{} {} {}", variant.blocks, variant.embedding, variant.head),
+        &variant.to_string(),
     ];
     let mut hasher = blake3::Hasher::new();
     for part in depends_on {
@@ -197,7 +197,7 @@ fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
     }
     Ok(Cell {
         cell_id: hasher.finalize().to_hex()[..16].to_owned(),
-        variant: variant.name(),
+        variant: variant.to_string(),
         parts: variant.parts(checkpoint)?,
         is_reference: variant.is_reference(),
     })

@@ -142,7 +142,7 @@ fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
             };
             let scratch_bytes = match recipe {
                 Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
-                Recipe::Linear(_) => stored.weights(),
+                Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
                 Recipe::Half | Recipe::Reference => 0,
             };
             largest = largest.max(scratch_bytes);
