@@ -31,6 +31,9 @@ pub fn config() -> Config {
         output_bias: false,
         mlp_bias: false,
         qk_norm: false,
+        sinks: false,
+        sliding: Vec::new(),
+        experts: None,
         tied: true,
     }
 }
@@ -64,7 +67,7 @@ pub fn block(config: &Config) -> Block {
     for role in [Role::AttentionNorm, Role::MlpNorm] {
         weights.norm(role, random(1, config.hidden_size, 1.0).flatten_all().expect("a view"));
     }
-    Block::new(config, weights).expect("every role is there")
+    Block::new(config, 0, weights).expect("every role is there")
 }
 
 /// Floating-point operations that one window needs in a block.

@@ -58,6 +58,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         RopeScaling::None => "none".to_owned(),
         RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
+        RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
         RopeScaling::Factors(factors) => format!("{} factors of its own", factors.len()),
     };
     vec![
@@ -104,7 +105,7 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
             Value::from(shape(stored)),
             Value::from(stored.dtype.name()),
             Value::from(stored.weights()),
-            Value::from(stored.range.len()),
+            Value::from(stored.size_bytes()),
         ]);
     }
     table
@@ -135,7 +136,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
             Value::from(distinct(shape)),
             Value::from(distinct(|stored| stored.dtype.name())),
             Value::from(tensors.iter().map(|stored| stored.weights()).sum::<u64>()),
-            Value::from(tensors.iter().map(|stored| stored.range.len()).sum::<usize>()),
+            Value::from(tensors.iter().map(|stored| stored.size_bytes()).sum::<u64>()),
         ]);
     }
     table

@@ -8,6 +8,7 @@ use super::coded_file::CodedFile;
 use super::divergence::Score;
 use super::variant::Variant;
 use crate::error::Error;
+use crate::model::Routed;
 
 /// Why a variant gave no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Lane {
     pub file: Option<Arc<CodedFile>>,
     /// Per window `[tokens, hidden]`; empty once the lane has failed.
     pub hidden: Vec<Tensor>,
+    /// Per window where its tokens go, while a layer's experts run; empty otherwise.
+    pub routed: Vec<Routed>,
     /// Hash over the hashes of everything coded so far.
     pub coded: [u8; 32],
     /// Set when the variant's weights could not be coded.
@@ -42,7 +45,14 @@ pub struct Lane {
 impl Lane {
     /// A lane before its first layer.
     pub fn new(variant: Variant) -> Self {
-        Lane { variant, file: None, hidden: Vec::new(), coded: [0; 32], failure: None }
+        Lane {
+            variant,
+            file: None,
+            hidden: Vec::new(),
+            routed: Vec::new(),
+            coded: [0; 32],
+            failure: None,
+        }
     }
 
     /// Whether the lane still runs.
@@ -61,6 +71,7 @@ impl Lane {
     pub fn fail(&mut self, error: &Error) {
         self.failure = Some(error.into());
         self.hidden = Vec::new();
+        self.routed = Vec::new();
     }
 }
 

@@ -9,6 +9,7 @@ mod divergence;
 mod embed;
 mod head;
 mod lane;
+mod layer;
 mod memory;
 mod protocol;
 mod setting;

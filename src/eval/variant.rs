@@ -108,7 +108,7 @@ impl Variant {
     fn size_of(&self, recipe: Recipe, stored: &Stored) -> u64 {
         match recipe.stored_size(stored.matrix()) {
             Some(size) => size.0,
-            None => stored.range.len() as u64,
+            None => stored.size_bytes(),
         }
     }
 }

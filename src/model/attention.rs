@@ -10,8 +10,15 @@ pub const QUERY_BLOCK: usize = 128;
 
 /// Causal attention. `q` is `[tokens, heads, head_dim]`, `k` and `v` are `[tokens, kv_heads,
 /// head_dim]`; every `heads / kv_heads` consecutive query heads share a key/value head, and their
-/// queries are the rows of one product. Returns `[tokens, heads * head_dim]`.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+/// queries are the rows of one product. `window` is how many of the last tokens a query sees, itself
+/// included; `sinks` are the heads' sink logits. Returns `[tokens, heads * head_dim]`.
+pub fn attend(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    window: Option<usize>,
+    sinks: Option<&Vec<f32>>,
+) -> Result<Tensor> {
     let (tokens, heads, head_dim) = q.dims3()?;
     let (_, kv_heads, _) = k.dims3()?;
     let group = heads / kv_heads;
@@ -20,13 +27,15 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     let mut blocks = Vec::with_capacity(tokens.div_ceil(QUERY_BLOCK));
     for first in (0..tokens).step_by(QUERY_BLOCK) {
         let queries = QUERY_BLOCK.min(tokens - first);
-        let keys = first + queries;
+        let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
+        let keys = first + queries - start;
+        let mask = ops::Mask { scale, first: first - start, window, sinks: sinks.cloned() };
         let q = q.narrow(0, first, queries)?.transpose(0, 1)?.contiguous()?;
         let q = q.reshape((kv_heads, group * queries, head_dim))?;
-        let scores = q.matmul(&k.narrow(1, 0, keys)?.t()?)?.reshape((heads, queries, keys))?;
-        let weights = ops::causal_softmax(scores, scale, first)?;
+        let scores = q.matmul(&k.narrow(1, start, keys)?.t()?)?.reshape((heads, queries, keys))?;
+        let weights = ops::masked_softmax(scores, &mask)?;
         let weights = weights.reshape((kv_heads, group * queries, keys))?;
-        let attended = weights.matmul(&v.narrow(1, 0, keys)?)?;
+        let attended = weights.matmul(&v.narrow(1, start, keys)?)?;
         blocks.push(attended.reshape((heads, queries, head_dim))?.transpose(0, 1)?);
     }
     Tensor::cat(&blocks, 0)?.reshape((tokens, heads * head_dim))
