@@ -15,6 +15,7 @@ use super::progress::Talk;
 use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
 use crate::eval::{BosMode, CodedFile, Host, MemorySum, Variant, Window};
 use crate::model;
@@ -75,7 +76,7 @@ impl Job {
             parameters: checkpoint.parameters(),
             vocabulary: checkpoint.config.vocab_size,
             entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
-            warnings: Vec::new(),
+            warnings: warnings(&plan, &checkpoint, &text.content),
         };
         let mut variants = plan.variants()?;
         let coded = open_coded(&args.coded, &run.model_hash)?;
@@ -160,6 +161,19 @@ impl Job {
         };
         self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
     }
+}
+
+/// What a reader must know before trusting the numbers.
+fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
+    let is_chat = plan.parse_special && text.contains("<|start|>");
+    if checkpoint.config.architecture != Architecture::GptOss || is_chat {
+        return Vec::new();
+    }
+    vec![
+        "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \
+         for the original): let KL lead, or score formatted text with --parse-special"
+            .into(),
+    ]
 }
 
 /// Opens files of coded weights, which must come from this very checkpoint.
