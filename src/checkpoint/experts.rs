@@ -128,12 +128,13 @@ fn expect_shape(stored: &Stored, expected: &[usize]) -> Result<()> {
         .at(|| format!("tensor {}", stored.name))
 }
 
-/// The part of a packed tensor that is one expert's.
+/// The part of a packed tensor that is one expert's; its name says which.
 fn share(stored: &Stored, expert: usize, experts: usize) -> Stored {
     let part = |range: &std::ops::Range<usize>| {
         let size = range.len() / experts;
         range.start + expert * size..range.start + (expert + 1) * size
     };
     let scales = stored.scales.as_ref().map(|s| Place { file: s.file, range: part(&s.range) });
-    Stored { range: part(&stored.range), scales, ..stored.clone() }
+    let name = format!("{}[{expert}]", stored.name);
+    Stored { name, range: part(&stored.range), scales, ..stored.clone() }
 }
