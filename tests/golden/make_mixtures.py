@@ -7,8 +7,8 @@ Per seed and family a folder DIR/<family>-<seed>: config.json and model.safetens
 writes them, and golden.safetensors with input_ids [1, 48], logits [1, 48, vocabulary] and, for each
 layer, router.<layer>.indices [48, 2], the experts that each token went to.
 
-The committed folders are those of `--out mixtures --seeds 4 --family FAMILY` for each family. Odd seeds
-make three layers instead of two.
+The committed folders are those of `--out mixtures --seeds 4`. Odd seeds make three layers instead
+of two.
 
 MXFP4 weights are packed here: E2M1 codes, two in a byte, the lower nibble first, under one E8M0
 scale per 32. transformers computes with the values that they stand for, in a model that is not
