@@ -35,8 +35,8 @@ fn fill(folder: &Path) -> u64 {
                 window,
                 scored_tokens: TOKENS,
                 scored_bytes: 2200,
-                nll_nats: 1234.567_891_234,
-                kl_nats: 0.123_456_789,
+                nll_nats: 1_234.567_891,
+                kl_nats: 0.123_456_78,
                 top1_agree: 400,
                 kl_tokens: kl_tokens(window),
             })

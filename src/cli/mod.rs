@@ -93,8 +93,14 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
     }
 }
 
+/// More threads than any machine that this runs on has.
+const MAX_THREADS: usize = 1024;
+
 fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
     let count = threads.map_or(0, std::num::NonZeroUsize::get);
+    if count > MAX_THREADS {
+        return Err(Error::input(format!("--threads: expected 1 to {MAX_THREADS}, found {count}")));
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(count)
         .build_global()

@@ -25,6 +25,15 @@ impl From<&Error> for Cause {
     }
 }
 
+/// Where one window's tokens went in one layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerRouting {
+    /// Tokens that went to the experts they go to in the reference.
+    pub agree: u32,
+    /// Tokens per expert.
+    pub load: Vec<u32>,
+}
+
 /// A variant's state between two layers.
 #[derive(Debug)]
 pub struct Lane {
@@ -36,6 +45,8 @@ pub struct Lane {
     pub hidden: Vec<Tensor>,
     /// Per window where its tokens go, while a layer's experts run; empty otherwise.
     pub routed: Vec<Routed>,
+    /// Per window and layer so far where its tokens went; empty without experts.
+    pub routing: Vec<Vec<LayerRouting>>,
     /// Hash over the hashes of everything coded so far.
     pub coded: [u8; 32],
     /// Set when the variant's weights could not be coded.
@@ -50,6 +61,7 @@ impl Lane {
             file: None,
             hidden: Vec::new(),
             routed: Vec::new(),
+            routing: Vec::new(),
             coded: [0; 32],
             failure: None,
         }

@@ -7,16 +7,34 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::lane::Lane;
+use super::lane::{Lane, LayerRouting};
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
-use crate::error::{At, Error, Result};
-use crate::model::{self, Block, BlockWeights, Linear, Mlp, RopeTables};
+use crate::error::{At, Result};
+use crate::model::{self, Block, BlockWeights, Linear, Mlp, RopeTables, Routed};
 use crate::quantize::{CodedTensor, quantize};
 
-/// A unit's tensors in the order of the computation, coded.
-pub type CodedUnit = Vec<(TensorId, CodedTensor)>;
+/// A unit's tensors in the order of the computation, as a variant has them.
+pub type CodedUnit = Vec<(TensorId, Form)>;
+
+/// One tensor as a variant has it.
+pub enum Form {
+    /// Coded.
+    Coded(CodedTensor),
+    /// As the checkpoint has it, in a part whose recipe is `fp`.
+    AsStored(Vec<f32>),
+}
+
+impl Form {
+    /// The weights, row-major.
+    pub fn decode(self) -> Vec<f32> {
+        match self {
+            Form::Coded(tensor) => tensor.decode(),
+            Form::AsStored(values) => values,
+        }
+    }
+}
 
 /// One layer of a walk.
 pub struct Layer<'a> {
@@ -48,6 +66,7 @@ impl Layer<'_> {
             },
         )?;
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+        note_routing(lanes, experts);
         for expert in 0..experts {
             let ids = config.expert_tensors(self.layer, expert);
             let needs = |lane: &Lane| lane.routed.iter().any(|routed| routed.needs(expert));
@@ -133,16 +152,18 @@ pub fn code(
         let stored = checkpoint.stored(*id)?;
         let recipe = lane.variant.recipe_of(*id, stored);
         let coded_tensor = match &lane.file {
-            Some(file) => file.tensor(&id.name(), recipe, stored.matrix()).map(Some),
-            None => quantize(&recipe, values, stored.matrix(), None)
+            Some(file) if !recipe.is_reference() => {
+                file.tensor(&id.name(), recipe, stored.matrix()).map(Some)
+            }
+            _ => quantize(&recipe, values, stored.matrix(), None)
                 .at(|| format!("tensor {}", id.name())),
         };
         match coded_tensor {
             Ok(Some(tensor)) => {
                 lane.note(tensor.hash());
-                coded.push((*id, tensor));
+                coded.push((*id, Form::Coded(tensor)));
             }
-            Ok(None) => return Err(Error::bug(format!("{recipe} has no coded form"))),
+            Ok(None) => coded.push((*id, Form::AsStored(values.clone()))),
             Err(error) => {
                 lane.fail(&error);
                 return Ok(None);
@@ -161,6 +182,27 @@ fn attend(block: &Block, lane: &mut Lane, rope: &RopeTables) -> Result<()> {
     });
     lane.routed = routed.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     Ok(())
+}
+
+/// Notes for every window where its tokens go, and how many go where the reference's do.
+fn note_routing(lanes: &mut [Lane], experts: usize) {
+    let Some((reference, variants)) = lanes.split_first_mut() else { return };
+    let noted = |own: &Routed, base: &Routed| LayerRouting {
+        agree: own.agreement(base),
+        load: own.load(experts),
+    };
+    for lane in variants {
+        let all: Vec<_> =
+            lane.routed.iter().zip(&reference.routed).map(|(own, base)| noted(own, base)).collect();
+        note(lane, all);
+    }
+    let all = reference.routed.iter().map(|own| noted(own, own)).collect();
+    note(reference, all);
+}
+
+fn note(lane: &mut Lane, windows: Vec<LayerRouting>) {
+    lane.routing.resize(windows.len(), Vec::new());
+    lane.routing.iter_mut().zip(windows).for_each(|(layers, layer)| layers.push(layer));
 }
 
 /// Adds what the experts found to the hidden states.

@@ -104,11 +104,12 @@ impl Walk<'_> {
     fn final_norms(&self, lanes: &mut [Lane]) -> Result<Vec<Option<Tensor>>> {
         let id = TensorId::model(crate::checkpoint::Role::FinalNorm);
         let tensors = [(id, self.checkpoint.read(id)?)];
-        let gain = |values: &[f32]| model::vector(values.to_vec(), self.device);
-        let mut gains = vec![Some(gain(&tensors[0].1)?)];
+        let gain = |values: Vec<f32>| model::vector(values, self.device);
+        let mut gains = vec![Some(gain(tensors[0].1.clone())?)];
         for lane in &mut lanes[1..] {
             let coded = code(lane, self.checkpoint, &tensors)?;
-            gains.push(coded.map(|coded| gain(&coded[0].1.decode())).transpose()?);
+            let form = coded.and_then(|mut coded| coded.pop());
+            gains.push(form.map(|(_, form)| gain(form.decode())).transpose()?);
         }
         Ok(gains)
     }

@@ -47,6 +47,25 @@ impl Routed {
         Routed { normed, chosen, weights, per_token, sum }
     }
 
+    /// Tokens that go to the same experts here as in `other`, in whatever order.
+    pub fn agreement(&self, other: &Routed) -> u32 {
+        let sorted = |experts: &[u32]| {
+            let mut experts = experts.to_vec();
+            experts.sort_unstable();
+            experts
+        };
+        let own = self.chosen.chunks_exact(self.per_token);
+        let pairs = own.zip(other.chosen.chunks_exact(self.per_token));
+        pairs.filter(|(a, b)| a == b || sorted(a) == sorted(b)).count() as u32
+    }
+
+    /// Tokens per expert.
+    pub fn load(&self, experts: usize) -> Vec<u32> {
+        let mut load = vec![0; experts];
+        self.chosen.iter().for_each(|&expert| load[expert as usize] += 1);
+        load
+    }
+
     /// Whether any token goes to `expert`.
     pub fn needs(&self, expert: usize) -> bool {
         self.chosen.contains(&(expert as u32))

@@ -15,7 +15,7 @@ impl Summary {
             title: format!("How well variants of {} keep its predictions", self.run.model),
             facts: self.facts(),
             warnings: self.warnings(),
-            tables: vec![self.table()],
+            tables: self.tables(),
             figures: self.figures(),
             notes: self.notes(),
         }
@@ -96,6 +96,13 @@ impl Summary {
             ));
         }
         notes
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        let mut tables = vec![self.table()];
+        tables.extend(self.parts_table());
+        tables.extend(self.router_tables());
+        tables
     }
 
     fn table(&self) -> Table {
