@@ -40,12 +40,13 @@ const INERT: [&str; 29] = [
 ];
 
 /// Keys that are understood at one value only: any other would change the computation.
-const ONLY: [(&str, &[&str]); 8] = [
+const ONLY: [(&str, &[&str]); 9] = [
     ("decoder_sparse_step", &["1"]),
     ("hidden_act", &["\"silu\""]),
     ("mlp_only_layers", &["[]"]),
     ("pretraining_tp", &["1", "0"]),
     ("rope_interleaved", &["false"]),
+    ("swiglu_alpha", &["1.702"]),
     ("use_mrope", &["false"]),
     ("use_sliding_window", &["false"]),
     ("partial_rotary_factor", &["1.0", "1"]),
@@ -53,6 +54,9 @@ const ONLY: [(&str, &[&str]); 8] = [
 
 /// Largest config file that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// Most experts of all layers together (dense layers count as one): they are listed by name.
+const MAX_EXPERTS: usize = 1 << 20;
 
 /// Parses the text of a Hugging Face `config.json`.
 ///
@@ -182,13 +186,10 @@ fn experts(keys: &mut Keys, architecture: Architecture) -> Result<Option<Experts
         Architecture::Qwen3Moe => false,
         _ => return Ok(None),
     };
-    let count = keys.take(if is_gpt_oss { "num_local_experts" } else { "num_experts" })?;
-    let per_token = keys.take("num_experts_per_tok")?;
-    if let Some(other) = keys.optional::<usize>("experts_per_token")?.filter(|&n| n != per_token) {
-        return Err(Error::input(format!(
-            "key `experts_per_token`: {other}, but `num_experts_per_tok` is {per_token}"
-        )));
-    }
+    // transformers 5 writes `num_local_experts` for both families.
+    let names = ["num_experts", "num_local_experts"];
+    let count = keys.either(if is_gpt_oss { [names[1], names[0]] } else { names })?;
+    let per_token = keys.either(["num_experts_per_tok", "experts_per_token"])?;
     if !(1..=count).contains(&per_token) {
         return Err(Error::input(format!(
             "key `num_experts_per_tok`: expected 1 to {count} (the number of experts), found {per_token}"
@@ -294,8 +295,19 @@ fn check(config: &Config) -> Result<()> {
             config.head_dim
         )));
     }
+    let experts = config.experts.as_ref().map_or(1, |experts| experts.count);
+    if config.layers.saturating_mul(experts) > MAX_EXPERTS {
+        let layers = config.layers;
+        return Err(Error::input(format!(
+            "key `num_hidden_layers`: expected at most {MAX_EXPERTS} experts in all layers, found {layers} x {experts}"
+        )));
+    }
+    let limit = match config.experts.as_ref().map(|experts| experts.activation) {
+        Some(Activation::ClampedSwiGlu { limit }) => Some(("swiglu_limit", limit)),
+        _ => None,
+    };
     let positive = [("rms_norm_eps", config.rms_norm_eps), ("rope_theta", config.rope.theta)];
-    for (key, value) in positive {
+    for (key, value) in positive.into_iter().chain(limit) {
         if !(value.is_finite() && value > 0.0) {
             return Err(Error::input(format!(
                 "key `{key}`: expected a positive number, found {value}"
@@ -330,6 +342,20 @@ impl Keys {
 
     fn take<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| Error::input(format!("key `{key}`: missing")))
+    }
+
+    /// A number under the first of two names, or both where they agree.
+    fn either(&mut self, [name, other]: [&str; 2]) -> Result<usize> {
+        let found = self.optional(other)?;
+        match (self.optional(name)?, found) {
+            (Some(value), Some(found)) if value != found => {
+                Err(Error::input(format!("key `{other}`: {found}, but `{name}` is {value}")))
+            }
+            (value, found) => {
+                let missing = || Error::input(format!("key `{name}`: missing"));
+                value.or(found).ok_or_else(missing)
+            }
+        }
     }
 
     fn refuse_the_rest(self) -> Result<()> {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::config::{Architecture, Config};
 use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
+use super::open::absent;
 use super::{Dtype, Place, Role, RowOrder, Stored, TensorId};
 use crate::error::{At, Error, Result};
 
@@ -28,7 +29,7 @@ const PACKED: [Packed; 2] = [
 /// Replaces packed tensors in `found` by those of each expert, and foreign names of the router.
 ///
 /// # Errors
-/// Input errors that name the tensor: blocks without scales, shapes that disagree.
+/// Input errors that name the tensor: missing, blocks without scales, shapes that disagree.
 pub fn unpack(found: &mut BTreeMap<String, Stored>, config: &Config) -> Result<()> {
     if config.experts.is_none() {
         return Ok(());
@@ -36,9 +37,9 @@ pub fn unpack(found: &mut BTreeMap<String, Stored>, config: &Config) -> Result<(
     for layer in 0..config.layers {
         if config.architecture == Architecture::Qwen3Moe {
             let router = TensorId::block(layer, Role::Router).name();
-            if let Some(stored) = found.remove(&router.replace("mlp.router", "mlp.gate")) {
-                found.insert(router, stored);
-            }
+            let foreign = router.replace("mlp.router", "mlp.gate");
+            let stored = found.remove(&foreign).or_else(|| found.remove(&router));
+            found.insert(router, stored.ok_or_else(|| absent(&foreign))?);
             continue;
         }
         for packed in &PACKED {
@@ -68,6 +69,11 @@ fn unpack_projection(
         }
         None => (found.remove(&prefix), true),
     };
+    let first = TensorId::expert(layer, 0, packed.roles[0]).name();
+    if weight.is_none() && !found.contains_key(&first) {
+        let has_scales = found.contains_key(&format!("{prefix}_scales"));
+        return Err(absent(&format!("{prefix}{}", if has_scales { "_blocks" } else { "" })));
+    }
     let weight_shape = if transposed { [experts, inputs, out] } else { [experts, out, inputs] };
     let weight = weight.map(|stored| (stored, weight_shape.to_vec(), false));
     let bias = found.remove(&format!("{prefix}_bias"));
@@ -128,12 +134,13 @@ fn expect_shape(stored: &Stored, expected: &[usize]) -> Result<()> {
         .at(|| format!("tensor {}", stored.name))
 }
 
-/// The part of a packed tensor that is one expert's.
+/// The part of a packed tensor that is one expert's; its name says which.
 fn share(stored: &Stored, expert: usize, experts: usize) -> Stored {
     let part = |range: &std::ops::Range<usize>| {
         let size = range.len() / experts;
         range.start + expert * size..range.start + (expert + 1) * size
     };
     let scales = stored.scales.as_ref().map(|s| Place { file: s.file, range: part(&s.range) });
-    Stored { range: part(&stored.range), scales, ..stored.clone() }
+    let name = format!("{}[{expert}]", stored.name);
+    Stored { name, range: part(&stored.range), scales, ..stored.clone() }
 }

@@ -98,13 +98,7 @@ impl Checkpoint {
         experts::unpack(&mut found, &config)?;
         let mut tensors = BTreeMap::new();
         for id in config.tensors() {
-            let stored = found.remove(&id.name()).ok_or_else(|| {
-                Error::input("expected by the architecture, not found in the checkpoint")
-                    .at(format!("tensor {}", id.name()))
-                    .hint(
-                        "config.json and the weights do not belong together, or a shard is missing",
-                    )
-            })?;
+            let stored = found.remove(&id.name()).ok_or_else(|| absent(&id.name()))?;
             let expected = config.shape_of(id);
             if stored.shape != expected {
                 let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
@@ -173,6 +167,13 @@ impl Checkpoint {
     pub fn parameters(&self) -> u64 {
         self.tensors.values().map(Stored::weights).sum()
     }
+}
+
+/// The error for a tensor that should be there, under the name that the file would give it.
+pub(super) fn absent(name: &str) -> Error {
+    Error::input("expected by the architecture, not found in the checkpoint")
+        .at(format!("tensor {name}"))
+        .hint("config.json and the weights do not belong together, or a shard is missing")
 }
 
 /// Tensors that can be computed from others: safe to pass over.

@@ -153,7 +153,7 @@ impl<'a> Source<'a> {
                 }
                 let per_row = columns / mxfp4::BLOCK_WEIGHTS;
                 let scales = &self.scales[place * per_row..(place + 1) * per_row];
-                mxfp4::decode_row(bytes, scales, row).at(|| format!("row {logical}"))
+                mxfp4::decode_row(bytes, scales, row).at(|| format!("row {place}"))
             }),
         }
     }
@@ -169,10 +169,13 @@ impl<'a> Source<'a> {
     ) -> Result<()> {
         let Some(width_bytes) = dtype.row_bytes(width) else { return Ok(()) };
         let columns = self.bytes.len() / width_bytes.max(1);
-        let mut line = vec![0.0; width];
+        // Of each stored row only the columns that are wanted: other tasks decode the rest.
+        let weight_bytes = width_bytes / width.max(1);
+        let mut line = vec![0.0; (out.len() / columns.max(1) * step).min(width - first)];
+        let wanted = first * weight_bytes..(first + line.len()) * weight_bytes;
         for (column, bytes) in self.bytes.chunks_exact(width_bytes).enumerate() {
-            dtype.decode(bytes, &mut line)?;
-            let taken = line[first..].iter().step_by(step);
+            dtype.decode(&bytes[wanted.clone()], &mut line)?;
+            let taken = line.iter().step_by(step);
             out.iter_mut().skip(column).step_by(columns).zip(taken).for_each(|(o, v)| *o = *v);
         }
         Ok(())

@@ -173,7 +173,8 @@ impl InplaceOp2 for ClampedSwiGlu {
         let limit = self.limit;
         Arch::new().dispatch(|| {
             gate.iter_mut().zip(up).for_each(|(g, u)| {
-                let gate = if *g < limit { *g } else { limit };
+                // Written so that a NaN stays one.
+                let gate = if *g > limit { limit } else { *g };
                 let up = u.clamp(-limit, limit);
                 *g = (up + 1.0) * (gate / (1.0 + exp(-ALPHA * gate)));
             });
