@@ -6,7 +6,7 @@
 use super::protocol::Window;
 use super::variant::Variant;
 use super::vocabulary::{SLICE_ROWS, Source, distinct};
-use crate::checkpoint::{Checkpoint, Role, TensorId};
+use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::quantize::Recipe;
@@ -69,11 +69,15 @@ impl MemorySum {
         let longest = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0) as u64;
         let busy = threads.min(windows.len().max(1)) as u64;
         let hidden_bytes = tokens * config.hidden_size as u64 * 4;
+        let unit = Unit::widest(checkpoint, variants, threads as u64)?;
+        // What experts are given, and the sum of their outputs, from a layer's router to its end.
+        let routed_bytes = if config.experts.is_some() { 2 * hidden_bytes * lanes } else { 0 };
         let blocks = [
-            ("one block in f32", block_bytes(checkpoint)?),
-            ("coded blocks of all variants", coded_bytes(checkpoint, variants)?),
-            ("coding scratch", scratch_bytes(checkpoint, variants, threads as u64)?),
+            (unit.name, unit.f32_bytes),
+            ("coded for all variants", unit.coded_bytes),
+            ("coding scratch", unit.scratch_bytes),
             ("activations", busy * activation_bytes(checkpoint, longest)),
+            ("rows on their way through experts", routed_bytes),
         ];
         let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
         let vocabulary = [
@@ -86,9 +90,9 @@ impl MemorySum {
         ];
         let sum =
             |items: &[(&'static str, u64)]| items.iter().map(|(_, bytes)| *bytes).sum::<u64>();
-        let larger: &[_] = if sum(&blocks) > sum(&vocabulary) { &blocks } else { &vocabulary };
+        let larger = if sum(&blocks) > sum(&vocabulary) { &blocks[..] } else { &vocabulary };
         let mut items = vec![("hidden states", hidden_bytes * lanes)];
-        items.extend_from_slice(larger);
+        items.extend(larger.iter().filter(|(_, bytes)| *bytes > 0));
         items.push(("program, tokenizer and text", resident_bytes));
         items.push(("allocator and small things", CONSTANT_BYTES));
         Ok(MemorySum { items })
@@ -132,45 +136,68 @@ impl MemorySum {
     }
 }
 
-/// One block in f32; the shapes of all blocks are the same.
-fn block_bytes(checkpoint: &Checkpoint) -> Result<u64> {
-    let ids = checkpoint.config.block_tensors(0);
-    ids.into_iter().map(|id| Ok(checkpoint.stored(id)?.weights() * 4)).sum()
+/// What is read, coded, run and dropped together, in bytes.
+struct Unit {
+    name: &'static str,
+    f32_bytes: u64,
+    coded_bytes: u64,
+    scratch_bytes: u64,
 }
 
-fn coded_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
-    let mut total = 0;
-    for id in checkpoint.config.block_tensors(0) {
-        let stored = checkpoint.stored(id)?;
-        let sizes =
-            variants.iter().filter_map(|v| v.recipe_of(id, stored).stored_size(stored.matrix()));
-        total += sizes.map(|size| size.0).sum::<u64>();
+impl Unit {
+    /// A dense block; of a mixture, one expert or a block outside its experts, whichever takes
+    /// more. The shapes of all blocks and of all experts are the same.
+    fn widest(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<Self> {
+        let config = &checkpoint.config;
+        let of = |name, ids: &[TensorId]| Unit::of(name, ids, checkpoint, variants, threads);
+        let block = |name| of(name, &config.block_tensors(0));
+        if config.experts.is_none() {
+            return block("one block in f32");
+        }
+        let block = block("one block without experts in f32")?;
+        let expert = of("one expert in f32", &config.expert_tensors(0, 0))?;
+        Ok(if expert.total_bytes() > block.total_bytes() { expert } else { block })
     }
-    Ok(total)
+
+    fn of(
+        name: &'static str,
+        ids: &[TensorId],
+        checkpoint: &Checkpoint,
+        variants: &[Variant],
+        threads: u64,
+    ) -> Result<Self> {
+        let mut unit = Unit { name, f32_bytes: 0, coded_bytes: 0, scratch_bytes: 0 };
+        for &id in ids {
+            let stored = checkpoint.stored(id)?;
+            unit.f32_bytes += stored.weights() * 4;
+            for variant in variants {
+                let recipe = variant.recipe_of(id, stored);
+                let coded = recipe.stored_size(stored.matrix());
+                unit.coded_bytes += coded.map_or(0, |size| size.0);
+                unit.scratch_bytes = unit.scratch_bytes.max(scratch_bytes(recipe, stored, threads));
+            }
+        }
+        Ok(unit)
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.f32_bytes + self.coded_bytes + self.scratch_bytes
+    }
 }
 
 /// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
 /// a tensor before they are packed, where its groups are not packed one by one.
-fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<u64> {
-    let mut largest = 0;
-    for id in checkpoint.config.block_tensors(0) {
-        let stored = checkpoint.stored(id)?;
-        let [rows, columns] = stored.matrix();
-        for variant in variants {
-            let recipe = variant.recipe_of(id, stored);
-            let group_weights = match recipe.row_unit([rows, columns]) {
-                Some(unit) => threads * (unit * columns) as u64,
-                None => stored.weights(),
-            };
-            let scratch_bytes = match recipe {
-                Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
-                Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
-                Recipe::Half | Recipe::Reference => 0,
-            };
-            largest = largest.max(scratch_bytes);
-        }
+fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
+    let [rows, columns] = stored.matrix();
+    let group_weights = match recipe.row_unit([rows, columns]) {
+        Some(unit) => threads * (unit * columns) as u64,
+        None => stored.weights(),
+    };
+    match recipe {
+        Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
+        Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
+        Recipe::Half | Recipe::Reference => 0,
     }
-    Ok(largest)
 }
 
 /// What one window's forward pass through a block holds at its widest.
@@ -179,7 +206,9 @@ fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;
     let scores = config.heads as u64 * model::QUERY_BLOCK as u64;
-    let mlp = 2 * config.intermediate_size as u64 + 2 * config.hidden_size as u64;
+    // All tokens through one MLP or expert: gate and up, its input, and its output twice, the
+    // second time with the bias.
+    let mlp = 2 * config.intermediate_size as u64 + 3 * config.hidden_size as u64;
     tokens * 4 * (attention + scores).max(mlp)
 }
 
