@@ -26,7 +26,7 @@ impl Observer for Quiet {
 fn variants(recipes: &[&str]) -> Vec<Variant> {
     let of = |recipe: &&str| {
         let recipe = recipe.parse().unwrap();
-        Variant { blocks: recipe, head: recipe, ..Variant::reference() }
+        Variant { head: recipe, ..Variant::uniform(recipe) }
     };
     recipes.iter().map(of).collect()
 }
