@@ -5,7 +5,7 @@
 
 use super::protocol::Window;
 use super::variant::Variant;
-use super::vocabulary::{SLICE_ROWS, Source, distinct};
+use super::vocabulary::{SLICE_ROWS, Source, distinct, is_coded_whole};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
 
@@ -153,7 +153,7 @@ fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     tokens * 4 * (attention + scores).max(mlp)
 }
 
-/// Embedding and head where a table spans all rows: the tensor in f32 and coded.
+/// Embedding and head where they are coded in one piece: the tensor in f32 and coded.
 fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     let mut total = 0;
     for (id, is_head) in [(TensorId::model(Role::Embedding), false), (checkpoint.head(), true)] {
@@ -162,11 +162,14 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
         for Source { recipe, .. } in distinct(sources).0 {
-            if recipe.row_unit(shape).is_some() {
+            if !is_coded_whole(&recipe, shape) {
                 continue;
             }
             let coded = recipe.stored_size(shape).map_or(0, |size| size.0);
-            total += coded + stored.weights() * (4 + CODING_SCRATCH_BYTES);
+            let clustered = recipe.row_unit(shape).map_or(stored.weights(), |unit| {
+                (rayon::current_num_threads() * unit * shape[1]) as u64
+            });
+            total += coded + stored.weights() * 4 + clustered * CODING_SCRATCH_BYTES;
         }
     }
     Ok(total)
