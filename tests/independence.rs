@@ -41,14 +41,17 @@ fn four_variants_together_give_the_records_of_four_single_runs() {
     for recipe in RECIPES {
         sweep(&place, recipe, recipe, &["--threads", "1"]);
     }
+    let recipes = RECIPES.join(",");
+    let budget = |threads| place.budget(5, &["--recipes", &recipes, "--threads", threads]);
+    let (one, two) = (budget("1"), budget("2"));
     let runs: [(&str, &[&str]); 4] = [
         ("one", &["--threads", "1"]),
         ("two", &["--threads", "2"]),
-        ("one-in-batches", &["--threads", "1", "--memory", "79MB"]),
-        ("two-in-batches", &["--threads", "2", "--memory", "79MB"]),
+        ("one-in-batches", &["--threads", "1", "--memory", &one]),
+        ("two-in-batches", &["--threads", "2", "--memory", &two]),
     ];
     for (reports, more) in runs {
-        sweep(&place, reports, &RECIPES.join(","), more);
+        sweep(&place, reports, &recipes, more);
         for recipe in RECIPES {
             let single = records_of(&place, recipe, recipe);
             assert_eq!(single.len(), 26, "{recipe}");
@@ -68,18 +71,6 @@ fn the_reference_does_not_depend_on_the_recipe_of_another_variants_head() {
     }
     // One folder holds them all: the reference's records are not contradicted.
     sweep(&place, "alone", "palette4", &["--embed", "palette8-g24", "--head", "palette4-g24"]);
-}
-
-#[test]
-fn batches_are_more_than_one_where_the_budget_is_small() {
-    let place = place();
-    let args = ["--recipes", "fp,palette4,palette2-g16,palette1", "--dry-run", "--format", "json"];
-    for threads in ["1", "2"] {
-        let output = run(place.sweep(&args).args(["--memory", "79MB", "--threads", threads]), 0);
-        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let passes = plan["facts"].as_array().unwrap().iter().find(|f| f["key"] == "passes");
-        assert!(passes.unwrap()["value"].as_u64().unwrap() > 1, "{plan}");
-    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn an_unknown_recipe_is_refused_with_the_nearest() {
     refuses(
         &["--embed", "int5"],
         "--embed: recipe `int5`: int5 does not exist: Core ML has linear codes of 4 and 8 bits\n\
-         hint: did you mean `int4`?",
+         hint: 1, 2, 3 and 6 bits exist as palettes",
     );
     refuses(
         &["--head", "nf4"],

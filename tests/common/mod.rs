@@ -209,6 +209,16 @@ impl Place {
         command
     }
 
+    /// A `--memory` that just holds a pass of so many windows, for a sweep with these arguments.
+    pub fn budget(&self, windows: usize, more: &[&str]) -> String {
+        let mut dry = self.sweep(&["--dry-run", "--format", "json", "--limit"]);
+        let output = run(dry.arg(windows.to_string()).args(more), 0);
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = plan["tables"][1]["rows"].as_array().unwrap();
+        let sum = rows.iter().find(|row| row["purpose"] == "sum").unwrap();
+        format!("{}B", sum["size_bytes"])
+    }
+
     /// The only run's folder among the reports.
     pub fn run_folder(&self) -> PathBuf {
         let mut entries = std::fs::read_dir(self.path("reports")).unwrap();
