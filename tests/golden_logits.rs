@@ -1,4 +1,5 @@
-//! Logits against those that transformers computed in f32 (`../shared/models/golden`).
+//! Logits against those that others computed in f32: transformers for the golden models
+//! (`../shared/models/golden`), JAX for the demo.
 
 use std::path::{Path, PathBuf};
 
@@ -53,18 +54,17 @@ fn logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<f32> {
     model::values(&model::logits(&normed, &head).unwrap()).unwrap()
 }
 
-fn check(model: PathBuf, golden: PathBuf) {
-    let checkpoint = Checkpoint::open(&model).unwrap();
+fn check(checkpoint: &Checkpoint, golden: PathBuf) {
     let golden = candle_core::safetensors::load(golden, &Device::Cpu).unwrap();
     let ids = golden["input_ids"].to_vec2::<i64>().unwrap();
     let expected = golden["logits"].to_vec3::<f32>().unwrap();
     for (ids, expected) in ids.iter().zip(&expected) {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        let found = logits(&checkpoint, &ids);
+        let found = logits(checkpoint, &ids);
         let expected: Vec<f32> = expected.concat();
         assert_eq!(found.len(), expected.len());
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        eprintln!("{}: max abs difference {worst:e}", model.display());
+        eprintln!("{}: max abs difference {worst:e}", checkpoint.name);
         assert!(worst <= MAX_ABS, "logits differ by {worst:e}");
     }
 }
@@ -73,7 +73,7 @@ fn check(model: PathBuf, golden: PathBuf) {
 fn every_family_matches_transformers() {
     for name in ["llama", "qwen2", "qwen3"] {
         if let Some(folder) = golden(name) {
-            check(folder.clone(), folder.join("golden.safetensors"));
+            check(&Checkpoint::open(&folder).unwrap(), folder.join("golden.safetensors"));
         }
     }
 }
@@ -81,6 +81,14 @@ fn every_family_matches_transformers() {
 #[test]
 fn a_trained_model_matches_transformers() {
     if let Some(folder) = golden("stories260k") {
-        check(folder.join("../../stories260k"), folder.join("golden.safetensors"));
+        let model = Checkpoint::open(&folder.join("../../stories260k")).unwrap();
+        check(&model, folder.join("golden.safetensors"));
     }
+}
+
+#[test]
+fn the_demo_matches_the_program_that_trained_it() {
+    let demo = Checkpoint::open_embedded(&evalkit::demo::MODEL).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo");
+    check(&demo, folder.join("golden.safetensors"));
 }
