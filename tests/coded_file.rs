@@ -1,4 +1,5 @@
 //! Files of coded weights: a sweep that reads one finds what a sweep that codes finds.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -10,6 +10,10 @@ pub enum Architecture {
     Qwen2,
     /// Qwen 3: norms on q and k, head size of its own.
     Qwen3,
+    /// Qwen 3 with a mixture of experts in every block.
+    Qwen3Moe,
+    /// gpt-oss: experts, attention sinks, alternating sliding windows, biases everywhere.
+    GptOss,
 }
 
 impl Architecture {
@@ -19,6 +23,8 @@ impl Architecture {
             Architecture::Llama => "llama",
             Architecture::Qwen2 => "qwen2",
             Architecture::Qwen3 => "qwen3",
+            Architecture::Qwen3Moe => "qwen3_moe",
+            Architecture::GptOss => "gpt_oss",
         }
     }
 }
@@ -56,8 +62,62 @@ pub struct Config {
     pub mlp_bias: bool,
     /// RMS norm on each query and key head.
     pub qk_norm: bool,
+    /// A learned logit per query head that takes part in the softmax and attends to nothing.
+    pub sinks: bool,
+    /// Per layer how many of the last tokens a query sees, itself included; empty where all layers
+    /// see everything.
+    pub sliding: Vec<Option<usize>>,
+    /// The mixture of experts that takes the MLP's place, if any.
+    pub experts: Option<Experts>,
     /// Whether the head is the embedding.
     pub tied: bool,
+}
+
+impl Config {
+    /// How many of the last tokens a query of `layer` sees, itself included.
+    pub fn window_tokens(&self, layer: usize) -> Option<usize> {
+        self.sliding.get(layer).copied().flatten()
+    }
+}
+
+/// A mixture of experts: a router picks some of them for each token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experts {
+    /// Experts per block.
+    pub count: usize,
+    /// Experts that a token is sent to.
+    pub per_token: usize,
+    /// How the chosen experts are weighted.
+    pub routing: Routing,
+    /// Bias on the router's logits.
+    pub router_bias: bool,
+    /// What an expert does between its projections.
+    pub activation: Activation,
+}
+
+/// How router logits become weights of the chosen experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// Softmax over the chosen logits only (gpt-oss).
+    SoftmaxOfChosen,
+    /// Softmax over all logits, of which the largest are kept (Qwen 3).
+    ChosenOfSoftmax {
+        /// Whether the kept weights are scaled to sum to 1.
+        renormalize: bool,
+    },
+}
+
+/// What an MLP does with its gate and up projections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `silu(gate) * up`.
+    SwiGlu,
+    /// `(up + 1) * gate * sigmoid(1.702 * gate)` with gate at most `limit` and up within ±`limit`
+    /// (gpt-oss).
+    ClampedSwiGlu {
+        /// The clamp.
+        limit: f64,
+    },
 }
 
 /// Rotary position embedding.
@@ -89,6 +149,22 @@ pub enum RopeScaling {
         high_freq_factor: f64,
         /// Context length the model was first trained for, in tokens.
         original_max_position_embeddings: usize,
+    },
+    /// YaRN (Peng et al. 2023): fast pairs kept, slow ones divided by `factor`, a ramp between, and
+    /// cosines and sines scaled by `attention_factor`.
+    Yarn {
+        /// Stretch of the slow pairs.
+        factor: f64,
+        /// Turns within the original context above which a pair is kept.
+        beta_fast: f64,
+        /// Turns within the original context below which a pair is stretched.
+        beta_slow: f64,
+        /// Context length the model was first trained for, in tokens.
+        original_max_position_embeddings: usize,
+        /// Whether the ramp's ends are rounded to whole pairs.
+        truncate: bool,
+        /// Factor on cosines and sines.
+        attention_factor: f64,
     },
     /// Each frequency divided by its own factor (GGUF's `rope_freqs.weight`).
     Factors(Vec<f32>),

@@ -3,12 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::config::{Architecture, Config, Rope, RopeScaling};
+use super::config::{Activation, Architecture, Config, Experts, Rope, RopeScaling, Routing};
 use crate::error::{At, Error, Result};
 
 /// Keys that say nothing about inference (training, generation, bookkeeping).
-const INERT: [&str; 20] = [
+const INERT: [&str; 29] = [
     "_attn_implementation_autoset",
+    "_flash_attn_2_enabled",
     "_name_or_path",
     "architectures",
     "attention_dropout",
@@ -16,25 +17,36 @@ const INERT: [&str; 20] = [
     "bos_token_id",
     "dtype",
     "eos_token_id",
+    "id2label",
+    "initial_context_length",
     "initializer_range",
     "is_llama_config",
+    "label2id",
     "max_window_layers",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "pad_token_id",
     "return_dict",
+    "router_aux_loss_coef",
+    "tokenizer_class",
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
     "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_cache",
 ];
 
 /// Keys that are understood at one value only: any other would change the computation.
-const ONLY: [(&str, &[&str]); 5] = [
+const ONLY: [(&str, &[&str]); 8] = [
+    ("decoder_sparse_step", &["1"]),
     ("hidden_act", &["\"silu\""]),
+    ("mlp_only_layers", &["[]"]),
     ("pretraining_tp", &["1", "0"]),
     ("rope_interleaved", &["false"]),
+    ("use_mrope", &["false"]),
     ("use_sliding_window", &["false"]),
     ("partial_rotary_factor", &["1.0", "1"]),
 ];
@@ -69,8 +81,10 @@ fn architecture(keys: &mut Keys) -> Result<Architecture> {
         "llama" => Ok(Architecture::Llama),
         "qwen2" => Ok(Architecture::Qwen2),
         "qwen3" => Ok(Architecture::Qwen3),
+        "qwen3_moe" => Ok(Architecture::Qwen3Moe),
+        "gpt_oss" => Ok(Architecture::GptOss),
         _ => Err(Error::input(format!(
-            "key `model_type`: expected llama, qwen2 or qwen3, found {name:?}"
+            "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found {name:?}"
         ))
         .hint("this architecture is not one that evalkit computes")),
     }
@@ -91,11 +105,18 @@ fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
     };
     let attention_bias = keys.optional("attention_bias")?.unwrap_or(false);
     let layers = keys.take("num_hidden_layers")?;
-    full_attention_only(keys, layers)?;
+    let sliding = sliding(keys, architecture, layers)?;
+    let experts = experts(keys, architecture)?;
+    let is_gpt_oss = architecture == Architecture::GptOss;
+    let intermediate_size = match keys.optional("moe_intermediate_size")? {
+        // The plain key then speaks of dense layers, of which there are none.
+        Some(size) => keys.optional::<usize>("intermediate_size")?.map_or(size, |_| size),
+        None => keys.take("intermediate_size")?,
+    };
     Ok(Config {
         architecture,
         hidden_size,
-        intermediate_size: keys.take("intermediate_size")?,
+        intermediate_size,
         layers,
         heads,
         kv_heads: keys.optional("num_key_value_heads")?.unwrap_or(heads),
@@ -106,33 +127,96 @@ fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
         rope: rope(keys)?,
         qkv_bias: attention_bias || architecture == Architecture::Qwen2,
         output_bias: attention_bias && architecture != Architecture::Qwen2,
-        mlp_bias: keys.optional("mlp_bias")?.unwrap_or(false),
-        qk_norm: architecture == Architecture::Qwen3,
+        mlp_bias: keys.optional("mlp_bias")?.unwrap_or(is_gpt_oss),
+        qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe),
+        sinks: is_gpt_oss,
+        sliding,
+        experts,
         tied: keys.optional("tie_word_embeddings")?.unwrap_or(false),
     })
 }
 
-/// Sliding windows are refused unless switched off; `layer_types` must say full attention.
-fn full_attention_only(keys: &mut Keys, layers: usize) -> Result<()> {
-    let sliding = keys.optional::<bool>("use_sliding_window")?;
-    if sliding == Some(true) {
+/// Per layer the sliding window; empty where every layer sees everything. Only gpt-oss has them;
+/// elsewhere they are refused unless switched off.
+fn sliding(
+    keys: &mut Keys,
+    architecture: Architecture,
+    layers: usize,
+) -> Result<Vec<Option<usize>>> {
+    let switch = keys.optional::<bool>("use_sliding_window")?;
+    if switch == Some(true) {
         return Err(refused("use_sliding_window", "true"));
     }
     let window = keys.optional::<usize>("sliding_window")?;
-    if let (Some(window), None) = (window, sliding) {
-        return Err(refused("sliding_window", &window.to_string()));
-    }
-    let Some(types) = keys.optional::<Vec<String>>("layer_types")? else { return Ok(()) };
-    if types.len() != layers {
-        let found = types.len();
+    let types = keys.optional::<Vec<String>>("layer_types")?;
+    if let Some(found) = types.as_ref().map(Vec::len).filter(|&found| found != layers) {
         return Err(Error::input(format!(
             "key `layer_types`: expected {layers} entries (num_hidden_layers), found {found}"
         )));
     }
-    match types.iter().find(|kind| *kind != "full_attention") {
-        Some(kind) => Err(refused("layer_types", kind)),
-        None => Ok(()),
+    let types = types.unwrap_or_default();
+    let slides = architecture == Architecture::GptOss;
+    if let (false, Some(window), None) = (slides, window, switch) {
+        return Err(refused("sliding_window", &window.to_string()));
     }
+    let of_layer = |kind: &String| match (kind.as_str(), window) {
+        ("full_attention", _) => Ok(None),
+        ("sliding_attention", Some(window @ 1..)) if slides => Ok(Some(window)),
+        ("sliding_attention", found) if slides => Err(Error::input(format!(
+            "key `sliding_window`: expected 1 token or more, found {}",
+            found.map_or("none".into(), |window| window.to_string())
+        ))),
+        _ => Err(refused("layer_types", kind)),
+    };
+    if slides && types.is_empty() {
+        return Err(Error::input("key `layer_types`: missing"));
+    }
+    let windows: Vec<Option<usize>> = types.iter().map(of_layer).collect::<Result<_>>()?;
+    Ok(if windows.iter().all(Option::is_none) { Vec::new() } else { windows })
+}
+
+/// The mixture of experts of the families that have one.
+fn experts(keys: &mut Keys, architecture: Architecture) -> Result<Option<Experts>> {
+    let is_gpt_oss = match architecture {
+        Architecture::GptOss => true,
+        Architecture::Qwen3Moe => false,
+        _ => return Ok(None),
+    };
+    let count = keys.take(if is_gpt_oss { "num_local_experts" } else { "num_experts" })?;
+    let per_token = keys.take("num_experts_per_tok")?;
+    if let Some(other) = keys.optional::<usize>("experts_per_token")?.filter(|&n| n != per_token) {
+        return Err(Error::input(format!(
+            "key `experts_per_token`: {other}, but `num_experts_per_tok` is {per_token}"
+        )));
+    }
+    if !(1..=count).contains(&per_token) {
+        return Err(Error::input(format!(
+            "key `num_experts_per_tok`: expected 1 to {count} (the number of experts), found {per_token}"
+        )));
+    }
+    let (routing, activation) = if is_gpt_oss {
+        quantization(keys)?;
+        let limit = keys.take("swiglu_limit")?;
+        (Routing::SoftmaxOfChosen, Activation::ClampedSwiGlu { limit })
+    } else {
+        let renormalize = keys.optional("norm_topk_prob")?.unwrap_or(false);
+        (Routing::ChosenOfSoftmax { renormalize }, Activation::SwiGlu)
+    };
+    Ok(Some(Experts { count, per_token, routing, router_bias: is_gpt_oss, activation }))
+}
+
+/// MXFP4 is the one quantization that is read; what is stored says where it applies.
+fn quantization(keys: &mut Keys) -> Result<()> {
+    let Some(map) = keys.optional::<Map<String, Value>>("quantization_config")? else {
+        return Ok(());
+    };
+    let mut nested = Keys { map };
+    let method = nested.take::<String>("quant_method")?;
+    if method != "mxfp4" {
+        return Err(refused("quantization_config.quant_method", &method));
+    }
+    nested.map.remove("modules_to_not_convert");
+    nested.refuse_the_rest().map_err(|e| e.at("quantization_config"))
 }
 
 /// `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` with both.
@@ -164,8 +248,26 @@ fn rope_scaling(kind: &str, keys: &mut Keys) -> Result<RopeScaling> {
             high_freq_factor: keys.positive("high_freq_factor")?,
             original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
         }),
+        "yarn" => yarn(keys),
         _ => Err(refused("rope_type", kind)),
     }
+}
+
+fn yarn(keys: &mut Keys) -> Result<RopeScaling> {
+    let factor = keys.positive("factor")?;
+    let attention_factor = keys.optional("attention_factor")?;
+    Ok(RopeScaling::Yarn {
+        factor,
+        beta_fast: keys.optional("beta_fast")?.unwrap_or(32.0),
+        beta_slow: keys.optional("beta_slow")?.unwrap_or(1.0),
+        original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
+        truncate: keys.optional("truncate")?.unwrap_or(true),
+        attention_factor: attention_factor.unwrap_or(if factor > 1.0 {
+            0.1 * factor.ln() + 1.0
+        } else {
+            1.0
+        }),
+    })
 }
 
 fn check(config: &Config) -> Result<()> {

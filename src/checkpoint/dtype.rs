@@ -6,6 +6,7 @@ use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use half::{bf16, f16};
 
+use super::mxfp4;
 use crate::error::{Error, Result};
 
 /// The stored type of a tensor's elements.
@@ -17,6 +18,10 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32.
     BF16,
+    /// Bytes: part of a packed type, no numbers by themselves.
+    U8,
+    /// Four-bit floats whose block scales are stored apart (see [`super::mxfp4`]).
+    Mxfp4,
     /// A block-quantized GGUF type.
     Ggml(GgmlDType),
 }
@@ -35,6 +40,8 @@ impl Dtype {
         match self {
             Dtype::F32 => (1, 4),
             Dtype::F16 | Dtype::BF16 => (1, 2),
+            Dtype::U8 => (1, 1),
+            Dtype::Mxfp4 => (mxfp4::BLOCK_WEIGHTS, mxfp4::BLOCK_BYTES),
             Dtype::Ggml(dtype) => (dtype.block_size(), dtype.type_size()),
         }
     }
@@ -71,6 +78,9 @@ impl Dtype {
                 out.iter_mut().zip(words).for_each(|(o, &w)| *o = bf16::from_le_bytes(w).to_f32());
             }
             Dtype::Ggml(dtype) => decode_ggml(dtype, bytes, out)?,
+            Dtype::U8 | Dtype::Mxfp4 => {
+                return Err(Error::bug(format!("{} needs its scales", self.name())));
+            }
         }
         Ok(())
     }

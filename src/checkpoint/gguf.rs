@@ -61,7 +61,10 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
         })?;
         let rows = row_order(&name, &config);
         check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
-        stored.insert(ours, Stored { name, file: file_index, range, shape, dtype, rows });
+        stored.insert(
+            ours,
+            Stored { name, file: file_index, range, shape, dtype, rows, scales: None },
+        );
     }
     Ok(Gguf { tensors: stored, config, metadata })
 }
@@ -148,6 +151,7 @@ pub fn unpermute_row(order: RowOrder, row: usize, rows: usize) -> usize {
             let (head, within) = (row / head_dim, row % head_dim);
             head * head_dim + within % half * 2 + within / half
         }
+        RowOrder::Every { step, first } => row * step + first,
         _ => row,
     }
 }

@@ -8,8 +8,10 @@ mod bytes;
 pub mod config;
 mod config_json;
 mod dtype;
+mod experts;
 pub mod gguf;
 pub mod hub;
+pub mod mxfp4;
 mod names;
 mod open;
 mod read;
@@ -36,6 +38,17 @@ pub struct Stored {
     pub dtype: Dtype,
     /// The order of the rows in the file.
     pub rows: RowOrder,
+    /// Where the block scales lie, for types that keep them apart.
+    pub scales: Option<Place>,
+}
+
+/// A range of bytes in one of the checkpoint's files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Index into the checkpoint's files.
+    pub file: usize,
+    /// Bytes.
+    pub range: std::ops::Range<usize>,
 }
 
 impl Stored {
@@ -46,6 +59,13 @@ impl Stored {
             [out, ref rest @ ..] => [out, rest.iter().product()],
             [] => [1, 1],
         }
+    }
+
+    /// Bytes that these weights take in the file, scales included.
+    pub fn size_bytes(&self) -> u64 {
+        let [rows, columns] = self.matrix();
+        let scales = if self.scales.is_some() { columns / mxfp4::BLOCK_WEIGHTS } else { 0 };
+        (rows * (self.dtype.row_bytes(columns).unwrap_or(0) + scales)) as u64
     }
 
     /// Number of weights.
@@ -64,5 +84,19 @@ pub enum RowOrder {
     Interleaved {
         /// Query heads for q, key/value heads for k.
         heads: usize,
+    },
+    /// Every `step`-th row from `first` on: gate and up of gpt-oss alternate.
+    Every {
+        /// Distance between two rows.
+        step: usize,
+        /// The first row.
+        first: usize,
+    },
+    /// As columns of the transposed matrix, every `step`-th from `first` on.
+    Transposed {
+        /// Distance between two columns.
+        step: usize,
+        /// The first column.
+        first: usize,
     },
 }

@@ -19,10 +19,14 @@ pub enum Role {
     QueryNorm,
     /// RMS norm of each key head, `[head_dim]`.
     KeyNorm,
+    /// Attention sinks, `[heads]`.
+    Sinks,
     /// Attention output projection, `[hidden, heads * head_dim]`.
     Output,
     /// RMS norm before the MLP, `[hidden]`.
     MlpNorm,
+    /// Router logits, `[experts, hidden]`.
+    Router,
     /// MLP gate projection, `[intermediate, hidden]`.
     Gate,
     /// MLP up projection, `[intermediate, hidden]`.
@@ -35,16 +39,18 @@ pub enum Role {
     Head,
 }
 
-/// Every role that one decoder block has, in the order of the computation.
-const BLOCK: [Role; 11] = [
+/// Every role that one decoder block can have outside its experts, in the order of the computation.
+const BLOCK: [Role; 13] = [
     Role::AttentionNorm,
     Role::Query,
     Role::Key,
     Role::Value,
     Role::QueryNorm,
     Role::KeyNorm,
+    Role::Sinks,
     Role::Output,
     Role::MlpNorm,
+    Role::Router,
     Role::Gate,
     Role::Up,
     Role::Down,
@@ -67,8 +73,10 @@ impl Role {
             Role::Value => "self_attn.v_proj",
             Role::QueryNorm => "self_attn.q_norm",
             Role::KeyNorm => "self_attn.k_norm",
+            Role::Sinks => "self_attn.sinks",
             Role::Output => "self_attn.o_proj",
             Role::MlpNorm => "post_attention_layernorm",
+            Role::Router => "mlp.router",
             Role::Gate => "mlp.gate_proj",
             Role::Up => "mlp.up_proj",
             Role::Down => "mlp.down_proj",
@@ -78,11 +86,16 @@ impl Role {
     }
 }
 
+/// The roles of one expert.
+const EXPERT: [Role; 3] = [Role::Gate, Role::Up, Role::Down];
+
 /// One tensor of a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorId {
     /// The block it belongs to; `None` for embedding, final norm and head.
     pub layer: Option<usize>,
+    /// The expert it belongs to.
+    pub expert: Option<usize>,
     /// What it is for.
     pub role: Role,
     /// The bias that goes with the role's weight.
@@ -92,12 +105,17 @@ pub struct TensorId {
 impl TensorId {
     /// A tensor outside the blocks.
     pub fn model(role: Role) -> Self {
-        TensorId { layer: None, role, bias: false }
+        TensorId { layer: None, expert: None, role, bias: false }
     }
 
     /// A weight of block `layer`.
     pub fn block(layer: usize, role: Role) -> Self {
-        TensorId { layer: Some(layer), role, bias: false }
+        TensorId { layer: Some(layer), expert: None, role, bias: false }
+    }
+
+    /// A weight of an expert of block `layer`.
+    pub fn expert(layer: usize, expert: usize, role: Role) -> Self {
+        TensorId { expert: Some(expert), ..Self::block(layer, role) }
     }
 
     /// The bias beside this weight.
@@ -108,19 +126,32 @@ impl TensorId {
     /// The name in a Hugging Face checkpoint.
     pub fn name(&self) -> String {
         let kind = if self.bias { "bias" } else { "weight" };
-        match self.layer {
-            Some(layer) => format!("model.layers.{layer}.{}.{kind}", self.role.stem()),
-            None => format!("{}.{kind}", self.role.stem()),
+        let stem = self.role.stem();
+        match (self.layer, self.expert) {
+            (Some(layer), _) if self.role == Role::Sinks => format!("model.layers.{layer}.{stem}"),
+            (Some(layer), Some(expert)) => {
+                let projection = stem.trim_start_matches("mlp.");
+                format!("model.layers.{layer}.mlp.experts.{expert}.{projection}.{kind}")
+            }
+            (Some(layer), None) => format!("model.layers.{layer}.{stem}.{kind}"),
+            (None, _) => format!("{stem}.{kind}"),
         }
     }
 }
 
 impl Config {
-    /// Every tensor of one block, in the order of the computation.
+    /// Every tensor of one block outside its experts, in the order of the computation.
     pub fn block_tensors(&self, layer: usize) -> Vec<TensorId> {
         let mut ids = Vec::with_capacity(BLOCK.len() + 7);
         for role in BLOCK {
-            if matches!(role, Role::QueryNorm | Role::KeyNorm) && !self.qk_norm {
+            let exists = match role {
+                Role::QueryNorm | Role::KeyNorm => self.qk_norm,
+                Role::Sinks => self.sinks,
+                Role::Router => self.experts.is_some(),
+                Role::Gate | Role::Up | Role::Down => self.experts.is_none(),
+                _ => true,
+            };
+            if !exists {
                 continue;
             }
             let id = TensorId::block(layer, role);
@@ -132,10 +163,27 @@ impl Config {
         ids
     }
 
+    /// Every tensor of one expert, in the order of the computation.
+    pub fn expert_tensors(&self, layer: usize, expert: usize) -> Vec<TensorId> {
+        let mut ids = Vec::with_capacity(2 * EXPERT.len());
+        for role in EXPERT {
+            let id = TensorId::expert(layer, expert, role);
+            ids.push(id);
+            if self.has_bias(role) {
+                ids.push(id.with_bias());
+            }
+        }
+        ids
+    }
+
     /// Every tensor of the model, in the order of the walk.
     pub fn tensors(&self) -> Vec<TensorId> {
         let mut ids = vec![TensorId::model(Role::Embedding)];
-        ids.extend((0..self.layers).flat_map(|layer| self.block_tensors(layer)));
+        let experts = self.experts.as_ref().map_or(0, |experts| experts.count);
+        for layer in 0..self.layers {
+            ids.extend(self.block_tensors(layer));
+            ids.extend((0..experts).flat_map(|expert| self.expert_tensors(layer, expert)));
+        }
         ids.push(TensorId::model(Role::FinalNorm));
         if !self.tied {
             ids.push(TensorId::model(Role::Head));
@@ -148,6 +196,7 @@ impl Config {
         match role {
             Role::Query | Role::Key | Role::Value => self.qkv_bias,
             Role::Output => self.output_bias,
+            Role::Router => self.experts.as_ref().is_some_and(|experts| experts.router_bias),
             Role::Gate | Role::Up | Role::Down => self.mlp_bias,
             _ => false,
         }
@@ -161,6 +210,8 @@ impl Config {
             Role::Embedding | Role::Head => vec![self.vocab_size, hidden],
             Role::AttentionNorm | Role::MlpNorm | Role::FinalNorm => vec![hidden],
             Role::QueryNorm | Role::KeyNorm => vec![self.head_dim],
+            Role::Sinks => vec![self.heads],
+            Role::Router => vec![self.experts.as_ref().map_or(0, |e| e.count), hidden],
             Role::Query => vec![queries, hidden],
             Role::Key | Role::Value => vec![keys, hidden],
             Role::Output => vec![hidden, queries],

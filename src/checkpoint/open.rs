@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::config::Config;
 use super::tokenizer::TextTokenizer;
-use super::{FileBytes, Role, Stored, TensorId, config_json, gguf, safetensors};
+use super::{Dtype, FileBytes, Role, Stored, TensorId, config_json, experts, gguf, safetensors};
 use crate::error::{At, Error, Result};
 
 /// An open checkpoint. Cheap: headers only.
@@ -95,6 +95,7 @@ impl Checkpoint {
         files: Vec<FileBytes>,
         mut found: BTreeMap<String, Stored>,
     ) -> Result<Self> {
+        experts::unpack(&mut found, &config)?;
         let mut tensors = BTreeMap::new();
         for id in config.tensors() {
             let stored = found.remove(&id.name()).ok_or_else(|| {
@@ -108,6 +109,10 @@ impl Checkpoint {
             if stored.shape != expected {
                 let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
                 return Err(Error::input(what).at(format!("tensor {}", stored.name)));
+            }
+            if stored.dtype == Dtype::U8 {
+                return Err(Error::input("expected f32, f16 or bf16, found U8")
+                    .at(format!("tensor {}", stored.name)));
             }
             tensors.insert(id, stored);
         }

@@ -1,11 +1,12 @@
 //! Reading weights: stored bytes to f32, in parallel, refusing what is not a number.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::{Checkpoint, FileBytes, RowOrder, Stored, TensorId, gguf};
+use super::{Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, gguf, mxfp4};
 use crate::error::{At, Error, Result};
 
 /// Weights per parallel task: large enough to hide the scheduling, small enough to balance.
@@ -17,7 +18,7 @@ impl Checkpoint {
     /// # Errors
     /// Input errors for weights that are not finite, naming the tensor and counting them.
     pub fn read(&self, id: TensorId) -> Result<Vec<f32>> {
-        let [rows, _] = self.stored(id)?.matrix();
+        let [rows, _] = lines(self.stored(id)?);
         self.read_rows(id, 0..rows)
     }
 
@@ -27,11 +28,11 @@ impl Checkpoint {
     /// As [`Checkpoint::read`].
     pub fn read_rows(&self, id: TensorId, rows: Range<usize>) -> Result<Vec<f32>> {
         let stored = self.stored(id)?;
-        let file = &self.files[stored.file];
         self.reads.fetch_add(1, Ordering::Relaxed);
-        decode_rows(file, stored, rows)
+        Source::new(&self.files, stored)
+            .and_then(|source| decode_rows(&source, stored, rows))
             .at(|| format!("tensor {}", stored.name))
-            .at(|| file.path.display().to_string())
+            .at(|| self.files[stored.file].path.display().to_string())
     }
 
     /// How many tensors, or slices of tensors, were decoded so far.
@@ -48,39 +49,41 @@ impl Checkpoint {
     pub fn content_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{:?}", self.config).as_bytes());
+        // Tensors that were taken out of one packed tensor share its bytes.
+        let mut hashed = HashSet::new();
         for (id, stored) in self.tensors() {
-            let bytes = &self.files[stored.file][stored.range.clone()];
             let header =
                 format!("{} {:?} {:?} {:?}", id.name(), stored.shape, stored.dtype, stored.rows);
             hasher.update(header.as_bytes());
-            hasher.update_rayon(bytes);
+            let weights = Place { file: stored.file, range: stored.range.clone() };
+            for place in std::iter::once(weights).chain(stored.scales.clone()) {
+                if hashed.insert(place.clone()) {
+                    hasher.update_rayon(&self.files[place.file][place.range]);
+                }
+            }
         }
         hasher.finalize().to_hex().to_string()
     }
 }
 
-fn decode_rows(file: &FileBytes, stored: &Stored, rows: Range<usize>) -> Result<Vec<f32>> {
-    let [all_rows, columns] = stored.matrix();
-    let row_bytes = stored.dtype.row_bytes(columns).ok_or_else(|| {
-        Error::input(format!(
-            "rows of {columns} weights are not whole {} blocks",
-            stored.dtype.name()
-        ))
-    })?;
-    let bytes = &file[stored.range.clone()];
-    if row_bytes * all_rows != bytes.len() || rows.end > all_rows {
-        let found = bytes.len();
-        return Err(Error::bug(format!(
-            "rows {rows:?} of {all_rows} x {row_bytes} bytes, found {found}"
-        )));
+/// Rows and columns in the sense of [`RowOrder`]: a vector that is spread over a longer one has a
+/// row per element, any other is one row.
+fn lines(stored: &Stored) -> [usize; 2] {
+    match (stored.rows, &stored.shape[..]) {
+        (RowOrder::Every { .. }, &[len]) => [len, 1],
+        _ => stored.matrix(),
     }
+}
+
+fn decode_rows(source: &Source<'_>, stored: &Stored, rows: Range<usize>) -> Result<Vec<f32>> {
+    let [all_rows, columns] = lines(stored);
+    source.check(stored, &rows)?;
     let mut out = vec![0.0f32; rows.len() * columns];
     let task_rows = (TASK_WEIGHTS / columns.max(1)).max(1);
-    let finite = out.par_chunks_mut(task_rows * columns).enumerate().try_fold(
+    let finite = out.par_chunks_mut((task_rows * columns).max(1)).enumerate().try_fold(
         || 0u64,
         |bad, (task, chunk)| {
-            let first = rows.start + task * task_rows;
-            decode_chunk(stored, bytes, row_bytes, first, chunk)?;
+            source.decode(stored, rows.start + task * task_rows, all_rows, chunk)?;
             Ok::<u64, Error>(bad + chunk.iter().filter(|w| !w.is_finite()).count() as u64)
         },
     );
@@ -91,24 +94,89 @@ fn decode_rows(file: &FileBytes, stored: &Stored, rows: Range<usize>) -> Result<
     Ok(out)
 }
 
-/// Decodes consecutive logical rows from `first` on; one call where the file's order is plain.
-fn decode_chunk(
-    stored: &Stored,
-    bytes: &[u8],
+/// The stored bytes of one tensor, and of its scales where it has some.
+struct Source<'a> {
+    bytes: &'a [u8],
+    scales: &'a [u8],
     row_bytes: usize,
-    first: usize,
-    out: &mut [f32],
-) -> Result<()> {
-    let [all_rows, columns] = stored.matrix();
-    let count = out.len() / columns.max(1);
-    if stored.rows == RowOrder::Plain {
-        return stored.dtype.decode(&bytes[first * row_bytes..(first + count) * row_bytes], out);
+}
+
+impl<'a> Source<'a> {
+    fn new(files: &'a [FileBytes], stored: &Stored) -> Result<Self> {
+        let [_, columns] = lines(stored);
+        let row_bytes = stored.dtype.row_bytes(columns).ok_or_else(|| {
+            let dtype = stored.dtype.name();
+            Error::input(format!("rows of {columns} weights are not whole {dtype} blocks"))
+        })?;
+        let bytes = &files[stored.file][stored.range.clone()];
+        let scales = stored.scales.as_ref().map_or(&[][..], |s| &files[s.file][s.range.clone()]);
+        Ok(Source { bytes, scales, row_bytes })
     }
-    for (logical, row) in (first..).zip(out.chunks_exact_mut(columns)) {
-        let start = gguf::unpermute_row(stored.rows, logical, all_rows) * row_bytes;
-        stored.dtype.decode(&bytes[start..start + row_bytes], row)?;
+
+    fn check(&self, stored: &Stored, rows: &Range<usize>) -> Result<()> {
+        let [all_rows, _] = lines(stored);
+        let step = match stored.rows {
+            RowOrder::Every { step, .. } | RowOrder::Transposed { step, .. } => step,
+            RowOrder::Plain | RowOrder::Interleaved { .. } => 1,
+        };
+        if self.row_bytes * all_rows * step == self.bytes.len() && rows.end <= all_rows {
+            return Ok(());
+        }
+        let (row_bytes, found) = (self.row_bytes, self.bytes.len());
+        Err(Error::bug(format!("rows {rows:?} of {all_rows} x {row_bytes} bytes, found {found}")))
     }
-    Ok(())
+
+    /// Decodes consecutive logical rows from `first` on; one call where the file's order is plain.
+    fn decode(
+        &self,
+        stored: &Stored,
+        first: usize,
+        all_rows: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let [_, columns] = lines(stored);
+        let count = out.len() / columns.max(1);
+        let row_bytes = self.row_bytes;
+        match stored.rows {
+            RowOrder::Plain if stored.dtype != Dtype::Mxfp4 => {
+                let bytes = &self.bytes[first * row_bytes..(first + count) * row_bytes];
+                stored.dtype.decode(bytes, out)
+            }
+            RowOrder::Transposed { step, first: offset } => {
+                self.decode_columns(stored.dtype, first * step + offset, step, all_rows * step, out)
+            }
+            order => (first..).zip(out.chunks_exact_mut(columns)).try_for_each(|(logical, row)| {
+                let place = gguf::unpermute_row(order, logical, all_rows);
+                let bytes = &self.bytes[place * row_bytes..(place + 1) * row_bytes];
+                if stored.dtype != Dtype::Mxfp4 {
+                    return stored.dtype.decode(bytes, row);
+                }
+                let per_row = columns / mxfp4::BLOCK_WEIGHTS;
+                let scales = &self.scales[place * per_row..(place + 1) * per_row];
+                mxfp4::decode_row(bytes, scales, row).at(|| format!("row {logical}"))
+            }),
+        }
+    }
+
+    /// Decodes rows that are columns of the stored matrix `[columns, width]`.
+    fn decode_columns(
+        &self,
+        dtype: Dtype,
+        first: usize,
+        step: usize,
+        width: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let Some(width_bytes) = dtype.row_bytes(width) else { return Ok(()) };
+        let columns = self.bytes.len() / width_bytes.max(1);
+        let mut line = vec![0.0; width];
+        for (column, bytes) in self.bytes.chunks_exact(width_bytes).enumerate() {
+            dtype.decode(bytes, &mut line)?;
+            let taken = line[first..].iter().step_by(step);
+            out.iter_mut().skip(column).step_by(columns).zip(taken).for_each(|(o, v)| *o = *v);
+        }
+        Ok(())
+    }
 }
 
 fn explain_not_finite(weights: &[f32], columns: usize, first_row: usize, count: u64) -> Error {

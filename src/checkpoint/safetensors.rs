@@ -38,6 +38,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
             FileDtype::F32 => Dtype::F32,
             FileDtype::F16 => Dtype::F16,
             FileDtype::BF16 => Dtype::BF16,
+            FileDtype::U8 => Dtype::U8,
             other => {
                 let what = format!("expected f32, f16 or bf16, found {other:?}");
                 return Err(Error::input(what).at(format!("tensor {name}")));
@@ -45,7 +46,8 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
         };
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
         let (shape, rows) = (info.shape.clone(), RowOrder::Plain);
-        tensors.insert(name.clone(), Stored { name, file, range, shape, dtype, rows });
+        tensors
+            .insert(name.clone(), Stored { name, file, range, shape, dtype, rows, scales: None });
     }
     Ok(tensors)
 }
@@ -88,6 +90,7 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
         let size = match dtype.as_str() {
             "F32" => 4,
             "F16" | "BF16" => 2,
+            "U8" => 1,
             _ => 0,
         };
         let is_type = serde_json::from_value::<FileDtype>(dtype.clone().into()).is_err();

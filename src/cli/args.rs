@@ -19,12 +19,19 @@ pub struct PlanArgs {
     /// Evaluation text (UTF-8); the demo has its own
     #[arg(long, short, value_name = "FILE")]
     pub text: Option<String>,
-    /// Recipes of the decoder blocks, comma-separated [default: those of --bits]
+    /// Recipes of the decoder blocks, comma-separated [default: those of --bits]; a mix sets parts
+    /// apart: palette2-g16+attention:palette4-g16+embed:int8
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
     pub recipes: Option<Vec<String>>,
     /// Bit-widths, comma-separated, each with its recommended recipe [default: 4,2,1]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub bits: Option<Vec<u8>>,
+    /// Recipe of attention in every variant [default: that of the blocks]
+    #[arg(long, value_name = "RECIPE")]
+    pub attention: Option<String>,
+    /// Recipe of the experts (or MLP) in every variant [default: that of the blocks]
+    #[arg(long, value_name = "RECIPE")]
+    pub experts: Option<String>,
     /// Recipe of the embedding [default: fp16]
     #[arg(long, value_name = "RECIPE")]
     pub embed: Option<String>,

@@ -13,6 +13,7 @@ use crate::error::{Exit, Result};
 use crate::eval::Variant;
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::results::BLOCK_PARTS;
 use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit inspect`.
@@ -58,6 +59,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         RopeScaling::None => "none".to_owned(),
         RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
+        RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
         RopeScaling::Factors(factors) => format!("{} factors of its own", factors.len()),
     };
     vec![
@@ -104,7 +106,7 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
             Value::from(shape(stored)),
             Value::from(stored.dtype.name()),
             Value::from(stored.weights()),
-            Value::from(stored.range.len()),
+            Value::from(stored.size_bytes()),
         ]);
     }
     table
@@ -135,7 +137,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
             Value::from(distinct(shape)),
             Value::from(distinct(|stored| stored.dtype.name())),
             Value::from(tensors.iter().map(|stored| stored.weights()).sum::<u64>()),
-            Value::from(tensors.iter().map(|stored| stored.range.len()).sum::<usize>()),
+            Value::from(tensors.iter().map(|stored| stored.size_bytes()).sum::<u64>()),
         ]);
     }
     table
@@ -165,19 +167,19 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
         ]);
     };
     row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
-    let half = Recipe::Half;
-    let mut variants =
-        vec![Variant { blocks: half, embedding: half, head: half }, Variant::reference()];
+    let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
     for bits in LADDER_BITS {
-        variants.push(Variant { blocks: Recipe::for_bits(bits)?, embedding: half, head: half });
+        variants.push(Variant::uniform(Recipe::for_bits(bits)?));
     }
     for variant in variants {
         let parts = variant.parts(checkpoint)?;
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
-        let blocks = parts.iter().find(|part| part.part == crate::results::BLOCKS);
-        let bits = blocks.map_or(0.0, |part| BitsPerWeight::of(part.size_bytes, part.weights).0);
+        let blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
+        let (bytes, weights) =
+            blocks.fold((0, 0), |(b, w), part| (b + part.size_bytes, w + part.weights));
+        let bits = BitsPerWeight::of(bytes, weights).0;
         let as_stored = variant.is_reference().then(|| "as stored".to_owned());
-        let name = as_stored.clone().unwrap_or_else(|| variant.blocks.to_string());
+        let name = as_stored.clone().unwrap_or_else(|| variant.mlp.to_string());
         let rest = as_stored.unwrap_or_else(|| variant.embedding.to_string());
         row(name, rest, bits, size_bytes);
     }

@@ -16,7 +16,7 @@ use super::source;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::eval::{BosMode, CodedFile, MemorySum, Variant, Window};
+use crate::eval::{BosMode, CodedFile, Host, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{Cell, Run, Store};
 
@@ -88,10 +88,10 @@ impl Job {
             .chain(variants.iter().cloned())
             .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
             .collect::<Result<Vec<_>>>()?;
-        let threads = rayon::current_num_threads();
-        let batch =
-            MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, threads)?;
-        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], threads)?;
+        drop((tokenizer, text));
+        let host = Host::now();
+        let batch = MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, host)?;
+        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], host)?;
         let device = model::device()?;
         Ok(Job { plan, checkpoint, device, windows, cells, coded, run, batch, memory })
     }
@@ -189,7 +189,7 @@ fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
         &run.bos,
         &format!("{} {} {}", run.window_tokens, run.windows, run.seed),
         &format!("{NUMERIC_VERSION}"),
-        &format!("{} {} {}", variant.blocks, variant.embedding, variant.head),
+        &variant.to_string(),
     ];
     let mut hasher = blake3::Hasher::new();
     for part in depends_on {
@@ -197,7 +197,7 @@ fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
     }
     Ok(Cell {
         cell_id: hasher.finalize().to_hex()[..16].to_owned(),
-        variant: variant.name(),
+        variant: variant.to_string(),
         parts: variant.parts(checkpoint)?,
         is_reference: variant.is_reference(),
     })

@@ -164,15 +164,9 @@ impl<'a> Measuring<'a> {
         let file = |v: &Variant| job.coded.iter().find(|file| file.variant == *v).cloned();
         let coded: Vec<_> = variants.iter().map(file).collect();
         let key = self.state_key(batch);
-        let hidden_size = job.checkpoint.config.hidden_size;
-        let resumed = eval::read_state(
-            &self.state_path(),
-            &key,
-            &variants,
-            &windows,
-            hidden_size,
-            &job.device,
-        )?;
+        let config = &job.checkpoint.config;
+        let resumed =
+            eval::read_state(&self.state_path(), &key, &variants, &windows, config, &job.device)?;
         if let Some(resumed) = &resumed {
             let layers = job.checkpoint.config.layers;
             self.talk.say(format!("going on at layer {} of {layers}", resumed.next_layer));
@@ -210,12 +204,12 @@ impl<'a> Measuring<'a> {
         let mut records = Vec::new();
         let mut failures: Vec<Option<Cause>> = vec![None; cells.len()];
         for (place, &window) in batch.iter().enumerate() {
-            let scored_bytes = self.job.windows[window].scored_bytes;
             for ((cell, outcome), failure) in cells.iter().zip(&walked.outcomes).zip(&mut failures)
             {
                 let Ok((scores, _)) = outcome else { continue };
-                match not_finite(window, &scores[place]) {
-                    None => records.push(window_record(cell, window, scored_bytes, &scores[place])),
+                let (text, score) = (&self.job.windows[window], &scores[place]);
+                match not_finite(window, score) {
+                    None => records.push(window_record(cell, window, text, score)),
                     Some(cause) => _ = failure.get_or_insert(cause),
                 }
             }
@@ -275,7 +269,8 @@ fn not_finite(window: usize, score: &Score) -> Option<Cause> {
     })
 }
 
-fn window_record(cell: &Cell, window: usize, scored_bytes: u64, score: &Score) -> Record {
+fn window_record(cell: &Cell, window: usize, text: &Window, score: &Score) -> Record {
+    let (scored_bytes, window_tokens) = (text.scored_bytes, text.ids.len() as u32);
     let kl_tokens = score.kl_nats.iter().map(|&kl| kl as f32);
     Record::Window(WindowRecord {
         cell_id: cell.cell_id.clone(),
@@ -285,6 +280,9 @@ fn window_record(cell: &Cell, window: usize, scored_bytes: u64, score: &Score) -
         nll_nats: score.nll_nats.iter().sum(),
         kl_nats: score.kl_nats.iter().sum(),
         top1_agree: score.top1_agree as usize,
+        router_agree: score.routing.iter().map(|layer| layer.agree).collect(),
+        expert_load: score.routing.iter().map(|layer| layer.load.clone()).collect(),
+        routed_tokens: if score.routing.is_empty() { 0 } else { window_tokens },
         kl_tokens: if cell.is_reference { Vec::new() } else { kl_tokens.collect() },
     })
 }

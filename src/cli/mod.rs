@@ -29,12 +29,14 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Threads [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL)]
     threads: Option<std::num::NonZeroUsize>,
     /// Say nothing on stderr but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
 }
+
+const GLOBAL: &str = "Every command";
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed) · 2 bad arguments or input · \
 3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";
@@ -91,8 +93,14 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
     }
 }
 
+/// More threads than any machine that this runs on has.
+const MAX_THREADS: usize = 1024;
+
 fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
     let count = threads.map_or(0, std::num::NonZeroUsize::get);
+    if count > MAX_THREADS {
+        return Err(Error::input(format!("--threads: expected 1 to {MAX_THREADS}, found {count}")));
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(count)
         .build_global()

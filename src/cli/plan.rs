@@ -31,12 +31,8 @@ pub struct Plan {
     pub limit: Option<usize>,
     /// Whether special tokens in the text are parsed.
     pub parse_special: bool,
-    /// Recipes of the decoder blocks, one variant each.
+    /// Variants: a recipe of the decoder blocks each, or a mix by part.
     pub recipes: Vec<String>,
-    /// Recipe of the embedding.
-    pub embed: String,
-    /// Recipe of the head.
-    pub head: String,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -54,6 +50,8 @@ struct PlanFile {
     parse_special: Option<bool>,
     recipes: Option<Vec<String>>,
     bits: Option<Vec<u8>>,
+    attention: Option<String>,
+    experts: Option<String>,
     embed: Option<String>,
     head: Option<String>,
     seed: Option<u64>,
@@ -84,11 +82,13 @@ impl Plan {
         bos.as_deref().map(str::parse::<BosMode>).transpose()?;
         let demo_context = is_demo.then_some(demo::WINDOW_TOKENS);
         let context = args.context.or(file.context).or(demo_context);
-        let recipes = recipes(args, file.recipes, file.bits)?;
-        let part = |flag: &Option<String>, key: Option<String>| {
-            let text = flag.clone().or(key).unwrap_or_else(|| "fp16".into());
-            text.parse::<Recipe>().map(|recipe| recipe.to_string())
-        };
+        let parts = [
+            ("attention", args.attention.clone().or(file.attention)),
+            ("experts", args.experts.clone().or(file.experts)),
+            ("embed", args.embed.clone().or(file.embed)),
+            ("head", args.head.clone().or(file.head)),
+        ];
+        let recipes = variants(args, file.recipes, file.bits, &parts)?;
         let plan = Plan {
             model,
             text,
@@ -98,8 +98,6 @@ impl Plan {
             limit: args.limit.or(file.limit),
             parse_special: args.parse_special || file.parse_special.unwrap_or(false),
             recipes,
-            embed: part(&args.embed, file.embed).at(|| "--embed")?,
-            head: part(&args.head, file.head).at(|| "--head")?,
             seed: args.seed.or(file.seed).unwrap_or(0),
         };
         plan.check()?;
@@ -125,12 +123,10 @@ impl Plan {
     /// # Errors
     /// None for a plan that was resolved.
     pub fn variants(&self) -> Result<Vec<Variant>> {
-        let (embedding, head) = (self.embed.parse()?, self.head.parse()?);
         let mut variants = Vec::new();
-        for recipe in &self.recipes {
-            let blocks: Recipe = recipe.parse()?;
-            let variant = Variant { blocks, embedding, head };
-            if !blocks.is_reference() && !variants.contains(&variant) {
+        for mix in &self.recipes {
+            let variant: Variant = mix.parse()?;
+            if !variant.is_reference() && !variants.contains(&variant) {
                 variants.push(variant);
             }
         }
@@ -150,8 +146,6 @@ impl Plan {
     pub fn question_hash(&self) -> String {
         let question = Plan {
             recipes: Vec::new(),
-            embed: String::new(),
-            head: String::new(),
             model: absolute(&self.model),
             text: absolute(&self.text),
             ..self.clone()
@@ -167,28 +161,49 @@ fn absolute(text: &str) -> String {
     path.map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
-fn recipes(
+/// The variants as canonical mixes: recipes or bit-widths, with the parts that flags or keys set.
+fn variants(
     args: &PlanArgs,
-    file: Option<Vec<String>>,
+    file_recipes: Option<Vec<String>>,
     file_bits: Option<Vec<u8>>,
+    parts: &[(&str, Option<String>); 4],
 ) -> Result<Vec<String>> {
-    let from_bits = |bits: &[u8]| -> Result<Vec<String>> {
-        let of = |bits: &u8| Recipe::for_bits(*bits).map(|recipe| recipe.to_string());
-        bits.iter().map(of).collect::<Result<_>>().at(|| "--bits")
+    let of_bits = |bits: &[u8], place: &'static str| -> Result<Vec<Variant>> {
+        let of = |bits: &u8| Recipe::for_bits(*bits).map(Variant::uniform);
+        bits.iter().map(of).collect::<Result<_>>().at(|| place)
     };
-    let canonical = |texts: Vec<String>| -> Result<Vec<String>> {
-        texts.iter().map(|text| text.parse::<Recipe>().map(|recipe| recipe.to_string())).collect()
+    let of_recipes = |texts: &[String], place: &'static str| -> Result<Vec<Variant>> {
+        texts.iter().map(|text| text.parse()).collect::<Result<_>>().at(|| place)
     };
-    match (&args.recipes, &args.bits, file, file_bits) {
-        (Some(recipes), _, _, _) => canonical(recipes.clone()).at(|| "--recipes"),
-        (None, Some(bits), _, _) => from_bits(bits),
-        (None, None, Some(recipes), None) => canonical(recipes).at(|| "recipes"),
-        (None, None, None, Some(bits)) => from_bits(&bits),
+    let experts = parts[1].1.as_ref();
+    let variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {
+        (Some(recipes), _, _, _) => of_recipes(recipes, "--recipes")?,
+        (None, Some(bits), _, _) => of_bits(bits, "--bits")?,
+        (None, None, Some(recipes), None) => of_recipes(recipes, "recipes")?,
+        (None, None, None, Some(bits)) => of_bits(bits, "bits")?,
         (None, None, Some(_), Some(_)) => {
-            Err(Error::input("the plan has both `recipes` and `bits`").hint("keep one of them"))
+            return Err(
+                Error::input("the plan has both `recipes` and `bits`").hint("keep one of them")
+            );
         }
-        (None, None, None, None) => from_bits(&DEFAULT_BITS),
-    }
+        // Recipes by part alone are one variant.
+        (None, None, None, None) => match experts {
+            Some(recipe) => of_recipes(std::slice::from_ref(recipe), "--experts")?,
+            None => of_bits(&DEFAULT_BITS, "--bits")?,
+        },
+    };
+    let with_parts = |mut variant: Variant| -> Result<String> {
+        if variant.is_reference() {
+            return Ok(variant.to_string());
+        }
+        for (part, recipe) in parts {
+            if let Some(recipe) = recipe {
+                *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
+            }
+        }
+        Ok(variant.to_string())
+    };
+    variants.into_iter().map(with_parts).collect()
 }
 
 fn read(path: &Path) -> Result<PlanFile> {

@@ -20,15 +20,16 @@ pub struct QuantizeArgs {
     /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
     #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
     model: String,
-    /// Recipe of the decoder blocks, such as palette2-g16-s
+    /// Recipe of the decoder blocks, such as palette2-g16-s, or a mix by part such as
+    /// palette2-g16+attention:palette4-g16
     #[arg(long, value_name = "RECIPE")]
     recipe: String,
-    /// Recipe of the embedding
-    #[arg(long, value_name = "RECIPE", default_value = "fp16")]
-    embed: String,
-    /// Recipe of the head
-    #[arg(long, value_name = "RECIPE", default_value = "fp16")]
-    head: String,
+    /// Recipe of the embedding [default: fp16]
+    #[arg(long, value_name = "RECIPE")]
+    embed: Option<String>,
+    /// Recipe of the head [default: fp16]
+    #[arg(long, value_name = "RECIPE")]
+    head: Option<String>,
     /// File to write (safetensors; the layout is documented in src/eval/coded_file.rs)
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -36,23 +37,31 @@ pub struct QuantizeArgs {
     format: FormatArgs,
 }
 
+/// What a reader should know about the recipes in Core ML, once each.
+fn notes(variant: &Variant) -> Vec<String> {
+    let mut notes = Vec::new();
+    for recipe in [variant.attention, variant.mlp, variant.embedding, variant.head] {
+        let note = recipe.expressible().map(|what| format!("{recipe} in Core ML: {what}."));
+        notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
+    }
+    notes
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
 pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
-    let recipe = |text: &str, flag: &'static str| -> Result<Recipe> {
-        let recipe: Recipe = text.parse().at(|| flag)?;
-        if recipe.is_reference() {
-            return Err(Error::input("fp has no coded form").at(flag).hint("use fp16"));
+    let mut variant: Variant = args.recipe.parse().at(|| "--recipe")?;
+    for (part, recipe) in [("embed", &args.embed), ("head", &args.head)] {
+        if let Some(recipe) = recipe {
+            *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
         }
-        Ok(recipe)
-    };
-    let variant = Variant {
-        blocks: recipe(&args.recipe, "--recipe")?,
-        embedding: recipe(&args.embed, "--embed")?,
-        head: recipe(&args.head, "--head")?,
-    };
+    }
+    let parts = [variant.attention, variant.mlp, variant.embedding, variant.head];
+    if parts.iter().any(Recipe::is_reference) {
+        return Err(Error::input("fp has no coded form").at("--recipe").hint("use fp16"));
+    }
     let checkpoint = source::open_checkpoint(&args.model, talk)?;
     let interrupt = Interrupt::listen(talk)?;
     let bar = Progress::new("coding", talk.quiet);
@@ -86,9 +95,10 @@ pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
         ]);
     }
     let document = Document {
-        title: format!("{} as {}", checkpoint.name, variant.name()),
+        title: format!("{} as {}", checkpoint.name, variant),
         facts: vec![Fact::new("file", "File", args.output.display().to_string())],
         tables: vec![table],
+        notes: notes(&variant),
         ..Document::default()
     };
     print(args.format.format, &document)?;

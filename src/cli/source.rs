@@ -55,7 +55,8 @@ pub struct Text {
 pub fn read_text(text: &str) -> Result<Text> {
     if text == demo::NAME {
         let entropy_nats_per_byte = demo::entropy_nats_per_byte();
-        return Ok(Text { name: text.into(), content: demo::TEXT.into(), entropy_nats_per_byte });
+        let (name, content) = ("generated stories".into(), demo::TEXT.into());
+        return Ok(Text { name, content, entropy_nats_per_byte });
     }
     let path = Path::new(text);
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the text", path, e))?;

@@ -12,7 +12,7 @@
 //! | `version` | `1` |
 //! | `numeric_version` | of the program that coded it |
 //! | `model_hash` | of the checkpoint it was coded from |
-//! | `blocks`, `embedding`, `head` | recipes |
+//! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
 
 use std::collections::BTreeMap;
@@ -105,12 +105,7 @@ impl CodedFile {
         }
         let tensors = serde_json::from_str(fact("tensors")?)
             .map_err(|e| Error::input("metadata `tensors` is damaged").because(e))?;
-        let recipe = |key: &str| fact(key)?.parse::<Recipe>().at(|| format!("metadata `{key}`"));
-        let variant = Variant {
-            blocks: recipe("blocks")?,
-            embedding: recipe("embedding")?,
-            head: recipe("head")?,
-        };
+        let variant: Variant = fact("variant")?.parse().at(|| "metadata `variant`")?;
         let model_hash = fact("model_hash")?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
         let mut entries = BTreeMap::new();
@@ -243,9 +238,7 @@ fn facts(
         "version": VERSION,
         "numeric_version": NUMERIC_VERSION.to_string(),
         "model_hash": checkpoint.content_hash(),
-        "blocks": variant.blocks.to_string(),
-        "embedding": variant.embedding.to_string(),
-        "head": variant.head.to_string(),
+        "variant": variant.to_string(),
         "tensors": tensors,
     }))
 }

@@ -8,6 +8,7 @@
 
 use pulp::Arch;
 
+use super::lane::LayerRouting;
 use crate::model::{exp, max};
 
 /// Partial sums per row; fixed, so that results do not depend on the vector unit.
@@ -77,6 +78,8 @@ pub struct Score {
     pub kl_nats: Vec<f64>,
     /// Scored tokens at which the likeliest token is the reference's.
     pub top1_agree: u64,
+    /// Per layer where the window's tokens went; empty without experts.
+    pub routing: Vec<LayerRouting>,
 }
 
 /// A slice of the vocabulary.

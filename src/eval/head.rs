@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::coded_file::head_name;
-use super::divergence::{Scorer, VocabularySlice};
+use super::divergence::{Score, Scorer, VocabularySlice};
 use super::lane::{Lane, Outcome};
 use super::protocol::Window;
 use super::setting::Walk;
@@ -147,7 +147,12 @@ fn outcomes(lanes: Vec<HeadLane>, scorers: &[Vec<Scorer>]) -> Vec<Outcome> {
     let outcome = |(index, head): (usize, HeadLane)| match head.lane.failure {
         Some(cause) => Err(cause),
         None => {
-            let scores = scorers.iter().map(|window| window[index].finish(&window[0])).collect();
+            let mut routing = head.lane.routing.into_iter();
+            let score = |window: &Vec<Scorer>| Score {
+                routing: routing.next().unwrap_or_default(),
+                ..window[index].finish(&window[0])
+            };
+            let scores = scorers.iter().map(score).collect();
             Ok((scores, head.lane.coded))
         }
     };

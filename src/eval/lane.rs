@@ -8,6 +8,7 @@ use super::coded_file::CodedFile;
 use super::divergence::Score;
 use super::variant::Variant;
 use crate::error::Error;
+use crate::model::Routed;
 
 /// Why a variant gave no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,15 @@ impl From<&Error> for Cause {
     }
 }
 
+/// Where one window's tokens went in one layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerRouting {
+    /// Tokens that went to the experts they go to in the reference.
+    pub agree: u32,
+    /// Tokens per expert.
+    pub load: Vec<u32>,
+}
+
 /// A variant's state between two layers.
 #[derive(Debug)]
 pub struct Lane {
@@ -33,6 +43,10 @@ pub struct Lane {
     pub file: Option<Arc<CodedFile>>,
     /// Per window `[tokens, hidden]`; empty once the lane has failed.
     pub hidden: Vec<Tensor>,
+    /// Per window where its tokens go, while a layer's experts run; empty otherwise.
+    pub routed: Vec<Routed>,
+    /// Per window and layer so far where its tokens went; empty without experts.
+    pub routing: Vec<Vec<LayerRouting>>,
     /// Hash over the hashes of everything coded so far.
     pub coded: [u8; 32],
     /// Set when the variant's weights could not be coded.
@@ -42,7 +56,15 @@ pub struct Lane {
 impl Lane {
     /// A lane before its first layer.
     pub fn new(variant: Variant) -> Self {
-        Lane { variant, file: None, hidden: Vec::new(), coded: [0; 32], failure: None }
+        Lane {
+            variant,
+            file: None,
+            hidden: Vec::new(),
+            routed: Vec::new(),
+            routing: Vec::new(),
+            coded: [0; 32],
+            failure: None,
+        }
     }
 
     /// Whether the lane still runs.
@@ -61,6 +83,7 @@ impl Lane {
     pub fn fail(&mut self, error: &Error) {
         self.failure = Some(error.into());
         self.hidden = Vec::new();
+        self.routed = Vec::new();
     }
 }
 

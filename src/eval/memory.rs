@@ -8,13 +8,36 @@ use super::variant::Variant;
 use super::vocabulary::{SLICE_ROWS, Source, distinct, is_coded_whole};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
+use crate::model;
+use crate::quantize::Recipe;
 
-/// Program, tokenizer and allocator, and what the sums below leave out, in bytes.
+/// What the sums below leave out: the allocator's gaps, packing buffers of products, records.
 const CONSTANT_BYTES: u64 = 64 << 20;
 
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
-/// values, and prefix sums in f64.
-const CODING_SCRATCH_BYTES: u64 = 56;
+/// values, prefix sums in f64, and the code.
+const CODING_SCRATCH_BYTES: u64 = 57;
+
+/// What a walk finds when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    /// Threads that windows are shared out to.
+    pub threads: usize,
+    /// What the program holds before the walk. A tokenizer and what its allocator keeps of a long
+    /// text's tokens can be larger than a small model, and no formula gives it, so it is measured.
+    pub resident_bytes: u64,
+}
+
+impl Host {
+    /// This process as it is now.
+    pub fn now() -> Self {
+        let resident_bytes = crate::results::memory_now().map_or(0, |memory| memory.rss_anon_bytes);
+        Host { threads: rayon::current_num_threads(), resident_bytes }
+    }
+}
+
+/// Bytes per scored token and variant: running sums, the score, and its record with its line.
+const SCORE_BYTES: u64 = 96;
 
 /// Peak memory by purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,34 +61,36 @@ impl MemorySum {
         checkpoint: &Checkpoint,
         variants: &[Variant],
         windows: &[Window],
-        threads: usize,
+        Host { threads, resident_bytes }: Host,
     ) -> Result<Self> {
         let config = &checkpoint.config;
         let lanes = variants.len() as u64 + 1;
         let tokens: u64 = windows.iter().map(|window| window.ids.len() as u64).sum();
         let longest = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0) as u64;
-        let threads = (threads.min(windows.len().max(1))) as u64;
+        let busy = threads.min(windows.len().max(1)) as u64;
         let hidden_bytes = tokens * config.hidden_size as u64 * 4;
         let blocks = [
             ("one block in f32", block_bytes(checkpoint)?),
             ("coded blocks of all variants", coded_bytes(checkpoint, variants)?),
-            ("coding scratch", scratch_bytes(checkpoint, variants)?),
-            ("activations", threads * activation_bytes(checkpoint, longest)),
+            ("coding scratch", scratch_bytes(checkpoint, variants, threads as u64)?),
+            ("activations", busy * activation_bytes(checkpoint, longest)),
         ];
         let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
         let vocabulary = [
             ("vocabulary slices in f32", slice_bytes * (lanes + 2)),
             ("vocabulary coded whole", whole_vocabulary_bytes(checkpoint, variants)?),
             // Reference and one variant at a time, and the embedded rows before they are handed out.
-            ("logits", threads * 2 * longest * SLICE_ROWS as u64 * 4),
+            ("logits", busy * 2 * longest * SLICE_ROWS as u64 * 4),
             ("normed or embedded rows", hidden_bytes * lanes),
+            ("scores and records", tokens * lanes * SCORE_BYTES),
         ];
         let sum =
             |items: &[(&'static str, u64)]| items.iter().map(|(_, bytes)| *bytes).sum::<u64>();
-        let larger = if sum(&blocks) > sum(&vocabulary) { blocks } else { vocabulary };
+        let larger: &[_] = if sum(&blocks) > sum(&vocabulary) { &blocks } else { &vocabulary };
         let mut items = vec![("hidden states", hidden_bytes * lanes)];
-        items.extend(larger);
-        items.push(("program and allocator", CONSTANT_BYTES));
+        items.extend_from_slice(larger);
+        items.push(("program, tokenizer and text", resident_bytes));
+        items.push(("allocator and small things", CONSTANT_BYTES));
         Ok(MemorySum { items })
     }
 
@@ -78,11 +103,11 @@ impl MemorySum {
         checkpoint: &Checkpoint,
         variants: &[Variant],
         windows: &[Window],
-        threads: usize,
+        host: Host,
     ) -> Result<usize> {
         let Some(budget_bytes) = budget_bytes else { return Ok(windows.len()) };
         let fits = |count: usize| -> Result<bool> {
-            let sum = MemorySum::of(checkpoint, variants, &windows[..count], threads)?;
+            let sum = MemorySum::of(checkpoint, variants, &windows[..count], host)?;
             Ok(sum.total_bytes() <= budget_bytes)
         };
         let (mut low, mut high) = (0, windows.len());
@@ -97,7 +122,7 @@ impl MemorySum {
         if low > 0 {
             return Ok(low);
         }
-        let least = MemorySum::of(checkpoint, variants, &windows[..1], threads)?.total_bytes();
+        let least = MemorySum::of(checkpoint, variants, &windows[..1], host)?.total_bytes();
         Err(Error::input(format!(
             "--memory {}: one window takes {}",
             crate::units::Bytes(budget_bytes),
@@ -107,7 +132,7 @@ impl MemorySum {
     }
 }
 
-/// The widest block: all are alike, but a GGUF may have layers of its own.
+/// One block in f32; the shapes of all blocks are the same.
 fn block_bytes(checkpoint: &Checkpoint) -> Result<u64> {
     let ids = checkpoint.config.block_tensors(0);
     ids.into_iter().map(|id| Ok(checkpoint.stored(id)?.weights() * 4)).sum()
@@ -124,20 +149,25 @@ fn coded_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     Ok(total)
 }
 
-/// The largest groups that are clustered at once: one per thread, or a whole tensor.
-fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
-    let threads = rayon::current_num_threads() as u64;
+/// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
+/// a tensor before they are packed, where its groups are not packed one by one.
+fn scratch_bytes(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<u64> {
     let mut largest = 0;
     for id in checkpoint.config.block_tensors(0) {
         let stored = checkpoint.stored(id)?;
         let [rows, columns] = stored.matrix();
         for variant in variants {
             let recipe = variant.recipe_of(id, stored);
-            let weights = match recipe.row_unit([rows, columns]) {
+            let group_weights = match recipe.row_unit([rows, columns]) {
                 Some(unit) => threads * (unit * columns) as u64,
-                None => (rows * columns) as u64,
+                None => stored.weights(),
             };
-            largest = largest.max(weights * CODING_SCRATCH_BYTES);
+            let scratch_bytes = match recipe {
+                Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
+                Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
+                Recipe::Half | Recipe::Reference => 0,
+            };
+            largest = largest.max(scratch_bytes);
         }
     }
     Ok(largest)
@@ -148,29 +178,27 @@ fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;
-    let scores = (config.heads / config.kv_heads) as u64 * 128;
+    let scores = config.heads as u64 * model::QUERY_BLOCK as u64;
     let mlp = 2 * config.intermediate_size as u64 + 2 * config.hidden_size as u64;
     tokens * 4 * (attention + scores).max(mlp)
 }
 
-/// Embedding and head where they are coded in one piece: the tensor in f32 and coded.
+/// Embedding or head, one at a time, where it is coded in one piece: the tensor in f32 and its scratch
+/// while it is coded, and every coding of it.
 fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
-    let mut total = 0;
+    let mut largest = 0;
     for (id, is_head) in [(TensorId::model(Role::Embedding), false), (checkpoint.head(), true)] {
         let stored = checkpoint.stored(id)?;
         let shape = stored.matrix();
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
-        for Source { recipe, .. } in distinct(sources).0 {
-            if !is_coded_whole(&recipe, shape) {
-                continue;
-            }
-            let coded = recipe.stored_size(shape).map_or(0, |size| size.0);
-            let clustered = recipe.row_unit(shape).map_or(stored.weights(), |unit| {
-                (rayon::current_num_threads() * unit * shape[1]) as u64
-            });
-            total += coded + stored.weights() * 4 + clustered * CODING_SCRATCH_BYTES;
+        let whole = distinct(sources).0.into_iter().filter(|s| is_coded_whole(&s.recipe, shape));
+        let coded: Vec<u64> =
+            whole.map(|s| s.recipe.stored_size(shape).map_or(0, |size| size.0)).collect();
+        if !coded.is_empty() {
+            let scratch_bytes = stored.weights() * (4 + CODING_SCRATCH_BYTES);
+            largest = largest.max(scratch_bytes + coded.iter().sum::<u64>());
         }
     }
-    Ok(total)
+    Ok(largest)
 }

@@ -9,6 +9,7 @@ mod divergence;
 mod embed;
 mod head;
 mod lane;
+mod layer;
 mod memory;
 mod protocol;
 mod setting;
@@ -20,8 +21,8 @@ mod walk;
 
 pub use coded_file::{CodedFile, write as write_coded};
 pub use divergence::{Score, Scorer, VocabularySlice};
-pub use lane::{Cause, Lane, Outcome, Resumed};
-pub use memory::MemorySum;
+pub use lane::{Cause, Lane, LayerRouting, Outcome, Resumed};
+pub use memory::{Host, MemorySum};
 pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window};
 pub use setting::Walk;
 pub use state::{State, read as read_state};

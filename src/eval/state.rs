@@ -1,7 +1,8 @@
 //! A walk's state between two layers, as a file: what lets an interrupted walk go on.
 //!
 //! Layout, little endian: magic, format version, key (32 bytes), next layer, lanes; per lane the
-//! hash of its codes, its failure, and its hidden states as f32; then a blake3 hash of all before.
+//! hash of its codes, its failure or, per window, its hidden states as f32 and where its tokens went
+//! in each layer so far; then a blake3 hash of all before.
 //! The key says which walk it belongs to; a state of another walk, or a damaged one, is ignored.
 
 use std::io::{self, Read, Write};
@@ -9,14 +10,15 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use super::lane::{Cause, Lane, Resumed};
+use super::lane::{Cause, Lane, LayerRouting, Resumed};
 use super::protocol::Window;
 use super::variant::Variant;
+use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::model;
 
 const MAGIC: &[u8; 8] = b"evalwalk";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Longest failure text that is read back, in bytes.
 const MAX_TEXT_BYTES: u32 = 1 << 16;
 
@@ -74,10 +76,14 @@ impl State<'_> {
                 out.write_all(&(text.len() as u32).to_le_bytes())?;
                 out.write_all(text.as_bytes())?;
             }
-            for hidden in &lane.hidden {
+            for (window, hidden) in lane.hidden.iter().enumerate() {
                 let written =
                     model::with_values(hidden, |v| out.write_all(bytemuck::cast_slice(v)));
                 written.map_err(io::Error::other)??;
+                for layer in lane.routing.get(window).into_iter().flatten() {
+                    out.write_all(&layer.agree.to_le_bytes())?;
+                    out.write_all(bytemuck::cast_slice(&layer.load))?;
+                }
             }
         }
         let hash = out.hasher.finalize();
@@ -95,13 +101,13 @@ pub fn read(
     key: &[u8; 32],
     variants: &[Variant],
     windows: &[Window],
-    hidden_size: usize,
+    config: &Config,
     device: &Device,
 ) -> Result<Option<Resumed>> {
     let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
     let mut reader = StateReader {
         input: Hashing { inner: io::BufReader::new(file), hasher: blake3::Hasher::new() },
-        hidden_size,
+        config,
         device,
     };
     match reader.read(key, variants, windows) {
@@ -124,7 +130,7 @@ impl From<io::Error> for StateError {
 
 struct StateReader<'a, R> {
     input: Hashing<R>,
-    hidden_size: usize,
+    config: &'a Config,
     device: &'a Device,
 }
 
@@ -142,13 +148,14 @@ impl<R: Read> StateReader<'_, R> {
             return Err(StateError::Unusable);
         }
         let next_layer = self.number()? as usize;
-        if self.number()? as usize != variants.len() + 1 {
+        let lanes_kept = self.number()? as usize;
+        if next_layer > self.config.layers || lanes_kept != variants.len() + 1 {
             return Err(StateError::Unusable);
         }
         let reference = Variant::reference();
         let mut lanes = Vec::with_capacity(variants.len() + 1);
         for variant in std::iter::once(&reference).chain(variants) {
-            lanes.push(self.lane(variant.clone(), windows)?);
+            lanes.push(self.lane(variant.clone(), windows, next_layer)?);
         }
         let hash = self.input.hasher.finalize();
         if self.array::<32>()? != *hash.as_bytes() {
@@ -157,7 +164,12 @@ impl<R: Read> StateReader<'_, R> {
         Ok(Resumed { next_layer, lanes })
     }
 
-    fn lane(&mut self, variant: Variant, windows: &[Window]) -> Result<Lane, StateError> {
+    fn lane(
+        &mut self,
+        variant: Variant,
+        windows: &[Window],
+        layers: usize,
+    ) -> Result<Lane, StateError> {
         let mut lane = Lane::new(variant);
         lane.coded = self.array()?;
         if self.array::<1>()? != [0] {
@@ -165,11 +177,20 @@ impl<R: Read> StateReader<'_, R> {
             return Ok(lane);
         }
         for window in windows {
-            let shape = [window.ids.len(), self.hidden_size];
+            let shape = [window.ids.len(), self.config.hidden_size];
             let mut values = vec![0.0f32; shape[0] * shape[1]];
             self.input.read_exact(bytemuck::cast_slice_mut(&mut values))?;
             let hidden = model::matrix(values, shape, self.device).map_err(StateError::Failed)?;
             lane.hidden.push(hidden);
+            let Some(experts) = &self.config.experts else { continue };
+            let mut routing = Vec::with_capacity(layers);
+            for _ in 0..layers {
+                let agree = self.number()?;
+                let mut load = vec![0u32; experts.count];
+                self.input.read_exact(bytemuck::cast_slice_mut(&mut load))?;
+                routing.push(LayerRouting { agree, load });
+            }
+            lane.routing.push(routing);
         }
         Ok(lane)
     }

@@ -1,7 +1,10 @@
 //! A variant: recipes applied to the parts of one checkpoint, and what that costs to store.
 
-use crate::checkpoint::{Checkpoint, Stored, TensorId};
-use crate::error::Result;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::error::{At, Error, Result};
 use crate::quantize::Recipe;
 use crate::results::Part;
 
@@ -12,28 +15,98 @@ pub const MIN_CODED_WEIGHTS: u64 = 2048;
 /// Which recipe codes which part of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// The linear layers of the decoder blocks.
-    pub blocks: Recipe,
+    /// The projections of attention.
+    pub attention: Recipe,
+    /// The MLP, or the experts that take its place.
+    pub mlp: Recipe,
     /// The embedding.
     pub embedding: Recipe,
     /// The head; where it is tied to the embedding and the recipes agree, it is stored once.
     pub head: Recipe,
 }
 
-/// The four parts that sizes are counted by.
+/// The parts that a mix names, in the order in which they are written.
+const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
+
+/// What else a part may be called.
+const MLP: &str = "mlp";
+
+/// The parts that sizes are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartKind {
-    Blocks,
+    Attention,
+    Mlp,
     Embedding,
     Head,
     Rest,
 }
 
+impl fmt::Display for Variant {
+    /// A mix: the recipe of MLP or experts, then each part that differs from its default, which is
+    /// the same recipe for attention and fp16 for embedding and head.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = if self.mlp.is_reference() { self.mlp } else { Recipe::Half };
+        let mut text = self.mlp.to_string();
+        for (part, recipe, default) in [
+            (PARTS[0], self.attention, self.mlp),
+            (PARTS[2], self.embedding, default),
+            (PARTS[3], self.head, default),
+        ] {
+            if recipe != default {
+                text.push_str(&format!("+{part}:{recipe}"));
+            }
+        }
+        f.pad(&text)
+    }
+}
+
+impl FromStr for Variant {
+    type Err = Error;
+
+    /// Parses a mix such as `palette2-g16`, `palette2-g16+attention:palette4-g16+embed:int8`.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split('+');
+        let base: Recipe = words.next().unwrap_or_default().parse()?;
+        let rest = if base.is_reference() { base } else { Recipe::Half };
+        let mut variant = Variant { attention: base, mlp: base, embedding: rest, head: rest };
+        for word in words {
+            let (part, recipe) = word.split_once(':').ok_or_else(|| {
+                Error::input(format!("expected part:recipe, found {word:?}"))
+                    .at(text)
+                    .hint("for example palette2-g16+attention:palette4-g16+embed:int8+head:int8")
+            })?;
+            let recipe = recipe.parse().at(|| text.to_owned())?;
+            *variant.part_mut(part).at(|| text.to_owned())? = recipe;
+        }
+        Ok(variant)
+    }
+}
+
 impl Variant {
+    /// The recipe of a part by its name in mixes.
+    ///
+    /// # Errors
+    /// An input error for other names.
+    pub fn part_mut(&mut self, part: &str) -> Result<&mut Recipe> {
+        match part {
+            "attention" => Ok(&mut self.attention),
+            "experts" | MLP => Ok(&mut self.mlp),
+            "embed" => Ok(&mut self.embedding),
+            "head" => Ok(&mut self.head),
+            _ => Err(Error::input(format!("expected one of {}, found {part:?}", PARTS.join(", ")))),
+        }
+    }
+
     /// The reference: everything as the checkpoint stores it.
     pub fn reference() -> Self {
         let fp = Recipe::Reference;
-        Variant { blocks: fp, embedding: fp, head: fp }
+        Variant { attention: fp, mlp: fp, embedding: fp, head: fp }
+    }
+
+    /// Blocks by one recipe, embedding and head at fp16.
+    pub fn uniform(blocks: Recipe) -> Self {
+        let half = Recipe::Half;
+        Variant { attention: blocks, mlp: blocks, embedding: half, head: half }
     }
 
     /// Whether this is the reference itself.
@@ -41,33 +114,27 @@ impl Variant {
         *self == Self::reference()
     }
 
-    /// The name in tables: the blocks' recipe, with embedding and head where they differ from the
-    /// default of fp16.
-    pub fn name(&self) -> String {
-        let mut name = self.blocks.to_string();
-        if self.is_reference() {
-            return name;
-        }
-        for (part, recipe) in [("embed", self.embedding), ("head", self.head)] {
-            if recipe != Recipe::Half {
-                name.push_str(&format!("+{part}:{recipe}"));
-            }
-        }
-        name
-    }
-
     /// The recipe of one tensor. What a variant does not code it ships at fp16, norms and biases
-    /// included, so it is scored at fp16; only the reference is scored as stored.
+    /// included, so it is scored at fp16. As stored are only the reference and, so that a lossless
+    /// recipe of the experts can be seen to be one, a variant whose other parts are all `fp`.
     pub fn recipe_of(&self, id: TensorId, stored: &Stored) -> Recipe {
-        if self.is_reference() {
-            return Recipe::Reference;
-        }
+        let of_block = |recipe: Recipe| match recipe {
+            recipe if recipe.is_reference() || stored.weights() >= MIN_CODED_WEIGHTS => recipe,
+            _ => self.rest(),
+        };
         match PartKind::of(id) {
             PartKind::Embedding => self.embedding,
             PartKind::Head => self.head,
-            PartKind::Blocks if stored.weights() >= MIN_CODED_WEIGHTS => self.blocks,
-            PartKind::Blocks | PartKind::Rest => Recipe::Half,
+            PartKind::Attention => of_block(self.attention),
+            PartKind::Mlp => of_block(self.mlp),
+            PartKind::Rest => self.rest(),
         }
+    }
+
+    /// Norms, biases, router and sinks.
+    fn rest(&self) -> Recipe {
+        let others = [self.attention, self.embedding, self.head];
+        if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
 
     /// Whether the head of a tied model is stored a second time, because its recipe is another.
@@ -85,43 +152,68 @@ impl Variant {
             recipe: recipe.to_string(),
             ..Part::default()
         };
-        let rest = if self.is_reference() { Recipe::Reference } else { Recipe::Half };
+        let mlp = if checkpoint.config.experts.is_some() { PARTS[1] } else { MLP };
         let mut parts = [
-            part(crate::results::BLOCKS, self.blocks),
+            part(PARTS[0], self.attention),
+            part(mlp, self.mlp),
             part("embedding", self.embedding),
             part("head", self.head),
-            part("norms and biases", rest),
+            part("norms and biases", self.rest()),
         ];
         for (id, stored) in checkpoint.tensors() {
-            let size_bytes = self.size_of(self.recipe_of(id, stored), stored);
             let part = &mut parts[PartKind::of(id) as usize];
             part.weights += stored.weights();
-            part.size_bytes += size_bytes;
+            part.size_bytes += size_bytes(self.recipe_of(id, stored), stored);
         }
         if self.stores_tied_head(checkpoint) {
             let stored = checkpoint.stored(checkpoint.head())?;
-            parts[PartKind::Head as usize].size_bytes = self.size_of(self.head, stored);
+            parts[PartKind::Head as usize].size_bytes = size_bytes(self.head, stored);
         }
         Ok(parts.into_iter().filter(|part| part.size_bytes > 0).collect())
     }
+}
 
-    fn size_of(&self, recipe: Recipe, stored: &Stored) -> u64 {
-        match recipe.stored_size(stored.matrix()) {
-            Some(size) => size.0,
-            None => stored.range.len() as u64,
-        }
-    }
+fn size_bytes(recipe: Recipe, stored: &Stored) -> u64 {
+    recipe.stored_size(stored.matrix()).map_or(stored.size_bytes(), |size| size.0)
 }
 
 impl PartKind {
     fn of(id: TensorId) -> Self {
-        use crate::checkpoint::Role;
         match id.role {
             _ if id.bias => PartKind::Rest,
             Role::Embedding => PartKind::Embedding,
             Role::Head => PartKind::Head,
-            role if role.is_linear() => PartKind::Blocks,
+            Role::Gate | Role::Up | Role::Down => PartKind::Mlp,
+            role if role.is_linear() => PartKind::Attention,
             _ => PartKind::Rest,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_prints_what_differs_and_parses_back() {
+        for text in [
+            "fp",
+            "palette2-g16",
+            "mxfp4+attention:fp+embed:fp+head:fp",
+            "palette2-g16+attention:palette4-g16+embed:int8+head:int8",
+        ] {
+            assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+        }
+        let spelled: Variant = "int8+experts:palette1+head:fp16".parse().unwrap();
+        assert_eq!(spelled.to_string(), "palette1+attention:int8");
+        assert!("fp".parse::<Variant>().unwrap().is_reference());
+    }
+
+    #[test]
+    fn a_mix_that_cannot_be_read_is_refused_by_its_part() {
+        let refused = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
+        assert!(refused("palette2+heads:int8").contains("expected one of attention, experts"));
+        assert!(refused("palette2+head").contains("expected part:recipe"));
+        assert!(refused("palette2+head:palette5").contains("5-bit palettes do not exist"));
     }
 }

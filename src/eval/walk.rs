@@ -7,25 +7,25 @@
 //!                  each variant: decode, forward, drop (… and here it is the variant's)
 //! ```
 //!
+//! In a mixture of experts the same is done for the block without its experts and then for each
+//! expert (`layer.rs`).
+//!
 //! Results of a variant do not depend on which others walk along: each window of each variant is
 //! computed by itself, in a fixed order of operations. Threads share out windows and tiles only.
 
-use std::time::Instant;
-
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::embed;
 use super::head;
 use super::lane::{Lane, Outcome, Resumed};
+use super::layer::{Layer, code};
 use super::setting::Walk;
 use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
-use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::{At, Error, Exit, Result};
-use crate::model::{self, Block, BlockWeights, Linear, RopeTables};
-use crate::quantize::{CodedTensor, quantize};
+use crate::checkpoint::TensorId;
+use crate::error::{Error, Exit, Result};
+use crate::model::{self, RopeTables};
 
 /// What a walk tells its caller, and asks.
 pub trait Observer {
@@ -75,7 +75,8 @@ impl Walk<'_> {
         for layer in first..layers {
             observer.progress(1 + layer, total);
             self.checkpoint.check_unchanged()?;
-            self.layer(layer, &mut lanes, &rope, &mut timings)?;
+            let one = Layer { walk: self, layer, rope: &rope };
+            one.run(&mut lanes, &mut timings)?;
             observer.keep(&State { next_layer: layer + 1, lanes: &lanes })?;
             stop_if_asked(observer)?;
         }
@@ -100,73 +101,16 @@ impl Walk<'_> {
         RopeTables::new(&self.checkpoint.config, tokens, self.device)
     }
 
-    fn layer(
-        &self,
-        layer: usize,
-        lanes: &mut [Lane],
-        rope: &RopeTables,
-        timings: &mut Timings,
-    ) -> Result<()> {
-        let tensors = timings.measure(Phase::Read, || self.read_block(layer))?;
-        let mut coded: Vec<Option<CodedBlock>> = timings.measure(Phase::Code, || {
-            lanes
-                .iter_mut()
-                .map(|lane| code_block(lane, self.checkpoint, &tensors))
-                .collect::<Result<_>>()
-        })?;
-        let block = self.block(tensors.into_iter())?;
-        timings.measure(Phase::ReferenceForward, || forward(&block, &mut lanes[0], rope))?;
-        drop(block);
-        for (lane, coded) in lanes.iter_mut().zip(&mut coded).skip(1) {
-            let Some(coded) = coded.take() else { continue };
-            let start = Instant::now();
-            let block = self.block(coded.into_iter().map(|(id, tensor)| (id, tensor.decode())))?;
-            timings.add(Phase::Decode, start.elapsed());
-            timings.measure(Phase::Forward, || forward(&block, lane, rope))?;
-        }
-        Ok(())
-    }
-
-    fn read_block(&self, layer: usize) -> Result<Vec<(TensorId, Vec<f32>)>> {
-        let ids = self.checkpoint.config.block_tensors(layer);
-        ids.into_iter().map(|id| Ok((id, self.checkpoint.read(id)?))).collect()
-    }
-
-    /// Puts a block together from decoded tensors, which it takes without copying.
-    fn block(&self, tensors: impl Iterator<Item = (TensorId, Vec<f32>)>) -> Result<Block> {
-        let (mut weights, mut biases) = (Vec::new(), Vec::new());
-        for (id, values) in tensors {
-            if id.bias {
-                biases.push((id.role, model::vector(values, self.device)?));
-            } else {
-                weights.push((id, values));
-            }
-        }
-        let mut block = BlockWeights::default();
-        for (id, values) in weights {
-            if !id.role.is_linear() {
-                block.norm(id.role, model::vector(values, self.device)?);
-                continue;
-            }
-            let shape = self.checkpoint.stored(id)?.matrix();
-            let bias = biases.iter().find(|(role, _)| *role == id.role).map(|(_, b)| b.clone());
-            block.linear(
-                id.role,
-                Linear { weight: model::matrix(values, shape, self.device)?, bias },
-            );
-        }
-        Block::new(&self.checkpoint.config, block)
-    }
-
     /// The final norm's gain for each lane.
     fn final_norms(&self, lanes: &mut [Lane]) -> Result<Vec<Option<Tensor>>> {
         let id = TensorId::model(crate::checkpoint::Role::FinalNorm);
         let tensors = [(id, self.checkpoint.read(id)?)];
-        let gain = |values: &[f32]| model::vector(values.to_vec(), self.device);
-        let mut gains = vec![Some(gain(&tensors[0].1)?)];
+        let gain = |values: Vec<f32>| model::vector(values, self.device);
+        let mut gains = vec![Some(gain(tensors[0].1.clone())?)];
         for lane in &mut lanes[1..] {
-            let coded = code_block(lane, self.checkpoint, &tensors)?;
-            gains.push(coded.map(|coded| gain(&coded[0].1.decode())).transpose()?);
+            let coded = code(lane, self.checkpoint, &tensors)?;
+            let form = coded.and_then(|mut coded| coded.pop());
+            gains.push(form.map(|(_, form)| gain(form.decode())).transpose()?);
         }
         Ok(gains)
     }
@@ -177,48 +121,4 @@ fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
         true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
         false => Ok(()),
     }
-}
-
-/// A block's tensors in the order of the computation, coded.
-type CodedBlock = Vec<(TensorId, CodedTensor)>;
-
-/// Codes a block for one lane; nothing for the reference, and for a lane that has failed.
-fn code_block(
-    lane: &mut Lane,
-    checkpoint: &Checkpoint,
-    tensors: &[(TensorId, Vec<f32>)],
-) -> Result<Option<CodedBlock>> {
-    if lane.variant.is_reference() || !lane.is_alive() {
-        return Ok(None);
-    }
-    let mut coded = Vec::with_capacity(tensors.len());
-    for (id, values) in tensors {
-        let stored = checkpoint.stored(*id)?;
-        let recipe = lane.variant.recipe_of(*id, stored);
-        let coded_tensor = match &lane.file {
-            Some(file) => file.tensor(&id.name(), recipe, stored.matrix()).map(Some),
-            None => quantize(&recipe, values, stored.matrix(), None)
-                .at(|| format!("tensor {}", id.name())),
-        };
-        match coded_tensor {
-            Ok(Some(tensor)) => {
-                lane.note(tensor.hash());
-                coded.push((*id, tensor));
-            }
-            Ok(None) => return Err(Error::bug(format!("{recipe} has no coded form"))),
-            Err(error) => {
-                lane.fail(&error);
-                return Ok(None);
-            }
-        }
-    }
-    Ok(Some(coded))
-}
-
-/// Runs a block over every window of a lane.
-fn forward(block: &Block, lane: &mut Lane, rope: &RopeTables) -> Result<()> {
-    lane.hidden.par_iter_mut().try_for_each(|hidden| {
-        *hidden = block.forward(hidden, rope)?;
-        Ok(())
-    })
 }

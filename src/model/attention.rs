@@ -6,31 +6,37 @@ use super::ops;
 
 /// Queries per block. Keys after the block's last query are never multiplied, which halves the
 /// work of causal attention; smaller blocks would only make the products thinner.
-const QUERY_BLOCK: usize = 128;
+pub const QUERY_BLOCK: usize = 128;
 
 /// Causal attention. `q` is `[tokens, heads, head_dim]`, `k` and `v` are `[tokens, kv_heads,
-/// head_dim]`; every `heads / kv_heads` consecutive query heads share a key/value head.
-/// Returns `[tokens, heads * head_dim]`.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+/// head_dim]`; every `heads / kv_heads` consecutive query heads share a key/value head, and their
+/// queries are the rows of one product. `window` is how many of the last tokens a query sees, itself
+/// included; `sinks` are the heads' sink logits. Returns `[tokens, heads * head_dim]`.
+pub fn attend(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    window: Option<usize>,
+    sinks: Option<&Vec<f32>>,
+) -> Result<Tensor> {
     let (tokens, heads, head_dim) = q.dims3()?;
     let (_, kv_heads, _) = k.dims3()?;
     let group = heads / kv_heads;
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let q = q.transpose(0, 1)?;
+    let (k, v) = (k.transpose(0, 1)?, v.transpose(0, 1)?);
     let mut blocks = Vec::with_capacity(tokens.div_ceil(QUERY_BLOCK));
     for first in (0..tokens).step_by(QUERY_BLOCK) {
         let queries = QUERY_BLOCK.min(tokens - first);
-        let keys = first + queries;
-        let mut outputs = Vec::with_capacity(kv_heads);
-        for kv_head in 0..kv_heads {
-            let q = q.narrow(0, kv_head * group, group)?.narrow(1, first, queries)?;
-            let k = k.narrow(0, 0, keys)?.narrow(1, kv_head, 1)?.squeeze(1)?;
-            let v = v.narrow(0, 0, keys)?.narrow(1, kv_head, 1)?.squeeze(1)?;
-            let scores = q.matmul(&k.t()?.unsqueeze(0)?.expand((group, head_dim, keys))?)?;
-            let weights = ops::causal_softmax(scores, scale, first)?;
-            outputs.push(weights.matmul(&v.unsqueeze(0)?.expand((group, keys, head_dim))?)?);
-        }
-        blocks.push(Tensor::cat(&outputs, 0)?.transpose(0, 1)?.contiguous()?);
+        let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
+        let keys = first + queries - start;
+        let mask = ops::Mask { scale, first: first - start, window, sinks: sinks.cloned() };
+        let q = q.narrow(0, first, queries)?.transpose(0, 1)?.contiguous()?;
+        let q = q.reshape((kv_heads, group * queries, head_dim))?;
+        let scores = q.matmul(&k.narrow(1, start, keys)?.t()?)?.reshape((heads, queries, keys))?;
+        let weights = ops::masked_softmax(scores, &mask)?;
+        let weights = weights.reshape((kv_heads, group * queries, keys))?;
+        let attended = weights.matmul(&v.narrow(1, start, keys)?)?;
+        blocks.push(attended.reshape((heads, queries, head_dim))?.transpose(0, 1)?);
     }
     Tensor::cat(&blocks, 0)?.reshape((tokens, heads * head_dim))
 }

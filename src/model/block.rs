@@ -2,9 +2,10 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::{RopeTables, attention, failed, ops};
+use super::routing::Routed;
+use super::{RopeTables, attention, failed, ops, values};
 use crate::checkpoint::Role;
-use crate::checkpoint::config::Config;
+use crate::checkpoint::config::{Activation, Config, Experts};
 use crate::error::{Error, Result};
 
 /// A linear layer: `x Wᵀ + b`.
@@ -31,6 +32,7 @@ impl Linear {
 pub struct BlockWeights {
     linears: Vec<(Role, Linear)>,
     norms: Vec<(Role, Tensor)>,
+    sinks: Option<Vec<f32>>,
 }
 
 impl BlockWeights {
@@ -42,6 +44,11 @@ impl BlockWeights {
     /// Adds a norm's gain.
     pub fn norm(&mut self, role: Role, gain: Tensor) {
         self.norms.push((role, gain));
+    }
+
+    /// Adds the attention sinks, a logit per query head.
+    pub fn sinks(&mut self, sinks: Vec<f32>) {
+        self.sinks = Some(sinks);
     }
 
     fn take_linear(&mut self, role: Role) -> Result<Linear> {
@@ -72,21 +79,79 @@ pub struct Block {
     value: Linear,
     head_norms: Option<(Tensor, Tensor)>,
     output: Linear,
+    sinks: Option<Vec<f32>>,
+    window: Option<usize>,
     mlp_norm: Tensor,
+    mlp: BlockMlp,
+}
+
+/// What follows attention.
+#[derive(Debug)]
+enum BlockMlp {
+    Dense(Mlp),
+    /// The router; the experts come one at a time.
+    Experts(Experts, Linear),
+}
+
+/// Gate, up and down projections: a dense block's, or one expert's.
+#[derive(Debug)]
+pub struct Mlp {
     gate: Linear,
     up: Linear,
     down: Linear,
+    activation: Activation,
 }
 
-impl Block {
+impl Mlp {
     /// Puts the weights in place.
     ///
     /// # Errors
     /// A bug-class error when a role is missing.
     pub fn new(config: &Config, mut weights: BlockWeights) -> Result<Self> {
+        Self::take(config, &mut weights)
+    }
+
+    fn take(config: &Config, weights: &mut BlockWeights) -> Result<Self> {
+        let activation = config.experts.as_ref().map_or(Activation::SwiGlu, |e| e.activation);
+        Ok(Mlp {
+            gate: weights.take_linear(Role::Gate)?,
+            up: weights.take_linear(Role::Up)?,
+            down: weights.take_linear(Role::Down)?,
+            activation,
+        })
+    }
+
+    /// `x` `[tokens, hidden]`, normed, to the MLP's output of the same shape.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x).map_err(failed)
+    }
+
+    fn run(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
+        let inner = match self.activation {
+            Activation::SwiGlu => ops::swiglu(gate, &up)?,
+            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit)?,
+        };
+        self.down.forward(&inner)
+    }
+}
+
+impl Block {
+    /// Puts the weights of block `layer` in place.
+    ///
+    /// # Errors
+    /// A bug-class error when a role is missing.
+    pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
         let head_norms = match config.qk_norm {
             true => Some((weights.take_norm(Role::QueryNorm)?, weights.take_norm(Role::KeyNorm)?)),
             false => None,
+        };
+        let mlp = match &config.experts {
+            None => BlockMlp::Dense(Mlp::take(config, &mut weights)?),
+            Some(experts) => BlockMlp::Experts(experts.clone(), weights.take_linear(Role::Router)?),
         };
         Ok(Block {
             heads: config.heads,
@@ -100,18 +165,29 @@ impl Block {
             head_norms,
             output: weights.take_linear(Role::Output)?,
             mlp_norm: weights.take_norm(Role::MlpNorm)?,
-            gate: weights.take_linear(Role::Gate)?,
-            up: weights.take_linear(Role::Up)?,
-            down: weights.take_linear(Role::Down)?,
+            sinks: weights.sinks.take(),
+            window: config.window_tokens(layer),
+            mlp,
         })
     }
 
-    /// `x` `[tokens, hidden]` to the block's output of the same shape.
+    /// `x` `[tokens, hidden]` through the block. A dense block's output has the same shape; of a
+    /// mixture the caller gets attention's output and where each token goes.
     ///
     /// # Errors
     /// Bug-class errors from candle.
-    pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> Result<Tensor> {
-        self.attention(x, rope).and_then(|x| self.mlp(&x)).map_err(failed)
+    pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> Result<(Tensor, Option<Routed>)> {
+        let x = self.attention(x, rope).map_err(failed)?;
+        let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps).map_err(failed)?;
+        match &self.mlp {
+            BlockMlp::Dense(mlp) => {
+                Ok((ops::add(mlp.forward(&normed)?, &x).map_err(failed)?, None))
+            }
+            BlockMlp::Experts(experts, router) => {
+                let logits = values(&router.forward(&normed).map_err(failed)?)?;
+                Ok((x, Some(Routed::new(normed, &logits, experts))))
+            }
+        }
     }
 
     fn attention(&self, x: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
@@ -121,7 +197,7 @@ impl Block {
         let q = self.heads_of(&self.query, &normed, self.heads, query_norm, rope)?;
         let k = self.heads_of(&self.key, &normed, self.kv_heads, key_norm, rope)?;
         let v = self.value.forward(&normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
-        let attended = attention::attend(&q, &k, &v)?;
+        let attended = attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())?;
         ops::add(self.output.forward(&attended)?, x)
     }
 
@@ -142,11 +218,5 @@ impl Block {
         let y = y.reshape((1, tokens, heads, self.head_dim))?;
         let (cos, sin) = (rope.cos.narrow(0, 0, tokens)?, rope.sin.narrow(0, 0, tokens)?);
         candle_nn::rotary_emb::rope_thd(&y, &cos, &sin)?.squeeze(0)
-    }
-
-    fn mlp(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let normed = ops::rms_norm(x, &self.mlp_norm, self.eps)?;
-        let inner = ops::swiglu(self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
-        ops::add(self.down.forward(&inner)?, x)
     }
 }

@@ -9,12 +9,15 @@ mod attention;
 mod block;
 mod ops;
 mod rope;
+mod routing;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 
-pub use block::{Block, BlockWeights, Linear};
+pub use attention::QUERY_BLOCK;
+pub use block::{Block, BlockWeights, Linear, Mlp};
 pub use ops::{exp, max};
 pub use rope::RopeTables;
+pub use routing::Routed;
 
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
@@ -75,6 +78,11 @@ pub fn with_values<T>(tensor: &Tensor, use_them: impl FnOnce(&[f32]) -> T) -> Re
 pub fn vector(values: Vec<f32>, device: &Device) -> Result<Tensor> {
     let len = values.len();
     Tensor::from_vec(values, len, device).map_err(failed)
+}
+
+/// Indices on the device of `tensor`.
+fn vector_like(indices: &[u32], tensor: &Tensor) -> Result<Tensor> {
+    Tensor::new(indices, tensor.device()).map_err(failed)
 }
 
 /// Final norm over the rows `scored` of a window's hidden states `[tokens, hidden]`.

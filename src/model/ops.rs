@@ -9,6 +9,9 @@ use pulp::Arch;
 /// Partial sums per row: one AVX-512 register, two AVX2 ones, four NEON ones.
 const LANES: usize = 16;
 
+/// Steepness of gpt-oss's gate.
+const ALPHA: f32 = 1.702;
+
 /// RMS norm of each row of `x` `[rows, columns]` times `gain` `[columns]` (Zhang & Sennrich 2019).
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     if !x.device().is_cpu() {
@@ -28,6 +31,18 @@ pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     Ok(gate)
 }
 
+/// gpt-oss's `(up + 1) * gate * sigmoid(1.702 * gate)`, with gate at most `limit` and up within
+/// ±`limit`; the result replaces `gate`.
+pub fn clamped_swiglu(gate: Tensor, up: &Tensor, limit: f64) -> Result<Tensor> {
+    if gate.device().is_cpu() {
+        gate.inplace_op2(up, &ClampedSwiGlu { limit: limit as f32 })?;
+        return Ok(gate);
+    }
+    let gate = gate.minimum(limit)?;
+    let up = (up.clamp(-limit, limit)? + 1.0)?;
+    up * (candle_nn::ops::sigmoid(&(&gate * f64::from(ALPHA))?)? * gate)?
+}
+
 /// Adds `b` to `a` of the same shape; the result replaces `a`.
 pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
     if !a.device().is_cpu() {
@@ -37,20 +52,41 @@ pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(a)
 }
 
-/// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that query `first + q` may
-/// see: those up to its own position. Later keys get weight 0.
-pub fn causal_softmax(scores: Tensor, scale: f32, first: usize) -> Result<Tensor> {
+/// What a block of queries sees.
+#[derive(Debug, Clone)]
+pub struct Mask {
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Position of the first query, counted from the first key.
+    pub first: usize,
+    /// How many of the last keys a query sees, its own included; all where absent.
+    pub window: Option<usize>,
+    /// Per head a logit that takes part in the softmax and attends to nothing.
+    pub sinks: Option<Vec<f32>>,
+}
+
+/// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that a query may see: those
+/// up to its own position, within its window. Others get weight 0.
+pub fn masked_softmax(scores: Tensor, mask: &Mask) -> Result<Tensor> {
     if scores.device().is_cpu() {
-        scores.inplace_op1(&CausalSoftmax { scale, first })?;
+        scores.inplace_op1(mask)?;
         return Ok(scores);
     }
-    let (_, queries, keys) = scores.dims3()?;
-    let device = scores.device();
-    let query = Tensor::arange(first as u32, (first + queries) as u32, device)?.unsqueeze(1)?;
+    let (heads, queries, keys) = scores.dims3()?;
+    let device = &scores.device().clone();
+    let last = (mask.first + queries) as u32;
+    let query = Tensor::arange(mask.first as u32, last, device)?.unsqueeze(1)?;
     let key = Tensor::arange(0, keys as u32, device)?.unsqueeze(0)?;
-    let hidden = key.broadcast_gt(&query)?.to_dtype(DType::F32)?;
-    let masked = (scores * f64::from(scale))?.broadcast_add(&(hidden * -1e30)?)?;
-    candle_nn::ops::softmax_last_dim(&masked)
+    let mut hidden = key.broadcast_gt(&query)?.to_dtype(DType::F32)?;
+    if let Some(window) = mask.window {
+        let past = (key + window as f64)?.broadcast_le(&query)?.to_dtype(DType::F32)?;
+        hidden = (hidden + past)?;
+    }
+    let masked = (scores * f64::from(mask.scale))?.broadcast_add(&(hidden * -1e30)?)?;
+    let Some(sinks) = &mask.sinks else { return candle_nn::ops::softmax_last_dim(&masked) };
+    let sinks = Tensor::new(sinks.as_slice(), device)?.reshape((heads, 1, 1))?;
+    let with_sinks = Tensor::cat(&[masked, sinks.expand((heads, queries, 1))?], 2)?;
+    candle_nn::ops::softmax_last_dim(&with_sinks)?.narrow(2, 0, keys)?.contiguous()
 }
 
 struct RmsNorm {
@@ -61,9 +97,8 @@ struct SwiGlu;
 
 struct Add;
 
-struct CausalSoftmax {
-    scale: f32,
-    first: usize,
+struct ClampedSwiGlu {
+    limit: f32,
 }
 
 impl InplaceOp2 for RmsNorm {
@@ -122,9 +157,34 @@ impl InplaceOp2 for Add {
     }
 }
 
-impl InplaceOp1 for CausalSoftmax {
+impl InplaceOp2 for ClampedSwiGlu {
     fn name(&self) -> &'static str {
-        "causal-softmax"
+        "clamped-swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &mut CpuStorage,
+        l: &Layout,
+        up: &CpuStorage,
+        lu: &Layout,
+    ) -> Result<()> {
+        let (gate, up) = (slice_mut(gate, l)?, slice(up, lu)?);
+        let limit = self.limit;
+        Arch::new().dispatch(|| {
+            gate.iter_mut().zip(up).for_each(|(g, u)| {
+                let gate = if *g < limit { *g } else { limit };
+                let up = u.clamp(-limit, limit);
+                *g = (up + 1.0) * (gate / (1.0 + exp(-ALPHA * gate)));
+            });
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp1 for Mask {
+    fn name(&self) -> &'static str {
+        "masked-softmax"
     }
 
     fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> Result<()> {
@@ -132,22 +192,25 @@ impl InplaceOp1 for CausalSoftmax {
         let scores = slice_mut(scores, layout)?;
         Arch::new().dispatch(|| {
             for (index, row) in scores.chunks_exact_mut(keys).enumerate() {
-                let visible = (self.first + index % queries + 1).min(keys);
-                let (seen, hidden) = row.split_at_mut(visible);
-                softmax(seen, self.scale);
-                hidden.fill(0.0);
+                let end = (self.first + index % queries + 1).min(keys);
+                let start = self.window.map_or(0, |window| end.saturating_sub(window));
+                let sink = self.sinks.as_ref().map(|sinks| sinks[index / queries]);
+                softmax(&mut row[start..end], self.scale, sink);
+                row[..start].fill(0.0);
+                row[end..].fill(0.0);
             }
         });
         Ok(())
     }
 }
 
-/// Replaces `row` by the softmax of `scale * row`.
+/// Replaces `row` by the softmax of `scale * row`, with a further logit `sink` in the sum.
 #[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
-    let max = max(row);
-    row.iter_mut().for_each(|v| *v = exp((*v - max) * scale));
-    let inverse = 1.0 / sum(row, |v| v);
+fn softmax(row: &mut [f32], scale: f32, sink: Option<f32>) {
+    let largest = max(row) * scale;
+    let largest = sink.map_or(largest, |sink| if sink > largest { sink } else { largest });
+    row.iter_mut().for_each(|v| *v = exp(*v * scale - largest));
+    let inverse = 1.0 / (sum(row, |v| v) + sink.map_or(0.0, |sink| exp(sink - largest)));
     row.iter_mut().for_each(|v| *v *= inverse);
 }
 
@@ -232,13 +295,30 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
     }
 
-    #[test]
-    fn causal_softmax_sees_no_later_key() {
+    fn weights(mask: &Mask) -> Vec<Vec<Vec<f32>>> {
         let scores = Tensor::zeros((2, 3, 5), DType::F32, &Device::Cpu).unwrap();
-        let weights = causal_softmax(scores, 0.5, 2).unwrap().to_vec3::<f32>().unwrap();
-        for head in &weights {
+        masked_softmax(scores, mask).unwrap().to_vec3().unwrap()
+    }
+
+    #[test]
+    fn a_query_sees_no_later_key_and_none_before_its_window() {
+        let mask = Mask { scale: 0.5, first: 2, window: None, sinks: None };
+        for head in &weights(&mask) {
             assert_eq!(head[0], [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
             assert_eq!(head[2], [0.2; 5]);
         }
+        for head in &weights(&Mask { window: Some(2), ..mask }) {
+            assert_eq!(head[0], [0.0, 0.5, 0.5, 0.0, 0.0]);
+            assert_eq!(head[2], [0.0, 0.0, 0.0, 0.5, 0.5]);
+        }
+    }
+
+    #[test]
+    fn a_sink_takes_its_share_of_attention() {
+        let sinks = Some(vec![0.0, 2f32.ln()]);
+        let mask = Mask { scale: 1.0, first: 2, window: Some(1), sinks };
+        let weights = weights(&mask);
+        assert!((weights[0][1][3] - 0.5).abs() < 1e-6);
+        assert!((weights[1][1][3] - 1.0 / 3.0).abs() < 1e-6);
     }
 }

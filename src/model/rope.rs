@@ -26,8 +26,12 @@ impl RopeTables {
         let angles: Vec<f32> = (0..tokens)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * *f))
             .collect();
+        let scale = match config.rope.scaling {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor as f32,
+            _ => 1.0,
+        };
         let table = |of: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|&angle| of(angle)).collect();
+            let values: Vec<f32> = angles.iter().map(|&angle| of(angle) * scale).collect();
             Tensor::from_vec(values, (tokens, frequencies.len()), device).map_err(failed)
         };
         Ok(RopeTables { cos: table(f32::cos)?, sin: table(f32::sin)? })
@@ -44,6 +48,33 @@ pub fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear { factor } => plain.map(|f| f / *factor as f32).collect(),
         RopeScaling::Factors(factors) => plain.zip(factors).map(|(f, by)| f / by).collect(),
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings,
+            truncate,
+            ..
+        } => {
+            let original = *original_max_position_embeddings as f64;
+            // The pair that makes `turns` turns within the original context.
+            let pair_of = |turns: f64| {
+                head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln())
+            };
+            let (mut low, mut high) = (pair_of(*beta_fast), pair_of(*beta_slow));
+            if *truncate {
+                (low, high) = (low.floor(), high.ceil());
+            }
+            let (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
+            let width = if high > low { high - low } else { 0.001 };
+            plain
+                .enumerate()
+                .map(|(pair, f)| {
+                    let stretched = ((pair as f64 - low) / width).clamp(0.0, 1.0) as f32;
+                    f / *factor as f32 * stretched + f * (1.0 - stretched)
+                })
+                .collect()
+        }
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,

@@ -32,7 +32,7 @@ pub enum Stored {
         /// fp16 factors `[out]` on top of the table entries.
         channel_scales: Option<Vec<f16>>,
     },
-    /// Integers times a scale.
+    /// Integers, or four-bit floats, times a scale per block.
     Linear {
         /// Packed integers: two's complement, or unsigned where there are zero points.
         codes: Vec<u8>,

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::bitpack::{UNIT, code_at, unpack, word_of};
 use super::coded::{CodedTensor, Stored, Tables};
+use super::mxfp4;
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
 
@@ -82,6 +83,9 @@ impl CodedTensor {
                 let rows =
                     LinearRows { codes, scales, zero_points: zero_points.as_deref(), linear };
                 rows.decode(first_row, inputs, weights);
+            }
+            (Stored::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
+                mxfp4::decode(codes, scales, first_row, inputs, weights);
             }
             // `CodedTensor::new` has checked that stored arrays and recipe agree.
             (Stored::Linear { .. }, _) => {}

@@ -1,7 +1,7 @@
 //! Recipes as text: `SCHEME BITS [-OPTION…]`, parsed and printed in one grammar.
 //!
 //! Options may come in any order and print in one: granularity, channel scale, table maker, table
-//! entries. Later schemes (`vector2-d4`, `mxfp4`) and options (`-a8`, `-ft`) fit this grammar; until
+//! entries. Later schemes (`vector2-d4`) and options (`-a8`, `-ft`) fit this grammar; until
 //! they exist they are refused like any other unknown word, with the nearest known one as a hint.
 
 use std::fmt;
@@ -14,9 +14,10 @@ use super::recipe::{
 use crate::error::{Error, Result};
 
 /// What a mistyped recipe may have meant.
-const KNOWN_RECIPES: [&str; 16] = [
+const KNOWN_RECIPES: [&str; 17] = [
     "fp",
     "fp16",
+    "mxfp4",
     "palette1",
     "palette1-c",
     "palette2",
@@ -41,6 +42,7 @@ impl fmt::Display for Recipe {
             Recipe::Half => "fp16".to_owned(),
             Recipe::Palette(palette) => palette_name(palette),
             Recipe::Linear(linear) => linear_name(linear),
+            Recipe::Mxfp4 => "mxfp4".to_owned(),
         })
     }
 }
@@ -77,11 +79,13 @@ impl FromStr for Recipe {
         let scheme = words.next().unwrap_or_default();
         let options: Vec<&str> = words.collect();
         let parsed = match scheme {
-            "fp" | "fp16" => plain(scheme, &options),
+            "fp" | "fp16" | "mxfp4" => plain(scheme, &options),
             _ => match (scheme.strip_prefix("palette"), scheme.strip_prefix("int")) {
                 (Some(bits), _) if is_number(bits) => palette(bits, &options),
                 (_, Some(bits)) if is_number(bits) => linear(bits, &options),
-                _ => Err(Error::input("unknown scheme, expected fp, fp16, paletteN or intN")),
+                _ => {
+                    Err(Error::input("unknown scheme, expected fp, fp16, mxfp4, paletteN or intN"))
+                }
             },
         };
         parsed.map_err(|error| {
@@ -109,6 +113,7 @@ fn plain(scheme: &str, options: &[&str]) -> Result<Recipe> {
     match options.first() {
         Some(option) => Err(Error::input(format!("unknown option `-{option}`: {scheme} has none"))),
         None if scheme == "fp" => Ok(Recipe::Reference),
+        None if scheme == "mxfp4" => Ok(Recipe::Mxfp4),
         None => Ok(Recipe::Half),
     }
 }
@@ -232,7 +237,13 @@ mod tests {
             (bits, any::<bool>(), prop::option::of(size)).prop_map(|(bits, asymmetric, block)| {
                 Recipe::Linear(Linear { bits, asymmetric, block })
             });
-        prop_oneof![Just(Recipe::Reference), Just(Recipe::Half), palette, linear]
+        prop_oneof![
+            Just(Recipe::Reference),
+            Just(Recipe::Half),
+            Just(Recipe::Mxfp4),
+            palette,
+            linear
+        ]
     }
 
     proptest! {

@@ -12,6 +12,7 @@ mod grammar;
 mod kmeans;
 mod lagrange;
 mod linear;
+mod mxfp4;
 mod palette;
 mod parts;
 mod points;
@@ -65,6 +66,7 @@ pub fn quantize(
             palette::quantize(&palette, weights, shape, importance).map(Some)
         }
         Recipe::Linear(linear) => linear::quantize(&linear, weights, shape).map(Some),
+        Recipe::Mxfp4 => mxfp4::quantize(weights, shape).map(Some),
     }
 }
 

@@ -7,7 +7,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::bitpack::pack;
+use super::bitpack::{UNIT, pack_into, packed_size_bytes};
 use super::coded::{CodedTensor, Stored, Tables};
 use super::decode::{Table, round_to_half};
 use super::distinct::{Sorter, Weighting};
@@ -22,6 +22,7 @@ struct Bench {
     sorter: Sorter,
     points: Points,
     kmeans: Scratch,
+    codes: Vec<u8>,
 }
 
 /// The table of one group as stored.
@@ -43,24 +44,32 @@ pub(super) fn quantize(
     let group_len = (palette.table_rows(out) * inputs).max(1);
     let scales =
         palette.channel_scale.then(|| channel_scales(palette, weights, shape)).transpose()?;
-    let mut codes = vec![0u8; weights.len()];
-    let tables: Vec<GroupTable> = codes
-        .par_chunks_exact_mut(group_len)
-        .zip(weights.par_chunks_exact(group_len))
+    let bits = palette.bits.get();
+    let span_len = group_len * groups_per_span(group_len);
+    let mut packed = vec![0u8; packed_size_bytes(weights.len(), bits)];
+    let tables: Vec<Vec<GroupTable>> = packed
+        .par_chunks_mut(packed_size_bytes(span_len, bits))
+        .zip(weights.par_chunks(span_len))
         .enumerate()
-        .map_init(Bench::default, |bench, (group, (codes, weights))| {
-            let rows = group_len / inputs;
-            let scales = scales.as_ref().map(|scales| &scales[group * rows..(group + 1) * rows]);
+        .map_init(Bench::default, |bench, (span, (packed, weights))| {
+            let rows = weights.len() / inputs;
+            let first_row = span * (span_len / inputs);
+            let scales = scales.as_ref().map(|scales| &scales[first_row..first_row + rows]);
             let weighting = Weighting { inputs, importance, scales };
-            bench.code_group(palette, weights, &weighting, codes)
+            bench.code_span(palette, weights, &weighting, group_len, packed)
         })
         .collect::<Result<_>>()?;
     let stored = Stored::Palette {
-        codes: pack(&codes, palette.bits.get()),
-        tables: join(tables, palette.entry),
+        codes: packed,
+        tables: join(tables.into_iter().flatten().collect(), palette.entry),
         channel_scales: scales,
     };
     CodedTensor::new(Recipe::Palette(*palette), shape, stored)
+}
+
+/// The fewest groups whose codes fill whole bytes at any width, so that spans are packed apart.
+fn groups_per_span(group_len: usize) -> usize {
+    UNIT >> group_len.trailing_zeros().min(UNIT.trailing_zeros())
 }
 
 fn join(groups: Vec<GroupTable>, entry: TableEntry) -> Tables {
@@ -104,6 +113,33 @@ fn channel_scales(
 }
 
 impl Bench {
+    /// Codes some whole groups one by one and packs their codes.
+    fn code_span(
+        &mut self,
+        palette: &Palette,
+        weights: &[f32],
+        weighting: &Weighting<'_>,
+        group_len: usize,
+        packed: &mut [u8],
+    ) -> Result<Vec<GroupTable>> {
+        let mut codes = std::mem::take(&mut self.codes);
+        codes.resize(weights.len(), 0);
+        let group_rows = group_len / weighting.inputs;
+        let groups = codes.chunks_exact_mut(group_len).zip(weights.chunks_exact(group_len));
+        let tables = groups
+            .enumerate()
+            .map(|(group, (codes, weights))| {
+                let rows = group * group_rows..(group + 1) * group_rows;
+                let scales = weighting.scales.map(|scales| &scales[rows]);
+                let weighting = Weighting { scales, ..*weighting };
+                self.code_group(palette, weights, &weighting, codes)
+            })
+            .collect();
+        pack_into(&codes, palette.bits.get(), packed);
+        self.codes = codes;
+        tables
+    }
+
     fn code_group(
         &mut self,
         palette: &Palette,

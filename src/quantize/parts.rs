@@ -9,6 +9,7 @@ use half::f16;
 
 use super::bitpack::{code_at, pack, packed_size_bytes, unpack};
 use super::coded::{CodedTensor, Stored, Tables};
+use super::mxfp4::BLOCK;
 use super::recipe::{Linear, Palette, Recipe, TableEntry};
 use crate::error::{Error, Result};
 
@@ -70,7 +71,7 @@ fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> Part<'a> {
 impl CodedTensor {
     /// The stored arrays by name, in a fixed order; [`CodedTensor::from_parts`] reads them back.
     pub fn parts(&self) -> Vec<Part<'_>> {
-        let [out, inputs] = self.shape;
+        let [out, _] = self.shape;
         match (&self.stored, &self.recipe) {
             (Stored::Half(values), _) => vec![half_part("values", &self.shape, values)],
             (Stored::Palette { codes, tables, channel_scales }, Recipe::Palette(palette)) => {
@@ -92,8 +93,8 @@ impl CodedTensor {
                 parts.extend(scales.map(|scales| half_part("channel_scales", &[out], scales)));
                 parts
             }
-            (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
-                let shape = [out, linear.blocks(inputs)];
+            (Stored::Linear { codes, scales, zero_points }, _) => {
+                let shape = [out, scales.len() / out.max(1)];
                 let mut parts =
                     vec![byte_part("codes", codes), half_part("scales", &shape, scales)];
                 parts.extend(zero_points.as_ref().map(|points| byte_part("zero_points", points)));
@@ -123,6 +124,11 @@ impl CodedTensor {
             Recipe::Half => Stored::Half(reader.half("values", &shape)?),
             Recipe::Palette(palette) => reader.palette(&palette, shape, weights)?,
             Recipe::Linear(linear) => reader.linear(&linear, shape, weights)?,
+            Recipe::Mxfp4 => Stored::Linear {
+                codes: reader.codes("codes", weights, 4)?,
+                scales: reader.half("scales", &[out, inputs / BLOCK])?,
+                zero_points: None,
+            },
         };
         CodedTensor::new(recipe, shape, stored)
     }

@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 
 use super::bitpack::packed_size_bytes;
+use super::mxfp4;
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -21,6 +22,8 @@ pub enum Recipe {
     Palette(Palette),
     /// `int…`: each code is multiplied by a scale.
     Linear(Linear),
+    /// `mxfp4`: four-bit floats under a power of two that 32 inputs share.
+    Mxfp4,
 }
 
 /// Lookup tables: which codes, how many tables, and how a table is made and stored.
@@ -172,6 +175,7 @@ impl Recipe {
             Recipe::Half => Some(16),
             Recipe::Palette(palette) => Some(palette.bits.get()),
             Recipe::Linear(linear) => Some(linear.bits.get()),
+            Recipe::Mxfp4 => Some(4),
         }
     }
 
@@ -206,7 +210,7 @@ impl Recipe {
                 Granularity::Tensor => None,
                 _ => Some(palette.table_rows(out)),
             },
-            Recipe::Reference | Recipe::Half | Recipe::Linear(_) => Some(1),
+            Recipe::Reference | Recipe::Half | Recipe::Linear(_) | Recipe::Mxfp4 => Some(1),
         }
     }
 
@@ -235,6 +239,10 @@ impl Recipe {
                     .saturating_add(scales.saturating_mul(2))
                     .saturating_add(packed_size_bytes(points, linear.bits.get()))
             }
+            Recipe::Mxfp4 => {
+                let scales = out.saturating_mul(inputs.div_ceil(mxfp4::BLOCK));
+                packed_size_bytes(weights, 4).saturating_add(scales.saturating_mul(2))
+            }
         };
         Some(Bytes(size_bytes as u64))
     }
@@ -249,6 +257,9 @@ impl Recipe {
             Recipe::Palette(palette) if palette.channel_scale => {
                 Some("the channel scale is a `mul` after the layer, not part of its weights")
             }
+            Recipe::Mxfp4 => Some(
+                "a 16-entry table and fp16 block scales: 4.5 bits per weight, where the format itself has 4.25",
+            ),
             _ => None,
         }
     }

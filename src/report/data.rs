@@ -180,7 +180,7 @@ mod tests {
           ],
           "tables": [
             {
-              "title": "tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)",
+              "title": "tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)",
               "rows": [
                 {
                   "variant": "palette4",

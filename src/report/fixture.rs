@@ -100,6 +100,7 @@ fn scores(cell_id: &str, window: usize, damage: f64) -> Record {
         kl_nats: kl_tokens.iter().map(|&kl| f64::from(kl)).sum(),
         top1_agree: TOKENS - (damage * (60.0 + 40.0 * wave)) as usize,
         kl_tokens,
+        ..Window::default()
     })
 }
 

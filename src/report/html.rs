@@ -88,9 +88,9 @@ mod tests {
         <main>
         <h1>How well variants of tiny-stories keep its predictions</h1>
         <p class="warning" role="note"><strong>Warning:</strong> generated text: compare variants, not models</p>
-        <div class="scroll" tabindex="0" role="region" aria-label="tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)">
+        <div class="scroll" tabindex="0" role="region" aria-label="tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)">
         <table>
-        <caption>tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)</caption>
+        <caption>tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)</caption>
         <thead>
         <tr>
         <th scope="col" class="text">variant</th>

@@ -81,7 +81,7 @@ mod tests {
 
         > **Warning:** generated text: compare variants, not models
 
-        ## tiny-stories, stories \| held out (protocol full, 12 windows of 101 tokens)
+        ## tiny-stories on stories \| held out (protocol full, 12 windows of 101 tokens)
 
         | variant | blocks (bits/w) | file (bits/w) | size | perplexity | vs. ref. (%) | KL mean (nats) | KL median (nats) | KL p99 (nats) | top-1 (%) | text (bits/B) |
         | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |

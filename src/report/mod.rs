@@ -21,7 +21,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::stats::Estimate;
 
-pub use summary::{Row, Summary};
+pub use summary::{Router, Row, Storage, Summary};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

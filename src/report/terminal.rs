@@ -233,18 +233,19 @@ mod tests {
 
         warning: generated text: compare variants, not models
 
-        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+        tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)
 
-                        file                          vs. ref.         KL mean  top-1
-        variant       bits/w     size  perplexity            %            nats      %
+                                              vs. ref.         KL mean  top-1    text
+        variant          size  perplexity            %            nats      %  bits/B
         ─────────────────────────────────────────────────────────────────────────────
-        fp             16.00  2.20 MB    8.9 ±0.6
-        palette4        5.10   701 kB    9.0 ±0.6  +1.00 ±0.03  0.0096 ±0.0017  100.0
-        palette1-c      2.36   325 kB  failed: logits are not finite in layer 1,
-                                       window 0; keep the embedding at 4 bits
-        palette2-g16    3.49   480 kB   12.0 ±0.9   +34.6 ±1.3      0.29 ±0.05   76.8
+        fp            2.20 MB    8.9 ±0.6                                        0.79
+        palette4       701 kB    9.0 ±0.6  +1.00 ±0.03  0.0096 ±0.0017  100.0    0.79
+        palette1-c     325 kB  failed: logits are not finite in layer 1, window 0;
+                               keep the embedding at 4 bits
+        palette2-g16   480 kB   12.0 ±0.9   +34.6 ±1.3      0.29 ±0.05   76.8    0.89
 
-        A wider terminal shows more: blocks, KL median, KL p99, interval of top-1, text.
+        A wider terminal shows more: blocks, file, KL median, KL p99, interval of top-1,
+        interval of text.
 
         ± and [ ] are 95 % intervals: 10000 resamples of 12 windows in blocks of 2, seed
         1; vs. ref. is paired by window. KL is from the reference, per token, over the
@@ -262,7 +263,7 @@ mod tests {
         insta::assert_snapshot!(render(&document, 160), @r#"
         How well variants of tiny-stories keep its predictions
 
-        tiny-stories, stories | held out (protocol full, 12 windows of 101 tokens)
+        tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)
 
                       blocks    file                          vs. ref.         KL mean  KL median  KL p99      top-1        text
         variant       bits/w  bits/w     size  perplexity            %            nats       nats    nats          %      bits/B

@@ -14,6 +14,8 @@ mod store;
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
 pub use index::Index;
 pub use lines::{remove_parts, write_aside, write_aside_with};
-pub use record::{BLOCKS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window};
+pub use record::{
+    BLOCK_PARTS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window,
+};
 pub use session::{Phase, Session};
 pub use store::{RECORDS, SESSIONS, Store, read_records, read_sessions};

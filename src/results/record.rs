@@ -101,13 +101,13 @@ pub struct Environment {
     pub package_versions: BTreeMap<String, String>,
 }
 
-/// The name of the part of the model that is the repeated decoder blocks.
-pub const BLOCKS: &str = "blocks";
+/// Names of the parts that are the linear layers of the decoder blocks.
+pub const BLOCK_PARTS: [&str; 4] = ["blocks", "attention", "mlp", "experts"];
 
 /// Storage of one part of a model under one variant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// `blocks`, `embedding`, `head`, `norms and biases`.
+    /// `attention`, `mlp` or `experts`, `embedding`, `head`, `norms and biases`.
     pub part: String,
     /// How the part is coded: `palette2-g16`, `fp`.
     pub recipe: String,
@@ -150,6 +150,21 @@ pub struct Window {
     /// KL divergence at each scored token, in nats; empty for the reference.
     #[serde(default)]
     pub kl_tokens: Vec<f32>,
+    /// Per layer the tokens of the window that go to the experts they go to in the reference; empty
+    /// for models without experts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub router_agree: Vec<u32>,
+    /// Per layer and expert the tokens of the window that go there, `[layers][experts]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expert_load: Vec<Vec<u32>>,
+    /// Tokens that were routed: all of the window, scored or not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub routed_tokens: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's calling convention
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The end of one variant.
@@ -292,6 +307,7 @@ mod tests {
             kl_nats: 0.5,
             top1_agree: 1,
             kl_tokens: vec![0.125, 0.375],
+            ..Window::default()
         });
         assert_eq!(Record::from_line(line).unwrap(), record);
         assert_eq!(record.to_line().unwrap(), line);
@@ -300,7 +316,7 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back_as_it_was_written() {
-        let parts = vec![Part { part: BLOCKS.into(), ..Part::default() }];
+        let parts = vec![Part { part: BLOCK_PARTS[0].into(), ..Part::default() }];
         let records = [
             Record::Run(Run { entropy_floor_nats_per_byte: Some(0.5), ..Run::default() }),
             Record::Run(Run { warnings: vec!["a \"quoted\"\nwarning".into()], ..Run::default() }),

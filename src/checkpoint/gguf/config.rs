@@ -106,6 +106,9 @@ pub(super) fn read(
         output_bias: any(&[".attn_output.bias"]),
         mlp_bias: any(&[".ffn_gate.bias", ".ffn_up.bias", ".ffn_down.bias"]),
         qk_norm: architecture == Architecture::Qwen3,
+        sinks: false,
+        sliding: Vec::new(),
+        experts: None,
         tied: !tensors.contains_key("output.weight"),
     })
 }

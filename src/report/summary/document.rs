@@ -15,7 +15,7 @@ impl Summary {
             title: format!("How well variants of {} keep its predictions", self.run.model),
             facts: self.facts(),
             warnings: self.warnings(),
-            tables: vec![self.table()],
+            tables: self.tables(),
             figures: self.figures(),
             notes: self.notes(),
         }
@@ -98,6 +98,13 @@ impl Summary {
         notes
     }
 
+    fn tables(&self) -> Vec<Table> {
+        let mut tables = vec![self.table()];
+        tables.extend(self.parts_table());
+        tables.extend(self.router_tables());
+        tables
+    }
+
     fn table(&self) -> Table {
         let run = &self.run;
         let columns = vec![
@@ -114,7 +121,7 @@ impl Summary {
             Column::estimate("nll", "text", Unit::BitsPerByte),
         ];
         let title = format!(
-            "{}, {} (protocol {}, {} windows of {} tokens)",
+            "{} on {} (protocol {}, {} windows of {} tokens)",
             run.model, run.text_name, run.protocol, self.windows, run.window_tokens
         );
         let rows = self.rows.iter().map(Row::values).collect();

@@ -4,10 +4,13 @@
 //! variant without a result is a row with its cause. A variant is compared only if it was scored
 //! on the very windows that the reference was scored on.
 
+mod details;
 mod document;
 
+pub use details::{Router, Storage};
+
 use crate::error::{Error, Result};
-use crate::results::{BLOCKS, Cell, Environment, Failure, Index, Record, Run, Window};
+use crate::results::{BLOCK_PARTS, Cell, Environment, Failure, Index, Record, Run, Window};
 use crate::stats::{self, Bootstrap, Comparison, Quality, Sample, Scores};
 use crate::units::BitsPerWeight;
 
@@ -20,6 +23,10 @@ pub struct Summary {
     pub environments: Vec<Environment>,
     /// The reference, then the variants in order of appearance.
     pub rows: Vec<Row>,
+    /// Storage by part, a variant each.
+    pub storage: Vec<Storage>,
+    /// Where tokens go, for each variant with a result; empty for models without experts.
+    pub routers: Vec<Router>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
     /// Windows that the numbers rest on: fewer than asked for if the run was interrupted.
@@ -85,8 +92,13 @@ impl Summary {
         let bootstrap = Bootstrap::new(seed, windows);
         let against = Against { index, run, reference: &scored, bootstrap: &bootstrap };
         let variants = index.cells().filter(|cell| !cell.is_reference);
-        let mut rows: Vec<Row> =
-            reference.into_iter().chain(variants).map(|cell| against.row(cell)).collect();
+        let cells: Vec<&Cell> = reference.into_iter().chain(variants).collect();
+        let mut rows: Vec<Row> = cells.iter().map(|cell| against.row(cell)).collect();
+        let routers = cells.iter().filter_map(|cell| against.router(cell)).collect();
+        let storage = cells
+            .iter()
+            .map(|cell| Storage { variant: cell.variant.clone(), parts: cell.parts.clone() })
+            .collect();
         rows.extend(failures_without_cell(index));
         let tokens: usize = scored.iter().map(|w| w.scored_tokens).sum();
         let bytes: u64 = scored.iter().map(|w| w.scored_bytes).sum();
@@ -98,6 +110,8 @@ impl Summary {
             run: run.clone(),
             environments: environments.collect(),
             rows,
+            storage,
+            routers,
             bootstrap,
             windows,
             bytes_per_token: (tokens > 0).then(|| bytes as f64 / tokens as f64),
@@ -121,8 +135,9 @@ struct Against<'a> {
 
 impl Against<'_> {
     fn row(&self, cell: &Cell) -> Row {
-        let of = |name: Option<&str>| {
-            let parts = cell.parts.iter().filter(|p| name.is_none_or(|name| p.part == name));
+        let of = |names: Option<&[&str]>| {
+            let is_meant = |part: &str| names.is_none_or(|names| names.contains(&part));
+            let parts = cell.parts.iter().filter(|p| is_meant(&p.part));
             parts.fold((0, 0), |(bytes, weights), p| (bytes + p.size_bytes, weights + p.weights))
         };
         let bits = |(bytes, weights)| {
@@ -132,7 +147,7 @@ impl Against<'_> {
             cell_id: cell.cell_id.clone(),
             variant: cell.variant.clone(),
             is_reference: cell.is_reference,
-            blocks_bits_per_weight: bits(of(Some(BLOCKS))),
+            blocks_bits_per_weight: bits(of(Some(&BLOCK_PARTS))),
             file_bits_per_weight: bits(of(None)),
             size_bytes: (!cell.parts.is_empty()).then(|| of(None).0),
             outcome: self.outcome(cell),

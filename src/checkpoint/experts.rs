@@ -1,0 +1,139 @@
+//! gpt-oss stores a block's experts in one tensor per projection, gate and up interleaved. Here
+//! they are taken apart into the tensors of each expert, by range and row order alone: nothing is
+//! read or copied.
+//!
+//! Two forms exist (transformers, `modeling_gpt_oss.py` and `integrations/mxfp4.py`):
+//! `gate_up_proj_blocks` `[experts, 2 · intermediate, hidden / 32, 16]` with `…_scales`
+//! `[experts, 2 · intermediate, hidden / 32]`, and unquantized `gate_up_proj` `[experts, hidden,
+//! 2 · intermediate]`, which is the transpose. Even output rows are the gate's, odd ones the up's.
+
+use std::collections::BTreeMap;
+
+use super::config::{Architecture, Config};
+use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
+use super::{Dtype, Place, Role, RowOrder, Stored, TensorId};
+use crate::error::{At, Error, Result};
+
+/// One packed tensor, and which rows of it belong to which role.
+struct Packed {
+    stem: &'static str,
+    roles: &'static [Role],
+}
+
+const PACKED: [Packed; 2] = [
+    Packed { stem: "gate_up_proj", roles: &[Role::Gate, Role::Up] },
+    Packed { stem: "down_proj", roles: &[Role::Down] },
+];
+
+/// Replaces packed tensors in `found` by those of each expert, and foreign names of the router.
+///
+/// # Errors
+/// Input errors that name the tensor: blocks without scales, shapes that disagree.
+pub fn unpack(found: &mut BTreeMap<String, Stored>, config: &Config) -> Result<()> {
+    if config.experts.is_none() {
+        return Ok(());
+    }
+    for layer in 0..config.layers {
+        if config.architecture == Architecture::Qwen3Moe {
+            let router = TensorId::block(layer, Role::Router).name();
+            if let Some(stored) = found.remove(&router.replace("mlp.router", "mlp.gate")) {
+                found.insert(router, stored);
+            }
+            continue;
+        }
+        for packed in &PACKED {
+            unpack_projection(found, config, layer, packed)?;
+        }
+    }
+    Ok(())
+}
+
+fn unpack_projection(
+    found: &mut BTreeMap<String, Stored>,
+    config: &Config,
+    layer: usize,
+    packed: &Packed,
+) -> Result<()> {
+    let prefix = format!("model.layers.{layer}.mlp.experts.{}", packed.stem);
+    let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+    let step = packed.roles.len();
+    let (out, inputs) = match config.shape_of(TensorId::expert(layer, 0, packed.roles[0]))[..] {
+        [out, inputs] => (out * step, inputs),
+        _ => return Err(Error::bug("an expert's weight is not a matrix")),
+    };
+    let (weight, transposed) = match found.remove(&format!("{prefix}_blocks")) {
+        Some(blocks) => {
+            let scales = found.remove(&format!("{prefix}_scales"));
+            (Some(join(blocks, scales, [experts, out, inputs])?), false)
+        }
+        None => (found.remove(&prefix), true),
+    };
+    let weight_shape = if transposed { [experts, inputs, out] } else { [experts, out, inputs] };
+    let weight = weight.map(|stored| (stored, weight_shape.to_vec(), false));
+    let bias = found.remove(&format!("{prefix}_bias"));
+    let bias = bias.map(|stored| (stored, vec![experts, out], true));
+    for (stored, shape, is_bias) in weight.into_iter().chain(bias) {
+        expect_shape(&stored, &shape)?;
+        for expert in 0..experts {
+            for (first, role) in packed.roles.iter().enumerate() {
+                let id = TensorId { bias: is_bias, ..TensorId::expert(layer, expert, *role) };
+                let rows = if transposed && !is_bias {
+                    RowOrder::Transposed { step, first }
+                } else {
+                    RowOrder::Every { step, first }
+                };
+                let of_expert = share(&stored, expert, experts);
+                let shape = config.shape_of(id);
+                found.insert(id.name(), Stored { shape, rows, ..of_expert });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Blocks and their scales as one tensor of MXFP4 weights `[experts, out, in]`.
+fn join(blocks: Stored, scales: Option<Stored>, shape: [usize; 3]) -> Result<Stored> {
+    let [experts, out, inputs] = shape;
+    let scales = scales.ok_or_else(|| {
+        Error::input("its scales are missing").at(format!("tensor {}", blocks.name))
+    })?;
+    let per_row = inputs / BLOCK_WEIGHTS;
+    if !inputs.is_multiple_of(BLOCK_WEIGHTS) {
+        return Err(Error::input(format!(
+            "rows of {inputs} weights are not whole MXFP4 blocks of 32"
+        ))
+        .at(format!("tensor {}", blocks.name)));
+    }
+    for (stored, expected) in [
+        (&blocks, vec![experts, out, per_row, BLOCK_BYTES]),
+        (&scales, vec![experts, out, per_row]),
+    ] {
+        expect_shape(stored, &expected)?;
+        if stored.dtype != Dtype::U8 {
+            let found = stored.dtype.name();
+            return Err(Error::input(format!("expected u8, found {found}"))
+                .at(format!("tensor {}", stored.name)));
+        }
+    }
+    let scales = Some(Place { file: scales.file, range: scales.range });
+    Ok(Stored { shape: shape.to_vec(), dtype: Dtype::Mxfp4, scales, ..blocks })
+}
+
+fn expect_shape(stored: &Stored, expected: &[usize]) -> Result<()> {
+    if stored.shape == expected {
+        return Ok(());
+    }
+    let found = &stored.shape;
+    Err(Error::input(format!("expected shape {expected:?}, found {found:?}")))
+        .at(|| format!("tensor {}", stored.name))
+}
+
+/// The part of a packed tensor that is one expert's.
+fn share(stored: &Stored, expert: usize, experts: usize) -> Stored {
+    let part = |range: &std::ops::Range<usize>| {
+        let size = range.len() / experts;
+        range.start + expert * size..range.start + (expert + 1) * size
+    };
+    let scales = stored.scales.as_ref().map(|s| Place { file: s.file, range: part(&s.range) });
+    Stored { range: part(&stored.range), scales, ..stored.clone() }
+}

@@ -1,0 +1,215 @@
+//! One layer for every lane: a dense block, or a block and its experts one at a time.
+//!
+//! The unit that is read, coded, run and dropped together is a block outside its experts, or one
+//! expert: that, not the layer, is what memory holds.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::lane::{Lane, LayerRouting};
+use super::setting::Walk;
+use super::timing::{Phase, Timings};
+use crate::checkpoint::{Checkpoint, Role, TensorId};
+use crate::error::{At, Result};
+use crate::model::{self, Block, BlockWeights, Linear, Mlp, RopeTables, Routed};
+use crate::quantize::{CodedTensor, quantize};
+
+/// A unit's tensors in the order of the computation, as a variant has them.
+pub type CodedUnit = Vec<(TensorId, Form)>;
+
+/// One tensor as a variant has it.
+pub enum Form {
+    /// Coded.
+    Coded(CodedTensor),
+    /// As the checkpoint has it, in a part whose recipe is `fp`.
+    AsStored(Vec<f32>),
+}
+
+impl Form {
+    /// The weights, row-major.
+    pub fn decode(self) -> Vec<f32> {
+        match self {
+            Form::Coded(tensor) => tensor.decode(),
+            Form::AsStored(values) => values,
+        }
+    }
+}
+
+/// One layer of a walk.
+pub struct Layer<'a> {
+    /// What is walked.
+    pub walk: &'a Walk<'a>,
+    /// Its number.
+    pub layer: usize,
+    /// Positions of the longest window.
+    pub rope: &'a RopeTables,
+}
+
+impl Layer<'_> {
+    /// Takes every lane through the layer.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint, bug-class errors from candle. A lane whose weights cannot be
+    /// coded fails alone.
+    pub fn run(&self, lanes: &mut [Lane], timings: &mut Timings) -> Result<()> {
+        let config = &self.walk.checkpoint.config;
+        let ids = config.block_tensors(self.layer);
+        self.unit(
+            &ids,
+            lanes,
+            timings,
+            |_| true,
+            |weights, lane| {
+                let block = Block::new(config, self.layer, weights)?;
+                attend(&block, lane, self.rope)
+            },
+        )?;
+        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+        note_routing(lanes, experts);
+        for expert in 0..experts {
+            let ids = config.expert_tensors(self.layer, expert);
+            let needs = |lane: &Lane| lane.routed.iter().any(|routed| routed.needs(expert));
+            self.unit(&ids, lanes, timings, needs, |weights, lane| {
+                let mlp = Mlp::new(config, weights)?;
+                let windows = lane.routed.par_iter_mut();
+                windows.try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
+            })?;
+        }
+        lanes.iter_mut().try_for_each(finish)
+    }
+
+    /// Reads a unit's tensors once, codes them for every lane, and runs the lanes that need it.
+    fn unit(
+        &self,
+        ids: &[TensorId],
+        lanes: &mut [Lane],
+        timings: &mut Timings,
+        needs: impl Fn(&Lane) -> bool,
+        run: impl Fn(BlockWeights, &mut Lane) -> Result<()>,
+    ) -> Result<()> {
+        let checkpoint = self.walk.checkpoint;
+        let tensors = timings.measure(Phase::Read, || {
+            ids.iter().map(|id| Ok((*id, checkpoint.read(*id)?))).collect::<Result<Vec<_>>>()
+        })?;
+        let mut coded: Vec<Option<CodedUnit>> = timings.measure(Phase::Code, || {
+            lanes.iter_mut().map(|lane| code(lane, checkpoint, &tensors)).collect::<Result<_>>()
+        })?;
+        if needs(&lanes[0]) {
+            let weights = self.weights(tensors.into_iter())?;
+            timings.measure(Phase::ReferenceForward, || run(weights, &mut lanes[0]))?;
+        } else {
+            drop(tensors);
+        }
+        for (lane, coded) in lanes.iter_mut().zip(&mut coded).skip(1) {
+            let Some(coded) = coded.take().filter(|_| needs(lane)) else { continue };
+            let start = Instant::now();
+            let weights =
+                self.weights(coded.into_iter().map(|(id, tensor)| (id, tensor.decode())))?;
+            timings.add(Phase::Decode, start.elapsed());
+            timings.measure(Phase::Forward, || run(weights, lane))?;
+        }
+        Ok(())
+    }
+
+    /// Puts decoded tensors on the device, without copying where that is main memory.
+    fn weights(&self, tensors: impl Iterator<Item = (TensorId, Vec<f32>)>) -> Result<BlockWeights> {
+        let device = self.walk.device;
+        let (mut matrices, mut biases) = (Vec::new(), Vec::new());
+        let mut weights = BlockWeights::default();
+        for (id, values) in tensors {
+            match id.role {
+                _ if id.bias => biases.push((id.role, model::vector(values, device)?)),
+                Role::Sinks => weights.sinks(values),
+                role if role.is_linear() || role == Role::Router => matrices.push((id, values)),
+                role => weights.norm(role, model::vector(values, device)?),
+            }
+        }
+        for (id, values) in matrices {
+            let shape = self.walk.checkpoint.stored(id)?.matrix();
+            let bias = biases.iter().find(|(role, _)| *role == id.role).map(|(_, b)| b.clone());
+            let weight = model::matrix(values, shape, device)?;
+            weights.linear(id.role, Linear { weight, bias });
+        }
+        Ok(weights)
+    }
+}
+
+/// Codes a unit for one lane; nothing for the reference, and for a lane that has failed.
+///
+/// # Errors
+/// Bug-class errors; a recipe that cannot code a tensor ends the lane instead.
+pub fn code(
+    lane: &mut Lane,
+    checkpoint: &Checkpoint,
+    tensors: &[(TensorId, Vec<f32>)],
+) -> Result<Option<CodedUnit>> {
+    if lane.variant.is_reference() || !lane.is_alive() {
+        return Ok(None);
+    }
+    let mut coded = Vec::with_capacity(tensors.len());
+    for (id, values) in tensors {
+        let stored = checkpoint.stored(*id)?;
+        let recipe = lane.variant.recipe_of(*id, stored);
+        let coded_tensor = match &lane.file {
+            Some(file) if !recipe.is_reference() => {
+                file.tensor(&id.name(), recipe, stored.matrix()).map(Some)
+            }
+            _ => quantize(&recipe, values, stored.matrix(), None)
+                .at(|| format!("tensor {}", id.name())),
+        };
+        match coded_tensor {
+            Ok(Some(tensor)) => {
+                lane.note(tensor.hash());
+                coded.push((*id, Form::Coded(tensor)));
+            }
+            Ok(None) => coded.push((*id, Form::AsStored(values.clone()))),
+            Err(error) => {
+                lane.fail(&error);
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(coded))
+}
+
+/// Runs a block over every window of a lane; with experts, up to their door.
+fn attend(block: &Block, lane: &mut Lane, rope: &RopeTables) -> Result<()> {
+    let routed = lane.hidden.par_iter_mut().map(|hidden| {
+        let (next, routed) = block.forward(hidden, rope)?;
+        *hidden = next;
+        Ok(routed)
+    });
+    lane.routed = routed.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    Ok(())
+}
+
+/// Notes for every window where its tokens go, and how many go where the reference's do.
+fn note_routing(lanes: &mut [Lane], experts: usize) {
+    let Some((reference, variants)) = lanes.split_first_mut() else { return };
+    let noted = |own: &Routed, base: &Routed| LayerRouting {
+        agree: own.agreement(base),
+        load: own.load(experts),
+    };
+    for lane in variants {
+        let all: Vec<_> =
+            lane.routed.iter().zip(&reference.routed).map(|(own, base)| noted(own, base)).collect();
+        note(lane, all);
+    }
+    let all = reference.routed.iter().map(|own| noted(own, own)).collect();
+    note(reference, all);
+}
+
+fn note(lane: &mut Lane, windows: Vec<LayerRouting>) {
+    lane.routing.resize(windows.len(), Vec::new());
+    lane.routing.iter_mut().zip(windows).for_each(|(layers, layer)| layers.push(layer));
+}
+
+/// Adds what the experts found to the hidden states.
+fn finish(lane: &mut Lane) -> Result<()> {
+    let routed = std::mem::take(&mut lane.routed);
+    for (hidden, routed) in lane.hidden.iter_mut().zip(routed) {
+        *hidden = routed.finish(hidden)?;
+    }
+    Ok(())
+}

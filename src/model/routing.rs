@@ -1,0 +1,149 @@
+//! Where tokens go in a mixture of experts, and with which weights.
+
+use candle_core::Tensor;
+
+use super::{failed, values, vector_like};
+use crate::checkpoint::config::{Experts, Routing};
+use crate::error::Result;
+
+/// One window at the door of its experts.
+#[derive(Debug)]
+pub struct Routed {
+    /// What the experts are given, `[tokens, hidden]`.
+    normed: Tensor,
+    /// Per token the experts chosen, the likeliest first, `[tokens, per_token]`.
+    pub chosen: Vec<u32>,
+    /// Their weights, `[tokens, per_token]`.
+    weights: Vec<f32>,
+    per_token: usize,
+    /// The experts' weighted outputs so far, `[tokens, hidden]`.
+    sum: Vec<f32>,
+}
+
+impl Routed {
+    /// Chooses experts by `logits` `[tokens, experts]`; of equal logits the first wins.
+    pub(super) fn new(normed: Tensor, logits: &[f32], experts: &Experts) -> Self {
+        let per_token = experts.per_token;
+        let (mut chosen, mut weights) = (Vec::new(), Vec::new());
+        for row in logits.chunks_exact(experts.count) {
+            let mut order: Vec<usize> = (0..row.len()).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+            order.truncate(per_token);
+            let exponentials = |over: &mut dyn Iterator<Item = f32>| -> f32 {
+                over.map(|logit| (logit - row[order[0]]).exp()).sum()
+            };
+            let renormalize = match experts.routing {
+                Routing::SoftmaxOfChosen => true,
+                Routing::ChosenOfSoftmax { renormalize } => renormalize,
+            };
+            let total = match renormalize {
+                true => exponentials(&mut order.iter().map(|&expert| row[expert])),
+                false => exponentials(&mut row.iter().copied()),
+            };
+            weights.extend(order.iter().map(|&e| (row[e] - row[order[0]]).exp() / total));
+            chosen.extend(order.iter().map(|&expert| expert as u32));
+        }
+        let sum = vec![0.0; normed.elem_count()];
+        Routed { normed, chosen, weights, per_token, sum }
+    }
+
+    /// Tokens that go to the same experts here as in `other`, in whatever order.
+    pub fn agreement(&self, other: &Routed) -> u32 {
+        let sorted = |experts: &[u32]| {
+            let mut experts = experts.to_vec();
+            experts.sort_unstable();
+            experts
+        };
+        let own = self.chosen.chunks_exact(self.per_token);
+        let pairs = own.zip(other.chosen.chunks_exact(self.per_token));
+        pairs.filter(|(a, b)| a == b || sorted(a) == sorted(b)).count() as u32
+    }
+
+    /// Tokens per expert.
+    pub fn load(&self, experts: usize) -> Vec<u32> {
+        let mut load = vec![0; experts];
+        self.chosen.iter().for_each(|&expert| load[expert as usize] += 1);
+        load
+    }
+
+    /// Whether any token goes to `expert`.
+    pub fn needs(&self, expert: usize) -> bool {
+        self.chosen.contains(&(expert as u32))
+    }
+
+    /// Sends the tokens that go to `expert` through `forward` `[tokens, hidden]` and adds what
+    /// comes back, weighted.
+    ///
+    /// # Errors
+    /// Those of `forward`; bug-class errors from candle.
+    pub fn apply(
+        &mut self,
+        expert: usize,
+        forward: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
+        let places = self.chosen.iter().enumerate().filter(|(_, e)| **e as usize == expert);
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<u32> = places.iter().map(|place| (place / self.per_token) as u32).collect();
+        let rows_there = vector_like(&rows, &self.normed)?;
+        let given = self.normed.index_select(&rows_there, 0).map_err(failed)?;
+        let output = values(&forward(&given)?)?;
+        let hidden = output.len() / rows.len();
+        for ((place, row), output) in places.iter().zip(&rows).zip(output.chunks_exact(hidden)) {
+            let weight = self.weights[*place];
+            let sum = &mut self.sum[*row as usize * hidden..][..hidden];
+            sum.iter_mut().zip(output).for_each(|(sum, value)| *sum += weight * value);
+        }
+        Ok(())
+    }
+
+    /// Adds the experts' outputs to `x` `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn finish(self, x: &Tensor) -> Result<Tensor> {
+        let sum = Tensor::from_vec(self.sum, x.shape(), x.device()).map_err(failed)?;
+        super::ops::add(sum, x).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::checkpoint::config::Activation;
+
+    fn route(routing: Routing, logits: &[f32]) -> Routed {
+        let normed = Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap();
+        let activation = Activation::SwiGlu;
+        let count = logits.len();
+        let experts = Experts { count, per_token: 2, routing, router_bias: false, activation };
+        Routed::new(normed, logits, &experts)
+    }
+
+    #[test]
+    fn weights_are_a_softmax_over_the_chosen_or_over_all() {
+        let logits = [0.0, 3f32.ln(), 2f32.ln(), 0.0];
+        let chosen = route(Routing::SoftmaxOfChosen, &logits);
+        assert_eq!(chosen.chosen, [1, 2]);
+        assert!((chosen.weights[0] - 0.6).abs() < 1e-6);
+        let all = route(Routing::ChosenOfSoftmax { renormalize: false }, &logits);
+        assert!((all.weights[1] - 2.0 / 7.0).abs() < 1e-6);
+        let scaled = route(Routing::ChosenOfSoftmax { renormalize: true }, &logits);
+        assert!((scaled.weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn outputs_are_added_with_their_weights() {
+        let mut routed = route(Routing::SoftmaxOfChosen, &[1.0, 1.0, 0.0]);
+        assert!(routed.needs(0) && routed.needs(1) && !routed.needs(2));
+        routed.apply(0, |x| Ok((x * 10.0).unwrap())).unwrap();
+        routed.apply(1, |x| Ok((x * 30.0).unwrap())).unwrap();
+        routed.apply(2, |_| panic!("no token goes there")).unwrap();
+        let x = Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(values(&routed.finish(&x).unwrap()).unwrap(), [21.0, 21.0]);
+    }
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Holds the committed golden data against the programs it came from: k-means tables against
+# coremltools, the demo's text against its grammar.
+#
+# Needs Python 3.11 and PyPI. The Rust tests read the same golden data, so nothing here needs cargo.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+venv=${CARGO_TARGET_DIR:-target}/peers-venv
+if [[ ! -e $venv/complete ]]; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet coremltools==9.0 "numpy<2.3"
+    touch "$venv/complete"
+fi
+
+echo "k-means tables, against coremltools:"
+"$venv/bin/python" tests/peers/kmeans_coremltools.py
+echo "the demo's text, against its grammar:"
+"$venv/bin/python" datasets/demo/generate.py --check
