@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn every_code_under_every_scale_is_exact() {
-        for stored in 0..255u8 {
+        // From 2^125 on the largest values are beyond f32; such a tensor is refused as not finite.
+        for stored in 0..252u8 {
             let expected_scale = 2f64.powi(i32::from(stored) - 127);
             let blocks: Vec<u8> = (0..16).map(|code| code | ((15 - code) << 4)).collect();
             let mut out = [0.0; 32];
