@@ -116,7 +116,8 @@ fn weights_are_read_once_however_many_variants_there_are() {
         write_checkpoint(folder.path(), &model.config(), &model.tensors());
         let variants: Vec<Variant> = ["palette4", "palette2-g16", "palette1", "int4-b32"]
             .map(|blocks| Variant {
-                blocks: blocks.parse().unwrap(),
+                attention: blocks.parse().unwrap(),
+                mlp: blocks.parse().unwrap(),
                 embedding: embedding.parse().unwrap(),
                 head: head.parse().unwrap(),
             })

@@ -48,7 +48,7 @@ fn a_key_that_is_not_known_is_refused_with_its_value() {
 fn a_model_type_that_is_not_known_is_refused() {
     refuses(
         json!({"model_type": "mamba"}),
-        "key `model_type`: expected llama, qwen2 or qwen3, found \"mamba\"\n\
+        "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found \"mamba\"\n\
          hint: this architecture is not one that evalkit computes",
     );
 }
@@ -113,9 +113,9 @@ fn layer_types_must_be_as_many_as_layers_and_full_attention() {
 
 #[test]
 fn a_rotary_embedding_that_is_not_known_is_refused() {
-    let error = "rope_scaling: key `rope_type`: yarn is not something evalkit computes";
+    let error = "rope_scaling: key `rope_type`: longrope is not something evalkit computes";
     refuses(
-        json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+        json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
         &format!("{error}\n{OTHER_MODEL}"),
     );
     refuses(

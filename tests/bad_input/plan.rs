@@ -14,7 +14,7 @@ fn a_plan_with_an_unknown_key_is_refused() {
         "windows = 3\n",
         "plan.toml: not a plan: TOML parse error at line 1, column 1\n  |\n1 | windows = 3\n  | \
          ^^^^^^^\nunknown field `windows`, expected one of `model`, `text`, `protocol`, `bos`, \
-         `context`, `limit`, `parse_special`, `recipes`, `bits`, `embed`, `head`, `seed`",
+         `context`, `limit`, `parse_special`, `recipes`, `bits`, `attention`, `experts`, `embed`, `head`, `seed`",
     );
 }
 
@@ -53,7 +53,7 @@ fn a_plan_with_a_value_of_the_wrong_type_is_refused() {
 fn a_plan_with_an_unknown_recipe_is_refused_with_the_key() {
     refuses(
         "recipes = [\"palete4\"]\n",
-        "recipes: recipe `palete4`: unknown scheme, expected fp, fp16, paletteN or intN\n\
+        "recipes: recipe `palete4`: unknown scheme, expected fp, fp16, mxfp4, paletteN or intN\n\
          hint: did you mean `palette4`?",
     );
 }
