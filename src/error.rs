@@ -141,8 +141,14 @@ impl fmt::Display for Error {
         }
         write!(f, "{what}")?;
         let mut next: Option<&dyn std::error::Error> = cause.as_deref().map(|c| c as _);
+        let mut said = String::new();
         while let Some(cause) = next {
-            write!(f, ": {cause}")?;
+            let text = cause.to_string();
+            // Many errors already end in the words of their own cause.
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
             next = cause.source();
         }
         match hint {

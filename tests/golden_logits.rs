@@ -1,4 +1,5 @@
-//! Logits against those that transformers computed in f32 (`../shared/models/golden`).
+//! Logits against those that others computed in f32: transformers for the golden models
+//! (`../shared/models/golden`), JAX for the demo.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 #[path = "common/forward.rs"]
 mod forward;
 
-use forward::{EXPERTS_MAX_ABS, check};
+use evalkit::checkpoint::Checkpoint;
+use forward::{EXPERTS_MAX_ABS, check, check_opened};
 
 /// Bound on the largest difference of a dense model's logit, in f32.
 const DENSE_MAX_ABS: f32 = 2e-4;
@@ -52,4 +54,11 @@ fn a_trained_mixture_matches_transformers() {
         let model = folder.join("../../moe-kjv-0.6m-mxfp4");
         check(&model, &folder.join("golden.safetensors"), None, EXPERTS_MAX_ABS);
     }
+}
+
+#[test]
+fn the_demo_matches_the_program_that_trained_it() {
+    let demo = Checkpoint::open_embedded(&evalkit::demo::MODEL).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo");
+    check_opened(&demo, &folder.join("golden.safetensors"), None, DENSE_MAX_ABS);
 }

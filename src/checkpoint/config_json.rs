@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{Activation, Architecture, Config, Experts, Rope, RopeScaling, Routing};
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 
 /// Keys that say nothing about inference (training, generation, bookkeeping).
 const INERT: [&str; 29] = [
@@ -127,7 +127,7 @@ fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
         head_dim,
         vocab_size: keys.take("vocab_size")?,
         max_position_embeddings: keys.take("max_position_embeddings")?,
-        rms_norm_eps: keys.take("rms_norm_eps")?,
+        rms_norm_eps: keys.positive("rms_norm_eps")?,
         rope: rope(keys)?,
         qkv_bias: attention_bias || architecture == Architecture::Qwen2,
         output_bias: attention_bias && architecture != Architecture::Qwen2,
@@ -233,24 +233,29 @@ fn rope(keys: &mut Keys) -> Result<Rope> {
     keys.map.remove("rope_theta");
     let legacy = nested.optional::<String>("type")?;
     let kind = nested.optional::<String>("rope_type")?.or(legacy).unwrap_or("default".into());
-    let scaling = match kind.as_str() {
-        "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear { factor: nested.take("factor")? },
-        "llama3" => RopeScaling::Llama3 {
-            factor: nested.take("factor")?,
-            low_freq_factor: nested.take("low_freq_factor")?,
-            high_freq_factor: nested.take("high_freq_factor")?,
-            original_max_position_embeddings: nested.take("original_max_position_embeddings")?,
-        },
-        "yarn" => yarn(&mut nested)?,
-        _ => return Err(refused("rope_scaling.rope_type", &kind)),
-    };
-    nested.refuse_the_rest().map_err(|e| e.at("rope_scaling"))?;
+    let scaling = rope_scaling(&kind, &mut nested)
+        .and_then(|scaling| nested.refuse_the_rest().map(|()| scaling))
+        .at(|| "rope_scaling")?;
     Ok(Rope { theta, scaling })
 }
 
+fn rope_scaling(kind: &str, keys: &mut Keys) -> Result<RopeScaling> {
+    match kind {
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: keys.positive("factor")? }),
+        "llama3" => Ok(RopeScaling::Llama3 {
+            factor: keys.positive("factor")?,
+            low_freq_factor: keys.positive("low_freq_factor")?,
+            high_freq_factor: keys.positive("high_freq_factor")?,
+            original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
+        }),
+        "yarn" => yarn(keys),
+        _ => Err(refused("rope_type", kind)),
+    }
+}
+
 fn yarn(keys: &mut Keys) -> Result<RopeScaling> {
-    let factor: f64 = keys.take("factor")?;
+    let factor = keys.positive("factor")?;
     let attention_factor = keys.optional("attention_factor")?;
     Ok(RopeScaling::Yarn {
         factor,
@@ -268,10 +273,11 @@ fn yarn(keys: &mut Keys) -> Result<RopeScaling> {
 
 fn check(config: &Config) -> Result<()> {
     const MAX: usize = 1 << 24;
+    // Each layer costs a few names before the first weight is looked for.
+    const MAX_LAYERS: usize = 1 << 14;
     let sizes = [
         ("hidden_size", config.hidden_size),
         ("intermediate_size", config.intermediate_size),
-        ("num_hidden_layers", config.layers),
         ("num_attention_heads", config.heads),
         ("num_key_value_heads", config.kv_heads),
         ("head_dim", config.head_dim),
@@ -282,6 +288,12 @@ fn check(config: &Config) -> Result<()> {
         if !(1..=MAX).contains(&value) {
             return Err(Error::input(format!("key `{key}`: expected 1 to {MAX}, found {value}")));
         }
+    }
+    if !(1..=MAX_LAYERS).contains(&config.layers) {
+        let found = config.layers;
+        return Err(Error::input(format!(
+            "key `num_hidden_layers`: expected 1 to {MAX_LAYERS}, found {found}"
+        )));
     }
     if !config.heads.is_multiple_of(config.kv_heads) {
         let (heads, kv_heads) = (config.heads, config.kv_heads);
@@ -306,8 +318,7 @@ fn check(config: &Config) -> Result<()> {
         Some(Activation::ClampedSwiGlu { limit }) => Some(("swiglu_limit", limit)),
         _ => None,
     };
-    let positive = [("rms_norm_eps", config.rms_norm_eps), ("rope_theta", config.rope.theta)];
-    for (key, value) in positive.into_iter().chain(limit) {
+    for (key, value) in [("rope_theta", config.rope.theta)].into_iter().chain(limit) {
         if !(value.is_finite() && value > 0.0) {
             return Err(Error::input(format!(
                 "key `{key}`: expected a positive number, found {value}"
@@ -356,6 +367,16 @@ impl Keys {
                 value.or(found).ok_or_else(missing)
             }
         }
+    }
+
+    fn positive(&mut self, key: &str) -> Result<f64> {
+        let value: f64 = self.take(key)?;
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::input(format!(
+                "key `{key}`: expected a positive number, found {value}"
+            )));
+        }
+        Ok(value)
     }
 
     fn refuse_the_rest(self) -> Result<()> {

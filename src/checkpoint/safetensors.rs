@@ -55,14 +55,26 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
 /// Says which tensor is at fault, where the header can be read at all.
 fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
     let error = match culprit(bytes) {
-        Some((name, what)) => Error::input(what).at(format!("tensor {name}")),
+        Some(Culprit { name, what, is_type: true }) => {
+            return Error::input(what).at(format!("tensor {name}"));
+        }
+        Some(Culprit { name, what, .. }) => Error::input(what).at(format!("tensor {name}")),
         None => Error::input("not a valid safetensors file"),
     };
     error.because(cause).hint("the file is truncated or damaged: fetch it again")
 }
 
-/// The first tensor, by offset, whose byte range is not what its shape and place demand.
-fn culprit(bytes: &[u8]) -> Option<(String, String)> {
+/// A tensor at fault.
+struct Culprit {
+    name: String,
+    what: String,
+    /// Whether its type is unknown, which is no damage.
+    is_type: bool,
+}
+
+/// The first tensor, by offset, whose type is unknown or whose byte range is not what its shape
+/// and place demand.
+fn culprit(bytes: &[u8]) -> Option<Culprit> {
     let prefix: [u8; PREFIX_BYTES] = bytes.get(..PREFIX_BYTES)?.try_into().ok()?;
     let end = usize::try_from(u64::from_le_bytes(prefix)).ok()?.checked_add(PREFIX_BYTES)?;
     let header: Map<String, Value> = serde_json::from_slice(bytes.get(PREFIX_BYTES..end)?).ok()?;
@@ -81,9 +93,12 @@ fn culprit(bytes: &[u8]) -> Option<(String, String)> {
             "U8" => 1,
             _ => 0,
         };
+        let is_type = serde_json::from_value::<FileDtype>(dtype.clone().into()).is_err();
         let elements = shape.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let wanted = elements.and_then(|n| n.checked_mul(size));
-        let what = if end > data_bytes {
+        let what = if is_type {
+            format!("expected f32, f16 or bf16, found {dtype}")
+        } else if end > data_bytes {
             format!("expected its bytes to end at {end}, found only {data_bytes} bytes of data")
         } else if start != expected_start {
             format!("expected its bytes to start at {expected_start}, found {start}")
@@ -94,7 +109,7 @@ fn culprit(bytes: &[u8]) -> Option<(String, String)> {
             expected_start = end;
             continue;
         };
-        return Some((name.clone(), what));
+        return Some(Culprit { name: name.clone(), what, is_type });
     }
     None
 }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
-use crate::eval::{self, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window};
+use crate::eval::{
+    self, Cause, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window,
+};
 use crate::results::{
     Cell, Done, Environment, Failure, PeakSampler, Phase, Record, Session, Store,
-    Window as WindowRecord, write_aside, write_aside_with,
+    Window as WindowRecord, remove_parts, write_aside, write_aside_with,
 };
 
 /// Name of the file in a run's folder that holds the plan.
@@ -111,11 +113,18 @@ impl<'a> Measuring<'a> {
     /// Those of the walk and the store. What was appended before stays.
     fn run(&mut self) -> Result<()> {
         self.open()?;
-        let mut ends = Vec::new();
+        let mut ends: Vec<Record> = Vec::new();
         for batch in self.missing_windows().chunks(self.job.batch) {
             let walked = self.pass(batch)?;
             self.timings.join(&walked.timings);
-            ends = self.record(batch, walked)?;
+            let mut latest = self.record(batch, walked)?;
+            // A failure stands, whatever later windows gave.
+            for (end, earlier) in latest.iter_mut().zip(ends) {
+                if matches!(earlier, Record::Failure(_)) {
+                    *end = earlier;
+                }
+            }
+            ends = latest;
             // Only now: until the windows are recorded, the state is what a resumed run needs.
             let _ = std::fs::remove_file(self.state_path());
         }
@@ -130,6 +139,7 @@ impl<'a> Measuring<'a> {
         ];
         opening.extend(self.job.cells.iter().map(|(cell, _)| Record::Cell(cell.clone())));
         self.store.append(&opening)?;
+        remove_parts(self.store.folder(), STATE);
         write_aside(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
     }
 
@@ -192,20 +202,22 @@ impl<'a> Measuring<'a> {
         let cells: Vec<&Cell> =
             std::iter::once(reference).chain(self.variants().map(|(cell, _)| cell)).collect();
         let mut records = Vec::new();
+        let mut failures: Vec<Option<Cause>> = vec![None; cells.len()];
         for (place, &window) in batch.iter().enumerate() {
-            for (cell, outcome) in cells.iter().zip(&walked.outcomes) {
-                if let Ok((scores, _)) = outcome {
-                    records.push(window_record(
-                        cell,
-                        window,
-                        &self.job.windows[window],
-                        &scores[place],
-                    ));
+            for ((cell, outcome), failure) in cells.iter().zip(&walked.outcomes).zip(&mut failures)
+            {
+                let Ok((scores, _)) = outcome else { continue };
+                let (text, score) = (&self.job.windows[window], &scores[place]);
+                match not_finite(window, score) {
+                    None => records.push(window_record(cell, window, text, score)),
+                    Some(cause) => _ = failure.get_or_insert(cause),
                 }
             }
         }
-        let ends = cells.iter().zip(&walked.outcomes);
-        let ends = ends.map(|(cell, outcome)| self.end(cell, outcome)).collect();
+        let outcomes = walked.outcomes.into_iter().zip(failures);
+        let outcomes = outcomes.map(|(outcome, failure)| failure.map_or(outcome, Err));
+        let ends =
+            cells.iter().zip(outcomes).map(|(cell, outcome)| self.end(cell, &outcome)).collect();
         self.store.append(&records)?;
         Ok(ends)
     }
@@ -242,6 +254,19 @@ impl<'a> Measuring<'a> {
         });
         *hasher.finalize().as_bytes()
     }
+}
+
+/// Why a window's score cannot be recorded, if it cannot.
+fn not_finite(window: usize, score: &Score) -> Option<Cause> {
+    let sums = [
+        ("negative log-likelihood", score.nll_nats.iter().sum::<f64>()),
+        ("KL divergence from the reference", score.kl_nats.iter().sum::<f64>()),
+    ];
+    let (what, found) = sums.into_iter().find(|(_, sum)| !sum.is_finite())?;
+    Some(Cause {
+        what: format!("window {window}: the {what} is {found}"),
+        hint: "some activation overflowed: a weight, or what it was coded to, is too large".into(),
+    })
 }
 
 fn window_record(cell: &Cell, window: usize, text: &Window, score: &Score) -> Record {

@@ -109,7 +109,7 @@ pub fn windows(
     tokenizer: &TextTokenizer,
     text: &Text,
 ) -> Result<Vec<Window>> {
-    let encoded = tokenizer.encode(&text.content, plan.parse_special)?;
+    let encoded = tokenizer.encode(&text.content, plan.parse_special).at(|| text.name.clone())?;
     let text_bytes = text.content.len() as u64;
     let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };
     cut.windows(&tokens).at(|| text.name.clone())

@@ -119,8 +119,9 @@ impl Scorer {
             let (own_log, base_log) = (own.exponentials.log(), base.exponentials.log());
             let mean_difference = own.cross.sum / base.exponentials.sum;
             score.nll_nats.push(own_log - f64::from(own.target));
-            // Rounding can leave a tiny negative number where the two agree.
-            score.kl_nats.push((mean_difference - (base_log - own_log)).max(0.0));
+            let kl_nats = mean_difference - (base_log - own_log);
+            // Rounding can leave a tiny negative number where the two agree; NaN stays NaN.
+            score.kl_nats.push(if kl_nats < 0.0 { 0.0 } else { kl_nats });
             score.top1_agree += u64::from(own.best_index == base.best_index);
         }
         score

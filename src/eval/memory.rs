@@ -5,7 +5,7 @@
 
 use super::protocol::Window;
 use super::variant::Variant;
-use super::vocabulary::{SLICE_ROWS, Source, distinct};
+use super::vocabulary::{SLICE_ROWS, Source, distinct, is_coded_whole};
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{Error, Result};
 use crate::model;
@@ -212,7 +212,7 @@ fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     tokens * 4 * (attention + scores).max(mlp)
 }
 
-/// Embedding or head, one at a time, where a table spans all rows: the tensor in f32 and its scratch
+/// Embedding or head, one at a time, where it is coded in one piece: the tensor in f32 and its scratch
 /// while it is coded, and every coding of it.
 fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     let mut largest = 0;
@@ -221,7 +221,7 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
         let shape = stored.matrix();
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
-        let whole = distinct(sources).0.into_iter().filter(|s| s.recipe.row_unit(shape).is_none());
+        let whole = distinct(sources).0.into_iter().filter(|s| is_coded_whole(&s.recipe, shape));
         let coded: Vec<u64> =
             whole.map(|s| s.recipe.stored_size(shape).map_or(0, |size| size.0)).collect();
         if !coded.is_empty() {

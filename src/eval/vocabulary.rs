@@ -2,7 +2,9 @@
 //!
 //! They are the largest tensors of a small model, so they are never decoded whole: a slice is
 //! read once, coded and decoded for every recipe in use, and dropped. Only recipes whose tables
-//! span the whole tensor force it to be coded in one piece, which then stays in its coded form.
+//! span more than a slice force it to be coded in one piece, which then stays in its coded form.
+//!
+//! Where a slice ends shows in the last bits of a score, so slices are the same for every recipe.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +16,11 @@ use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Rows per slice: large enough for the product with the hidden states to run at full speed.
 pub const SLICE_ROWS: usize = 4096;
+
+/// Whether a table of `recipe` spans more than a slice of a matrix `shape`, or ends inside one.
+pub fn is_coded_whole(recipe: &Recipe, shape: [usize; 2]) -> bool {
+    recipe.row_unit(shape).is_none_or(|unit| !SLICE_ROWS.is_multiple_of(unit))
+}
 
 /// Where one variant's form of the matrix comes from.
 #[derive(Debug, Clone)]
@@ -61,7 +68,6 @@ pub struct Vocabulary<'a> {
     checkpoint: &'a Checkpoint,
     id: TensorId,
     shape: [usize; 2],
-    slice_rows: usize,
     codings: Vec<Coding>,
 }
 
@@ -72,15 +78,19 @@ impl<'a> Vocabulary<'a> {
     /// Input errors of the checkpoint. A recipe that cannot code this tensor fails by itself.
     pub fn new(checkpoint: &'a Checkpoint, id: TensorId, sources: &[Source]) -> Result<Self> {
         let shape = checkpoint.stored(id)?.matrix();
-        let units = sources.iter().filter_map(|source| source.recipe.row_unit(shape));
-        let unit = units.fold(1, least_common_multiple);
-        let slice_rows = (SLICE_ROWS / unit).max(1) * unit;
+        let codes_whole =
+            |source: &Source| source.file.is_none() && is_coded_whole(&source.recipe, shape);
+        let weights = match sources.iter().any(codes_whole) {
+            true => checkpoint.read(id)?,
+            false => Vec::new(),
+        };
         let mut codings = Vec::with_capacity(sources.len());
-        for Source { recipe, file } in sources {
+        for source in sources {
+            let Source { recipe, file } = source;
             let whole = match file {
                 Some((file, name)) => file.tensor(name, *recipe, shape).map(Some),
-                None if recipe.row_unit(shape).is_none() => {
-                    quantize(recipe, &checkpoint.read(id)?, shape, None).at(|| id.name())
+                None if codes_whole(source) => {
+                    quantize(recipe, &weights, shape, None).at(|| id.name())
                 }
                 None => Ok(None),
             };
@@ -91,14 +101,14 @@ impl<'a> Vocabulary<'a> {
             let (recipe, hasher) = (recipe.resolved(shape), blake3::Hasher::new());
             codings.push(Coding { recipe, whole, failure, hasher });
         }
-        Ok(Vocabulary { checkpoint, id, shape, slice_rows, codings })
+        Ok(Vocabulary { checkpoint, id, shape, codings })
     }
 
     /// Ranges of rows that cover the matrix.
     pub fn slices(&self) -> Vec<Range<usize>> {
         let rows = self.shape[0];
-        let starts = (0..rows).step_by(self.slice_rows);
-        starts.map(|start| start..(start + self.slice_rows).min(rows)).collect()
+        let starts = (0..rows).step_by(SLICE_ROWS);
+        starts.map(|start| start..(start + SLICE_ROWS).min(rows)).collect()
     }
 
     /// Reads the rows `rows` once and decodes them under every recipe: row-major `[rows, hidden]`
@@ -162,12 +172,4 @@ impl Coding {
             }
         }
     }
-}
-
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    a / x.max(1) * b
 }

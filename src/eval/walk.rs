@@ -85,6 +85,7 @@ impl Walk<'_> {
             observer.progress(1 + layers + slice, total);
             stop_if_asked(observer)
         })?;
+        self.checkpoint.check_unchanged()?;
         observer.progress(total, total);
         Ok(Walked { outcomes, timings })
     }

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
+/// What the name of a file ends in while it is written aside.
+const PART: &str = ".part";
+
 /// An open append-only file.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -46,7 +49,12 @@ impl Lines {
             }
             Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
         }
-        let size_bytes = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+        let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
+        if !metadata.is_file() {
+            let what = "expected a file to append to, found a device or pipe";
+            return Err(Error::surroundings(what).at(path.display()));
+        }
+        let size_bytes = metadata.len();
         Ok(Lines { path: path.to_owned(), file, size_bytes })
     }
 
@@ -153,7 +161,7 @@ pub fn write_aside_with(
         .file_name()
         .ok_or_else(|| Error::input("not the name of a file").at(path.display()))?
         .to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let aside = path.with_file_name(format!(".{name}.{}{PART}", std::process::id()));
     let failed = |e| Error::io("write", path, e);
     let written = File::create(&aside).map_err(failed).and_then(|file| {
         let mut out = io::BufWriter::with_capacity(1 << 20, file);
@@ -166,6 +174,18 @@ pub fn write_aside_with(
         return Err(error);
     }
     sync_folder(path)
+}
+
+/// Removes what kills left of writing `name` aside; only for who holds the folder.
+pub fn remove_parts(folder: &Path, name: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        if found.starts_with(&format!(".{name}.")) && found.ends_with(PART) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Makes a rename or a new file in `path`'s folder durable.

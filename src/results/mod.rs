@@ -13,7 +13,7 @@ mod store;
 
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
 pub use index::Index;
-pub use lines::{write_aside, write_aside_with};
+pub use lines::{remove_parts, write_aside, write_aside_with};
 pub use record::{
     BLOCK_PARTS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window,
 };

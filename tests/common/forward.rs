@@ -85,6 +85,8 @@ fn unsigned(ids: &[i64]) -> Vec<u32> {
     ids.iter().map(|&id| id as u32).collect()
 }
 
+// Each test binary that includes this file uses one of the two.
+#[allow(dead_code)]
 /// Compares the model's logits with those of the golden file, and its routes with those of the
 /// files given (`router.<layer>.indices`, tokens of all sequences in a row); returns the largest
 /// difference of a logit.
@@ -92,32 +94,42 @@ fn unsigned(ids: &[i64]) -> Vec<u32> {
 /// # Panics
 /// Where logits differ by more than `max_abs`, or a token goes to other experts.
 pub fn check(model: &Path, golden: &Path, routes: Option<&Path>, max_abs: f32) -> f32 {
+    check_opened(&Checkpoint::open(model).unwrap(), golden, routes, max_abs)
+}
+
+#[allow(dead_code)]
+/// As [`check`], for a checkpoint that is open already.
+pub fn check_opened(
+    checkpoint: &Checkpoint,
+    golden: &Path,
+    routes: Option<&Path>,
+    max_abs: f32,
+) -> f32 {
     let load = |path| candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    let checkpoint = Checkpoint::open(model).unwrap();
     let golden = load(golden);
     let sequences = golden["input_ids"].to_vec2::<i64>().unwrap();
     let expected = golden["logits"].to_vec3::<f32>().unwrap();
     let mut largest = 0f32;
     let mut found_routes = vec![Vec::new(); checkpoint.config.layers];
     for (ids, expected) in sequences.iter().zip(&expected) {
-        let (found, of_layers) = logits(&checkpoint, &unsigned(ids));
+        let (found, of_layers) = logits(checkpoint, &unsigned(ids));
         let expected = expected.concat();
         assert_eq!(found.len(), expected.len());
-        assert!(found.iter().all(|logit| logit.is_finite()), "{}", model.display());
+        assert!(found.iter().all(|logit| logit.is_finite()), "{}", checkpoint.name);
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= max_abs, "{}: logits differ by {worst:e}", model.display());
+        assert!(worst <= max_abs, "{}: logits differ by {worst:e}", checkpoint.name);
         largest = largest.max(worst);
         for (all, tokens) in found_routes.iter_mut().zip(of_layers) {
             all.extend(tokens);
         }
     }
-    eprintln!("{}: max abs difference {largest:e}", model.display());
+    eprintln!("{}: max abs difference {largest:e}", checkpoint.name);
     if let Some(routes) = routes.map(load) {
         for (layer, found) in found_routes.iter().enumerate() {
             let expected = routes[&format!("router.{layer}.indices")].to_vec2::<i64>().unwrap();
             let expected: Vec<_> = expected.iter().map(|row| sorted(unsigned(row))).collect();
             assert!(!expected.is_empty());
-            assert_eq!(found, &expected, "{}: routes of layer {layer}", model.display());
+            assert_eq!(found, &expected, "{}: routes of layer {layer}", checkpoint.name);
         }
     }
     largest

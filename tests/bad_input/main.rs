@@ -1,0 +1,10 @@
+//! Bad input, one test per attack: exit code, message, and nothing left behind.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod arguments;
+mod config;
+mod plan;
+mod text;
+mod weights;
