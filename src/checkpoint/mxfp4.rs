@@ -2,7 +2,8 @@
 //!
 //! An element is E2M1 (sign, two exponent bits, one mantissa bit): 0, 0.5, 1, 1.5, 2, 3, 4, 6 and
 //! their negatives. The block's scale is E8M0: 2^(s − 127), with 255 for NaN. A byte of gpt-oss's
-//! `*_blocks` holds two elements, the lower nibble first. Every product is exact in f32.
+//! `*_blocks` holds two elements, the lower nibble first. Every product is exact in f32, or
+//! beyond its range (from a scale of 253 on) and then infinite, which reading refuses.
 
 use pulp::Arch;
 
@@ -74,7 +75,12 @@ mod tests {
             for (code, pair) in out.chunks(2).enumerate() {
                 let expected =
                     [VALUES[code], VALUES[15 - code]].map(|v| f64::from(v) * expected_scale);
-                assert_eq!([f64::from(pair[0]), f64::from(pair[1])], expected, "scale {stored}");
+                // Beyond the range of f32 the cast gives infinity; within it nothing is rounded.
+                let nearest = expected.map(|value| value as f32);
+                assert_eq!(pair, nearest, "scale {stored}");
+                if stored < 253 {
+                    assert_eq!(nearest.map(f64::from), expected, "scale {stored}");
+                }
             }
         }
     }
