@@ -71,7 +71,7 @@ fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> Part<'a> {
 impl CodedTensor {
     /// The stored arrays by name, in a fixed order; [`CodedTensor::from_parts`] reads them back.
     pub fn parts(&self) -> Vec<Part<'_>> {
-        let [out, _] = self.shape;
+        let [out, inputs] = self.shape;
         match (&self.stored, &self.recipe) {
             (Stored::Half(values), _) => vec![half_part("values", &self.shape, values)],
             (Stored::Palette { codes, tables, channel_scales }, Recipe::Palette(palette)) => {
@@ -93,8 +93,12 @@ impl CodedTensor {
                 parts.extend(scales.map(|scales| half_part("channel_scales", &[out], scales)));
                 parts
             }
-            (Stored::Linear { codes, scales, zero_points }, _) => {
-                let shape = [out, scales.len() / out.max(1)];
+            (Stored::Linear { codes, scales, zero_points }, recipe) => {
+                let blocks = match recipe {
+                    Recipe::Linear(linear) => linear.blocks(inputs),
+                    _ => inputs / BLOCK,
+                };
+                let shape = [out, blocks];
                 let mut parts =
                     vec![byte_part("codes", codes), half_part("scales", &shape, scales)];
                 parts.extend(zero_points.as_ref().map(|points| byte_part("zero_points", points)));
