@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 
 use super::config::{Architecture, Config};
 use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
-use super::open::absent;
-use super::{Dtype, Place, Role, RowOrder, Stored, TensorId};
+use super::{Dtype, Place, Role, RowOrder, Stored, TensorId, absent};
 use crate::error::{At, Error, Result};
 
 /// One packed tensor, and which rows of it belong to which role.

@@ -23,6 +23,8 @@ pub use dtype::Dtype;
 pub use names::{Role, TensorId};
 pub use open::{Checkpoint, Embedded};
 
+use crate::error::Error;
+
 /// Where one tensor lies, and how it is stored.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -99,4 +101,11 @@ pub enum RowOrder {
         /// The first column.
         first: usize,
     },
+}
+
+/// The error for a tensor that should be there, under the name that the file would give it.
+fn absent(name: &str) -> Error {
+    Error::input("expected by the architecture, not found in the checkpoint")
+        .at(format!("tensor {name}"))
+        .hint("config.json and the weights do not belong together, or a shard is missing")
 }

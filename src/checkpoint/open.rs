@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicU64;
 
 use super::config::Config;
 use super::tokenizer::TextTokenizer;
-use super::{Dtype, FileBytes, Role, Stored, TensorId, config_json, experts, gguf, safetensors};
+use super::{
+    Dtype, FileBytes, Role, Stored, TensorId, absent, config_json, experts, gguf, safetensors,
+};
 use crate::error::{At, Error, Result};
 
 /// An open checkpoint. Cheap: headers only.
@@ -167,13 +169,6 @@ impl Checkpoint {
     pub fn parameters(&self) -> u64 {
         self.tensors.values().map(Stored::weights).sum()
     }
-}
-
-/// The error for a tensor that should be there, under the name that the file would give it.
-pub(super) fn absent(name: &str) -> Error {
-    Error::input("expected by the architecture, not found in the checkpoint")
-        .at(format!("tensor {name}"))
-        .hint("config.json and the weights do not belong together, or a shard is missing")
 }
 
 /// Tensors that can be computed from others: safe to pass over.

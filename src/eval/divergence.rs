@@ -8,7 +8,6 @@
 
 use pulp::Arch;
 
-use super::lane::LayerRouting;
 use crate::model::{exp, max};
 
 /// Partial sums per row; fixed, so that results do not depend on the vector unit.
@@ -67,6 +66,15 @@ impl Default for TokenState {
 #[derive(Debug, Clone)]
 pub struct Scorer {
     states: Vec<TokenState>,
+}
+
+/// Where one window's tokens went in one layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerRouting {
+    /// Tokens that went to the experts they go to in the reference.
+    pub agree: u32,
+    /// Tokens per expert.
+    pub load: Vec<u32>,
 }
 
 /// One window's result under one variant.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::coded_file::CodedFile;
-use super::divergence::Score;
+use super::divergence::{LayerRouting, Score};
 use super::variant::Variant;
 use crate::error::Error;
 use crate::model::Routed;
@@ -23,15 +23,6 @@ impl From<&Error> for Cause {
     fn from(error: &Error) -> Self {
         Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() }
     }
-}
-
-/// Where one window's tokens went in one layer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LayerRouting {
-    /// Tokens that went to the experts they go to in the reference.
-    pub agree: u32,
-    /// Tokens per expert.
-    pub load: Vec<u32>,
 }
 
 /// A variant's state between two layers.

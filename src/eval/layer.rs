@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::lane::{Lane, LayerRouting};
+use super::divergence::LayerRouting;
+use super::lane::Lane;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use crate::checkpoint::{Checkpoint, Role, TensorId};

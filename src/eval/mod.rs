@@ -20,8 +20,8 @@ mod vocabulary;
 mod walk;
 
 pub use coded_file::{CodedFile, write as write_coded};
-pub use divergence::{Score, Scorer, VocabularySlice};
-pub use lane::{Cause, Lane, LayerRouting, Outcome, Resumed};
+pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};
+pub use lane::{Cause, Lane, Outcome, Resumed};
 pub use memory::{Host, MemorySum};
 pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window};
 pub use setting::Walk;

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use super::lane::{Cause, Lane, LayerRouting, Resumed};
+use super::divergence::LayerRouting;
+use super::lane::{Cause, Lane, Resumed};
 use super::protocol::Window;
 use super::variant::Variant;
 use crate::checkpoint::config::Config;

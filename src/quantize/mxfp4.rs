@@ -12,11 +12,8 @@ use rayon::prelude::*;
 
 use super::bitpack::{pack, unpack};
 use super::coded::{CodedTensor, Stored};
-use super::recipe::Recipe;
+use super::recipe::{MXFP4_BLOCK as BLOCK, Recipe};
 use crate::error::{Error, Result};
-
-/// Weights that share a scale.
-pub(super) const BLOCK: usize = 32;
 
 /// The values of the codes.
 const VALUES: [f32; 16] =

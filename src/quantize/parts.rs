@@ -9,8 +9,7 @@ use half::f16;
 
 use super::bitpack::{code_at, pack, packed_size_bytes, unpack};
 use super::coded::{CodedTensor, Stored, Tables};
-use super::mxfp4::BLOCK;
-use super::recipe::{Linear, Palette, Recipe, TableEntry};
+use super::recipe::{Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry};
 use crate::error::{Error, Result};
 
 /// One stored array of a coded tensor.
@@ -96,7 +95,7 @@ impl CodedTensor {
             (Stored::Linear { codes, scales, zero_points }, recipe) => {
                 let blocks = match recipe {
                     Recipe::Linear(linear) => linear.blocks(inputs),
-                    _ => inputs / BLOCK,
+                    _ => inputs / MXFP4_BLOCK,
                 };
                 let shape = [out, blocks];
                 let mut parts =
@@ -130,7 +129,7 @@ impl CodedTensor {
             Recipe::Linear(linear) => reader.linear(&linear, shape, weights)?,
             Recipe::Mxfp4 => Stored::Linear {
                 codes: reader.codes("codes", weights, 4)?,
-                scales: reader.half("scales", &[out, inputs / BLOCK])?,
+                scales: reader.half("scales", &[out, inputs / MXFP4_BLOCK])?,
                 zero_points: None,
             },
         };

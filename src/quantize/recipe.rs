@@ -7,9 +7,11 @@
 use std::num::NonZeroUsize;
 
 use super::bitpack::packed_size_bytes;
-use super::mxfp4;
 use crate::error::{Error, Result};
 use crate::units::Bytes;
+
+/// Inputs that share a scale in MXFP4.
+pub(super) const MXFP4_BLOCK: usize = 32;
 
 /// How the weights of a variant are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -240,7 +242,7 @@ impl Recipe {
                     .saturating_add(packed_size_bytes(points, linear.bits.get()))
             }
             Recipe::Mxfp4 => {
-                let scales = out.saturating_mul(inputs.div_ceil(mxfp4::BLOCK));
+                let scales = out.saturating_mul(inputs.div_ceil(MXFP4_BLOCK));
                 packed_size_bytes(weights, 4).saturating_add(scales.saturating_mul(2))
             }
         };
