@@ -39,6 +39,7 @@ fn fill(folder: &Path) -> u64 {
                 kl_nats: 0.123_456_78,
                 top1_agree: 400,
                 kl_tokens: kl_tokens(window),
+                ..Window::default()
             })
         }));
     }

@@ -1,4 +1,5 @@
 //! A variant that cannot be measured is a row with its cause, and no reason to stop (I6).
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! A variant's numbers do not depend on what else is in the run (I4), and the weights are read
 //! once however many variants there are (I1).
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

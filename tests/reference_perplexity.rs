@@ -1,5 +1,6 @@
 //! Perplexities against those of other programs: transformers for stories260k and SmolLM2
 //! (`../shared/models/reference_ppl.json`), JAX for the demo (`datasets/demo/reference.json`).
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

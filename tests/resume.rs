@@ -1,5 +1,6 @@
 //! Interrupted runs: killed, stopped, torn, damaged; the same command then leaves the bytes of an
 //! uninterrupted run, or says why it will not.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 #![cfg(unix)]
 
 mod common;

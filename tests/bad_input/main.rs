@@ -1,4 +1,5 @@
 //! Bad input, one test per attack: exit code, message, and nothing left behind.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "../common/mod.rs"]
 mod common;
