@@ -2,6 +2,9 @@
 //!
 //! stdout is data, stderr is talk. Commands are one file each and never import one another.
 
+// Help texts are doc comments, but for terminals: their brackets are not links.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
 mod args;
 mod inspect;
 mod job;

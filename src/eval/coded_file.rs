@@ -67,7 +67,7 @@ struct Entry {
 }
 
 impl CodedFile {
-    /// Opens a file that [`write`] wrote.
+    /// Opens a file that [`write()`] wrote.
     ///
     /// # Errors
     /// Input errors: not such a file, damaged, or coded by a program whose numbers differ.

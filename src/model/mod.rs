@@ -1,7 +1,7 @@
 //! The reference: a decoder in candle, handed its weights, owning none.
 //!
 //! One decoder serves every family; what differs between families are switches in
-//! [`Config`](crate::checkpoint::config::Config). Everything works on one window at a time:
+//! [`Config`]. Everything works on one window at a time:
 //! `[tokens, hidden]`, positions counted from the window's first token, causal attention. That a
 //! window is computed by itself is what makes results independent of batches and threads.
 
