@@ -1,6 +1,6 @@
 //! A model's architecture in numbers, whichever file said them.
 
-/// The families that [`crate::model`](crate) computes. They differ only by the switches in [`Config`];
+/// The families that [`crate::model`] computes. They differ only by the switches in [`Config`];
 /// the family itself is kept for messages and for the program writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
