@@ -14,12 +14,15 @@ use evalkit::results::Store;
 
 const RECIPES: [&str; 2] = ["--recipes", "palette4,palette2-g16,palette1"];
 
+/// Tokens of 24 windows.
+const MANY_TOKENS: usize = 15 * 24;
+
 /// A place whose walk has many passes, and the arguments that make it so.
 fn many_passes() -> (Place, Vec<String>) {
-    let place = Place::new(&Tiny::default(), 15 * 40);
+    let place = Place::new(&Tiny::default(), MANY_TOKENS);
     let mut args: Vec<String> = RECIPES.map(String::from).into();
     args.extend(["--threads".into(), "2".into(), "--memory".into()]);
-    args.push(place.budget(2, &["--recipes", RECIPES[1], "--threads", "2"]));
+    args.push(place.budget(1, &["--recipes", RECIPES[1], "--threads", "2"]));
     (place, args)
 }
 
@@ -56,7 +59,7 @@ fn runs_past(child: &mut Child, place: &Place, bytes: u64) -> bool {
 #[test]
 fn killed_again_and_again_a_run_ends_with_the_records_of_an_uninterrupted_one() {
     let (place, args) = many_passes();
-    let whole = uninterrupted(&Tiny::default(), 15 * 40, &args);
+    let whole = uninterrupted(&Tiny::default(), MANY_TOKENS, &args);
     let mut kills = 0;
     loop {
         let mut child = sweep(&place, &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -204,7 +207,7 @@ fn a_checkpoint_or_text_replaced_between_the_halves_is_refused_and_nothing_is_lo
 #[test]
 fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
     let (place, args) = many_passes();
-    let whole = uninterrupted(&Tiny::default(), 15 * 40, &args);
+    let whole = uninterrupted(&Tiny::default(), MANY_TOKENS, &args);
     let unlimited = sweep(&place, &args);
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"]);
