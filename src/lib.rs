@@ -6,6 +6,7 @@ pub mod demo;
 pub mod error;
 pub mod eval;
 pub mod model;
+pub mod package;
 pub mod quantize;
 pub mod report;
 pub mod results;

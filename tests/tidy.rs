@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 400;
 
 /// Every room of `src/` and the rooms that it may use.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("units", &[]),
     ("checkpoint", &["error", "units"]),
     ("quantize", &["error", "units"]),
     ("model", &["checkpoint", "error"]),
     ("eval", &["checkpoint", "quantize", "model", "results", "error", "units"]),
+    ("package", &["checkpoint", "quantize", "model", "eval", "error", "units"]),
     ("results", &["error", "units"]),
     ("stats", &["units"]),
     ("report", &["results", "stats", "units", "error"]),

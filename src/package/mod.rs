@@ -1,0 +1,3 @@
+//! Core ML packages: written, read back, executed and proven on this machine.
+
+pub mod spec;
