@@ -1,3 +1,4 @@
 //! Core ML packages: written, read back, executed and proven on this machine.
 
+pub mod blob;
 pub mod spec;
