@@ -30,7 +30,7 @@ fn refuse(arguments: &[&str], essentials: &[&str]) {
 }
 
 fn refuse_folder(folder: &Path, essentials: &[&str]) {
-    refuse(&["inspect", &folder.display().to_string()], essentials);
+    refuse(&["sweep", "--text", "demo", "--model", &folder.display().to_string()], essentials);
 }
 
 /// Writes `edited` and expects that it cannot be opened.

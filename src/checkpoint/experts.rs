@@ -96,6 +96,26 @@ fn unpack_projection(
     Ok(())
 }
 
+/// The names that files give to the tensor `id`, or to the packed tensor it is part of: any of
+/// them, the usual one first.
+pub fn names_in_file(config: &Config, id: TensorId) -> Vec<String> {
+    let mut names = vec![id.name()];
+    if id.role == Role::Router && config.architecture == Architecture::Qwen3Moe {
+        names.insert(0, id.name().replace("mlp.router", "mlp.gate"));
+    }
+    let packed = PACKED.iter().find(|packed| packed.roles.contains(&id.role));
+    if let (Some(packed), Some(layer), Some(_)) = (packed, id.layer, id.expert)
+        && config.architecture == Architecture::GptOss
+    {
+        let stem = format!("model.layers.{layer}.mlp.experts.{}", packed.stem);
+        names = match id.bias {
+            true => vec![format!("{stem}_bias")],
+            false => vec![format!("{stem}_blocks"), stem],
+        };
+    }
+    names
+}
+
 /// Blocks and their scales as one tensor of MXFP4 weights `[experts, out, in]`.
 fn join(blocks: Stored, scales: Option<Stored>, shape: [usize; 3]) -> Result<Stored> {
     let [experts, out, inputs] = shape;

@@ -75,6 +75,20 @@ impl Hub {
         }
         fetch.pin().and_then(|()| fetch.files(progress)).at(|| spec.text)
     }
+
+    /// Fetches what says how large a checkpoint is, its configuration and the index of its shards
+    /// where it has one, and no weights; returns the folder they are in.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn fetch_outline(&self, spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+        let spec = Spec::parse(spec)?;
+        let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
+        if self.offline {
+            return fetch.cached_outline().at(|| spec.text);
+        }
+        fetch.pin().and_then(|()| fetch.outline(progress)).at(|| spec.text)
+    }
 }
 
 /// Fetches a checkpoint from the hub that the environment describes; see [`Hub::fetch`].
@@ -83,6 +97,14 @@ impl Hub {
 /// As [`Hub::fetch`].
 pub fn fetch(spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
     Hub::from_env()?.fetch(spec, progress)
+}
+
+/// Fetches what says how large a checkpoint is; see [`Hub::fetch_outline`].
+///
+/// # Errors
+/// As [`Hub::fetch`].
+pub fn fetch_outline(spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+    Hub::from_env()?.fetch_outline(spec, progress)
 }
 
 /// The parts of `hf:owner/name[@revision]`.
@@ -161,6 +183,14 @@ impl Fetch {
         Ok(())
     }
 
+    fn outline(&self, progress: Progress<'_>) -> Result<PathBuf> {
+        let config = self.file(REQUIRED[0], progress)?;
+        if self.listed.contains(INDEX) {
+            self.file(INDEX, progress)?;
+        }
+        folder_of(&config)
+    }
+
     fn files(&self, progress: Progress<'_>) -> Result<PathBuf> {
         for name in REQUIRED {
             self.file(name, progress)?;
@@ -180,7 +210,7 @@ impl Fetch {
             return Err(Error::input(format!("the repository has neither {WEIGHTS} nor {INDEX}"))
                 .hint("download a single GGUF file by hand and give its path instead"));
         };
-        weights.parent().map(Path::to_path_buf).ok_or_else(|| Error::bug("a file without a folder"))
+        folder_of(&weights)
     }
 
     /// Fetches one file unless the cache has it in full.
@@ -236,35 +266,45 @@ impl Fetch {
     }
 
     /// The snapshot folder, if everything that makes a checkpoint is already there.
-    fn cached_folder(&self) -> Result<PathBuf> {
-        let missing = |name: &str| {
-            Error::surroundings(format!(
-                "{name} is not in the cache, and downloads are switched off"
-            ))
+    /// The folder in which the cache keeps the configuration.
+    fn cached_outline(&self) -> Result<PathBuf> {
+        match self.cache.repo(self.repo.clone()).get(REQUIRED[0]) {
+            Some(config) => folder_of(&config),
+            None => Err(self.not_cached(REQUIRED[0])),
+        }
+    }
+
+    fn not_cached(&self, name: &str) -> Error {
+        Error::surroundings(format!("{name} is not in the cache, and downloads are switched off"))
             .at(self.cache.path().display())
             .hint("unset HF_HUB_OFFLINE, or run once where the network is")
-        };
+    }
+
+    fn cached_folder(&self) -> Result<PathBuf> {
         let cached = self.cache.repo(self.repo.clone());
         let folder = match cached.get(REQUIRED[0]) {
-            Some(config) => config.parent().map(Path::to_path_buf),
-            None => Some(cached.pointer_path(&self.revision)),
+            Some(config) => folder_of(&config)?,
+            None => cached.pointer_path(&self.revision),
         };
-        let folder = folder.ok_or_else(|| Error::bug("a file without a folder"))?;
         let has = |name: &str| length(&folder.join(name)).is_some();
         if let Some(name) = REQUIRED.into_iter().find(|name| !has(name)) {
-            return Err(missing(name));
+            return Err(self.not_cached(name));
         }
         if has(WEIGHTS) {
             return Ok(folder);
         }
         if !has(INDEX) {
-            return Err(missing(WEIGHTS));
+            return Err(self.not_cached(WEIGHTS));
         }
         match shards(&folder.join(INDEX))?.into_iter().find(|name| !has(name)) {
-            Some(name) => Err(missing(&name)),
+            Some(name) => Err(self.not_cached(&name)),
             None => Ok(folder),
         }
     }
+}
+
+fn folder_of(file: &Path) -> Result<PathBuf> {
+    file.parent().map(Path::to_path_buf).ok_or_else(|| Error::bug("a file without a folder"))
 }
 
 /// The files that an index names; plain names only, since they become paths.

@@ -14,6 +14,7 @@ pub mod hub;
 pub mod mxfp4;
 mod names;
 mod open;
+mod outline;
 mod read;
 mod safetensors;
 pub mod tokenizer;
@@ -22,6 +23,7 @@ pub use bytes::FileBytes;
 pub use dtype::Dtype;
 pub use names::{Role, TensorId};
 pub use open::{Checkpoint, Embedded};
+pub use outline::Outline;
 
 use crate::error::Error;
 

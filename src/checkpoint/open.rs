@@ -89,6 +89,17 @@ impl Checkpoint {
         Self::assemble(name, config, tokenizer, files, found).at(|| folder.display().to_string())
     }
 
+    /// A checkpoint whose tensors are known and whose weights are absent.
+    pub(super) fn described(
+        name: String,
+        config: Config,
+        folder: &Path,
+        tensors: BTreeMap<TensorId, Stored>,
+    ) -> Self {
+        let tokenizer = TokenizerSource::Folder(folder.into());
+        Checkpoint { name, config, tokenizer, files: vec![], tensors, reads: AtomicU64::new(0) }
+    }
+
     /// Matches the tensors found with those the architecture demands.
     fn assemble(
         name: String,
@@ -176,7 +187,8 @@ fn is_derived(name: &str, config: &Config) -> bool {
     name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
 }
 
-fn name_of(path: &Path) -> String {
+/// What a checkpoint is called in tables: its folder, or its file without the ending.
+pub(super) fn name_of(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
     let name = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
@@ -185,7 +197,7 @@ fn name_of(path: &Path) -> String {
 /// Maps the folder's safetensors files: the shards that the index names, or the single one.
 fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, Stored>)> {
     let single = folder.join("model.safetensors");
-    let index_path = folder.join("model.safetensors.index.json");
+    let index_path = folder.join(safetensors::INDEX_NAME);
     if single.exists() || !index_path.exists() {
         let file = FileBytes::map(&single).map_err(|e| {
             e.hint("a checkpoint folder holds config.json and model.safetensors or its shards")
@@ -193,7 +205,7 @@ fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, Stored
         let found = safetensors::read(&file, 0)?;
         return Ok((vec![file], found));
     }
-    let index = safetensors::read_index(&index_path)?;
+    let index = safetensors::read_index(&index_path)?.weight_map;
     let shards: std::collections::BTreeSet<&String> = index.values().collect();
     let (mut files, mut found) = (Vec::new(), BTreeMap::new());
     for (number, shard) in shards.into_iter().enumerate() {

@@ -28,6 +28,9 @@ impl Checkpoint {
     /// As [`Checkpoint::read`].
     pub fn read_rows(&self, id: TensorId, rows: Range<usize>) -> Result<Vec<f32>> {
         let stored = self.stored(id)?;
+        if self.files.is_empty() {
+            return Err(Error::bug("a checkpoint without weights was read").at(&self.name));
+        }
         self.reads.fetch_add(1, Ordering::Relaxed);
         Source::new(&self.files, stored)
             .and_then(|source| decode_rows(&source, stored, rows))

@@ -128,13 +128,27 @@ impl Entry {
     }
 }
 
-/// The `weight_map` of `model.safetensors.index.json`: tensor name to file name.
+/// The name of a folder's shard index.
+pub const INDEX_NAME: &str = "model.safetensors.index.json";
+
+/// A folder's shard index.
+#[derive(Debug)]
+pub struct Index {
+    /// Tensor name to the name of the file it lies in.
+    pub weight_map: BTreeMap<String, String>,
+    /// Bytes of all tensors, where the index says so.
+    pub total_size_bytes: Option<u64>,
+}
+
+/// Reads `model.safetensors.index.json`.
 ///
 /// # Errors
 /// Input errors for anything but plain file names.
-pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+pub fn read_index(path: &Path) -> Result<Index> {
     #[derive(serde::Deserialize)]
-    struct Index {
+    struct Read {
+        #[serde(default)]
+        metadata: Map<String, Value>,
         weight_map: BTreeMap<String, String>,
     }
     let bytes = FileBytes::map(path)?;
@@ -145,7 +159,7 @@ pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         )))
         .at(|| path.display().to_string());
     }
-    let index: Index = serde_json::from_slice(&bytes)
+    let index: Read = serde_json::from_slice(&bytes)
         .map_err(|e| Error::input("not a shard index").because(e).at(path.display()))?;
     for (tensor, file) in &index.weight_map {
         if !is_plain_name(file) {
@@ -156,7 +170,8 @@ pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
             .hint("shards must lie beside their index"));
         }
     }
-    Ok(index.weight_map)
+    let total_size_bytes = index.metadata.get("total_size").and_then(Value::as_u64);
+    Ok(Index { weight_map: index.weight_map, total_size_bytes })
 }
 
 /// A file name without any path in it.

@@ -8,7 +8,7 @@ use super::print;
 use super::progress::Talk;
 use super::source;
 use crate::checkpoint::config::RopeScaling;
-use crate::checkpoint::{Checkpoint, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Outline, Stored, TensorId};
 use crate::error::{Exit, Result};
 use crate::eval::Variant;
 use crate::quantize::Recipe;
@@ -37,14 +37,16 @@ const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
-    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let Outline { checkpoint, absent } = source::open_outline(&args.model, talk)?;
     let structure = if args.tensors { tensors(&checkpoint) } else { roles(&checkpoint) };
     let document = Document {
         title: format!("{}: structure and sizes", checkpoint.name),
         facts: facts(&checkpoint),
-        tables: vec![structure, sizes(&checkpoint)?],
+        tables: vec![structure, sizes(&checkpoint)?, reads(&checkpoint)?],
+        warnings: absent.into_iter().collect(),
         notes: vec![
             "Sizes count codes, tables and scales to the byte; effective bits are size over weights.".into(),
+            "Per token: every weight that computes it, once; cache and activations come on top.".into(),
         ],
         ..Document::default()
     };
@@ -62,6 +64,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
         RopeScaling::Factors(factors) => format!("{} factors of its own", factors.len()),
     };
+    let cache_bytes = 2 * size_of::<u16>() * config.layers * config.kv_heads * config.head_dim;
     vec![
         Fact::new("architecture", "Architecture", config.architecture.name()),
         Fact::new("layers", "Layers", config.layers),
@@ -76,6 +79,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         Fact::new("rope_scaling", "RoPE scaling", rope),
         Fact::new("tied", "Tied head", yes_no(config.tied)),
         Fact::new("parameters", "Parameters", checkpoint.parameters()),
+        Fact::new("cache", "Key/value cache per token in fp16", cache_bytes).in_unit(Unit::Bytes),
     ]
 }
 
@@ -143,6 +147,20 @@ fn roles(checkpoint: &Checkpoint) -> Table {
     table
 }
 
+/// The variants of the ladder: fp16, as stored, then each width by its recommended recipe.
+fn ladder() -> Result<Vec<Variant>> {
+    let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
+    for bits in LADDER_BITS {
+        variants.push(Variant::uniform(Recipe::for_bits(bits)?));
+    }
+    Ok(variants)
+}
+
+/// What the ladder calls a variant.
+fn blocks_as(variant: &Variant) -> String {
+    if variant.is_reference() { "as stored".into() } else { variant.mlp.to_string() }
+}
+
 /// The model at each width: blocks by the recommended recipe, embedding and head at fp16.
 fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     let parameters = checkpoint.parameters();
@@ -167,21 +185,42 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
         ]);
     };
     row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
-    let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
-    for bits in LADDER_BITS {
-        variants.push(Variant::uniform(Recipe::for_bits(bits)?));
-    }
-    for variant in variants {
+    for variant in ladder()? {
         let parts = variant.parts(checkpoint)?;
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
         let blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
         let (bytes, weights) =
             blocks.fold((0, 0), |(b, w), part| (b + part.size_bytes, w + part.weights));
         let bits = BitsPerWeight::of(bytes, weights).0;
-        let as_stored = variant.is_reference().then(|| "as stored".to_owned());
-        let name = as_stored.clone().unwrap_or_else(|| variant.mlp.to_string());
-        let rest = as_stored.unwrap_or_else(|| variant.embedding.to_string());
-        row(name, rest, bits, size_bytes);
+        let is_reference = variant.is_reference();
+        let rest = if is_reference { "as stored".into() } else { variant.embedding.to_string() };
+        row(blocks_as(&variant), rest, bits, size_bytes);
+    }
+    Ok(table)
+}
+
+/// What computing one token reads at each width, by part.
+fn reads(checkpoint: &Checkpoint) -> Result<Table> {
+    let mut table = Table {
+        title: "Read per token".into(),
+        columns: vec![Column::text("blocks", "blocks as")],
+        ..Table::default()
+    };
+    if let Some(experts) = &checkpoint.config.experts {
+        table.title = format!("Read per token, {} of {} experts", experts.per_token, experts.count);
+    }
+    let variants = ladder()?;
+    let of_reference = Variant::reference().parts_per_token(checkpoint)?;
+    for part in &of_reference {
+        table.columns.push(Column::number(&part.part.replace(' ', "_"), &part.part, Unit::Bytes));
+    }
+    table.columns.push(Column::number("sum", "sum", Unit::Bytes));
+    for variant in variants {
+        let parts = variant.parts_per_token(checkpoint)?;
+        let sizes = parts.iter().map(|part| part.size_bytes);
+        let sum_bytes: u64 = sizes.clone().sum();
+        let cells = sizes.chain([sum_bytes]).map(Value::from);
+        table.rows.push([Value::from(blocks_as(&variant))].into_iter().chain(cells).collect());
     }
     Ok(table)
 }

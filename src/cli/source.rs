@@ -1,15 +1,18 @@
 //! What a plan names, opened: checkpoint, tokenizer, text and windows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
 use super::progress::{Progress, Talk};
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub;
 use crate::checkpoint::tokenizer::TextTokenizer;
+use crate::checkpoint::{Checkpoint, Outline};
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Cut, Protocol, Tokens, Window};
+
+/// How names of checkpoints on the hub begin.
+const HUB: &str = "hf:";
 
 /// Opens the checkpoint that `model` names, fetching it first where it lies on the hub.
 ///
@@ -19,23 +22,50 @@ pub fn open_checkpoint(model: &str, talk: Talk) -> Result<Checkpoint> {
     if model == demo::NAME {
         return Checkpoint::open_embedded(&demo::MODEL);
     }
-    if model.starts_with("hf:") {
+    let mut checkpoint = Checkpoint::open(&local(model, hub::fetch, talk)?)?;
+    checkpoint.name = repository(model).unwrap_or(checkpoint.name);
+    Ok(checkpoint)
+}
+
+/// Opens the checkpoint that `model` names, or describes it where its weights are absent; from
+/// the hub nothing but the description is fetched.
+///
+/// # Errors
+/// As [`open_checkpoint`].
+pub fn open_outline(model: &str, talk: Talk) -> Result<Outline> {
+    if model == demo::NAME {
+        return Ok(Outline { checkpoint: open_checkpoint(model, talk)?, absent: None });
+    }
+    let mut outline = Outline::open(&local(model, hub::fetch_outline, talk)?)?;
+    outline.checkpoint.name = repository(model).unwrap_or(outline.checkpoint.name);
+    Ok(outline)
+}
+
+/// Where `model` lies on this machine, after `fetch` where it is on the hub.
+fn local(
+    model: &str,
+    fetch: impl FnOnce(&str, hub::Progress<'_>) -> Result<PathBuf>,
+    talk: Talk,
+) -> Result<PathBuf> {
+    if model.starts_with(HUB) {
         let bar = Progress::new("fetching", talk.quiet);
-        let folder = hub::fetch(model, &mut |_, done, total| bar.set(done, total));
+        let folder = fetch(model, &mut |_, done, total| bar.set(done, total));
         bar.finish();
-        let mut checkpoint = Checkpoint::open(&folder?)?;
-        // The folder is named after a commit; tables should name the repository.
-        let repository = model.trim_start_matches("hf:").rsplit('/').next();
-        checkpoint.name = repository.unwrap_or(model).to_owned();
-        return Ok(checkpoint);
+        return folder;
     }
     let path = Path::new(model);
-    if !path.exists() {
-        return Err(Error::input("there is no such file or folder").at(model).hint(
-            "give a Hugging Face folder, a GGUF file, hf:owner/name, or `demo` for the built-in model",
-        ));
+    if path.exists() {
+        return Ok(path.to_path_buf());
     }
-    Checkpoint::open(path)
+    Err(Error::input("there is no such file or folder").at(model).hint(
+        "give a Hugging Face folder, a GGUF file, hf:owner/name, or `demo` for the built-in model",
+    ))
+}
+
+/// The repository's name: the folder in the cache is named after a commit.
+fn repository(model: &str) -> Option<String> {
+    let name = model.strip_prefix(HUB)?;
+    Some(name.rsplit('/').next().unwrap_or(name).to_owned())
 }
 
 /// The text that a model is scored on.

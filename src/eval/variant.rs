@@ -147,6 +147,32 @@ impl Variant {
     /// # Errors
     /// Bug-class errors for tensors the checkpoint does not have.
     pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
+        self.sum_parts(checkpoint, |_, all| all)
+    }
+
+    /// What computing one token reads of each part: every weight of a layer that computes, of
+    /// experts as many as a token is sent to, and of the embedding one row.
+    ///
+    /// # Errors
+    /// As [`Variant::parts`].
+    pub fn parts_per_token(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
+        let config = &checkpoint.config;
+        let chosen = config.experts.as_ref().map(|experts| experts.per_token);
+        let is_head_too = config.tied && !self.stores_tied_head(checkpoint);
+        self.sum_parts(checkpoint, |id, all| match id.role {
+            // Experts are all alike: the first ones stand for those that are chosen.
+            _ if id.expert.is_some() && id.expert >= chosen => 0,
+            Role::Embedding if !is_head_too => all.div_ceil(config.vocab_size as u64),
+            _ => all,
+        })
+    }
+
+    /// Parts, of each tensor what `counted` makes of its weights and its bytes.
+    fn sum_parts(
+        &self,
+        checkpoint: &Checkpoint,
+        counted: impl Fn(TensorId, u64) -> u64,
+    ) -> Result<Vec<Part>> {
         let part = |name: &str, recipe: Recipe| Part {
             part: name.into(),
             recipe: recipe.to_string(),
@@ -162,8 +188,8 @@ impl Variant {
         ];
         for (id, stored) in checkpoint.tensors() {
             let part = &mut parts[PartKind::of(id) as usize];
-            part.weights += stored.weights();
-            part.size_bytes += size_bytes(self.recipe_of(id, stored), stored);
+            part.weights += counted(id, stored.weights());
+            part.size_bytes += counted(id, size_bytes(self.recipe_of(id, stored), stored));
         }
         if self.stores_tied_head(checkpoint) {
             let stored = checkpoint.stored(checkpoint.head())?;

@@ -226,6 +226,11 @@ fn shards_are_fetched_by_the_index() {
     server.serve("a-00002-of-00002.safetensors", b"second");
     let index = br#"{"weight_map": {"x": "a-00001-of-00002.safetensors", "y": "a-00002-of-00002.safetensors"}}"#;
     server.serve("model.safetensors.index.json", index);
+    let outline = server.hub.fetch_outline(SPEC, &mut |_, _, _| {}).unwrap();
+    server.assert_complete(&outline, &["config.json", INDEX]);
+    assert_eq!(std::fs::read_dir(&outline).unwrap().count(), 2, "more than the outline");
+    let offline = Hub { offline: true, ..server.hub.clone() };
+    assert_eq!(offline.fetch_outline(SPEC, &mut |_, _, _| {}).unwrap(), outline);
     let folder = server.fetch().unwrap();
     let names = ["a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors", INDEX];
     server.assert_complete(&folder, &names);

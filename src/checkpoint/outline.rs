@@ -1,0 +1,146 @@
+//! A checkpoint without its weights: the configuration, and the shards' index where there is one,
+//! say every tensor and its size, so that a model can be judged before it is downloaded.
+//!
+//! How tensors are stored is assumed: in the type that the configuration names, bf16 where it
+//! names none, experts in MXFP4 where it says so. An index's total size proves the assumption.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::config::Config;
+use super::open::name_of;
+use super::{
+    Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, absent, config_json, experts,
+    safetensors,
+};
+use crate::error::{At, Error, Result};
+
+/// A checkpoint that can be looked at, and perhaps not read.
+#[derive(Debug)]
+pub struct Outline {
+    /// Its tensors; reading one fails where the weights are absent.
+    pub checkpoint: Checkpoint,
+    /// What is known of absent weights, for people; nothing where they are present.
+    pub absent: Option<String>,
+}
+
+impl Outline {
+    /// Opens a checkpoint like [`Checkpoint::open`], or describes it where weights are missing:
+    /// `path` is a folder with `config.json` and perhaps an index, or a configuration file itself.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; an index that belongs to another configuration.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            return Self::describe(path, None);
+        }
+        let (config, index) = (path.join("config.json"), path.join(safetensors::INDEX_NAME));
+        let index = index.exists().then_some(index);
+        let is_whole = match &index {
+            Some(index) => {
+                let shards = safetensors::read_index(index)?.weight_map;
+                shards.values().all(|shard| path.join(shard).exists())
+            }
+            None => false,
+        };
+        if is_whole || path.join("model.safetensors").exists() || !config.exists() {
+            return Ok(Outline { checkpoint: Checkpoint::open(path)?, absent: None });
+        }
+        Self::describe(&config, index.as_deref())
+    }
+
+    fn describe(config_path: &Path, index: Option<&Path>) -> Result<Self> {
+        let bytes = FileBytes::map(config_path)?;
+        let config = config_json::parse(&bytes).at(|| config_path.display().to_string())?;
+        let storage = Storage::of(&bytes);
+        let (tensors, absent) = match index {
+            None => (storage.tensors(&config), format!("types are assumed: {}", storage.name())),
+            Some(path) => storage.proven(&config, path).at(|| path.display().to_string())?,
+        };
+        let folder = config_path.parent().unwrap_or(Path::new("."));
+        let of_folder = config_path.file_name().is_some_and(|name| name == "config.json");
+        let name = name_of(if of_folder { folder } else { config_path });
+        let checkpoint = Checkpoint::described(name, config, folder, tensors);
+        Ok(Outline { checkpoint, absent: Some(format!("the weights are not here; {absent}")) })
+    }
+}
+
+/// How a checkpoint is taken to be stored.
+#[derive(Debug, Clone, Copy)]
+struct Storage {
+    dtype: Dtype,
+    mxfp4_experts: bool,
+}
+
+impl Storage {
+    /// As a configuration, which has been read before, names it.
+    fn of(config: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(config).unwrap_or_default();
+        let named = json.get("dtype").or(json.get("torch_dtype")).and_then(Value::as_str);
+        let dtype = match named {
+            Some("float32") => Dtype::F32,
+            Some("float16") => Dtype::F16,
+            _ => Dtype::BF16,
+        };
+        let mxfp4_experts = json["quantization_config"]["quant_method"] == "mxfp4";
+        Storage { dtype, mxfp4_experts }
+    }
+
+    fn name(self) -> String {
+        let experts = if self.mxfp4_experts { ", experts in mxfp4" } else { "" };
+        format!("{}{experts}", self.dtype.name())
+    }
+
+    /// Every tensor of the architecture, as it would be stored.
+    fn tensors(self, config: &Config) -> BTreeMap<TensorId, Stored> {
+        let describe = |id: TensorId| {
+            let is_packed = self.mxfp4_experts && id.expert.is_some() && !id.bias;
+            let (dtype, scales) = match is_packed {
+                true => (Dtype::Mxfp4, Some(Place { file: 0, range: 0..0 })),
+                false => (self.dtype, None),
+            };
+            let (name, shape, rows) = (id.name(), config.shape_of(id), RowOrder::Plain);
+            (id, Stored { name, file: 0, range: 0..0, shape, dtype, rows, scales })
+        };
+        config.tensors().into_iter().map(describe).collect()
+    }
+
+    /// The tensors in the type that makes them as large as the index says, and words about it.
+    fn proven(self, config: &Config, index: &Path) -> Result<(BTreeMap<TensorId, Stored>, String)> {
+        let index = safetensors::read_index(index)?;
+        refuse_other_names(&index, config)?;
+        let Some(total_bytes) = index.total_size_bytes else {
+            let what = format!("the index gives no total size; types are assumed: {}", self.name());
+            return Ok((self.tensors(config), what));
+        };
+        let mut sizes = Vec::new();
+        for dtype in [self.dtype, Dtype::BF16, Dtype::F32] {
+            let storage = Storage { dtype, ..self };
+            let tensors = storage.tensors(config);
+            let size_bytes: u64 = tensors.values().map(Stored::size_bytes).sum();
+            if size_bytes == total_bytes {
+                let name = storage.name();
+                let what = format!("the index's {total_bytes} bytes are exactly those of {name}");
+                return Ok((tensors, what));
+            }
+            sizes.push(format!("{size_bytes} in {}", storage.name()));
+        }
+        sizes.dedup();
+        let expected = sizes.join(" or ");
+        let what = format!("expected a total size of {expected}, found {total_bytes}");
+        Err(Error::input(what).hint("config.json and the index do not belong together"))
+    }
+}
+
+/// Refuses an index that lacks a tensor of the architecture.
+fn refuse_other_names(index: &safetensors::Index, config: &Config) -> Result<()> {
+    for id in config.tensors() {
+        let names = experts::names_in_file(config, id);
+        if !names.iter().any(|name| index.weight_map.contains_key(name)) {
+            return Err(absent(&names[0]));
+        }
+    }
+    Ok(())
+}
