@@ -1,0 +1,191 @@
+//! Writes a weight file in one pass.
+//!
+//! Blobs are appended one by one and their offsets are final at once; only the count in the header
+//! is filled in at the end. Equal blobs are written once. The file ends with the last blob's data:
+//! what is between blobs is zeros, what would come after the last is left out.
+
+use std::collections::HashMap;
+use std::io::{Seek, SeekFrom, Write};
+
+use super::{ALIGNMENT_BYTES, BlobType, SENTINEL, VERSION};
+use crate::error::{Error, Result};
+
+/// Where a blob is in the weight file. Copies may be named by any number of operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlobRef {
+    /// Where its metadata begins.
+    pub offset: u64,
+    /// The type of its elements.
+    pub kind: BlobType,
+    /// The number of its elements.
+    pub elements: u64,
+}
+
+/// Where the next blobs will be, known from types and lengths alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Where the file ends now.
+    end: u64,
+}
+
+impl Layout {
+    /// An empty file: the header.
+    pub fn new() -> Self {
+        Layout { end: ALIGNMENT_BYTES }
+    }
+
+    /// Appends a blob. Fails (input) when the file would be too large to address.
+    pub fn append(&mut self, kind: BlobType, elements: u64) -> Result<BlobRef> {
+        let place = || {
+            let offset = self.end.checked_next_multiple_of(ALIGNMENT_BYTES)?;
+            let data = offset.checked_add(ALIGNMENT_BYTES)?;
+            Some((offset, data.checked_add(kind.size_bytes(elements)?)?))
+        };
+        let too_large = || Error::input(format!("{elements} weights are too many for a file"));
+        let (offset, end) = place().ok_or_else(too_large)?;
+        self.end = end;
+        Ok(BlobRef { offset, kind, elements })
+    }
+
+    /// The size of the file in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.end
+    }
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A finished weight file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenBlobs {
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// A hash of its blobs: of their types, lengths and contents in order.
+    pub hash: blake3::Hash,
+}
+
+/// A weight file that is being written. What it holds in memory is 64 bytes or so a blob.
+#[derive(Debug)]
+pub struct BlobWriter<W> {
+    out: W,
+    layout: Layout,
+    count: u32,
+    /// Blobs by type, number of elements and content.
+    known: HashMap<(BlobType, u64, blake3::Hash), BlobRef>,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write + Seek> BlobWriter<W> {
+    /// Begins the file at the start of `out`, which should be buffered. Fails like the disk.
+    pub fn new(mut out: W) -> Result<Self> {
+        write(&mut out, &[0; ALIGNMENT_BYTES as usize])?;
+        let hasher = blake3::Hasher::new();
+        Ok(BlobWriter { out, layout: Layout::new(), count: 0, known: HashMap::new(), hasher })
+    }
+
+    /// Appends `bytes`, the little-endian elements packed without gaps, or finds the blob that is
+    /// the same. Fails (bug) when `bytes` has not the length of so many elements, or like the disk.
+    pub fn append(&mut self, kind: BlobType, elements: u64, bytes: &[u8]) -> Result<BlobRef> {
+        if kind.size_bytes(elements) != Some(bytes.len() as u64) {
+            let found = bytes.len();
+            return Err(Error::bug(format!("{elements} elements of {kind:?} in {found} bytes")));
+        }
+        let content = blake3::Hasher::new().update_rayon(bytes).finalize();
+        if let Some(known) = self.known.get(&(kind, elements, content)) {
+            return Ok(*known);
+        }
+        let before = self.layout.size_bytes();
+        let blob = self.layout.append(kind, elements)?;
+        write(&mut self.out, &[0; ALIGNMENT_BYTES as usize][..(blob.offset - before) as usize])?;
+        let metadata = metadata(&blob, bytes.len() as u64);
+        write(&mut self.out, &metadata)?;
+        write(&mut self.out, bytes)?;
+        self.hasher.update(&metadata).update(content.as_bytes());
+        self.known.insert((kind, elements, content), blob);
+        self.count += 1;
+        Ok(blob)
+    }
+
+    /// Completes the header and hands `out` back, flushed but not synced.
+    pub fn finish(mut self) -> Result<(W, WrittenBlobs)> {
+        let header = [self.count.to_le_bytes(), VERSION.to_le_bytes()].concat();
+        self.out.seek(SeekFrom::Start(0)).map_err(failed)?;
+        write(&mut self.out, &header)?;
+        self.out.flush().map_err(failed)?;
+        let size_bytes = self.layout.size_bytes();
+        Ok((self.out, WrittenBlobs { size_bytes, hash: self.hasher.finalize() }))
+    }
+}
+
+/// The 64 bytes before a blob's data.
+fn metadata(blob: &BlobRef, size_bytes: u64) -> [u8; ALIGNMENT_BYTES as usize] {
+    let unused_bits = size_bytes * 8 - blob.elements * u64::from(blob.kind.bits());
+    let mut bytes = [0; ALIGNMENT_BYTES as usize];
+    bytes[0..4].copy_from_slice(&SENTINEL.to_le_bytes());
+    bytes[4..8].copy_from_slice(&(blob.kind as u32).to_le_bytes());
+    bytes[8..16].copy_from_slice(&size_bytes.to_le_bytes());
+    bytes[16..24].copy_from_slice(&(blob.offset + ALIGNMENT_BYTES).to_le_bytes());
+    bytes[24..32].copy_from_slice(&unused_bits.to_le_bytes());
+    bytes
+}
+
+fn write(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    out.write_all(bytes).map_err(failed)
+}
+
+fn failed(cause: std::io::Error) -> Error {
+    Error::surroundings("cannot write the weight file").because(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn blobs_stand_on_borders_and_equal_ones_are_written_once() {
+        let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
+        let first = writer.append(BlobType::Uint3, 5, &[0b1101_0001, 0x58]).unwrap();
+        let second = writer.append(BlobType::Float16, 40, &[7; 80]).unwrap();
+        assert_eq!(writer.append(BlobType::Uint3, 5, &[0b1101_0001, 0x58]).unwrap(), first);
+        // The same bytes of another type are another blob.
+        let third = writer.append(BlobType::Uint8, 80, &[7; 80]).unwrap();
+        let (bytes, written) = writer.finish().unwrap();
+        let bytes = bytes.into_inner();
+        assert_eq!((first.offset, second.offset, third.offset), (64, 192, 384));
+        assert_eq!(written.size_bytes, bytes.len() as u64);
+        assert_eq!(bytes[..8], [3, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(bytes[64..72], [0xef, 0xbe, 0xad, 0xde, 12, 0, 0, 0]);
+        assert_eq!((bytes[72], bytes[80], bytes[88]), (2, 128, 1));
+        assert_eq!(bytes[448..528], [7; 80]);
+        assert_eq!(bytes[528 - 80 - 64 - 48..384], [0; 48]);
+    }
+
+    #[test]
+    fn sizes_are_known_before_a_byte_is_written() {
+        let blobs = [(BlobType::Uint1, 3u64), (BlobType::Float16, 1000), (BlobType::Uint6, 65)];
+        let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
+        let mut layout = Layout::new();
+        for (kind, elements) in blobs {
+            let bytes = vec![0; kind.size_bytes(elements).unwrap() as usize];
+            let blob = writer.append(kind, elements, &bytes).unwrap();
+            assert_eq!(layout.append(kind, elements).unwrap(), blob);
+        }
+        let (bytes, written) = writer.finish().unwrap();
+        assert_eq!(bytes.into_inner().len() as u64, layout.size_bytes());
+        assert_eq!(written.size_bytes, layout.size_bytes());
+    }
+
+    #[test]
+    fn bytes_that_are_not_the_elements_are_a_bug() {
+        let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
+        let error = writer.append(BlobType::Float16, 3, &[0; 5]).unwrap_err();
+        assert!(error.to_string().contains("3 elements of Float16 in 5 bytes"), "{error}");
+        assert!(Layout::new().append(BlobType::Float32, u64::MAX).is_err());
+    }
+}
