@@ -1,0 +1,258 @@
+//! Attention with a cache of fixed length.
+
+use half::f16;
+
+use super::body::Body;
+use super::design::Compute;
+use super::weights::Vector;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::package::mil::{Literal, Opset, State, Value};
+use crate::package::spec::DataType;
+
+/// What all layers of a function attend with.
+pub(super) struct Context {
+    cosines: Value,
+    sines: Value,
+    causal: Value,
+    sliding: Option<Value>,
+    cache: Cache,
+}
+
+/// Keys and values of earlier calls.
+enum Cache {
+    /// States that the layers write one after the other.
+    States { write_position: Value, keys: Stateful, values: Stateful },
+    /// Inputs, and the rows that each layer adds.
+    Inputs { keys: Value, values: Value, new_keys: Vec<Value>, new_values: Vec<Value> },
+}
+
+/// A state and its latest value: read once, then always what was written last, the form in which
+/// runtimes recognise an update in place.
+struct Stateful {
+    state: State,
+    latest: Value,
+}
+
+impl Context {
+    /// Declares the inputs of attention for `layers` layers from `first` on.
+    pub fn new(body: &mut Body<'_>, first: usize, layers: usize) -> Result<Self> {
+        let (tokens, design, config) = (body.tokens, body.design, body.config);
+        body.f.scope("rotary");
+        let positions = body.f.input("position_ids", DataType::Int32, &[tokens])?;
+        let shape = [design.context_tokens, config.head_dim / 2];
+        let mut table = |vector: Vector| {
+            let table = body.f.blob("table", &body.weights.vector(vector, &shape)?)?;
+            body.f.gather(&table, &positions, 0)
+        };
+        let (cosines, sines) = (table(Vector::Cosines)?, table(Vector::Sines)?);
+        body.f.scope("cache");
+        let cache_shape = [layers, config.kv_heads, design.context_tokens, config.head_dim];
+        let cache = match design.target {
+            Opset::Ios18 => {
+                let write_position = body.f.input("write_position", DataType::Int32, &[1])?;
+                let mut stateful = |name: &str| {
+                    let state = body.f.state(name, &cache_shape)?;
+                    Ok(Stateful { latest: body.f.read_state(&state)?, state })
+                };
+                let (keys, values) = (stateful("key_cache")?, stateful("value_cache")?);
+                Cache::States { write_position, keys, values }
+            }
+            Opset::Ios17 => Cache::Inputs {
+                keys: body.f.input("key_cache", DataType::Float16, &cache_shape)?,
+                values: body.f.input("value_cache", DataType::Float16, &cache_shape)?,
+                new_keys: Vec::new(),
+                new_values: Vec::new(),
+            },
+        };
+        body.f.scope("mask");
+        let windows = (first..first + layers).map(|layer| config.window_tokens(layer).is_some());
+        let sliding = match windows.clone().any(|slides| slides) {
+            true => Some(mask(body, "sliding_mask")?),
+            false => None,
+        };
+        let causal = match (&sliding, windows.clone().all(|slides| slides)) {
+            (Some(sliding), true) => sliding.clone(),
+            _ => mask(body, "causal_mask")?,
+        };
+        Ok(Context { cosines, sines, causal, sliding, cache })
+    }
+
+    /// Attention of `layer`, the `index`-th of the function: `x` normed, without the residual.
+    pub fn attend(
+        &mut self,
+        body: &mut Body<'_>,
+        x: &Value,
+        layer: usize,
+        index: usize,
+    ) -> Result<Value> {
+        let (heads, kv_heads, head_dim) =
+            (body.config.heads, body.config.kv_heads, body.config.head_dim);
+        let of = |role| TensorId::block(layer, role);
+        let query = body.project(x, of(Role::Query))?;
+        let query = self.prepare(body, &query, heads, of(Role::QueryNorm))?;
+        let key = body.project(x, of(Role::Key))?;
+        let key = self.prepare(body, &key, kv_heads, of(Role::KeyNorm))?;
+        let value = body.project(x, of(Role::Value))?;
+        let value = body.split_heads(&value, kv_heads)?;
+        let (keys, values) = self.cache.extend(body, &key, &value, index)?;
+        // The heads that share keys and values lie one after the other as more queries of one
+        // head, so that keys and values need no copies.
+        let rows = heads / kv_heads * body.tokens;
+        let query = body.f.reshape(&query, &[1, kv_heads, rows, head_dim])?;
+        let mask = match (body.config.window_tokens(layer), &self.sliding) {
+            (Some(_), Some(sliding)) => sliding.clone(),
+            _ => self.causal.clone(),
+        };
+        let is_fused = body.design.compute == Compute::Gpu
+            && body.design.target == Opset::Ios18
+            && !body.config.sinks;
+        let attended = match is_fused {
+            true => body.f.scaled_dot_product_attention(&query, &keys, &values, Some(&mask))?,
+            false => spelled_out(body, [&query, &keys, &values], &mask, of(Role::Sinks))?,
+        };
+        let attended = body.f.reshape(&attended, &[1, heads, body.tokens, head_dim])?;
+        let merged = body.merge_heads(&attended, heads)?;
+        body.project(&merged, of(Role::Output))
+    }
+
+    /// Heads `[1, heads, tokens, head_dim]`, normed where the family does, and rotated.
+    fn prepare(
+        &self,
+        body: &mut Body<'_>,
+        y: &Value,
+        heads: usize,
+        norm: TensorId,
+    ) -> Result<Value> {
+        let head_dim = body.config.head_dim;
+        let mut y = body.split_heads(y, heads)?;
+        if body.config.qk_norm {
+            let gain = body.weights.vector(Vector::Tensor(norm), &[head_dim])?;
+            let gain = body.f.blob("gain", &gain)?;
+            y = body.rms_norm(&y, -1, &gain)?;
+        }
+        let half = head_dim / 2;
+        let parts = body.f.split(&y, &[half, half], -1)?;
+        let mut turned = |kept: &Value, other: &Value, is_first: bool| {
+            let kept = body.f.mul(kept, &self.cosines)?;
+            let other = body.f.mul(other, &self.sines)?;
+            if is_first { body.f.sub(&kept, &other) } else { body.f.add(&kept, &other) }
+        };
+        let first = turned(&parts[0], &parts[1], true)?;
+        let second = turned(&parts[1], &parts[0], false)?;
+        body.f.concat(&[&first, &second], -1)
+    }
+
+    /// Hands out what a cache of inputs has grown by; states need nothing.
+    pub fn finish(self, body: &mut Body<'_>) -> Result<()> {
+        if let Cache::Inputs { new_keys, new_values, .. } = self.cache {
+            for (name, rows) in [("new_keys", new_keys), ("new_values", new_values)] {
+                let rows: Vec<&Value> = rows.iter().collect();
+                let all = body.f.concat(&rows, 0)?;
+                body.f.output(&all, name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cache {
+    /// Adds the rows of this call, `[1, kv_heads, tokens, head_dim]`, to the cache of the
+    /// `index`-th layer; returns all its keys and values, `[1, kv_heads, columns, head_dim]`.
+    fn extend(
+        &mut self,
+        body: &mut Body<'_>,
+        key: &Value,
+        value: &Value,
+        index: usize,
+    ) -> Result<(Value, Value)> {
+        match self {
+            Cache::States { write_position, keys, values } => {
+                let at = body.f.ints(&[i32::try_from(index).unwrap_or(i32::MAX)]);
+                let zero = body.f.ints(&[0]);
+                let begin = body.f.concat(&[&at, &zero, write_position, &zero], 0)?;
+                Ok((
+                    keys.update(body, key, &begin, index)?,
+                    values.update(body, value, &begin, index)?,
+                ))
+            }
+            Cache::Inputs { keys, values, new_keys, new_values } => {
+                let mut join = |cache: &Value, new: &Value| {
+                    let old = layer_of(body, cache, index)?;
+                    body.f.concat(&[&old, new], 2)
+                };
+                let joined = (join(keys, key)?, join(values, value)?);
+                new_keys.push(key.clone());
+                new_values.push(value.clone());
+                Ok(joined)
+            }
+        }
+    }
+}
+
+impl Stateful {
+    /// Writes `rows` at `begin` and returns the layer's part.
+    fn update(
+        &mut self,
+        body: &mut Body<'_>,
+        rows: &Value,
+        begin: &Value,
+        index: usize,
+    ) -> Result<Value> {
+        let lens: Vec<i32> =
+            rows.shape().iter().map(|len| i32::try_from(*len).unwrap_or(i32::MAX)).collect();
+        let lens = body.f.ints(&lens);
+        let end = body.f.add(begin, &lens)?;
+        let updated = body.f.slice_update(&self.latest, rows, begin, &end)?;
+        body.f.write_state(&self.state, &updated)?;
+        self.latest = body.f.read_state(&self.state)?;
+        layer_of(body, &self.latest, index)
+    }
+}
+
+/// The part of a cache that is one layer's: `[1, kv_heads, context, head_dim]`.
+fn layer_of(body: &mut Body<'_>, cache: &Value, index: usize) -> Result<Value> {
+    let mut end = cache.shape().to_vec();
+    end[0] = index + 1;
+    body.f.slice_by_index(cache, &[index, 0, 0, 0], &end)
+}
+
+/// An input `[1, 1, tokens, columns]`, repeated for the query heads that share a key head.
+fn mask(body: &mut Body<'_>, name: &str) -> Result<Value> {
+    let shape = [1, 1, body.tokens, body.design.mask_columns(body.tokens)];
+    let mask = body.f.input(name, DataType::Float16, &shape)?;
+    let group = body.config.heads / body.config.kv_heads;
+    // One row broadcasts by itself.
+    if body.tokens == 1 || group == 1 { Ok(mask) } else { body.f.tile(&mask, &[1, 1, group, 1]) }
+}
+
+/// Attention in single operators, with sinks where the family has them: a column more in the
+/// softmax, which is then cut off.
+fn spelled_out(
+    body: &mut Body<'_>,
+    [query, keys, values]: [&Value; 3],
+    mask: &Value,
+    sinks: TensorId,
+) -> Result<Value> {
+    let scale = (body.config.head_dim as f32).sqrt().recip();
+    let scores = body.f.matmul(query, keys, false, true)?;
+    let scores = body.f.mul_by(&scores, scale)?;
+    let scores = body.f.add(&scores, mask)?;
+    if !body.config.sinks {
+        let shares = body.f.softmax(&scores, -1)?;
+        return body.f.matmul(&shares, values, false, false);
+    }
+    let (kv_heads, heads) = (body.config.kv_heads, body.config.heads);
+    let group = heads / kv_heads;
+    let column = body.weights.vector(Vector::Tensor(sinks), &[1, kv_heads, group, 1])?;
+    let column = body.f.blob("sinks", &column)?;
+    // One per query head, for each of its tokens.
+    let zeros = vec![f16::ZERO; group * body.tokens];
+    let zeros = body.f.literal(Literal::Halves(&zeros, &[1, 1, group, body.tokens]))?;
+    let column = body.f.add(&column, &zeros)?;
+    let column = body.f.reshape(&column, &[1, kv_heads, group * body.tokens, 1])?;
+    let with_sinks = body.f.concat(&[&scores, &column], -1)?;
+    let shares = body.f.softmax(&with_sinks, -1)?;
+    let shares = body.f.slice_by_index(&shares, &[0; 4], scores.shape())?;
+    body.f.matmul(&shares, values, false, false)
+}

@@ -1,0 +1,81 @@
+//! What follows attention: a dense MLP, one expert, or the router that chooses among experts.
+
+use super::body::Body;
+use super::design::Compute;
+use super::weights::mlp_of;
+use crate::checkpoint::config::{Activation, Experts, Routing};
+use crate::checkpoint::{Role, TensorId};
+use crate::error::{Error, Result};
+use crate::package::mil::Value;
+
+/// Slope of gpt-oss's sigmoid.
+const ALPHA: f32 = 1.702;
+/// The largest finite fp16 value: no bound at all.
+const UNBOUNDED: f32 = 65_504.0;
+
+/// Gate, up and down of a dense block or of one expert over normed states.
+pub(super) fn mlp(
+    body: &mut Body<'_>,
+    x: &Value,
+    layer: usize,
+    expert: Option<usize>,
+) -> Result<Value> {
+    let gate = body.project(x, mlp_of(layer, expert, Role::Gate))?;
+    let up = body.project(x, mlp_of(layer, expert, Role::Up))?;
+    let activation = body.config.experts.as_ref().map_or(Activation::SwiGlu, |e| e.activation);
+    let inner = match activation {
+        Activation::SwiGlu => {
+            let gate = body.f.silu(&gate)?;
+            body.f.mul(&gate, &up)?
+        }
+        Activation::ClampedSwiGlu { limit } => {
+            let limit = limit as f32;
+            let gate = body.f.clip(&gate, -UNBOUNDED, limit)?;
+            let up = body.f.clip(&up, -limit, limit)?;
+            let slope = body.f.mul_by(&gate, ALPHA)?;
+            let slope = body.f.sigmoid(&slope)?;
+            let gate = body.f.mul(&gate, &slope)?;
+            let up = body.f.add_to(&up, 1.0)?;
+            body.f.mul(&gate, &up)?
+        }
+    };
+    body.project(&inner, mlp_of(layer, expert, Role::Down))
+}
+
+/// The router's choice over normed states: `expert_ids` and `expert_weights`
+/// `[1, tokens, experts per token]` come out of the function.
+pub(super) fn route(
+    body: &mut Body<'_>,
+    normed: &Value,
+    layer: usize,
+    experts: &Experts,
+) -> Result<()> {
+    body.f.scope(format!("layer_{layer}_router"));
+    let mut logits = body.project(normed, TensorId::block(layer, Role::Router))?;
+    if body.design.compute == Compute::Ane {
+        let rows = body.f.squeeze(&logits, &[2])?;
+        logits = body.f.transpose(&rows, &[0, 2, 1])?;
+    }
+    let (ids, weights) = match experts.routing {
+        Routing::SoftmaxOfChosen => {
+            let [chosen, ids] = body.f.topk(&logits, experts.per_token, -1)?;
+            (ids, body.f.softmax(&chosen, -1)?)
+        }
+        Routing::ChosenOfSoftmax { renormalize } => {
+            let shares = body.f.softmax(&logits, -1)?;
+            let [chosen, ids] = body.f.topk(&shares, experts.per_token, -1)?;
+            match renormalize {
+                true => {
+                    let sum = body.f.reduce_sum(&chosen, &[-1], true)?;
+                    (ids, body.f.real_div(&chosen, &sum)?)
+                }
+                false => (ids, chosen),
+            }
+        }
+    };
+    if ids.shape() != weights.shape() {
+        return Err(Error::bug("a router that chooses other than it weighs"));
+    }
+    body.f.output(&ids, "expert_ids")?;
+    body.f.output(&weights, "expert_weights")
+}

@@ -1,0 +1,162 @@
+//! The pieces that a model is cut into, and their functions.
+
+use std::ops::Range;
+
+use super::attention::Context;
+use super::body::Body;
+use super::design::Design;
+use super::experts::{mlp, route};
+use super::vocabulary::{embed, head};
+use super::weights::Weights;
+use crate::checkpoint::config::Config;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::package::mil::{BuiltFunction, FunctionBuilder, Opset, Value};
+
+/// The functions of a piece: one token, several tokens.
+pub const FUNCTIONS: [&str; 2] = ["decode", "prefill"];
+
+/// A part of a model that is one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Consecutive stages of a chain: perhaps the embedding, some blocks, perhaps the head.
+    Chain {
+        /// Whether token ids go in.
+        embedding: bool,
+        /// The blocks; in a mixture at most one, which ends at the router.
+        layers: Range<usize>,
+        /// Whether logits come out.
+        head: bool,
+    },
+    /// The experts of one layer, each with functions of its own.
+    Experts {
+        /// The layer.
+        layer: usize,
+    },
+}
+
+impl Piece {
+    /// The whole model.
+    pub fn whole(config: &Config) -> Self {
+        Piece::Chain { embedding: true, layers: 0..config.layers, head: true }
+    }
+
+    /// Whether there is attention in it.
+    pub(super) fn rotates(&self) -> bool {
+        matches!(self, Piece::Chain { layers, .. } if !layers.is_empty())
+    }
+
+    /// Its tensors, in the order of the computation. A tied head is a head all the same.
+    pub fn tensors(&self, config: &Config) -> Vec<TensorId> {
+        match self {
+            Piece::Chain { embedding, layers, head } => {
+                let mut ids = Vec::new();
+                ids.extend(embedding.then_some(TensorId::model(Role::Embedding)));
+                ids.extend(layers.clone().flat_map(|layer| config.block_tensors(layer)));
+                if *head {
+                    ids.extend([Role::FinalNorm, Role::Head].map(TensorId::model));
+                }
+                ids
+            }
+            Piece::Experts { layer } => {
+                let count = config.experts.as_ref().map_or(0, |experts| experts.count);
+                (0..count).flat_map(|expert| config.expert_tensors(*layer, expert)).collect()
+            }
+        }
+    }
+
+    /// Its functions: name, tokens per call and, of experts, which one.
+    fn functions(&self, config: &Config, design: &Design) -> Vec<(String, usize, Option<usize>)> {
+        let lens = FUNCTIONS.into_iter().zip([1, design.prefill_tokens]);
+        match self {
+            Piece::Chain { .. } => lens.map(|(name, len)| (name.to_owned(), len, None)).collect(),
+            Piece::Experts { .. } => {
+                let count = config.experts.as_ref().map_or(0, |experts| experts.count);
+                let of = |(name, len): (&str, usize)| {
+                    (0..count).map(move |e| (format!("expert_{e}_{name}"), len, Some(e)))
+                };
+                lens.flat_map(of).collect()
+            }
+        }
+    }
+}
+
+/// Builds the functions of a piece. Before iOS 18, which brought several functions per package,
+/// `only` says which one the package has, under the name `main`.
+///
+/// # Errors
+/// Bug-class errors.
+pub fn build(
+    piece: &Piece,
+    config: &Config,
+    design: &Design,
+    weights: &Weights,
+    only: Option<&str>,
+) -> Result<Vec<BuiltFunction>> {
+    let wanted = piece.functions(config, design).into_iter();
+    let wanted = wanted.filter(|(name, ..)| only.is_none_or(|only| only == name));
+    let build = |(name, tokens, expert): (String, usize, Option<usize>)| {
+        let name = if design.target == Opset::Ios17 { "main" } else { &name };
+        let f = FunctionBuilder::new(name, design.target);
+        let mut body = Body { f, config, design, weights, tokens };
+        match (piece, expert) {
+            (Piece::Experts { layer }, Some(_)) => {
+                body.f.scope(format!("layer_{layer}"));
+                let x = body.hidden_input("normed_states", config.hidden_size)?;
+                let y = mlp(&mut body, &x, *layer, expert)?;
+                body.f.output(&y, "expert_output")?;
+            }
+            (Piece::Chain { embedding, layers, head }, _) => {
+                chain(&mut body, *embedding, layers, *head)?;
+            }
+            (Piece::Experts { .. }, None) => {}
+        }
+        body.f.finish()
+    };
+    wanted.map(build).collect()
+}
+
+fn chain(body: &mut Body<'_>, embeds: bool, layers: &Range<usize>, heads: bool) -> Result<()> {
+    let mut x = match embeds {
+        true => embed(body)?,
+        false => body.hidden_input("hidden_states", body.config.hidden_size)?,
+    };
+    if !layers.is_empty() {
+        let mut context = Context::new(body, layers.start, layers.len())?;
+        for (index, layer) in layers.clone().enumerate() {
+            x = block(body, &mut context, &x, layer, index)?;
+        }
+        context.finish(body)?;
+    }
+    match heads {
+        true => head(body, &x),
+        false => body.f.output(&x, "output_hidden_states"),
+    }
+}
+
+/// One block; of a mixture up to the experts, whose input and choice come out of the function.
+fn block(
+    body: &mut Body<'_>,
+    context: &mut Context,
+    x: &Value,
+    layer: usize,
+    index: usize,
+) -> Result<Value> {
+    body.f.scope(format!("layer_{layer}_attention"));
+    let normed = body.norm(x, TensorId::block(layer, Role::AttentionNorm))?;
+    let attended = context.attend(body, &normed, layer, index)?;
+    let x = body.f.add(x, &attended)?;
+    body.f.scope(format!("layer_{layer}_mlp"));
+    let normed = body.norm(&x, TensorId::block(layer, Role::MlpNorm))?;
+    match &body.config.experts {
+        None => {
+            let y = mlp(body, &normed, layer, None)?;
+            body.f.add(&x, &y)
+        }
+        Some(experts) => {
+            body.f.output(&normed, "normed_states")?;
+            route(body, &normed, layer, experts)?;
+            Ok(x)
+        }
+    }
+}
