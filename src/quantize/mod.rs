@@ -18,8 +18,10 @@ mod parts;
 mod points;
 mod pruned;
 mod recipe;
+mod rows;
 
 pub use coded::{CodedTensor, Stored, Tables};
+pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};
 pub use recipe::{
     Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,

@@ -15,8 +15,8 @@ use super::coded::{CodedTensor, Stored};
 use super::recipe::{MXFP4_BLOCK as BLOCK, Recipe};
 use crate::error::{Error, Result};
 
-/// The values of the codes.
-const VALUES: [f32; 16] =
+/// The values of the codes of MXFP4.
+pub const VALUES: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 /// Exponent of the largest value's power of two: 6 is 1.5 · 2².

@@ -62,6 +62,8 @@ impl Default for Layout {
 /// A finished weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrittenBlobs {
+    /// The number of its blobs.
+    pub count: u32,
     /// Its size in bytes.
     pub size_bytes: u64,
     /// A hash of its blobs: of their types, lengths and contents in order.
@@ -117,7 +119,7 @@ impl<W: Write + Seek> BlobWriter<W> {
         write(&mut self.out, &header)?;
         self.out.flush().map_err(failed)?;
         let size_bytes = self.layout.size_bytes();
-        Ok((self.out, WrittenBlobs { size_bytes, hash: self.hasher.finalize() }))
+        Ok((self.out, WrittenBlobs { count: self.count, size_bytes, hash: self.hasher.finalize() }))
     }
 }
 

@@ -78,6 +78,8 @@ impl BlobTensor {
 pub enum Operand<'a> {
     /// A tensor in the weight file.
     Blob(&'a BlobTensor),
+    /// A tensor that is written into the program.
+    Literal(&'a Literal<'a>),
     /// What another `constexpr_*` has made.
     Made(&'a Value),
 }
@@ -85,6 +87,12 @@ pub enum Operand<'a> {
 impl<'a> From<&'a BlobTensor> for Operand<'a> {
     fn from(tensor: &'a BlobTensor) -> Self {
         Operand::Blob(tensor)
+    }
+}
+
+impl<'a> From<&'a Literal<'a>> for Operand<'a> {
+    fn from(literal: &'a Literal<'a>) -> Self {
+        Operand::Literal(literal)
     }
 }
 
@@ -98,6 +106,7 @@ impl Operand<'_> {
     fn kind(&self) -> TensorType {
         match self {
             Operand::Blob(tensor) => tensor.kind(),
+            Operand::Literal(literal) => literal.kind(),
             Operand::Made(value) => value.kind().clone(),
         }
     }
@@ -111,6 +120,7 @@ impl Call<'_> {
         let call = self.check(fits, name, format!("one of {types:?}"), &kind)?;
         match with {
             Operand::Made(value) => call.constant(name, value, kind.data_type),
+            Operand::Literal(literal) => Ok(call.inline(name, literal.to_spec())),
             Operand::Blob(tensor) => {
                 let message = tensor.to_spec(opset);
                 let message = message.map_err(|error| call.refuse(name, "a blob", error))?;
@@ -247,25 +257,34 @@ impl FunctionBuilder {
         Ok(call.makes(entries.data_type, shape))
     }
 
-    /// The form of iOS 16 and 17: int8 `quantized_data` times `scale`, fp16 with one element per
+    /// The form of iOS 16 and 17: `scale * (quantized_data - zero_point)` of int8 or uint8 data.
+    /// `scale` (fp16) and `zero_point` (of the type of the data, otherwise 0) have one element per
     /// index of axis 0. Gone in iOS 18, where a block-wise scale does the same.
     pub fn constexpr_affine_dequantize(
         &mut self,
         quantized_data: &BlobTensor,
         scale: &BlobTensor,
+        zero_point: Option<&BlobTensor>,
     ) -> Result<Value> {
         let opset = self.opset();
         let (data, scales) = (quantized_data.kind(), scale.kind());
-        let rows = TensorType::new(DataType::Float16, &data.shape[..data.shape.len().min(1)]);
-        let is_codes = data.data_type == DataType::Int8;
+        let rows = &data.shape[..data.shape.len().min(1)];
+        let of = [data.data_type];
+        // Without a zero point 0 is the middle, which only signed codes have.
+        let is_codes = of == [DataType::Int8] || (of == [DataType::Uint8] && zero_point.is_some());
+        let per_row = TensorType::new(DataType::Float16, rows);
+        let points = TensorType::new(data.data_type, rows);
+        let found = zero_point.map_or_else(|| points.clone(), BlobTensor::kind);
+        let zero_point = zero_point.map(|point| point.to_spec(opset)).transpose()?;
         let call = self
             .op("constexpr_affine_dequantize")?
             .check(opset < Opset::Ios18, "scale", "block-wise from iOS 18", &scales)?
-            .check(is_codes, "quantized_data", "int8", &data)?
-            .check(scales == rows, "scale", &rows, &scales)?
+            .check(is_codes, "quantized_data", "int8, or uint8 with a zero point", &data)?
+            .check(scales == per_row, "scale", &per_row, &scales)?
+            .check(found == points, "zero_point", &points, &found)?
             .attribute("quantized_data", quantized_data.to_spec(opset)?)
             .attribute("scale", scale.to_spec(opset)?)
-            .attribute("zero_point", Literal::Int8(0).to_spec())
+            .attribute("zero_point", zero_point.unwrap_or_else(|| Literal::Int8(0).to_spec()))
             .attribute("axis", Literal::Int(0).to_spec());
         Ok(call.makes(DataType::Float16, data.shape))
     }

@@ -1,0 +1,294 @@
+//! The `.mlpackage` folder, written aside and then renamed, so that there is a whole one or none.
+//!
+//! ```text
+//! NAME.mlpackage/
+//!   Manifest.json
+//!   Data/com.apple.CoreML/model.mlmodel          the program
+//!   Data/com.apple.CoreML/weights/weight.bin     the weights, unless there are none
+//! ```
+
+use std::fs::{self, File};
+use std::io::{BufWriter, IntoInnerError};
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
+use serde_json::json;
+
+use super::blob::{BlobWriter, WrittenBlobs};
+use super::spec::Model;
+use crate::error::{Error, Result};
+
+const AUTHOR: &str = "com.apple.CoreML";
+const MANIFEST: &str = "Manifest.json";
+const MODEL: &str = "com.apple.CoreML/model.mlmodel";
+const WEIGHTS: &str = "com.apple.CoreML/weights";
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What to do with a package that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and fail.
+    Keep,
+    /// Put the new one in its place, once that is complete.
+    Replace,
+}
+
+/// A package that has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenPackage {
+    /// The sizes of its files, added up, in bytes.
+    pub size_bytes: u64,
+    /// Its weight file.
+    pub weights: WrittenBlobs,
+    /// A hash of program and weights.
+    pub hash: blake3::Hash,
+}
+
+/// A package that is being written beside its target. Dropped before
+/// [`finish`](PackageWriter::finish), it leaves nothing behind.
+#[derive(Debug)]
+pub struct PackageWriter {
+    target: PathBuf,
+    existing: Existing,
+    aside: Aside,
+    weights: BlobWriter<BufWriter<File>>,
+}
+
+/// A folder that is removed unless it has been renamed.
+#[derive(Debug)]
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl PackageWriter {
+    /// Begins a package at `target`. Fails (input) when there is one and `existing` says to keep
+    /// it, or (surroundings) like the disk.
+    pub fn create(target: &Path, existing: Existing) -> Result<Self> {
+        is_there(target, existing)?;
+        let aside = Aside(sibling(target, "part")?);
+        let _ = fs::remove_dir_all(&aside.0);
+        let folder = aside.0.join("Data").join(WEIGHTS);
+        fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
+        let path = folder.join("weight.bin");
+        let file = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
+        let weights = BlobWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
+        Ok(PackageWriter { target: target.to_owned(), existing, aside, weights })
+    }
+
+    /// The weight file.
+    pub fn weights(&mut self) -> &mut BlobWriter<BufWriter<File>> {
+        &mut self.weights
+    }
+
+    /// Adds the program and the manifest, makes everything durable and renames the folder to its
+    /// name. A package that is replaced stays whole until the new one is.
+    pub fn finish(self, model: &Model) -> Result<WrittenPackage> {
+        let PackageWriter { target, existing, aside, weights } = self;
+        let data = aside.0.join("Data");
+        let weight_folder = data.join(WEIGHTS);
+        let (out, weights) = weights.finish()?;
+        let synced = out.into_inner().map_err(IntoInnerError::into_error);
+        synced
+            .and_then(|file| file.sync_all())
+            .map_err(|e| Error::io("write", &weight_folder, e))?;
+        let model = model.encode_to_vec();
+        let hash = blake3::Hasher::new().update(weights.hash.as_bytes()).update(&model).finalize();
+        let manifest = manifest(&hash, weights.count > 0);
+        write(&data.join(MODEL), &model)?;
+        write(&aside.0.join(MANIFEST), &manifest)?;
+        if weights.count == 0 {
+            fs::remove_dir_all(&weight_folder)
+                .map_err(|e| Error::io("write", &weight_folder, e))?;
+        } else {
+            sync(&weight_folder)?;
+        }
+        for folder in [&data.join(AUTHOR), &data, &aside.0] {
+            sync(folder)?;
+        }
+        put(&aside.0, &target, existing)?;
+        let stored = if weights.count > 0 { weights.size_bytes } else { 0 };
+        let size_bytes = stored + (model.len() + manifest.len()) as u64;
+        Ok(WrittenPackage { size_bytes, weights, hash })
+    }
+}
+
+/// The size of a package in bytes, from that of its weight file (nothing if it has no blobs) and
+/// its program.
+pub fn package_size_bytes(weights: Option<u64>, model: &Model) -> u64 {
+    let manifest = manifest(&blake3::hash(b""), weights.is_some());
+    weights.unwrap_or(0) + (model.encoded_len() + manifest.len()) as u64
+}
+
+/// What the package contains. Its identifiers come from the content, so that equal packages have
+/// equal files.
+fn manifest(hash: &blake3::Hash, has_weights: bool) -> Vec<u8> {
+    let id = |item: &str| uuid(&blake3::keyed_hash(hash.as_bytes(), item.as_bytes()));
+    let entry = |description: &str, name: &str, path: &str| json!({ "author": AUTHOR, "description": description, "name": name, "path": path });
+    let mut items = serde_json::Map::new();
+    let model = entry("CoreML Model Specification", "model.mlmodel", MODEL);
+    items.insert(id(MODEL), model);
+    if has_weights {
+        items.insert(id(WEIGHTS), entry("CoreML Model Weights", "weights", WEIGHTS));
+    }
+    let manifest = json!({
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": items,
+        "rootModelIdentifier": id(MODEL),
+    });
+    format!("{manifest:#}\n").into_bytes()
+}
+
+/// The first 16 bytes of a hash as a UUID of version 8, which is for makers' own schemes.
+fn uuid(hash: &blake3::Hash) -> String {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let text = format!("{:032x}", u128::from_be_bytes(bytes));
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+}
+
+/// Whether something is at `target`. Fails (input) when it may not be replaced: it is to be kept,
+/// or is no package, which nobody has asked to delete.
+fn is_there(target: &Path, existing: Existing) -> Result<bool> {
+    if target.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let refused = match existing {
+        Existing::Keep => "there is something of this name already",
+        Existing::Replace if !target.join(MANIFEST).is_file() => "this is not a package to replace",
+        Existing::Replace => return Ok(true),
+    };
+    Err(Error::input(refused).at(target.display()))
+}
+
+/// A name beside `target` that nobody else uses.
+fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
+    let name = target.file_name();
+    let name =
+        name.ok_or_else(|| Error::input("not the name of a package").at(target.display()))?;
+    let id = std::process::id();
+    Ok(target.with_file_name(format!(".{}.{id}.{suffix}", name.to_string_lossy())))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = File::create(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes).and(file.sync_all()));
+    written.map_err(|e| Error::io("write", path, e))
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| Error::io("sync", folder, e))
+}
+
+/// Renames `aside` to `target`. What was there is set aside first, since folders that are not empty
+/// cannot be renamed over, and put back if the renaming fails.
+fn put(aside: &Path, target: &Path, existing: Existing) -> Result<()> {
+    let failed = |e| Error::io("write", target, e);
+    let old = sibling(target, "old")?;
+    let replaces = is_there(target, existing)?;
+    if replaces {
+        fs::rename(target, &old).map_err(failed)?;
+    }
+    if let Err(error) = fs::rename(aside, target) {
+        if replaces {
+            let _ = fs::rename(&old, target);
+        }
+        return Err(failed(error));
+    }
+    if replaces {
+        fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, e))?;
+    }
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
+        _ => sync(Path::new(".")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::blob::BlobType;
+
+    fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut open = vec![folder.to_owned()];
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => open.push(path),
+                    false => files.push((path.clone(), fs::read(path).unwrap())),
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    fn package(target: &Path, existing: Existing, weights: &[u8]) -> Result<WrittenPackage> {
+        let mut package = PackageWriter::create(target, existing)?;
+        if !weights.is_empty() {
+            package.weights().append(BlobType::Uint8, weights.len() as u64, weights)?;
+        }
+        package.finish(&Model { specification_version: 9, ..Default::default() })
+    }
+
+    #[test]
+    fn a_package_is_whole_and_the_same_every_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.mlpackage");
+        let first = package(&target, Existing::Keep, &[1, 2, 3]).unwrap();
+        let written = files(&target);
+        let size_bytes: usize = written.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!((written.len(), first.size_bytes), (3, size_bytes as u64));
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(target.join(MANIFEST)).unwrap()).unwrap();
+        let root = manifest["rootModelIdentifier"].as_str().unwrap();
+        assert_eq!(manifest["itemInfoEntries"][root]["name"], "model.mlmodel");
+        assert_eq!((root.len(), root.as_bytes()[14]), (36, b'8'));
+
+        assert!(package(&target, Existing::Keep, &[9]).is_err());
+        assert_eq!(files(&target), written);
+        let again = package(&target, Existing::Replace, &[1, 2, 3]).unwrap();
+        assert_eq!((files(&target), again), (written, first));
+        let other = package(&target, Existing::Replace, &[9]).unwrap();
+        assert_ne!(other.hash, first.hash);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_package_without_weights_has_no_weight_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.mlpackage");
+        let written = package(&target, Existing::Keep, &[]).unwrap();
+        assert_eq!(files(&target).len(), 2);
+        let model = Model { specification_version: 9, ..Default::default() };
+        assert_eq!(written.size_bytes, package_size_bytes(None, &model));
+    }
+
+    #[test]
+    fn a_package_that_is_given_up_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = PackageWriter::create(&folder.path().join("a"), Existing::Keep).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        drop(package);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_packages_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("thesis");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("chapter-1"), "text").unwrap();
+        let error = package(&target, Existing::Replace, &[1]).unwrap_err();
+        assert!(error.to_string().contains("not a package"), "{error}");
+        assert_eq!(files(&target).len(), 1);
+    }
+}

@@ -1,0 +1,290 @@
+//! Packages of every kind for `tests/peers/package_coremltools.py`, which reads them with
+//! coremltools alone.
+//!
+//! They are written into the folder that `EVALKIT_PACKAGES_OUT` names, each with the weights that
+//! it should expand to (`NAME.f32`, little endian), or else into a folder that is removed. What is
+//! tested here is that their sizes are those that were predicted.
+
+use std::path::{Path, PathBuf};
+
+use half::f16;
+
+use super::blob::{BlobType, BlobWriter, Layout};
+use super::folder::{Existing, PackageWriter, package_size_bytes};
+use super::mil::{
+    BlobTensor, BuiltFunction, Convolution, FunctionBuilder, Literal, Opset, Value, model,
+};
+use super::spec::{DataType, Metadata};
+use super::weights::{StoredWeight, WeightLayout, blobs_of};
+use crate::error::Result;
+use crate::quantize::{CodedTensor, Recipe, quantize};
+
+const RECIPES: [&str; 24] = [
+    "fp16",
+    "palette1",
+    "palette1-c",
+    "palette1-g16-s",
+    "palette2",
+    "palette2-g16",
+    "palette2-g16-s",
+    "palette2-g16-s-t8",
+    "palette3-c",
+    "palette3-g16",
+    "palette4",
+    "palette4-g16-t8",
+    "palette4-s",
+    "palette6",
+    "palette6-g16",
+    "palette8",
+    "palette8-g16",
+    "int4",
+    "int4-a",
+    "int4-b32",
+    "int4-b32-a",
+    "int8",
+    "int8-a",
+    "mxfp4",
+];
+const SHAPE: [usize; 2] = [48, 96];
+
+/// Where packages go; removed at the end unless it was asked for.
+struct Out(PathBuf, Option<tempfile::TempDir>);
+
+fn out() -> Out {
+    match std::env::var_os("EVALKIT_PACKAGES_OUT") {
+        Some(folder) => Out(folder.into(), None),
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            Out(folder.path().to_owned(), Some(folder))
+        }
+    }
+}
+
+fn coded(recipe: Recipe) -> CodedTensor {
+    let weights: Vec<f32> = (0..SHAPE[0] * SHAPE[1])
+        .map(|i| ((i * i * 31 + i * 17) % 1009) as f32 / 1009.0 - 0.47)
+        .collect();
+    quantize(&recipe, &weights, SHAPE, None).unwrap().unwrap()
+}
+
+/// A layer with one weight.
+fn layer(
+    name: &str,
+    weight: &StoredWeight,
+    target: Opset,
+    layout: WeightLayout,
+) -> Result<BuiltFunction> {
+    let mut f = FunctionBuilder::new(name, target);
+    let shape = match layout {
+        WeightLayout::Linear => vec![1, SHAPE[1]],
+        WeightLayout::Convolution => vec![1, SHAPE[1], 1, 1],
+    };
+    let x = f.input("x", DataType::Float16, &shape)?;
+    f.scope("layer.0");
+    let emitted = weight.emit(&mut f)?;
+    let mut y = match layout {
+        WeightLayout::Linear => f.linear(&x, &emitted.weight, None)?,
+        WeightLayout::Convolution => f.conv(&x, &emitted.weight, None, Convolution::default())?,
+    };
+    if let Some(scales) = &emitted.channel_scales {
+        y = f.mul(&y, scales)?;
+    }
+    f.output(&y, "y")?;
+    f.finish()
+}
+
+#[test]
+fn every_recipe_makes_a_package_of_the_predicted_size() {
+    let out = out();
+    let mut written = 0;
+    for recipe in RECIPES {
+        for (target, target_name) in [(Opset::Ios17, "ios17"), (Opset::Ios18, "ios18")] {
+            for (layout, layout_name) in
+                [(WeightLayout::Linear, "linear"), (WeightLayout::Convolution, "conv")]
+            {
+                let coded = coded(recipe.parse().unwrap());
+                if blobs_of(coded.recipe(), SHAPE, target, layout).is_err() {
+                    continue;
+                }
+                let name = format!("{recipe}-{target_name}-{layout_name}");
+                write_recipe(&out.0, &name, &coded, target, layout).unwrap();
+                written += 1;
+            }
+        }
+    }
+    // iOS 18: all but one in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8.
+    assert_eq!(written, 2 * RECIPES.len() - 1 + 2 * 9);
+}
+
+fn write_recipe(
+    folder: &Path,
+    name: &str,
+    coded: &CodedTensor,
+    target: Opset,
+    layout: WeightLayout,
+) -> Result<()> {
+    let mut planned = Layout::new();
+    let plan = StoredWeight::plan(&mut planned, coded.recipe(), SHAPE, target, layout)?;
+    let plan = model(vec![layer("main", &plan, target, layout)?], Metadata::default())?;
+    let predicted = package_size_bytes(Some(planned.size_bytes()), &plan);
+
+    let path = folder.join(format!("{name}.mlpackage"));
+    let mut package = PackageWriter::create(&path, Existing::Replace)?;
+    let weight = StoredWeight::write(package.weights(), coded, target, layout)?;
+    let model = model(vec![layer("main", &weight, target, layout)?], Metadata::default())?;
+    let written = package.finish(&model)?;
+    assert_eq!((written.size_bytes, &model), (predicted, &plan), "{name}");
+
+    let dense: Vec<u8> = coded.decode().iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    std::fs::write(folder.join(format!("{name}.f32")), dense).unwrap();
+    Ok(())
+}
+
+#[test]
+fn functions_share_their_weights() {
+    let out = out();
+    let (target, layout) = (Opset::Ios18, WeightLayout::Convolution);
+    let path = out.0.join("two-functions.mlpackage");
+    let mut package = PackageWriter::create(&path, Existing::Replace).unwrap();
+    let coded = coded("palette2-g16-s".parse().unwrap());
+    let weight = StoredWeight::write(package.weights(), &coded, target, layout).unwrap();
+    let functions = ["decode", "prefill"].map(|name| layer(name, &weight, target, layout).unwrap());
+    let written = package.finish(&model(functions.into(), Metadata::default()).unwrap()).unwrap();
+    assert_eq!(written.weights.count, 3);
+}
+
+fn halves<W: std::io::Write + std::io::Seek>(
+    file: &mut BlobWriter<W>,
+    shape: &[usize],
+) -> Result<BlobTensor> {
+    let elements = shape.iter().product::<usize>();
+    let values = (0..elements).map(|i| f16::from_f32((i % 251) as f32 / 251.0 - 0.5));
+    let bytes: Vec<u8> = values.flat_map(f16::to_le_bytes).collect();
+    Ok(BlobTensor::new(file.append(BlobType::Float16, elements as u64, &bytes)?, shape))
+}
+
+/// Operators that both targets have, one after the other; fp16 `[1, 8, 4, 16]` in and out.
+fn common_operators(f: &mut FunctionBuilder, x: &Value, weight: &BlobTensor) -> Result<Value> {
+    let square = f.mul(x, x)?;
+    let mean = f.reduce_mean(&square, &[-1], true)?;
+    let root = f.rsqrt(&mean, 1e-3)?;
+    let normed = f.mul(x, &root)?;
+    let [first, second] = &f.split(&normed, &[8, 8], -1)?[..] else { unreachable!() };
+    let turned = f.mul_by(second, -1.0)?;
+    let turned = f.concat(&[&turned, first], -1)?;
+    let [_, last] = &f.split(&turned, &[3, 5], 1)?[..] else { unreachable!() };
+    let part = f.slice_by_index(&turned, &[0, 0, 0, 0], &[1, 3, 4, 16])?;
+    let whole = f.concat(&[&part, last], 1)?;
+    let scores = f.matmul(&whole, &normed, false, true)?;
+    let weights = f.softmax(&scores, -1)?;
+    let mixed = f.matmul(&weights, &normed, false, false)?;
+    let largest = f.reduce_max(&mixed, &[1, 3], true)?;
+    let sum = f.reduce_sum(&mixed, &[3], true)?;
+    let spread = f.sub(&largest, &sum)?;
+    let centred = f.add(&mixed, &spread)?;
+    let clipped = f.clip(&centred, -7.0, 7.0)?;
+    let gate = f.sigmoid(&clipped)?;
+    let gated = f.mul(&gate, &clipped)?;
+    let active = f.silu(&gated)?;
+    let power = f.exp(&active)?;
+    let power = f.add_to(&power, 1.0)?;
+    let root = f.sqrt(&power)?;
+    let ratio = f.real_div(&active, &root)?;
+    let upper = f.maximum(&ratio, &active)?;
+    let lower = f.minimum(&upper, &root)?;
+    let holds = f.greater_equal(&lower, &ratio)?;
+    let chosen = f.select(&holds, &lower, &ratio)?;
+    let normed = f.layer_norm(&chosen, &[1], None, None, 1e-3)?;
+    let order = f.transpose(&normed, &[0, 2, 1, 3])?;
+    let flat = f.reshape(&order, &[4, 128])?;
+    let weight = f.blob("weight", weight)?;
+    let flat = f.linear(&flat, &weight, None)?;
+    let codes = f.quantize(&flat, f16::from_f32(0.05), 3)?;
+    let flat = f.dequantize(&codes, f16::from_f32(0.05), 3)?;
+    let flat = f.reshape(&flat, &[4, 8, 16])?;
+    let deep = f.expand_dims(&flat, &[0])?;
+    let back = f.transpose(&deep, &[0, 2, 1, 3])?;
+    let less = f.less(&back, &chosen)?;
+    let less = f.cast(&less, DataType::Float16)?;
+    let single = f.reduce_mean(&less, &[1], true)?;
+    let tiled = f.tile(&single, &[1, 8, 1, 1])?;
+    f.mul(&back, &tiled)
+}
+
+/// Operators that choose, with outputs of their own.
+fn choices(f: &mut FunctionBuilder, x: &Value) -> Result<()> {
+    let ids = f.input("ids", DataType::Int32, &[2])?;
+    let rows = f.gather(x, &ids, 2)?;
+    let best = f.reduce_argmax(&rows, -1, false)?;
+    let best = f.squeeze(&best, &[0])?;
+    f.output(&best, "best")?;
+    let [values, indices] = f.topk(&rows, 3, -1)?;
+    f.output(&values, "top_values")?;
+    f.output(&indices, "top_indices")?;
+    f.output(&ids, "ids_again")
+}
+
+/// A cache that is read, updated and written, and attention over it.
+fn attention(f: &mut FunctionBuilder, x: &Value) -> Result<Value> {
+    let cache = f.state("cache", &[2, 8, 32, 16])?;
+    let position = f.input("position", DataType::Int32, &[1])?;
+    let held = f.read_state(&cache)?;
+    let (zero, one, four) = (f.ints(&[0]), f.ints(&[1]), f.ints(&[4]));
+    let (eight, width) = (f.ints(&[8]), f.ints(&[16]));
+    let end = f.add(&position, &four)?;
+    let begin = f.concat(&[&zero, &zero, &position, &zero], 0)?;
+    let end = f.concat(&[&one, &eight, &end, &width], 0)?;
+    let held = f.slice_update(&held, x, &begin, &end)?;
+    f.write_state(&cache, &held)?;
+    let keys = f.slice_by_index(&held, &[0, 0, 0, 0], &[1, 8, 32, 16])?;
+    let mask = f.input("mask", DataType::Float16, &[1, 1, 4, 32])?;
+    f.scaled_dot_product_attention(x, &keys, &keys, Some(&mask))
+}
+
+/// The operators for weights that no recipe uses yet: vectors, sparse weights.
+fn other_weights<W: std::io::Write + std::io::Seek>(
+    f: &mut FunctionBuilder,
+    file: &mut BlobWriter<W>,
+    x: &Value,
+) -> Result<Value> {
+    let indices = BlobTensor::new(file.append(BlobType::Uint2, 16 * 8, &[0x1b; 32])?, [16, 8]);
+    let pairs = halves(file, &[4, 1, 4, 2])?;
+    let vectors = f.constexpr_lut_to_dense(&indices, &pairs, Some(1))?;
+    let x = f.linear(x, &vectors, None)?;
+    let mask = BlobTensor::new(file.append(BlobType::Uint1, 16 * 16, &[0x55; 32])?, [16, 16]);
+    let kept = BlobTensor::new(file.append(BlobType::Uint4, 128, &[0xa1; 64])?, [128]);
+    let table = halves(file, &[2, 1, 16, 1])?;
+    let [mask_out, values] = f.constexpr_lut_to_sparse(&mask, &kept, &table, None)?;
+    let sparse = f.constexpr_sparse_to_dense(&values, &mask_out)?;
+    let x = f.linear(&x, &sparse, None)?;
+    let kept = halves(file, &[128])?;
+    let plain = f.constexpr_sparse_to_dense(&kept, &mask)?;
+    f.linear(&x, &plain, None)
+}
+
+#[test]
+fn every_operator_makes_a_package() {
+    let out = out();
+    for (target, name) in [(Opset::Ios17, "ios17"), (Opset::Ios18, "ios18")] {
+        let path = out.0.join(format!("operators-{name}.mlpackage"));
+        let mut package = PackageWriter::create(&path, Existing::Replace).unwrap();
+        let weight = halves(package.weights(), &[128, 128]).unwrap();
+        let mut f = FunctionBuilder::new("main", target);
+        let x = f.input("x", DataType::Float16, &[1, 8, 4, 16]).unwrap();
+        let mut y = common_operators(&mut f, &x, &weight).unwrap();
+        choices(&mut f, &y).unwrap();
+        let kernel = halves(package.weights(), &[6, 4, 3, 3]).unwrap();
+        let kernel = f.blob("kernel", &kernel).unwrap();
+        let how = Convolution { pad: [1, 1, 1, 1], strides: [1, 2], groups: 2, dilations: [1, 1] };
+        let bias = f.literal(Literal::Halves(&[f16::ONE; 6], &[6])).unwrap();
+        let convolved = f.conv(&y, &kernel, Some(&bias), how).unwrap();
+        f.output(&convolved, "convolved").unwrap();
+        if target == Opset::Ios18 {
+            y = attention(&mut f, &y).unwrap();
+            y = other_weights(&mut f, package.weights(), &y).unwrap();
+        }
+        f.output(&y, "y").unwrap();
+        let model = model(vec![f.finish().unwrap()], Metadata::default()).unwrap();
+        package.finish(&model).unwrap();
+    }
+}

@@ -1,0 +1,142 @@
+//! A weight in the weight file, and the operators that expand it.
+
+use std::io::{Seek, Write};
+
+use half::f16;
+
+use super::WeightLayout;
+use super::plan::{PlannedBlob, blobs_of};
+use crate::error::{Error, Result};
+use crate::package::blob::{BlobRef, BlobWriter, Layout};
+use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Opset, Value};
+use crate::quantize::{CodedTensor, MXFP4_VALUES, Recipe};
+
+/// A coded tensor `[out, in]` that has its place in the weight file. Any number of functions can
+/// use it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredWeight {
+    recipe: Recipe,
+    shape: [usize; 2],
+    target: Opset,
+    layout: WeightLayout,
+    blobs: Vec<(&'static str, BlobTensor)>,
+}
+
+/// A weight in a function.
+#[derive(Debug, Clone)]
+pub struct Emitted {
+    /// The weight as the layer takes it: `[out, in]` or `[out, in, 1, 1]`, fp16.
+    pub weight: Value,
+    /// Factors to multiply the layer's result with: `[out]` or `[1, out, 1, 1]`, fp16.
+    pub channel_scales: Option<Value>,
+}
+
+impl StoredWeight {
+    /// Writes `coded` and remembers where. Fails (input) where target or layout cannot express it
+    /// (see [`blobs_of`]), or like the disk.
+    pub fn write<W: Write + Seek>(
+        file: &mut BlobWriter<W>,
+        coded: &CodedTensor,
+        target: Opset,
+        layout: WeightLayout,
+    ) -> Result<Self> {
+        let parts = coded.parts();
+        Self::place(coded.recipe(), coded.shape(), target, layout, |blob| {
+            let part = parts.iter().find(|part| part.suffix == blob.suffix);
+            let part = part.ok_or_else(|| Error::bug(format!("no part {}", blob.suffix)))?;
+            file.append(blob.kind, blob.elements(), &part.bytes)
+        })
+    }
+
+    /// Where a weight would be written, without the weight: for sizes. Agrees with
+    /// [`write`](Self::write) as long as no two blobs of a file are equal, which are written once.
+    pub fn plan(
+        file: &mut Layout,
+        recipe: Recipe,
+        shape: [usize; 2],
+        target: Opset,
+        layout: WeightLayout,
+    ) -> Result<Self> {
+        Self::place(recipe, shape, target, layout, |blob| file.append(blob.kind, blob.elements()))
+    }
+
+    fn place(
+        recipe: Recipe,
+        shape: [usize; 2],
+        target: Opset,
+        layout: WeightLayout,
+        mut place: impl FnMut(&PlannedBlob) -> Result<BlobRef>,
+    ) -> Result<Self> {
+        let mut blobs = Vec::new();
+        for blob in blobs_of(recipe, shape, target, layout)? {
+            blobs.push((blob.suffix, BlobTensor::new(place(&blob)?, blob.shape)));
+        }
+        Ok(StoredWeight { recipe: recipe.resolved(shape), shape, target, layout, blobs })
+    }
+
+    /// `[out, in]`.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Adds the operators that expand it. Fails (bug) in a function for another target.
+    pub fn emit(&self, function: &mut FunctionBuilder) -> Result<Emitted> {
+        if function.opset() != self.target {
+            let found = function.opset();
+            return Err(Error::bug(format!(
+                "a weight for {} in a function for {found}",
+                self.target
+            )));
+        }
+        let weight = match (self.recipe, self.target) {
+            (Recipe::Reference | Recipe::Half, _) => {
+                function.blob("weight", self.blob("values")?)?
+            }
+            (Recipe::Palette(_), Opset::Ios17) => function.constexpr_lut_to_dense_ios16(
+                self.blob("codes")?,
+                self.blob("tables")?,
+                &self.layout.shape(self.shape[0], self.shape[1]),
+            )?,
+            (Recipe::Palette(_), Opset::Ios18) => self.emit_palette(function)?,
+            (Recipe::Linear(_), Opset::Ios17) => function.constexpr_affine_dequantize(
+                self.blob("codes")?,
+                self.blob("scales")?,
+                self.find("zero_points"),
+            )?,
+            (Recipe::Linear(_), Opset::Ios18) => function.constexpr_blockwise_shift_scale(
+                self.blob("codes")?,
+                self.blob("scales")?,
+                self.find("zero_points"),
+            )?,
+            (Recipe::Mxfp4, _) => {
+                let values = MXFP4_VALUES.map(f16::from_f32);
+                let table = Literal::Halves(&values, &[1, 1, MXFP4_VALUES.len(), 1]);
+                let values = function.constexpr_lut_to_dense(self.blob("codes")?, &table, None)?;
+                function.constexpr_blockwise_shift_scale(&values, self.blob("scales")?, None)?
+            }
+        };
+        let scales = self.find("channel_scales");
+        let channel_scales = scales.map(|scales| function.blob("channel_scales", scales));
+        Ok(Emitted { weight, channel_scales: channel_scales.transpose()? })
+    }
+
+    fn emit_palette(&self, function: &mut FunctionBuilder) -> Result<Value> {
+        let (codes, tables) = (self.blob("codes")?, self.blob("tables")?);
+        match self.find("table_scales") {
+            None => function.constexpr_lut_to_dense(codes, tables, None),
+            Some(scales) => {
+                let tables = function.constexpr_blockwise_shift_scale(tables, scales, None)?;
+                function.constexpr_lut_to_dense(codes, &tables, None)
+            }
+        }
+    }
+
+    fn find(&self, suffix: &str) -> Option<&BlobTensor> {
+        self.blobs.iter().find(|(own, _)| *own == suffix).map(|(_, blob)| blob)
+    }
+
+    fn blob(&self, suffix: &str) -> Result<&BlobTensor> {
+        let missing = || Error::bug(format!("{} without {suffix}", self.recipe));
+        self.find(suffix).ok_or_else(missing)
+    }
+}

@@ -1,0 +1,185 @@
+//! Which blobs a tensor takes, and what a target cannot express: functions of recipe and shape.
+
+use super::WeightLayout;
+use crate::error::{Error, Result};
+use crate::package::blob::BlobType;
+use crate::package::mil::Opset;
+use crate::quantize::{IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry};
+
+/// Inputs that share a scale in MXFP4.
+const MXFP4_BLOCK: usize = 32;
+
+/// A blob that a weight takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedBlob {
+    /// Which array of the coded tensor it is: the suffix of that part.
+    pub suffix: &'static str,
+    /// The type of its elements.
+    pub kind: BlobType,
+    /// Its shape in the program.
+    pub shape: Vec<usize>,
+}
+
+impl PlannedBlob {
+    fn new(suffix: &'static str, kind: BlobType, shape: impl Into<Vec<usize>>) -> Self {
+        PlannedBlob { suffix, kind, shape: shape.into() }
+    }
+
+    /// The number of its elements.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().fold(1, |elements: u64, len| elements.saturating_mul(*len as u64))
+    }
+}
+
+/// The blobs of a weight `[out, in]` in the order in which they are written. Fails (input) where
+/// target or layout cannot express the recipe, with the reason and the nearest recipe they can.
+pub fn blobs_of(
+    recipe: Recipe,
+    shape: [usize; 2],
+    target: Opset,
+    layout: WeightLayout,
+) -> Result<Vec<PlannedBlob>> {
+    let recipe = recipe.resolved(shape);
+    if let Some((reason, nearest)) = obstacle(recipe, shape, target, layout) {
+        return Err(Error::input(format!("{recipe} of {shape:?} for {target}: {reason}"))
+            .hint(format!("the nearest recipe that can be packaged is {nearest}")));
+    }
+    let [out, inputs] = shape;
+    let dense = layout.shape(out, inputs);
+    Ok(match recipe {
+        Recipe::Reference | Recipe::Half => {
+            vec![PlannedBlob::new("values", BlobType::Float16, dense)]
+        }
+        Recipe::Palette(palette) => palette_blobs(&palette, shape, target, layout),
+        Recipe::Linear(linear) => {
+            let codes = linear_type(&linear);
+            let blocks = match target {
+                Opset::Ios17 => vec![out],
+                Opset::Ios18 => layout.shape(out, linear.blocks(inputs)),
+            };
+            let mut blobs = vec![
+                PlannedBlob::new("codes", codes, dense),
+                PlannedBlob::new("scales", BlobType::Float16, blocks.clone()),
+            ];
+            if linear.asymmetric {
+                blobs.push(PlannedBlob::new("zero_points", codes, blocks));
+            }
+            blobs
+        }
+        Recipe::Mxfp4 => {
+            let blocks = layout.shape(out, inputs / MXFP4_BLOCK);
+            vec![
+                PlannedBlob::new("codes", BlobType::Uint4, dense),
+                PlannedBlob::new("scales", BlobType::Float16, blocks),
+            ]
+        }
+    })
+}
+
+fn palette_blobs(
+    palette: &Palette,
+    shape: [usize; 2],
+    target: Opset,
+    layout: WeightLayout,
+) -> Vec<PlannedBlob> {
+    let ([out, inputs], tables) = (shape, palette.tables(shape));
+    let codes = match target {
+        // Packed into bytes, which for 8 bits are the indices themselves.
+        Opset::Ios17 => {
+            let bytes = (out * inputs * usize::from(palette.bits.get())).div_ceil(8);
+            PlannedBlob::new("codes", BlobType::Uint8, [bytes])
+        }
+        Opset::Ios18 => {
+            PlannedBlob::new("codes", index_type(palette.bits), layout.shape(out, inputs))
+        }
+    };
+    let table_shape = match target {
+        Opset::Ios17 => vec![palette.bits.entries()],
+        Opset::Ios18 => layout.tables(tables, palette.bits.entries()),
+    };
+    let mut blobs = vec![codes];
+    match palette.entry {
+        TableEntry::Half => blobs.push(PlannedBlob::new("tables", BlobType::Float16, table_shape)),
+        TableEntry::Int8 => {
+            blobs.push(PlannedBlob::new("tables", BlobType::Int8, table_shape));
+            let scales = layout.tables(tables, 1);
+            blobs.push(PlannedBlob::new("table_scales", BlobType::Float16, scales));
+        }
+    }
+    if palette.channel_scale {
+        let scales = layout.channel_scales(out);
+        blobs.push(PlannedBlob::new("channel_scales", BlobType::Float16, scales));
+    }
+    blobs
+}
+
+/// Why a resolved recipe cannot be packaged, and the nearest that can.
+fn obstacle(
+    recipe: Recipe,
+    shape: [usize; 2],
+    target: Opset,
+    layout: WeightLayout,
+) -> Option<(&'static str, String)> {
+    if shape.contains(&0) {
+        return Some(("a tensor without weights", "none".to_owned()));
+    }
+    let is_old = target < Opset::Ios18;
+    match recipe {
+        Recipe::Reference => Some(("Core ML has no bfloat16 weights", "fp16".to_owned())),
+        Recipe::Mxfp4 if is_old => Some(("block scales need iOS 18", "palette4".to_owned())),
+        Recipe::Mxfp4 if layout == WeightLayout::Convolution => {
+            let reason = "scales on top of a table are not for the Neural Engine";
+            Some((reason, "palette4-g16".to_owned()))
+        }
+        Recipe::Palette(palette) if is_old => {
+            let bits = match palette.bits.get() {
+                3 => 4,
+                bits => bits,
+            };
+            let scale = if palette.channel_scale { "-s" } else { "" };
+            let nearest = format!("palette{bits}{scale}");
+            if palette.bits.get() == 3 {
+                Some(("3-bit indices need iOS 18", nearest))
+            } else if palette.entry == TableEntry::Int8 {
+                Some(("int8 tables with a scale need iOS 18", nearest))
+            } else if palette.tables(shape) > 1 {
+                Some(("more than one table per tensor needs iOS 18", nearest))
+            } else {
+                None
+            }
+        }
+        Recipe::Linear(linear) if is_old => {
+            let sign = if linear.asymmetric { "-a" } else { "" };
+            if linear.bits == LinearBits::Four {
+                Some(("4-bit integers need iOS 18", "palette4".to_owned()))
+            } else if linear.blocks(shape[1]) > 1 {
+                Some(("block scales need iOS 18", format!("int8{sign}")))
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The type of table indices.
+fn index_type(bits: IndexBits) -> BlobType {
+    match bits.get() {
+        1 => BlobType::Uint1,
+        2 => BlobType::Uint2,
+        3 => BlobType::Uint3,
+        4 => BlobType::Uint4,
+        6 => BlobType::Uint6,
+        _ => BlobType::Uint8,
+    }
+}
+
+/// The type of integers that take a scale.
+fn linear_type(linear: &Linear) -> BlobType {
+    match (linear.bits, linear.asymmetric) {
+        (LinearBits::Four, false) => BlobType::Int4,
+        (LinearBits::Four, true) => BlobType::Uint4,
+        (LinearBits::Eight, false) => BlobType::Int8,
+        (LinearBits::Eight, true) => BlobType::Uint8,
+    }
+}

@@ -1,0 +1,107 @@
+//! Blobs against what is stored, and what targets and layouts cannot express.
+
+use std::io;
+
+use super::*;
+use crate::error::Exit;
+use crate::package::blob::{BlobWriter, Layout};
+use crate::package::mil::{FunctionBuilder, Opset};
+use crate::quantize::{CodedTensor, Recipe, quantize};
+
+const RECIPES: [&str; 14] = [
+    "fp16",
+    "palette1-c",
+    "palette2-g16",
+    "palette2-g16-s-t8",
+    "palette3-g4",
+    "palette4-s",
+    "palette6-g16",
+    "palette8-t8",
+    "int4",
+    "int4-b32-a",
+    "int8-a",
+    "int8-b32",
+    "palette4",
+    "mxfp4",
+];
+
+fn recipe(name: &str) -> Recipe {
+    name.parse().unwrap()
+}
+
+fn coded(name: &str) -> CodedTensor {
+    let weights: Vec<f32> = (0u16..48 * 64).map(|i| f32::from(i % 97) / 97.0 - 0.4).collect();
+    quantize(&recipe(name), &weights, [48, 64], None).unwrap().unwrap()
+}
+
+#[test]
+fn the_blobs_are_the_stored_bytes() {
+    for name in RECIPES {
+        for layout in [WeightLayout::Linear, WeightLayout::Convolution] {
+            if name == "mxfp4" && layout == WeightLayout::Convolution {
+                continue;
+            }
+            let blobs = blobs_of(recipe(name), [48, 64], Opset::Ios18, layout).unwrap();
+            let sizes = blobs.iter().map(|blob| blob.kind.size_bytes(blob.elements()).unwrap());
+            let stored = recipe(name).stored_size([48, 64]).unwrap();
+            assert_eq!(sizes.sum::<u64>(), stored.0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_what_is_written() {
+    let mut file = BlobWriter::new(io::empty()).unwrap();
+    let mut plan = Layout::new();
+    for name in RECIPES {
+        let (coded, target, layout) = (coded(name), Opset::Ios18, WeightLayout::Linear);
+        let written = StoredWeight::write(&mut file, &coded, target, layout).unwrap();
+        let planned =
+            StoredWeight::plan(&mut plan, recipe(name), [48, 64], target, layout).unwrap();
+        assert_eq!(written, planned, "{name}");
+        let mut function = FunctionBuilder::new("main", target);
+        let emitted = written.emit(&mut function).unwrap();
+        assert_eq!(emitted.weight.shape(), [48, 64]);
+        assert_eq!(emitted.channel_scales.is_some(), name.contains("-s"));
+        assert!(written.emit(&mut FunctionBuilder::new("main", Opset::Ios17)).is_err());
+    }
+    let (_, written) = file.finish().unwrap();
+    assert_eq!(written.size_bytes, plan.size_bytes());
+}
+
+#[test]
+fn a_weight_written_twice_is_stored_once() {
+    let mut file = BlobWriter::new(io::empty()).unwrap();
+    let mut write = || {
+        let layout = WeightLayout::Convolution;
+        StoredWeight::write(&mut file, &coded("palette2-g16"), Opset::Ios18, layout).unwrap()
+    };
+    assert_eq!(write(), write());
+    assert_eq!(file.finish().unwrap().1.count, 2);
+}
+
+#[test]
+fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
+    use WeightLayout::{Convolution, Linear};
+    for (name, target, layout, nearest) in [
+        ("fp", Opset::Ios18, Linear, "fp16"),
+        ("mxfp4", Opset::Ios18, Convolution, "palette4-g16"),
+        ("mxfp4", Opset::Ios17, Linear, "palette4"),
+        ("palette2-g16", Opset::Ios17, Linear, "palette2"),
+        ("palette3-s", Opset::Ios17, Convolution, "palette4-s"),
+        ("palette8-t8", Opset::Ios17, Linear, "palette8"),
+        ("int4-b32", Opset::Ios17, Linear, "palette4"),
+        ("int8-b32-a", Opset::Ios17, Linear, "int8-a"),
+    ] {
+        let error = blobs_of(recipe(name), [48, 64], target, layout).unwrap_err();
+        let hint = error.advice().unwrap().to_owned();
+        assert_eq!(error.exit(), Exit::Input);
+        assert!(hint.ends_with(&format!(" {nearest}")), "{name}: {hint}");
+        if nearest != "fp16" || name == "fp" {
+            blobs_of(recipe(nearest), [48, 64], target, layout).unwrap();
+        }
+    }
+    // One group is one table.
+    blobs_of(recipe("palette2-g64"), [48, 64], Opset::Ios17, Linear).unwrap();
+    assert!(blobs_of(recipe("int8"), [0, 64], Opset::Ios18, Linear).is_err());
+}

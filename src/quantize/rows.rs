@@ -1,0 +1,120 @@
+//! Rows cut out of a coded tensor, which stay coded: a head is split among several layers.
+
+use std::ops::Range;
+
+use super::bitpack::{pack, unpack};
+use super::coded::{CodedTensor, Stored, Tables};
+use super::recipe::{MXFP4_BLOCK, Recipe};
+use crate::error::{Error, Result};
+
+impl CodedTensor {
+    /// The rows `rows` as a tensor of their own, with the same codes, tables and scales; a table
+    /// of the whole tensor is copied. Joining all slices gives the tensor back. Fails (bug) when
+    /// there are no such rows or they do not begin and end on whole
+    /// [`row_unit`](Recipe::row_unit)s.
+    pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
+        let [out, inputs] = self.shape;
+        let unit = self.recipe.row_unit(self.shape).unwrap_or(1);
+        let on_borders = [rows.start, rows.end].iter().all(|row| row.is_multiple_of(unit));
+        if rows.start >= rows.end || rows.end > out || !on_borders {
+            return Err(Error::bug(format!(
+                "rows {rows:?} of {} {:?}, coded {unit} at a time",
+                self.recipe, self.shape
+            )));
+        }
+        let span = |per_row: usize| rows.start * per_row..rows.end * per_row;
+        let bits = self.recipe.nominal_bits().unwrap_or(16);
+        let stored = match &self.stored {
+            Stored::Half(values) => Stored::Half(values[span(inputs)].to_vec()),
+            Stored::Palette { codes, tables, channel_scales } => {
+                let whole = self.recipe.row_unit(self.shape).is_none();
+                let groups = if whole { 0..1 } else { rows.start / unit..rows.end / unit };
+                Stored::Palette {
+                    codes: slice_codes(codes, bits, span(inputs))?,
+                    tables: slice_tables(tables, groups, 1 << bits),
+                    channel_scales: channel_scales.as_ref().map(|all| all[rows.clone()].to_vec()),
+                }
+            }
+            Stored::Linear { codes, scales, zero_points } => {
+                let blocks = match &self.recipe {
+                    Recipe::Linear(linear) => linear.blocks(inputs),
+                    _ => inputs / MXFP4_BLOCK,
+                };
+                let points = zero_points.as_ref();
+                let points = points.map(|points| slice_codes(points, bits, span(blocks)));
+                Stored::Linear {
+                    codes: slice_codes(codes, bits, span(inputs))?,
+                    scales: scales[span(blocks)].to_vec(),
+                    zero_points: points.transpose()?,
+                }
+            }
+        };
+        CodedTensor::new(self.recipe, [rows.len(), inputs], stored)
+    }
+}
+
+fn slice_codes(packed: &[u8], bits: u8, codes: Range<usize>) -> Result<Vec<u8>> {
+    let (start, end) = (codes.start * usize::from(bits), codes.end * usize::from(bits));
+    if start.is_multiple_of(8) && end.is_multiple_of(8) {
+        return Ok(packed[start / 8..end / 8].to_vec());
+    }
+    let mut plain = vec![0; codes.len()];
+    unpack(packed, bits, codes.start, &mut plain)?;
+    Ok(pack(&plain, bits))
+}
+
+fn slice_tables(tables: &Tables, groups: Range<usize>, len: usize) -> Tables {
+    let span = groups.start * len..groups.end * len;
+    match tables {
+        Tables::Half(entries) => Tables::Half(entries[span].to_vec()),
+        Tables::Int8 { entries, scales } => {
+            Tables::Int8 { entries: entries[span].to_vec(), scales: scales[groups].to_vec() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::quantize::{CodedTensor, Recipe, quantize};
+
+    #[test]
+    fn slices_decode_to_their_rows_and_join_to_the_whole() {
+        for name in [
+            "fp16",
+            "palette1-c",
+            "palette2-g2-s-t8",
+            "palette3-g2",
+            "palette6-g4-s",
+            "int4-a",
+            "int4-b32",
+            "int8-b32-a",
+            "mxfp4",
+        ] {
+            let weights: Vec<f32> = (0u16..12 * 32).map(|i| f32::from(i * 7 % 89)).collect();
+            let recipe: Recipe = name.parse().unwrap();
+            let whole = quantize(&recipe, &weights, [12, 32], None).unwrap().unwrap();
+            let slices: Vec<_> =
+                [0..4, 4..8, 8..12].map(|rows| whole.slice_rows(rows).unwrap()).into();
+            assert_eq!(slices[1].decode(), whole.decode()[4 * 32..8 * 32], "{name}");
+            assert_eq!(CodedTensor::concat(slices).unwrap(), whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn codes_that_begin_within_a_byte_are_packed_anew() {
+        let weights: Vec<f32> = (0u8..35).map(f32::from).collect();
+        let recipe: Recipe = "palette3".parse().unwrap();
+        let whole = quantize(&recipe, &weights, [7, 5], None).unwrap().unwrap();
+        let slice = whole.slice_rows(3..6).unwrap();
+        assert_eq!(slice.decode(), whole.decode()[15..30]);
+    }
+
+    #[test]
+    fn slices_that_cut_a_group_are_refused() {
+        let recipe: Recipe = "palette2-g4".parse().unwrap();
+        let whole = quantize(&recipe, &[1.0; 32], [8, 4], None).unwrap().unwrap();
+        for rows in [0..2, 2..4, 4..4, 4..12] {
+            assert!(whole.slice_rows(rows.clone()).is_err(), "{rows:?}");
+        }
+    }
+}
