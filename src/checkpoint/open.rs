@@ -12,6 +12,19 @@ use super::{
 };
 use crate::error::{At, Error, Result};
 
+/// Files of a checkpoint's folder that go wherever its weights go.
+const COMPANIONS: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+];
+
 /// An open checkpoint. Cheap: headers only.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -154,6 +167,30 @@ impl Checkpoint {
             .hint("tokenizer and weights do not belong together"));
         }
         Ok(tokenizer)
+    }
+
+    /// What an app needs beside the weights, by file name: tokenizer, generation settings, licence.
+    /// A GGUF file keeps its tokenizer inside, in a form of its own, so there is nothing beside it.
+    ///
+    /// # Errors
+    /// Errors of reading the files.
+    pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        match &self.tokenizer {
+            TokenizerSource::Gguf(_) => Ok(Vec::new()),
+            TokenizerSource::Embedded(embedded) => Ok(vec![
+                ("tokenizer.json".into(), embedded.tokenizer.to_vec()),
+                ("tokenizer_config.json".into(), embedded.tokenizer_config.to_vec()),
+            ]),
+            TokenizerSource::Folder(folder) => {
+                let there = COMPANIONS.iter().filter(|name| folder.join(name).is_file());
+                let read = |name: &&str| {
+                    let path = folder.join(name);
+                    let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+                    Ok(((*name).to_owned(), bytes))
+                };
+                there.map(read).collect()
+            }
+        }
     }
 
     /// Where and how a tensor is stored.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
+use crate::eval::Variant;
+use crate::quantize::Recipe;
 use crate::report::Format;
 
 /// What to measure.
@@ -84,7 +86,7 @@ pub struct FormatArgs {
 }
 
 /// A size such as `4GB`, `512MB` or `2GiB`, in bytes.
-fn parse_size(text: &str) -> Result<u64> {
+pub fn parse_size(text: &str) -> Result<u64> {
     const UNITS: [(&str, f64); 7] = [
         ("KiB", 1024.0),
         ("MiB", 1_048_576.0),
@@ -115,5 +117,47 @@ mod tests {
         for bad in ["4", "GB", "-1GB", "NaNGB", "1e30GB"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
+    }
+}
+
+/// What is coded, and how.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
+    pub model: String,
+    /// Recipe of the decoder blocks, such as palette2-g16-s, or a mix by part such as
+    /// palette2-g16+attention:palette4-g16
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<String>,
+    /// Recipe of the embedding [default: fp16]
+    #[arg(long, value_name = "RECIPE")]
+    embed: Option<String>,
+    /// Recipe of the head [default: fp16]
+    #[arg(long, value_name = "RECIPE")]
+    head: Option<String>,
+}
+
+impl RecipeArgs {
+    /// The mix that the flags describe.
+    ///
+    /// # Errors
+    /// Input errors of the recipes; `fp`, which codes nothing.
+    pub fn variant(&self) -> Result<Variant> {
+        let recipe = self.recipe.as_deref().ok_or_else(|| {
+            Error::input("no recipe to code by")
+                .hint("give one with --recipe, such as palette2-g16-s")
+        })?;
+        let mut variant: Variant = recipe.parse().at(|| "--recipe")?;
+        for (part, recipe) in [("embed", &self.embed), ("head", &self.head)] {
+            if let Some(recipe) = recipe {
+                *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
+            }
+        }
+        let parts = [variant.attention, variant.mlp, variant.embedding, variant.head];
+        if parts.iter().any(Recipe::is_reference) {
+            return Err(Error::input("fp has no coded form").at("--recipe").hint("use fp16"));
+        }
+        Ok(variant)
     }
 }

@@ -178,19 +178,7 @@ fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
 
 /// Opens files of coded weights, which must come from this very checkpoint.
 fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>> {
-    let open = |path: &PathBuf| {
-        let file = CodedFile::open(path)?;
-        if file.model_hash != model_hash {
-            let found = &file.model_hash;
-            return Err(Error::input(format!(
-                "coded from the model {found:.12}, but the checkpoint is {model_hash:.12}"
-            ))
-            .at(path.display())
-            .hint("code this checkpoint with evalkit quantize"));
-        }
-        Ok(Arc::new(file))
-    };
-    paths.iter().map(open).collect()
+    paths.iter().map(|path| source::open_coded(path, model_hash).map(Arc::new)).collect()
 }
 
 /// A variant's sizes, under an id that is the hash of all that its numbers depend on.

@@ -9,6 +9,7 @@ mod args;
 mod inspect;
 mod job;
 mod measure;
+mod package;
 mod perplexity;
 mod plan;
 mod progress;
@@ -52,6 +53,8 @@ enum Command {
     Perplexity(perplexity::PerplexityArgs),
     /// Code a checkpoint's weights under one recipe and write them to a file
     Quantize(quantize::QuantizeArgs),
+    /// Write a checkpoint as Core ML packages under one recipe
+    Package(package::PackageArgs),
     /// Show a checkpoint's structure and its size at each bit-width, without reading weights
     Inspect(inspect::InspectArgs),
     /// Print shell completions
@@ -86,6 +89,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Sweep(args) => sweep::run(&args, talk),
         Command::Perplexity(args) => perplexity::run(&args, talk),
         Command::Quantize(args) => quantize::run(&args, talk),
+        Command::Package(args) => package::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -4,32 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::FormatArgs;
+use super::args::{FormatArgs, RecipeArgs};
 use super::print;
 use super::progress::{Interrupt, Progress, Talk};
 use super::source;
-use crate::error::{At, Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::eval::{self, Variant};
-use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit quantize`.
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
-    #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
-    model: String,
-    /// Recipe of the decoder blocks, such as palette2-g16-s, or a mix by part such as
-    /// palette2-g16+attention:palette4-g16
-    #[arg(long, value_name = "RECIPE")]
-    recipe: String,
-    /// Recipe of the embedding [default: fp16]
-    #[arg(long, value_name = "RECIPE")]
-    embed: Option<String>,
-    /// Recipe of the head [default: fp16]
-    #[arg(long, value_name = "RECIPE")]
-    head: Option<String>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// File to write (safetensors; the layout is documented in src/eval/coded_file.rs)
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -52,17 +40,8 @@ fn notes(variant: &Variant) -> Vec<String> {
 /// # Errors
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
 pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
-    let mut variant: Variant = args.recipe.parse().at(|| "--recipe")?;
-    for (part, recipe) in [("embed", &args.embed), ("head", &args.head)] {
-        if let Some(recipe) = recipe {
-            *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
-        }
-    }
-    let parts = [variant.attention, variant.mlp, variant.embedding, variant.head];
-    if parts.iter().any(Recipe::is_reference) {
-        return Err(Error::input("fp has no coded form").at("--recipe").hint("use fp16"));
-    }
-    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let variant = args.recipe.variant()?;
+    let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
     let interrupt = Interrupt::listen(talk)?;
     let bar = Progress::new("coding", talk.quiet);
     let written = eval::write_coded(&args.output, &checkpoint, &variant, &mut |done, total| {

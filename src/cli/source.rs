@@ -9,7 +9,7 @@ use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::checkpoint::{Checkpoint, Outline};
 use crate::demo;
 use crate::error::{At, Error, Result};
-use crate::eval::{BosMode, Cut, Protocol, Tokens, Window};
+use crate::eval::{BosMode, CodedFile, Cut, Protocol, Tokens, Window};
 
 /// How names of checkpoints on the hub begin.
 const HUB: &str = "hf:";
@@ -66,6 +66,23 @@ fn local(
 fn repository(model: &str) -> Option<String> {
     let name = model.strip_prefix(HUB)?;
     Some(name.rsplit('/').next().unwrap_or(name).to_owned())
+}
+
+/// Opens a file of coded weights, which must come from the checkpoint with this hash.
+///
+/// # Errors
+/// Input errors of the file; another checkpoint.
+pub fn open_coded(path: &Path, model_hash: &str) -> Result<CodedFile> {
+    let file = CodedFile::open(path)?;
+    if file.model_hash == model_hash {
+        return Ok(file);
+    }
+    let found = &file.model_hash;
+    Err(Error::input(format!(
+        "coded from the model {found:.12}, but the checkpoint is {model_hash:.12}"
+    ))
+    .at(path.display())
+    .hint("code this checkpoint with evalkit quantize"))
 }
 
 /// The text that a model is scored on.

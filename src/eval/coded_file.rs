@@ -23,11 +23,12 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::coder::Coder;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
-use crate::checkpoint::{Checkpoint, FileBytes, TensorId};
+use crate::checkpoint::{Checkpoint, FileBytes, Role, TensorId};
 use crate::error::{At, Error, Result};
-use crate::quantize::{CodedTensor, PartType, Recipe, quantize};
+use crate::quantize::{CodedTensor, PartType, Recipe};
 use crate::results::write_aside_with;
 
 const FORMAT: &str = "evalkit-coded";
@@ -156,7 +157,8 @@ fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<(String, TensorId
         .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
         .collect();
     if variant.stores_tied_head(checkpoint) {
-        contents.push((head_name(checkpoint, variant), checkpoint.head(), variant.head));
+        let head = TensorId::model(Role::Head);
+        contents.push((head_name(checkpoint, variant), head, variant.head));
     }
     contents
 }
@@ -194,12 +196,10 @@ pub fn write(
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
         let mut offset = 0u64;
-        for (done, (name, id, recipe)) in contents.iter().enumerate() {
+        let coder = Coder { checkpoint, variant, file: None };
+        for (done, (name, id, _)) in contents.iter().enumerate() {
             progress(done, contents.len())?;
-            let shape = checkpoint.stored(*id)?.matrix();
-            let coded = quantize(recipe, &checkpoint.read(*id)?, shape, None)
-                .at(|| format!("tensor {name}"))?;
-            let coded = coded.ok_or_else(|| Error::input(format!("{recipe} has no coded form")))?;
+            let coded = coder.tensor(*id)?;
             for part in coded.parts() {
                 let end = offset + part.bytes.len() as u64;
                 let entry = json!({
@@ -227,7 +227,7 @@ fn facts(
 ) -> Result<Value> {
     let mut tensors = BTreeMap::new();
     for (name, id, recipe) in contents {
-        let shape = checkpoint.stored(*id)?.matrix();
+        let (_, shape) = Coder { checkpoint, variant, file: None }.recipe(*id)?;
         let recipe = recipe.resolved(shape).to_string();
         tensors.insert(name, Described { recipe, shape });
     }

@@ -5,6 +5,7 @@
 //! into [`Score`]s, vocabulary slice by slice.
 
 mod coded_file;
+mod coder;
 mod divergence;
 mod embed;
 mod head;
@@ -20,6 +21,7 @@ mod vocabulary;
 mod walk;
 
 pub use coded_file::{CodedFile, write as write_coded};
+pub use coder::Coder;
 pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};
 pub use lane::{Cause, Lane, Outcome, Resumed};
 pub use memory::{Host, MemorySum};

@@ -36,6 +36,16 @@ impl RopeTables {
         };
         Ok(RopeTables { cos: table(f32::cos)?, sin: table(f32::sin)? })
     }
+
+    /// Cosines `[tokens, head_dim / 2]`.
+    pub fn cos(&self) -> &Tensor {
+        &self.cos
+    }
+
+    /// Sines `[tokens, head_dim / 2]`.
+    pub fn sin(&self) -> &Tensor {
+        &self.sin
+    }
 }
 
 /// Radians per position of each rotated pair, `[head_dim / 2]`.

@@ -9,11 +9,12 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, IntoInnerError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message as _;
 use serde_json::json;
 
+use super::aside::{Aside, Existing, sync, write_file};
 use super::blob::{BlobWriter, WrittenBlobs};
 use super::spec::Model;
 use crate::error::{Error, Result};
@@ -23,15 +24,6 @@ const MANIFEST: &str = "Manifest.json";
 const MODEL: &str = "com.apple.CoreML/model.mlmodel";
 const WEIGHTS: &str = "com.apple.CoreML/weights";
 const BUFFER_BYTES: usize = 1 << 20;
-
-/// What to do with a package that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave it and fail.
-    Keep,
-    /// Put the new one in its place, once that is complete.
-    Replace,
-}
 
 /// A package that has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,35 +40,21 @@ pub struct WrittenPackage {
 /// [`finish`](PackageWriter::finish), it leaves nothing behind.
 #[derive(Debug)]
 pub struct PackageWriter {
-    target: PathBuf,
-    existing: Existing,
     aside: Aside,
     weights: BlobWriter<BufWriter<File>>,
-}
-
-/// A folder that is removed unless it has been renamed.
-#[derive(Debug)]
-struct Aside(PathBuf);
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 impl PackageWriter {
     /// Begins a package at `target`. Fails (input) when there is one and `existing` says to keep
     /// it, or (surroundings) like the disk.
     pub fn create(target: &Path, existing: Existing) -> Result<Self> {
-        is_there(target, existing)?;
-        let aside = Aside(sibling(target, "part")?);
-        let _ = fs::remove_dir_all(&aside.0);
-        let folder = aside.0.join("Data").join(WEIGHTS);
+        let aside = Aside::create(target, existing, MANIFEST)?;
+        let folder = aside.path().join("Data").join(WEIGHTS);
         fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
         let path = folder.join("weight.bin");
         let file = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
         let weights = BlobWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
-        Ok(PackageWriter { target: target.to_owned(), existing, aside, weights })
+        Ok(PackageWriter { aside, weights })
     }
 
     /// The weight file.
@@ -87,8 +65,8 @@ impl PackageWriter {
     /// Adds the program and the manifest, makes everything durable and renames the folder to its
     /// name. A package that is replaced stays whole until the new one is.
     pub fn finish(self, model: &Model) -> Result<WrittenPackage> {
-        let PackageWriter { target, existing, aside, weights } = self;
-        let data = aside.0.join("Data");
+        let PackageWriter { aside, weights } = self;
+        let data = aside.path().join("Data");
         let weight_folder = data.join(WEIGHTS);
         let (out, weights) = weights.finish()?;
         let synced = out.into_inner().map_err(IntoInnerError::into_error);
@@ -98,18 +76,18 @@ impl PackageWriter {
         let model = model.encode_to_vec();
         let hash = blake3::Hasher::new().update(weights.hash.as_bytes()).update(&model).finalize();
         let manifest = manifest(&hash, weights.count > 0);
-        write(&data.join(MODEL), &model)?;
-        write(&aside.0.join(MANIFEST), &manifest)?;
+        write_file(&data.join(MODEL), &model)?;
+        write_file(&aside.path().join(MANIFEST), &manifest)?;
         if weights.count == 0 {
             fs::remove_dir_all(&weight_folder)
                 .map_err(|e| Error::io("write", &weight_folder, e))?;
         } else {
             sync(&weight_folder)?;
         }
-        for folder in [&data.join(AUTHOR), &data, &aside.0] {
+        for folder in [&data.join(AUTHOR), &data] {
             sync(folder)?;
         }
-        put(&aside.0, &target, existing)?;
+        aside.put()?;
         let stored = if weights.count > 0 { weights.size_bytes } else { 0 };
         let size_bytes = stored + (model.len() + manifest.len()) as u64;
         Ok(WrittenPackage { size_bytes, weights, hash })
@@ -150,64 +128,6 @@ fn uuid(hash: &blake3::Hash) -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = format!("{:032x}", u128::from_be_bytes(bytes));
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
-}
-
-/// Whether something is at `target`. Fails (input) when it may not be replaced: it is to be kept,
-/// or is no package, which nobody has asked to delete.
-fn is_there(target: &Path, existing: Existing) -> Result<bool> {
-    if target.symlink_metadata().is_err() {
-        return Ok(false);
-    }
-    let refused = match existing {
-        Existing::Keep => "there is something of this name already",
-        Existing::Replace if !target.join(MANIFEST).is_file() => "this is not a package to replace",
-        Existing::Replace => return Ok(true),
-    };
-    Err(Error::input(refused).at(target.display()))
-}
-
-/// A name beside `target` that nobody else uses.
-fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
-    let name = target.file_name();
-    let name =
-        name.ok_or_else(|| Error::input("not the name of a package").at(target.display()))?;
-    let id = std::process::id();
-    Ok(target.with_file_name(format!(".{}.{id}.{suffix}", name.to_string_lossy())))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = File::create(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes).and(file.sync_all()));
-    written.map_err(|e| Error::io("write", path, e))
-}
-
-fn sync(folder: &Path) -> Result<()> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|e| Error::io("sync", folder, e))
-}
-
-/// Renames `aside` to `target`. What was there is set aside first, since folders that are not empty
-/// cannot be renamed over, and put back if the renaming fails.
-fn put(aside: &Path, target: &Path, existing: Existing) -> Result<()> {
-    let failed = |e| Error::io("write", target, e);
-    let old = sibling(target, "old")?;
-    let replaces = is_there(target, existing)?;
-    if replaces {
-        fs::rename(target, &old).map_err(failed)?;
-    }
-    if let Err(error) = fs::rename(aside, target) {
-        if replaces {
-            let _ = fs::rename(&old, target);
-        }
-        return Err(failed(error));
-    }
-    if replaces {
-        fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, e))?;
-    }
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
-        _ => sync(Path::new(".")),
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Core ML packages: written, read back, executed and proven on this machine.
 
+pub mod aside;
 pub mod blob;
+pub mod bundle;
 pub mod folder;
 pub mod mil;
+pub mod program;
 pub mod spec;
 pub mod weights;
 

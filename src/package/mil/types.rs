@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::{Error, Result};
 use crate::package::spec::{
     ConstantDimension, DataType, Dimension, StateType, TensorType as Tensor, TypeOf, ValueType,
 };
@@ -107,6 +108,28 @@ impl Opset {
             Opset::Ios17 => 8,
             Opset::Ios18 => 9,
         }
+    }
+}
+
+impl Opset {
+    /// All of them.
+    pub const ALL: [Opset; 2] = [Opset::Ios17, Opset::Ios18];
+
+    /// What the command line and `model.json` call it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Opset::Ios17 => "ios17",
+            Opset::Ios18 => "ios18",
+        }
+    }
+}
+
+impl std::str::FromStr for Opset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Opset::ALL.into_iter().find(|opset| opset.id() == text);
+        found.ok_or_else(|| Error::input(format!("expected ios17 or ios18, found {text}")))
     }
 }
 

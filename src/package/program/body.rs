@@ -68,9 +68,7 @@ impl Body<'_> {
             let y = match self.design.compute {
                 // A bias is added after the channel scales, which are no part of it.
                 Compute::Gpu => self.f.linear(x, &emitted.weight, None)?,
-                Compute::Ane => {
-                    self.f.conv(x, &emitted.weight, None, Convolution::default())?
-                }
+                Compute::Ane => self.f.conv(x, &emitted.weight, None, Convolution::default())?,
             };
             let y = match &emitted.channel_scales {
                 Some(scales) => self.f.mul(&y, scales)?,
@@ -110,7 +108,8 @@ impl Body<'_> {
     pub fn rms_norm(&mut self, x: &Value, axis: isize, gain: &Value) -> Result<Value> {
         let negative = self.f.mul_by(x, -1.0)?;
         let both = self.f.concat(&[x, &negative], axis)?;
-        let normed = self.f.layer_norm(&both, &[axis], None, None, self.config.rms_norm_eps as f32)?;
+        let normed =
+            self.f.layer_norm(&both, &[axis], None, None, self.config.rms_norm_eps as f32)?;
         let at = if axis < 0 { x.rank() as isize + axis } else { axis };
         let channels = x.shape()[usize::try_from(at).unwrap_or(0)];
         let halves = self.f.split(&normed, &[channels, channels], axis)?;

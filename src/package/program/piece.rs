@@ -72,7 +72,7 @@ impl Piece {
             Piece::Chain { .. } => lens.map(|(name, len)| (name.to_owned(), len, None)).collect(),
             Piece::Experts { .. } => {
                 let count = config.experts.as_ref().map_or(0, |experts| experts.count);
-                let of = |(name, len): (&str, usize)| {
+                let of = |(name, len): (&'static str, usize)| {
                     (0..count).map(move |e| (format!("expert_{e}_{name}"), len, Some(e)))
                 };
                 lens.flat_map(of).collect()

@@ -38,7 +38,5 @@ pub(super) fn head(body: &mut Body<'_>, x: &Value) -> Result<()> {
     if let [logits] = parts.as_slice() {
         return body.f.output(logits, "logits");
     }
-    parts.iter().enumerate().try_for_each(|(at, part)| {
-        body.f.output(part, &format!("logits_{at}"))
-    })
+    parts.iter().enumerate().try_for_each(|(at, part)| body.f.output(part, &format!("logits_{at}")))
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::design::{Design, HEAD_ROWS};
 use super::piece::Piece;
 use crate::checkpoint::config::Config;
-use crate::checkpoint::{Checkpoint, Role, TensorId};
+use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
+use crate::eval::Coder;
 use crate::package::blob::BlobRef;
 use crate::package::mil::BlobTensor;
 use crate::package::program::Compute;
@@ -57,12 +58,12 @@ impl Weights {
     /// As [`Place`].
     pub fn place(
         piece: &Piece,
-        checkpoint: &Checkpoint,
+        coder: &Coder<'_>,
         design: &Design,
-        shares_head: bool,
         place: &mut dyn Place,
     ) -> Result<Self> {
-        let config = &checkpoint.config;
+        let config = &coder.checkpoint.config;
+        let shares_head = config.tied && !coder.variant.stores_tied_head(coder.checkpoint);
         let mut weights = Weights::default();
         if piece.rotates() {
             let elements = design.context_tokens * config.head_dim / 2;
@@ -77,7 +78,7 @@ impl Weights {
                     weights.vectors.insert(vector, place.vector(vector, elements)?);
                 }
                 [out, _] => {
-                    let is_shared = id.role == Role::Head && config.tied && shares_head;
+                    let is_shared = id.role == Role::Head && shares_head;
                     let embedding = TensorId::model(Role::Embedding);
                     let shared = weights.matrices.get(&embedding).filter(|_| is_shared).cloned();
                     let placed = match (shared, design.compute) {

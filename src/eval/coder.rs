@@ -1,0 +1,57 @@
+//! The coded tensors of one variant, each made when it is asked for.
+
+use super::coded_file::{CodedFile, head_name};
+use super::variant::Variant;
+use crate::checkpoint::{Checkpoint, Role, TensorId};
+use crate::error::{At, Error, Result};
+use crate::quantize::{CodedTensor, Recipe, quantize};
+
+/// Codes a checkpoint's tensors as a variant says, or reads them from a file where they are coded
+/// already. A tied head may be asked for like any other tensor.
+#[derive(Debug, Clone, Copy)]
+pub struct Coder<'a> {
+    /// What is coded.
+    pub checkpoint: &'a Checkpoint,
+    /// How.
+    pub variant: &'a Variant,
+    /// Where the result lies already.
+    pub file: Option<&'a CodedFile>,
+}
+
+impl Coder<'_> {
+    /// How a tensor is coded, and its shape `[out, in]`.
+    ///
+    /// # Errors
+    /// Bug-class errors for a tensor the checkpoint does not have.
+    pub fn recipe(&self, id: TensorId) -> Result<(Recipe, [usize; 2])> {
+        let stored = self.checkpoint.stored(self.stored_as(id))?;
+        Ok((self.variant.recipe_of(id, stored), stored.matrix()))
+    }
+
+    /// A tensor in its coded form.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint, the file and the recipe; `fp` has no coded form.
+    pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
+        let (recipe, shape) = self.recipe(id)?;
+        let name = match id.role {
+            Role::Head => head_name(self.checkpoint, self.variant),
+            _ => id.name(),
+        };
+        if let Some(file) = self.file {
+            return file.tensor(&name, recipe, shape);
+        }
+        let weights = self.checkpoint.read(self.stored_as(id))?;
+        let coded = quantize(&recipe, &weights, shape, None).at(|| format!("tensor {name}"))?;
+        coded.ok_or_else(|| {
+            Error::input(format!("{recipe} has no coded form"))
+                .at(format!("tensor {name}"))
+                .hint("fp16 is the nearest recipe that has one")
+        })
+    }
+
+    /// The tensor that holds it: a tied head is the embedding.
+    fn stored_as(&self, id: TensorId) -> TensorId {
+        if id.role == Role::Head { self.checkpoint.head() } else { id }
+    }
+}

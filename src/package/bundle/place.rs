@@ -1,0 +1,138 @@
+//! Weights into a weight file: planned, to know sizes and programs before anything is coded, or
+//! written.
+
+use std::io::{Seek, Write};
+use std::ops::Range;
+
+use half::f16;
+
+use crate::checkpoint::TensorId;
+use crate::error::{Error, Result};
+use crate::eval::Coder;
+use crate::model::{RopeTables, values};
+use crate::package::blob::{BlobRef, BlobType, BlobWriter, Layout};
+use crate::package::mil::Opset;
+use crate::package::program::{Place, Vector};
+use crate::package::weights::{StoredWeight, WeightLayout};
+use crate::quantize::{CodedTensor, Stored};
+
+/// Counts where weights would go.
+pub(super) struct Planned<'a> {
+    coder: Coder<'a>,
+    target: Opset,
+    layout: Layout,
+    blobs: u32,
+}
+
+impl<'a> Planned<'a> {
+    /// An empty file for a target.
+    pub fn new(coder: Coder<'a>, target: Opset) -> Self {
+        Planned { coder, target, layout: Layout::new(), blobs: 0 }
+    }
+
+    /// The size of the weight file.
+    pub fn size_bytes(&self) -> u64 {
+        self.layout.size_bytes()
+    }
+
+    /// Whether anything is in it.
+    pub fn is_empty(&self) -> bool {
+        self.blobs == 0
+    }
+}
+
+impl Place for Planned<'_> {
+    fn matrix(
+        &mut self,
+        id: TensorId,
+        rows: Range<usize>,
+        layout: WeightLayout,
+    ) -> Result<StoredWeight> {
+        self.blobs += 1;
+        let (recipe, [_, inputs]) = self.coder.recipe(id)?;
+        let shape = [rows.len(), inputs];
+        let planned = StoredWeight::plan(&mut self.layout, recipe, shape, self.target, layout);
+        planned.map_err(|error| error.at(format!("tensor {}", id.name())))
+    }
+
+    fn vector(&mut self, _: Vector, elements: usize) -> Result<BlobRef> {
+        self.blobs += 1;
+        self.layout.append(BlobType::Float16, elements as u64)
+    }
+}
+
+/// Codes weights and writes them, one tensor in memory at a time.
+pub(super) struct Writing<'a, W> {
+    /// Where coded tensors come from.
+    pub coder: Coder<'a>,
+    /// The target.
+    pub target: Opset,
+    /// Tokens that the cache holds: the length of the rotary tables.
+    pub context_tokens: usize,
+    /// The weight file.
+    pub file: &'a mut BlobWriter<W>,
+    /// Told before each tensor; may stop.
+    pub before: &'a mut dyn FnMut() -> Result<()>,
+    /// The tensor that was coded last: heads are asked for in slices.
+    pub last: Option<(TensorId, CodedTensor)>,
+    /// The rotary tables, cosines first, once they are made.
+    pub rotary: Option<RopeTables>,
+}
+
+impl<W: Write + Seek> Place for Writing<'_, W> {
+    fn matrix(
+        &mut self,
+        id: TensorId,
+        rows: Range<usize>,
+        layout: WeightLayout,
+    ) -> Result<StoredWeight> {
+        let coded = match self.last.take() {
+            Some((last, coded)) if last == id => coded,
+            _ => {
+                (self.before)()?;
+                self.coder.tensor(id)?
+            }
+        };
+        let is_whole = rows.len() == coded.shape()[0];
+        let slice = if is_whole { None } else { Some(coded.slice_rows(rows)?) };
+        let written =
+            StoredWeight::write(self.file, slice.as_ref().unwrap_or(&coded), self.target, layout);
+        self.last = slice.map(|_| (id, coded));
+        written.map_err(|error| error.at(format!("tensor {}", id.name())))
+    }
+
+    fn vector(&mut self, vector: Vector, elements: usize) -> Result<BlobRef> {
+        let halves = match vector {
+            Vector::Tensor(id) => {
+                (self.before)()?;
+                halves_of(&self.coder.tensor(id)?)?
+            }
+            Vector::Cosines | Vector::Sines => {
+                let tables = match self.rotary.take() {
+                    Some(tables) => tables,
+                    None => {
+                        let config = &self.coder.checkpoint.config;
+                        RopeTables::new(config, self.context_tokens, &candle_core::Device::Cpu)?
+                    }
+                };
+                let table = if vector == Vector::Cosines { tables.cos() } else { tables.sin() };
+                let halves = values(table)?.into_iter().map(f16::from_f32).collect();
+                self.rotary = Some(tables);
+                halves
+            }
+        };
+        if halves.len() != elements {
+            return Err(Error::bug(format!("{vector:?}: {} of {elements} numbers", halves.len())));
+        }
+        let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+        self.file.append(BlobType::Float16, elements as u64, &bytes)
+    }
+}
+
+/// The numbers of a tensor that is stored as fp16.
+fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
+    match coded.stored() {
+        Stored::Half(halves) => Ok(halves.clone()),
+        _ => Err(Error::bug(format!("a vector coded as {}", coded.recipe()))),
+    }
+}

@@ -1,0 +1,278 @@
+//! Writing a folder of packages.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::cut::{Limits, Named, cut};
+use super::manifest::{
+    Described, FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
+};
+use super::place::{Planned, Writing};
+use crate::checkpoint::config::{Config, Routing as Rule};
+use crate::error::{Error, Result};
+use crate::eval::Coder;
+use crate::package::aside::{Aside, Existing};
+use crate::package::folder::{PackageWriter, package_size_bytes};
+use crate::package::mil::{self, Opset};
+use crate::package::program::{Design, FUNCTIONS, Piece, Weights, build};
+use crate::package::spec::{Metadata, Model};
+
+/// Bytes that are hashed at a time.
+const HASHED_BYTES: usize = 1 << 20;
+
+/// What is to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Where coded weights come from.
+    pub coder: Coder<'a>,
+    /// What the packages are made for.
+    pub design: Design,
+    /// How large a package may be.
+    pub limits: Limits,
+    /// The licence of the weights, for the packages' metadata.
+    pub license: &'a str,
+    /// What to do with a folder that is there already.
+    pub existing: Existing,
+}
+
+/// A folder that has been written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Its `model.json`.
+    pub manifest: Manifest,
+    /// Where it is.
+    pub folder: PathBuf,
+}
+
+/// Writes packages, tokenizer and `model.json` into `folder`, which appears when all of it is
+/// complete. `progress` is told how many of how many tensors are done, and may stop it.
+///
+/// # Errors
+/// Input errors of the checkpoint, the recipes and the lengths; surroundings errors of the disk.
+/// Nothing is left behind then.
+pub fn write(
+    folder: &Path,
+    order: &Order<'_>,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Written> {
+    let config = &order.coder.checkpoint.config;
+    order.design.check(config.max_position_embeddings)?;
+    let pieces = cut(&order.coder, &order.design, order.limits)?;
+    let total = pieces.iter().map(|named| named.piece.tensors(config).len()).sum();
+    let mut done = 0;
+    let aside = Aside::create(folder, order.existing, MANIFEST_NAME)?;
+    let mut packages = Vec::new();
+    for named in &pieces {
+        for (name, only) in packages_of(named, order)? {
+            let mut before = || {
+                progress(done, total)?;
+                done = (done + 1).min(total);
+                Ok(())
+            };
+            let path = format!("{name}.mlpackage");
+            let written = write_piece(&aside.path().join(&path), named, only, order, &mut before)?;
+            packages.push(entry(aside.path(), path, &named.piece, config, written)?);
+        }
+    }
+    let mut files = Vec::new();
+    for (name, content) in order.coder.checkpoint.companions()? {
+        let path = aside.path().join(&name);
+        fs::write(&path, &content).map_err(|e| Error::io("write", &path, e))?;
+        files.push(file_entry(aside.path(), &name)?);
+    }
+    let manifest = Manifest {
+        format: FORMAT.into(),
+        version: VERSION,
+        model: described(order, packages.iter().map(|package| package.size_bytes).sum()),
+        routing: config.experts.as_ref().map(|experts| Routing {
+            experts: experts.count,
+            experts_per_token: experts.per_token,
+            rule: rule(experts.routing).into(),
+        }),
+        packages,
+        files,
+    };
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|e| Error::bug("cannot describe the packages").because(e))?;
+    let path = aside.path().join(MANIFEST_NAME);
+    fs::write(&path, text + "\n").map_err(|e| Error::io("write", &path, e))?;
+    aside.put()?;
+    Ok(Written { manifest, folder: folder.to_owned() })
+}
+
+/// The bytes of all packages, known before anything is coded: the sum of what [`write`] writes,
+/// without `model.json` and what lies beside it.
+///
+/// # Errors
+/// As [`write`], where they can be seen without weights.
+pub fn predicted_bytes(order: &Order<'_>) -> Result<u64> {
+    let config = &order.coder.checkpoint.config;
+    order.design.check(config.max_position_embeddings)?;
+    let mut size_bytes = 0;
+    for named in cut(&order.coder, &order.design, order.limits)? {
+        for (_, only) in packages_of(&named, order)? {
+            let mut place = Planned::new(order.coder, order.design.target);
+            let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
+            let model = program(&named.piece, &weights, only, order)?;
+            let weights = (!place.is_empty()).then(|| place.size_bytes());
+            size_bytes += package_size_bytes(weights, &model);
+        }
+    }
+    Ok(size_bytes)
+}
+
+/// The packages of a piece and the function each of them has, or all functions. Before iOS 18 a
+/// package has one function.
+fn packages_of(named: &Named, order: &Order<'_>) -> Result<Vec<(String, Option<&'static str>)>> {
+    match (order.design.target, &named.piece) {
+        (Opset::Ios18, _) => Ok(vec![(named.name.clone(), None)]),
+        (Opset::Ios17, Piece::Experts { .. }) => {
+            Err(Error::input("experts need packages with several functions, which iOS 17 lacks")
+                .hint("use --target ios18"))
+        }
+        (Opset::Ios17, Piece::Chain { .. }) => {
+            let of =
+                |function: &'static str| (format!("{}_{function}", named.name), Some(function));
+            Ok(FUNCTIONS.map(of).to_vec())
+        }
+    }
+}
+
+/// The program of a piece over its weights.
+fn program(
+    piece: &Piece,
+    weights: &Weights,
+    only: Option<&str>,
+    order: &Order<'_>,
+) -> Result<Model> {
+    let Coder { checkpoint, variant, .. } = order.coder;
+    let functions = build(piece, &checkpoint.config, &order.design, weights, only)?;
+    let facts = [("variant", variant.to_string()), ("numbers", crate::NUMERIC_VERSION.to_string())];
+    let facts = facts.map(|(key, value)| (format!("evalkit.{key}"), value));
+    let metadata = Metadata {
+        short_description: format!("{} as {variant}", checkpoint.name),
+        license: order.license.to_owned(),
+        user_defined: BTreeMap::from(facts),
+        ..Metadata::default()
+    };
+    mil::model(functions, metadata)
+}
+
+fn write_piece(
+    path: &Path,
+    named: &Named,
+    only: Option<&str>,
+    order: &Order<'_>,
+    before: &mut dyn FnMut() -> Result<()>,
+) -> Result<u64> {
+    let mut package = PackageWriter::create(path, Existing::Keep)?;
+    let mut place = Writing {
+        coder: order.coder,
+        target: order.design.target,
+        context_tokens: order.design.context_tokens,
+        file: package.weights(),
+        before,
+        last: None,
+        rotary: None,
+    };
+    let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
+    let model = program(&named.piece, &weights, only, order)?;
+    Ok(package.finish(&model)?.size_bytes)
+}
+
+fn described(order: &Order<'_>, size_bytes: u64) -> Described {
+    let Order { coder: Coder { checkpoint, variant, .. }, design, .. } = order;
+    let config = &checkpoint.config;
+    Described {
+        name: checkpoint.name.clone(),
+        variant: variant.to_string(),
+        model_hash: checkpoint.content_hash(),
+        target: design.target.id().into(),
+        compute: design.compute.name().into(),
+        context_tokens: design.context_tokens,
+        prefill_tokens: design.prefill_tokens,
+        layers: config.layers,
+        hidden_size: config.hidden_size,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        vocab_size: config.vocab_size,
+        sliding_window_tokens: config.sliding.iter().copied().flatten().next(),
+        size_bytes,
+    }
+}
+
+/// What the runner does with the experts that were chosen.
+fn rule(routing: Rule) -> &'static str {
+    match routing {
+        Rule::SoftmaxOfChosen | Rule::ChosenOfSoftmax { .. } => {
+            "hidden_states + sum over chosen experts of expert_weights[i] * expert_<expert_ids[i]>(normed_states)"
+        }
+    }
+}
+
+fn entry(
+    folder: &Path,
+    path: String,
+    piece: &Piece,
+    config: &Config,
+    size_bytes: u64,
+) -> Result<PackageEntry> {
+    let (role, layers) = match piece {
+        Piece::Chain { embedding: true, head: true, .. } => (Role::Whole, 0..config.layers),
+        Piece::Chain { layers, .. } if !layers.is_empty() && config.experts.is_some() => {
+            (Role::Router, layers.clone())
+        }
+        Piece::Chain { layers, .. } if !layers.is_empty() => (Role::Blocks, layers.clone()),
+        Piece::Chain { head: true, .. } => (Role::Head, 0..0),
+        Piece::Chain { .. } => (Role::Embedding, 0..0),
+        Piece::Experts { layer } => (Role::Experts, *layer..layer + 1),
+    };
+    let layers = (!layers.is_empty()).then(|| [layers.start, layers.len()]);
+    let package = folder.join(&path);
+    let mut names = Vec::new();
+    list(&package, &mut PathBuf::new(), &mut names)?;
+    names.sort();
+    let files = names.iter().map(|name| file_entry(&package, name)).collect::<Result<_>>()?;
+    Ok(PackageEntry { path, role, layers, size_bytes, files })
+}
+
+/// Paths of all files below `folder`, with `/` between their parts.
+fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<()> {
+    let here = folder.join(&below);
+    let failed = |e| Error::io("list", &here, e);
+    for entry in fs::read_dir(&here).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        below.push(entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list(folder, below, names)?;
+        } else {
+            let parts = below.iter().map(|part| part.to_string_lossy());
+            names.push(parts.collect::<Vec<_>>().join("/"));
+        }
+        below.pop();
+    }
+    Ok(())
+}
+
+/// A file's size and hash.
+pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
+    let path = folder.join(name);
+    let failed = |e| Error::io("read", &path, e);
+    let mut file = File::open(&path).map_err(failed)?;
+    let (mut hasher, mut size_bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; HASHED_BYTES];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        size_bytes += read as u64;
+        hasher.update(&buffer[..read]);
+    }
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(FileEntry { path: name.to_owned(), size_bytes, sha256 })
+}
