@@ -18,8 +18,7 @@ use super::blob::{BlobWriter, WrittenBlobs};
 use super::spec::Model;
 use crate::error::{Error, Result};
 
-/// The author of every item, and the folder that items are in.
-const OWNER: &str = "com.apple.CoreML";
+const AUTHOR: &str = "com.apple.CoreML";
 const MANIFEST: &str = "Manifest.json";
 const MODEL: &str = "com.apple.CoreML/model.mlmodel";
 const WEIGHTS: &str = "com.apple.CoreML/weights";
@@ -107,7 +106,7 @@ impl PackageWriter {
         } else {
             sync(&weight_folder)?;
         }
-        for folder in [&data.join(OWNER), &data, &aside.0] {
+        for folder in [&data.join(AUTHOR), &data, &aside.0] {
             sync(folder)?;
         }
         put(&aside.0, &target, existing)?;
@@ -128,7 +127,7 @@ pub fn package_size_bytes(weights: Option<u64>, model: &Model) -> u64 {
 /// equal files.
 fn manifest(hash: &blake3::Hash, has_weights: bool) -> Vec<u8> {
     let id = |item: &str| uuid(&blake3::keyed_hash(hash.as_bytes(), item.as_bytes()));
-    let entry = |description: &str, name: &str, path: &str| json!({ "author": OWNER, "description": description, "name": name, "path": path });
+    let entry = |description: &str, name: &str, path: &str| json!({ "author": AUTHOR, "description": description, "name": name, "path": path });
     let mut items = serde_json::Map::new();
     let model = entry("CoreML Model Specification", "model.mlmodel", MODEL);
     items.insert(id(MODEL), model);
