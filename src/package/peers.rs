@@ -47,15 +47,13 @@ const RECIPES: [&str; 24] = [
 ];
 const SHAPE: [usize; 2] = [48, 96];
 
-/// Where packages go; removed at the end unless it was asked for.
-struct Out(PathBuf, Option<tempfile::TempDir>);
-
-fn out() -> Out {
+/// Where packages go, and what removes the folder at the end unless it was asked for.
+fn folder() -> (PathBuf, Option<tempfile::TempDir>) {
     match std::env::var_os("EVALKIT_PACKAGES_OUT") {
-        Some(folder) => Out(folder.into(), None),
+        Some(folder) => (folder.into(), None),
         None => {
             let folder = tempfile::tempdir().unwrap();
-            Out(folder.path().to_owned(), Some(folder))
+            (folder.path().to_owned(), Some(folder))
         }
     }
 }
@@ -95,7 +93,7 @@ fn layer(
 
 #[test]
 fn every_recipe_makes_a_package_of_the_predicted_size() {
-    let out = out();
+    let (folder, _removed) = folder();
     let mut written = 0;
     for recipe in RECIPES {
         for (target, target_name) in [(Opset::Ios17, "ios17"), (Opset::Ios18, "ios18")] {
@@ -107,12 +105,12 @@ fn every_recipe_makes_a_package_of_the_predicted_size() {
                     continue;
                 }
                 let name = format!("{recipe}-{target_name}-{layout_name}");
-                write_recipe(&out.0, &name, &coded, target, layout).unwrap();
+                write_recipe(&folder, &name, &coded, target, layout).unwrap();
                 written += 1;
             }
         }
     }
-    // iOS 18: all but one in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8.
+    // iOS 18: all but one in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8, int8-a.
     assert_eq!(written, 2 * RECIPES.len() - 1 + 2 * 9);
 }
 
@@ -142,9 +140,9 @@ fn write_recipe(
 
 #[test]
 fn functions_share_their_weights() {
-    let out = out();
+    let (folder, _removed) = folder();
     let (target, layout) = (Opset::Ios18, WeightLayout::Convolution);
-    let path = out.0.join("two-functions.mlpackage");
+    let path = folder.join("two-functions.mlpackage");
     let mut package = PackageWriter::create(&path, Existing::Replace).unwrap();
     let coded = coded("palette2-g16-s".parse().unwrap());
     let weight = StoredWeight::write(package.weights(), &coded, target, layout).unwrap();
@@ -235,7 +233,7 @@ fn attention(f: &mut FunctionBuilder, x: &Value) -> Result<Value> {
     let begin = f.concat(&[&zero, &zero, &position, &zero], 0)?;
     let end = f.concat(&[&one, &eight, &end, &width], 0)?;
     let held = f.slice_update(&held, x, &begin, &end)?;
-    f.write_state(&cache, &held)?;
+    let held = f.update_state(&cache, &held)?;
     let keys = f.slice_by_index(&held, &[0, 0, 0, 0], &[1, 8, 32, 16])?;
     let mask = f.input("mask", DataType::Float16, &[1, 1, 4, 32])?;
     f.scaled_dot_product_attention(x, &keys, &keys, Some(&mask))
@@ -264,9 +262,9 @@ fn other_weights<W: std::io::Write + std::io::Seek>(
 
 #[test]
 fn every_operator_makes_a_package() {
-    let out = out();
+    let (folder, _removed) = folder();
     for (target, name) in [(Opset::Ios17, "ios17"), (Opset::Ios18, "ios18")] {
-        let path = out.0.join(format!("operators-{name}.mlpackage"));
+        let path = folder.join(format!("operators-{name}.mlpackage"));
         let mut package = PackageWriter::create(&path, Existing::Replace).unwrap();
         let weight = halves(package.weights(), &[128, 128]).unwrap();
         let mut f = FunctionBuilder::new("main", target);

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Holds the committed golden data against the programs it came from: k-means tables against
-# coremltools, the demo's text against its grammar.
+# coremltools, the demo's text against its grammar. Then packages of every kind against
+# coremltools.
 #
-# Needs Python 3.11 and PyPI. The Rust tests read the same golden data, so nothing here needs cargo.
+# Needs Python 3.11 and PyPI. The Rust tests read the same golden data; only the packages need cargo.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,3 +18,9 @@ echo "k-means tables, against coremltools:"
 "$venv/bin/python" tests/peers/kmeans_coremltools.py
 echo "the demo's text, against its grammar:"
 "$venv/bin/python" datasets/demo/generate.py --check
+
+packages=$(mktemp -d)
+trap 'rm -rf "$packages"' EXIT
+echo "packages, against coremltools:"
+EVALKIT_PACKAGES_OUT=$packages cargo test --quiet --release --lib package::peers
+"$venv/bin/python" tests/peers/package_coremltools.py "$packages"/*.mlpackage

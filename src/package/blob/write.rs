@@ -2,7 +2,9 @@
 //!
 //! Blobs are appended one by one and their offsets are final at once; only the count in the header
 //! is filled in at the end. Equal blobs are written once. The file ends with the last blob's data:
-//! what is between blobs is zeros, what would come after the last is left out.
+//! what is between blobs is zeros, what would come after the last is left out. [`Layout`] knows the
+//! size from types and lengths alone; a writer over `std::io::empty()` knows it from the contents,
+//! where some may be equal.
 
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
