@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::package::blob::BlobType;
 
-    fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         let mut open = vec![folder.to_owned()];
         while let Some(folder) = open.pop() {
@@ -208,7 +208,7 @@ mod tests {
         fs::create_dir(&target).unwrap();
         fs::write(target.join("chapter-1"), "text").unwrap();
         let error = package(&target, Existing::Replace, &[1]).unwrap_err();
-        assert!(error.to_string().contains("not a package"), "{error}");
+        assert!(error.to_string().contains("has no Manifest.json"), "{error}");
         assert_eq!(files(&target).len(), 1);
     }
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
+use super::aside::Existing;
 use super::blob::{BlobType, BlobWriter, Layout};
-use super::folder::{Existing, PackageWriter, package_size_bytes};
+use super::folder::{PackageWriter, package_size_bytes};
 use super::mil::{
     BlobTensor, BuiltFunction, Convolution, FunctionBuilder, Literal, Opset, Value, model,
 };

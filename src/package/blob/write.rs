@@ -1,12 +1,10 @@
 //! Writes a weight file in one pass.
 //!
 //! Blobs are appended one by one and their offsets are final at once; only the count in the header
-//! is filled in at the end. Equal blobs are written once. The file ends with the last blob's data:
-//! what is between blobs is zeros, what would come after the last is left out. [`Layout`] knows the
-//! size from types and lengths alone; a writer over `std::io::empty()` knows it from the contents,
-//! where some may be equal.
+//! is filled in at the end. The file ends with the last blob's data: what is between blobs is zeros,
+//! what would come after the last is left out. [`Layout`] knows the size from types and lengths
+//! alone.
 
-use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
 
 use super::{ALIGNMENT_BYTES, BlobType, SENTINEL, VERSION};
@@ -78,8 +76,6 @@ pub struct BlobWriter<W> {
     out: W,
     layout: Layout,
     count: u32,
-    /// Blobs by type, number of elements and content.
-    known: HashMap<(BlobType, u64, blake3::Hash), BlobRef>,
     hasher: blake3::Hasher,
 }
 
@@ -88,20 +84,18 @@ impl<W: Write + Seek> BlobWriter<W> {
     pub fn new(mut out: W) -> Result<Self> {
         write(&mut out, &[0; ALIGNMENT_BYTES as usize])?;
         let hasher = blake3::Hasher::new();
-        Ok(BlobWriter { out, layout: Layout::new(), count: 0, known: HashMap::new(), hasher })
+        Ok(BlobWriter { out, layout: Layout::new(), count: 0, hasher })
     }
 
-    /// Appends `bytes`, the little-endian elements packed without gaps, or finds the blob that is
-    /// the same. Fails (bug) when `bytes` has not the length of so many elements, or like the disk.
+    /// Appends `bytes`, the little-endian elements packed without gaps. What is used twice is
+    /// appended once and its reference kept: sizes then follow from types and lengths. Fails (bug)
+    /// when `bytes` has not the length of so many elements, or like the disk.
     pub fn append(&mut self, kind: BlobType, elements: u64, bytes: &[u8]) -> Result<BlobRef> {
         if kind.size_bytes(elements) != Some(bytes.len() as u64) {
             let found = bytes.len();
             return Err(Error::bug(format!("{elements} elements of {kind:?} in {found} bytes")));
         }
         let content = blake3::Hasher::new().update_rayon(bytes).finalize();
-        if let Some(known) = self.known.get(&(kind, elements, content)) {
-            return Ok(*known);
-        }
         let before = self.layout.size_bytes();
         let blob = self.layout.append(kind, elements)?;
         write(&mut self.out, &[0; ALIGNMENT_BYTES as usize][..(blob.offset - before) as usize])?;
@@ -109,7 +103,6 @@ impl<W: Write + Seek> BlobWriter<W> {
         write(&mut self.out, &metadata)?;
         write(&mut self.out, bytes)?;
         self.hasher.update(&metadata).update(content.as_bytes());
-        self.known.insert((kind, elements, content), blob);
         self.count += 1;
         Ok(blob)
     }
@@ -152,12 +145,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blobs_stand_on_borders_and_equal_ones_are_written_once() {
+    fn blobs_stand_on_borders() {
         let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
         let first = writer.append(BlobType::Uint3, 5, &[0b1101_0001, 0x58]).unwrap();
         let second = writer.append(BlobType::Float16, 40, &[7; 80]).unwrap();
-        assert_eq!(writer.append(BlobType::Uint3, 5, &[0b1101_0001, 0x58]).unwrap(), first);
-        // The same bytes of another type are another blob.
         let third = writer.append(BlobType::Uint8, 80, &[7; 80]).unwrap();
         let (bytes, written) = writer.finish().unwrap();
         let bytes = bytes.into_inner();

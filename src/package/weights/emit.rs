@@ -49,7 +49,7 @@ impl StoredWeight {
     }
 
     /// Where a weight would be written, without the weight: for sizes. Agrees with
-    /// [`write`](Self::write) as long as no two blobs of a file are equal, which are written once.
+    /// [`write`](Self::write).
     pub fn plan(
         file: &mut Layout,
         recipe: Recipe,

@@ -70,17 +70,6 @@ fn a_plan_is_what_is_written() {
 }
 
 #[test]
-fn a_weight_written_twice_is_stored_once() {
-    let mut file = BlobWriter::new(io::empty()).unwrap();
-    let mut write = || {
-        let layout = WeightLayout::Convolution;
-        StoredWeight::write(&mut file, &coded("palette2-g16"), Opset::Ios18, layout).unwrap()
-    };
-    assert_eq!(write(), write());
-    assert_eq!(file.finish().unwrap().1.count, 2);
-}
-
-#[test]
 fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
     use WeightLayout::{Convolution, Linear};
     for (name, target, layout, nearest) in [
