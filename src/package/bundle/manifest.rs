@@ -73,6 +73,9 @@ pub struct PackageEntry {
     /// The first of its blocks, and how many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<[usize; 2]>,
+    /// Which function is its only one, `decode` or `prefill`; nothing where it has all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// Bytes of all its files.
     pub size_bytes: u64,
     /// Its files.
@@ -106,7 +109,7 @@ pub struct Routing {
     pub experts: usize,
     /// Experts that a token is sent to.
     pub experts_per_token: usize,
-    /// What the runner computes.
+    /// What the runner computes, in words.
     pub rule: String,
 }
 

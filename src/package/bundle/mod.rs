@@ -7,7 +7,9 @@
 //! chosen experts are read; the runner routes, and adds what the experts give to the hidden states.
 
 mod cut;
+mod files;
 mod manifest;
+mod open;
 mod place;
 mod write;
 
@@ -15,4 +17,5 @@ pub use cut::{Limits, Named, cut};
 pub use manifest::{
     Described, FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing,
 };
+pub use open::{Bundle, Check};
 pub use write::{Order, Written, predicted_bytes, write};

@@ -1,15 +1,13 @@
 //! Writing a folder of packages.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::cut::{Limits, Named, cut};
+use super::files::{file_entry, package_files};
 use super::manifest::{
-    Described, FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
+    Described, FORMAT, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
 };
 use super::place::{Planned, Writing};
 use crate::checkpoint::config::{Config, Routing as Rule};
@@ -20,9 +18,6 @@ use crate::package::folder::{PackageWriter, package_size_bytes};
 use crate::package::mil::{self, Opset};
 use crate::package::program::{Design, FUNCTIONS, Piece, Weights, build};
 use crate::package::spec::{Metadata, Model};
-
-/// Bytes that are hashed at a time.
-const HASHED_BYTES: usize = 1 << 20;
 
 /// What is to be written.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +70,11 @@ pub fn write(
             };
             let path = format!("{name}.mlpackage");
             let written = write_piece(&aside.path().join(&path), named, only, order, &mut before)?;
-            packages.push(entry(aside.path(), path, &named.piece, config, written)?);
+            let files = package_files(&aside.path().join(&path))?;
+            let (role, layers) = role(&named.piece, config);
+            let function = only.map(str::to_owned);
+            let size_bytes = written;
+            packages.push(PackageEntry { path, role, layers, function, size_bytes, files });
         }
     }
     let mut files = Vec::new();
@@ -214,15 +213,10 @@ fn rule(routing: Rule) -> &'static str {
     }
 }
 
-fn entry(
-    folder: &Path,
-    path: String,
-    piece: &Piece,
-    config: &Config,
-    size_bytes: u64,
-) -> Result<PackageEntry> {
+/// What a piece computes, and the first of its blocks and how many they are.
+fn role(piece: &Piece, config: &Config) -> (Role, Option<[usize; 2]>) {
     let (role, layers) = match piece {
-        Piece::Chain { embedding: true, head: true, .. } => (Role::Whole, 0..config.layers),
+        Piece::Chain { embedding: true, head: true, layers } => (Role::Whole, layers.clone()),
         Piece::Chain { layers, .. } if !layers.is_empty() && config.experts.is_some() => {
             (Role::Router, layers.clone())
         }
@@ -231,48 +225,5 @@ fn entry(
         Piece::Chain { .. } => (Role::Embedding, 0..0),
         Piece::Experts { layer } => (Role::Experts, *layer..layer + 1),
     };
-    let layers = (!layers.is_empty()).then(|| [layers.start, layers.len()]);
-    let package = folder.join(&path);
-    let mut names = Vec::new();
-    list(&package, &mut PathBuf::new(), &mut names)?;
-    names.sort();
-    let files = names.iter().map(|name| file_entry(&package, name)).collect::<Result<_>>()?;
-    Ok(PackageEntry { path, role, layers, size_bytes, files })
-}
-
-/// Paths of all files below `folder`, with `/` between their parts.
-fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<()> {
-    let here = folder.join(&below);
-    let failed = |e| Error::io("list", &here, e);
-    for entry in fs::read_dir(&here).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        below.push(entry.file_name());
-        if entry.file_type().map_err(failed)?.is_dir() {
-            list(folder, below, names)?;
-        } else {
-            let parts = below.iter().map(|part| part.to_string_lossy());
-            names.push(parts.collect::<Vec<_>>().join("/"));
-        }
-        below.pop();
-    }
-    Ok(())
-}
-
-/// A file's size and hash.
-pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
-    let path = folder.join(name);
-    let failed = |e| Error::io("read", &path, e);
-    let mut file = File::open(&path).map_err(failed)?;
-    let (mut hasher, mut size_bytes) = (Sha256::new(), 0);
-    let mut buffer = vec![0; HASHED_BYTES];
-    loop {
-        let read = file.read(&mut buffer).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        size_bytes += read as u64;
-        hasher.update(&buffer[..read]);
-    }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(FileEntry { path: name.to_owned(), size_bytes, sha256 })
+    (role, (!layers.is_empty()).then(|| [layers.start, layers.len()]))
 }

@@ -1,0 +1,58 @@
+//! Files by path, size and hash.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::FileEntry;
+use crate::error::{Error, Result};
+
+/// Bytes that are hashed at a time.
+const HASHED_BYTES: usize = 1 << 20;
+
+/// The files of a package with their sizes and hashes, by path.
+pub(super) fn package_files(package: &Path) -> Result<Vec<FileEntry>> {
+    let mut names = Vec::new();
+    list(package, &mut PathBuf::new(), &mut names)?;
+    names.sort();
+    names.iter().map(|name| file_entry(package, name)).collect()
+}
+
+/// Paths of all files below `folder`, with `/` between their parts.
+fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<()> {
+    let here = folder.join(&below);
+    let failed = |e| Error::io("list", &here, e);
+    for entry in fs::read_dir(&here).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        below.push(entry.file_name());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list(folder, below, names)?;
+        } else {
+            let parts = below.iter().map(|part| part.to_string_lossy());
+            names.push(parts.collect::<Vec<_>>().join("/"));
+        }
+        below.pop();
+    }
+    Ok(())
+}
+
+/// A file's size and hash.
+pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
+    let path = folder.join(name);
+    let failed = |e| Error::io("read", &path, e);
+    let mut file = File::open(&path).map_err(failed)?;
+    let (mut hasher, mut size_bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; HASHED_BYTES];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        size_bytes += read as u64;
+        hasher.update(&buffer[..read]);
+    }
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(FileEntry { path: name.to_owned(), size_bytes, sha256 })
+}
