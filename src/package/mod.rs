@@ -1,4 +1,5 @@
 //! Core ML packages: written, read back, executed and proven on this machine.
 
 pub mod blob;
+pub mod read;
 pub mod spec;
