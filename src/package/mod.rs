@@ -1,5 +1,7 @@
 //! Core ML packages: written, read back, executed and proven on this machine.
 
 pub mod blob;
+pub mod constexpr;
+pub mod execute;
 pub mod read;
 pub mod spec;
