@@ -3,9 +3,12 @@
 pub mod aside;
 pub mod blob;
 pub mod bundle;
+pub mod constexpr;
+pub mod execute;
 pub mod folder;
 pub mod mil;
 pub mod program;
+pub mod read;
 pub mod spec;
 pub mod weights;
 

@@ -4,7 +4,7 @@
 //! tables and scales in the exact precision they ship in. This room knows no files, no clock and no
 //! model; results are the same bits for any number of threads.
 
-mod bitpack;
+pub(crate) mod bitpack;
 mod coded;
 mod decode;
 mod distinct;

@@ -5,6 +5,7 @@
 //! bits of the last byte, zeros) and its data, both on 64-byte borders; all little endian. A
 //! program names a blob by the offset of its metadata; shapes are in the program.
 
+pub mod read;
 mod write;
 
 pub use write::{BlobRef, BlobWriter, Layout, WrittenBlobs};

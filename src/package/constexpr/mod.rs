@@ -1,0 +1,219 @@
+//! Weights of a read program as Core ML stores them: packed, decoded where they are needed.
+//!
+//! Decoding gives bit for bit what Core ML's `constexpr_*` operators are defined to give, so that
+//! a package can be compared with what was scored.
+
+mod grid;
+mod lookup;
+mod numbers;
+mod operators;
+mod sparse;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use self::grid::Grid;
+use self::lookup::look_up;
+use self::numbers::Numbers;
+pub(crate) use self::numbers::round_to_half;
+pub use self::operators::weights;
+pub(crate) use self::operators::{Known, read};
+use self::sparse::Sparse;
+use crate::error::{Error, Result};
+use crate::package::read::literal::Literal;
+use crate::package::spec::DataType;
+use crate::quantize::bitpack::code_at;
+
+/// The weights a thread decodes at a time.
+const CHUNK_WEIGHTS: usize = 1 << 15;
+
+/// A weight that keeps its codes packed.
+#[derive(Debug, Clone)]
+pub struct PackedWeight {
+    shape: Vec<usize>,
+    data_type: DataType,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Plain(Numbers),
+    Palette(Palette),
+    Scaled(Scaled),
+    Sparse(Sparse),
+}
+
+/// Codes into tables that blocks of elements share.
+#[derive(Debug, Clone)]
+struct Palette {
+    codes: Numbers,
+    /// `[blocks, 2^bits, vector]`.
+    tables: Vec<f32>,
+    tables_size_bytes: usize,
+    /// Blocks of the codes.
+    grid: Grid,
+    vector: Option<Vector>,
+}
+
+/// Table entries that are short vectors along one axis.
+#[derive(Debug, Clone, Copy)]
+struct Vector {
+    len: usize,
+    /// Codes along the vectors' axis.
+    axis_len: usize,
+    /// Elements from one place on that axis to the next.
+    inner: usize,
+}
+
+/// `scale * (data - offset)`, scale and offset shared by blocks.
+#[derive(Debug, Clone)]
+struct Scaled {
+    data: Box<PackedWeight>,
+    scales: Vec<f32>,
+    offsets: Option<Vec<f32>>,
+    parameters_size_bytes: usize,
+    grid: Grid,
+    /// Whether differences are rounded to the output's type before they are scaled.
+    rounds_difference: bool,
+}
+
+impl PackedWeight {
+    /// A weight stored as plain numbers. Fails (input) for types that weights do not have.
+    pub fn plain(literal: &Literal) -> Result<Self> {
+        let numbers = Numbers::of(literal)?;
+        Ok(Self::of(literal.shape.clone(), numbers.data_type, Form::Plain(numbers)))
+    }
+
+    fn of(shape: Vec<usize>, data_type: DataType, form: Form) -> Self {
+        PackedWeight { shape, data_type, form }
+    }
+
+    /// The shape, outermost axis first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The type that decoding gives: fp16 or fp32, or integers before they are scaled.
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// The number of weights.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no weights.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows: the length of the first axis; 1 for a scalar.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// The bytes that are stored: codes, tables, scales, offsets, masks.
+    pub fn size_bytes(&self) -> usize {
+        match &self.form {
+            Form::Plain(numbers) => numbers.bytes.len(),
+            Form::Palette(palette) => palette.codes.bytes.len() + palette.tables_size_bytes,
+            Form::Scaled(scaled) => scaled.data.size_bytes() + scaled.parameters_size_bytes,
+            Form::Sparse(sparse) => sparse.size_bytes(),
+        }
+    }
+
+    /// All weights, row-major; of fp16 weights exactly the fp16 values.
+    pub fn decode(&self) -> Vec<f32> {
+        let mut weights = vec![0.0; self.len()];
+        self.fill_parallel(0, &mut weights);
+        weights
+    }
+
+    /// Decodes the rows `rows` into `weights`, row-major. Fails (bug) when the rows do not exist
+    /// or `weights` has not exactly their length.
+    pub fn decode_rows(&self, rows: Range<usize>, weights: &mut [f32]) -> Result<()> {
+        let row = self.len() / self.rows().max(1);
+        let fits = rows.start <= rows.end && rows.end <= self.rows();
+        if !fits || weights.len() != rows.len() * row {
+            return Err(Error::bug(format!(
+                "rows {rows:?} of {:?} into {} weights",
+                self.shape,
+                weights.len()
+            )));
+        }
+        self.fill_parallel(rows.start * row, weights);
+        Ok(())
+    }
+
+    fn fill_parallel(&self, start: usize, out: &mut [f32]) {
+        if out.len() <= CHUNK_WEIGHTS {
+            return self.fill(start, out);
+        }
+        let chunks = out.par_chunks_mut(CHUNK_WEIGHTS).enumerate();
+        chunks.for_each(|(i, out)| self.fill(start + i * CHUNK_WEIGHTS, out));
+    }
+
+    /// The weights from `start` on, on this thread; the caller has checked that they exist.
+    pub(crate) fn fill(&self, start: usize, out: &mut [f32]) {
+        match &self.form {
+            Form::Plain(numbers) => numbers.fill(start, out),
+            Form::Palette(palette) => palette.fill(start, out),
+            Form::Scaled(scaled) => {
+                scaled.fill(start, out, self.data_type == DataType::Float16);
+            }
+            Form::Sparse(sparse) => sparse.fill(start, out),
+        }
+    }
+}
+
+impl Palette {
+    fn fill(&self, start: usize, out: &mut [f32]) {
+        let bits = self.codes.bits();
+        let entries = 1usize << bits;
+        if let Some(vector) = self.vector {
+            return self.fill_vectors(vector, start, out);
+        }
+        let mut table = [0.0; 256];
+        self.grid.runs(start, out.len(), |cell, range| {
+            table[..entries].copy_from_slice(&self.tables[cell * entries..][..entries]);
+            look_up(&self.codes.bytes, bits, start + range.start, &table, &mut out[range]);
+        });
+    }
+
+    fn fill_vectors(&self, vector: Vector, start: usize, out: &mut [f32]) {
+        let bits = self.codes.bits();
+        let Vector { len, axis_len, inner } = vector;
+        for (i, out) in out.iter_mut().enumerate() {
+            let (rest, within) = ((start + i) / inner, (start + i) % inner);
+            let (outer, at) = (rest / (axis_len * len), rest % (axis_len * len));
+            let position = (outer * axis_len + at / len) * inner + within;
+            let code = code_at(&self.codes.bytes, bits, position);
+            let entry = (self.grid.cell(position) << bits) + usize::from(code);
+            *out = self.tables[entry * len + at % len];
+        }
+    }
+}
+
+impl Scaled {
+    fn fill(&self, start: usize, out: &mut [f32], is_half: bool) {
+        self.data.fill(start, out);
+        if let Some(offsets) = &self.offsets {
+            self.grid.runs(start, out.len(), |cell, range| {
+                let offset = offsets[cell];
+                out[range].iter_mut().for_each(|value| *value -= offset);
+            });
+            if is_half && self.rounds_difference {
+                round_to_half(out);
+            }
+        }
+        self.grid.runs(start, out.len(), |cell, range| {
+            let scale = self.scales[cell];
+            out[range].iter_mut().for_each(|value| *value *= scale);
+        });
+        if is_half {
+            round_to_half(out);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The `constexpr_*` operators of a program, in both their forms: parameters as inputs (iOS 18) or
+//! as attributes (iOS 16 and 17).
+
+use std::collections::BTreeMap;
+
+use super::grid::Grid;
+use super::numbers::Numbers;
+use super::sparse::Sparse;
+use super::{Form, PackedWeight, Palette, Scaled, Vector};
+use crate::error::{At, Error, Result};
+use crate::package::blob::read::Span;
+use crate::package::read::Package;
+use crate::package::read::literal::{Kind, Literal, bits};
+use crate::package::read::scope::title;
+use crate::package::spec::{Bound, DataType, Operation};
+use crate::quantize::bitpack::{pack, packed_size_bytes};
+
+/// A value that is known before a program runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    /// A constant.
+    Literal(Literal),
+    /// What a `constexpr_*` operator gives.
+    Weight(PackedWeight),
+}
+
+impl Known {
+    fn weight(&self) -> Result<PackedWeight> {
+        match self {
+            Known::Literal(literal) => PackedWeight::plain(literal),
+            Known::Weight(weight) => Ok(weight.clone()),
+        }
+    }
+
+    fn literal(&self) -> Result<&Literal> {
+        match self {
+            Known::Literal(literal) => Ok(literal),
+            Known::Weight(_) => Err(Error::input("expected a constant, found a constexpr")),
+        }
+    }
+}
+
+/// Every weight of the function `name`, by the name of its value: what `constexpr_*` operators
+/// give, and float constants. Fails (input) where the function does not exist, and on operators
+/// whose parameters do not fit together.
+pub fn weights(package: &Package, name: &str) -> Result<BTreeMap<String, PackedWeight>> {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    for operation in &package.function(name)?.block.operations {
+        let values = read(package, operation, |name| known.get(name).cloned())
+            .at(|| package.path().display().to_string())?;
+        let names = operation.outputs.iter().map(|output| output.name.clone());
+        known.extend(names.zip(values));
+    }
+    let is_float = |kind| matches!(kind, DataType::Float16 | DataType::Float32);
+    let weight = |(name, value): (String, Known)| match value {
+        Known::Weight(weight) => Some(Ok((name, weight))),
+        Known::Literal(literal) if is_float(literal.data_type) => {
+            Some(PackedWeight::plain(&literal).map(|weight| (name, weight)))
+        }
+        Known::Literal(_) => None,
+    };
+    known.into_iter().filter_map(weight).collect()
+}
+
+/// What a `const` or `constexpr_*` operation gives, one value per output; nothing for all other
+/// operators. `known` finds values made earlier. Fails (input) on an operator whose parameters do
+/// not fit together or whose result is not of the declared type.
+pub(crate) fn read(
+    package: &Package,
+    operation: &Operation,
+    known: impl Fn(&str) -> Option<Known>,
+) -> Result<Vec<Known>> {
+    if operation.kind != "const" && !operation.kind.starts_with("constexpr_") {
+        return Ok(Vec::new());
+    }
+    let values = Parameters { package, operation, known: &known }.values();
+    let values = values.at(|| title(operation))?;
+    let outputs = &operation.outputs;
+    if values.len() != outputs.len() {
+        let found = outputs.len();
+        let what = format!("expected {} outputs, found {found}", values.len());
+        return Err(Error::input(what).at(title(operation)));
+    }
+    for (value, output) in values.iter().zip(outputs) {
+        let declared = Kind::of(output.kind.as_ref()).at(|| title(operation))?;
+        let (data_type, shape) = match value {
+            Known::Literal(literal) => (literal.data_type, &literal.shape),
+            Known::Weight(weight) => (weight.data_type, &weight.shape),
+        };
+        if declared.data_type != data_type || !declared.holds(shape) {
+            return Err(Error::input(format!("declared {declared}, made {data_type:?}{shape:?}"))
+                .at(title(operation)));
+        }
+    }
+    Ok(values)
+}
+
+/// The parameters of one operation.
+struct Parameters<'a> {
+    package: &'a Package,
+    operation: &'a Operation,
+    known: &'a dyn Fn(&str) -> Option<Known>,
+}
+
+impl Parameters<'_> {
+    fn values(&self) -> Result<Vec<Known>> {
+        let weight = match self.operation.kind.as_str() {
+            "const" => return Ok(vec![self.get("val")?]),
+            "constexpr_lut_to_dense" if self.find("shape")?.is_some() => self.flat_palette()?,
+            "constexpr_lut_to_dense" => self.palette()?,
+            "constexpr_blockwise_shift_scale" => self.scaled()?,
+            "constexpr_affine_dequantize" => self.affine()?,
+            "constexpr_sparse_to_dense" => self.sparse()?,
+            "constexpr_cast" => self.cast()?,
+            "constexpr_lut_to_sparse" => return self.sparse_palette(),
+            "constexpr_sparse_blockwise_shift_scale" => return self.sparse_scaled(),
+            other => return Err(Error::input(format!("the operator `{other}` is not known"))),
+        };
+        Ok(vec![Known::Weight(weight)])
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Known>> {
+        if let Some(value) = self.operation.attributes.get(name) {
+            return Ok(Some(Known::Literal(self.package.literal(value)?)));
+        }
+        let Some(argument) = self.operation.inputs.get(name) else { return Ok(None) };
+        match argument.bindings.as_slice() {
+            [binding] => match &binding.bound {
+                Some(Bound::Value(value)) => Ok(Some(Known::Literal(self.package.literal(value)?))),
+                Some(Bound::Name(value)) => (self.known)(value).map(Some).ok_or_else(|| {
+                    Error::input(format!("{name}: `{value}` is not known before the program runs"))
+                }),
+                None => Ok(None),
+            },
+            _ => Err(Error::input(format!("{name}: expected one value"))),
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<Known> {
+        self.find(name)?.ok_or_else(|| Error::input(format!("the parameter `{name}` is missing")))
+    }
+
+    fn weight(&self, name: &str) -> Result<PackedWeight> {
+        self.get(name)?.weight().at(|| name.to_owned())
+    }
+
+    fn literal(&self, name: &str) -> Result<Literal> {
+        self.get(name)?.literal().at(|| name.to_owned()).cloned()
+    }
+
+    /// A parameter of whole numbers.
+    fn lengths(&self, name: &str) -> Result<Vec<usize>> {
+        let values = Numbers::of(&self.literal(name)?)?.all();
+        let length =
+            |value: &f32| (*value >= 0.0 && *value < 16_777_216.0).then_some(*value as usize);
+        let lengths: Option<Vec<usize>> = values.iter().map(length).collect();
+        lengths.ok_or_else(|| Error::input(format!("{name}: expected lengths, found {values:?}")))
+    }
+
+    /// An axis of a tensor of rank `rank`, counted from its end where negative.
+    fn axis(&self, name: &str, rank: usize) -> Result<usize> {
+        let values = Numbers::of(&self.literal(name)?)?.all();
+        let axis = values.first().map_or(0, |value| *value as i64);
+        let axis = if axis < 0 { axis + rank as i64 } else { axis };
+        let found = usize::try_from(axis).ok().filter(|axis| *axis < rank && values.len() == 1);
+        found.ok_or_else(|| Error::input(format!("{name}: expected an axis, found {values:?}")))
+    }
+
+    /// iOS 18: tables for blocks of codes on any axes.
+    fn palette(&self) -> Result<PackedWeight> {
+        let indices = self.literal("indices")?;
+        let axis = match self.find("vector_axis")? {
+            Some(_) => Some(self.axis("vector_axis", indices.shape.len())?),
+            None => None,
+        };
+        palette(&indices, &self.weight("lut")?, axis)
+    }
+
+    /// iOS 16: one table, and codes as bytes.
+    fn flat_palette(&self) -> Result<PackedWeight> {
+        let (packed, lut) = (self.literal("indices")?, self.weight("lut")?);
+        let shape = self.lengths("shape")?;
+        let code_type = match lut.len() {
+            2 => DataType::Uint1,
+            4 => DataType::Uint2,
+            16 => DataType::Uint4,
+            64 => DataType::Uint6,
+            256 => DataType::Uint8,
+            found => return Err(Error::input(format!("a table of {found} entries"))),
+        };
+        let indices = repacked(&packed, code_type, shape)?;
+        let mut tables = lut;
+        tables.shape = [vec![1; indices.shape.len()], vec![tables.len(), 1]].concat();
+        palette(&indices, &tables, None)
+    }
+
+    fn scaled(&self) -> Result<PackedWeight> {
+        let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
+        scaled(self.weight("data")?, &self.weight("scale")?, offset.as_ref())
+    }
+
+    /// iOS 16: a scale and a zero point, or one each along an axis.
+    fn affine(&self) -> Result<PackedWeight> {
+        let data = self.weight("quantized_data")?;
+        let axis = self.axis("axis", data.shape.len())?;
+        let mut cells = vec![1; data.shape.len()];
+        let (mut scale, mut zero) = (self.weight("scale")?, self.weight("zero_point")?);
+        cells[axis] = scale.len().max(zero.len());
+        for parameter in [&mut scale, &mut zero] {
+            if parameter.len() == 1 {
+                let all = vec![parameter.decode()[0]; cells[axis]];
+                parameter.form = Form::Plain(Numbers::single(&all));
+            }
+            parameter.shape = cells.clone();
+        }
+        let mut weight = scaled(data, &scale, Some(&zero))?;
+        if let Form::Scaled(scaled) = &mut weight.form {
+            scaled.rounds_difference = false;
+        }
+        Ok(weight)
+    }
+
+    fn sparse(&self) -> Result<PackedWeight> {
+        let (values, mut mask) = (self.weight("nonzero_data")?, self.literal("mask")?);
+        if self.find("shape")?.is_some() {
+            mask = repacked(&mask, DataType::Uint1, self.lengths("shape")?)?;
+        }
+        sparse(&mask, values)
+    }
+
+    fn sparse_palette(&self) -> Result<Vec<Known>> {
+        let mask = self.literal("indices_mask")?;
+        let values = self.weight("indices_nonzero_data")?;
+        let code_type = values.data_type;
+        let bits = bits(code_type).unwrap_or(8);
+        let codes: Vec<u8> = sparse(&mask, values)?.decode().iter().map(|c| *c as u8).collect();
+        let bytes = Span::from(pack(&codes, bits));
+        let indices =
+            Literal { data_type: code_type, shape: mask.shape.clone(), bytes, text: None };
+        let axis = match self.find("vector_axis")? {
+            Some(_) => Some(self.axis("vector_axis", mask.shape.len())?),
+            None => None,
+        };
+        let dense = palette(&indices, &self.weight("lut")?, axis)?;
+        let Form::Palette(Palette { vector, .. }) = &dense.form else { return Ok(Vec::new()) };
+        let mut ones = Numbers::of(&mask)?.all();
+        if let Some(vector) = vector {
+            let inner = vector.inner;
+            ones = ones.chunks(inner).flat_map(|row| row.repeat(vector.len)).collect();
+        }
+        Ok(split(&dense, &ones))
+    }
+
+    fn sparse_scaled(&self) -> Result<Vec<Known>> {
+        let mask = self.literal("data_mask")?;
+        let data = sparse(&mask, self.weight("nonzero_data")?)?;
+        let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
+        let dense = scaled(data, &self.weight("scale")?, offset.as_ref())?;
+        Ok(split(&dense, &Numbers::of(&mask)?.all()))
+    }
+
+    fn cast(&self) -> Result<PackedWeight> {
+        let mut weight = self.weight("source_val")?;
+        let to = self.literal("output_dtype")?.text;
+        if weight.data_type != DataType::Float16 || to.as_deref() != Some("fp32") {
+            return Err(Error::input("expected a cast from fp16 to fp32"));
+        }
+        weight.data_type = DataType::Float32;
+        Ok(weight)
+    }
+}
+
+/// Codes of `data_type` and `shape` from bytes that a program declares as plain bytes.
+fn repacked(packed: &Literal, data_type: DataType, shape: Vec<usize>) -> Result<Literal> {
+    let bits = bits(data_type).unwrap_or(8);
+    let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
+    let expected = len.map(|len| packed_size_bytes(len, bits));
+    if packed.data_type != DataType::Uint8 || expected != Some(packed.bytes.len()) {
+        return Err(Error::input(format!(
+            "expected {expected:?} bytes of codes, found {} of {:?}",
+            packed.bytes.len(),
+            packed.data_type
+        )));
+    }
+    Ok(Literal { data_type, shape, bytes: packed.bytes.clone(), text: None })
+}
+
+fn palette(indices: &Literal, lut: &PackedWeight, axis: Option<usize>) -> Result<PackedWeight> {
+    use DataType::{Float16, Float32, Int8, Uint1, Uint2, Uint3, Uint4, Uint6, Uint8};
+    let codes = Numbers::of(indices)?;
+    let is_code = matches!(codes.data_type, Uint1 | Uint2 | Uint3 | Uint4 | Uint6 | Uint8);
+    let is_entry = matches!(lut.data_type, Float16 | Float32 | Int8 | Uint8);
+    let rank = indices.shape.len();
+    let (cells, table) = lut.shape.split_at(rank.min(lut.shape.len()));
+    let &[entries, len] = table else {
+        return Err(Error::input(format!(
+            "expected a table of rank {}, found {:?}",
+            rank + 2,
+            lut.shape
+        )));
+    };
+    if !is_code || !is_entry || entries != 1 << codes.bits() || (len > 1) != axis.is_some() {
+        return Err(Error::input(format!(
+            "codes of {:?} and a table {:?}{:?} with the vector axis {axis:?} do not fit together",
+            codes.data_type, lut.data_type, lut.shape
+        )));
+    }
+    let grid = Grid::new(&indices.shape, cells)?;
+    let mut shape = indices.shape.clone();
+    let vector = axis.map(|axis| {
+        shape[axis] = shape[axis].saturating_mul(len);
+        let inner = indices.shape[axis + 1..].iter().product();
+        Vector { len, axis_len: indices.shape[axis], inner }
+    });
+    let (tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
+    let palette = Palette { codes, tables, tables_size_bytes, grid, vector };
+    Ok(PackedWeight::of(shape, lut.data_type, Form::Palette(palette)))
+}
+
+fn scaled(
+    data: PackedWeight,
+    scale: &PackedWeight,
+    offset: Option<&PackedWeight>,
+) -> Result<PackedWeight> {
+    let is_float = |kind| matches!(kind, DataType::Float16 | DataType::Float32);
+    let fits = offset.is_none_or(|offset| offset.shape == scale.shape);
+    if !is_float(scale.data_type) || !fits {
+        return Err(Error::input(format!(
+            "a scale {:?}{:?} and an offset {:?} do not fit together",
+            scale.data_type,
+            scale.shape,
+            offset.map(|offset| &offset.shape)
+        )));
+    }
+    let grid = Grid::new(&data.shape, &scale.shape)?;
+    let parameters_size_bytes = scale.size_bytes() + offset.map_or(0, |offset| offset.size_bytes());
+    let rounds = is_float(data.data_type) || offset.is_some_and(|o| is_float(o.data_type));
+    let form = Scaled {
+        scales: scale.decode(),
+        offsets: offset.map(PackedWeight::decode),
+        parameters_size_bytes,
+        grid,
+        rounds_difference: rounds,
+        data: Box::new(data),
+    };
+    Ok(PackedWeight::of(form.data.shape.clone(), scale.data_type, Form::Scaled(form)))
+}
+
+fn sparse(mask: &Literal, values: PackedWeight) -> Result<PackedWeight> {
+    if mask.data_type != DataType::Uint1 {
+        return Err(Error::input(format!("expected a mask of uint1, found {:?}", mask.data_type)));
+    }
+    let (shape, data_type) = (mask.shape.clone(), values.data_type);
+    let form = Sparse::new(mask.bytes.clone(), shape.iter().product(), values)?;
+    Ok(PackedWeight::of(shape, data_type, Form::Sparse(form)))
+}
+
+/// The two outputs of a sparse operator: the mask, and the values where it is one.
+fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<Known> {
+    let mask: Vec<u8> = ones.iter().map(|one| *one as u8).collect();
+    let weights = dense.decode();
+    let values: Vec<f32> =
+        weights.iter().zip(&mask).filter(|(_, one)| **one == 1).map(|(v, _)| *v).collect();
+    let numbers = match dense.data_type {
+        DataType::Float16 => Numbers::half(&values),
+        _ => Numbers::single(&values),
+    };
+    let bytes = Span::from(pack(&mask, 1));
+    let shape = dense.shape.clone();
+    let mask = Literal { data_type: DataType::Uint1, shape, bytes, text: None };
+    let values = PackedWeight::of(vec![values.len()], numbers.data_type, Form::Plain(numbers));
+    vec![Known::Literal(mask), Known::Weight(values)]
+}

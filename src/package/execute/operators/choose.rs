@@ -1,0 +1,198 @@
+//! Operators that choose elements by other elements.
+
+use super::Operator;
+use crate::error::{Error, Result};
+use crate::package::execute::call::{Call, Weight};
+use crate::package::execute::tensor::{Data, Tensor, element_count, map_data};
+use crate::package::execute::view::{View, common_shape};
+
+pub(super) fn find(name: &str) -> Option<Operator> {
+    Some(match name {
+        "gather" => gather,
+        "gather_along_axis" => gather_along_axis,
+        "scatter_along_axis" => scatter_along_axis,
+        "select" => select,
+        "one_hot" => one_hot,
+        _ => return None,
+    })
+}
+
+/// Indices into an axis of `len` elements; negative ones count from the end.
+fn places(indices: &Tensor, len: usize) -> Result<Vec<usize>> {
+    let place = |index: &i32| {
+        let from_start = i64::from(*index) + if *index < 0 { len as i64 } else { 0 };
+        usize::try_from(from_start).ok().filter(|place| *place < len)
+    };
+    let found: Option<Vec<usize>> = indices.as_ints()?.iter().map(place).collect();
+    found.ok_or_else(|| Error::input(format!("an index is not one of the {len} elements")))
+}
+
+fn gather(call: &mut Call) -> Result<Vec<Tensor>> {
+    let (x, indices) = (call.weight("x")?, call.tensor("indices")?);
+    let rank = x.shape().len();
+    let axis = call.axis_or("axis", rank, 0)?;
+    let batch = usize::try_from(call.int_or("batch_dims", 0)?).unwrap_or(usize::MAX);
+    if batch > axis
+        || batch > indices.shape().len()
+        || x.shape()[..batch] != indices.shape()[..batch]
+    {
+        return Err(Error::input(format!(
+            "{batch} batch axes of {:?} and {:?}",
+            x.shape(),
+            indices.shape()
+        )));
+    }
+    let (outer, inner) = (&x.shape()[batch..axis], &x.shape()[axis + 1..]);
+    let shape = [&x.shape()[..axis], &indices.shape()[batch..], inner].concat();
+    let len = x.shape()[axis];
+    let places = places(&indices, len)?;
+    let (outer, inner): (usize, usize) = (outer.iter().product(), inner.iter().product());
+    let per_batch = indices.shape()[batch..].iter().product::<usize>().max(1);
+    let starts = places.chunks(per_batch).enumerate().flat_map(|(batch, places)| {
+        (0..outer).flat_map(move |outer_at| {
+            places.iter().map(move |place| ((batch * outer + outer_at) * len + place) * inner)
+        })
+    });
+    let total = element_count(&shape)?;
+    let data = match &x {
+        Weight::Packed(weight) => {
+            let mut out = vec![0.0; total];
+            for (start, out) in starts.zip(out.chunks_mut(inner.max(1))) {
+                weight.fill(start, out);
+            }
+            Data::Float(out)
+        }
+        Weight::Dense(tensor) => map_data!(tensor.data(), values => {
+            let mut out = Vec::with_capacity(total);
+            starts.for_each(|start| out.extend_from_slice(&values[start..start + inner]));
+            out
+        }),
+    };
+    Ok(vec![Tensor::new(shape, data)?])
+}
+
+/// Calls `pair(element of the indices, element of the data)` for indices along `axis`.
+fn along_axis(
+    data: &[usize],
+    indices: &Tensor,
+    axis: usize,
+    mut pair: impl FnMut(usize, usize),
+) -> Result<()> {
+    let own = indices.shape();
+    let fits = |(at, (own, len)): (usize, (&usize, &usize))| at == axis || own <= len;
+    if own.len() != data.len() || !own.iter().zip(data).enumerate().all(fits) {
+        return Err(Error::input(format!("indices {own:?} along axis {axis} of {data:?}")));
+    }
+    let inner: usize = data[axis + 1..].iter().product();
+    let mut element = 0;
+    let places = places(indices, data[axis])?;
+    let mut view = View::of(data);
+    for (at, len) in own.iter().enumerate() {
+        view = if at == axis { view.sliced(at, 0, *len, 0) } else { view.sliced(at, 0, *len, 1) };
+    }
+    view.runs(|start, len, step| {
+        for i in 0..len as isize {
+            pair(element, (start + i * step) as usize + places[element] * inner);
+            element += 1;
+        }
+    });
+    Ok(())
+}
+
+fn gather_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    let axis = call.axis_or("axis", x.shape().len(), 0)?;
+    let mut from = vec![0; indices.data().len()];
+    along_axis(x.shape(), &indices, axis, |element, place| from[element] = place)?;
+    let data = map_data!(x.data(), values => from.iter().map(|place| values[*place]).collect());
+    Ok(vec![Tensor::new(indices.shape().to_vec(), data)?])
+}
+
+fn scatter_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
+    let (indices, updates) = (call.tensor("indices")?, call.tensor("updates")?);
+    let mode = call.text("mode")?.unwrap_or("add").to_owned();
+    let mut data = call.take("data")?;
+    let axis = call.axis_or("axis", data.shape().len(), 0)?;
+    if updates.shape() != indices.shape() {
+        return Err(Error::input(format!(
+            "updates {:?} at indices {:?}",
+            updates.shape(),
+            indices.shape()
+        )));
+    }
+    let shape = data.shape().to_vec();
+    let is_sum = match mode.as_str() {
+        "add" => true,
+        "update" => false,
+        _ => return Err(Error::input(format!("scatter in the mode {mode:?} is not known here"))),
+    };
+    match (data.data_mut(), updates.data()) {
+        (Data::Float(data), Data::Float(updates)) => {
+            along_axis(&shape, &indices, axis, |element, place| {
+                data[place] = updates[element] + if is_sum { data[place] } else { 0.0 };
+            })?;
+        }
+        (Data::Int(data), Data::Int(updates)) => {
+            along_axis(&shape, &indices, axis, |element, place| {
+                let before = if is_sum { data[place] } else { 0 };
+                data[place] = before.wrapping_add(updates[element]);
+            })?;
+        }
+        _ => return Err(Error::input("expected data and updates of numbers of one type")),
+    }
+    Ok(vec![data])
+}
+
+fn select(call: &mut Call) -> Result<Vec<Tensor>> {
+    let (cond, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
+    let shape = common_shape(cond.shape(), &common_shape(a.shape(), b.shape())?)?;
+    element_count(&shape)?;
+    let view = |tensor: &Tensor| View::of(tensor.shape()).broadcast(&shape);
+    let cond = match cond.data() {
+        Data::Bool(values) => view(&cond)?.copy(values),
+        other => return Err(Error::input(format!("cond: found {}", other.name()))),
+    };
+    let (a_view, b_view) = (view(&a)?, view(&b)?);
+    macro_rules! chosen {
+        ($class:ident, $a:expr, $b:expr) => {{
+            let both = a_view.copy($a).into_iter().zip(b_view.copy($b));
+            Data::$class(cond.iter().zip(both).map(|(c, (a, b))| if *c { a } else { b }).collect())
+        }};
+    }
+    let data = match (a.data(), b.data()) {
+        (Data::Float(a), Data::Float(b)) => chosen!(Float, a, b),
+        (Data::Int(a), Data::Int(b)) => chosen!(Int, a, b),
+        (Data::Bool(a), Data::Bool(b)) => chosen!(Bool, a, b),
+        (a, b) => return Err(Error::input(format!("{} or {}", a.name(), b.name()))),
+    };
+    Ok(vec![Tensor::new(shape, data)?])
+}
+
+fn one_hot(call: &mut Call) -> Result<Vec<Tensor>> {
+    let indices = call.tensor("indices")?;
+    let size = usize::try_from(call.int("one_hot_vector_size")?).unwrap_or(0);
+    let axis = call.axis_or("axis", indices.shape().len() + 1, -1)?;
+    let mut shape = indices.shape().to_vec();
+    shape.insert(axis, size);
+    let len = element_count(&shape)?;
+    let inner: usize = shape[axis + 1..].iter().product();
+    let list = indices.as_ints()?;
+    let mut hot = vec![false; len];
+    for (i, index) in list.iter().enumerate() {
+        if let Some(index) = usize::try_from(*index).ok().filter(|index| *index < size) {
+            hot[(i / inner * size + index) * inner + i % inner] = true;
+        }
+    }
+    let (on, off) = (call.tensor_or_none("on_value")?, call.tensor_or_none("off_value")?);
+    let is_float = |value: &Option<_>| {
+        value.as_ref().is_some_and(|value: &std::sync::Arc<Tensor>| value.as_floats().is_ok())
+    };
+    let data = if is_float(&on) || is_float(&off) {
+        let (on, off) = (call.float_or("on_value", 1.0)?, call.float_or("off_value", 0.0)?);
+        Data::Float(hot.iter().map(|hot| if *hot { on } else { off }).collect())
+    } else {
+        let (on, off) = (call.int_or("on_value", 1)?, call.int_or("off_value", 0)?);
+        Data::Int(hot.iter().map(|hot| if *hot { on as i32 } else { off as i32 }).collect())
+    };
+    Ok(vec![Tensor::new(shape, data)?])
+}

@@ -1,0 +1,250 @@
+//! Packages that are wrong in one place are refused with that place.
+
+use std::fs;
+
+use super::*;
+use crate::package::spec::*;
+
+fn tensor(data_type: DataType, shape: &[u64]) -> ValueType {
+    let dimension =
+        |size: &u64| Dimension { constant: Some(ConstantDimension { size: *size }), unknown: None };
+    let dimensions: Vec<Dimension> = shape.iter().map(dimension).collect();
+    let tensor = TensorType { data_type: data_type.into(), rank: shape.len() as i64, dimensions };
+    ValueType { of: Some(TypeOf::Tensor(tensor)) }
+}
+
+fn named(name: &str, kind: ValueType) -> NamedValueType {
+    NamedValueType { name: name.into(), kind: Some(kind) }
+}
+
+fn feature(name: &str, state: bool, shape: &[i64]) -> FeatureDescription {
+    let array =
+        Some(ArrayFeatureType { shape: shape.to_vec(), data_type: ArrayDataType::Float16.into() });
+    let kind = match state {
+        true => FeatureType { multi_array: None, state: Some(StateFeatureType { array }) },
+        false => FeatureType { multi_array: array, state: None },
+    };
+    FeatureDescription { name: name.into(), kind: Some(kind), ..Default::default() }
+}
+
+fn bind(name: &str) -> Argument {
+    Argument { bindings: vec![Binding { bound: Some(Bound::Name(name.into())) }] }
+}
+
+/// `y = add(x, w)` with `w` in the weight file and a state that nobody uses.
+fn model() -> Model {
+    let half = |shape| tensor(DataType::Float16, shape);
+    let blob = BlobFileValue { file_name: crate::package::blob::FILE_NAME.into(), offset: 64 };
+    let weight = Value { kind: Some(half(&[3])), content: Some(Content::Blob(blob)) };
+    let constant = Operation {
+        kind: "const".into(),
+        outputs: vec![named("w", half(&[3]))],
+        attributes: [("val".to_owned(), weight)].into(),
+        ..Default::default()
+    };
+    let add = Operation {
+        kind: "add".into(),
+        inputs: [("x".to_owned(), bind("x")), ("y".to_owned(), bind("w"))].into(),
+        outputs: vec![named("y", half(&[3]))],
+        ..Default::default()
+    };
+    let wrapped = Some(Box::new(half(&[2, 3])));
+    let state = ValueType { of: Some(TypeOf::State(Box::new(StateType { wrapped }))) };
+    let block =
+        Block { inputs: vec![], outputs: vec!["y".into()], operations: vec![constant, add] };
+    let function = spec::Function {
+        inputs: vec![named("x", half(&[3])), named("cache", state)],
+        opset: "CoreML8".into(),
+        block_specializations: [("CoreML8".to_owned(), block)].into(),
+    };
+    Model {
+        specification_version: 9,
+        description: Some(ModelDescription {
+            inputs: vec![feature("x", false, &[3])],
+            outputs: vec![feature("y", false, &[])],
+            states: vec![feature("cache", true, &[2, 3])],
+            ..Default::default()
+        }),
+        program: Some(Program {
+            version: 1,
+            functions: [("main".to_owned(), function)].into(),
+            attributes: BTreeMap::new(),
+        }),
+    }
+}
+
+/// A weight file of one blob of three fp16 elements.
+fn weights() -> Vec<u8> {
+    let mut bytes = vec![0; 134];
+    (bytes[0], bytes[4]) = (1, 2);
+    bytes[64..68].copy_from_slice(&0xDEAD_BEEFu32.to_le_bytes());
+    (bytes[68], bytes[72], bytes[80]) = (1, 6, 128);
+    bytes
+}
+
+fn open(model: &Model) -> Result<Package> {
+    let file = BlobFile::new("weight.bin", &weights().into()).unwrap();
+    let weights = [(crate::package::blob::FILE_NAME.to_owned(), file)].into();
+    Package::from_parts(Path::new("x.mlpackage"), &model.encode_to_vec(), weights)
+}
+
+fn function(model: &mut Model) -> &mut spec::Function {
+    model.program.as_mut().unwrap().functions.get_mut("main").unwrap()
+}
+
+fn block(model: &mut Model) -> &mut Block {
+    function(model).block_specializations.get_mut("CoreML8").unwrap()
+}
+
+fn description(model: &mut Model) -> &mut ModelDescription {
+    model.description.as_mut().unwrap()
+}
+
+#[test]
+fn a_good_package_tells_what_it_takes_and_gives() {
+    let package = open(&model()).unwrap();
+    let interface = &package.function("main").unwrap().interface;
+    let names = |list: &[Feature]| -> Vec<String> {
+        list.iter().map(|f| format!("{} {}", f.name, f.kind)).collect()
+    };
+    assert_eq!(names(&interface.inputs), ["x Float16[3]"]);
+    assert_eq!(names(&interface.outputs), ["y Float16[3]"]);
+    assert_eq!(names(&interface.states), ["cache Float16[2, 3]"]);
+    let error = package.function("decode").unwrap_err().to_string();
+    assert_eq!(error, "x.mlpackage: no function `decode`; it has main");
+}
+
+#[test]
+fn a_model_wrong_in_one_place_is_refused_with_that_place() {
+    type Change = fn(&mut Model);
+    let cases: [(Change, &str); 18] = [
+        (|m| m.program = None, "expected an ML Program, found another kind of model"),
+        (|m| m.specification_version = 10, "the package is for iOS 26 (version 10, CoreML9)"),
+        (|m| m.specification_version = 11, "version 11 is not known"),
+        (|m| m.specification_version = 5, "version 5 has no ML Program"),
+        (|m| m.specification_version = 8, "expected an operator set of at most CoreML7"),
+        (|m| function(m).opset = "CoreML9".into(), "at most CoreML8, found \"CoreML9\""),
+        (|m| function(m).opset = "CoreML7".into(), "there is no body for its operator set"),
+        (|m| m.program.as_mut().unwrap().version = 2, "program: expected version 1, found 2"),
+        (|m| block(m).operations.swap(0, 1), "the value `w` is not made before it is used"),
+        (|m| block(m).operations[0].outputs[0].name = "x".into(), "value `x` is made twice"),
+        (|m| block(m).operations[0].outputs[0].name = "w.0".into(), "\"w.0\" is not a name"),
+        (|m| block(m).outputs[0] = "z".into(), "output `z` is never made"),
+        (|m| block(m).outputs[0] = "x".into(), "output x has the name of an input"),
+        (
+            |m| description(m).states[0] = feature("cache", true, &[3, 2]),
+            "state cache: the program has Float16[2, 3], the description Some(Float16) [3, 2]",
+        ),
+        (
+            |m| function(m).inputs[1].kind = Some(tensor(DataType::Float16, &[2, 3])),
+            "the inputs {\"x\"}, the program {\"cache\", \"x\"}",
+        ),
+        (|m| description(m).inputs.clear(), "the inputs {}, the program {\"x\"}"),
+        (
+            |m| {
+                let kind = m.description.take();
+                m.description = kind;
+                let value = block(m).operations[0].attributes.get_mut("val").unwrap();
+                value.kind = Some(tensor(DataType::Float16, &[4]));
+            },
+            "function main: w (const): Float16[4]: expected 4 elements, found 3",
+        ),
+        (
+            |m| {
+                let value = block(m).operations[0].attributes.get_mut("val").unwrap();
+                let blob = BlobFileValue { file_name: "@model_path/w".into(), offset: 64 };
+                value.content = Some(Content::Blob(blob));
+            },
+            "the package has no weight file `@model_path/w`",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut changed = model();
+        change(&mut changed);
+        let error = open(&changed).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}\nnot: {expected}");
+        assert_eq!(error.exit().code(), 2);
+    }
+}
+
+#[test]
+fn a_state_of_another_type_is_refused() {
+    let mut changed = model();
+    let wrapped = Some(Box::new(tensor(DataType::Float32, &[2, 3])));
+    let state = ValueType { of: Some(TypeOf::State(Box::new(StateType { wrapped }))) };
+    function(&mut changed).inputs[1].kind = Some(state);
+    let error = open(&changed).unwrap_err().to_string();
+    let expected = "state cache: expected fp16 of fixed shape, found Float32[2, 3]";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_deep_or_cut_message_is_refused() {
+    let mut nested = Block::default();
+    for _ in 0..60 {
+        let cond = Operation { kind: "cond".into(), blocks: vec![nested], ..Default::default() };
+        nested = Block { operations: vec![cond], ..Default::default() };
+    }
+    let mut deep = model();
+    block(&mut deep).operations.extend(nested.operations);
+    assert!(open(&deep).unwrap_err().to_string().contains("no Core ML model"));
+    let bytes = model().encode_to_vec();
+    for len in 0..bytes.len() {
+        assert!(Package::from_parts(Path::new("x"), &bytes[..len], BTreeMap::new()).is_err());
+    }
+}
+
+const MANIFEST: &str = r#"{"fileFormatVersion": "1.0.0", "rootModelIdentifier": "A",
+    "itemInfoEntries": {"A": {"path": "com.apple.CoreML/model.mlmodel"},
+                        "B": {"path": "com.apple.CoreML/weights"}}}"#;
+
+/// A package on disk, changed by `change` before it is opened.
+fn open_folder(manifest: &str, change: impl FnOnce(&Path)) -> Result<Package> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("x.mlpackage");
+    let data = root.join("Data/com.apple.CoreML");
+    fs::create_dir_all(data.join("weights")).unwrap();
+    fs::write(root.join("Manifest.json"), manifest).unwrap();
+    fs::write(data.join("model.mlmodel"), model().encode_to_vec()).unwrap();
+    fs::write(data.join("weights/weight.bin"), weights()).unwrap();
+    change(&root);
+    Package::open(&root)
+}
+
+#[test]
+fn a_folder_holds_what_its_manifest_lists() {
+    assert_eq!(open_folder(MANIFEST, |_| {}).unwrap().weight_files().len(), 1);
+    let model = "Data/com.apple.CoreML/model.mlmodel";
+    let refuse = |manifest: &str, change: &dyn Fn(&Path), expected: &str| {
+        let error = open_folder(manifest, change).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}\nnot: {expected}");
+        assert_eq!(error.exit().code(), 2);
+    };
+    let remove = |root: &Path| fs::remove_file(root.join(model)).unwrap();
+    refuse(MANIFEST, &remove, "`Data/com.apple.CoreML/model.mlmodel`, which is missing");
+    let remove = |root: &Path| fs::remove_file(root.join("Manifest.json")).unwrap();
+    refuse(MANIFEST, &remove, "Manifest.json: the file is missing");
+    let extra = |root: &Path| fs::write(root.join("Data/extra"), "").unwrap();
+    refuse(MANIFEST, &extra, "`Data/extra` is not listed in the manifest");
+    let unchanged = |_: &Path| {};
+    for path in ["../x", "/etc/passwd", "a/../../x", "", "a//b", "./a", "a\\\\b"] {
+        let manifest = MANIFEST.replace("com.apple.CoreML/weights", path);
+        refuse(&manifest, &unchanged, "leads out of the package");
+    }
+    refuse(&MANIFEST.replace("1.0.0", "2.0.0"), &unchanged, "fileFormatVersion");
+    refuse(&MANIFEST.replace("\"A\",", "\"C\","), &unchanged, "names no file");
+    refuse("{", &unchanged, "this is no manifest");
+    refuse(&" ".repeat(2 << 20), &unchanged, "expected at most 1048576 bytes");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_refused() {
+    let link = |root: &Path| {
+        let weights = root.join("Data/com.apple.CoreML/weights/weight.bin");
+        fs::remove_file(&weights).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", weights).unwrap();
+    };
+    let error = open_folder(MANIFEST, link).unwrap_err().to_string();
+    assert!(error.contains("weight.bin` is a link or a device"), "{error}");
+}
