@@ -17,6 +17,7 @@ mod quantize;
 mod source;
 mod sweep;
 mod tables;
+mod verify;
 
 use std::io::Write;
 
@@ -55,6 +56,8 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     /// Write a checkpoint as Core ML packages under one recipe
     Package(package::PackageArgs),
+    /// Prove that packages are the checkpoint and the recipe that they claim to be
+    Verify(verify::VerifyArgs),
     /// Show a checkpoint's structure and its size at each bit-width, without reading weights
     Inspect(inspect::InspectArgs),
     /// Print shell completions
@@ -90,6 +93,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Perplexity(args) => perplexity::run(&args, talk),
         Command::Quantize(args) => quantize::run(&args, talk),
         Command::Package(args) => package::run(&args, talk),
+        Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();

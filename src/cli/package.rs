@@ -1,6 +1,7 @@
 //! `evalkit package`: a checkpoint under one recipe as the packages that an app receives.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -98,7 +99,7 @@ impl DesignArgs {
 pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
     let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
     let file = match &args.coded {
-        Some(path) => Some(source::open_coded(path, &checkpoint.content_hash())?),
+        Some(path) => Some(Arc::new(source::open_coded(path, &checkpoint.content_hash())?)),
         None => None,
     };
     let variant = match &file {

@@ -1,5 +1,7 @@
 //! The coded tensors of one variant, each made when it is asked for.
 
+use std::sync::Arc;
+
 use super::coded_file::{CodedFile, head_name};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
@@ -15,7 +17,7 @@ pub struct Coder<'a> {
     /// How.
     pub variant: &'a Variant,
     /// Where the result lies already.
-    pub file: Option<&'a CodedFile>,
+    pub file: Option<&'a Arc<CodedFile>>,
 }
 
 impl Coder<'_> {

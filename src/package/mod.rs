@@ -3,6 +3,7 @@
 pub mod aside;
 pub mod blob;
 pub mod bundle;
+pub mod chain;
 pub mod constexpr;
 pub mod execute;
 pub mod folder;
@@ -10,6 +11,7 @@ pub mod mil;
 pub mod program;
 pub mod read;
 pub mod spec;
+pub mod verify;
 pub mod weights;
 
 #[cfg(test)]

@@ -8,6 +8,18 @@ use super::recipe::{MXFP4_BLOCK, Recipe};
 use crate::error::{Error, Result};
 
 impl CodedTensor {
+    /// The same codes and tables without the factors on top: what the layer multiplies with
+    /// before it scales its results.
+    pub fn without_channel_scales(mut self) -> CodedTensor {
+        if let (Recipe::Palette(palette), Stored::Palette { channel_scales, .. }) =
+            (&mut self.recipe, &mut self.stored)
+        {
+            palette.channel_scale = false;
+            *channel_scales = None;
+        }
+        self
+    }
+
     /// The rows `rows` as a tensor of their own, with the same codes, tables and scales; a table
     /// of the whole tensor is copied. Joining all slices gives the tensor back. Fails (bug) when
     /// there are no such rows or they do not begin and end on whole

@@ -18,4 +18,5 @@ pub use manifest::{
     Described, FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing,
 };
 pub use open::{Bundle, Check};
-pub use write::{Order, Written, predicted_bytes, write};
+pub use place::rotary;
+pub use write::{Order, Written, planned, predicted_bytes, write};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use half::f16;
 
 use crate::checkpoint::TensorId;
+use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::Coder;
 use crate::model::{RopeTables, values};
@@ -75,8 +76,6 @@ pub(super) struct Writing<'a, W> {
     pub before: &'a mut dyn FnMut() -> Result<()>,
     /// The tensor that was coded last: heads are asked for in slices.
     pub last: Option<(TensorId, CodedTensor)>,
-    /// The rotary tables, cosines first, once they are made.
-    pub rotary: Option<RopeTables>,
 }
 
 impl<W: Write + Seek> Place for Writing<'_, W> {
@@ -107,19 +106,7 @@ impl<W: Write + Seek> Place for Writing<'_, W> {
                 (self.before)()?;
                 halves_of(&self.coder.tensor(id)?)?
             }
-            Vector::Cosines | Vector::Sines => {
-                let tables = match self.rotary.take() {
-                    Some(tables) => tables,
-                    None => {
-                        let config = &self.coder.checkpoint.config;
-                        RopeTables::new(config, self.context_tokens, &candle_core::Device::Cpu)?
-                    }
-                };
-                let table = if vector == Vector::Cosines { tables.cos() } else { tables.sin() };
-                let halves = values(table)?.into_iter().map(f16::from_f32).collect();
-                self.rotary = Some(tables);
-                halves
-            }
+            table => rotary(&self.coder.checkpoint.config, self.context_tokens, table)?,
         };
         if halves.len() != elements {
             return Err(Error::bug(format!("{vector:?}: {} of {elements} numbers", halves.len())));
@@ -135,4 +122,18 @@ fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
         Stored::Half(halves) => Ok(halves.clone()),
         _ => Err(Error::bug(format!("a vector coded as {}", coded.recipe()))),
     }
+}
+
+/// A rotary table `[tokens, head_dim / 2]` as packages store it.
+///
+/// # Errors
+/// Bug-class errors for a vector that is no such table.
+pub fn rotary(config: &Config, tokens: usize, table: Vector) -> Result<Vec<f16>> {
+    let tables = RopeTables::new(config, tokens, &candle_core::Device::Cpu)?;
+    let table = match table {
+        Vector::Cosines => tables.cos(),
+        Vector::Sines => tables.sin(),
+        Vector::Tensor(id) => return Err(Error::bug(format!("{} is no table", id.name()))),
+    };
+    Ok(values(table)?.into_iter().map(f16::from_f32).collect())
 }

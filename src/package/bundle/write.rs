@@ -16,7 +16,7 @@ use crate::eval::Coder;
 use crate::package::aside::{Aside, Existing};
 use crate::package::folder::{PackageWriter, package_size_bytes};
 use crate::package::mil::{self, Opset};
-use crate::package::program::{Design, FUNCTIONS, Piece, Weights, build};
+use crate::package::program::{Built, Design, FUNCTIONS, Piece, Weights, build};
 use crate::package::spec::{Metadata, Model};
 
 /// What is to be written.
@@ -158,7 +158,7 @@ fn program(
         user_defined: BTreeMap::from(facts),
         ..Metadata::default()
     };
-    mil::model(functions, metadata)
+    mil::model(functions.into_iter().map(|built| built.function).collect(), metadata)
 }
 
 fn write_piece(
@@ -176,7 +176,6 @@ fn write_piece(
         file: package.weights(),
         before,
         last: None,
-        rotary: None,
     };
     let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
     let model = program(&named.piece, &weights, only, order)?;
@@ -226,4 +225,42 @@ fn role(piece: &Piece, config: &Config) -> (Role, Option<[usize; 2]>) {
         Piece::Experts { layer } => (Role::Experts, *layer..layer + 1),
     };
     (role, (!layers.is_empty()).then(|| [layers.start, layers.len()]))
+}
+
+/// The functions that the package `entry` should have, with the names of their weights.
+///
+/// # Errors
+/// Input errors of a description that does not fit the model.
+pub fn planned(coder: &Coder<'_>, manifest: &Manifest, entry: &PackageEntry) -> Result<Vec<Built>> {
+    let model = &manifest.model;
+    let config = &coder.checkpoint.config;
+    let design = Design {
+        target: model.target.parse()?,
+        compute: model.compute.parse()?,
+        context_tokens: model.context_tokens,
+        prefill_tokens: model.prefill_tokens,
+    };
+    design.check(config.max_position_embeddings)?;
+    let piece = piece_of(entry, config)?;
+    let mut place = Planned::new(*coder, design.target);
+    let weights = Weights::place(&piece, coder, &design, &mut place)?;
+    build(&piece, config, &design, &weights, entry.function.as_deref())
+}
+
+/// The piece that a package holds. Fails (input) where the model has no such piece.
+fn piece_of(entry: &PackageEntry, config: &Config) -> Result<Piece> {
+    let [first, count] = entry.layers.unwrap_or_default();
+    let end = first.checked_add(count).filter(|end| *end <= config.layers);
+    let layers = first
+        ..end.ok_or_else(|| {
+            Error::input(format!("{} has blocks that the model lacks", entry.path))
+        })?;
+    let chain = |embedding, head| Piece::Chain { embedding, layers: layers.clone(), head };
+    Ok(match entry.role {
+        Role::Whole => chain(true, true),
+        Role::Embedding => chain(true, false),
+        Role::Blocks | Role::Router => chain(false, false),
+        Role::Head => chain(false, true),
+        Role::Experts => Piece::Experts { layer: first },
+    })
 }

@@ -42,7 +42,7 @@ impl Context {
         let positions = body.f.input("position_ids", DataType::Int32, &[tokens])?;
         let shape = [design.context_tokens, config.head_dim / 2];
         let mut table = |vector: Vector| {
-            let table = body.f.blob("table", &body.weights.vector(vector, &shape)?)?;
+            let table = body.vector("table", vector, &shape)?;
             body.f.gather(&table, &positions, 0)
         };
         let (cosines, sines) = (table(Vector::Cosines)?, table(Vector::Sines)?);
@@ -127,8 +127,7 @@ impl Context {
         let head_dim = body.config.head_dim;
         let mut y = body.split_heads(y, heads)?;
         if body.config.qk_norm {
-            let gain = body.weights.vector(Vector::Tensor(norm), &[head_dim])?;
-            let gain = body.f.blob("gain", &gain)?;
+            let gain = body.vector("gain", Vector::Tensor(norm), &[head_dim])?;
             y = body.rms_norm(&y, -1, &gain)?;
         }
         let half = head_dim / 2;
@@ -244,8 +243,7 @@ fn spelled_out(
     }
     let (kv_heads, heads) = (body.config.kv_heads, body.config.heads);
     let group = heads / kv_heads;
-    let column = body.weights.vector(Vector::Tensor(sinks), &[1, kv_heads, group, 1])?;
-    let column = body.f.blob("sinks", &column)?;
+    let column = body.vector("sinks", Vector::Tensor(sinks), &[1, kv_heads, group, 1])?;
     // One per query head, for each of its tokens.
     let zeros = vec![f16::ZERO; group * body.tokens];
     let zeros = body.f.literal(Literal::Halves(&zeros, &[1, 1, group, body.tokens]))?;

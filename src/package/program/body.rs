@@ -1,6 +1,8 @@
 //! A function that is growing: what all its layers share, and the operations that differ between
 //! the layouts.
 
+use std::ops::Range;
+
 use super::design::{Compute, Design};
 use super::weights::{Vector, Weights, bias_of};
 use crate::checkpoint::TensorId;
@@ -8,6 +10,7 @@ use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::package::mil::{Convolution, FunctionBuilder, Value};
 use crate::package::spec::DataType;
+use crate::package::weights::Emitted;
 
 /// One function of a piece.
 pub(super) struct Body<'a> {
@@ -21,6 +24,28 @@ pub(super) struct Body<'a> {
     pub weights: &'a Weights,
     /// Tokens per call.
     pub tokens: usize,
+    /// What has been used so far.
+    pub uses: Vec<Use>,
+}
+
+/// A value of a function that is a weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// The value's name.
+    pub value: String,
+    /// What it holds.
+    pub weight: Used,
+}
+
+/// What a value holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Used {
+    /// These rows of a matrix, without its channel scales.
+    Matrix(TensorId, Range<usize>),
+    /// The channel scales of these rows.
+    ChannelScales(TensorId, Range<usize>),
+    /// Plain numbers.
+    Vector(Vector),
 }
 
 impl Body<'_> {
@@ -62,9 +87,8 @@ impl Body<'_> {
     pub fn project_parts(&mut self, x: &Value, id: TensorId) -> Result<Vec<Value>> {
         let bias = bias_of(self.config, id);
         let mut parts = Vec::new();
-        for stored in self.weights.matrix(id)? {
-            let emitted = stored.emit(&mut self.f)?;
-            let [out, _] = stored.shape();
+        for (emitted, rows) in self.emit(id)? {
+            let out = rows.len();
             let y = match self.design.compute {
                 // A bias is added after the channel scales, which are no part of it.
                 Compute::Gpu => self.f.linear(x, &emitted.weight, None)?,
@@ -85,13 +109,40 @@ impl Body<'_> {
         Ok(parts)
     }
 
+    /// The parts of a matrix as values, each with its rows.
+    pub fn emit(&mut self, id: TensorId) -> Result<Vec<(Emitted, Range<usize>)>> {
+        let (mut parts, mut first) = (Vec::new(), 0);
+        for stored in self.weights.matrix(id)? {
+            let emitted = stored.emit(&mut self.f)?;
+            let rows = first..first + stored.shape()[0];
+            first = rows.end;
+            self.note(&emitted.weight, Used::Matrix(id, rows.clone()));
+            if let Some(scales) = &emitted.channel_scales {
+                self.note(scales, Used::ChannelScales(id, rows.clone()));
+            }
+            parts.push((emitted, rows));
+        }
+        Ok(parts)
+    }
+
+    /// Plain numbers in the shape that they are used in.
+    pub fn vector(&mut self, name: &str, vector: Vector, shape: &[usize]) -> Result<Value> {
+        let value = self.f.blob(name, &self.weights.vector(vector, shape)?)?;
+        self.note(&value, Used::Vector(vector));
+        Ok(value)
+    }
+
+    fn note(&mut self, value: &Value, weight: Used) {
+        self.uses.push(Use { value: value.name().to_owned(), weight });
+    }
+
     /// A vector with a number for each of `channels` channels, shaped to broadcast.
     pub fn per_channel(&mut self, vector: Vector, channels: usize) -> Result<Value> {
         let shape = match self.design.compute {
             Compute::Gpu => vec![channels],
             Compute::Ane => vec![1, channels, 1, 1],
         };
-        self.f.blob("vector", &self.weights.vector(vector, &shape)?)
+        self.vector("vector", vector, &shape)
     }
 
     /// RMS norm of hidden states with the gain `id`.

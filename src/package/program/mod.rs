@@ -26,6 +26,7 @@ mod piece;
 mod vocabulary;
 mod weights;
 
+pub use body::{Use, Used};
 pub use design::{Compute, Design, HEAD_ROWS};
-pub use piece::{FUNCTIONS, Piece, build};
+pub use piece::{Built, FUNCTIONS, Piece, build};
 pub use weights::{Place, Vector, Weights};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::attention::Context;
-use super::body::Body;
+use super::body::{Body, Use};
 use super::design::Design;
 use super::experts::{mlp, route};
 use super::vocabulary::{embed, head};
@@ -81,6 +81,17 @@ impl Piece {
     }
 }
 
+/// A function of a piece.
+#[derive(Debug)]
+pub struct Built {
+    /// Its name in the package.
+    pub name: String,
+    /// The function.
+    pub function: BuiltFunction,
+    /// Which of its values are which weights; one may be named more than once.
+    pub uses: Vec<Use>,
+}
+
 /// Builds the functions of a piece. Before iOS 18, which brought several functions per package,
 /// `only` says which one the package has, under the name `main`.
 ///
@@ -92,13 +103,13 @@ pub fn build(
     design: &Design,
     weights: &Weights,
     only: Option<&str>,
-) -> Result<Vec<BuiltFunction>> {
+) -> Result<Vec<Built>> {
     let wanted = piece.functions(config, design).into_iter();
     let wanted = wanted.filter(|(name, ..)| only.is_none_or(|only| only == name));
-    let build = |(name, tokens, expert): (String, usize, Option<usize>)| {
-        let name = if design.target == Opset::Ios17 { "main" } else { &name };
-        let f = FunctionBuilder::new(name, design.target);
-        let mut body = Body { f, config, design, weights, tokens };
+    let one = |(name, tokens, expert): (String, usize, Option<usize>)| {
+        let name = if design.target == Opset::Ios17 { "main".to_owned() } else { name };
+        let f = FunctionBuilder::new(&name, design.target);
+        let mut body = Body { f, config, design, weights, tokens, uses: Vec::new() };
         match (piece, expert) {
             (Piece::Experts { layer }, Some(_)) => {
                 body.f.scope(format!("layer_{layer}"));
@@ -111,9 +122,10 @@ pub fn build(
             }
             (Piece::Experts { .. }, None) => {}
         }
-        body.f.finish()
+        let Body { f, uses, .. } = body;
+        Ok(Built { function: f.finish()?, name, uses })
     };
-    wanted.map(build).collect()
+    wanted.map(one).collect()
 }
 
 fn chain(body: &mut Body<'_>, embeds: bool, layers: &Range<usize>, heads: bool) -> Result<()> {

@@ -11,10 +11,10 @@ use crate::package::spec::DataType;
 pub(super) fn embed(body: &mut Body<'_>) -> Result<Value> {
     body.f.scope("embedding");
     let ids = body.f.input("input_ids", DataType::Int32, &[1, body.tokens])?;
-    let [table] = body.weights.matrix(TensorId::model(Role::Embedding))? else {
+    let tables = body.emit(TensorId::model(Role::Embedding))?;
+    let [(emitted, _)] = tables.as_slice() else {
         return Err(Error::bug("an embedding in parts"));
     };
-    let emitted = table.emit(&mut body.f)?;
     let mut rows = body.f.gather(&emitted.weight, &ids, 0)?;
     if let Some(scales) = &emitted.channel_scales {
         let scales = body.f.gather(scales, &ids, 0)?;

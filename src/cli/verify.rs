@@ -1,0 +1,177 @@
+//! `evalkit verify`: whether a folder of packages is the model that was scored.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::print;
+use super::progress::{Interrupt, Progress, Talk};
+use super::source;
+use crate::checkpoint::Checkpoint;
+use crate::error::{At, Error, Exit, Result};
+use crate::eval::{Coder, Variant};
+use crate::model;
+use crate::package::bundle::Bundle;
+use crate::package::execute::Precision;
+use crate::package::verify::{Link, Question, verify, walked};
+use crate::report::{Column, Document, Fact, Table, Unit, Value};
+
+/// Tokens that are predicted unless asked otherwise.
+const TOKENS: usize = 48;
+
+/// Arguments of `evalkit verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder that evalkit package wrote
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
+    model: String,
+    /// File of coded weights that the packages were made from, if they were
+    #[arg(long, value_name = "FILE")]
+    coded: Option<PathBuf>,
+    /// Text whose first tokens are predicted [default: tokens spread over the vocabulary]
+    #[arg(long, short, value_name = "FILE")]
+    text: Option<String>,
+    /// Tokens that are predicted
+    #[arg(long, value_name = "TOKENS", default_value_t = TOKENS)]
+    tokens: usize,
+    /// Round to fp16 after every operator, as engines may; says how far predictions move
+    #[arg(long)]
+    half: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of folder and checkpoint, interruption.
+pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
+    let bundle = Bundle::open(&args.folder)?;
+    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let hash = checkpoint.content_hash();
+    let described = &bundle.manifest.model;
+    if described.model_hash != hash {
+        let found = &described.model_hash;
+        return Err(Error::input(format!(
+            "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
+        ))
+        .at(args.folder.display())
+        .hint("give the checkpoint that was packaged with --model"));
+    }
+    let file = match &args.coded {
+        Some(path) => Some(Arc::new(source::open_coded(path, &hash)?)),
+        None => None,
+    };
+    let variant: Variant = described.variant.parse().at(|| args.folder.display().to_string())?;
+    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref() };
+    let ids = ids(args, &checkpoint, described.context_tokens)?;
+    let precision = if args.half { Precision::Half } else { Precision::Single };
+    let question = Question { bundle: &bundle, coder, ids: &ids, precision };
+    let links = check(&question, talk)?;
+    print(args.format.format, &document(&question, &links, &args.folder))?;
+    Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
+}
+
+/// Walks and verifies under a progress bar.
+///
+/// # Errors
+/// As [`verify`], interruption.
+pub fn check(question: &Question<'_>, talk: Talk) -> Result<Vec<Link>> {
+    let interrupt = Interrupt::listen(talk)?;
+    let bar = Progress::new("verifying", talk.quiet);
+    let links = walked(question.coder, question.ids, &model::device()?).and_then(|walked| {
+        verify(question, &walked, &mut |done, total| {
+            bar.set(done as u64, total as u64);
+            match interrupt.is_set() {
+                true => Err(Error::new(Exit::Interrupted, "interrupted")),
+                false => Ok(()),
+            }
+        })
+    });
+    bar.finish();
+    links
+}
+
+/// The tokens that are predicted.
+fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Result<Vec<u32>> {
+    if !(2..=context_tokens).contains(&args.tokens) {
+        let found = args.tokens;
+        return Err(Error::input(format!(
+            "expected 2 to {context_tokens} tokens, which the packages' cache holds, found {found}"
+        ))
+        .at("--tokens"));
+    }
+    let Some(text) = &args.text else {
+        return Ok(spread(args.tokens, checkpoint.config.vocab_size));
+    };
+    let text = source::read_text(text)?;
+    let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
+    if ids.len() < args.tokens {
+        let found = ids.len();
+        return Err(Error::input(format!("expected {} tokens, found {found}", args.tokens))
+            .at(text.name)
+            .hint("give a longer text, or fewer --tokens"));
+    }
+    ids.truncate(args.tokens);
+    Ok(ids)
+}
+
+/// Token ids all over a vocabulary, the same every time.
+pub fn spread(tokens: usize, vocabulary: usize) -> Vec<u32> {
+    /// 2^32 over the golden ratio: multiples of it fall evenly (Knuth, volume 3, section 6.4).
+    const GOLDEN: u32 = 2_654_435_769;
+    let at = |i: usize| u64::from((i as u32).wrapping_mul(GOLDEN)) * vocabulary as u64 >> 32;
+    (1..=tokens).map(|i| at(i) as u32).collect()
+}
+
+fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document {
+    let model = &question.bundle.manifest.model;
+    let mut table = Table {
+        title: "Chain of truth".into(),
+        columns: vec![
+            Column::text("link", "link"),
+            Column::text("verdict", "verdict"),
+            Column::number("kl", "KL mean", Unit::Nats),
+            Column::number("worst_kl", "KL worst", Unit::Nats),
+            Column::number("top1", "top-1", Unit::Share),
+            Column::number("max_logit", "logit difference", Unit::None),
+            Column::text("what", "what"),
+        ],
+        ..Table::default()
+    };
+    for link in links {
+        let number = |of: fn(&crate::package::verify::Distance) -> f64| {
+            link.distance.as_ref().map_or(Value::Empty, |distance| Value::from(of(distance)))
+        };
+        table.rows.push(vec![
+            Value::from(link.name),
+            Value::from(if link.holds { "holds" } else { "BROKEN" }),
+            number(|d| d.kl_nats),
+            number(|d| d.worst_kl_nats),
+            number(|d| d.top1_agree as f64 / d.tokens.max(1) as f64),
+            number(|d| d.max_logit),
+            Value::from(link.what.as_str()),
+        ]);
+    }
+    let holds = links.iter().all(|link| link.holds);
+    let verdict = if holds { "the packages are this model" } else { "NOT this model" };
+    Document {
+        title: format!("{}: {verdict}", folder.display()),
+        facts: vec![
+            Fact::new("variant", "Variant", model.variant.as_str()),
+            Fact::new("target", "Target", model.target.as_str()),
+            Fact::new("compute", "Laid out for", model.compute.as_str()),
+            Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),
+        ],
+        tables: vec![table],
+        notes: vec![
+            "Predictions are compared with the walk's, that is with what a sweep scores.".into(),
+        ],
+        ..Document::default()
+    }
+}

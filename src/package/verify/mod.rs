@@ -1,0 +1,150 @@
+//! The chain of truth: that a folder of packages is the model that was scored.
+//!
+//! | link | holds when |
+//! |---|---|
+//! | files | every file is there, with the size and hash of `model.json`, and every package is well formed |
+//! | weights | every weight of every function, decoded from the file, is the coded tensor bit for bit |
+//! | logits | the packages, executed, predict what the walk predicts with these coded tensors |
+//! | steps | token by token through `decode` they predict the same as at once through `prefill` |
+//!
+//! The links are checked in this order, and a link that breaks does not keep the next from being
+//! looked at, as long as there is something to look at.
+
+mod logits;
+mod weights;
+
+use crate::error::{Error, Result};
+use crate::eval::{Coder, Scorer, VocabularySlice};
+use crate::package::bundle::{Bundle, Check};
+use crate::package::execute::Precision;
+
+pub use logits::{MAX_KL_NATS, Walked, walked};
+
+/// One link of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// `files`, `weights`, `logits` or `steps`.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// What was compared, or what differs first.
+    pub what: String,
+    /// How far predictions are apart, where predictions were compared.
+    pub distance: Option<Distance>,
+}
+
+/// How far two sets of predictions are apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Distance {
+    /// Tokens that were compared.
+    pub tokens: usize,
+    /// Mean KL divergence over tokens.
+    pub kl_nats: f64,
+    /// Largest KL divergence of a token.
+    pub worst_kl_nats: f64,
+    /// Tokens whose most likely next token is the same.
+    pub top1_agree: usize,
+    /// Largest difference of a logit.
+    pub max_logit: f64,
+}
+
+/// What is checked, against what.
+pub struct Question<'a> {
+    /// The packages.
+    pub bundle: &'a Bundle,
+    /// The checkpoint and the recipes that they claim to be.
+    pub coder: Coder<'a>,
+    /// Token ids that are predicted.
+    pub ids: &'a [u32],
+    /// What the packages are executed in.
+    pub precision: Precision,
+}
+
+/// Checks every link. `progress` is told how many of how many steps are done, and may stop it.
+///
+/// # Errors
+/// Input errors of the checkpoint; what is wrong with the packages is in the links.
+pub fn verify(
+    question: &Question<'_>,
+    walked: &Walked,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Link>> {
+    const STEPS: usize = 4;
+    progress(0, STEPS)?;
+    let files = question.bundle.check_files(Check::Hashes).map(|()| {
+        let files: usize = question.bundle.manifest.packages.iter().map(|p| p.files.len()).sum();
+        format!("{files} files of {} packages", question.bundle.manifest.packages.len())
+    });
+    let mut links = vec![Link::of("files", files)];
+    progress(1, STEPS)?;
+    links.push(Link::of("weights", weights::check(question)));
+    progress(2, STEPS)?;
+    let prefilled = logits::prefilled(question);
+    links.push(Link::compared("logits", prefilled.as_ref(), &walked.logits));
+    progress(3, STEPS)?;
+    let stepped = logits::stepped(question);
+    links.push(Link::compared("steps", stepped.as_ref(), &walked.logits));
+    progress(STEPS, STEPS)?;
+    Ok(links)
+}
+
+impl Link {
+    fn of(name: &'static str, found: Result<String>) -> Self {
+        let (holds, what) = match found {
+            Ok(what) => (true, what),
+            Err(error) => (false, error.cause()),
+        };
+        Link { name, holds, what, distance: None }
+    }
+
+    /// Compares predictions with those of the walk.
+    fn compared(
+        name: &'static str,
+        found: Result<&Vec<Vec<f32>>, &Error>,
+        expected: &[Vec<f32>],
+    ) -> Self {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                return Link { name, holds: false, what: error.cause(), distance: None };
+            }
+        };
+        let (distance, worst) = distance(expected, found);
+        let holds = distance.worst_kl_nats <= MAX_KL_NATS && expected.len() == found.len();
+        let what = match holds {
+            true => format!("{} tokens", distance.tokens),
+            false => format!(
+                "token {worst}: KL {:.2e} nats from the walk, where {MAX_KL_NATS:.0e} is allowed",
+                distance.worst_kl_nats
+            ),
+        };
+        Link { name, holds, what, distance: Some(distance) }
+    }
+}
+
+/// How far `found` is from `expected`, and at which token most.
+fn distance(expected: &[Vec<f32>], found: &[Vec<f32>]) -> (Distance, usize) {
+    let tokens = expected.len().min(found.len());
+    let targets = vec![0; tokens];
+    let slice = VocabularySlice { first: 0, targets: &targets };
+    let (mut base, mut own) = (Scorer::new(tokens), Scorer::new(tokens));
+    let (expected, found) = (expected[..tokens].concat(), found[..tokens].concat());
+    if expected.len() == found.len() {
+        base.add(slice, &expected, None);
+        own.add(slice, &found, Some(&expected));
+    }
+    let score = own.finish(&base);
+    // What is no number is as far away as can be.
+    let kl_nats = score.kl_nats.iter().map(|kl| if kl.is_nan() { f64::INFINITY } else { *kl });
+    let worst = kl_nats.clone().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    let (worst, worst_kl_nats) = worst.unwrap_or((0, f64::INFINITY));
+    let differences = expected.iter().zip(&found).map(|(a, b)| f64::from((a - b).abs()));
+    let distance = Distance {
+        tokens,
+        kl_nats: kl_nats.sum::<f64>() / tokens.max(1) as f64,
+        worst_kl_nats,
+        top1_agree: usize::try_from(score.top1_agree).unwrap_or(0),
+        max_logit: differences.fold(0.0, f64::max),
+    };
+    (distance, worst)
+}
