@@ -10,6 +10,7 @@ mod inspect;
 mod job;
 mod measure;
 mod package;
+mod packaging;
 mod perplexity;
 mod plan;
 mod progress;

@@ -1,6 +1,6 @@
 //! `evalkit package`: a checkpoint under one recipe as the packages that an app receives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -116,16 +116,25 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         print(args.format.format, &Document { title, ..Document::default() })?;
         return Ok(Exit::Done);
     }
-    let written = write(&order, args, talk)?;
+    let interrupt = Interrupt::listen(talk)?;
+    let written = write(&order, &args.output, talk, &interrupt)?;
     let document = document(&checkpoint, &written, args);
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }
 
-fn write(order: &Order<'_>, args: &PackageArgs, talk: Talk) -> Result<Manifest> {
-    let interrupt = Interrupt::listen(talk)?;
+/// Writes packages under a progress bar.
+///
+/// # Errors
+/// As [`bundle::write()`], interruption.
+pub fn write(
+    order: &Order<'_>,
+    folder: &Path,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<Manifest> {
     let bar = Progress::new("packaging", talk.quiet);
-    let written = bundle::write(&args.output, order, &mut |done, total| {
+    let written = bundle::write(folder, order, &mut |done, total| {
         bar.set(done as u64, total as u64);
         match interrupt.is_set() {
             true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),

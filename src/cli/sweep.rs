@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
+use super::package::DesignArgs;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::tables;
@@ -15,6 +16,11 @@ pub struct SweepArgs {
     plan: PlanArgs,
     #[command(flatten)]
     run: RunArgs,
+    /// Write every variant as Core ML packages into the run's folder, and prove each of them
+    #[arg(long, help_heading = "Packages")]
+    package: bool,
+    #[command(flatten, next_help_heading = "Packages")]
+    design: DesignArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -24,5 +30,6 @@ pub struct SweepArgs {
 /// # Errors
 /// Those of the plan, the checkpoint, the text and the store.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<Exit> {
-    tables::measure(Plan::resolve(&args.plan)?, &args.run, args.format.format, talk)
+    let design = args.package.then_some(&args.design);
+    tables::measure(Plan::resolve(&args.plan)?, &args.run, design, args.format.format, talk)
 }

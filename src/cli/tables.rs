@@ -3,6 +3,8 @@
 use super::args::RunArgs;
 use super::job::Job;
 use super::measure::{Finished, execute};
+use super::package::DesignArgs;
+use super::packaging::package_all;
 use super::plan::Plan;
 use super::print;
 use super::progress::{Interrupt, Talk};
@@ -14,18 +16,28 @@ use crate::results::{Record, write_aside};
 const KEPT_WIDTH: usize = 160;
 
 /// Measures what `plan` asks for and is not measured yet, prints the table and keeps it beside the
-/// records. Answers no when a variant failed.
+/// records. With `design` every variant is packaged as well. Answers no when a variant failed, or
+/// its packages are not the model that was scored.
 ///
 /// # Errors
 /// Those of the checkpoint, the text and the store.
-pub fn measure(plan: Plan, args: &RunArgs, format: Format, talk: Talk) -> Result<Exit> {
+pub fn measure(
+    plan: Plan,
+    args: &RunArgs,
+    design: Option<&DesignArgs>,
+    format: Format,
+    talk: Talk,
+) -> Result<Exit> {
     let job = Job::prepare(plan, args, talk)?;
     if args.dry_run {
         print(format, &dry_run(&job))?;
         return Ok(Exit::Done);
     }
     let interrupt = Interrupt::listen(talk)?;
-    let finished = execute(&job, &args.reports, talk, &interrupt)?;
+    let mut finished = execute(&job, &args.reports, talk, &interrupt)?;
+    if let Some(design) = design {
+        package_all(&job, &mut finished, design, talk, &interrupt)?;
+    }
     let asked = asked_records(&finished);
     let summary = Summary::from_records(&asked, job.plan.seed)?;
     print(format, &summary.document())?;
@@ -35,7 +47,8 @@ pub fn measure(plan: Plan, args: &RunArgs, format: Format, talk: Talk) -> Result
     } else {
         talk.say(format!("report: {}", finished.folder.join("report.html").display()));
     }
-    let failed = summary.rows.iter().any(|row| row.outcome.is_err());
+    let failed = summary.rows.iter().any(|row| row.outcome.is_err())
+        || summary.packages.iter().any(|of| of.packaged.broken().is_some());
     Ok(if failed { Exit::No } else { Exit::Done })
 }
 

@@ -72,7 +72,7 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
     let ids = ids(args, &checkpoint, described.context_tokens)?;
     let precision = if args.half { Precision::Half } else { Precision::Single };
     let question = Question { bundle: &bundle, coder, ids: &ids, precision };
-    let links = check(&question, talk)?;
+    let links = check(&question, talk, &Interrupt::listen(talk)?)?;
     print(args.format.format, &document(&question, &links, &args.folder))?;
     Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
 }
@@ -81,8 +81,7 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
 ///
 /// # Errors
 /// As [`verify`], interruption.
-pub fn check(question: &Question<'_>, talk: Talk) -> Result<Vec<Link>> {
-    let interrupt = Interrupt::listen(talk)?;
+pub fn check(question: &Question<'_>, talk: Talk, interrupt: &Interrupt) -> Result<Vec<Link>> {
     let bar = Progress::new("verifying", talk.quiet);
     let links = walked(question.coder, question.ids, &model::device()?).and_then(|walked| {
         verify(question, &walked, &mut |done, total| {

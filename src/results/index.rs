@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::packaged::Packaged;
 use super::record::{Cell, Done, Failure, Record, Run, Window};
 use crate::error::{Error, Result};
 
@@ -24,8 +25,9 @@ fn question(record: &Record) -> Option<Question> {
         Record::Cell(cell) => Some(Question::Cell(cell.cell_id.clone())),
         Record::Window(w) => Some(Question::Window(w.cell_id.clone(), w.window)),
         Record::Done(done) => Some(Question::Done(done.cell_id.clone())),
-        // A run may be resumed on another machine, and a variant may fail in several ways.
-        Record::Environment(_) | Record::Failure(_) => None,
+        // A run may be resumed on another machine, a variant may fail in several ways, and be
+        // packaged for several engines.
+        Record::Environment(_) | Record::Failure(_) | Record::Packaged(_) => None,
     }
 }
 
@@ -135,6 +137,19 @@ impl Index {
     /// Whether a variant's every window is scored.
     pub fn is_done(&self, cell_id: &str) -> bool {
         self.done(cell_id).is_some()
+    }
+
+    /// A variant's latest packages of each design.
+    pub fn packaged(&self, cell_id: &str) -> Vec<&Packaged> {
+        let mut latest: BTreeMap<&str, &Packaged> = BTreeMap::new();
+        for record in &self.records {
+            if let Record::Packaged(packaged) = record
+                && packaged.cell_id == cell_id
+            {
+                latest.insert(&packaged.design, packaged);
+            }
+        }
+        latest.into_values().collect()
     }
 
     /// The latest failure of a variant that has not been finished since.

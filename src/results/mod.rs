@@ -7,6 +7,7 @@
 mod environment;
 mod index;
 mod lines;
+mod packaged;
 mod record;
 mod session;
 mod store;
@@ -14,6 +15,7 @@ mod store;
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
 pub use index::Index;
 pub use lines::{remove_parts, write_aside, write_aside_with};
+pub use packaged::{Packaged, VerifiedLink};
 pub use record::{
     BLOCK_PARTS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window,
 };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::packaged::Packaged;
 use crate::error::{Error, Result};
 
 /// The schema version written into every line. Raise it when the meaning of a field changes;
@@ -31,6 +32,8 @@ pub enum Record {
     Done(Done),
     /// A variant that gave no result, and why.
     Failure(Failure),
+    /// A variant's packages.
+    Packaged(Packaged),
 }
 
 /// What a run measures. Two runs with equal `Run` records are comparable number by number.
@@ -234,6 +237,7 @@ impl Record {
             "window" => serde_json::from_str(line).map(Record::Window),
             "done" => serde_json::from_str(line).map(Record::Done),
             "failure" => serde_json::from_str(line).map(Record::Failure),
+            "packaged" => serde_json::from_str(line).map(Record::Packaged),
             other => {
                 return Err(Error::input(format!("unknown kind of record {other:?}")).hint(UPDATE));
             }
@@ -249,6 +253,7 @@ impl Record {
             Record::Window(window) => Some(&window.cell_id),
             Record::Done(done) => Some(&done.cell_id),
             Record::Failure(failure) => Some(&failure.cell_id),
+            Record::Packaged(packaged) => Some(&packaged.cell_id),
         }
     }
 

@@ -101,6 +101,7 @@ impl Summary {
     fn tables(&self) -> Vec<Table> {
         let mut tables = vec![self.table()];
         tables.extend(self.parts_table());
+        tables.extend(self.packages_table());
         tables.extend(self.router_tables());
         tables
     }

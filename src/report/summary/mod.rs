@@ -6,8 +6,10 @@
 
 mod details;
 mod document;
+mod packages;
 
 pub use details::{Router, Storage};
+pub use packages::PackagedVariant;
 
 use crate::error::{Error, Result};
 use crate::results::{BLOCK_PARTS, Cell, Environment, Failure, Index, Record, Run, Window};
@@ -27,6 +29,8 @@ pub struct Summary {
     pub storage: Vec<Storage>,
     /// Where tokens go, for each variant with a result; empty for models without experts.
     pub routers: Vec<Router>,
+    /// Packages that were written.
+    pub packages: Vec<PackagedVariant>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
     /// Windows that the numbers rest on: fewer than asked for if the run was interrupted.
@@ -112,6 +116,7 @@ impl Summary {
             rows,
             storage,
             routers,
+            packages: packages::of(&cells, index),
             bootstrap,
             windows,
             bytes_per_token: (tokens > 0).then(|| bytes as f64 / tokens as f64),

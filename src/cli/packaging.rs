@@ -1,0 +1,148 @@
+//! The step of a sweep that writes every variant as packages and proves each of them.
+
+use std::path::Path;
+
+use super::job::Job;
+use super::measure::Finished;
+use super::package::{DesignArgs, write};
+use super::progress::{Interrupt, Talk};
+use super::verify::check;
+use crate::error::{Error, Exit, Result};
+use crate::eval::{Coder, Variant};
+use crate::package::aside::Existing;
+use crate::package::bundle::{Bundle, MANIFEST_NAME, Order, predicted_bytes};
+use crate::package::execute::Precision;
+use crate::package::verify::{Link, Question};
+use crate::results::{Cell, Packaged, Record, Store, VerifiedLink};
+
+/// The folder in a run's folder that holds the packages.
+const PACKAGES: &str = "packages";
+/// Tokens of the first window that are predicted by the packages.
+const VERIFIED_TOKENS: usize = 48;
+
+/// Packages and verifies what is measured and not yet packaged, and records it.
+///
+/// # Errors
+/// Surroundings errors of the disk and the store, interruption. A variant that cannot be packaged
+/// is recorded with its cause.
+pub fn package_all(
+    job: &Job,
+    finished: &mut Finished,
+    design: &DesignArgs,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let mut store = Store::open(&finished.folder)?;
+    for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+        if !store.index().is_done(&cell.cell_id) {
+            continue;
+        }
+        let file = job.coded.iter().find(|file| file.variant == *variant);
+        let coder = Coder { checkpoint: &job.checkpoint, variant, file };
+        let order = design.order(coder, Existing::Replace);
+        let folder = finished.folder.join(PACKAGES).join(folder_name(variant));
+        let known = store.index().packaged(&cell.cell_id).into_iter();
+        let is_there = folder.join(MANIFEST_NAME).exists();
+        if is_there && known.into_iter().any(|packaged| packaged.design == design_name(&order)) {
+            continue;
+        }
+        let one = One { job, cell, order, folder: &folder, talk, interrupt };
+        let packaged = match one.run() {
+            Ok(packaged) => packaged,
+            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => one.refused(&error),
+            Err(error) => return Err(error),
+        };
+        store.append(&[Record::Packaged(packaged)])?;
+        finished.was_done = false;
+    }
+    finished.records = store.index().records().to_vec();
+    Ok(())
+}
+
+/// One variant to be packaged.
+struct One<'a> {
+    job: &'a Job,
+    cell: &'a Cell,
+    order: Order<'a>,
+    folder: &'a Path,
+    talk: Talk,
+    interrupt: &'a Interrupt,
+}
+
+impl One<'_> {
+    fn run(&self) -> Result<Packaged> {
+        let predicted_bytes = predicted_bytes(&self.order)?;
+        if let Some(parent) = self.folder.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| Error::io("make the folder", parent, e))?;
+        }
+        let manifest = write(&self.order, self.folder, self.talk, self.interrupt)?;
+        let bundle = Bundle::open(self.folder)?;
+        let window = self.job.windows.first().map_or(&[][..], |window| &window.ids);
+        let tokens = window.len().min(VERIFIED_TOKENS).min(self.order.design.context_tokens);
+        let question = Question {
+            bundle: &bundle,
+            coder: self.order.coder,
+            ids: &window[..tokens],
+            precision: Precision::Single,
+        };
+        let links = check(&question, self.talk, self.interrupt)?;
+        Ok(Packaged {
+            packages: manifest.packages.len(),
+            size_bytes: manifest.model.size_bytes,
+            predicted_bytes,
+            links: links.iter().map(recorded).collect(),
+            ..self.named()
+        })
+    }
+
+    /// The record of a variant that could not be packaged.
+    fn refused(&self, error: &Error) -> Packaged {
+        let (link, what) = ("files".to_owned(), error.cause());
+        let link = VerifiedLink { link, what, ..VerifiedLink::default() };
+        Packaged { links: vec![link], ..self.named() }
+    }
+
+    fn named(&self) -> Packaged {
+        let (cell_id, design) = (self.cell.cell_id.clone(), design_name(&self.order));
+        Packaged { cell_id, design, ..Packaged::default() }
+    }
+}
+
+fn recorded(link: &Link) -> VerifiedLink {
+    let distance = link.distance.unwrap_or_default();
+    VerifiedLink {
+        link: link.name.to_owned(),
+        holds: link.holds,
+        what: link.what.clone(),
+        tokens: distance.tokens,
+        kl_nats: distance.kl_nats * distance.tokens as f64,
+        // What is no number cannot be recorded; the link is broken, and says so.
+        worst_kl_nats: if distance.worst_kl_nats.is_finite() {
+            distance.worst_kl_nats
+        } else {
+            0.0
+        },
+        top1_agree: distance.top1_agree,
+    }
+}
+
+/// What is no number cannot be recorded; the link is broken then, and says so.
+fn recordable(kl_nats: f64) -> f64 {
+    if kl_nats.is_finite() { kl_nats } else { f64::MAX }
+}
+
+fn design_name(order: &Order<'_>) -> String {
+    let design = &order.design;
+    format!(
+        "{} {}, cache {}, prefill {}",
+        design.target.id(),
+        design.compute,
+        design.context_tokens,
+        design.prefill_tokens
+    )
+}
+
+/// A variant's name as that of a folder.
+fn folder_name(variant: &Variant) -> String {
+    variant.to_string().replace(':', "=")
+}
