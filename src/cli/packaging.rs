@@ -115,13 +115,8 @@ fn recorded(link: &Link) -> VerifiedLink {
         holds: link.holds,
         what: link.what.clone(),
         tokens: distance.tokens,
-        kl_nats: distance.kl_nats * distance.tokens as f64,
-        // What is no number cannot be recorded; the link is broken, and says so.
-        worst_kl_nats: if distance.worst_kl_nats.is_finite() {
-            distance.worst_kl_nats
-        } else {
-            0.0
-        },
+        kl_nats: recordable(distance.kl_nats * distance.tokens as f64),
+        worst_kl_nats: recordable(distance.worst_kl_nats),
         top1_agree: distance.top1_agree,
     }
 }
