@@ -71,13 +71,13 @@ fn replay(package: &Package, expected: &SafeTensors, precision: Precision) -> f3
     let mut states: Option<States> = None;
     let mut worst = 0.0f32;
     for ((step, function), tensors) in steps {
-        let executable = executables
-            .entry(function.clone())
-            .or_insert_with(|| Executable::new(package, &function, precision).unwrap());
+        let executable = executables.entry(function.clone()).or_insert_with(|| {
+            Executable::new(package, &function, precision).unwrap_or_else(|e| panic!("{e}"))
+        });
         let states = states.get_or_insert_with(|| States::zeros(executable.interface()));
         let inputs = tensors.iter().filter(|(is_input, ..)| *is_input);
         let inputs = inputs.map(|(_, name, tensor)| (name.clone(), tensor.clone())).collect();
-        let outputs = executable.run(states, &inputs).unwrap();
+        let outputs = executable.run(states, &inputs).unwrap_or_else(|e| panic!("{e}"));
         for (_, name, expected) in tensors.iter().filter(|(is_input, ..)| !is_input) {
             let found = difference(&format!("{step} {name}"), &outputs[name], expected);
             assert!(!found.is_nan(), "{step} {name}");
@@ -120,7 +120,7 @@ fn each(packages: &Path, expectations: &Path, mut check: impl FnMut(&str, &Packa
     assert!(!names.is_empty());
     for name in names {
         let path = packages.join(format!("{}.mlpackage", name.split('.').next().unwrap()));
-        let package = Package::open(&path).unwrap();
+        let package = Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
         let bytes = std::fs::read(expectations.join(format!("{name}.safetensors"))).unwrap();
         check(&name, &package, &SafeTensors::deserialize(&bytes).unwrap());
     }

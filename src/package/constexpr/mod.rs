@@ -5,6 +5,7 @@
 
 mod grid;
 mod lookup;
+mod make;
 mod numbers;
 mod operators;
 mod sparse;
@@ -21,7 +22,6 @@ pub use self::operators::weights;
 pub(crate) use self::operators::{Known, read};
 use self::sparse::Sparse;
 use crate::error::{Error, Result};
-use crate::package::read::literal::Literal;
 use crate::package::spec::DataType;
 use crate::quantize::bitpack::code_at;
 
@@ -79,12 +79,6 @@ struct Scaled {
 }
 
 impl PackedWeight {
-    /// A weight stored as plain numbers. Fails (input) for types that weights do not have.
-    pub fn plain(literal: &Literal) -> Result<Self> {
-        let numbers = Numbers::of(literal)?;
-        Ok(Self::of(literal.shape.clone(), numbers.data_type, Form::Plain(numbers)))
-    }
-
     fn of(shape: Vec<usize>, data_type: DataType, form: Form) -> Self {
         PackedWeight { shape, data_type, form }
     }
