@@ -3,5 +3,7 @@
 pub mod blob;
 pub mod constexpr;
 pub mod execute;
+#[cfg(test)]
+mod fixture;
 pub mod read;
 pub mod spec;

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::package::read::literal::Literal;
 use crate::package::spec::DataType;
 
+/// Vectors can make a weight much larger than its file; beyond this it is refused.
+const MAX_WEIGHTS: usize = 1 << 32;
+
 impl PackedWeight {
     /// A weight stored as plain numbers. Fails (input) for types that weights do not have.
     pub fn plain(literal: &Literal) -> Result<Self> {
@@ -44,6 +47,10 @@ impl PackedWeight {
             let inner = indices.shape[axis + 1..].iter().product();
             Vector { len, axis_len: indices.shape[axis], inner }
         });
+        let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
+        if len.is_none_or(|len| len > MAX_WEIGHTS) {
+            return Err(Error::input(format!("a weight {shape:?} has too many elements")));
+        }
         let (tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
         let palette = Palette { codes, tables, tables_size_bytes, grid, vector };
         Ok(Self::of(shape, lut.data_type, Form::Palette(palette)))

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::grid::Grid;
 use super::numbers::Numbers;
 use super::sparse::Sparse;
-use super::{Form, PackedWeight, Palette, Scaled, Vector};
+use super::{Form, PackedWeight, Palette};
 use crate::error::{At, Error, Result};
 use crate::package::blob::read::Span;
 use crate::package::read::Package;
@@ -207,6 +206,9 @@ impl Parameters<'_> {
         let (mut scale, mut zero) = (self.weight("scale")?, self.weight("zero_point")?);
         cells[axis] = scale.len().max(zero.len());
         for parameter in [&mut scale, &mut zero] {
+            if ![1, cells[axis]].contains(&parameter.len()) {
+                return Err(Error::input("scale and zero_point differ in length"));
+            }
             if parameter.len() == 1 {
                 let all = vec![parameter.decode()[0]; cells[axis]];
                 parameter.form = Form::Plain(Numbers::single(&all));
