@@ -188,3 +188,49 @@ pub(super) fn transposed(values: Vec<f32>, columns: usize) -> Vec<f32> {
     }
     (0..columns).flat_map(|column| values[column..].iter().step_by(columns).copied()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::read::literal::Literal;
+    use crate::package::spec::DataType;
+
+    fn numbers(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919) % 1021) as f32 / 1021.0 - 0.5).collect()
+    }
+
+    fn weight(shape: [usize; 2]) -> PackedWeight {
+        let bytes: Vec<u8> =
+            numbers(shape[0] * shape[1]).iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (shape, data_type) = (shape.to_vec(), DataType::Float32);
+        let literal = Literal { data_type, shape, bytes: bytes.into(), text: None };
+        PackedWeight::plain(&literal).unwrap()
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition() {
+        for (outputs, inputs, rows) in [(5, 7, 1), (40, 100, 2), (33, 64, 7), (90, 1000, 4)] {
+            let (weight, x) = (weight([outputs, inputs]), numbers(rows * inputs));
+            let (dense, out) = (weight.decode(), multiply(&weight, &x));
+            assert_eq!(out.len(), outputs * rows);
+            for (i, found) in out.iter().enumerate() {
+                let (row, column) = (&dense[i / rows * inputs..][..inputs], i % rows);
+                let pairs = row.iter().zip(&x[column * inputs..]);
+                let exact: f64 = pairs.map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                assert!((f64::from(*found) - exact).abs() < 1e-4, "{found} is not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_depends_neither_on_its_company_nor_on_threads() {
+        let (weight, x) = (weight([300, 500]), numbers(8 * 500));
+        let together = multiply(&weight, &x);
+        let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        assert_eq!(pool(1).install(|| multiply(&weight, &x)), together);
+        for (row, x) in x.chunks(500).enumerate() {
+            let alone = pool(2).install(|| multiply(&weight, x));
+            assert!(alone.iter().zip(together.chunks(8)).all(|(a, b)| *a == b[row]));
+        }
+    }
+}
