@@ -15,4 +15,6 @@ pub mod verify;
 pub mod weights;
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod peers;

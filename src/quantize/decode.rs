@@ -112,7 +112,7 @@ impl Tables {
 /// Rounds to the nearest fp16 value, ties to even, for magnitudes below 65520; larger ones come
 /// out as the next power of two instead of infinity. Plain arithmetic, so that loops vectorise.
 #[inline(always)]
-pub(super) fn round_to_half(value: f32) -> f32 {
+pub(crate) fn round_to_half(value: f32) -> f32 {
     /// Adding and taking away 0.5 leaves multiples of 2^-24, the spacing of fp16 subnormals.
     const SUBNORMAL: f32 = 0.5;
     const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;

@@ -6,7 +6,7 @@
 
 pub(crate) mod bitpack;
 mod coded;
-mod decode;
+pub(crate) mod decode;
 mod distinct;
 mod grammar;
 mod kmeans;

@@ -48,6 +48,7 @@ impl Grid {
 
     /// Calls `run(cell, range)` for each stretch of one block among the `len` elements from
     /// `start` on; `range` counts from `start`.
+    #[inline(always)]
     pub fn runs(
         &self,
         start: usize,

@@ -5,6 +5,7 @@
 
 mod grid;
 mod lookup;
+mod make;
 mod numbers;
 mod operators;
 mod sparse;
@@ -17,11 +18,11 @@ use self::grid::Grid;
 use self::lookup::look_up;
 use self::numbers::Numbers;
 pub(crate) use self::numbers::round_to_half;
+use self::numbers::rounded_to_half;
 pub use self::operators::weights;
 pub(crate) use self::operators::{Known, read};
 use self::sparse::Sparse;
 use crate::error::{Error, Result};
-use crate::package::read::literal::Literal;
 use crate::package::spec::DataType;
 use crate::quantize::bitpack::code_at;
 
@@ -79,12 +80,6 @@ struct Scaled {
 }
 
 impl PackedWeight {
-    /// A weight stored as plain numbers. Fails (input) for types that weights do not have.
-    pub fn plain(literal: &Literal) -> Result<Self> {
-        let numbers = Numbers::of(literal)?;
-        Ok(Self::of(literal.shape.clone(), numbers.data_type, Form::Plain(numbers)))
-    }
-
     fn of(shape: Vec<usize>, data_type: DataType, form: Form) -> Self {
         PackedWeight { shape, data_type, form }
     }
@@ -200,20 +195,37 @@ impl Scaled {
     fn fill(&self, start: usize, out: &mut [f32], is_half: bool) {
         self.data.fill(start, out);
         if let Some(offsets) = &self.offsets {
-            self.grid.runs(start, out.len(), |cell, range| {
-                let offset = offsets[cell];
-                out[range].iter_mut().for_each(|value| *value -= offset);
-            });
+            self.each_block(offsets, out, start, |value, offset| value - offset);
             if is_half && self.rounds_difference {
                 round_to_half(out);
             }
         }
-        self.grid.runs(start, out.len(), |cell, range| {
-            let scale = self.scales[cell];
-            out[range].iter_mut().for_each(|value| *value *= scale);
-        });
-        if is_half {
-            round_to_half(out);
+        match is_half {
+            true => self.each_block(
+                &self.scales,
+                out,
+                start,
+                #[inline(always)]
+                |v, scale| rounded_to_half(v * scale),
+            ),
+            false => self.each_block(&self.scales, out, start, |value, scale| value * scale),
         }
+    }
+
+    /// Changes each element with the parameter of its block.
+    fn each_block(
+        &self,
+        parameters: &[f32],
+        out: &mut [f32],
+        start: usize,
+        change: impl Fn(f32, f32) -> f32,
+    ) {
+        self.grid.runs(start, out.len(), |cell, range| {
+            let (parameter, out) = (parameters[cell], &mut out[range]);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || out.iter_mut().for_each(|value| *value = change(*value, parameter)),
+            );
+        });
     }
 }

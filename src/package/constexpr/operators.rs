@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::grid::Grid;
 use super::numbers::Numbers;
 use super::sparse::Sparse;
-use super::{Form, PackedWeight, Palette, Scaled, Vector};
+use super::{Form, PackedWeight, Palette};
 use crate::error::{At, Error, Result};
 use crate::package::blob::read::Span;
 use crate::package::read::Package;
@@ -173,7 +172,7 @@ impl Parameters<'_> {
             Some(_) => Some(self.axis("vector_axis", indices.shape.len())?),
             None => None,
         };
-        palette(&indices, &self.weight("lut")?, axis)
+        PackedWeight::palette(&indices, &self.weight("lut")?, axis)
     }
 
     /// iOS 16: one table, and codes as bytes.
@@ -191,12 +190,12 @@ impl Parameters<'_> {
         let indices = repacked(&packed, code_type, shape)?;
         let mut tables = lut;
         tables.shape = [vec![1; indices.shape.len()], vec![tables.len(), 1]].concat();
-        palette(&indices, &tables, None)
+        PackedWeight::palette(&indices, &tables, None)
     }
 
     fn scaled(&self) -> Result<PackedWeight> {
         let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
-        scaled(self.weight("data")?, &self.weight("scale")?, offset.as_ref())
+        PackedWeight::scaled(self.weight("data")?, &self.weight("scale")?, offset.as_ref())
     }
 
     /// iOS 16: a scale and a zero point, or one each along an axis.
@@ -207,13 +206,16 @@ impl Parameters<'_> {
         let (mut scale, mut zero) = (self.weight("scale")?, self.weight("zero_point")?);
         cells[axis] = scale.len().max(zero.len());
         for parameter in [&mut scale, &mut zero] {
+            if ![1, cells[axis]].contains(&parameter.len()) {
+                return Err(Error::input("scale and zero_point differ in length"));
+            }
             if parameter.len() == 1 {
                 let all = vec![parameter.decode()[0]; cells[axis]];
                 parameter.form = Form::Plain(Numbers::single(&all));
             }
             parameter.shape = cells.clone();
         }
-        let mut weight = scaled(data, &scale, Some(&zero))?;
+        let mut weight = PackedWeight::scaled(data, &scale, Some(&zero))?;
         if let Form::Scaled(scaled) = &mut weight.form {
             scaled.rounds_difference = false;
         }
@@ -241,7 +243,7 @@ impl Parameters<'_> {
             Some(_) => Some(self.axis("vector_axis", mask.shape.len())?),
             None => None,
         };
-        let dense = palette(&indices, &self.weight("lut")?, axis)?;
+        let dense = PackedWeight::palette(&indices, &self.weight("lut")?, axis)?;
         let Form::Palette(Palette { vector, .. }) = &dense.form else { return Ok(Vec::new()) };
         let mut ones = Numbers::of(&mask)?.all();
         if let Some(vector) = vector {
@@ -255,7 +257,7 @@ impl Parameters<'_> {
         let mask = self.literal("data_mask")?;
         let data = sparse(&mask, self.weight("nonzero_data")?)?;
         let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
-        let dense = scaled(data, &self.weight("scale")?, offset.as_ref())?;
+        let dense = PackedWeight::scaled(data, &self.weight("scale")?, offset.as_ref())?;
         Ok(split(&dense, &Numbers::of(&mask)?.all()))
     }
 
@@ -283,67 +285,6 @@ fn repacked(packed: &Literal, data_type: DataType, shape: Vec<usize>) -> Result<
         )));
     }
     Ok(Literal { data_type, shape, bytes: packed.bytes.clone(), text: None })
-}
-
-fn palette(indices: &Literal, lut: &PackedWeight, axis: Option<usize>) -> Result<PackedWeight> {
-    use DataType::{Float16, Float32, Int8, Uint1, Uint2, Uint3, Uint4, Uint6, Uint8};
-    let codes = Numbers::of(indices)?;
-    let is_code = matches!(codes.data_type, Uint1 | Uint2 | Uint3 | Uint4 | Uint6 | Uint8);
-    let is_entry = matches!(lut.data_type, Float16 | Float32 | Int8 | Uint8);
-    let rank = indices.shape.len();
-    let (cells, table) = lut.shape.split_at(rank.min(lut.shape.len()));
-    let &[entries, len] = table else {
-        return Err(Error::input(format!(
-            "expected a table of rank {}, found {:?}",
-            rank + 2,
-            lut.shape
-        )));
-    };
-    if !is_code || !is_entry || entries != 1 << codes.bits() || (len > 1) != axis.is_some() {
-        return Err(Error::input(format!(
-            "codes of {:?} and a table {:?}{:?} with the vector axis {axis:?} do not fit together",
-            codes.data_type, lut.data_type, lut.shape
-        )));
-    }
-    let grid = Grid::new(&indices.shape, cells)?;
-    let mut shape = indices.shape.clone();
-    let vector = axis.map(|axis| {
-        shape[axis] = shape[axis].saturating_mul(len);
-        let inner = indices.shape[axis + 1..].iter().product();
-        Vector { len, axis_len: indices.shape[axis], inner }
-    });
-    let (tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
-    let palette = Palette { codes, tables, tables_size_bytes, grid, vector };
-    Ok(PackedWeight::of(shape, lut.data_type, Form::Palette(palette)))
-}
-
-fn scaled(
-    data: PackedWeight,
-    scale: &PackedWeight,
-    offset: Option<&PackedWeight>,
-) -> Result<PackedWeight> {
-    let is_float = |kind| matches!(kind, DataType::Float16 | DataType::Float32);
-    let fits = offset.is_none_or(|offset| offset.shape == scale.shape);
-    if !is_float(scale.data_type) || !fits {
-        return Err(Error::input(format!(
-            "a scale {:?}{:?} and an offset {:?} do not fit together",
-            scale.data_type,
-            scale.shape,
-            offset.map(|offset| &offset.shape)
-        )));
-    }
-    let grid = Grid::new(&data.shape, &scale.shape)?;
-    let parameters_size_bytes = scale.size_bytes() + offset.map_or(0, |offset| offset.size_bytes());
-    let rounds = is_float(data.data_type) || offset.is_some_and(|o| is_float(o.data_type));
-    let form = Scaled {
-        scales: scale.decode(),
-        offsets: offset.map(PackedWeight::decode),
-        parameters_size_bytes,
-        grid,
-        rounds_difference: rounds,
-        data: Box::new(data),
-    };
-    Ok(PackedWeight::of(form.data.shape.clone(), scale.data_type, Form::Scaled(form)))
 }
 
 fn sparse(mask: &Literal, values: PackedWeight) -> Result<PackedWeight> {

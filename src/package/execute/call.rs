@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tensor::{Data, Tensor, Value};
+use super::tensor::{Data, Tensor, Value, element_count};
 use crate::error::{At, Error, Result};
 use crate::package::constexpr::PackedWeight;
 
@@ -173,6 +173,7 @@ fn dense(value: &Value) -> Result<Arc<Tensor>> {
     match value {
         Value::Tensor(tensor) => Ok(tensor.clone()),
         Value::Weight(weight) => {
+            element_count(weight.shape())?;
             Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
         }
         Value::Text(_) => Err(Error::input("expected a tensor, found a string")),

@@ -212,3 +212,6 @@ fn check(tensor: &Tensor, kind: &Kind) -> Result<()> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! Matrix products, above all of packed weights with activations.
 //!
-//! A row of a packed weight is decoded into a buffer that stays in the first cache and multiplied
-//! with every row of activations at once, so a weight is decoded once per call however many rows
-//! there are. Rows of weights are shared among threads. Each result is one sum over fixed lanes:
+//! A few rows of a packed weight are decoded into a buffer that stays in a cache and multiplied
+//! with every row of activations, so a weight is decoded once per call however many rows there
+//! are. Rows of weights are shared among threads. Each result is one sum over fixed lanes:
 //! it depends neither on the number of threads nor on how many rows are multiplied together.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::package::constexpr::PackedWeight;
@@ -13,6 +14,8 @@ use crate::package::constexpr::PackedWeight;
 const LANES: usize = 32;
 /// Rows of activations that share a pass over a row of weights.
 const TOGETHER: usize = 3;
+/// Rows of weights that are decoded before they are multiplied with many rows of activations.
+const TILE: usize = 16;
 /// The weights that a thread takes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 16;
 
@@ -35,12 +38,16 @@ fn share(
     if out.is_empty() {
         return out;
     }
-    let step = (CHUNK_WEIGHTS / inputs.max(1)).clamp(1, outputs);
+    let step = (CHUNK_WEIGHTS / inputs).clamp(1, outputs);
+    let tile = if rows < TOGETHER { 1 } else { TILE.min(step) };
     let chunk = |(i, out): (usize, &mut [f32])| {
-        let mut buffer = vec![0.0; inputs];
-        for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-            decode(i * step + j, &mut buffer);
-            dots(&buffer, x, out);
+        let mut buffer = vec![0.0; tile * inputs];
+        for (j, out) in out.chunks_mut(tile * rows).enumerate() {
+            let weights = &mut buffer[..out.len() / rows * inputs];
+            for (k, row) in weights.chunks_exact_mut(inputs).enumerate() {
+                decode(i * step + j * tile + k, row);
+            }
+            pulp::Arch::new().dispatch(Dots { weights, x, inputs, out });
         }
     };
     match outputs <= step {
@@ -50,45 +57,82 @@ fn share(
     out
 }
 
-/// `out[i]` is the product of `weights` and row `i` of `x`.
-pub(super) fn dots(weights: &[f32], x: &[f32], out: &mut [f32]) {
-    let rows = x.chunks_exact(weights.len().max(1));
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut rows = rows;
-            let (groups, rest) = out.as_chunks_mut::<TOGETHER>();
-            for out in groups {
-                *out = dot(weights, std::array::from_fn(|_| rows.next().unwrap_or_default()));
+/// The products of rows of weights `[outputs, inputs]` and of `x` `[rows, inputs]` into
+/// `[outputs, rows]`.
+struct Dots<'a> {
+    weights: &'a [f32],
+    x: &'a [f32],
+    inputs: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.run::<S, { LANES / 16 }>(simd),
+            8 => self.run::<S, { LANES / 8 }>(simd),
+            4 => self.run::<S, { LANES / 4 }>(simd),
+            _ => self.run::<S, LANES>(simd),
+        }
+    }
+}
+
+impl Dots<'_> {
+    /// With `K` registers for the partial sums of a result.
+    #[inline(always)]
+    fn run<S: Simd, const K: usize>(self, simd: S) {
+        let Dots { weights, x, inputs, out } = self;
+        let rows = x.len() / inputs;
+        let mut first = 0;
+        while first < rows {
+            let count = if rows - first < TOGETHER { 1 } else { TOGETHER };
+            let group = &x[first * inputs..(first + count) * inputs];
+            let outs = out.chunks_exact_mut(rows);
+            for (weights, out) in weights.chunks_exact(inputs).zip(outs) {
+                let out = &mut out[first..first + count];
+                if let Some(out) = out.first_chunk_mut::<TOGETHER>() {
+                    let row = |i: usize| &group[i * inputs..(i + 1) * inputs];
+                    *out = dot::<S, K, TOGETHER>(simd, weights, std::array::from_fn(row));
+                } else {
+                    [out[0]] = dot::<S, K, 1>(simd, weights, [group]);
+                }
             }
-            for out in rest {
-                [*out] = dot(weights, [rows.next().unwrap_or_default()]);
-            }
-        },
-    );
+            first += count;
+        }
+    }
 }
 
 #[inline(always)]
-fn dot<const N: usize>(weights: &[f32], rows: [&[f32]; N]) -> [f32; N] {
-    let mut sums = [[0.0f32; LANES]; N];
-    let (chunks, rest) = weights.as_chunks::<LANES>();
-    let mut wide = rows.map(|row| row.as_chunks::<LANES>().0.iter());
-    for weights in chunks {
-        for (sums, row) in sums.iter_mut().zip(&mut wide) {
-            let Some(row) = row.next() else { continue };
-            for lane in 0..LANES {
-                sums[lane] = weights[lane].mul_add(row[lane], sums[lane]);
+fn dot<S: Simd, const K: usize, const N: usize>(
+    simd: S,
+    weights: &[f32],
+    rows: [&[f32]; N],
+) -> [f32; N] {
+    let whole = weights.len() / LANES * LANES;
+    let (wide, rest) = weights.split_at(whole);
+    let wide = S::as_simd_f32s(wide).0.as_chunks::<K>().0;
+    let xs = rows.map(|row| &S::as_simd_f32s(&row[..whole]).0.as_chunks::<K>().0[..wide.len()]);
+    let mut sums = [[simd.splat_f32s(0.0); K]; N];
+    for (i, weights) in wide.iter().enumerate() {
+        for k in 0..K {
+            for n in 0..N {
+                sums[n][k] = simd.mul_add_f32s(weights[k], xs[n][i][k], sums[n][k]);
             }
         }
     }
-    let done = weights.len() - rest.len();
-    for (sums, row) in sums.iter_mut().zip(rows) {
-        for ((sum, weight), x) in sums.iter_mut().zip(rest).zip(row.get(done..).unwrap_or_default())
-        {
-            *sum = weight.mul_add(*x, *sum);
+    let mut out = [0.0; N];
+    for n in 0..N {
+        let mut lanes = [0.0; LANES];
+        lanes.copy_from_slice(bytemuck::cast_slice(&sums[n]));
+        for ((lane, weight), x) in lanes.iter_mut().zip(rest).zip(&rows[n][whole..]) {
+            *lane = weight.mul_add(*x, *lane);
         }
+        out[n] = total(lanes);
     }
-    sums.map(total)
+    out
 }
 
 /// The sum of the lanes, halves added to halves.
@@ -116,9 +160,8 @@ pub(super) fn sum(values: &[f32]) -> f32 {
 
 /// `x` `[rows, inner]` times the rows of `y` `[columns, inner]`, as `[rows, columns]`.
 pub(super) fn multiply_transposed(x: &[f32], y: &[f32], inner: usize, out: &mut [f32]) {
-    let columns = y.len() / inner.max(1);
-    for (x, out) in x.chunks_exact(inner.max(1)).zip(out.chunks_exact_mut(columns.max(1))) {
-        dots(x, y, out);
+    if inner > 0 && !out.is_empty() {
+        pulp::Arch::new().dispatch(Dots { weights: x, x: y, inputs: inner, out });
     }
 }
 
@@ -144,4 +187,50 @@ pub(super) fn transposed(values: Vec<f32>, columns: usize) -> Vec<f32> {
         return values;
     }
     (0..columns).flat_map(|column| values[column..].iter().step_by(columns).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::read::literal::Literal;
+    use crate::package::spec::DataType;
+
+    fn numbers(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919) % 1021) as f32 / 1021.0 - 0.5).collect()
+    }
+
+    fn weight(shape: [usize; 2]) -> PackedWeight {
+        let bytes: Vec<u8> =
+            numbers(shape[0] * shape[1]).iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (shape, data_type) = (shape.to_vec(), DataType::Float32);
+        let literal = Literal { data_type, shape, bytes: bytes.into(), text: None };
+        PackedWeight::plain(&literal).unwrap()
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition() {
+        for (outputs, inputs, rows) in [(5, 7, 1), (40, 100, 2), (33, 64, 7), (90, 1000, 4)] {
+            let (weight, x) = (weight([outputs, inputs]), numbers(rows * inputs));
+            let (dense, out) = (weight.decode(), multiply(&weight, &x));
+            assert_eq!(out.len(), outputs * rows);
+            for (i, found) in out.iter().enumerate() {
+                let (row, column) = (&dense[i / rows * inputs..][..inputs], i % rows);
+                let pairs = row.iter().zip(&x[column * inputs..]);
+                let exact: f64 = pairs.map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                assert!((f64::from(*found) - exact).abs() < 1e-4, "{found} is not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_depends_neither_on_its_company_nor_on_threads() {
+        let (weight, x) = (weight([300, 500]), numbers(8 * 500));
+        let together = multiply(&weight, &x);
+        let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        assert_eq!(pool(1).install(|| multiply(&weight, &x)), together);
+        for (row, x) in x.chunks(500).enumerate() {
+            let alone = pool(2).install(|| multiply(&weight, x));
+            assert!(alone.iter().zip(together.chunks(8)).all(|(a, b)| *a == b[row]));
+        }
+    }
 }

@@ -7,8 +7,8 @@ use crate::package::constexpr::{Known, PackedWeight, round_to_half};
 use crate::package::read::literal::{Kind, Literal};
 use crate::package::spec::DataType;
 
-/// More elements than this, a quarter of 2^32, are refused before they are allocated.
-pub(super) const MAX_ELEMENTS: usize = 1 << 30;
+/// More elements than this, 1 GiB of floats, are refused before they are allocated.
+const MAX_ELEMENTS: usize = 1 << 28;
 /// Float constants above this stay as they are stored.
 const MAX_DECODED_ELEMENTS: usize = 4096;
 

@@ -174,7 +174,8 @@ fn arg(call: &mut Call, is_better: fn(f64, f64) -> bool) -> Result<Vec<Tensor>> 
 
 fn layer_norm(call: &mut Call) -> Result<Vec<Tensor>> {
     let rank = call.tensor("x")?.shape().len();
-    let axes = call.axes("axes", rank)?.unwrap_or_else(|| vec![rank.saturating_sub(1)]);
+    let last = rank.checked_sub(1).ok_or_else(|| Error::input("layer_norm of a scalar"))?;
+    let axes = call.axes("axes", rank)?.unwrap_or_else(|| vec![last]);
     let epsilon = call.float_or("epsilon", 1e-5)?;
     let (gamma, beta) = (call.tensor_or_none("gamma")?, call.tensor_or_none("beta")?);
     let mut rows = Rows::new(call.take("x")?, &axes)?;

@@ -55,7 +55,8 @@ fn reshape(call: &mut Call) -> Result<Vec<Tensor>> {
         len => len,
     };
     let mut shape: Vec<i64> = wanted.iter().enumerate().map(resolve).collect();
-    let known: i64 = shape.iter().filter(|len| **len != -1).product();
+    let given = shape.iter().filter(|len| **len != -1);
+    let known = given.copied().try_fold(1i64, i64::checked_mul).unwrap_or(i64::MAX);
     if let Some(rest) = shape.iter_mut().find(|len| **len == -1) {
         *rest = x.data().len() as i64 / known.max(1);
     }

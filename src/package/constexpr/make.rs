@@ -1,0 +1,90 @@
+//! Packed weights from their parts.
+
+use super::grid::Grid;
+use super::numbers::Numbers;
+use super::{Form, PackedWeight, Palette, Scaled, Vector};
+use crate::error::{Error, Result};
+use crate::package::read::literal::Literal;
+use crate::package::spec::DataType;
+
+/// Vectors can make a weight much larger than its file; beyond this it is refused.
+const MAX_WEIGHTS: usize = 1 << 32;
+
+impl PackedWeight {
+    /// A weight stored as plain numbers. Fails (input) for types that weights do not have.
+    pub fn plain(literal: &Literal) -> Result<Self> {
+        let numbers = Numbers::of(literal)?;
+        Ok(Self::of(literal.shape.clone(), numbers.data_type, Form::Plain(numbers)))
+    }
+
+    /// Codes into tables: `indices` of 1 to 8 bits, `lut` `[cells.., 2^bits, vector]` with as many
+    /// cells on each axis of `indices` as share a table. Vectors of more than one entry lie along
+    /// `axis` of the result. Fails (input) where these do not fit together.
+    pub fn palette(indices: &Literal, lut: &PackedWeight, axis: Option<usize>) -> Result<Self> {
+        use DataType::{Float16, Float32, Int8, Uint1, Uint2, Uint3, Uint4, Uint6, Uint8};
+        let codes = Numbers::of(indices)?;
+        let is_code = matches!(codes.data_type, Uint1 | Uint2 | Uint3 | Uint4 | Uint6 | Uint8);
+        let is_entry = matches!(lut.data_type, Float16 | Float32 | Int8 | Uint8);
+        let rank = indices.shape.len();
+        let (cells, table) = lut.shape.split_at(rank.min(lut.shape.len()));
+        let &[entries, len] = table else {
+            return Err(Error::input(format!(
+                "expected a table of rank {}, found {:?}",
+                rank + 2,
+                lut.shape
+            )));
+        };
+        if !is_code || !is_entry || entries != 1 << codes.bits() || (len > 1) != axis.is_some() {
+            return Err(Error::input(format!(
+                "codes of {:?} and a table {:?}{:?} with the vector axis {axis:?} do not fit together",
+                codes.data_type, lut.data_type, lut.shape
+            )));
+        }
+        let grid = Grid::new(&indices.shape, cells)?;
+        let mut shape = indices.shape.clone();
+        let vector = axis.map(|axis| {
+            shape[axis] = shape[axis].saturating_mul(len);
+            let inner = indices.shape[axis + 1..].iter().product();
+            Vector { len, axis_len: indices.shape[axis], inner }
+        });
+        let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
+        if len.is_none_or(|len| len > MAX_WEIGHTS) {
+            return Err(Error::input(format!("a weight {shape:?} has too many elements")));
+        }
+        let (tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
+        let palette = Palette { codes, tables, tables_size_bytes, grid, vector };
+        Ok(Self::of(shape, lut.data_type, Form::Palette(palette)))
+    }
+
+    /// `scale * (data - offset)`: one scale, and offset, for each block of `data`, whose lengths
+    /// their shapes divide. Fails (input) where these do not fit together.
+    pub fn scaled(
+        data: PackedWeight,
+        scale: &PackedWeight,
+        offset: Option<&PackedWeight>,
+    ) -> Result<Self> {
+        let is_float = |kind| matches!(kind, DataType::Float16 | DataType::Float32);
+        let fits = offset.is_none_or(|offset| offset.shape == scale.shape);
+        if !is_float(scale.data_type) || !fits {
+            return Err(Error::input(format!(
+                "a scale {:?}{:?} and an offset {:?} do not fit together",
+                scale.data_type,
+                scale.shape,
+                offset.map(|offset| &offset.shape)
+            )));
+        }
+        let grid = Grid::new(&data.shape, &scale.shape)?;
+        let parameters_size_bytes =
+            scale.size_bytes() + offset.map_or(0, |offset| offset.size_bytes());
+        let rounds = is_float(data.data_type) || offset.is_some_and(|o| is_float(o.data_type));
+        let form = Scaled {
+            scales: scale.decode(),
+            offsets: offset.map(Self::decode),
+            parameters_size_bytes,
+            grid,
+            rounds_difference: rounds,
+            data: Box::new(data),
+        };
+        Ok(Self::of(form.data.shape.clone(), scale.data_type, Form::Scaled(form)))
+    }
+}

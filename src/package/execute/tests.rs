@@ -1,0 +1,118 @@
+//! What runs, and what is refused by name.
+
+use super::*;
+use crate::package::fixture::*;
+use crate::package::spec::{Argument, DataType, Model, Operation};
+
+fn inputs() -> BTreeMap<String, Tensor> {
+    [("x".to_owned(), Tensor::floats([3], vec![1.0, 2.0, 3.0]).unwrap())].into()
+}
+
+fn operation(kind: &str, inputs: &[(&str, &str)]) -> Operation {
+    let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), bind(value)));
+    let inputs = inputs.collect::<BTreeMap<String, Argument>>();
+    Operation { kind: kind.into(), inputs, ..Default::default() }
+}
+
+fn half(shape: &[u64]) -> crate::package::spec::ValueType {
+    tensor(DataType::Float16, shape)
+}
+
+fn compiled(model: &Model) -> Result<Executable> {
+    Executable::new(&open(model)?, "main", Precision::Single)
+}
+
+#[test]
+fn an_executable_runs_and_refuses_other_inputs() {
+    let executable = compiled(&model()).unwrap();
+    let mut states = States::zeros(executable.interface());
+    let outputs = executable.run(&mut states, &inputs()).unwrap();
+    assert_eq!(outputs["y"].as_floats().unwrap(), [1.0, 2.0, 3.0]);
+    let refuse = |inputs: BTreeMap<String, Tensor>, expected: &str| {
+        let error = executable.run(&mut States::default(), &inputs).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.exit().code(), 2);
+    };
+    refuse(BTreeMap::new(), "x.mlpackage: function main: expected 1 inputs, found []");
+    let other = |name: &str, tensor| [(name.to_owned(), tensor)].into();
+    let short = Tensor::floats([2], vec![0.0; 2]).unwrap();
+    refuse(other("x", short.clone()), "input x: expected Float16[3], found floats [2]");
+    refuse(other("z", short), "the input `x` is missing");
+    let ints = Tensor::ints([3], vec![0; 3]).unwrap();
+    refuse(other("x", ints), "input x: expected Float16[3], found integers [3]");
+}
+
+#[test]
+fn operators_that_are_not_known_are_named() {
+    let mut changed = model();
+    block(&mut changed).operations[1].kind = "resample".into();
+    let error = compiled(&changed).unwrap_err().to_string();
+    let expected = "x.mlpackage: function main: y (resample): the operator `resample` is not known";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn what_is_computed_must_have_the_declared_shape() {
+    let mut changed = model();
+    block(&mut changed).operations[1].kind = "concat".into();
+    block(&mut changed).operations[1].inputs = [("values".to_owned(), bind("x"))].into();
+    let argument = block(&mut changed).operations[1].inputs.get_mut("values").unwrap();
+    argument.bindings.push(argument.bindings[0].clone());
+    let executable = compiled(&changed).unwrap();
+    let error = executable.run(&mut States::default(), &inputs()).unwrap_err().to_string();
+    assert!(error.contains("y (concat): expected Float16[3], found floats [6]"), "{error}");
+}
+
+/// `y = read(cache)` and `cache = cache + [x, x]`, read and written twice over.
+fn stateful() -> Model {
+    let mut model = model();
+    let block = block(&mut model);
+    let read = |name: &str| {
+        let mut read = operation("read_state", &[("input", "cache")]);
+        read.outputs.push(named(name, half(&[2, 3])));
+        read
+    };
+    let add = |name: &str, to: &str| {
+        let mut add = operation("add", &[("x", to), ("y", "x")]);
+        add.outputs.push(named(name, half(&[2, 3])));
+        add
+    };
+    let write = |value: &str| operation("write_state", &[("input", "cache"), ("data", value)]);
+    let (first, second) = (add("once", "c0"), add("twice", "c1"));
+    let mut last = add("y", "c0");
+    last.kind = "identity".into();
+    last.inputs.remove("y");
+    block.operations =
+        vec![read("c0"), first, write("once"), read("c1"), second, write("twice"), last];
+    model
+}
+
+#[test]
+fn states_stay_between_runs_and_reads_see_the_last_write() {
+    let executable = compiled(&stateful()).unwrap();
+    let mut states = States::zeros(executable.interface());
+    for run in 0..3u8 {
+        let outputs = executable.run(&mut states, &inputs()).unwrap();
+        let steps = 2.0 * f32::from(run);
+        assert_eq!(outputs["y"].as_floats().unwrap()[..3], [steps, 2.0 * steps, 3.0 * steps]);
+        assert_eq!(states.get("cache").unwrap().as_floats().unwrap()[3], steps + 2.0);
+    }
+    let error = executable.run(&mut States::default(), &inputs()).unwrap_err().to_string();
+    assert!(error.contains("the state `cache` is missing"), "{error}");
+    states.set("cache", Tensor::floats([3, 2], vec![0.0; 6]).unwrap());
+    let error = executable.run(&mut states, &inputs()).unwrap_err().to_string();
+    assert!(error.contains("state cache: expected Float16[2, 3], found floats [3, 2]"), "{error}");
+}
+
+#[test]
+fn half_precision_rounds_after_every_operator() {
+    let package = open(&model()).unwrap();
+    let third = [("x".to_owned(), Tensor::floats([3], vec![1.0 / 3.0; 3]).unwrap())].into();
+    let run = |package: &Package, precision| {
+        let executable = Executable::new(package, "main", precision).unwrap();
+        let outputs = executable.run(&mut States::default(), &third).unwrap();
+        outputs["y"].as_floats().unwrap()[0]
+    };
+    assert_eq!(run(&package, Precision::Single), 1.0 / 3.0);
+    assert_eq!(run(&package, Precision::Half), half::f16::from_f32(1.0 / 3.0).to_f32());
+}
