@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Holds the committed golden data against the programs it came from: k-means tables against
 # coremltools, the demo's text against its grammar. Then packages of every kind against
-# coremltools.
+# coremltools, the packages of every architecture and design too, and their steps against another
+# interpreter of Core ML programs where there is one.
 #
 # Needs Python 3.11 and PyPI. The Rust tests read the same golden data; only the packages need cargo.
 set -euo pipefail
@@ -10,7 +11,7 @@ cd "$(dirname "$0")/../.."
 venv=${CARGO_TARGET_DIR:-target}/peers-venv
 if [[ ! -e $venv/complete ]]; then
     python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet coremltools==9.0 "numpy<2.3"
+    "$venv/bin/pip" install --quiet coremltools==9.0 "numpy<2.3" safetensors
     touch "$venv/complete"
 fi
 
@@ -24,3 +25,16 @@ trap 'rm -rf "$packages"' EXIT
 echo "packages, against coremltools:"
 EVALKIT_PACKAGES_OUT=$packages cargo test --quiet --release --lib package::peers
 "$venv/bin/python" tests/peers/package_coremltools.py "$packages"/*.mlpackage
+
+echo "packages of whole models, against coremltools:"
+tests/peers/packages.sh "$packages/models"
+"$venv/bin/python" tests/peers/package_coremltools.py "$packages"/models/*/*.mlpackage
+
+interpreter=${EVALKIT_INTERPRETER_PATH:-../shared/coreml/tools/run_mlpackage.py}
+if [[ -e $interpreter ]]; then
+    echo "32 steps of every package, against $(basename "$interpreter"):"
+    EVALKIT_INTERPRETER="$venv/bin/python $interpreter" \
+        cargo test --quiet --release --test steps -- --nocapture
+else
+    echo "skipped: no interpreter of Core ML programs at $interpreter (EVALKIT_INTERPRETER_PATH)"
+fi

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Packages of every architecture, design and kind of recipe.
+#
+#   tests/peers/packages.sh FOLDER     writes FOLDER/<model>-<recipe>-<design>/*.mlpackage
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+out=$1
+mkdir -p "$out"
+evalkit=${CARGO_TARGET_DIR:-target}/release/evalkit
+mixtures=tests/golden/mixtures
+models=(demo "$mixtures/gpt-oss-4" "$mixtures/gpt-oss-mxfp4-4" "$mixtures/qwen3-moe-4")
+for family in llama qwen2 qwen3; do
+    folder=../shared/models/golden/$family
+    if [[ -e $folder ]]; then models+=("$folder"); else echo "skipped: no $folder"; fi
+done
+
+package() { # model, recipe, name of the design, its flags
+    "$evalkit" --quiet package --model "$1" --recipe "$2" --max-sequence-length 64 \
+        --prefill-length 8 --output "$out/$(basename "$1")-$2-$3" "${@:4}" >/dev/null
+}
+
+cargo build --quiet --release
+for model in "${models[@]}"; do
+    for recipe in fp16 palette1-g16-s palette2-g16-s palette4 int4-b32 int8-a; do
+        package "$model" "$recipe" gpu --compute gpu
+        package "$model" "$recipe" ane --compute ane
+    done
+    package "$model" mxfp4 gpu
+    package "$model" palette3-c chunks --chunk-size 100kB
+    case $model in
+        "$mixtures"/*) ;; # experts need packages with several functions
+        *) for recipe in fp16 palette4-s int8; do package "$model" "$recipe" ios17 --target ios17; done ;;
+    esac
+done
