@@ -158,9 +158,9 @@ fn suspicion(found: &[f32], expected: &Expected) -> &'static str {
     let first = ratios().next().unwrap_or(0.0);
     if rows == columns && all(&|at| found[at] == transposed(at)) {
         ": it is transposed"
-    } else if all(&|at| at + 1 == found.len() || found[at] == expected.values[at + 1]) {
-        ": its codes are shifted by one"
-    } else if all(&|at| at == 0 || found[at] == expected.values[at - 1]) {
+    } else if all(&|at| at + 1 == found.len() || found[at] == expected.values[at + 1])
+        || all(&|at| at == 0 || found[at] == expected.values[at - 1])
+    {
         ": its codes are shifted by one"
     } else if first != 0.0 && ratios().all(|ratio| (ratio / first - 1.0).abs() < 1e-3) {
         ": a scale is wrong"
