@@ -12,7 +12,7 @@ use crate::eval::{Coder, Variant};
 use crate::package::aside::Existing;
 use crate::package::bundle::{Bundle, MANIFEST_NAME, Order, predicted_bytes};
 use crate::package::execute::Precision;
-use crate::package::verify::{Link, Question};
+use crate::package::verify::{Link, Question, walked};
 use crate::results::{Cell, Packaged, Record, Store, VerifiedLink};
 
 /// The folder in a run's folder that holds the packages.
@@ -85,7 +85,8 @@ impl One<'_> {
             ids: &window[..tokens],
             precision: Precision::Single,
         };
-        let links = check(&question, self.talk, self.interrupt)?;
+        let walked = walked(question.coder, question.ids, &self.job.device)?;
+        let links = check(&question, &walked, self.talk, self.interrupt)?;
         Ok(Packaged {
             packages: manifest.packages.len(),
             size_bytes: manifest.model.size_bytes,

@@ -15,7 +15,7 @@ use crate::eval::{Coder, Variant};
 use crate::model;
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
-use crate::package::verify::{Link, Question, verify, walked};
+use crate::package::verify::{Distance, Link, Question, Walked, by_block, verify, walked};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 
 /// Tokens that are predicted unless asked otherwise.
@@ -42,6 +42,9 @@ pub struct VerifyArgs {
     /// Round to fp16 after every operator, as engines may; says how far predictions move
     #[arg(long)]
     half: bool,
+    /// Show how far hidden states are from the walk's after every block
+    #[arg(long)]
+    layers: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -72,28 +75,50 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
     let ids = ids(args, &checkpoint, described.context_tokens)?;
     let precision = if args.half { Precision::Half } else { Precision::Single };
     let question = Question { bundle: &bundle, coder, ids: &ids, precision };
-    let links = check(&question, talk, &Interrupt::listen(talk)?)?;
-    print(args.format.format, &document(&question, &links, &args.folder))?;
+    let walked = walked(coder, &ids, &model::device()?)?;
+    let links = check(&question, &walked, talk, &Interrupt::listen(talk)?)?;
+    let mut document = document(&question, &links, &args.folder);
+    if args.layers {
+        document.tables.push(blocks(&by_block(&question, &walked)?));
+    }
+    print(args.format.format, &document)?;
     Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
 }
 
-/// Walks and verifies under a progress bar.
+/// Verifies under a progress bar.
 ///
 /// # Errors
 /// As [`verify`], interruption.
-pub fn check(question: &Question<'_>, talk: Talk, interrupt: &Interrupt) -> Result<Vec<Link>> {
+pub fn check(
+    question: &Question<'_>,
+    walked: &Walked,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<Vec<Link>> {
     let bar = Progress::new("verifying", talk.quiet);
-    let links = walked(question.coder, question.ids, &model::device()?).and_then(|walked| {
-        verify(question, &walked, &mut |done, total| {
-            bar.set(done as u64, total as u64);
-            match interrupt.is_set() {
-                true => Err(Error::new(Exit::Interrupted, "interrupted")),
-                false => Ok(()),
-            }
-        })
+    let links = verify(question, walked, &mut |done, total| {
+        bar.set(done as u64, total as u64);
+        match interrupt.is_set() {
+            true => Err(Error::new(Exit::Interrupted, "interrupted")),
+            false => Ok(()),
+        }
     });
     bar.finish();
     links
+}
+
+/// How far hidden states are from the walk's, block by block.
+fn blocks(relative: &[f64]) -> Table {
+    let row = |(block, relative): (usize, &f64)| vec![Value::from(block), Value::from(*relative)];
+    Table {
+        title: "Hidden states after each block".into(),
+        columns: vec![
+            Column::number("block", "block", Unit::None),
+            Column::number("difference", "relative difference", Unit::None),
+        ],
+        rows: relative.iter().enumerate().map(row).collect(),
+        ..Table::default()
+    }
 }
 
 /// The tokens that are predicted.
@@ -144,7 +169,7 @@ fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document 
         ..Table::default()
     };
     for link in links {
-        let number = |of: fn(&crate::package::verify::Distance) -> f64| {
+        let number = |of: fn(&Distance) -> f64| {
             link.distance.as_ref().map_or(Value::Empty, |distance| Value::from(of(distance)))
         };
         table.rows.push(vec![

@@ -10,7 +10,7 @@ mod stage;
 use std::path::Path;
 
 use self::inputs::Call;
-use self::stage::Stage;
+use self::stage::{Stage, Watch};
 use crate::error::{At, Error, Result};
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
@@ -24,6 +24,8 @@ pub struct Chain {
     vocab_size: usize,
     /// Tokens in the cache.
     position: usize,
+    /// What every block made, where that is watched.
+    blocks: Vec<Vec<f32>>,
 }
 
 impl Chain {
@@ -40,14 +42,30 @@ impl Chain {
     /// # Errors
     /// Input errors of its packages.
     pub fn load(bundle: &Bundle, precision: Precision) -> Result<Self> {
+        Self::watching(bundle, precision, None)
+    }
+
+    /// The same, keeping what every block makes: `watch` names these values for a package and a
+    /// function of it.
+    ///
+    /// # Errors
+    /// As [`Chain::load`].
+    pub fn watching(bundle: &Bundle, precision: Precision, watch: Watch<'_>) -> Result<Self> {
         let model = &bundle.manifest.model;
         Ok(Chain {
-            stages: Stage::all(bundle, precision).at(|| bundle.folder.display().to_string())?,
+            stages: Stage::all(bundle, precision, watch)
+                .at(|| bundle.folder.display().to_string())?,
             context_tokens: model.context_tokens,
             prefill_tokens: model.prefill_tokens,
             vocab_size: model.vocab_size,
             position: 0,
+            blocks: Vec::new(),
         })
+    }
+
+    /// What every block made since the start, `[tokens, hidden]` each; empty unless watched.
+    pub fn blocks(&self) -> &[Vec<f32>] {
+        &self.blocks
     }
 
     /// Tokens in the cache.
@@ -58,6 +76,7 @@ impl Chain {
     /// Forgets everything: the cache is as it was at the start.
     pub fn reset(&mut self) {
         self.position = 0;
+        self.blocks.clear();
         self.stages.iter_mut().for_each(Stage::reset);
     }
 
@@ -108,9 +127,12 @@ impl Chain {
         let call = Call { ids, tokens, position: self.position };
         let mut hidden = None;
         let mut logits = None;
+        let mut blocks = Vec::new();
         for stage in &mut self.stages {
-            stage.run(&call, &mut hidden, &mut logits)?;
+            stage.run(&call, &mut hidden, &mut logits, &mut blocks)?;
         }
+        self.blocks.resize(blocks.len(), Vec::new());
+        self.blocks.iter_mut().zip(blocks).for_each(|(all, block)| all.extend(block));
         self.position += ids.len();
         logits.ok_or_else(|| Error::input("no package gives logits"))
     }

@@ -6,7 +6,7 @@ use super::inputs::Call;
 use crate::error::{At, Error, Result};
 use crate::package::bundle::{Bundle, PackageEntry, Role};
 use crate::package::execute::{Executable, Precision, States, Tensor};
-use crate::package::program::FUNCTIONS;
+use crate::package::program::{FUNCTIONS, HIDDEN_OUTPUT};
 use crate::package::read::Package;
 
 /// A package that is loaded, with its cache.
@@ -23,7 +23,12 @@ pub(super) struct Stage {
     /// Whether tokens lie on the last axis of hidden states.
     channels_first: bool,
     window_tokens: Option<usize>,
+    /// The values that its blocks make, where they are watched: per function, in order.
+    watched: [Vec<String>; 2],
 }
+
+/// Gives the names of the values that the blocks of a package's function make.
+pub(super) type Watch<'a> = Option<&'a dyn Fn(&PackageEntry, &str) -> Result<Vec<String>>>;
 
 /// The experts of a layer: functions are loaded when a token is first sent there.
 #[derive(Debug)]
@@ -38,14 +43,20 @@ const CACHES: [(&str, &str); 2] = [("key_cache", "new_keys"), ("value_cache", "n
 
 impl Stage {
     /// All stages of a folder, in the order in which they run.
-    pub fn all(bundle: &Bundle, precision: Precision) -> Result<Vec<Stage>> {
+    pub fn all(bundle: &Bundle, precision: Precision, watch: Watch<'_>) -> Result<Vec<Stage>> {
         let entries = &bundle.manifest.packages;
         let chain = entries.iter().filter(|entry| entry.role != Role::Experts);
         let first = chain.filter(|entry| entry.function.as_deref() != Some(FUNCTIONS[1]));
-        first.map(|entry| Self::open(bundle, entry, precision).at(|| entry.path.clone())).collect()
+        let open = |entry| Self::open(bundle, entry, precision, watch);
+        first.map(|entry| open(entry).at(|| entry.path.clone())).collect()
     }
 
-    fn open(bundle: &Bundle, entry: &PackageEntry, precision: Precision) -> Result<Stage> {
+    fn open(
+        bundle: &Bundle,
+        entry: &PackageEntry,
+        precision: Precision,
+        watch: Watch<'_>,
+    ) -> Result<Stage> {
         let alike =
             |other: &&PackageEntry| other.role == entry.role && other.layers == entry.layers;
         let load = |function: &str| {
@@ -53,9 +64,17 @@ impl Stage {
             let own = entries.find(|e| e.function.as_deref().is_none_or(|only| only == function));
             let own = own.ok_or_else(|| Error::input(format!("no package has its {function}")))?;
             let name = if own.function.is_some() { "main" } else { function };
-            Executable::new(&bundle.package(own)?, name, precision)
+            let watched = watch.map_or_else(|| Ok(Vec::new()), |watch| watch(own, name))?;
+            // A router's block is complete only with its experts.
+            let inner = if own.role == Role::Router { &[][..] } else { &watched };
+            let inner: Vec<String> =
+                inner.iter().filter(|name| *name != HIDDEN_OUTPUT).cloned().collect();
+            let package = bundle.package(own)?;
+            Ok((Executable::watching(&package, name, precision, &inner)?, watched))
         };
-        let functions = [load(FUNCTIONS[0])?, load(FUNCTIONS[1])?];
+        let ((decode, of_decode), (prefill, of_prefill)) =
+            (load(FUNCTIONS[0])?, load(FUNCTIONS[1])?);
+        let functions = [decode, prefill];
         let experts = match entry.role {
             Role::Router => {
                 let mut entries = bundle.manifest.packages.iter();
@@ -73,6 +92,7 @@ impl Stage {
             experts,
             channels_first: bundle.manifest.model.compute == "ane",
             window_tokens: bundle.manifest.model.sliding_window_tokens,
+            watched: [of_decode, of_prefill],
         };
         stage.reset();
         Ok(stage)
@@ -101,6 +121,7 @@ impl Stage {
         call: &Call<'_>,
         hidden: &mut Option<Tensor>,
         logits: &mut Option<Vec<Vec<f32>>>,
+        blocks: &mut Vec<Vec<f32>>,
     ) -> Result<()> {
         let function = &self.functions[usize::from(call.tokens > 1)];
         let mut inputs = call.inputs(function.interface(), self.window_tokens)?;
@@ -113,16 +134,24 @@ impl Stage {
         }
         let mut outputs = function.run(&mut self.states, &inputs)?;
         self.extend(call, &mut outputs)?;
+        let watched = &self.watched[usize::from(call.tokens > 1)];
+        for name in watched.iter().filter(|name| *name != HIDDEN_OUTPUT) {
+            let states = take(&mut outputs, name)?;
+            blocks.push(by_token(&states, call, self.channels_first)?);
+        }
         match self.role {
             Role::Whole | Role::Head => {
                 *logits = Some(logits_of(&outputs, call, self.channels_first)?);
             }
             Role::Embedding | Role::Blocks | Role::Router | Role::Experts => {
-                let out = take(&mut outputs, "output_hidden_states")?;
+                let out = take(&mut outputs, HIDDEN_OUTPUT)?;
                 *hidden = Some(match &mut self.experts {
                     Some(experts) => experts.run(call, out, &outputs, self.channels_first)?,
                     None => out,
                 });
+                if let (Some(_), Some(out)) = (watched.last(), hidden) {
+                    blocks.push(by_token(out, call, self.channels_first)?);
+                }
             }
         }
         Ok(())
@@ -207,6 +236,17 @@ impl Experts {
 
 fn take(outputs: &mut BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
     outputs.remove(name).ok_or_else(|| Error::input(format!("a package without {name}")))
+}
+
+/// Hidden states of the call's tokens, `[tokens][channels]` one after the other.
+fn by_token(states: &Tensor, call: &Call<'_>, channels_first: bool) -> Result<Vec<f32>> {
+    let values = states.as_floats()?;
+    let channels = values.len() / call.tokens.max(1);
+    if !channels_first {
+        return Ok(values[..call.ids.len() * channels].to_vec());
+    }
+    let token = |token| values.iter().skip(token).step_by(call.tokens).copied();
+    Ok((0..call.ids.len()).flat_map(token).collect())
 }
 
 /// Logits of the call's tokens, from one output or from slices `logits_0`, `logits_1`, ….

@@ -16,13 +16,18 @@ use crate::package::spec::{Argument, Bound, Operation};
 const MAX_FOLDED_ELEMENTS: usize = 1 << 16;
 
 /// Compiles one function.
-pub(super) fn compile(package: &Package, name: &str, precision: Precision) -> Result<Executable> {
+pub(super) fn compile(
+    package: &Package,
+    name: &str,
+    precision: Precision,
+    watched: &[String],
+) -> Result<Executable> {
     let function = package.function(name)?;
     let mut plan = Plan::new(package, function, precision);
     for operation in &function.block.operations {
         plan.add(operation).at(|| title(operation))?;
     }
-    plan.finish(name)
+    plan.finish(name, watched)
 }
 
 struct Plan<'a> {
@@ -190,16 +195,20 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn finish(mut self, name: &str) -> Result<Executable> {
+    fn finish(mut self, name: &str, watched: &[String]) -> Result<Executable> {
         let interface = self.function.interface.clone();
-        let outputs = interface.outputs.iter().map(|output| self.named(&output.name));
+        let names = interface.outputs.iter().map(|output| &output.name).chain(watched);
+        let outputs = names.map(|name| Ok((name.clone(), self.named(name)?)));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let states = interface.states.iter().map(|state| {
             let slots = self.states.get(state.name.as_str()).copied().unwrap_or_default();
             (slots.first, slots.now.filter(|_| slots.is_written))
         });
         let states: Vec<_> = states.collect();
-        let kept = outputs.iter().copied().chain(states.iter().filter_map(|(_, last)| *last));
+        let kept = outputs
+            .iter()
+            .map(|(_, slot)| *slot)
+            .chain(states.iter().filter_map(|(_, last)| *last));
         mark_last_uses(&mut self.steps, kept.collect());
         Ok(Executable {
             path: self.package.path().into(),

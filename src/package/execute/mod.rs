@@ -61,9 +61,10 @@ pub struct Executable {
     /// Constants by slot; nothing where a step makes the value.
     constants: Vec<Option<Value>>,
     steps: Vec<Step>,
-    /// Slots of inputs and outputs in the interface's order.
+    /// Slots of inputs in the interface's order.
     inputs: Vec<usize>,
-    outputs: Vec<usize>,
+    /// What comes out, with its slot: the interface's outputs, and what is watched.
+    outputs: Vec<(String, usize)>,
     /// Slots of each state's first and last value in a run; nothing where it is not touched.
     states: Vec<(Option<usize>, Option<usize>)>,
 }
@@ -90,7 +91,18 @@ impl Executable {
     /// Compiles the function `function`. Fails (input), naming the value, on operators that are
     /// not known and on parameters that do not fit together.
     pub fn new(package: &Package, function: &str, precision: Precision) -> Result<Self> {
-        compile::compile(package, function, precision)
+        Self::watching(package, function, precision, &[])
+    }
+
+    /// The same with the values `watched` among what [`run`](Executable::run) gives: what an
+    /// operator within the function makes. Fails (input) also where there is no such value.
+    pub fn watching(
+        package: &Package,
+        function: &str,
+        precision: Precision,
+        watched: &[String],
+    ) -> Result<Self> {
+        compile::compile(package, function, precision, watched)
             .at(|| format!("function {function}"))
             .at(|| package.path().display().to_string())
     }
@@ -140,8 +152,8 @@ impl Executable {
                 states.write(feature, tensor(*slot)?)?;
             }
         }
-        let names = self.interface.outputs.iter().map(|output| output.name.clone());
-        names.zip(&self.outputs).map(|(name, slot)| Ok((name, (*tensor(*slot)?).clone()))).collect()
+        let outputs = self.outputs.iter();
+        outputs.map(|(name, slot)| Ok((name.clone(), (*tensor(*slot)?).clone()))).collect()
     }
 
     fn bind_inputs(

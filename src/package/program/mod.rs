@@ -28,5 +28,5 @@ mod weights;
 
 pub use body::{Use, Used};
 pub use design::{Compute, Design, HEAD_ROWS};
-pub use piece::{Built, FUNCTIONS, Piece, build};
+pub use piece::{Built, FUNCTIONS, HIDDEN_OUTPUT, Piece, build};
 pub use weights::{Place, Vector, Weights};

@@ -16,6 +16,9 @@ use crate::package::mil::{BuiltFunction, FunctionBuilder, Opset, Value};
 /// The functions of a piece: one token, several tokens.
 pub const FUNCTIONS: [&str; 2] = ["decode", "prefill"];
 
+/// The output with the hidden states of a piece that is not the last.
+pub const HIDDEN_OUTPUT: &str = "output_hidden_states";
+
 /// A part of a model that is one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -90,6 +93,8 @@ pub struct Built {
     pub function: BuiltFunction,
     /// Which of its values are which weights; one may be named more than once.
     pub uses: Vec<Use>,
+    /// The value that each block makes; of a mixture before its experts.
+    pub blocks: Vec<(usize, String)>,
 }
 
 /// Builds the functions of a piece. Before iOS 18, which brought several functions per package,
@@ -110,6 +115,7 @@ pub fn build(
         let name = if design.target == Opset::Ios17 { "main".to_owned() } else { name };
         let f = FunctionBuilder::new(&name, design.target);
         let mut body = Body { f, config, design, weights, tokens, uses: Vec::new() };
+        let mut blocks = Vec::new();
         match (piece, expert) {
             (Piece::Experts { layer }, Some(_)) => {
                 body.f.scope(format!("layer_{layer}"));
@@ -118,32 +124,46 @@ pub fn build(
                 body.f.output(&y, "expert_output")?;
             }
             (Piece::Chain { embedding, layers, head }, _) => {
-                chain(&mut body, *embedding, layers, *head)?;
+                blocks = chain(&mut body, *embedding, layers, *head)?;
             }
             (Piece::Experts { .. }, None) => {}
         }
         let Body { f, uses, .. } = body;
-        Ok(Built { function: f.finish()?, name, uses })
+        Ok(Built { function: f.finish()?, name, uses, blocks })
     };
     wanted.map(one).collect()
 }
 
-fn chain(body: &mut Body<'_>, embeds: bool, layers: &Range<usize>, heads: bool) -> Result<()> {
+/// Builds a chain; the value that each block makes.
+fn chain(
+    body: &mut Body<'_>,
+    embeds: bool,
+    layers: &Range<usize>,
+    heads: bool,
+) -> Result<Vec<(usize, String)>> {
     let mut x = match embeds {
         true => embed(body)?,
         false => body.hidden_input("hidden_states", body.config.hidden_size)?,
     };
+    let mut blocks = Vec::new();
     if !layers.is_empty() {
         let mut context = Context::new(body, layers.start, layers.len())?;
         for (index, layer) in layers.clone().enumerate() {
             x = block(body, &mut context, &x, layer, index)?;
+            blocks.push((layer, x.name().to_owned()));
         }
         context.finish(body)?;
     }
-    match heads {
-        true => head(body, &x),
-        false => body.f.output(&x, "output_hidden_states"),
+    if heads {
+        head(body, &x)?;
+        return Ok(blocks);
     }
+    body.f.output(&x, HIDDEN_OUTPUT)?;
+    // What comes out is called as it comes out.
+    if let Some((_, name)) = blocks.last_mut() {
+        HIDDEN_OUTPUT.clone_into(name);
+    }
+    Ok(blocks)
 }
 
 /// One block; of a mixture up to the experts, whose input and choice come out of the function.

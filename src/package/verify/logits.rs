@@ -7,6 +7,7 @@ use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::eval::{Coder, Observer, SLICE_ROWS, State, Walk, Window};
 use crate::model;
+use crate::package::bundle::{PackageEntry, planned};
 use crate::package::chain::Chain;
 
 /// How far a package's prediction of one token may be from the walk's, as KL divergence. The
@@ -19,6 +20,8 @@ pub const MAX_KL_NATS: f64 = 1e-3;
 pub struct Walked {
     /// `[tokens][vocabulary]`.
     pub logits: Vec<Vec<f32>>,
+    /// Hidden states after every block, `[tokens, hidden]` each.
+    pub blocks: Vec<Vec<f32>>,
 }
 
 /// Walks the tokens `ids` with the coded tensors of `coder`, the way a sweep does.
@@ -34,9 +37,9 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
         coded: &[coder.file.cloned()],
         device,
     };
-    let mut last = Last { layers: coder.checkpoint.config.layers, hidden: None };
-    walk.run(None, &mut last)?;
-    let hidden = last.hidden.ok_or_else(|| {
+    let mut kept = Kept::default();
+    walk.run(None, &mut kept)?;
+    let hidden = kept.last.ok_or_else(|| {
         Error::input(format!("{} could not be walked", coder.variant)).hint("sweep it to see why")
     })?;
     let config = &coder.checkpoint.config;
@@ -56,16 +59,17 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
             logits.extend_from_slice(values);
         }
     }
-    Ok(Walked { logits })
+    Ok(Walked { logits, blocks: kept.blocks })
 }
 
-/// Keeps the hidden states of the variant after the last layer.
-struct Last {
-    layers: usize,
-    hidden: Option<Tensor>,
+/// Keeps the hidden states of the variant after every block.
+#[derive(Default)]
+struct Kept {
+    last: Option<Tensor>,
+    blocks: Vec<Vec<f32>>,
 }
 
-impl Observer for Last {
+impl Observer for Kept {
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn interrupted(&self) -> bool {
@@ -73,9 +77,8 @@ impl Observer for Last {
     }
 
     fn keep(&mut self, state: &State<'_>) -> Result<()> {
-        if state.next_layer == self.layers {
-            self.hidden = state.lanes.get(1).and_then(|lane| lane.hidden.first()).cloned();
-        }
+        self.last = state.lanes.get(1).and_then(|lane| lane.hidden.first()).cloned();
+        self.blocks.extend(self.last.as_ref().map(model::values).transpose()?);
         Ok(())
     }
 }
@@ -83,6 +86,30 @@ impl Observer for Last {
 /// What the packages predict, prompts at once.
 pub(super) fn prefilled(question: &Question<'_>) -> Result<Vec<Vec<f32>>> {
     Chain::load(question.bundle, question.precision)?.prefill(question.ids)
+}
+
+/// How far hidden states are from the walk's after every block, prompts at once: the norm of the
+/// difference over the norm.
+///
+/// # Errors
+/// Input errors of the packages.
+pub fn by_block(question: &Question<'_>, walked: &Walked) -> Result<Vec<f64>> {
+    let watch = |entry: &PackageEntry, function: &str| {
+        let functions = planned(&question.coder, &question.bundle.manifest, entry)?;
+        let own = functions.into_iter().find(|built| built.name == function);
+        let blocks = own.map(|built| built.blocks).unwrap_or_default();
+        Ok(blocks.into_iter().map(|(_, name)| name).collect())
+    };
+    let mut chain = Chain::watching(question.bundle, question.precision, Some(&watch))?;
+    chain.prefill(question.ids)?;
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+    };
+    let relative = |(own, walked): (&Vec<f32>, &Vec<f32>)| {
+        let difference = norm(&mut own.iter().zip(walked).map(|(a, b)| a - b));
+        difference / norm(&mut walked.iter().copied()).max(f64::MIN_POSITIVE)
+    };
+    Ok(chain.blocks().iter().zip(&walked.blocks).map(relative).collect())
 }
 
 /// What the packages predict, token by token.

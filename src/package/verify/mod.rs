@@ -18,7 +18,7 @@ use crate::eval::{Coder, Scorer, VocabularySlice};
 use crate::package::bundle::{Bundle, Check};
 use crate::package::execute::Precision;
 
-pub use logits::{MAX_KL_NATS, Walked, walked};
+pub use logits::{MAX_KL_NATS, Walked, by_block, walked};
 
 /// In a mixture of experts one token of so many may go elsewhere than in the walk: where two
 /// experts are as likely, fp16 decides otherwise than f32, and the token's prediction with it.
