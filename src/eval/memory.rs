@@ -172,8 +172,8 @@ impl Unit {
             unit.f32_bytes += stored.weights() * 4;
             for variant in variants {
                 let recipe = variant.recipe_of(id, stored);
-                let coded = recipe.stored_size(stored.matrix());
-                unit.coded_bytes += coded.map_or(0, |size| size.0);
+                let coded = most_stored(recipe, stored.matrix());
+                unit.coded_bytes += coded;
                 unit.scratch_bytes = unit.scratch_bytes.max(scratch_bytes(recipe, stored, threads));
             }
         }
@@ -183,6 +183,13 @@ impl Unit {
     fn total_bytes(&self) -> u64 {
         self.f32_bytes + self.coded_bytes + self.scratch_bytes
     }
+}
+
+/// What a coded tensor takes at most: a threshold may keep every weight.
+fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
+    let weights = shape[0].saturating_mul(shape[1]);
+    let kept = recipe.kept(weights).unwrap_or(weights);
+    recipe.stored_size_of(shape, kept).map_or(0, |size| size.0)
 }
 
 /// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
@@ -222,8 +229,7 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
         let whole = distinct(sources).0.into_iter().filter(|s| is_coded_whole(&s.recipe, shape));
-        let coded: Vec<u64> =
-            whole.map(|s| s.recipe.stored_size(shape).map_or(0, |size| size.0)).collect();
+        let coded: Vec<u64> = whole.map(|s| most_stored(s.recipe, shape)).collect();
         if !coded.is_empty() {
             let scratch_bytes = stored.weights() * (4 + CODING_SCRATCH_BYTES);
             largest = largest.max(scratch_bytes + coded.iter().sum::<u64>());

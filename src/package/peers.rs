@@ -20,7 +20,7 @@ use super::weights::{StoredWeight, WeightLayout, blobs_of};
 use crate::error::Result;
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-const RECIPES: [&str; 24] = [
+const RECIPES: [&str; 30] = [
     "fp16",
     "palette1",
     "palette1-c",
@@ -38,6 +38,12 @@ const RECIPES: [&str; 24] = [
     "palette6-g16",
     "palette8",
     "palette8-g16",
+    "palette1-c-p30",
+    "palette2-g16-s-p50",
+    "palette3-p90",
+    "palette4-t0.25",
+    "palette4-g16-s-t8-p40",
+    "palette8-g4-t0.05",
     "int4",
     "int4-a",
     "int4-b32",
@@ -102,7 +108,7 @@ fn every_recipe_makes_a_package_of_the_predicted_size() {
                 [(WeightLayout::Linear, "linear"), (WeightLayout::Convolution, "conv")]
             {
                 let coded = coded(recipe.parse().unwrap());
-                if blobs_of(coded.recipe(), SHAPE, target, layout).is_err() {
+                if blobs_of(coded.recipe(), SHAPE, coded.kept(), target, layout).is_err() {
                     continue;
                 }
                 let name = format!("{recipe}-{target_name}-{layout_name}");
@@ -123,7 +129,8 @@ fn write_recipe(
     layout: WeightLayout,
 ) -> Result<()> {
     let mut planned = Layout::new();
-    let plan = StoredWeight::plan(&mut planned, coded.recipe(), SHAPE, target, layout)?;
+    let (recipe, kept) = (coded.recipe(), coded.kept());
+    let plan = StoredWeight::plan(&mut planned, recipe, SHAPE, kept, target, layout)?;
     let plan = model(vec![layer("main", &plan, target, layout)?], Metadata::default())?;
     let predicted = package_size_bytes(Some(planned.size_bytes()), &plan);
 

@@ -321,7 +321,9 @@ fn append_others(stored: &mut Stored, next: Stored) -> Result<()> {
         (Stored::Half(values), Stored::Half(more)) => values.extend(more),
         (
             Stored::Palette { mask, tables, channel_scales, .. },
-            Stored::Palette { mask: next, tables: more_tables, channel_scales: more_scales, .. },
+            Stored::Palette {
+                mask: next, tables: more_tables, channel_scales: more_scales, ..
+            },
         ) => {
             if let (Some(mask), Some(next)) = (mask, next) {
                 *mask = mask.joined(&next)?;

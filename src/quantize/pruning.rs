@@ -39,9 +39,10 @@ impl Magnitude {
         Magnitude { millionths }
     }
 
-    /// As a number.
-    pub fn get(self) -> f64 {
-        f64::from(self.millionths) / f64::from(MILLION)
+    /// The nearest f32, which is what weights are compared with: one that is written as 0.1
+    /// is 0.1.
+    pub fn get(self) -> f32 {
+        (f64::from(self.millionths) / f64::from(MILLION)) as f32
     }
 
     /// A decimal number in its only spelling: digits, a point, and one to six digits that do not
@@ -134,15 +135,20 @@ impl Pruning {
         }
     }
 
-    /// Which of these finite weights of a whole tensor are stored. Fails (input) when none is.
-    pub(super) fn mask(self, weights: &[f32]) -> Result<Mask> {
-        let mask = match self {
+    /// Which of these weights of a whole tensor are stored, if any.
+    pub(super) fn select(self, weights: &[f32]) -> Result<Mask> {
+        match self {
             Pruning::UpTo(magnitude) => {
                 let threshold = magnitude.get();
-                Mask::of(weights, |_, weight| f64::from(weight.abs()) > threshold)?
+                Mask::of(weights, |_, weight| weight.abs() > threshold)
             }
-            Pruning::Share(percent) => smallest(percent.of(weights.len()), weights)?,
-        };
+            Pruning::Share(percent) => smallest(percent.of(weights.len()), weights),
+        }
+    }
+
+    /// [`select`](Pruning::select) for coding. Fails (input) when no weight is left.
+    pub(super) fn mask(self, weights: &[f32]) -> Result<Mask> {
+        let mask = self.select(weights)?;
         if mask.kept() > 0 || weights.is_empty() {
             return Ok(mask);
         }
@@ -231,7 +237,10 @@ mod tests {
             let mask = parse(option).unwrap().mask(weights).unwrap();
             (0..weights.len()).map(|at| mask.keeps(at)).collect::<Vec<_>>()
         };
-        assert_eq!(kept("t0.5", &[0.5, -0.5, 0.500_001, -0.6, 0.0]), [false, false, true, true, false]);
+        assert_eq!(
+            kept("t0.5", &[0.5, -0.5, 0.500_001, -0.6, 0.0]),
+            [false, false, true, true, false]
+        );
         assert_eq!(kept("t0.0", &[0.0, -0.0, 1e-30]), [false, false, true]);
         assert_eq!(kept("p50", &[1.0, -1.0, 1.0, 1.0]), [false, false, true, true]);
     }
@@ -241,7 +250,10 @@ mod tests {
         let error = parse("t1.0").unwrap().mask(&[0.5, -0.75]).unwrap_err();
         assert_eq!(error.exit(), crate::error::Exit::Input);
         let text = error.to_string();
-        assert!(text.contains("`-t1.0` prunes all 2 weights, the largest of which is 0.75"), "{text}");
+        assert!(
+            text.contains("`-t1.0` prunes all 2 weights, the largest of which is 0.75"),
+            "{text}"
+        );
         assert!(parse("p60").unwrap().mask(&[1.0]).is_err());
         assert_eq!(parse("t1.0").unwrap().mask(&[]).unwrap().kept(), 0);
     }

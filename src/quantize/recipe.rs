@@ -199,14 +199,7 @@ impl Recipe {
                 pruning,
             }) => {
                 let granularity = Granularity::Grouped(fit(out, rows));
-                Recipe::Palette(Palette {
-                    granularity,
-                    bits,
-                    channel_scale,
-                    maker,
-                    entry,
-                    pruning,
-                })
+                Recipe::Palette(Palette { granularity, bits, channel_scale, maker, entry, pruning })
             }
             Recipe::Linear(Linear { block: Some(block), bits, asymmetric }) => {
                 Recipe::Linear(Linear { block: Some(fit(inputs, block)), bits, asymmetric })

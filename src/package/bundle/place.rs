@@ -1,6 +1,8 @@
 //! Weights into a weight file: planned, to know sizes and programs before anything is coded, or
 //! written.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{Seek, Write};
 use std::ops::Range;
 
@@ -16,9 +18,36 @@ use crate::package::program::{Place, Vector};
 use crate::package::weights::{StoredWeight, WeightLayout};
 use crate::quantize::{CodedTensor, Stored};
 
+/// Of pruned tensors how many weights before each row are stored. Counting reads a tensor, so it
+/// is done once.
+#[derive(Default)]
+pub(super) struct Counts(RefCell<BTreeMap<TensorId, Vec<usize>>>);
+
+impl Counts {
+    /// How many weights in some rows of a tensor are stored.
+    fn kept(&self, coder: &Coder<'_>, id: TensorId, rows: Range<usize>) -> Result<usize> {
+        let (recipe, [out, inputs]) = coder.recipe(id)?;
+        let is_whole = rows.len() == out;
+        if recipe.pruning().is_none() || is_whole {
+            if let Some(kept) = recipe.kept(rows.len() * inputs) {
+                return Ok(kept);
+            }
+        }
+        let mut known = self.0.borrow_mut();
+        if !known.contains_key(&id) {
+            known.insert(id, coder.kept_before_rows(id)?.unwrap_or_default());
+        }
+        let before =
+            known.get(&id).and_then(|known| Some((known.get(rows.start)?, known.get(rows.end)?)));
+        let (start, end) = before.ok_or_else(|| Error::bug(format!("rows {rows:?} of {out}")))?;
+        Ok(end - start)
+    }
+}
+
 /// Counts where weights would go.
 pub(super) struct Planned<'a> {
     coder: Coder<'a>,
+    counts: &'a Counts,
     target: Opset,
     layout: Layout,
     blobs: u32,
@@ -26,8 +55,8 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     /// An empty file for a target.
-    pub fn new(coder: Coder<'a>, target: Opset) -> Self {
-        Planned { coder, target, layout: Layout::new(), blobs: 0 }
+    pub fn new(coder: Coder<'a>, target: Opset, counts: &'a Counts) -> Self {
+        Planned { coder, counts, target, layout: Layout::new(), blobs: 0 }
     }
 
     /// The size of the weight file.
@@ -51,7 +80,9 @@ impl Place for Planned<'_> {
         self.blobs += 1;
         let (recipe, [_, inputs]) = self.coder.recipe(id)?;
         let shape = [rows.len(), inputs];
-        let planned = StoredWeight::plan(&mut self.layout, recipe, shape, self.target, layout);
+        let kept = self.counts.kept(&self.coder, id, rows)?;
+        let planned =
+            StoredWeight::plan(&mut self.layout, recipe, shape, kept, self.target, layout);
         planned.map_err(|error| error.at(format!("tensor {}", id.name())))
     }
 
