@@ -27,11 +27,11 @@ impl Counts {
     /// How many weights in some rows of a tensor are stored.
     fn kept(&self, coder: &Coder<'_>, id: TensorId, rows: Range<usize>) -> Result<usize> {
         let (recipe, [out, inputs]) = coder.recipe(id)?;
-        let is_whole = rows.len() == out;
-        if recipe.pruning().is_none() || is_whole {
-            if let Some(kept) = recipe.kept(rows.len() * inputs) {
-                return Ok(kept);
-            }
+        // A share is of the whole tensor: how much of it falls into some rows is counted.
+        let is_counted = recipe.pruning().is_some() && rows.len() < out;
+        let by_shape = recipe.kept(rows.len() * inputs).filter(|_| !is_counted);
+        if let Some(kept) = by_shape {
+            return Ok(kept);
         }
         let mut known = self.0.borrow_mut();
         if !known.contains_key(&id) {
