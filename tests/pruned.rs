@@ -20,8 +20,8 @@ fn the_demo_is_the_further_from_itself_the_more_is_pruned() {
     let mut sweep =
         place.evalkit(&["sweep", "--model", "demo", "--limit", "4", "--format", "json"]);
     let rows = rows(&run(sweep.args(["--recipes", recipes]), 0).stdout);
-    let column = |name: &str| rows[1..].iter().map(|row| row[name].as_f64().unwrap());
-    let kl: Vec<f64> = column("kl_mean").collect();
+    let kl: Vec<f64> =
+        rows[1..].iter().map(|row| row["kl_mean_nats"]["point"].as_f64().unwrap()).collect();
     assert!(kl[0] < kl[1] && kl[1] < kl[2] && kl[2] < 0.1, "{kl:?}");
     assert!(kl[3] < 0.01, "{kl:?}");
     // Blocks of two projections of 16,384 weights, two of 8,192 and three of 49,152: a bit each,

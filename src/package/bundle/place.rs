@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{Seek, Write};
 use std::ops::Range;
 
@@ -34,13 +35,14 @@ impl Counts {
             return Ok(kept);
         }
         let mut known = self.0.borrow_mut();
-        if !known.contains_key(&id) {
-            known.insert(id, coder.kept_before_rows(id)?.unwrap_or_default());
+        let before = match known.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(coder.kept_before_rows(id)?.unwrap_or_default()),
+        };
+        match (before.get(rows.start), before.get(rows.end)) {
+            (Some(start), Some(end)) => Ok(end - start),
+            _ => Err(Error::bug(format!("rows {rows:?} of {out}"))),
         }
-        let before =
-            known.get(&id).and_then(|known| Some((known.get(rows.start)?, known.get(rows.end)?)));
-        let (start, end) = before.ok_or_else(|| Error::bug(format!("rows {rows:?} of {out}")))?;
-        Ok(end - start)
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
         for bits in [1, 2, 3, 4, 6, 8u8] {
             let mask = (1u16 << bits) - 1;
             let codes: Vec<u8> =
-                (0..300u32).map(|i| ((i * 7919 >> 3) as u16 & mask) as u8).collect();
+                (0..300u32).map(|i| (((i * 7919) >> 3) as u16 & mask) as u8).collect();
             let packed = pack(&codes, bits);
             for start in [0, 1, 5, 8, 16, 63, 250] {
                 for len in [0, 1, 7, 8, 9, 24, 50] {
