@@ -17,6 +17,8 @@ const CONSTANT_BYTES: u64 = 64 << 20;
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
 /// values, prefix sums in f64, and the code.
 const CODING_SCRATCH_BYTES: u64 = 57;
+/// Bytes of scratch per weight of a pruned tensor: its weights once more, a code, bits of masks.
+const PRUNING_SCRATCH_BYTES: u64 = 6;
 
 /// What a walk finds when it starts.
 #[derive(Debug, Clone, Copy)]
@@ -196,12 +198,15 @@ fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
 /// a tensor before they are packed, where its groups are not packed one by one.
 fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
     let [rows, columns] = stored.matrix();
-    let group_weights = match recipe.row_unit([rows, columns]) {
+    let group_weights = match recipe.border_unit([rows, columns]) {
         Some(unit) => threads * (unit * columns) as u64,
         None => stored.weights(),
     };
     match recipe {
-        Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
+        Recipe::Palette(_) => {
+            let pruned = recipe.pruning().map_or(0, |_| stored.weights() * PRUNING_SCRATCH_BYTES);
+            group_weights * CODING_SCRATCH_BYTES + pruned
+        }
         Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
         Recipe::Half | Recipe::Reference => 0,
     }

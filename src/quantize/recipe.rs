@@ -217,7 +217,7 @@ impl Recipe {
 
     /// The number of rows between two borders at which a coded tensor can be cut. Nothing where
     /// it has one table.
-    pub(super) fn border_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
+    pub fn border_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
         match self {
             Recipe::Palette(palette) => match palette.granularity {
                 Granularity::Tensor => None,
