@@ -27,10 +27,11 @@ fn records(reports: &Path) -> Vec<u8> {
     std::fs::read(run.join("records.jsonl")).unwrap()
 }
 
-const RECIPES: [[&str; 3]; 3] = [
+const RECIPES: [[&str; 3]; 4] = [
     ["palette2-g16-s", "fp16", "fp16"],
     ["int4-b32-a", "int8", "palette4-g16"],
     ["palette1-c-t8", "palette8", "palette8"],
+    ["palette3-g16-s-t8-p40", "palette4-t0.05", "palette2-g4-p25"],
 ];
 
 #[test]

@@ -1,7 +1,7 @@
 //! Coded weights on disk: what `evalkit quantize` writes and a sweep reads instead of coding again.
 //!
 //! A safetensors file. Each stored array of a coded tensor is an entry `<tensor>.<part>`:
-//! `codes` (packed, U8), `tables`, `table_scales`, `channel_scales`, `scales` (F16 or I8),
+//! `codes` and, where some are pruned, `mask` (packed, U8), `tables`, `table_scales`, `channel_scales`, `scales` (F16 or I8),
 //! `zero_points` (packed, U8), `values` (F16 weights that are not coded). `<tensor>` is the
 //! Hugging Face name; a head that is tied but coded differently from the embedding is stored as
 //! `lm_head.weight`. The header's `__metadata__` says what it is:
@@ -38,7 +38,7 @@ const PREFIX_BYTES: u64 = 8;
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
 /// Most arrays that a coded tensor has.
-const MAX_PARTS: u64 = 4;
+const MAX_PARTS: u64 = 5;
 
 /// One tensor of the file, as its metadata has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::coded_file::{CodedFile, head_name};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Error, Result};
-use crate::quantize::{CodedTensor, Recipe, quantize};
+use crate::quantize::{CodedTensor, Recipe, kept_weights, quantize};
 
 /// Codes a checkpoint's tensors as a variant says, or reads them from a file where they are coded
 /// already. A tied head may be asked for like any other tensor.
@@ -28,6 +28,20 @@ impl Coder<'_> {
     pub fn recipe(&self, id: TensorId) -> Result<(Recipe, [usize; 2])> {
         let stored = self.checkpoint.stored(self.stored_as(id))?;
         Ok((self.variant.recipe_of(id, stored), stored.matrix()))
+    }
+
+    /// How many weights before each row of a tensor are stored, and last how many in all; nothing
+    /// where that is all of them. The tensor is read, but not coded.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint.
+    pub fn kept_before_rows(&self, id: TensorId) -> Result<Option<Vec<usize>>> {
+        let (recipe, [rows, inputs]) = self.recipe(id)?;
+        if recipe.pruning().is_none() {
+            return Ok(None);
+        }
+        let mask = kept_weights(&recipe, &self.checkpoint.read(self.stored_as(id))?)?;
+        Ok(mask.map(|mask| (0..=rows).map(|row| mask.kept_in(0..row * inputs)).collect()))
     }
 
     /// A tensor in its coded form.

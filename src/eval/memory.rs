@@ -17,6 +17,8 @@ const CONSTANT_BYTES: u64 = 64 << 20;
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
 /// values, prefix sums in f64, and the code.
 const CODING_SCRATCH_BYTES: u64 = 57;
+/// Bytes of scratch per weight of a pruned tensor: its weights once more, a code, bits of masks.
+const PRUNING_SCRATCH_BYTES: u64 = 6;
 
 /// What a walk finds when it starts.
 #[derive(Debug, Clone, Copy)]
@@ -172,8 +174,8 @@ impl Unit {
             unit.f32_bytes += stored.weights() * 4;
             for variant in variants {
                 let recipe = variant.recipe_of(id, stored);
-                let coded = recipe.stored_size(stored.matrix());
-                unit.coded_bytes += coded.map_or(0, |size| size.0);
+                let coded = most_stored(recipe, stored.matrix());
+                unit.coded_bytes += coded;
                 unit.scratch_bytes = unit.scratch_bytes.max(scratch_bytes(recipe, stored, threads));
             }
         }
@@ -185,16 +187,26 @@ impl Unit {
     }
 }
 
+/// What a coded tensor takes at most: a threshold may keep every weight.
+fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
+    let weights = shape[0].saturating_mul(shape[1]);
+    let kept = recipe.kept(weights).unwrap_or(weights);
+    recipe.stored_size_of(shape, kept).map_or(0, |size| size.0)
+}
+
 /// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
 /// a tensor before they are packed, where its groups are not packed one by one.
 fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
     let [rows, columns] = stored.matrix();
-    let group_weights = match recipe.row_unit([rows, columns]) {
+    let group_weights = match recipe.border_unit([rows, columns]) {
         Some(unit) => threads * (unit * columns) as u64,
         None => stored.weights(),
     };
     match recipe {
-        Recipe::Palette(_) => group_weights * CODING_SCRATCH_BYTES,
+        Recipe::Palette(_) => {
+            let pruned = recipe.pruning().map_or(0, |_| stored.weights() * PRUNING_SCRATCH_BYTES);
+            group_weights * CODING_SCRATCH_BYTES + pruned
+        }
         Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
         Recipe::Half | Recipe::Reference => 0,
     }
@@ -222,8 +234,7 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
         let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
         let whole = distinct(sources).0.into_iter().filter(|s| is_coded_whole(&s.recipe, shape));
-        let coded: Vec<u64> =
-            whole.map(|s| s.recipe.stored_size(shape).map_or(0, |size| size.0)).collect();
+        let coded: Vec<u64> = whole.map(|s| most_stored(s.recipe, shape)).collect();
         if !coded.is_empty() {
             let scratch_bytes = stored.weights() * (4 + CODING_SCRATCH_BYTES);
             largest = largest.max(scratch_bytes + coded.iter().sum::<u64>());

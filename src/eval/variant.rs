@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{At, Error, Result};
-use crate::quantize::Recipe;
+use crate::quantize::{Recipe, kept_weights};
 use crate::results::Part;
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
@@ -142,10 +142,11 @@ impl Variant {
         checkpoint.config.tied && self.head != self.embedding
     }
 
-    /// Storage of each part, exact to the byte.
+    /// Storage of each part, exact to the byte. Weights are read only for recipes with a threshold,
+    /// whose sizes depend on them.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have.
+    /// Bug-class errors for tensors the checkpoint does not have, input errors of its weights.
     pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
         self.sum_parts(checkpoint, |_, all| all)
     }
@@ -189,18 +190,26 @@ impl Variant {
         for (id, stored) in checkpoint.tensors() {
             let part = &mut parts[PartKind::of(id) as usize];
             part.weights += counted(id, stored.weights());
-            part.size_bytes += counted(id, size_bytes(self.recipe_of(id, stored), stored));
+            let recipe = self.recipe_of(id, stored);
+            part.size_bytes += counted(id, size_bytes(checkpoint, id, recipe)?);
         }
         if self.stores_tied_head(checkpoint) {
-            let stored = checkpoint.stored(checkpoint.head())?;
-            parts[PartKind::Head as usize].size_bytes = size_bytes(self.head, stored);
+            let size_bytes = size_bytes(checkpoint, checkpoint.head(), self.head)?;
+            parts[PartKind::Head as usize].size_bytes = size_bytes;
         }
         Ok(parts.into_iter().filter(|part| part.size_bytes > 0).collect())
     }
 }
 
-fn size_bytes(recipe: Recipe, stored: &Stored) -> u64 {
-    recipe.stored_size(stored.matrix()).map_or(stored.size_bytes(), |size| size.0)
+/// What a tensor takes under a recipe.
+fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
+    let stored = checkpoint.stored(id)?;
+    let shape = stored.matrix();
+    let kept = match recipe.kept(shape[0] * shape[1]) {
+        Some(kept) => kept,
+        None => kept_weights(&recipe, &checkpoint.read(id)?)?.map_or(0, |mask| mask.kept()),
+    };
+    Ok(recipe.stored_size_of(shape, kept).map_or(stored.size_bytes(), |size| size.0))
 }
 
 impl PartKind {

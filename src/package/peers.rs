@@ -3,7 +3,8 @@
 //!
 //! They are written into the folder that `EVALKIT_PACKAGES_OUT` names, each with the weights that
 //! it should expand to (`NAME.f32`, little endian), or else into a folder that is removed. What is
-//! tested here is that their sizes are those that were predicted.
+//! tested here is that their sizes are those that were predicted, and that this program reads the
+//! same weights.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +12,18 @@ use half::f16;
 
 use super::aside::Existing;
 use super::blob::{BlobType, BlobWriter, Layout};
+use super::constexpr;
 use super::folder::{PackageWriter, package_size_bytes};
 use super::mil::{
     BlobTensor, BuiltFunction, Convolution, FunctionBuilder, Literal, Opset, Value, model,
 };
+use super::read::Package;
 use super::spec::{DataType, Metadata};
 use super::weights::{StoredWeight, WeightLayout, blobs_of};
 use crate::error::Result;
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-const RECIPES: [&str; 24] = [
+const RECIPES: [&str; 30] = [
     "fp16",
     "palette1",
     "palette1-c",
@@ -38,6 +41,12 @@ const RECIPES: [&str; 24] = [
     "palette6-g16",
     "palette8",
     "palette8-g16",
+    "palette1-c-p30",
+    "palette2-g16-s-p50",
+    "palette3-p90",
+    "palette4-t0.25",
+    "palette4-g16-s-t8-p40",
+    "palette8-g4-t0.05",
     "int4",
     "int4-a",
     "int4-b32",
@@ -102,7 +111,7 @@ fn every_recipe_makes_a_package_of_the_predicted_size() {
                 [(WeightLayout::Linear, "linear"), (WeightLayout::Convolution, "conv")]
             {
                 let coded = coded(recipe.parse().unwrap());
-                if blobs_of(coded.recipe(), SHAPE, target, layout).is_err() {
+                if blobs_of(coded.recipe(), SHAPE, coded.kept(), target, layout).is_err() {
                     continue;
                 }
                 let name = format!("{recipe}-{target_name}-{layout_name}");
@@ -111,7 +120,7 @@ fn every_recipe_makes_a_package_of_the_predicted_size() {
             }
         }
     }
-    // iOS 18: all but one in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8, int8-a.
+    // iOS 18: all but one (mxfp4) in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8, int8-a.
     assert_eq!(written, 2 * RECIPES.len() - 1 + 2 * 9);
 }
 
@@ -123,7 +132,8 @@ fn write_recipe(
     layout: WeightLayout,
 ) -> Result<()> {
     let mut planned = Layout::new();
-    let plan = StoredWeight::plan(&mut planned, coded.recipe(), SHAPE, target, layout)?;
+    let (recipe, kept) = (coded.recipe(), coded.kept());
+    let plan = StoredWeight::plan(&mut planned, recipe, SHAPE, kept, target, layout)?;
     let plan = model(vec![layer("main", &plan, target, layout)?], Metadata::default())?;
     let predicted = package_size_bytes(Some(planned.size_bytes()), &plan);
 
@@ -134,9 +144,28 @@ fn write_recipe(
     let written = package.finish(&model)?;
     assert_eq!((written.size_bytes, &model), (predicted, &plan), "{name}");
 
+    assert!(reads_back(&path, &coded.decode()), "{name}");
     let dense: Vec<u8> = coded.decode().iter().flat_map(|weight| weight.to_le_bytes()).collect();
     std::fs::write(folder.join(format!("{name}.f32")), dense).unwrap();
     Ok(())
+}
+
+/// Whether this program reads the weight of a layer, times its channel scales, back as `expected`.
+fn reads_back(package: &Path, expected: &[f32]) -> bool {
+    let weights = constexpr::weights(&Package::open(package).unwrap(), "main").unwrap();
+    let [out, inputs] = SHAPE;
+    let shapes = [vec![out, inputs], vec![out, inputs, 1, 1]];
+    let mut of_shape = weights.values().filter(|weight| shapes.iter().any(|s| s == weight.shape()));
+    let scales = weights.iter().find(|(name, _)| name.contains("channel_scales"));
+    let scales = scales.map(|(_, scales)| scales.decode());
+    let scales = scales.unwrap_or_else(|| vec![1.0; out]);
+    // Of several of that shape, all but one are made into another.
+    of_shape.any(|weight| {
+        let weight = weight.decode();
+        let rows = weight.chunks(inputs).zip(&scales);
+        let scaled = rows.flat_map(|(row, scale)| row.iter().map(move |weight| weight * scale));
+        scaled.map(f32::to_bits).eq(expected.iter().map(|weight| weight.to_bits()))
+    })
 }
 
 #[test]
@@ -240,7 +269,7 @@ fn attention(f: &mut FunctionBuilder, x: &Value) -> Result<Value> {
     f.scaled_dot_product_attention(x, &keys, &keys, Some(&mask))
 }
 
-/// The operators for weights that no recipe uses yet: vectors, sparse weights.
+/// Operators for weights in forms that no recipe uses yet: vectors, sparse halves, tables on rows.
 fn other_weights<W: std::io::Write + std::io::Seek>(
     f: &mut FunctionBuilder,
     file: &mut BlobWriter<W>,

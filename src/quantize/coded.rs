@@ -6,6 +6,7 @@
 
 use half::f16;
 
+use super::mask::Mask;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use crate::units::{BitsPerWeight, Bytes};
@@ -18,15 +19,18 @@ pub struct CodedTensor {
     pub(super) stored: Stored,
 }
 
-/// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding.
+/// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding;
+/// those of a pruned tensor follow one another without gaps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored {
     /// fp16 weights `[out, in]`.
     Half(Vec<f16>),
     /// Codes into lookup tables.
     Palette {
-        /// Packed table indices.
+        /// Packed table indices: of all weights, or of those that the mask keeps.
         codes: Vec<u8>,
+        /// Which weights are stored, where some are pruned; those decode to 0.
+        mask: Option<Mask>,
         /// One table per group of rows.
         tables: Tables,
         /// fp16 factors `[out]` on top of the table entries.
@@ -61,7 +65,7 @@ impl CodedTensor {
     /// Joins the invariant checks of every maker of coded tensors.
     pub(super) fn new(recipe: Recipe, shape: [usize; 2], stored: Stored) -> Result<Self> {
         let tensor = CodedTensor { recipe: recipe.resolved(shape), shape, stored };
-        let expected = tensor.recipe.stored_size(shape);
+        let expected = tensor.recipe.stored_size_of(shape, tensor.kept());
         let found = tensor.stored_bytes();
         if expected == Some(found) {
             return Ok(tensor);
@@ -89,6 +93,14 @@ impl CodedTensor {
     /// The number of weights.
     pub fn weights(&self) -> usize {
         self.shape[0] * self.shape[1]
+    }
+
+    /// The number of weights that are stored: all of them unless the recipe prunes.
+    pub fn kept(&self) -> usize {
+        match &self.stored {
+            Stored::Palette { mask: Some(mask), .. } => mask.kept(),
+            _ => self.weights(),
+        }
     }
 
     /// Rows that share a table; nothing where there are no tables.

@@ -63,10 +63,10 @@ impl CodedTensor {
                 let start = first_row * inputs;
                 values[start..start + weights.len()].convert_to_f32_slice(weights);
             }
-            (Stored::Palette { codes, tables, channel_scales }, recipe) => {
+            (Stored::Palette { codes, mask, tables, channel_scales }, recipe) => {
                 let bits = recipe.nominal_bits().unwrap_or(8);
                 let group = self.table_rows().unwrap_or(1);
-                let mut table = [0.0; 256];
+                let (mut table, mut values) = ([0.0; 256], Vec::new());
                 for (i, row) in weights.chunks_exact_mut(inputs).enumerate() {
                     let at = first_row + i;
                     if i == 0 || at.is_multiple_of(group) || channel_scales.is_some() {
@@ -76,7 +76,16 @@ impl CodedTensor {
                             table[..1 << bits].iter_mut().for_each(|entry| *entry *= scale);
                         }
                     }
-                    look_up(codes, bits, at * inputs, &table, row);
+                    match mask {
+                        None => look_up(codes, bits, at * inputs, &table, row),
+                        Some(mask) => {
+                            let first = mask.kept_before(at * inputs);
+                            let kept = mask.kept_before((at + 1) * inputs) - first;
+                            values.resize(kept, 0.0);
+                            look_up(codes, bits, first, &table, &mut values);
+                            mask.scatter(at * inputs, &values, row);
+                        }
+                    }
                 }
             }
             (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {

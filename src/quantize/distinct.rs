@@ -1,7 +1,8 @@
 //! The distinct values of a group of weights with what each of them counts: the input of k-means.
 //!
 //! Sorting is a radix sort of order-preserving integer keys, most of the cost of a small palette;
-//! passes in which all keys agree (weights that came from bfloat16 or fp16) are skipped.
+//! passes in which all keys agree (weights that came from bfloat16 or fp16) are skipped. Pruned
+//! weights come as NaN and are left out.
 
 use half::f16;
 use rayon::prelude::*;
@@ -63,10 +64,12 @@ impl Sorter {
             return points.refill(self.keys.iter().map(|key| (value(*key), 1.0)), centre);
         }
         self.pairs.clear();
+        self.pairs.reserve(weights.len());
         for (r, row) in weights.chunks_exact(inputs).enumerate() {
             let scale = scales.map_or(1.0, |scales| scales[r].to_f32());
             let squared = f64::from(scale) * f64::from(scale);
-            self.pairs.extend(row.iter().enumerate().map(|(i, weight)| {
+            let row = row.iter().enumerate().filter(|(_, weight)| !weight.is_nan());
+            self.pairs.extend(row.map(|(i, weight)| {
                 let importance = importance.map_or(1.0, |importance| f64::from(importance[i]));
                 (key(weight / scale), importance * squared)
             }));
@@ -84,7 +87,8 @@ impl Sorter {
         points.refill(self.pairs.iter().map(|pair| (value(pair.0), pair.1)), centre);
     }
 
-    /// Smallest and largest value, divided by their row's scale if there is one.
+    /// Smallest and largest value, divided by their row's scale if there is one; of no values at
+    /// all infinities, the smallest above the largest.
     pub(super) fn extent(&self, weights: &[f32], weighting: &Weighting<'_>) -> (f64, f64) {
         let rows = weights.chunks_exact(weighting.inputs).enumerate();
         rows.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (r, row)| {
@@ -106,8 +110,10 @@ impl Sorter {
     /// Leaves the sorted keys in `self.keys`.
     fn sort(&mut self, weights: &[f32]) {
         self.keys.clear();
-        self.keys.extend(weights.iter().map(|weight| key(*weight)));
-        if weights.len() > PARALLEL_LEN {
+        self.keys.reserve(weights.len());
+        let kept = weights.iter().filter(|weight| !weight.is_nan());
+        self.keys.extend(kept.map(|weight| key(*weight)));
+        if self.keys.len() > PARALLEL_LEN {
             self.keys.par_sort_unstable();
         } else {
             radix_sort(&mut self.keys, &mut self.spare, |key| key);

@@ -1,13 +1,14 @@
 //! Recipes as text: `SCHEME BITS [-OPTION…]`, parsed and printed in one grammar.
 //!
 //! Options may come in any order and print in one: granularity, channel scale, table maker, table
-//! entries. Later schemes (`vector2-d4`) and options (`-a8`, `-ft`) fit this grammar; until
+//! entries, pruning. `-t8` are int8 tables, `-t0.1` is a threshold: only that has a point. Later schemes (`vector2-d4`) and options (`-a8`, `-ft`) fit this grammar; until
 //! they exist they are refused like any other unknown word, with the nearest known one as a hint.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+use super::pruning::Pruning;
 use super::recipe::{
     Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
 };
@@ -48,7 +49,7 @@ impl fmt::Display for Recipe {
 }
 
 fn palette_name(palette: &Palette) -> String {
-    let Palette { bits, granularity, channel_scale, maker, entry } = palette;
+    let Palette { bits, granularity, channel_scale, maker, entry, pruning } = palette;
     let granularity = match granularity {
         Granularity::Tensor => String::new(),
         Granularity::Grouped(rows) => format!("-g{rows}"),
@@ -61,7 +62,8 @@ fn palette_name(palette: &Palette) -> String {
     };
     let scale = if *channel_scale { "-s" } else { "" };
     let entry = if *entry == TableEntry::Int8 { "-t8" } else { "" };
-    format!("palette{}{granularity}{scale}{maker}{entry}", bits.get())
+    let pruning = pruning.map(|pruning| format!("-{pruning}")).unwrap_or_default();
+    format!("palette{}{granularity}{scale}{maker}{entry}{pruning}", bits.get())
 }
 
 fn linear_name(linear: &Linear) -> String {
@@ -145,6 +147,7 @@ fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
         if bits == "5" { error.hint("palette4 and palette6 are its neighbours") } else { error }
     })?;
     let (mut granularity, mut scale, mut maker, mut entry) = (None, None, None, None);
+    let mut pruned = None;
     for option in options {
         match (*option, option.strip_prefix('g')) {
             ("c", _) => once(&mut granularity, option, Granularity::Channel)?,
@@ -157,8 +160,11 @@ fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
                 once(&mut granularity, option, Granularity::Grouped(rows))?;
             }
             _ => {
-                let known = "expected -gN, -c, -s, -uniform, -unique or -t8";
-                return Err(Error::input(format!("unknown option `-{option}`, {known}")));
+                let pruning = Pruning::parse(option)?.ok_or_else(|| {
+                    let known = "expected -gN, -c, -s, -uniform, -unique, -t8, -t0.N or -pN";
+                    Error::input(format!("unknown option `-{option}`, {known}"))
+                })?;
+                once(&mut pruned, option, pruning)?;
             }
         }
     }
@@ -168,10 +174,11 @@ fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
         channel_scale: scale.unwrap_or(false),
         maker: maker.unwrap_or(TableMaker::KMeans),
         entry: entry.unwrap_or(TableEntry::Half),
+        pruning: pruned,
     };
     let lossy = palette.channel_scale || palette.entry == TableEntry::Int8;
-    if palette.maker == TableMaker::Unique && lossy {
-        return Err(Error::input("`-unique` is lossless, which `-s` and `-t8` are not"));
+    if palette.maker == TableMaker::Unique && (lossy || pruned.is_some()) {
+        return Err(Error::input("`-unique` is lossless, which `-s`, `-t8` and pruning are not"));
     }
     Ok(Recipe::Palette(palette))
 }
@@ -206,6 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quantize::{Magnitude, Percent};
 
     fn any_recipe() -> impl Strategy<Value = Recipe> {
         let size = (1usize..5000).prop_map(|size| NonZeroUsize::new(size).unwrap());
@@ -220,8 +228,12 @@ mod tests {
             Just(TableMaker::Unique)
         ];
         let bits = prop::sample::select(&IndexBits::ALL[..]);
-        let palette = (bits, granularity, any::<bool>(), maker, any::<bool>()).prop_map(
-            |(bits, granularity, scale, maker, int8)| {
+        let pruning = prop::option::of(prop_oneof![
+            any::<u32>().prop_map(|m| Pruning::UpTo(Magnitude::from_millionths(m))),
+            (1u8..100).prop_map(|percent| Pruning::Share(Percent::new(percent).unwrap())),
+        ]);
+        let palette = (bits, granularity, any::<bool>(), maker, any::<bool>(), pruning).prop_map(
+            |(bits, granularity, scale, maker, int8, pruning)| {
                 let lossless = maker == TableMaker::Unique;
                 Recipe::Palette(Palette {
                     bits: IndexBits::new(bits).unwrap(),
@@ -229,6 +241,7 @@ mod tests {
                     channel_scale: scale && !lossless,
                     maker,
                     entry: if int8 && !lossless { TableEntry::Int8 } else { TableEntry::Half },
+                    pruning: pruning.filter(|_| !lossless),
                 })
             },
         );
@@ -254,7 +267,7 @@ mod tests {
 
         #[test]
         fn whatever_parses_prints_to_something_that_means_the_same(
-            text in "(fp|fp16|palette[0-9]{1,2}|int[0-9])(-(g[0-9]{1,3}|c|s|t8|a|b[0-9]{1,2}|unique))*"
+            text in "(fp|fp16|palette[0-9]{1,2}|int[0-9])(-(g[0-9]{1,3}|c|s|t8|t0\\.[0-9]|p[0-9]{2}|a|b[0-9]{1,2}|unique))*"
         ) {
             if let Ok(recipe) = text.parse::<Recipe>() {
                 prop_assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), recipe);
@@ -272,6 +285,9 @@ mod tests {
     fn options_come_in_any_order_and_print_in_one() {
         let recipe: Recipe = "palette2-t8-s-g16".parse().unwrap();
         assert_eq!(recipe.to_string(), "palette2-g16-s-t8");
+        let recipe: Recipe = "palette4-t0.05-t8-g16".parse().unwrap();
+        assert_eq!(recipe.to_string(), "palette4-g16-t8-t0.05");
+        assert_eq!("palette4-p50-s".parse::<Recipe>().unwrap().to_string(), "palette4-s-p50");
         assert_eq!("int4-a-b32".parse::<Recipe>().unwrap().to_string(), "int4-b32-a");
     }
 
@@ -305,6 +321,13 @@ mod tests {
             "palette2-g016",
             "palette2-g65537",
             "palette2-unique-s",
+            "palette2-unique-p50",
+            "palette4-p50-t0.1",
+            "palette4-p5-p5",
+            "palette4-t-0.1",
+            "palette4-tnan",
+            "int8-p50",
+            "fp16-t0.1",
             "fp16-s",
             "int4-b",
             "int04",

@@ -12,17 +12,21 @@ mod grammar;
 mod kmeans;
 mod lagrange;
 mod linear;
+mod mask;
 mod mxfp4;
 mod palette;
 mod parts;
 mod points;
 mod pruned;
+mod pruning;
 mod recipe;
 mod rows;
 
 pub use coded::{CodedTensor, Stored, Tables};
+pub use mask::Mask;
 pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};
+pub use pruning::{Magnitude, Percent, Pruning};
 pub use recipe::{
     Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
     effective_group,
@@ -41,8 +45,8 @@ use crate::error::{Error, Result};
 /// moment); k-means tables use it, everything else ignores it. Slices of whole
 /// [`Recipe::row_unit`]s coded with [`Recipe::resolved`] give the codes of the whole.
 ///
-/// Fails (input) when lengths and shape disagree, when a weight is not finite or beyond fp16, or
-/// when `-unique` finds too many values.
+/// Fails (input) when lengths and shape disagree, when a weight is not finite or beyond fp16, when
+/// `-unique` finds too many values, or when pruning leaves no weight.
 pub fn quantize(
     recipe: &Recipe,
     weights: &[f32],
@@ -70,6 +74,12 @@ pub fn quantize(
         Recipe::Linear(linear) => linear::quantize(&linear, weights, shape).map(Some),
         Recipe::Mxfp4 => mxfp4::quantize(weights, shape).map(Some),
     }
+}
+
+/// Which of a whole tensor's weights a recipe stores, if any; nothing where that is all of them.
+/// For sizes: much faster than coding. Fails only where there is a bug.
+pub fn kept_weights(recipe: &Recipe, weights: &[f32]) -> Result<Option<Mask>> {
+    recipe.pruning().map(|pruning| pruning.select(weights)).transpose()
 }
 
 fn check_finite(weights: &[f32], inputs: usize) -> Result<()> {
@@ -109,3 +119,5 @@ fn half(recipe: Recipe, weights: &[f32], shape: [usize; 2]) -> Result<CodedTenso
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_pruned;

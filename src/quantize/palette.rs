@@ -32,14 +32,42 @@ struct GroupTable {
     scale: f16,
 }
 
-/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16, or when `-unique`
-/// finds more values than the table has entries.
+/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16, when `-unique`
+/// finds more values than the table has entries, or when pruning leaves no weight.
 pub(super) fn quantize(
     palette: &Palette,
     weights: &[f32],
     shape: [usize; 2],
     importance: Option<&[f32]>,
 ) -> Result<CodedTensor> {
+    let mask = palette.pruning.map(|pruning| pruning.mask(weights)).transpose()?;
+    let stored = match &mask {
+        None => code(palette, weights, shape, importance)?,
+        Some(kept) => code(palette, &kept.marked(weights), shape, importance)?,
+    };
+    let Coded { packed, tables, channel_scales } = stored;
+    let codes = match &mask {
+        None => packed,
+        Some(mask) => mask.squeeze(&packed, palette.bits.get()),
+    };
+    let stored = Stored::Palette { codes, mask, tables, channel_scales };
+    CodedTensor::new(Recipe::Palette(*palette), shape, stored)
+}
+
+/// Codes of all weights, those of pruned ones meaningless.
+struct Coded {
+    packed: Vec<u8>,
+    tables: Tables,
+    channel_scales: Option<Vec<f16>>,
+}
+
+/// Codes weights, of which pruned ones are NaN.
+fn code(
+    palette: &Palette,
+    weights: &[f32],
+    shape: [usize; 2],
+    importance: Option<&[f32]>,
+) -> Result<Coded> {
     let [out, inputs] = shape;
     let group_len = (palette.table_rows(out) * inputs).max(1);
     let scales =
@@ -59,12 +87,8 @@ pub(super) fn quantize(
             bench.code_span(palette, weights, &weighting, group_len, packed)
         })
         .collect::<Result<_>>()?;
-    let stored = Stored::Palette {
-        codes: packed,
-        tables: join(tables.into_iter().flatten().collect(), palette.entry),
-        channel_scales: scales,
-    };
-    CodedTensor::new(Recipe::Palette(*palette), shape, stored)
+    let tables = join(tables.into_iter().flatten().collect(), palette.entry);
+    Ok(Coded { packed, tables, channel_scales: scales })
 }
 
 /// The fewest groups whose codes fill whole bytes at any width, so that spans are packed apart.
@@ -96,14 +120,16 @@ fn channel_scales(
     [out, inputs]: [usize; 2],
 ) -> Result<Vec<f16>> {
     let scale = |row: usize| {
-        let row = weights[row * inputs..(row + 1) * inputs].iter().map(|weight| f64::from(*weight));
+        let row = &weights[row * inputs..(row + 1) * inputs];
+        let row = row.iter().filter(|weight| !weight.is_nan()).map(|weight| f64::from(*weight));
+        let kept = row.clone().count();
         let scale = f16::from_f64(match palette.bits.get() {
             ..=RMS_MAX_BITS => {
-                (row.map(|weight| weight * weight).sum::<f64>() / inputs as f64).sqrt()
+                (row.map(|weight| weight * weight).sum::<f64>() / kept as f64).sqrt()
             }
             _ => row.fold(0.0, |most, weight| most.max(weight.abs())),
         });
-        match scale.is_finite() || inputs == 0 {
+        match scale.is_finite() || kept == 0 {
             true if scale > f16::ZERO => Ok(scale),
             true => Ok(f16::ONE),
             false => Err(Error::input("a row's scale is beyond fp16 (65504)")),
@@ -156,7 +182,8 @@ impl Bench {
             TableMaker::Uniform => {
                 let (low, high) = self.sorter.extent(weights, weighting);
                 let step = (high - low) / (entries - 1) as f64;
-                (0..entries).map(|i| low + step * i as f64).collect()
+                let used = if low <= high { entries } else { 0 };
+                (0..used).map(|i| low + step * i as f64).collect()
             }
             TableMaker::Unique => {
                 let values = self.sorter.distinct(weights);

@@ -9,8 +9,10 @@ use half::f16;
 
 use super::bitpack::{code_at, pack, packed_size_bytes, unpack};
 use super::coded::{CodedTensor, Stored, Tables};
+use super::mask::Mask;
+use super::pruning::Pruning;
 use super::recipe::{Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry};
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 
 /// One stored array of a coded tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,8 +75,9 @@ impl CodedTensor {
         let [out, inputs] = self.shape;
         match (&self.stored, &self.recipe) {
             (Stored::Half(values), _) => vec![half_part("values", &self.shape, values)],
-            (Stored::Palette { codes, tables, channel_scales }, Recipe::Palette(palette)) => {
+            (Stored::Palette { codes, mask, tables, channel_scales }, Recipe::Palette(palette)) => {
                 let mut parts = vec![byte_part("codes", codes)];
+                parts.extend(mask.as_ref().map(|mask| byte_part("mask", mask.bytes())));
                 let groups = palette.tables(self.shape);
                 let shape = [groups, palette.bits.entries()];
                 match tables {
@@ -183,8 +186,22 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
         }
     }
 
+    /// The mask of a whole tensor, with as many ones as the recipe wants.
+    fn mask(&mut self, pruning: Pruning, weights: usize) -> Result<Mask> {
+        let bytes = self.codes("mask", weights, 1)?;
+        let mask = Mask::new(bytes, weights).at(|| "mask")?;
+        let (expected, found) = (pruning.kept(weights).unwrap_or(mask.kept()), mask.kept());
+        if expected != found || (found == 0 && weights > 0) {
+            let what = format!("`-{pruning}`: expected {expected} weights, found {found}");
+            return Err(Error::input(what).at("mask"));
+        }
+        Ok(mask)
+    }
+
     fn palette(&mut self, palette: &Palette, shape: [usize; 2], weights: usize) -> Result<Stored> {
-        let codes = self.codes("codes", weights, palette.bits.get())?;
+        let mask = palette.pruning.map(|pruning| self.mask(pruning, weights)).transpose()?;
+        let kept = mask.as_ref().map_or(weights, Mask::kept);
+        let codes = self.codes("codes", kept, palette.bits.get())?;
         let groups = palette.tables(shape);
         let table_shape = [groups, palette.bits.entries()];
         let tables = match palette.entry {
@@ -199,7 +216,7 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
             true => Some(self.half("channel_scales", &[shape[0]])?),
             false => None,
         };
-        Ok(Stored::Palette { codes, tables, channel_scales })
+        Ok(Stored::Palette { codes, mask, tables, channel_scales })
     }
 
     fn linear(&mut self, linear: &Linear, shape: [usize; 2], weights: usize) -> Result<Stored> {
@@ -251,13 +268,13 @@ impl CodedTensor {
         let (recipe, inputs) = (first.recipe, first.shape[1]);
         let out: usize = slices.iter().map(|slice| slice.shape[0]).sum();
         let alike = |slice: &CodedTensor| slice.recipe == recipe && slice.shape[1] == inputs;
-        let whole = recipe.row_unit([out, inputs]).is_some() || slices.len() == 1;
+        let whole = recipe.border_unit([out, inputs]).is_some() || slices.len() == 1;
         if !whole || !slices.iter().all(alike) || recipe.resolved([out, inputs]) != recipe {
             let found: Vec<_> =
                 slices.iter().map(|slice| format!("{} {:?}", slice.recipe, slice.shape)).collect();
             return Err(Error::bug(format!("cannot join these slices: {}", found.join(", "))));
         }
-        let sizes: Vec<usize> = slices.iter().map(|slice| slice.weights()).collect();
+        let sizes: Vec<usize> = slices.iter().map(|slice| slice.kept()).collect();
         let block = |len: usize| len / inputs.max(1);
         let bits = recipe.nominal_bits().unwrap_or(16);
         let mut joined: Vec<Stored> = slices.into_iter().map(|slice| slice.stored).collect();
@@ -279,7 +296,7 @@ impl CodedTensor {
                 }
             }
         }
-        joined.into_iter().for_each(|next| append_halves(&mut stored, next));
+        joined.into_iter().try_for_each(|next| append_others(&mut stored, next))?;
         CodedTensor::new(recipe, [out, inputs], stored)
     }
 }
@@ -298,14 +315,19 @@ fn zero_points_of(stored: &Stored) -> &[u8] {
     }
 }
 
-/// Appends everything that is not packed.
-fn append_halves(stored: &mut Stored, next: Stored) {
+/// Appends everything that is not codes.
+fn append_others(stored: &mut Stored, next: Stored) -> Result<()> {
     match (stored, next) {
         (Stored::Half(values), Stored::Half(more)) => values.extend(more),
         (
-            Stored::Palette { tables, channel_scales, .. },
-            Stored::Palette { tables: more_tables, channel_scales: more_scales, .. },
+            Stored::Palette { mask, tables, channel_scales, .. },
+            Stored::Palette {
+                mask: next, tables: more_tables, channel_scales: more_scales, ..
+            },
         ) => {
+            if let (Some(mask), Some(next)) = (mask, next) {
+                *mask = mask.joined(&next)?;
+            }
             match (tables, more_tables) {
                 (Tables::Half(entries), Tables::Half(more)) => entries.extend(more),
                 (
@@ -324,4 +346,5 @@ fn append_halves(stored: &mut Stored, next: Stored) {
         (Stored::Linear { scales, .. }, Stored::Linear { scales: more, .. }) => scales.extend(more),
         _ => {}
     }
+    Ok(())
 }

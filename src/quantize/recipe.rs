@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 
 use super::bitpack::packed_size_bytes;
+use super::pruning::Pruning;
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -41,6 +42,8 @@ pub struct Palette {
     pub maker: TableMaker,
     /// How table entries are stored.
     pub entry: TableEntry,
+    /// Which weights are 0 and not stored, if any.
+    pub pruning: Option<Pruning>,
 }
 
 /// Which weights share a lookup table.
@@ -193,9 +196,10 @@ impl Recipe {
                 channel_scale,
                 maker,
                 entry,
+                pruning,
             }) => {
                 let granularity = Granularity::Grouped(fit(out, rows));
-                Recipe::Palette(Palette { granularity, bits, channel_scale, maker, entry })
+                Recipe::Palette(Palette { granularity, bits, channel_scale, maker, entry, pruning })
             }
             Recipe::Linear(Linear { block: Some(block), bits, asymmetric }) => {
                 Recipe::Linear(Linear { block: Some(fit(inputs, block)), bits, asymmetric })
@@ -205,8 +209,15 @@ impl Recipe {
     }
 
     /// The number of rows that are always coded together: slices that are multiples of it can be
-    /// coded one by one and joined. Nothing where the whole tensor hangs together.
-    pub fn row_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
+    /// coded one by one and joined. Nothing where the whole tensor hangs together: where it has
+    /// one table, and where it is pruned.
+    pub fn row_unit(&self, shape: [usize; 2]) -> Option<usize> {
+        if self.pruning().is_some() { None } else { self.border_unit(shape) }
+    }
+
+    /// The number of rows between two borders at which a coded tensor can be cut. Nothing where
+    /// it has one table.
+    pub fn border_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
         match self {
             Recipe::Palette(palette) => match palette.granularity {
                 Granularity::Tensor => None,
@@ -216,9 +227,29 @@ impl Recipe {
         }
     }
 
-    /// The exact stored size of a tensor `[out, in]` with its tables and scales; nothing for the
-    /// reference, whose size is the checkpoint's. A pure function of recipe and shape.
+    /// Which weights are pruned, if any.
+    pub fn pruning(&self) -> Option<Pruning> {
+        match self {
+            Recipe::Palette(palette) => palette.pruning,
+            _ => None,
+        }
+    }
+
+    /// How many of so many weights are stored; nothing where that depends on the weights.
+    pub fn kept(&self, weights: usize) -> Option<usize> {
+        self.pruning().map_or(Some(weights), |pruning| pruning.kept(weights))
+    }
+
+    /// The exact stored size of a tensor `[out, in]` with its tables and scales, a pure function
+    /// of recipe and shape. Nothing for the reference, whose size is the checkpoint's, and for a
+    /// threshold, where it depends on the weights (see [`stored_size_of`](Recipe::stored_size_of)).
     pub fn stored_size(&self, shape: [usize; 2]) -> Option<Bytes> {
+        self.stored_size_of(shape, self.kept(shape[0].saturating_mul(shape[1]))?)
+    }
+
+    /// The exact stored size of a tensor `[out, in]` of which `kept` weights are stored, or nothing
+    /// for the reference. Only pruned palettes store fewer than all.
+    pub fn stored_size_of(&self, shape: [usize; 2], kept: usize) -> Option<Bytes> {
         let [out, inputs] = shape;
         let weights = out.saturating_mul(inputs);
         let size_bytes = match self {
@@ -230,7 +261,9 @@ impl Recipe {
                     TableEntry::Half => palette.bits.entries() * 2,
                     TableEntry::Int8 => palette.bits.entries() + 2,
                 };
-                packed_size_bytes(weights, palette.bits.get())
+                let mask_size_bytes = palette.pruning.map_or(0, |_| packed_size_bytes(weights, 1));
+                packed_size_bytes(kept, palette.bits.get())
+                    .saturating_add(mask_size_bytes)
                     .saturating_add(tables.saturating_mul(table_size_bytes))
                     .saturating_add(if palette.channel_scale { out.saturating_mul(2) } else { 0 })
             }

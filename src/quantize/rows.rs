@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::bitpack::{pack, unpack};
 use super::coded::{CodedTensor, Stored, Tables};
+use super::mask::Mask;
 use super::recipe::{MXFP4_BLOCK, Recipe};
 use crate::error::{Error, Result};
 
@@ -22,11 +23,11 @@ impl CodedTensor {
 
     /// The rows `rows` as a tensor of their own, with the same codes, tables and scales; a table
     /// of the whole tensor is copied. Joining all slices gives the tensor back. Fails (bug) when
-    /// there are no such rows or they do not begin and end on whole
-    /// [`row_unit`](Recipe::row_unit)s.
+    /// there are no such rows or they do not begin and end where tables do. Of a pruned tensor a
+    /// slice has as many weights as fall into it, whatever share the recipe names of the whole.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
         let [out, inputs] = self.shape;
-        let unit = self.recipe.row_unit(self.shape).unwrap_or(1);
+        let unit = self.recipe.border_unit(self.shape).unwrap_or(1);
         let on_borders = [rows.start, rows.end].iter().all(|row| row.is_multiple_of(unit));
         if rows.start >= rows.end || rows.end > out || !on_borders {
             return Err(Error::bug(format!(
@@ -38,11 +39,14 @@ impl CodedTensor {
         let bits = self.recipe.nominal_bits().unwrap_or(16);
         let stored = match &self.stored {
             Stored::Half(values) => Stored::Half(values[span(inputs)].to_vec()),
-            Stored::Palette { codes, tables, channel_scales } => {
-                let whole = self.recipe.row_unit(self.shape).is_none();
+            Stored::Palette { codes, mask, tables, channel_scales } => {
+                let whole = self.recipe.border_unit(self.shape).is_none();
                 let groups = if whole { 0..1 } else { rows.start / unit..rows.end / unit };
+                let mask = mask.as_ref();
+                let stored = mask.map_or(span(inputs), |mask| kept(mask, span(inputs)));
                 Stored::Palette {
-                    codes: slice_codes(codes, bits, span(inputs))?,
+                    codes: slice_codes(codes, bits, stored)?,
+                    mask: mask.map(|mask| mask.slice(span(inputs))).transpose()?,
                     tables: slice_tables(tables, groups, 1 << bits),
                     channel_scales: channel_scales.as_ref().map(|all| all[rows.clone()].to_vec()),
                 }
@@ -63,6 +67,11 @@ impl CodedTensor {
         };
         CodedTensor::new(self.recipe, [rows.len(), inputs], stored)
     }
+}
+
+/// Where the stored weights of `weights` are among all that are stored.
+fn kept(mask: &Mask, weights: Range<usize>) -> Range<usize> {
+    mask.kept_before(weights.start)..mask.kept_before(weights.end)
 }
 
 fn slice_codes(packed: &[u8], bits: u8, codes: Range<usize>) -> Result<Vec<u8>> {
@@ -97,6 +106,8 @@ mod tests {
             "palette2-g2-s-t8",
             "palette3-g2",
             "palette6-g4-s",
+            "palette3-g2-s-t8-p40",
+            "palette4-c-t20.5",
             "int4-a",
             "int4-b32",
             "int8-b32-a",

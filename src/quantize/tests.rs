@@ -10,7 +10,7 @@ use super::*;
 use crate::error::Exit;
 
 /// One of every kind; shapes below make groups, blocks and bytes uneven.
-const RECIPES: [&str; 22] = [
+const RECIPES: [&str; 25] = [
     "fp16",
     "palette1-c",
     "palette1-g16-s",
@@ -26,6 +26,9 @@ const RECIPES: [&str; 22] = [
     "palette6-g16",
     "palette8-g2",
     "palette8-t8",
+    "palette1-c-s-p30",
+    "palette3-g4-uniform-p50",
+    "palette4-g16-t8-p45",
     "int4",
     "int4-a",
     "int4-b32",
@@ -110,7 +113,7 @@ proptest! {
             bell_weights(seed, 132).iter().map(|w| (w * 64.0).round() / 64.0).collect();
         let name = format!("palette{bits}-g2{}", if scale { "-s" } else { "" });
         let coded = code(&name, &weights, shape);
-        let Stored::Palette { codes, tables, channel_scales } = coded.stored() else { panic!() };
+        let Stored::Palette { codes, tables, channel_scales, .. } = coded.stored() else { panic!() };
         let mut table = [0.0; 256];
         for (i, weight) in weights.iter().enumerate() {
             let row = i / shape[1];

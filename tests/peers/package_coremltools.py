@@ -20,7 +20,11 @@ logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools  # noqa: E402
 from coremltools.converters.mil.frontend import milproto  # noqa: E402
 from coremltools.converters.mil.mil import types  # noqa: E402
-from coremltools.converters.mil.mil.ops.defs.iOS18 import constexpr_lut_to_dense  # noqa: E402
+from coremltools.converters.mil.mil.ops.defs.iOS18 import (  # noqa: E402
+    constexpr_lut_to_dense,
+    constexpr_lut_to_sparse,
+    constexpr_sparse_to_dense,
+)
 
 
 def declared(function):
@@ -43,6 +47,13 @@ def dense(value):
     if operator.op_type == "constexpr_lut_to_dense" and operator.lut.val is None:
         # coremltools reads a table that is itself made by an operator, but does not expand it.
         return constexpr_lut_to_dense.decompress(operator.indices.val, dense(operator.lut), None)
+    if operator.op_type == "constexpr_lut_to_sparse" and operator.lut.val is None:
+        mask, codes = operator.indices_mask.val, operator.indices_nonzero_data.val
+        made = constexpr_lut_to_sparse.decompress(mask, codes, dense(operator.lut), None)
+        return made[operator.outputs.index(value)]
+    if operator.op_type == "constexpr_sparse_to_dense" and operator.nonzero_data.val is None:
+        values, mask = dense(operator.nonzero_data), dense(operator.mask)
+        return constexpr_sparse_to_dense.decompress(values, mask)
     made = operator.materialized_val_inference()
     return made[operator.outputs.index(value)] if isinstance(made, tuple) else made
 

@@ -1,6 +1,6 @@
 //! Which packages a model becomes.
 
-use super::place::Planned;
+use super::place::{Counts, Planned};
 use crate::checkpoint::config::Config;
 use crate::error::Result;
 use crate::eval::Coder;
@@ -50,9 +50,10 @@ pub fn cut(coder: &Coder<'_>, design: &Design, limits: Limits) -> Result<Vec<Nam
     if config.experts.is_some() {
         return Ok(mixture(config));
     }
+    let counts = Counts::default();
     let whole = Piece::whole(config);
-    if config.layers <= limits.layers && weights_bytes(&whole, coder, design)? <= limits.chunk_bytes
-    {
+    let weights_bytes = |piece: &Piece| weights_bytes(piece, coder, design, &counts);
+    if config.layers <= limits.layers && weights_bytes(&whole)? <= limits.chunk_bytes {
         return Ok(vec![Named { name: "model".into(), piece: whole }]);
     }
     let mut pieces = vec![Named::chain("embedding".into(), true, 0..0, false)];
@@ -61,7 +62,7 @@ pub fn cut(coder: &Coder<'_>, design: &Design, limits: Limits) -> Result<Vec<Nam
         let mut end = first + 1;
         while end < config.layers && end - first < limits.layers {
             let longer = Piece::Chain { embedding: false, layers: first..end + 1, head: false };
-            if weights_bytes(&longer, coder, design)? > limits.chunk_bytes {
+            if weights_bytes(&longer)? > limits.chunk_bytes {
                 break;
             }
             end += 1;
@@ -86,8 +87,13 @@ fn mixture(config: &Config) -> Vec<Named> {
 }
 
 /// The size of a piece's weight file.
-fn weights_bytes(piece: &Piece, coder: &Coder<'_>, design: &Design) -> Result<u64> {
-    let mut place = Planned::new(*coder, design.target);
+fn weights_bytes(
+    piece: &Piece,
+    coder: &Coder<'_>,
+    design: &Design,
+    counts: &Counts,
+) -> Result<u64> {
+    let mut place = Planned::new(*coder, design.target, counts);
     Weights::place(piece, coder, design, &mut place)?;
     Ok(place.size_bytes())
 }

@@ -1,6 +1,9 @@
 //! Weights into a weight file: planned, to know sizes and programs before anything is coded, or
 //! written.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{Seek, Write};
 use std::ops::Range;
 
@@ -17,9 +20,37 @@ use crate::package::program::{Place, Vector};
 use crate::package::weights::{StoredWeight, WeightLayout};
 use crate::quantize::{CodedTensor, Stored};
 
+/// Of pruned tensors how many weights before each row are stored. Counting reads a tensor, so it
+/// is done once.
+#[derive(Default)]
+pub(super) struct Counts(RefCell<BTreeMap<TensorId, Vec<usize>>>);
+
+impl Counts {
+    /// How many weights in some rows of a tensor are stored.
+    fn kept(&self, coder: &Coder<'_>, id: TensorId, rows: Range<usize>) -> Result<usize> {
+        let (recipe, [out, inputs]) = coder.recipe(id)?;
+        // A share is of the whole tensor: how much of it falls into some rows is counted.
+        let is_counted = recipe.pruning().is_some() && rows.len() < out;
+        let by_shape = recipe.kept(rows.len() * inputs).filter(|_| !is_counted);
+        if let Some(kept) = by_shape {
+            return Ok(kept);
+        }
+        let mut known = self.0.borrow_mut();
+        let before = match known.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(coder.kept_before_rows(id)?.unwrap_or_default()),
+        };
+        match (before.get(rows.start), before.get(rows.end)) {
+            (Some(start), Some(end)) => Ok(end - start),
+            _ => Err(Error::bug(format!("rows {rows:?} of {out}"))),
+        }
+    }
+}
+
 /// Counts where weights would go.
 pub(super) struct Planned<'a> {
     coder: Coder<'a>,
+    counts: &'a Counts,
     target: Opset,
     layout: Layout,
     blobs: u32,
@@ -27,8 +58,8 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     /// An empty file for a target.
-    pub fn new(coder: Coder<'a>, target: Opset) -> Self {
-        Planned { coder, target, layout: Layout::new(), blobs: 0 }
+    pub fn new(coder: Coder<'a>, target: Opset, counts: &'a Counts) -> Self {
+        Planned { coder, counts, target, layout: Layout::new(), blobs: 0 }
     }
 
     /// The size of the weight file.
@@ -52,7 +83,9 @@ impl Place for Planned<'_> {
         self.blobs += 1;
         let (recipe, [_, inputs]) = self.coder.recipe(id)?;
         let shape = [rows.len(), inputs];
-        let planned = StoredWeight::plan(&mut self.layout, recipe, shape, self.target, layout);
+        let kept = self.counts.kept(&self.coder, id, rows)?;
+        let planned =
+            StoredWeight::plan(&mut self.layout, recipe, shape, kept, self.target, layout);
         planned.map_err(|error| error.at(format!("tensor {}", id.name())))
     }
 

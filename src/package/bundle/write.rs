@@ -9,7 +9,7 @@ use super::files::{file_entry, package_files};
 use super::manifest::{
     Described, FORMAT, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
 };
-use super::place::{Planned, Writing};
+use super::place::{Counts, Planned, Writing};
 use crate::checkpoint::config::{Config, Routing as Rule};
 use crate::error::{Error, Result};
 use crate::eval::Coder;
@@ -111,10 +111,11 @@ pub fn write(
 pub fn predicted_bytes(order: &Order<'_>) -> Result<u64> {
     let config = &order.coder.checkpoint.config;
     order.design.check(config.max_position_embeddings)?;
+    let counts = Counts::default();
     let mut size_bytes = 0;
     for named in cut(&order.coder, &order.design, order.limits)? {
         for (_, only) in packages_of(&named, order)? {
-            let mut place = Planned::new(order.coder, order.design.target);
+            let mut place = Planned::new(order.coder, order.design.target, &counts);
             let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
             let model = program(&named.piece, &weights, only, order)?;
             let weights = (!place.is_empty()).then(|| place.size_bytes());

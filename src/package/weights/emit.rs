@@ -8,7 +8,7 @@ use super::WeightLayout;
 use super::plan::{PlannedBlob, blobs_of};
 use crate::error::{Error, Result};
 use crate::package::blob::{BlobRef, BlobWriter, Layout};
-use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Opset, Value};
+use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Operand, Opset, Value};
 use crate::quantize::{CodedTensor, MXFP4_VALUES, Recipe};
 
 /// A coded tensor `[out, in]` that has its place in the weight file. Any number of functions can
@@ -41,34 +41,37 @@ impl StoredWeight {
         layout: WeightLayout,
     ) -> Result<Self> {
         let parts = coded.parts();
-        Self::place(coded.recipe(), coded.shape(), target, layout, |blob| {
+        Self::place(coded.recipe(), coded.shape(), coded.kept(), target, layout, |blob| {
             let part = parts.iter().find(|part| part.suffix == blob.suffix);
             let part = part.ok_or_else(|| Error::bug(format!("no part {}", blob.suffix)))?;
             file.append(blob.kind, blob.elements(), &part.bytes)
         })
     }
 
-    /// Where a weight would be written, without the weight: for sizes. Agrees with
-    /// [`write`](Self::write).
+    /// Where a weight of which `kept` weights are stored would be written, without the weight: for
+    /// sizes. Agrees with [`write`](Self::write).
     pub fn plan(
         file: &mut Layout,
         recipe: Recipe,
         shape: [usize; 2],
+        kept: usize,
         target: Opset,
         layout: WeightLayout,
     ) -> Result<Self> {
-        Self::place(recipe, shape, target, layout, |blob| file.append(blob.kind, blob.elements()))
+        let append = |blob: &PlannedBlob| file.append(blob.kind, blob.elements());
+        Self::place(recipe, shape, kept, target, layout, append)
     }
 
     fn place(
         recipe: Recipe,
         shape: [usize; 2],
+        kept: usize,
         target: Opset,
         layout: WeightLayout,
         mut place: impl FnMut(&PlannedBlob) -> Result<BlobRef>,
     ) -> Result<Self> {
         let mut blobs = Vec::new();
-        for blob in blobs_of(recipe, shape, target, layout)? {
+        for blob in blobs_of(recipe, shape, kept, target, layout)? {
             blobs.push((blob.suffix, BlobTensor::new(place(&blob)?, blob.shape)));
         }
         Ok(StoredWeight { recipe: recipe.resolved(shape), shape, target, layout, blobs })
@@ -122,11 +125,16 @@ impl StoredWeight {
 
     fn emit_palette(&self, function: &mut FunctionBuilder) -> Result<Value> {
         let (codes, tables) = (self.blob("codes")?, self.blob("tables")?);
-        match self.find("table_scales") {
+        let scaled = match self.find("table_scales") {
+            None => None,
+            Some(scales) => Some(function.constexpr_blockwise_shift_scale(tables, scales, None)?),
+        };
+        let tables = scaled.as_ref().map_or(Operand::Blob(tables), Operand::Made);
+        match self.find("mask") {
             None => function.constexpr_lut_to_dense(codes, tables, None),
-            Some(scales) => {
-                let tables = function.constexpr_blockwise_shift_scale(tables, scales, None)?;
-                function.constexpr_lut_to_dense(codes, &tables, None)
+            Some(mask) => {
+                let [mask, values] = function.constexpr_lut_to_sparse(mask, codes, tables, None)?;
+                function.constexpr_sparse_to_dense(&values, &mask)
             }
         }
     }

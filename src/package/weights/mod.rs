@@ -11,6 +11,7 @@
 //! | `fp16` | `const` | `const` |
 //! | `palette…` | `constexpr_lut_to_dense` | the same, one table, not of 3 bits |
 //! | `palette…-t8` | int8 table, `constexpr_blockwise_shift_scale`, then the above | – |
+//! | `palette…-t0.1`, `-p50` | `constexpr_lut_to_sparse`, then `constexpr_sparse_to_dense` | – |
 //! | `palette…-s` | the scale is a `const` of its own, for a `mul` after the layer | the same |
 //! | `int4…`, `int8…` | `constexpr_blockwise_shift_scale` | `constexpr_affine_dequantize`, 8 bits, per channel |
 //! | `mxfp4` | a 16-entry table, then `constexpr_blockwise_shift_scale` | – |

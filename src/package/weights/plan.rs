@@ -1,4 +1,5 @@
-//! Which blobs a tensor takes, and what a target cannot express: functions of recipe and shape.
+//! Which blobs a tensor takes, and what a target cannot express: functions of recipe, shape and
+//! the number of weights that are stored.
 
 use super::WeightLayout;
 use crate::error::{Error, Result};
@@ -31,16 +32,18 @@ impl PlannedBlob {
     }
 }
 
-/// The blobs of a weight `[out, in]` in the order in which they are written. Fails (input) where
-/// target or layout cannot express the recipe, with the reason and the nearest recipe they can.
+/// The blobs of a weight `[out, in]` in the order in which they are written. `kept` of its weights
+/// are stored: all of them unless the recipe prunes. Fails (input) where target or layout cannot
+/// express the recipe, with the reason and the nearest recipe they can.
 pub fn blobs_of(
     recipe: Recipe,
     shape: [usize; 2],
+    kept: usize,
     target: Opset,
     layout: WeightLayout,
 ) -> Result<Vec<PlannedBlob>> {
     let recipe = recipe.resolved(shape);
-    if let Some((reason, nearest)) = obstacle(recipe, shape, target, layout) {
+    if let Some((reason, nearest)) = obstacle(recipe, shape, kept, target, layout) {
         return Err(Error::input(format!("{recipe} of {shape:?} for {target}: {reason}"))
             .hint(format!("the nearest recipe that can be packaged is {nearest}")));
     }
@@ -50,7 +53,7 @@ pub fn blobs_of(
         Recipe::Reference | Recipe::Half => {
             vec![PlannedBlob::new("values", BlobType::Float16, dense)]
         }
-        Recipe::Palette(palette) => palette_blobs(&palette, shape, target, layout),
+        Recipe::Palette(palette) => palette_blobs(&palette, shape, kept, target, layout),
         Recipe::Linear(linear) => {
             let codes = linear_type(&linear);
             let blocks = match target {
@@ -79,25 +82,29 @@ pub fn blobs_of(
 fn palette_blobs(
     palette: &Palette,
     shape: [usize; 2],
+    kept: usize,
     target: Opset,
     layout: WeightLayout,
 ) -> Vec<PlannedBlob> {
     let ([out, inputs], tables) = (shape, palette.tables(shape));
+    let dense = layout.shape(out, inputs);
     let codes = match target {
         // Packed into bytes, which for 8 bits are the indices themselves.
         Opset::Ios17 => {
             let bytes = (out * inputs * usize::from(palette.bits.get())).div_ceil(8);
             PlannedBlob::new("codes", BlobType::Uint8, [bytes])
         }
-        Opset::Ios18 => {
-            PlannedBlob::new("codes", index_type(palette.bits), layout.shape(out, inputs))
+        Opset::Ios18 if palette.pruning.is_some() => {
+            PlannedBlob::new("codes", index_type(palette.bits), [kept])
         }
+        Opset::Ios18 => PlannedBlob::new("codes", index_type(palette.bits), dense.clone()),
     };
     let table_shape = match target {
         Opset::Ios17 => vec![palette.bits.entries()],
         Opset::Ios18 => layout.tables(tables, palette.bits.entries()),
     };
     let mut blobs = vec![codes];
+    blobs.extend(palette.pruning.map(|_| PlannedBlob::new("mask", BlobType::Uint1, dense)));
     match palette.entry {
         TableEntry::Half => blobs.push(PlannedBlob::new("tables", BlobType::Float16, table_shape)),
         TableEntry::Int8 => {
@@ -117,6 +124,7 @@ fn palette_blobs(
 fn obstacle(
     recipe: Recipe,
     shape: [usize; 2],
+    kept: usize,
     target: Opset,
     layout: WeightLayout,
 ) -> Option<(&'static str, String)> {
@@ -124,6 +132,7 @@ fn obstacle(
         return Some(("a tensor without weights", "none".to_owned()));
     }
     let is_old = target < Opset::Ios18;
+    let dense = |palette| Recipe::Palette(Palette { pruning: None, ..palette });
     match recipe {
         Recipe::Reference => Some(("Core ML has no bfloat16 weights", "fp16".to_owned())),
         Recipe::Mxfp4 if is_old => Some(("block scales need iOS 18", "palette4".to_owned())),
@@ -131,14 +140,20 @@ fn obstacle(
             let reason = "scales on top of a table are not for the Neural Engine";
             Some((reason, "palette4-g16".to_owned()))
         }
+        Recipe::Palette(palette) if kept == 0 => {
+            Some(("pruning leaves no weight of these rows", dense(palette).to_string()))
+        }
         Recipe::Palette(palette) if is_old => {
             let bits = match palette.bits.get() {
                 3 => 4,
                 bits => bits,
             };
+            let is_pruned = palette.pruning.is_some();
             let scale = if palette.channel_scale { "-s" } else { "" };
             let nearest = format!("palette{bits}{scale}");
-            if palette.bits.get() == 3 {
+            if is_pruned {
+                Some(("of pruned weights only fp16 values can be stored before iOS 18", nearest))
+            } else if palette.bits.get() == 3 {
                 Some(("3-bit indices need iOS 18", nearest))
             } else if palette.entry == TableEntry::Int8 {
                 Some(("int8 tables with a scale need iOS 18", nearest))

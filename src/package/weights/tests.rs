@@ -8,7 +8,7 @@ use crate::package::blob::{BlobWriter, Layout};
 use crate::package::mil::{FunctionBuilder, Opset};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-const RECIPES: [&str; 14] = [
+const RECIPES: [&str; 17] = [
     "fp16",
     "palette1-c",
     "palette2-g16",
@@ -23,6 +23,9 @@ const RECIPES: [&str; 14] = [
     "int8-b32",
     "palette4",
     "mxfp4",
+    "palette2-g16-s-t8-p30",
+    "palette4-p51",
+    "palette6-c-t0.125",
 ];
 
 fn recipe(name: &str) -> Recipe {
@@ -41,10 +44,11 @@ fn the_blobs_are_the_stored_bytes() {
             if name == "mxfp4" && layout == WeightLayout::Convolution {
                 continue;
             }
-            let blobs = blobs_of(recipe(name), [48, 64], Opset::Ios18, layout).unwrap();
+            let coded = coded(name);
+            let blobs =
+                blobs_of(recipe(name), [48, 64], coded.kept(), Opset::Ios18, layout).unwrap();
             let sizes = blobs.iter().map(|blob| blob.kind.size_bytes(blob.elements()).unwrap());
-            let stored = recipe(name).stored_size([48, 64]).unwrap();
-            assert_eq!(sizes.sum::<u64>(), stored.0, "{name}");
+            assert_eq!(sizes.sum::<u64>(), coded.stored_bytes().0, "{name}");
         }
     }
 }
@@ -56,8 +60,9 @@ fn a_plan_is_what_is_written() {
     for name in RECIPES {
         let (coded, target, layout) = (coded(name), Opset::Ios18, WeightLayout::Linear);
         let written = StoredWeight::write(&mut file, &coded, target, layout).unwrap();
+        let kept = coded.kept();
         let planned =
-            StoredWeight::plan(&mut plan, recipe(name), [48, 64], target, layout).unwrap();
+            StoredWeight::plan(&mut plan, recipe(name), [48, 64], kept, target, layout).unwrap();
         assert_eq!(written, planned, "{name}");
         let mut function = FunctionBuilder::new("main", target);
         let emitted = written.emit(&mut function).unwrap();
@@ -79,18 +84,24 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
         ("palette2-g16", Opset::Ios17, Linear, "palette2"),
         ("palette3-s", Opset::Ios17, Convolution, "palette4-s"),
         ("palette8-t8", Opset::Ios17, Linear, "palette8"),
+        ("palette4-p50", Opset::Ios17, Linear, "palette4"),
+        ("palette4-g16-s-t0.1", Opset::Ios17, Linear, "palette4-s"),
         ("int4-b32", Opset::Ios17, Linear, "palette4"),
         ("int8-b32-a", Opset::Ios17, Linear, "int8-a"),
     ] {
-        let error = blobs_of(recipe(name), [48, 64], target, layout).unwrap_err();
+        let error = blobs_of(recipe(name), [48, 64], 48 * 64, target, layout).unwrap_err();
         let hint = error.advice().unwrap().to_owned();
         assert_eq!(error.exit(), Exit::Input);
         assert!(hint.ends_with(&format!(" {nearest}")), "{name}: {hint}");
         if nearest != "fp16" || name == "fp" {
-            blobs_of(recipe(nearest), [48, 64], target, layout).unwrap();
+            blobs_of(recipe(nearest), [48, 64], 48 * 64, target, layout).unwrap();
         }
     }
+    // A slice of rows may be nothing but zeros.
+    let (pruned, shape) = (recipe("palette4-c-p50"), [1, 64]);
+    let error = blobs_of(pruned, shape, 0, Opset::Ios18, Linear).unwrap_err();
+    assert!(error.advice().unwrap().ends_with(" palette4-c"));
     // One group is one table.
-    blobs_of(recipe("palette2-g64"), [48, 64], Opset::Ios17, Linear).unwrap();
-    assert!(blobs_of(recipe("int8"), [0, 64], Opset::Ios18, Linear).is_err());
+    blobs_of(recipe("palette2-g64"), [48, 64], 48 * 64, Opset::Ios17, Linear).unwrap();
+    assert!(blobs_of(recipe("int8"), [0, 64], 0, Opset::Ios18, Linear).is_err());
 }

@@ -202,20 +202,20 @@ impl FunctionBuilder {
     /// Table entries by `indices_nonzero_data [D]`, which stand where `indices_mask` (uint1) is
     /// set: the mask and the entries `[D · V]` of the result. `lut` and `vector_axis` are those of
     /// [`constexpr_lut_to_dense`](Self::constexpr_lut_to_dense). From iOS 18.
-    pub fn constexpr_lut_to_sparse(
+    pub fn constexpr_lut_to_sparse<'a>(
         &mut self,
         indices_mask: &BlobTensor,
         indices_nonzero_data: &BlobTensor,
-        lut: &BlobTensor,
+        lut: impl Into<Operand<'a>>,
         vector_axis: Option<usize>,
     ) -> Result<[Value; 2]> {
-        let opset = self.opset();
+        let (lut, opset) = (lut.into(), self.opset());
         let (indices, entries) = (indices_nonzero_data.kind(), lut.kind());
         let call = self
             .op("constexpr_lut_to_sparse")?
             .operand(opset, "indices_mask", indices_mask.into(), &[DataType::Uint1])?
             .operand(opset, "indices_nonzero_data", indices_nonzero_data.into(), INDICES)?
-            .operand(opset, "lut", lut.into(), ENTRIES)?
+            .operand(opset, "lut", lut, ENTRIES)?
             .check(indices.shape.len() == 1, "indices_nonzero_data", "rank 1", &indices)?;
         let mut shape = indices_mask.shape.clone();
         let (call, vector) = tables(call, &shape, indices.data_type, &entries, vector_axis)?;
