@@ -243,7 +243,8 @@ pub fn planned(coder: &Coder<'_>, manifest: &Manifest, entry: &PackageEntry) -> 
     };
     design.check(config.max_position_embeddings)?;
     let piece = piece_of(entry, config)?;
-    let mut place = Planned::new(*coder, design.target);
+    let counts = Counts::default();
+    let mut place = Planned::new(*coder, design.target, &counts);
     let weights = Weights::place(&piece, coder, &design, &mut place)?;
     build(&piece, config, &design, &weights, entry.function.as_deref())
 }
