@@ -5,6 +5,8 @@
 //! well. An element is a token, decoded with 64 tokens in the cache. Memory is RssAnon after
 //! these tokens, less what the process had before the packages were opened.
 
+#![allow(clippy::print_stderr)]
+
 use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

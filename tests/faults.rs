@@ -242,7 +242,7 @@ fn a_truncated_weight_file_is_named() {
 fn clean_packages_raise_no_alarm() {
     let recipes = "fp16 palette1 palette1-g16-s palette2 palette2-g16-s palette2-c palette3-g16 \
         palette3-s palette4-g8 palette4-c palette6-g16 palette6 palette8-t8 palette4-g16-t8 int4 \
-        int4-b32-a int8 int8-a int8-b32 mxfp4";
+        int4-b32-a int8 int8-a int8-b32 mxfp4 palette4-p50 palette2-g16-s-p50 palette4-t0.05";
     let designs = ["--compute gpu", "--compute ane", "--chunk-size 150kB", "--chunk-size 300kB"];
     let mut clean = 0;
     let mut hold = |model: &str, recipe: &str, design: &str| {
@@ -270,7 +270,7 @@ fn clean_packages_raise_no_alarm() {
             hold(model.to_str().unwrap(), recipe, &format!("--compute {compute}"));
         }
     }
-    assert_eq!(clean, 20 * 4 - 1 + 7 + 16);
+    assert_eq!(clean, 23 * 4 - 1 + 7 + 16);
 }
 
 #[test]

@@ -1,27 +1,22 @@
 //! `evalkit package`: a checkpoint under one recipe as the packages that an app receives.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::{FormatArgs, RecipeArgs, parse_size};
+use super::args::{FormatArgs, RecipeArgs};
+use super::design::DesignArgs;
+use super::packaging::write;
 use super::print;
-use super::progress::{Interrupt, Progress, Talk};
+use super::progress::{Interrupt, Talk};
 use super::source;
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::eval::Coder;
 use crate::package::aside::Existing;
-use crate::package::bundle::{self, Limits, Manifest, Order};
-use crate::package::mil::Opset;
-use crate::package::program::{Compute, Design};
+use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
-
-/// Tokens that the cache holds unless asked otherwise.
-const CONTEXT_TOKENS: usize = 2048;
-/// Tokens of a prompt that are computed at a time: what engines take in one go.
-const PREFILL_TOKENS: usize = 64;
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
@@ -44,52 +39,6 @@ pub struct PackageArgs {
     dry_run: bool,
     #[command(flatten)]
     format: FormatArgs,
-}
-
-/// What packages are made for.
-#[derive(Debug, Clone, Args)]
-pub struct DesignArgs {
-    /// The oldest system that runs them: ios17 (one table per tensor, caches as inputs) or ios18
-    #[arg(long, value_name = "SYSTEM", default_value = "ios18")]
-    target: Opset,
-    /// The engine they are laid out for: gpu or ane
-    #[arg(long, value_name = "ENGINE", default_value = "gpu")]
-    compute: Compute,
-    /// Tokens that the cache holds [default: 2048, or the model's context where that is shorter]
-    #[arg(long, value_name = "TOKENS")]
-    max_sequence_length: Option<usize>,
-    /// Tokens of a prompt that are computed at a time [default: 64]
-    #[arg(long, value_name = "TOKENS")]
-    prefill_length: Option<usize>,
-    /// Largest weight file of one package; a larger model becomes several
-    /// [default: 1GB for gpu, 500MB for ane]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    chunk_size: Option<u64>,
-    /// The licence of the weights, for the packages' metadata
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    license: String,
-}
-
-impl DesignArgs {
-    /// What is to be written of `coder`'s model.
-    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
-        let longest = coder.checkpoint.config.max_position_embeddings;
-        let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
-        let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
-        let limits = Limits::of(self.compute);
-        Order {
-            coder,
-            design: Design {
-                target: self.target,
-                compute: self.compute,
-                context_tokens,
-                prefill_tokens,
-            },
-            limits: Limits { chunk_bytes: self.chunk_size.unwrap_or(limits.chunk_bytes), ..limits },
-            license: &self.license,
-            existing,
-        }
-    }
 }
 
 /// Runs the command.
@@ -121,28 +70,6 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
     let document = document(&checkpoint, &written, args);
     print(args.format.format, &document)?;
     Ok(Exit::Done)
-}
-
-/// Writes packages under a progress bar.
-///
-/// # Errors
-/// As [`bundle::write()`], interruption.
-pub fn write(
-    order: &Order<'_>,
-    folder: &Path,
-    talk: Talk,
-    interrupt: &Interrupt,
-) -> Result<Manifest> {
-    let bar = Progress::new("packaging", talk.quiet);
-    let written = bundle::write(folder, order, &mut |done, total| {
-        bar.set(done as u64, total as u64);
-        match interrupt.is_set() {
-            true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),
-            false => Ok(()),
-        }
-    });
-    bar.finish();
-    Ok(written?.manifest)
 }
 
 fn document(checkpoint: &Checkpoint, manifest: &Manifest, args: &PackageArgs) -> Document {

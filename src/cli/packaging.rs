@@ -1,24 +1,68 @@
-//! The step of a sweep that writes every variant as packages and proves each of them.
+//! Packages written and proven under a progress bar, and the step of a sweep that does both for
+//! every variant.
 
 use std::path::Path;
 
+use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::Finished;
-use super::package::{DesignArgs, write};
-use super::progress::{Interrupt, Talk};
-use super::verify::check;
+use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, Variant};
 use crate::package::aside::Existing;
-use crate::package::bundle::{Bundle, MANIFEST_NAME, Order, predicted_bytes};
+use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predicted_bytes};
 use crate::package::execute::Precision;
-use crate::package::verify::{Link, Question, walked};
+use crate::package::verify::{Link, Question, Walked, verify, walked};
 use crate::results::{Cell, Packaged, Record, Store, VerifiedLink};
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
 /// Tokens of the first window that are predicted by the packages.
 const VERIFIED_TOKENS: usize = 48;
+
+/// Writes packages under a progress bar.
+///
+/// # Errors
+/// As [`bundle::write()`], interruption.
+pub fn write(
+    order: &Order<'_>,
+    folder: &Path,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<Manifest> {
+    let bar = Progress::new("packaging", talk.quiet);
+    let written = bundle::write(folder, order, &mut |done, total| {
+        bar.set(done as u64, total as u64);
+        match interrupt.is_set() {
+            true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),
+            false => Ok(()),
+        }
+    });
+    bar.finish();
+    Ok(written?.manifest)
+}
+
+/// Verifies under a progress bar.
+///
+/// # Errors
+/// As [`verify`], interruption.
+pub fn check(
+    question: &Question<'_>,
+    walked: &Walked,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<Vec<Link>> {
+    let bar = Progress::new("verifying", talk.quiet);
+    let links = verify(question, walked, &mut |done, total| {
+        bar.set(done as u64, total as u64);
+        match interrupt.is_set() {
+            true => Err(Error::new(Exit::Interrupted, "interrupted")),
+            false => Ok(()),
+        }
+    });
+    bar.finish();
+    links
+}
 
 /// Packages and verifies what is measured and not yet packaged, and records it.
 ///

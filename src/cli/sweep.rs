@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
-use super::package::DesignArgs;
+use super::design::DesignArgs;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::tables;

@@ -1,9 +1,9 @@
 //! From a plan to a printed table: what every command that measures does.
 
 use super::args::RunArgs;
+use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::{Finished, execute};
-use super::package::DesignArgs;
 use super::packaging::package_all;
 use super::plan::Plan;
 use super::print;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::packaging::check;
 use super::print;
-use super::progress::{Interrupt, Progress, Talk};
+use super::progress::{Interrupt, Talk};
 use super::source;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Exit, Result};
@@ -15,7 +16,7 @@ use crate::eval::{Coder, Variant};
 use crate::model;
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
-use crate::package::verify::{Distance, Link, Question, Walked, by_block, verify, walked};
+use crate::package::verify::{Distance, Link, Question, by_block, walked};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 
 /// Tokens that are predicted unless asked otherwise.
@@ -83,28 +84,6 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
     }
     print(args.format.format, &document)?;
     Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
-}
-
-/// Verifies under a progress bar.
-///
-/// # Errors
-/// As [`verify`], interruption.
-pub fn check(
-    question: &Question<'_>,
-    walked: &Walked,
-    talk: Talk,
-    interrupt: &Interrupt,
-) -> Result<Vec<Link>> {
-    let bar = Progress::new("verifying", talk.quiet);
-    let links = verify(question, walked, &mut |done, total| {
-        bar.set(done as u64, total as u64);
-        match interrupt.is_set() {
-            true => Err(Error::new(Exit::Interrupted, "interrupted")),
-            false => Ok(()),
-        }
-    });
-    bar.finish();
-    links
 }
 
 /// How far hidden states are from the walk's, block by block.
