@@ -127,8 +127,14 @@ fn weights_are_read_once_however_many_variants_there_are() {
         let reads = |variants: &[Variant]| {
             let checkpoint = Checkpoint::open(folder.path()).unwrap();
             let coded = vec![None; variants.len()];
-            let (windows, device) = (&windows[..], &Device::Cpu);
-            let walk = Walk { checkpoint: &checkpoint, variants, windows, coded: &coded, device };
+            let walk = Walk {
+                checkpoint: &checkpoint,
+                variants,
+                windows: &windows,
+                coded: &coded,
+                calibration: None,
+                device: &Device::Cpu,
+            };
             let walked = walk.run(None, &mut Nobody).unwrap();
             assert!(walked.outcomes.iter().all(|outcome| outcome.is_ok()));
             checkpoint.reads()

@@ -8,6 +8,7 @@ use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
 use evalkit::eval::{Observer, State, Variant, Walk, Window};
+use evalkit::quantize::Recipe;
 
 struct Quiet;
 
@@ -25,8 +26,8 @@ impl Observer for Quiet {
 
 fn variants(recipes: &[&str]) -> Vec<Variant> {
     let of = |recipe: &&str| {
-        let recipe = recipe.parse().unwrap();
-        Variant { head: recipe, ..Variant::uniform(recipe) }
+        let recipe: Recipe = recipe.parse().unwrap();
+        Variant { head: recipe.into(), ..Variant::uniform(recipe) }
     };
     recipes.iter().map(of).collect()
 }
@@ -44,6 +45,7 @@ fn reads(model: &str, recipes: &[&str]) -> u64 {
         variants: &variants,
         windows: &windows,
         coded: &coded,
+        calibration: None,
         device: &Device::Cpu,
     };
     let walked = walk.run(None, &mut Quiet).unwrap();

@@ -1,10 +1,12 @@
 //! `evalkit package`: a checkpoint under one recipe as the packages that an app receives.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::{FormatArgs, RecipeArgs, parse_size};
+use super::args::{CalibrationArgs, FormatArgs, RecipeArgs, parse_size};
+use super::calibration;
 use super::print;
 use super::progress::{Interrupt, Progress, Talk};
 use super::source;
@@ -30,6 +32,8 @@ pub struct PackageArgs {
     /// Take the weights from a file that evalkit quantize wrote, instead of coding them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["recipe", "embed", "head"])]
     coded: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Folder to write
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
@@ -98,14 +102,23 @@ impl DesignArgs {
 pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
     let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
     let file = match &args.coded {
-        Some(path) => Some(source::open_coded(path, &checkpoint.content_hash())?),
+        Some(path) => Some(Arc::new(source::open_coded(path, &checkpoint.content_hash())?)),
         None => None,
     };
     let variant = match &file {
         Some(file) => file.variant.clone(),
         None => args.recipe.variant()?,
     };
-    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref() };
+    let interrupt = Interrupt::listen(talk)?;
+    let scales = match args.dry_run {
+        true => calibration::planned(&variant, &checkpoint.config)?,
+        false => {
+            let (model, of) = (&args.recipe.model, (&checkpoint, &variant));
+            calibration::scales(&args.calibration, model, of, file.clone(), &interrupt, talk)?
+        }
+    };
+    let scales = Some(&scales);
+    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_deref(), scales };
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let order = args.design.order(coder, existing);
     let predicted_bytes = bundle::predicted_bytes(&order)?;
@@ -115,14 +128,18 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         print(args.format.format, &Document { title, ..Document::default() })?;
         return Ok(Exit::Done);
     }
-    let written = write(&order, args, talk)?;
+    let written = write(&order, args, &interrupt, talk)?;
     let document = document(&checkpoint, &written, args);
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }
 
-fn write(order: &Order<'_>, args: &PackageArgs, talk: Talk) -> Result<Manifest> {
-    let interrupt = Interrupt::listen(talk)?;
+fn write(
+    order: &Order<'_>,
+    args: &PackageArgs,
+    interrupt: &Interrupt,
+    talk: Talk,
+) -> Result<Manifest> {
     let bar = Progress::new("packaging", talk.quiet);
     let written = bundle::write(&args.output, order, &mut |done, total| {
         bar.set(done as u64, total as u64);

@@ -1,5 +1,6 @@
 //! The coded tensors of one variant, each made when it is asked for.
 
+use super::calibration::InputScales;
 use super::coded_file::{CodedFile, head_name};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
@@ -16,6 +17,8 @@ pub struct Coder<'a> {
     pub variant: &'a Variant,
     /// Where the result lies already.
     pub file: Option<&'a CodedFile>,
+    /// The scales of its int8 inputs, where they are known.
+    pub scales: Option<&'a InputScales>,
 }
 
 impl Coder<'_> {

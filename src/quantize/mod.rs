@@ -11,6 +11,7 @@ mod distinct;
 mod grammar;
 mod kmeans;
 mod lagrange;
+mod layers;
 mod linear;
 mod mxfp4;
 mod palette;
@@ -21,6 +22,7 @@ mod recipe;
 mod rows;
 
 pub use coded::{CodedTensor, Stored, Tables};
+pub use layers::LayerRecipe;
 pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};
 pub use recipe::{

@@ -1,11 +1,14 @@
 //! A function that is growing: what all its layers share, and the operations that differ between
 //! the layouts.
 
+use std::collections::BTreeMap;
+
 use super::design::{Compute, Design};
 use super::weights::{Vector, Weights, bias_of};
 use crate::checkpoint::TensorId;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
+use crate::model::Input;
 use crate::package::mil::{Convolution, FunctionBuilder, Value};
 use crate::package::spec::DataType;
 
@@ -21,6 +24,9 @@ pub(super) struct Body<'a> {
     pub weights: &'a Weights,
     /// Tokens per call.
     pub tokens: usize,
+    /// Inputs of linear layers that were rounded to int8 and back, by layer and place, for the
+    /// layers that share them.
+    pub rounded: BTreeMap<(Option<usize>, Input), Value>,
 }
 
 impl Body<'_> {
@@ -61,6 +67,7 @@ impl Body<'_> {
     /// The same in the parts in which the weight is stored.
     pub fn project_parts(&mut self, x: &Value, id: TensorId) -> Result<Vec<Value>> {
         let bias = bias_of(self.config, id);
+        let x = &self.given(x, id)?;
         let mut parts = Vec::new();
         for stored in self.weights.matrix(id)? {
             let emitted = stored.emit(&mut self.f)?;
@@ -83,6 +90,20 @@ impl Body<'_> {
             });
         }
         Ok(parts)
+    }
+
+    /// What the matrix `id` multiplies: `x`, or `x` rounded to int8 and back.
+    fn given(&mut self, x: &Value, id: TensorId) -> Result<Value> {
+        let (Some(scale), Some(input)) = (self.weights.scale(id), Input::of(id.role)) else {
+            return Ok(x.clone());
+        };
+        if let Some(rounded) = self.rounded.get(&(id.layer, input)) {
+            return Ok(rounded.clone());
+        }
+        let codes = self.f.quantize(x, scale, 0)?;
+        let rounded = self.f.dequantize(&codes, scale, 0)?;
+        self.rounded.insert((id.layer, input), rounded.clone());
+        Ok(rounded)
     }
 
     /// A vector with a number for each of `channels` channels, shaped to broadcast.

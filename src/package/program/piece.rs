@@ -1,5 +1,6 @@
 //! The pieces that a model is cut into, and their functions.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::attention::Context;
@@ -98,7 +99,8 @@ pub fn build(
     let build = |(name, tokens, expert): (String, usize, Option<usize>)| {
         let name = if design.target == Opset::Ios17 { "main" } else { &name };
         let f = FunctionBuilder::new(name, design.target);
-        let mut body = Body { f, config, design, weights, tokens };
+        let rounded = BTreeMap::new();
+        let mut body = Body { f, config, design, weights, tokens, rounded };
         match (piece, expert) {
             (Piece::Experts { layer }, Some(_)) => {
                 body.f.scope(format!("layer_{layer}"));
