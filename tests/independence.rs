@@ -5,7 +5,7 @@
 mod common;
 
 use candle_core::Device;
-use common::{Place, Tiny, run, write_checkpoint};
+use common::{Place, Tiny, run, seeded_text, write_checkpoint};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
 use evalkit::eval::{Observer, State, Variant, Walk, Window};
@@ -25,25 +25,33 @@ fn records_of(place: &Place, reports: &str, variant: &str) -> Vec<String> {
     own.map(|(_, line)| (*line).to_owned()).collect()
 }
 
-const RECIPES: [&str; 4] = ["fp", "palette4", "palette2-g16", "palette1"];
+const RECIPES: [&str; 6] =
+    ["fp", "palette4", "palette2-g16", "palette1", "palette4-a8", "int8+head:fp16-a8"];
+
+/// The text that ranges of int8 activations are chosen on.
+const CALIBRATION: [&str; 4] = ["--calibrate", "other.txt", "--calibration-windows", "3"];
 
 /// Larger than the tiny model's default: two slices of vocabulary, so that their bounds count.
 fn place() -> Place {
-    Place::new(&Tiny { vocab: 5000, ..Tiny::default() }, 16 * 24)
+    let place = Place::new(&Tiny { vocab: 5000, ..Tiny::default() }, 16 * 24);
+    std::fs::write(place.path("other.txt"), seeded_text(8, 16 * 5)).unwrap();
+    place
 }
 
 fn sweep(place: &Place, reports: &str, recipes: &str, more: &[&str]) {
-    run(place.sweep(&["-q", "--reports", reports, "--recipes", recipes]).args(more), 0);
+    let args = ["-q", "--reports", reports, "--recipes", recipes];
+    run(place.sweep(&args).args(CALIBRATION).args(more), 0);
 }
 
 #[test]
-fn four_variants_together_give_the_records_of_four_single_runs() {
+fn variants_together_give_the_records_of_single_runs() {
     let place = place();
     for recipe in RECIPES {
         sweep(&place, recipe, recipe, &["--threads", "1"]);
     }
     let recipes = RECIPES.join(",");
-    let budget = |threads| place.budget(5, &["--recipes", &recipes, "--threads", threads]);
+    let recipes_of = |threads| ["--recipes", &recipes, "--threads", threads];
+    let budget = |threads| place.budget(5, &[&recipes_of(threads)[..], &CALIBRATION].concat());
     let (one, two) = (budget("1"), budget("2"));
     let runs: [(&str, &[&str]); 4] = [
         ("one", &["--threads", "1"]),

@@ -101,15 +101,16 @@ fn refuse_scored(windows: &[Window], scored: &[Window], text: &str) -> Result<()
     Ok(())
 }
 
-/// Scales of 1 for all int8 inputs of a package that is only planned: its size does not depend on
-/// what they are.
+/// Scales for all int8 inputs of a package that is only planned: its size does not depend on what
+/// they are, but equal ones would be stored once.
 ///
 /// # Errors
 /// An input error for `-a8` where it is not available.
 pub fn planned(variant: &Variant, config: &Config) -> Result<InputScales> {
     let mut scales = InputScales::default();
-    for (layer, input) in variant.int8_inputs(config)? {
-        scales.insert(layer, input, f16::ONE);
+    for (bits, (layer, input)) in (f16::MIN_POSITIVE.to_bits()..).zip(variant.int8_inputs(config)?)
+    {
+        scales.insert(layer, input, f16::from_bits(bits));
     }
     Ok(scales)
 }

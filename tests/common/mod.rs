@@ -125,8 +125,13 @@ pub fn tokenizer() -> Value {
 
 /// A text of `tokens` characters, each one token.
 pub fn text(tokens: usize) -> String {
+    seeded_text(7, tokens)
+}
+
+/// The same for another seed, which gives another text.
+pub fn seeded_text(seed: u64, tokens: usize) -> String {
     let letters: Vec<char> = ALPHABET.chars().collect();
-    let mut random = Random(7);
+    let mut random = Random(seed);
     (0..tokens).map(|_| letters[random.next() as usize % letters.len()]).collect()
 }
 
