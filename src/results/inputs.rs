@@ -1,5 +1,7 @@
 //! Inputs of linear layers that a variant rounds to int8, as records have them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What the ranges of int8 inputs were chosen on, and how.
@@ -13,6 +15,13 @@ pub struct Calibration {
     pub windows_hash: String,
     /// `minmax`, `percentile` or `entropy`.
     pub method: String,
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Calibration { text_name, windows, method, .. } = self;
+        write!(f, "by {method} on {windows} windows of {text_name}")
+    }
 }
 
 /// The scale of one input that was rounded to int8: steps of this size, 127 in either direction.

@@ -119,6 +119,14 @@ pub struct Cell {
     pub calibration: Option<Calibration>,
 }
 
+impl Cell {
+    /// The variant's name, with how its ranges were chosen where it has some: `int8-a8 (entropy)`.
+    pub fn label(&self) -> String {
+        let method = self.calibration.as_ref().map(|calibration| &calibration.method);
+        method.map_or(self.variant.clone(), |method| format!("{} ({method})", self.variant))
+    }
+}
+
 /// Scores of one variant on one window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {

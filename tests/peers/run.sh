@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds the committed golden data against the programs it came from: k-means tables and int8
-# activations against coremltools, the demo's text against its grammar. Then packages of every kind against
-# coremltools.
+# activations against coremltools, the demo's text against its grammar. Then packages of every kind
+# against coremltools.
 #
 # Needs Python 3.11 and PyPI. The Rust tests read the same golden data; only the packages need cargo.
 set -euo pipefail
