@@ -5,7 +5,7 @@
 mod common;
 
 use candle_core::Device;
-use common::{Place, Tiny, run, seeded_text, write_checkpoint};
+use common::{Place, Tiny, run, write_checkpoint};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
 use evalkit::eval::{Observer, State, Variant, Walk, Window};
@@ -33,9 +33,7 @@ const CALIBRATION: [&str; 4] = ["--calibrate", "other.txt", "--calibration-windo
 
 /// Larger than the tiny model's default: two slices of vocabulary, so that their bounds count.
 fn place() -> Place {
-    let place = Place::new(&Tiny { vocab: 5000, ..Tiny::default() }, 16 * 24);
-    std::fs::write(place.path("other.txt"), seeded_text(8, 16 * 5)).unwrap();
-    place
+    Place::new(&Tiny { vocab: 5000, ..Tiny::default() }, 16 * 24)
 }
 
 fn sweep(place: &Place, reports: &str, recipes: &str, more: &[&str]) {

@@ -129,7 +129,7 @@ pub fn text(tokens: usize) -> String {
 }
 
 /// The same for another seed, which gives another text.
-pub fn seeded_text(seed: u64, tokens: usize) -> String {
+fn seeded_text(seed: u64, tokens: usize) -> String {
     let letters: Vec<char> = ALPHABET.chars().collect();
     let mut random = Random(seed);
     (0..tokens).map(|_| letters[random.next() as usize % letters.len()]).collect()
@@ -187,11 +187,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// A tiny model and a text of `tokens` tokens.
+    /// A tiny model, a text of `tokens` tokens, and `other.txt`, five windows of 16 to calibrate on.
     pub fn new(model: &Tiny, tokens: usize) -> Self {
         let place = Place { folder: tempfile::tempdir().unwrap() };
         model.write(&place.model());
         std::fs::write(place.path("text.txt"), text(tokens)).unwrap();
+        std::fs::write(place.path("other.txt"), seeded_text(8, 5 * 15)).unwrap();
         place
     }
 

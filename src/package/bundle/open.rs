@@ -106,11 +106,9 @@ fn same(expected: &[FileEntry], found: &[FileEntry], check: Check) -> Result<()>
         }
         if check == Check::Hashes && other.sha256 != file.sha256 {
             let (expected, found) = (&file.sha256, &other.sha256);
-            return Err(Error::input(format!(
-                "expected SHA-256 {expected:.16}, found {found:.16}"
-            ))
-            .at(&file.path)
-            .hint("its content was changed since it was written"));
+            return Err(Error::input(format!("expected SHA-256 {expected:.16}, found {found:.16}"))
+                .at(&file.path)
+                .hint("its content was changed since it was written"));
         }
     }
     match found.iter().find(|other| expected.iter().all(|file| file.path != other.path)) {
@@ -129,8 +127,7 @@ fn check(manifest: &Manifest) -> Result<()> {
     let inner = packages.clone().flat_map(|package| &package.files);
     let paths = packages.map(|package| &package.path);
     for path in paths.chain(inner.chain(&manifest.files).map(|file| &file.path)) {
-        let is_plain =
-            Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        let is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !is_plain || path.contains('\\') {
             let what = format!("expected a path within the folder, found {path:?}");
             return Err(Error::input(what));
