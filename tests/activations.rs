@@ -144,7 +144,7 @@ fn package(place: &Place, recipe: &str, head: &str) -> Package {
 #[test]
 fn a_package_computes_with_the_scales_that_were_scored_and_loses_what_was_scored() {
     let place = place();
-    let records = sweep(&place, "scored", &["--recipes", "fp16,fp16-a8", "--limit", "2"]);
+    let records = sweep(&place, "scored", &["--recipes", "fp16,fp16-a8"]);
     let built = package(&place, "fp16-a8", "fp16");
     for function in ["decode", "prefill"] {
         assert_eq!(quantized(&built, function), scales(&records, "fp16-a8"), "{function}");

@@ -12,13 +12,15 @@ use std::process::{Child, Command, Stdio};
 use common::{Place, Tiny, run, told};
 use evalkit::results::Store;
 
-const RECIPES: [&str; 6] = [
+const RECIPES: [&str; 8] = [
     "--recipes",
     "palette4,palette2-g16-a8,palette1",
     "--calibrate",
     "other.txt",
     "--calibration-windows",
     "3",
+    "--activation-range",
+    "minmax",
 ];
 
 /// Tokens of 24 windows.

@@ -58,9 +58,9 @@ impl Histogram {
         magnitude(self.counts[..INFINITY].iter().rposition(|count| *count > 0).unwrap_or(0))
     }
 
-    /// The smallest magnitude that at least a share of `percent` % of all values do not exceed.
-    pub fn percentile(&self, percent: f64) -> f32 {
-        let wanted = (percent / 100.0 * self.total() as f64).ceil() as u64;
+    /// The smallest magnitude that at most one in `one_in` values exceeds; `one_in` is at least 1.
+    pub fn all_but(&self, one_in: u64) -> f32 {
+        let wanted = self.total() - self.total() / one_in.max(1);
         let mut seen = 0;
         let reached = self.counts[..INFINITY].iter().position(|count| {
             seen += count;
@@ -104,9 +104,9 @@ mod tests {
     fn a_percentile_is_a_value_that_occurred() {
         let values: Vec<f32> = (1..=1000).map(|value| value as f32).collect();
         let histogram = Histogram::of(&values);
-        assert_eq!(histogram.percentile(50.0), 500.0);
-        assert_eq!(histogram.percentile(99.9), 999.0);
-        assert_eq!(histogram.percentile(100.0), histogram.largest());
+        assert_eq!(histogram.all_but(2), 500.0);
+        assert_eq!(histogram.all_but(1000), 999.0);
+        assert_eq!(histogram.all_but(1001), histogram.largest());
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::model::Input;
 use histogram::Histogram;
 
-/// The share of values that `percentile` keeps, in %.
-const PERCENT: f64 = 99.99;
+/// `percentile` clips one in so many values: it keeps 99.99 %.
+const CLIPPED_ONE_IN: u64 = 10_000;
 /// The largest code: ranges are symmetric, though codes reach -128.
 const LARGEST_CODE: f32 = 127.0;
 
@@ -60,7 +60,7 @@ impl RangeMethod {
     fn range(self, histogram: &Histogram) -> f32 {
         match self {
             RangeMethod::MinMax => histogram.largest(),
-            RangeMethod::Percentile => histogram.percentile(PERCENT),
+            RangeMethod::Percentile => histogram.all_but(CLIPPED_ONE_IN),
             RangeMethod::Entropy => {
                 let bins = entropy::best_bins(&histogram.linear(entropy::BINS), entropy::LEVELS);
                 histogram.largest() * (bins as f32 / entropy::BINS as f32)
