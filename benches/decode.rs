@@ -28,7 +28,7 @@ const CACHED_TOKENS: u32 = 64;
 fn package(checkpoint: &Checkpoint, recipe: &str, folder: &Path) {
     let variant: Variant = recipe.parse().expect("a recipe");
     let order = Order {
-        coder: Coder { checkpoint, variant: &variant, file: None },
+        coder: Coder { checkpoint, variant: &variant, file: None, scales: None },
         design: Design {
             target: Opset::Ios18,
             compute: Compute::Gpu,

@@ -25,7 +25,11 @@ fn records_of(place: &Place, reports: &str, variant: &str) -> Vec<String> {
     own.map(|(_, line)| (*line).to_owned()).collect()
 }
 
-const RECIPES: [&str; 4] = ["fp", "palette4", "palette2-g16", "palette1"];
+const RECIPES: [&str; 6] =
+    ["fp", "palette4", "palette2-g16", "palette1", "palette4-a8", "int8+head:fp16-a8"];
+
+/// The text that ranges of int8 activations are chosen on.
+const CALIBRATION: [&str; 4] = ["--calibrate", "other.txt", "--calibration-windows", "3"];
 
 /// Larger than the tiny model's default: two slices of vocabulary, so that their bounds count.
 fn place() -> Place {
@@ -33,17 +37,19 @@ fn place() -> Place {
 }
 
 fn sweep(place: &Place, reports: &str, recipes: &str, more: &[&str]) {
-    run(place.sweep(&["-q", "--reports", reports, "--recipes", recipes]).args(more), 0);
+    let args = ["-q", "--reports", reports, "--recipes", recipes];
+    run(place.sweep(&args).args(CALIBRATION).args(more), 0);
 }
 
 #[test]
-fn four_variants_together_give_the_records_of_four_single_runs() {
+fn variants_together_give_the_records_of_single_runs() {
     let place = place();
     for recipe in RECIPES {
         sweep(&place, recipe, recipe, &["--threads", "1"]);
     }
     let recipes = RECIPES.join(",");
-    let budget = |threads| place.budget(5, &["--recipes", &recipes, "--threads", threads]);
+    let recipes_of = |threads| ["--recipes", &recipes, "--threads", threads];
+    let budget = |threads| place.budget(5, &[&recipes_of(threads)[..], &CALIBRATION].concat());
     let (one, two) = (budget("1"), budget("2"));
     let runs: [(&str, &[&str]); 4] = [
         ("one", &["--threads", "1"]),
@@ -127,8 +133,14 @@ fn weights_are_read_once_however_many_variants_there_are() {
         let reads = |variants: &[Variant]| {
             let checkpoint = Checkpoint::open(folder.path()).unwrap();
             let coded = vec![None; variants.len()];
-            let (windows, device) = (&windows[..], &Device::Cpu);
-            let walk = Walk { checkpoint: &checkpoint, variants, windows, coded: &coded, device };
+            let walk = Walk {
+                checkpoint: &checkpoint,
+                variants,
+                windows: &windows,
+                coded: &coded,
+                calibration: None,
+                device: &Device::Cpu,
+            };
             let walked = walk.run(None, &mut Nobody).unwrap();
             assert!(walked.outcomes.iter().all(|outcome| outcome.is_ok()));
             checkpoint.reads()

@@ -7,7 +7,8 @@ use std::path::Path;
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
-use evalkit::eval::{Observer, State, Variant, Walk, Window};
+use evalkit::eval::{Calibration, Observer, RangeMethod, State, Variant, Walk, Window};
+use evalkit::quantize::Recipe;
 
 struct Quiet;
 
@@ -25,30 +26,42 @@ impl Observer for Quiet {
 
 fn variants(recipes: &[&str]) -> Vec<Variant> {
     let of = |recipe: &&str| {
-        let recipe = recipe.parse().unwrap();
-        Variant { head: recipe, ..Variant::uniform(recipe) }
+        let recipe: Recipe = recipe.parse().unwrap();
+        Variant { head: recipe.into(), ..Variant::uniform(recipe) }
     };
     recipes.iter().map(of).collect()
 }
 
 /// How many reads a walk of one window makes.
 fn reads(model: &str, recipes: &[&str]) -> u64 {
+    reads_of(model, &variants(recipes))
+}
+
+/// The same for mixes; those with int8 activations have the scales of two layers' attention.
+fn reads_of(model: &str, variants: &[Variant]) -> u64 {
     let mixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixtures");
     let checkpoint = Checkpoint::open(&mixtures.join(model)).unwrap();
     let ids: Vec<u32> = (0..24).collect();
     let windows = [Window { scored: 1..ids.len(), scored_bytes: 23, ids }];
-    let variants = variants(recipes);
+    let others =
+        windows.clone().map(|w| Window { ids: w.ids.iter().rev().copied().collect(), ..w });
+    let calibration = Calibration { windows: others.into(), method: RangeMethod::MinMax };
     let coded = vec![None; variants.len()];
     let walk = Walk {
         checkpoint: &checkpoint,
-        variants: &variants,
+        variants,
         windows: &windows,
         coded: &coded,
+        calibration: Some(&calibration),
         device: &Device::Cpu,
     };
     let walked = walk.run(None, &mut Quiet).unwrap();
-    assert_eq!(walked.outcomes.len(), 1 + recipes.len());
-    assert!(walked.outcomes.iter().all(|outcome| outcome.is_ok()), "{:?}", walked.outcomes);
+    assert_eq!(walked.outcomes.len(), 1 + variants.len());
+    for (outcome, variant) in walked.outcomes.iter().skip(1).zip(variants) {
+        let scored = outcome.as_ref().unwrap();
+        assert_eq!(scored.scales.iter().len(), if variant.needs_ranges() { 4 } else { 0 });
+    }
+    assert!(walked.outcomes[0].is_ok());
     checkpoint.reads()
 }
 
@@ -69,5 +82,7 @@ fn each_tensor_of_a_mixture_is_read_once_for_any_number_of_variants() {
         let four = ["int4-b32", "int8", "palette4-g16", "palette2-g16"];
         assert_eq!(reads(model, &four), expected, "{model}, four variants");
         assert_eq!(reads(model, &[]), expected, "{model}, the reference alone");
+        let int8: Variant = "int4-b32+attention:int8-a8".parse().unwrap();
+        assert_eq!(reads_of(model, &[int8]), expected, "{model}, with calibration");
     }
 }

@@ -41,10 +41,10 @@ impl Observer for Nobody {
 
 /// The nats of every scored token, window by window, of the model as it is stored.
 fn nats(checkpoint: &Checkpoint, windows: &[Window]) -> Vec<Vec<f64>> {
-    let walk = Walk { checkpoint, variants: &[], windows, coded: &[], device: &Device::Cpu };
+    let (device, calibration) = (&Device::Cpu, None);
+    let walk = Walk { checkpoint, variants: &[], windows, coded: &[], calibration, device };
     let mut walked = walk.run(None, &mut Nobody).unwrap();
-    let (scores, _) = walked.outcomes.remove(0).unwrap();
-    scores.into_iter().map(|score| score.nll_nats).collect()
+    walked.outcomes.remove(0).unwrap().scores.into_iter().map(|score| score.nll_nats).collect()
 }
 
 fn tokens(tokenizer: &TextTokenizer, text: &str) -> Tokens {

@@ -12,7 +12,16 @@ use std::process::{Child, Command, Stdio};
 use common::{Place, Tiny, run, told};
 use evalkit::results::Store;
 
-const RECIPES: [&str; 2] = ["--recipes", "palette4,palette2-g16,palette1"];
+const RECIPES: [&str; 8] = [
+    "--recipes",
+    "palette4,palette2-g16-a8,palette1",
+    "--calibrate",
+    "other.txt",
+    "--calibration-windows",
+    "3",
+    "--activation-range",
+    "minmax",
+];
 
 /// Tokens of 24 windows.
 const MANY_TOKENS: usize = 15 * 24;
@@ -22,7 +31,7 @@ fn many_passes() -> (Place, Vec<String>) {
     let place = Place::new(&Tiny::default(), MANY_TOKENS);
     let mut args: Vec<String> = RECIPES.map(String::from).into();
     args.extend(["--threads".into(), "2".into(), "--memory".into()]);
-    args.push(place.budget(1, &["--recipes", RECIPES[1], "--threads", "2"]));
+    args.push(place.budget(1, &[&RECIPES[..], &["--threads", "2"]].concat()));
     (place, args)
 }
 

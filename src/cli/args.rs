@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
-use crate::quantize::Recipe;
+use crate::quantize::LayerRecipe;
 use crate::report::Format;
 
 /// What to measure.
@@ -58,6 +58,22 @@ pub struct PlanArgs {
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub calibration: CalibrationArgs,
+}
+
+/// What the ranges of int8 activations are chosen on, and how.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CalibrationArgs {
+    /// Text (UTF-8) that the ranges of int8 activations (-a8) are chosen on; the demo has its own
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: Option<String>,
+    /// Windows of that text that ranges are chosen on [default: 16]
+    #[arg(long, value_name = "WINDOWS")]
+    pub calibration_windows: Option<usize>,
+    /// How ranges are chosen: minmax, percentile (99.99) or entropy [default: percentile]
+    #[arg(long, value_name = "METHOD")]
+    pub activation_range: Option<String>,
 }
 
 /// Where results go and what the run may use.
@@ -151,11 +167,11 @@ impl RecipeArgs {
         let mut variant: Variant = recipe.parse().at(|| "--recipe")?;
         for (part, recipe) in [("embed", &self.embed), ("head", &self.head)] {
             if let Some(recipe) = recipe {
-                *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
+                variant.set_part(part, recipe).at(|| format!("--{part}"))?;
             }
         }
-        let parts = [variant.attention, variant.mlp, variant.embedding, variant.head];
-        if parts.iter().any(Recipe::is_reference) {
+        let parts = [variant.attention, variant.mlp, variant.embedding.into(), variant.head];
+        if parts.iter().any(LayerRecipe::is_reference) {
             return Err(Error::input("fp has no coded form").at("--recipe").hint("use fp16"));
         }
         Ok(variant)

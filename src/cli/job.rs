@@ -10,6 +10,7 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::args::RunArgs;
+use super::calibration;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::source;
@@ -17,9 +18,9 @@ use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
-use crate::eval::{BosMode, CodedFile, Host, MemorySum, Variant, Window};
+use crate::eval::{BosMode, Calibration, CodedFile, Host, MemorySum, Variant, Window};
 use crate::model;
-use crate::results::{Cell, Run, Store};
+use crate::results::{self, Cell, Run, Store};
 
 /// Everything that is known before the first weight is read.
 pub struct Job {
@@ -37,6 +38,8 @@ pub struct Job {
     pub run: Run,
     /// Coded weights that are read instead of coding them.
     pub coded: Vec<Arc<CodedFile>>,
+    /// What ranges of int8 activations are chosen on, where a variant has such.
+    pub calibration: Option<Calibration>,
     /// Windows per pass over the layers.
     pub batch: usize,
     /// Peak memory of a pass.
@@ -85,16 +88,20 @@ impl Job {
                 variants.push(file.variant.clone());
             }
         }
+        let prepared = calibration::prepare(&plan, &variants, &cut, &tokenizer, &windows)?;
+        let (calibration, told) = prepared.map(|p| (p.calibration, p.record)).unzip();
         let cells = std::iter::once(Variant::reference())
             .chain(variants.iter().cloned())
-            .map(|variant| Ok((cell(&run, &checkpoint, &variant)?, variant)))
+            .map(|variant| Ok((cell(&run, &checkpoint, &variant, told.as_ref())?, variant)))
             .collect::<Result<Vec<_>>>()?;
         drop((tokenizer, text));
         let host = Host::now();
-        let batch = MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, host)?;
-        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], host)?;
+        let unscored = calibration.as_ref().map_or(&[][..], |c| &c.windows);
+        let batch =
+            MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, unscored, host)?;
+        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
         let device = model::device()?;
-        Ok(Job { plan, checkpoint, device, windows, cells, coded, run, batch, memory })
+        Ok(Job { plan, checkpoint, device, windows, cells, run, coded, calibration, batch, memory })
     }
 
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
@@ -182,7 +189,13 @@ fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>
 }
 
 /// A variant's sizes, under an id that is the hash of all that its numbers depend on.
-fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
+fn cell(
+    run: &Run,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+    calibration: Option<&results::Calibration>,
+) -> Result<Cell> {
+    let calibration = calibration.filter(|_| variant.needs_ranges()).cloned();
     let depends_on = [
         &run.model_hash,
         &run.tokenizer_hash,
@@ -197,10 +210,14 @@ fn cell(run: &Run, checkpoint: &Checkpoint, variant: &Variant) -> Result<Cell> {
     for part in depends_on {
         hasher.update(part.as_bytes()).update(b"\n");
     }
+    if let Some(results::Calibration { method, windows_hash, .. }) = &calibration {
+        hasher.update(format!("{method} {windows_hash}\n").as_bytes());
+    }
     Ok(Cell {
         cell_id: hasher.finalize().to_hex()[..16].to_owned(),
         variant: variant.to_string(),
         parts: variant.parts(checkpoint)?,
         is_reference: variant.is_reference(),
+        calibration,
     })
 }

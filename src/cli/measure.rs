@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use half::f16;
+
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
-    self, Cause, Observer, Outcome, Score, State, Timings, Variant, Walk, Walked, Window,
+    self, Cause, Observer, Outcome, Score, Scored, State, Timings, Variant, Walk, Walked, Window,
 };
+use crate::model::Input;
 use crate::results::{
-    Cell, Done, Environment, Failure, PeakSampler, Phase, Record, Session, Store,
+    Cell, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session, Store,
     Window as WindowRecord, remove_parts, write_aside, write_aside_with,
 };
 
@@ -164,20 +167,20 @@ impl<'a> Measuring<'a> {
         let file = |v: &Variant| job.coded.iter().find(|file| file.variant == *v).cloned();
         let coded: Vec<_> = variants.iter().map(file).collect();
         let key = self.state_key(batch);
-        let config = &job.checkpoint.config;
-        let resumed =
-            eval::read_state(&self.state_path(), &key, &variants, &windows, config, &job.device)?;
-        if let Some(resumed) = &resumed {
-            let layers = job.checkpoint.config.layers;
-            self.talk.say(format!("going on at layer {} of {layers}", resumed.next_layer));
-        }
+        let needs_ranges = variants.iter().any(Variant::needs_ranges);
         let walk = Walk {
             checkpoint: &job.checkpoint,
             variants: &variants,
             windows: &windows,
             coded: &coded,
+            calibration: job.calibration.as_ref().filter(|_| needs_ranges),
             device: &job.device,
         };
+        let resumed = eval::read_state(&self.state_path(), &key, &walk)?;
+        if let Some(resumed) = &resumed {
+            let layers = job.checkpoint.config.layers;
+            self.talk.say(format!("going on at layer {} of {layers}", resumed.next_layer));
+        }
         let mut watch = Watch {
             bar: Progress::new("walking", self.talk.quiet),
             interrupt: self.interrupt,
@@ -206,7 +209,7 @@ impl<'a> Measuring<'a> {
         for (place, &window) in batch.iter().enumerate() {
             for ((cell, outcome), failure) in cells.iter().zip(&walked.outcomes).zip(&mut failures)
             {
-                let Ok((scores, _)) = outcome else { continue };
+                let Ok(Scored { scores, .. }) = outcome else { continue };
                 let (text, score) = (&self.job.windows[window], &scores[place]);
                 match not_finite(window, score) {
                     None => records.push(window_record(cell, window, text, score)),
@@ -225,10 +228,11 @@ impl<'a> Measuring<'a> {
     fn end(&self, cell: &Cell, outcome: &Outcome) -> Record {
         let cell_id = cell.cell_id.clone();
         match outcome {
-            Ok((_, coded)) => Record::Done(Done {
+            Ok(Scored { coded, scales, .. }) => Record::Done(Done {
                 cell_id,
                 windows: self.job.windows.len(),
                 coded_hash: blake3::Hash::from_bytes(*coded).to_hex().to_string(),
+                input_scales: scales.iter().map(scale_record).collect(),
             }),
             Err(cause) => Record::Failure(Failure {
                 cell_id,
@@ -285,6 +289,10 @@ fn window_record(cell: &Cell, window: usize, text: &Window, score: &Score) -> Re
         routed_tokens: if score.routing.is_empty() { 0 } else { window_tokens },
         kl_tokens: if cell.is_reference { Vec::new() } else { kl_tokens.collect() },
     })
+}
+
+fn scale_record((layer, input, scale): (Option<usize>, Input, f16)) -> InputScale {
+    InputScale { layer, input: input.name().into(), scale: scale.to_f32() }
 }
 
 /// Watches a walk: shows its progress, keeps its state, tells it to stop.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::{FormatArgs, RecipeArgs};
+use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
+use super::calibration;
 use super::design::DesignArgs;
 use super::packaging::write;
 use super::print;
@@ -26,6 +27,8 @@ pub struct PackageArgs {
     /// Take the weights from a file that evalkit quantize wrote, instead of coding them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["recipe", "embed", "head"])]
     coded: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Folder to write
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
@@ -55,7 +58,16 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         Some(file) => file.variant.clone(),
         None => args.recipe.variant()?,
     };
-    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref() };
+    let interrupt = Interrupt::listen(talk)?;
+    let scales = match args.dry_run {
+        true => calibration::planned(&variant, &checkpoint.config)?,
+        false => {
+            let (model, of) = (&args.recipe.model, (&checkpoint, &variant));
+            calibration::scales(&args.calibration, model, of, file.clone(), &interrupt, talk)?
+        }
+    };
+    let scales = Some(&scales);
+    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref(), scales };
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let order = args.design.order(coder, existing);
     let predicted_bytes = bundle::predicted_bytes(&order)?;
@@ -65,7 +77,6 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         print(args.format.format, &Document { title, ..Document::default() })?;
         return Ok(Exit::Done);
     }
-    let interrupt = Interrupt::listen(talk)?;
     let written = write(&order, &args.output, talk, &interrupt)?;
     let document = document(&checkpoint, &written, args);
     print(args.format.format, &document)?;

@@ -8,12 +8,12 @@ use super::job::Job;
 use super::measure::Finished;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
-use crate::eval::{Coder, Variant};
+use crate::eval::{Coder, InputScales, Variant};
 use crate::package::aside::Existing;
 use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predicted_bytes};
 use crate::package::execute::Precision;
 use crate::package::verify::{Link, Question, Walked, verify, walked};
-use crate::results::{Cell, Packaged, Record, Store, VerifiedLink};
+use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink};
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
@@ -78,11 +78,10 @@ pub fn package_all(
 ) -> Result<()> {
     let mut store = Store::open(&finished.folder)?;
     for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
-        if !store.index().is_done(&cell.cell_id) {
-            continue;
-        }
         let file = job.coded.iter().find(|file| file.variant == *variant);
-        let coder = Coder { checkpoint: &job.checkpoint, variant, file };
+        let Some(done) = store.index().done(&cell.cell_id) else { continue };
+        let scales = scales(done)?;
+        let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales: Some(&scales) };
         let order = design.order(coder, Existing::Replace);
         let folder = finished.folder.join(PACKAGES).join(folder_name(variant));
         let known = store.index().packaged(&cell.cell_id).into_iter();
@@ -101,6 +100,11 @@ pub fn package_all(
     }
     finished.records = store.index().records().to_vec();
     Ok(())
+}
+
+/// The scales of a variant's int8 inputs, as they were when it was scored.
+fn scales(done: &Done) -> Result<InputScales> {
+    InputScales::named(done.input_scales.iter().map(|of| (of.layer, of.input.as_str(), of.scale)))
 }
 
 /// One variant to be packaged.

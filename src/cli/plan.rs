@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::args::PlanArgs;
+use super::args::{CalibrationArgs, PlanArgs};
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
@@ -35,6 +35,15 @@ pub struct Plan {
     pub recipes: Vec<String>,
     /// Seed of everything random.
     pub seed: u64,
+    /// Text that ranges of int8 activations are chosen on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibrate: Option<String>,
+    /// Windows of that text; absent: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration_windows: Option<usize>,
+    /// How ranges are chosen; absent: by percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation_range: Option<String>,
 }
 
 /// A plan file: the same keys, none of them needed.
@@ -55,6 +64,9 @@ struct PlanFile {
     embed: Option<String>,
     head: Option<String>,
     seed: Option<u64>,
+    calibrate: Option<String>,
+    calibration_windows: Option<usize>,
+    activation_range: Option<String>,
 }
 
 /// Largest plan file that is read, in bytes.
@@ -89,6 +101,7 @@ impl Plan {
             ("head", args.head.clone().or(file.head)),
         ];
         let recipes = variants(args, file.recipes, file.bits, &parts)?;
+        let ranges = args.calibration.clone();
         let plan = Plan {
             model,
             text,
@@ -99,6 +112,9 @@ impl Plan {
             parse_special: args.parse_special || file.parse_special.unwrap_or(false),
             recipes,
             seed: args.seed.or(file.seed).unwrap_or(0),
+            calibrate: ranges.calibrate.or(file.calibrate),
+            calibration_windows: ranges.calibration_windows.or(file.calibration_windows),
+            activation_range: ranges.activation_range.or(file.activation_range),
         };
         plan.check()?;
         Ok(plan)
@@ -141,16 +157,26 @@ impl Plan {
         toml::to_string(self).map_err(|e| Error::bug("cannot write the plan").because(e))
     }
 
-    /// What identifies the question, whatever recipes answer it: the name of the run's folder
-    /// ends in it.
+    /// What ranges of int8 activations are chosen on, as far as the plan says.
+    pub fn calibration(&self) -> CalibrationArgs {
+        CalibrationArgs {
+            calibrate: self.calibrate.clone(),
+            calibration_windows: self.calibration_windows,
+            activation_range: self.activation_range.clone(),
+        }
+    }
+
+    /// What identifies the question, whatever recipes answer it and however their ranges are
+    /// chosen: the name of the run's folder ends in it. Folders of old are found by these words.
     pub fn question_hash(&self) -> String {
-        let question = Plan {
-            recipes: Vec::new(),
-            model: absolute(&self.model),
-            text: absolute(&self.text),
-            ..self.clone()
-        };
-        let hash = blake3::hash(format!("{question:?}").as_bytes()).to_hex();
+        let Plan { protocol, bos, context, limit, parse_special, seed, .. } = self;
+        let (model, text) = (absolute(&self.model), absolute(&self.text));
+        let question = format!(
+            "Plan {{ model: {model:?}, text: {text:?}, protocol: {protocol:?}, bos: {bos:?}, \
+             context: {context:?}, limit: {limit:?}, parse_special: {parse_special:?}, \
+             recipes: [], seed: {seed:?} }}"
+        );
+        let hash = blake3::hash(question.as_bytes()).to_hex();
         hash.as_str()[..8].to_owned()
     }
 }
@@ -198,7 +224,7 @@ fn variants(
         }
         for (part, recipe) in parts {
             if let Some(recipe) = recipe {
-                *variant.part_mut(part)? = recipe.parse().at(|| format!("--{part}"))?;
+                variant.set_part(part, recipe).at(|| format!("--{part}"))?;
             }
         }
         Ok(variant.to_string())

@@ -28,7 +28,8 @@ pub struct QuantizeArgs {
 /// What a reader should know about the recipes in Core ML, once each.
 fn notes(variant: &Variant) -> Vec<String> {
     let mut notes = Vec::new();
-    for recipe in [variant.attention, variant.mlp, variant.embedding, variant.head] {
+    let Variant { attention, mlp, embedding, head } = variant;
+    for recipe in [attention.weights, mlp.weights, *embedding, head.weights] {
         let note = recipe.expressible().map(|what| format!("{recipe} in Core ML: {what}."));
         notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
     }

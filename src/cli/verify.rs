@@ -72,7 +72,13 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
         None => None,
     };
     let variant: Variant = described.variant.parse().at(|| args.folder.display().to_string())?;
-    let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref() };
+    let scales = bundle.manifest.scales().at(|| args.folder.display().to_string())?;
+    let coder = Coder {
+        checkpoint: &checkpoint,
+        variant: &variant,
+        file: file.as_ref(),
+        scales: Some(&scales),
+    };
     let ids = ids(args, &checkpoint, described.context_tokens)?;
     let precision = if args.half { Precision::Half } else { Precision::Single };
     let question = Question { bundle: &bundle, coder, ids: &ids, precision };

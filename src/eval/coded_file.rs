@@ -158,7 +158,7 @@ fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<(String, TensorId
         .collect();
     if variant.stores_tied_head(checkpoint) {
         let head = TensorId::model(Role::Head);
-        contents.push((head_name(checkpoint, variant), head, variant.head));
+        contents.push((head_name(checkpoint, variant), head, variant.head.weights));
     }
     contents
 }
@@ -196,7 +196,7 @@ pub fn write(
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
         let mut offset = 0u64;
-        let coder = Coder { checkpoint, variant, file: None };
+        let coder = Coder { checkpoint, variant, file: None, scales: None };
         for (done, (name, id, _)) in contents.iter().enumerate() {
             progress(done, contents.len())?;
             let coded = coder.tensor(*id)?;
@@ -227,7 +227,7 @@ fn facts(
 ) -> Result<Value> {
     let mut tensors = BTreeMap::new();
     for (name, id, recipe) in contents {
-        let (_, shape) = Coder { checkpoint, variant, file: None }.recipe(*id)?;
+        let (_, shape) = Coder { checkpoint, variant, file: None, scales: None }.recipe(*id)?;
         let recipe = recipe.resolved(shape).to_string();
         tensors.insert(name, Described { recipe, shape });
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::calibration::InputScales;
 use super::coded_file::{CodedFile, head_name};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
@@ -18,6 +19,8 @@ pub struct Coder<'a> {
     pub variant: &'a Variant,
     /// Where the result lies already.
     pub file: Option<&'a Arc<CodedFile>>,
+    /// The scales of its int8 inputs, where they are known.
+    pub scales: Option<&'a InputScales>,
 }
 
 impl Coder<'_> {

@@ -54,7 +54,7 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
         if !lane.variant.is_reference() {
             lane.note(vocabulary.hash(coding));
         }
-        for (rows, window) in rows[coding].iter().zip(walk.windows) {
+        for (rows, window) in rows[coding].iter().zip(walk.windows_of(&lane.variant)) {
             let shape = [window.ids.len(), hidden_size];
             lane.hidden.push(model::matrix(rows.clone(), shape, walk.device)?);
         }
@@ -63,13 +63,15 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
 }
 
 fn blank(walk: &Walk<'_>, hidden_size: usize) -> Vec<Vec<f32>> {
-    walk.windows.iter().map(|window| vec![0.0; window.ids.len() * hidden_size]).collect()
+    let windows = walk.windows.iter().chain(walk.calibration_windows());
+    windows.map(|window| vec![0.0; window.ids.len() * hidden_size]).collect()
 }
 
-/// Every token of every window, by id.
+/// Every token of every window, those of calibration last, by id.
 fn occurrences(walk: &Walk<'_>) -> Vec<Occurrence> {
     let mut all: Vec<Occurrence> = Vec::new();
-    for (window, Window { ids, .. }) in walk.windows.iter().enumerate() {
+    let windows = walk.windows.iter().chain(walk.calibration_windows());
+    for (window, Window { ids, .. }) in windows.enumerate() {
         let tokens = ids.iter().enumerate();
         all.extend(tokens.map(|(position, &id)| Occurrence { id, window, position }));
     }

@@ -6,15 +6,16 @@ use std::time::Instant;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::calibration::Seen;
 use super::coded_file::head_name;
 use super::divergence::{Score, Scorer, VocabularySlice};
-use super::lane::{Lane, Outcome};
+use super::lane::{Lane, Outcome, Scored};
 use super::protocol::Window;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::error::Result;
-use crate::model;
+use crate::model::{self, Input};
 
 /// One lane at the head: normed hidden states `[scored, hidden]` and a scorer per window.
 struct HeadLane {
@@ -35,7 +36,7 @@ pub fn score(
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let (sources, own) = distinct(lanes.iter().map(|lane| Source {
-        recipe: lane.variant.head,
+        recipe: lane.variant.head.weights,
         file:
             lane.file.as_ref().map(|f| (Arc::clone(f), head_name(walk.checkpoint, &lane.variant))),
     }));
@@ -46,7 +47,9 @@ pub fn score(
         .iter()
         .map(|window| vec![Scorer::new(window.scored.len()); lanes.len()])
         .collect();
-    for (index, slice) in vocabulary.slices().into_iter().enumerate() {
+    // Without windows the walk is for its ranges alone.
+    let slices = if walk.windows.is_empty() { Vec::new() } else { vocabulary.slices() };
+    for (index, slice) in slices.into_iter().enumerate() {
         progress(index)?;
         let start = Instant::now();
         let decoded = vocabulary.decode(slice.clone())?;
@@ -81,15 +84,37 @@ fn prepare(
     for ((mut lane, gain), &coding) in lanes.into_iter().zip(gains).zip(own) {
         let mut normed = Vec::new();
         if let (true, Some(gain)) = (lane.is_alive(), gain) {
+            if lane.variant.has_int8(Input::Head) {
+                choose_scale(walk, &mut lane, gain)?;
+            }
+            let scale = lane.scales.get(None, Input::Head);
             for (hidden, window) in std::mem::take(&mut lane.hidden).iter().zip(walk.windows) {
                 // Position p predicts the token at p + 1.
                 let rows = window.scored.start - 1..window.scored.end - 1;
-                normed.push(model::final_norm(hidden, gain, rows, &walk.checkpoint.config)?);
+                let states = model::final_norm(hidden, gain, rows, &walk.checkpoint.config)?;
+                normed.push(match scale {
+                    Some(scale) => model::in_int8(&states, scale)?,
+                    None => states,
+                });
             }
         }
         prepared.push(HeadLane { lane, coding, normed });
     }
     Ok(prepared)
+}
+
+/// Chooses the scale of the head's input on the calibration windows; without a range the lane ends.
+fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
+    let Some(calibration) = walk.calibration else { return Ok(()) };
+    let (config, seen) = (&walk.checkpoint.config, Seen::default());
+    for (hidden, window) in walk.calibration_states(lane).iter().zip(&calibration.windows) {
+        let normed = model::final_norm(hidden, gain, 0..window.ids.len(), config)?;
+        model::with_values(&normed, |values| seen.show(Input::Head, values))?;
+    }
+    if let Err(error) = seen.choose(calibration.method, None, &[Input::Head], &mut lane.scales) {
+        lane.fail(&error);
+    }
+    Ok(())
 }
 
 /// Adds one slice of logits to every scorer, windows in parallel.
@@ -153,7 +178,7 @@ fn outcomes(lanes: Vec<HeadLane>, scorers: &[Vec<Scorer>]) -> Vec<Outcome> {
                 ..window[index].finish(&window[0])
             };
             let scores = scorers.iter().map(score).collect();
-            Ok((scores, head.lane.coded))
+            Ok(Scored { scores, coded: head.lane.coded, scales: head.lane.scales })
         }
     };
     lanes.into_iter().enumerate().map(outcome).collect()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::calibration::InputScales;
 use super::coded_file::CodedFile;
 use super::divergence::{LayerRouting, Score};
 use super::variant::Variant;
@@ -32,12 +33,15 @@ pub struct Lane {
     pub variant: Variant,
     /// Where its coded weights are read from, if they are not coded in the walk.
     pub file: Option<Arc<CodedFile>>,
-    /// Per window `[tokens, hidden]`; empty once the lane has failed.
+    /// Per window `[tokens, hidden]`, calibration windows after those that are scored; empty once
+    /// the lane has failed.
     pub hidden: Vec<Tensor>,
     /// Per window where its tokens go, while a layer's experts run; empty otherwise.
     pub routed: Vec<Routed>,
     /// Per window and layer so far where its tokens went; empty without experts.
     pub routing: Vec<Vec<LayerRouting>>,
+    /// The scales of its int8 inputs so far; empty for variants without.
+    pub scales: InputScales,
     /// Hash over the hashes of everything coded so far.
     pub coded: [u8; 32],
     /// Set when the variant's weights could not be coded.
@@ -53,6 +57,7 @@ impl Lane {
             hidden: Vec::new(),
             routed: Vec::new(),
             routing: Vec::new(),
+            scales: InputScales::default(),
             coded: [0; 32],
             failure: None,
         }
@@ -78,8 +83,19 @@ impl Lane {
     }
 }
 
-/// One variant's result: per window a score, and the hash of its coded weights; or why not.
-pub type Outcome = std::result::Result<(Vec<Score>, [u8; 32]), Cause>;
+/// What a lane found.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// Per window.
+    pub scores: Vec<Score>,
+    /// Hash of its coded weights.
+    pub coded: [u8; 32],
+    /// The scales of its int8 inputs; empty for variants without.
+    pub scales: InputScales,
+}
+
+/// One variant's result, or why there is none.
+pub type Outcome = std::result::Result<Scored, Cause>;
 
 /// A walk's lanes as they were kept.
 pub struct Resumed {

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::calibration::Seen;
 use super::divergence::LayerRouting;
 use super::lane::Lane;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Result};
-use crate::model::{self, Block, BlockWeights, Linear, Mlp, RopeTables, Routed};
+use crate::model::{self, Block, BlockWeights, Input, Inputs, Linear, Mlp, RopeTables, Routed};
 use crate::quantize::{CodedTensor, quantize};
 
 /// A unit's tensors in the order of the computation, as a variant has them.
@@ -60,10 +61,13 @@ impl Layer<'_> {
             &ids,
             lanes,
             timings,
-            |_| true,
+            |lane| !lane.hidden.is_empty(),
             |weights, lane| {
                 let block = Block::new(config, self.layer, weights)?;
-                attend(&block, lane, self.rope)
+                if lane.variant.needs_ranges() {
+                    self.choose_scales(&block, lane)?;
+                }
+                self.attend(&block, lane)
             },
         )?;
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
@@ -78,6 +82,46 @@ impl Layer<'_> {
             })?;
         }
         lanes.iter_mut().try_for_each(finish)
+    }
+
+    /// Runs the calibration windows with the layer's inputs as they are computed and chooses the
+    /// scales of those that are to be int8. An input without a range ends the lane.
+    fn choose_scales(&self, block: &Block, lane: &mut Lane) -> Result<()> {
+        let Some(calibration) = self.walk.calibration else { return Ok(()) };
+        let wanted: Vec<Input> =
+            Input::BLOCK.into_iter().filter(|input| lane.variant.has_int8(*input)).collect();
+        let seen = Seen::default();
+        let show = |input: Input, values: &[f32]| {
+            if wanted.contains(&input) {
+                seen.show(input, values);
+            }
+        };
+        let states = self.walk.calibration_states(lane).par_iter();
+        states.try_for_each(|hidden| {
+            block.forward_with(hidden, self.rope, Inputs::Shown(&show)).map(drop)
+        })?;
+        let layer = Some(self.layer);
+        if let Err(error) = seen.choose(calibration.method, layer, &wanted, &mut lane.scales) {
+            lane.fail(&error);
+        }
+        Ok(())
+    }
+
+    /// Runs a block over every window of a lane; with experts, up to their door.
+    fn attend(&self, block: &Block, lane: &mut Lane) -> Result<()> {
+        let Lane { hidden, scales, variant, .. } = lane;
+        let scale_of = |input: Input| scales.get(Some(self.layer), input);
+        let inputs = match variant.needs_ranges() {
+            true => Inputs::Int8(&scale_of),
+            false => Inputs::AsComputed,
+        };
+        let routed = hidden.par_iter_mut().map(|hidden| {
+            let (next, routed) = block.forward_with(hidden, self.rope, inputs)?;
+            *hidden = next;
+            Ok(routed)
+        });
+        lane.routed = routed.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        Ok(())
     }
 
     /// Reads a unit's tensors once, codes them for every lane, and runs the lanes that need it.
@@ -172,17 +216,6 @@ pub fn code(
         }
     }
     Ok(Some(coded))
-}
-
-/// Runs a block over every window of a lane; with experts, up to their door.
-fn attend(block: &Block, lane: &mut Lane, rope: &RopeTables) -> Result<()> {
-    let routed = lane.hidden.par_iter_mut().map(|hidden| {
-        let (next, routed) = block.forward(hidden, rope)?;
-        *hidden = next;
-        Ok(routed)
-    });
-    lane.routed = routed.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    Ok(())
 }
 
 /// Notes for every window where its tokens go, and how many go where the reference's do.

@@ -54,8 +54,9 @@ impl MemorySum {
         self.items.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// The peak of a walk over `windows`: hidden states and the constant, and the larger of what
-    /// the blocks and what the vocabulary matrices take.
+    /// The peak of a walk over `windows`, and over `calibration` where a variant's inputs are int8:
+    /// hidden states and the constant, and the larger of what the blocks and what the vocabulary
+    /// matrices take.
     ///
     /// # Errors
     /// Bug-class errors for tensors the checkpoint does not have.
@@ -63,22 +64,32 @@ impl MemorySum {
         checkpoint: &Checkpoint,
         variants: &[Variant],
         windows: &[Window],
+        calibration: &[Window],
         Host { threads, resident_bytes }: Host,
     ) -> Result<Self> {
         let config = &checkpoint.config;
         let lanes = variants.len() as u64 + 1;
-        let tokens: u64 = windows.iter().map(|window| window.ids.len() as u64).sum();
-        let longest = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0) as u64;
+        let tokens_of = |windows: &[Window]| windows.iter().map(|w| w.ids.len() as u64).sum();
+        let (tokens, calibration_tokens): (u64, u64) = (tokens_of(windows), tokens_of(calibration));
+        let longest = windows.iter().chain(calibration).map(|window| window.ids.len()).max();
+        let longest = longest.unwrap_or(0) as u64;
         let busy = threads.min(windows.len().max(1)) as u64;
-        let hidden_bytes = tokens * config.hidden_size as u64 * 4;
+        let state_bytes = config.hidden_size as u64 * 4;
+        let hidden_bytes = tokens * state_bytes;
+        let calibrated = variants.iter().filter(|variant| variant.needs_ranges()).count() as u64;
+        let kept_bytes = hidden_bytes * lanes + calibration_tokens * state_bytes * calibrated;
+        let in_int8_bytes = match calibrated {
+            0 => 0,
+            _ => longest * (config.intermediate_size as u64 * 4 + state_bytes),
+        };
         let unit = Unit::widest(checkpoint, variants, threads as u64)?;
         // What experts are given, and the sum of their outputs, from a layer's router to its end.
-        let routed_bytes = if config.experts.is_some() { 2 * hidden_bytes * lanes } else { 0 };
+        let routed_bytes = if config.experts.is_some() { 2 * kept_bytes } else { 0 };
         let blocks = [
             (unit.name, unit.f32_bytes),
             ("coded for all variants", unit.coded_bytes),
             ("coding scratch", unit.scratch_bytes),
-            ("activations", busy * activation_bytes(checkpoint, longest)),
+            ("activations", busy * (activation_bytes(checkpoint, longest) + in_int8_bytes)),
             ("rows on their way through experts", routed_bytes),
         ];
         let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
@@ -87,13 +98,13 @@ impl MemorySum {
             ("vocabulary coded whole", whole_vocabulary_bytes(checkpoint, variants)?),
             // Reference and one variant at a time, and the embedded rows before they are handed out.
             ("logits", busy * 2 * longest * SLICE_ROWS as u64 * 4),
-            ("normed or embedded rows", hidden_bytes * lanes),
+            ("normed or embedded rows", (tokens + calibration_tokens) * state_bytes * lanes),
             ("scores and records", tokens * lanes * SCORE_BYTES),
         ];
         let sum =
             |items: &[(&'static str, u64)]| items.iter().map(|(_, bytes)| *bytes).sum::<u64>();
         let larger = if sum(&blocks) > sum(&vocabulary) { &blocks[..] } else { &vocabulary };
-        let mut items = vec![("hidden states", hidden_bytes * lanes)];
+        let mut items = vec![("hidden states", kept_bytes)];
         items.extend(larger.iter().filter(|(_, bytes)| *bytes > 0));
         items.push(("program, tokenizer and text", resident_bytes));
         items.push(("allocator and small things", CONSTANT_BYTES));
@@ -109,11 +120,12 @@ impl MemorySum {
         checkpoint: &Checkpoint,
         variants: &[Variant],
         windows: &[Window],
+        calibration: &[Window],
         host: Host,
     ) -> Result<usize> {
         let Some(budget_bytes) = budget_bytes else { return Ok(windows.len()) };
         let fits = |count: usize| -> Result<bool> {
-            let sum = MemorySum::of(checkpoint, variants, &windows[..count], host)?;
+            let sum = MemorySum::of(checkpoint, variants, &windows[..count], calibration, host)?;
             Ok(sum.total_bytes() <= budget_bytes)
         };
         let (mut low, mut high) = (0, windows.len());
@@ -128,11 +140,11 @@ impl MemorySum {
         if low > 0 {
             return Ok(low);
         }
-        let least = MemorySum::of(checkpoint, variants, &windows[..1], host)?.total_bytes();
+        let least = MemorySum::of(checkpoint, variants, &windows[..1], calibration, host)?;
         Err(Error::input(format!(
             "--memory {}: one window takes {}",
             crate::units::Bytes(budget_bytes),
-            crate::units::Bytes(least)
+            crate::units::Bytes(least.total_bytes())
         ))
         .hint("allow more memory, or give fewer recipes at a time"))
     }
@@ -231,7 +243,7 @@ fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Resu
     for (id, is_head) in [(TensorId::model(Role::Embedding), false), (checkpoint.head(), true)] {
         let stored = checkpoint.stored(id)?;
         let shape = stored.matrix();
-        let recipes = variants.iter().map(|v| if is_head { v.head } else { v.embedding });
+        let recipes = variants.iter().map(|v| if is_head { v.head.weights } else { v.embedding });
         let sources = recipes.map(|recipe| Source { recipe, file: None });
         let whole = distinct(sources).0.into_iter().filter(|s| is_coded_whole(&s.recipe, shape));
         let coded: Vec<u64> = whole.map(|s| most_stored(s.recipe, shape)).collect();

@@ -4,6 +4,7 @@
 //! every variant through the layers side by side with the reference; the head turns hidden states
 //! into [`Score`]s, vocabulary slice by slice.
 
+mod calibration;
 mod coded_file;
 mod coder;
 mod divergence;
@@ -20,10 +21,11 @@ mod variant;
 mod vocabulary;
 mod walk;
 
+pub use calibration::{Calibration, InputScales, RangeMethod};
 pub use coded_file::{CodedFile, write as write_coded};
 pub use coder::Coder;
 pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};
-pub use lane::{Cause, Lane, Outcome, Resumed};
+pub use lane::{Cause, Lane, Outcome, Resumed, Scored};
 pub use memory::{Host, MemorySum};
 pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window};
 pub use setting::Walk;

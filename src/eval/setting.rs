@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
+use super::calibration::Calibration;
 use super::coded_file::CodedFile;
+use super::lane::Lane;
 use super::protocol::Window;
 use super::variant::Variant;
 use crate::checkpoint::Checkpoint;
@@ -19,6 +21,30 @@ pub struct Walk<'a> {
     pub windows: &'a [Window],
     /// Per variant the file of its coded weights, where they are not to be coded in the walk.
     pub coded: &'a [Option<Arc<CodedFile>>],
+    /// What the ranges of int8 inputs are chosen on, where a variant has such inputs.
+    pub calibration: Option<&'a Calibration>,
     /// Where forward passes run.
     pub device: &'a Device,
+}
+
+impl Walk<'_> {
+    /// The windows that ranges are chosen on; none where nothing has ranges.
+    pub(super) fn calibration_windows(&self) -> &[Window] {
+        self.calibration.map_or(&[], |calibration| &calibration.windows)
+    }
+
+    /// The windows that a variant walks: those that are scored, then those that its ranges are
+    /// chosen on.
+    pub(super) fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
+        let calibration = match variant.needs_ranges() {
+            true => self.calibration_windows(),
+            false => &[],
+        };
+        self.windows.iter().chain(calibration)
+    }
+
+    /// A lane's hidden states on the calibration windows.
+    pub(super) fn calibration_states<'l>(&self, lane: &'l Lane) -> &'l [Tensor] {
+        lane.hidden.get(self.windows.len()..).unwrap_or_default()
+    }
 }

@@ -1,25 +1,27 @@
 //! A walk's state between two layers, as a file: what lets an interrupted walk go on.
 //!
 //! Layout, little endian: magic, format version, key (32 bytes), next layer, lanes; per lane the
-//! hash of its codes, its failure or, per window, its hidden states as f32 and where its tokens went
-//! in each layer so far; then a blake3 hash of all before.
+//! hash of its codes, the scales of its int8 inputs (layer, 0xffffffff for the head, input, fp16), its
+//! failure or, per window, its hidden states as f32 and where its tokens went in each layer so far
+//! (not on calibration windows, which come last); then a blake3 hash of all before.
 //! The key says which walk it belongs to; a state of another walk, or a damaged one, is ignored.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use candle_core::Device;
+use half::f16;
 
 use super::divergence::LayerRouting;
 use super::lane::{Cause, Lane, Resumed};
-use super::protocol::Window;
+use super::setting::Walk;
 use super::variant::Variant;
-use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
-use crate::model;
+use crate::model::{self, Input};
 
 const MAGIC: &[u8; 8] = b"evalwalk";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Stands for the layer of an input that is in none.
+const NO_LAYER: u32 = u32::MAX;
 /// Longest failure text that is read back, in bytes.
 const MAX_TEXT_BYTES: u32 = 1 << 16;
 
@@ -71,6 +73,12 @@ impl State<'_> {
         out.write_all(&(self.lanes.len() as u32).to_le_bytes())?;
         for lane in self.lanes {
             out.write_all(&lane.coded)?;
+            out.write_all(&(lane.scales.iter().len() as u32).to_le_bytes())?;
+            for (layer, input, scale) in lane.scales.iter() {
+                out.write_all(&layer.map_or(NO_LAYER, |layer| layer as u32).to_le_bytes())?;
+                out.write_all(&[input as u8])?;
+                out.write_all(&scale.to_le_bytes())?;
+            }
             let texts = lane.failure.as_ref().map(|cause| [&cause.what, &cause.hint]);
             out.write_all(&[u8::from(texts.is_some())])?;
             for text in texts.into_iter().flatten() {
@@ -92,26 +100,15 @@ impl State<'_> {
     }
 }
 
-/// Reads the state of the walk `key` back; nothing where there is none, where it belongs to
-/// another walk, or where it is damaged.
+/// Reads the state of `walk`, known as `key`, back; nothing where there is none, where it belongs
+/// to another walk, or where it is damaged.
 ///
 /// # Errors
 /// Bug-class errors from candle.
-pub fn read(
-    path: &Path,
-    key: &[u8; 32],
-    variants: &[Variant],
-    windows: &[Window],
-    config: &Config,
-    device: &Device,
-) -> Result<Option<Resumed>> {
+pub fn read(path: &Path, key: &[u8; 32], walk: &Walk<'_>) -> Result<Option<Resumed>> {
     let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
-    let mut reader = StateReader {
-        input: Hashing { inner: io::BufReader::new(file), hasher: blake3::Hasher::new() },
-        config,
-        device,
-    };
-    match reader.read(key, variants, windows) {
+    let input = Hashing { inner: io::BufReader::new(file), hasher: blake3::Hasher::new() };
+    match (StateReader { input, walk }).read(key) {
         Ok(resumed) => Ok(Some(resumed)),
         Err(StateError::Unusable) => Ok(None),
         Err(StateError::Failed(error)) => Err(error),
@@ -131,17 +128,11 @@ impl From<io::Error> for StateError {
 
 struct StateReader<'a, R> {
     input: Hashing<R>,
-    config: &'a Config,
-    device: &'a Device,
+    walk: &'a Walk<'a>,
 }
 
 impl<R: Read> StateReader<'_, R> {
-    fn read(
-        &mut self,
-        key: &[u8; 32],
-        variants: &[Variant],
-        windows: &[Window],
-    ) -> Result<Resumed, StateError> {
+    fn read(&mut self, key: &[u8; 32]) -> Result<Resumed, StateError> {
         let is_ours = self.array::<8>()? == *MAGIC
             && self.number()? == VERSION
             && self.array::<32>()? == *key;
@@ -150,13 +141,14 @@ impl<R: Read> StateReader<'_, R> {
         }
         let next_layer = self.number()? as usize;
         let lanes_kept = self.number()? as usize;
-        if next_layer > self.config.layers || lanes_kept != variants.len() + 1 {
+        let (layers, variants) = (self.walk.checkpoint.config.layers, self.walk.variants);
+        if next_layer > layers || lanes_kept != variants.len() + 1 {
             return Err(StateError::Unusable);
         }
         let reference = Variant::reference();
         let mut lanes = Vec::with_capacity(variants.len() + 1);
         for variant in std::iter::once(&reference).chain(variants) {
-            lanes.push(self.lane(variant.clone(), windows, next_layer)?);
+            lanes.push(self.lane(variant.clone(), next_layer)?);
         }
         let hash = self.input.hasher.finalize();
         if self.array::<32>()? != *hash.as_bytes() {
@@ -165,25 +157,32 @@ impl<R: Read> StateReader<'_, R> {
         Ok(Resumed { next_layer, lanes })
     }
 
-    fn lane(
-        &mut self,
-        variant: Variant,
-        windows: &[Window],
-        layers: usize,
-    ) -> Result<Lane, StateError> {
+    fn lane(&mut self, variant: Variant, layers: usize) -> Result<Lane, StateError> {
+        let (walk, config) = (self.walk, &self.walk.checkpoint.config);
         let mut lane = Lane::new(variant);
         lane.coded = self.array()?;
+        for _ in 0..self.number()? {
+            let layer = Some(self.number()?).filter(|layer| *layer != NO_LAYER);
+            let [input] = self.array()?;
+            let input = Input::ALL.get(usize::from(input)).ok_or(StateError::Unusable)?;
+            let scale = f16::from_le_bytes(self.array()?);
+            lane.scales.insert(layer.map(|layer| layer as usize), *input, scale);
+        }
         if self.array::<1>()? != [0] {
             lane.failure = Some(Cause { what: self.text()?, hint: self.text()? });
             return Ok(lane);
         }
-        for window in windows {
-            let shape = [window.ids.len(), self.config.hidden_size];
+        let of_lane = lane.variant.clone();
+        for (index, window) in walk.windows_of(&of_lane).enumerate() {
+            let shape = [window.ids.len(), config.hidden_size];
             let mut values = vec![0.0f32; shape[0] * shape[1]];
             self.input.read_exact(bytemuck::cast_slice_mut(&mut values))?;
-            let hidden = model::matrix(values, shape, self.device).map_err(StateError::Failed)?;
+            let hidden = model::matrix(values, shape, walk.device).map_err(StateError::Failed)?;
             lane.hidden.push(hidden);
-            let Some(experts) = &self.config.experts else { continue };
+            let Some(experts) = config.experts.as_ref().filter(|_| index < walk.windows.len())
+            else {
+                continue;
+            };
             let mut routing = Vec::with_capacity(layers);
             for _ in 0..layers {
                 let agree = self.number()?;

@@ -3,26 +3,32 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::checkpoint::config::Config;
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{At, Error, Result};
-use crate::quantize::{Recipe, kept_weights};
+use crate::model::Input;
+use crate::quantize::{LayerRecipe, Recipe, kept_weights};
 use crate::results::Part;
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
 /// nothing that shows. (coremltools' `weight_threshold` has the same default.)
 pub const MIN_CODED_WEIGHTS: u64 = 2048;
 
+/// The fp16 scale of an input that is rounded to int8.
+const INPUT_SCALE_BYTES: u64 = 2;
+
 /// Which recipe codes which part of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
     /// The projections of attention.
-    pub attention: Recipe,
+    pub attention: LayerRecipe,
     /// The MLP, or the experts that take its place.
-    pub mlp: Recipe,
-    /// The embedding.
+    pub mlp: LayerRecipe,
+    /// The embedding, whose rows are looked up: there is no input to quantize.
     pub embedding: Recipe,
-    /// The head; where it is tied to the embedding and the recipes agree, it is stored once.
-    pub head: Recipe,
+    /// The head; where it is tied to the embedding and the weights' recipes agree, it is stored
+    /// once.
+    pub head: LayerRecipe,
 }
 
 /// The parts that a mix names, in the order in which they are written.
@@ -45,11 +51,12 @@ impl fmt::Display for Variant {
     /// A mix: the recipe of MLP or experts, then each part that differs from its default, which is
     /// the same recipe for attention and fp16 for embedding and head.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let default = if self.mlp.is_reference() { self.mlp } else { Recipe::Half };
+        let default =
+            if self.mlp.is_reference() { self.mlp } else { LayerRecipe::from(Recipe::Half) };
         let mut text = self.mlp.to_string();
         for (part, recipe, default) in [
             (PARTS[0], self.attention, self.mlp),
-            (PARTS[2], self.embedding, default),
+            (PARTS[2], self.embedding.into(), default),
             (PARTS[3], self.head, default),
         ] {
             if recipe != default {
@@ -66,47 +73,97 @@ impl FromStr for Variant {
     /// Parses a mix such as `palette2-g16`, `palette2-g16+attention:palette4-g16+embed:int8`.
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split('+');
-        let base: Recipe = words.next().unwrap_or_default().parse()?;
-        let rest = if base.is_reference() { base } else { Recipe::Half };
-        let mut variant = Variant { attention: base, mlp: base, embedding: rest, head: rest };
+        let base: LayerRecipe = words.next().unwrap_or_default().parse()?;
+        let mut variant = Variant { attention: base, mlp: base, ..Self::uniform(Recipe::Half) };
+        if base.is_reference() {
+            variant = Self::reference();
+        }
         for word in words {
             let (part, recipe) = word.split_once(':').ok_or_else(|| {
                 Error::input(format!("expected part:recipe, found {word:?}"))
                     .at(text)
                     .hint("for example palette2-g16+attention:palette4-g16+embed:int8+head:int8")
             })?;
-            let recipe = recipe.parse().at(|| text.to_owned())?;
-            *variant.part_mut(part).at(|| text.to_owned())? = recipe;
+            variant.set_part(part, recipe).at(|| text.to_owned())?;
         }
         Ok(variant)
     }
 }
 
 impl Variant {
-    /// The recipe of a part by its name in mixes.
+    /// Sets the recipe of a part by its name in mixes.
     ///
     /// # Errors
-    /// An input error for other names.
-    pub fn part_mut(&mut self, part: &str) -> Result<&mut Recipe> {
-        match part {
-            "attention" => Ok(&mut self.attention),
-            "experts" | MLP => Ok(&mut self.mlp),
-            "embed" => Ok(&mut self.embedding),
-            "head" => Ok(&mut self.head),
-            _ => Err(Error::input(format!("expected one of {}, found {part:?}", PARTS.join(", ")))),
-        }
+    /// An input error for other names, for recipes that cannot be read, and for `-a8` on an
+    /// embedding.
+    pub fn set_part(&mut self, part: &str, recipe: &str) -> Result<()> {
+        let slot = match part {
+            "attention" => &mut self.attention,
+            "experts" | MLP => &mut self.mlp,
+            "head" => &mut self.head,
+            "embed" => {
+                let LayerRecipe { weights, int8_inputs } = recipe.parse()?;
+                if int8_inputs {
+                    let what = "an embedding is looked up: it has no input to round to int8";
+                    return Err(Error::input(what).hint(format!("use `{weights}`")));
+                }
+                self.embedding = weights;
+                return Ok(());
+            }
+            _ => {
+                let known = PARTS.join(", ");
+                return Err(Error::input(format!("expected one of {known}, found {part:?}")));
+            }
+        };
+        *slot = recipe.parse()?;
+        Ok(())
     }
 
     /// The reference: everything as the checkpoint stores it.
     pub fn reference() -> Self {
-        let fp = Recipe::Reference;
-        Variant { attention: fp, mlp: fp, embedding: fp, head: fp }
+        let fp = LayerRecipe::from(Recipe::Reference);
+        Variant { attention: fp, mlp: fp, embedding: fp.weights, head: fp }
     }
 
     /// Blocks by one recipe, embedding and head at fp16.
     pub fn uniform(blocks: Recipe) -> Self {
-        let half = Recipe::Half;
-        Variant { attention: blocks, mlp: blocks, embedding: half, head: half }
+        let (blocks, half) = (LayerRecipe::from(blocks), LayerRecipe::from(Recipe::Half));
+        Variant { attention: blocks, mlp: blocks, embedding: half.weights, head: half }
+    }
+
+    /// The inputs that are rounded to int8, in the order of the computation: the layer, none for
+    /// the head, and the input.
+    ///
+    /// # Errors
+    /// An input error for `-a8` on experts, which evalkit cannot calibrate: an expert that no
+    /// calibration token goes to has no range.
+    pub fn int8_inputs(&self, config: &Config) -> Result<Vec<(Option<usize>, Input)>> {
+        if self.mlp.int8_inputs && config.experts.is_some() {
+            let attention = self.attention.weights;
+            return Err(Error::input("`-a8` is not available for experts")
+                .at(format!("recipe `{}`", self.mlp))
+                .hint(format!(
+                    "quantize the inputs of attention alone: {}+attention:{attention}-a8",
+                    self.mlp.weights
+                )));
+        }
+        let layers = (0..config.layers).flat_map(|layer| Input::BLOCK.map(|i| (Some(layer), i)));
+        let all = layers.chain([(None, Input::Head)]);
+        Ok(all.filter(|(_, input)| self.has_int8(*input)).collect())
+    }
+
+    /// Whether an input is rounded to int8.
+    pub fn has_int8(&self, input: Input) -> bool {
+        match input {
+            Input::Attention | Input::Output => self.attention.int8_inputs,
+            Input::Mlp | Input::Down => self.mlp.int8_inputs,
+            Input::Head => self.head.int8_inputs,
+        }
+    }
+
+    /// Whether any input is rounded to int8, so that ranges are needed.
+    pub fn needs_ranges(&self) -> bool {
+        [self.attention, self.mlp, self.head].iter().any(|part| part.int8_inputs)
     }
 
     /// Whether this is the reference itself.
@@ -124,22 +181,22 @@ impl Variant {
         };
         match PartKind::of(id) {
             PartKind::Embedding => self.embedding,
-            PartKind::Head => self.head,
-            PartKind::Attention => of_block(self.attention),
-            PartKind::Mlp => of_block(self.mlp),
+            PartKind::Head => self.head.weights,
+            PartKind::Attention => of_block(self.attention.weights),
+            PartKind::Mlp => of_block(self.mlp.weights),
             PartKind::Rest => self.rest(),
         }
     }
 
     /// Norms, biases, router and sinks.
     fn rest(&self) -> Recipe {
-        let others = [self.attention, self.embedding, self.head];
+        let others = [self.attention.weights, self.embedding, self.head.weights];
         if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
 
     /// Whether the head of a tied model is stored a second time, because its recipe is another.
     pub fn stores_tied_head(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.config.tied && self.head != self.embedding
+        checkpoint.config.tied && self.head.weights != self.embedding
     }
 
     /// Storage of each part, exact to the byte. Weights are read only for recipes with a threshold,
@@ -174,7 +231,7 @@ impl Variant {
         checkpoint: &Checkpoint,
         counted: impl Fn(TensorId, u64) -> u64,
     ) -> Result<Vec<Part>> {
-        let part = |name: &str, recipe: Recipe| Part {
+        let part = |name: &str, recipe: LayerRecipe| Part {
             part: name.into(),
             recipe: recipe.to_string(),
             ..Part::default()
@@ -183,9 +240,9 @@ impl Variant {
         let mut parts = [
             part(PARTS[0], self.attention),
             part(mlp, self.mlp),
-            part("embedding", self.embedding),
+            part("embedding", self.embedding.into()),
             part("head", self.head),
-            part("norms and biases", self.rest()),
+            part("norms and biases", self.rest().into()),
         ];
         for (id, stored) in checkpoint.tensors() {
             let part = &mut parts[PartKind::of(id) as usize];
@@ -194,8 +251,16 @@ impl Variant {
             part.size_bytes += counted(id, size_bytes(checkpoint, id, recipe)?);
         }
         if self.stores_tied_head(checkpoint) {
-            let size_bytes = size_bytes(checkpoint, checkpoint.head(), self.head)?;
+            let size_bytes = size_bytes(checkpoint, checkpoint.head(), self.head.weights)?;
             parts[PartKind::Head as usize].size_bytes = size_bytes;
+        }
+        for (_, input) in self.int8_inputs(&checkpoint.config)? {
+            let kind = match input {
+                Input::Attention | Input::Output => PartKind::Attention,
+                Input::Mlp | Input::Down => PartKind::Mlp,
+                Input::Head => PartKind::Head,
+            };
+            parts[kind as usize].size_bytes += INPUT_SCALE_BYTES;
         }
         Ok(parts.into_iter().filter(|part| part.size_bytes > 0).collect())
     }
@@ -236,6 +301,8 @@ mod tests {
             "palette2-g16",
             "mxfp4+attention:fp+embed:fp+head:fp",
             "palette2-g16+attention:palette4-g16+embed:int8+head:int8",
+            "int8-a8",
+            "palette4-g16-s-a8+attention:int8+embed:int8+head:int8-a8",
         ] {
             assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
         }
@@ -250,5 +317,6 @@ mod tests {
         assert!(refused("palette2+heads:int8").contains("expected one of attention, experts"));
         assert!(refused("palette2+head").contains("expected part:recipe"));
         assert!(refused("palette2+head:palette5").contains("5-bit palettes do not exist"));
+        assert!(refused("int8+embed:int8-a8").contains("an embedding is looked up"));
     }
 }

@@ -63,12 +63,12 @@ impl Walk<'_> {
         let mut timings = Timings::default();
         let (first, mut lanes) = match resume {
             Some(resumed) => (resumed.next_layer, resumed.lanes),
-            None => (0, self.lanes()),
+            None => (0, self.lanes()?),
         };
         for (lane, file) in lanes.iter_mut().skip(1).zip(self.coded) {
             lane.file.clone_from(file);
         }
-        if lanes[0].hidden.is_empty() {
+        if first == 0 {
             timings.measure(Phase::Embedding, || embed::embed(self, &mut lanes))?;
         }
         let rope = self.rope()?;
@@ -91,13 +91,20 @@ impl Walk<'_> {
     }
 
     /// The lanes at the start.
-    fn lanes(&self) -> Vec<Lane> {
+    fn lanes(&self) -> Result<Vec<Lane>> {
+        let config = &self.checkpoint.config;
+        for variant in self.variants {
+            if !variant.int8_inputs(config)?.is_empty() && self.calibration_windows().is_empty() {
+                return Err(Error::bug(format!("{variant} without calibration windows")));
+            }
+        }
         let variants = std::iter::once(Variant::reference()).chain(self.variants.iter().cloned());
-        variants.map(Lane::new).collect()
+        Ok(variants.map(Lane::new).collect())
     }
 
     fn rope(&self) -> Result<RopeTables> {
-        let tokens = self.windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
+        let windows = self.windows.iter().chain(self.calibration_windows());
+        let tokens = windows.map(|window| window.ids.len()).max().unwrap_or(0);
         RopeTables::new(&self.checkpoint.config, tokens, self.device)
     }
 

@@ -2,6 +2,7 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
+use super::inputs::{Input, Inputs};
 use super::routing::Routed;
 use super::{RopeTables, attention, failed, ops, values};
 use crate::checkpoint::Role;
@@ -126,16 +127,17 @@ impl Mlp {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x).map_err(failed)
+        self.run(x, Inputs::AsComputed).map_err(failed)
     }
 
-    fn run(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
+    fn run(&self, x: &Tensor, inputs: Inputs<'_>) -> CandleResult<Tensor> {
+        let x = inputs.pass(Input::Mlp, x)?;
+        let (gate, up) = (self.gate.forward(&x)?, self.up.forward(&x)?);
         let inner = match self.activation {
             Activation::SwiGlu => ops::swiglu(gate, &up)?,
             Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit)?,
         };
-        self.down.forward(&inner)
+        self.down.forward(&inputs.pass(Input::Down, &inner)?)
     }
 }
 
@@ -177,11 +179,25 @@ impl Block {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> Result<(Tensor, Option<Routed>)> {
-        let x = self.attention(x, rope).map_err(failed)?;
+        self.forward_with(x, rope, Inputs::AsComputed)
+    }
+
+    /// The same with other inputs for the linear layers; a router's stays as it is computed.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        rope: &RopeTables,
+        inputs: Inputs<'_>,
+    ) -> Result<(Tensor, Option<Routed>)> {
+        let x = self.attention(x, rope, inputs).map_err(failed)?;
         let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps).map_err(failed)?;
         match &self.mlp {
             BlockMlp::Dense(mlp) => {
-                Ok((ops::add(mlp.forward(&normed)?, &x).map_err(failed)?, None))
+                let y = mlp.run(&normed, inputs).and_then(|y| ops::add(y, &x));
+                Ok((y.map_err(failed)?, None))
             }
             BlockMlp::Experts(experts, router) => {
                 let logits = values(&router.forward(&normed).map_err(failed)?)?;
@@ -190,15 +206,16 @@ impl Block {
         }
     }
 
-    fn attention(&self, x: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
+    fn attention(&self, x: &Tensor, rope: &RopeTables, inputs: Inputs<'_>) -> CandleResult<Tensor> {
         let (tokens, _) = x.dims2()?;
         let normed = ops::rms_norm(x, &self.attention_norm, self.eps)?;
+        let normed = inputs.pass(Input::Attention, &normed)?;
         let (query_norm, key_norm) = self.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
         let q = self.heads_of(&self.query, &normed, self.heads, query_norm, rope)?;
         let k = self.heads_of(&self.key, &normed, self.kv_heads, key_norm, rope)?;
         let v = self.value.forward(&normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
         let attended = attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())?;
-        ops::add(self.output.forward(&attended)?, x)
+        ops::add(self.output.forward(&inputs.pass(Input::Output, &attended)?)?, x)
     }
 
     /// Projects, norms where the family does, and rotates: `[tokens, heads, head_dim]`.

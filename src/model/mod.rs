@@ -7,14 +7,17 @@
 
 mod attention;
 mod block;
+mod inputs;
 mod ops;
 mod rope;
 mod routing;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
+use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use block::{Block, BlockWeights, Linear, Mlp};
+pub use inputs::{Input, Inputs};
 pub use ops::{exp, max};
 pub use rope::RopeTables;
 pub use routing::Routed;
@@ -97,6 +100,14 @@ pub fn final_norm(
 ) -> Result<Tensor> {
     let rows = hidden.narrow(0, scored.start, scored.len()).and_then(|rows| rows.contiguous());
     ops::rms_norm(&rows.map_err(failed)?, gain, config.rms_norm_eps).map_err(failed)
+}
+
+/// A tensor as a layer gets it that is given int8 with this scale.
+///
+/// # Errors
+/// Bug-class errors from candle.
+pub fn in_int8(x: &Tensor, scale: f16) -> Result<Tensor> {
+    inputs::in_int8(x, scale).map_err(failed)
 }
 
 /// Logits `[tokens, rows]` of one slice of the head `[rows, hidden]`.

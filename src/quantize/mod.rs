@@ -11,6 +11,7 @@ mod distinct;
 mod grammar;
 mod kmeans;
 mod lagrange;
+mod layers;
 mod linear;
 mod mask;
 mod mxfp4;
@@ -23,6 +24,7 @@ mod recipe;
 mod rows;
 
 pub use coded::{CodedTensor, Stored, Tables};
+pub use layers::LayerRecipe;
 pub use mask::Mask;
 pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};

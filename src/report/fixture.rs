@@ -62,7 +62,7 @@ pub(super) fn records() -> Vec<Record> {
     }));
     records.extend(["a0", "b0", "c0"].map(|id| {
         let coded_hash = id.repeat(32);
-        Record::Done(Done { cell_id: id.into(), windows: WINDOWS, coded_hash })
+        Record::Done(Done { cell_id: id.into(), windows: WINDOWS, coded_hash, ..Done::default() })
     }));
     records
 }
@@ -83,6 +83,7 @@ fn cell(cell_id: &str, variant: &str, recipe: &str, size_bytes: u64) -> Record {
             part("norms and biases", "fp", 2_000, 4_000),
         ],
         is_reference: variant == "fp",
+        ..Cell::default()
     })
 }
 

@@ -6,18 +6,20 @@
 
 mod environment;
 mod index;
+mod inputs;
 mod lines;
 mod packaged;
+mod part;
 mod record;
 mod session;
 mod store;
 
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
 pub use index::Index;
+pub use inputs::{Calibration, InputScale};
 pub use lines::{remove_parts, write_aside, write_aside_with};
 pub use packaged::{Packaged, VerifiedLink};
-pub use record::{
-    BLOCK_PARTS, Cell, Done, Environment, Failure, Part, Record, Run, SCHEMA, Window,
-};
+pub use part::{BLOCK_PARTS, Part};
+pub use record::{Cell, Done, Environment, Failure, Record, Run, SCHEMA, Window};
 pub use session::{Phase, Session};
 pub use store::{RECORDS, SESSIONS, Store, read_records, read_sessions};

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
+use super::part::Part;
 use crate::error::{Error, Result};
 
 /// The schema version written into every line. Raise it when the meaning of a field changes;
@@ -104,22 +106,6 @@ pub struct Environment {
     pub package_versions: BTreeMap<String, String>,
 }
 
-/// Names of the parts that are the linear layers of the decoder blocks.
-pub const BLOCK_PARTS: [&str; 4] = ["blocks", "attention", "mlp", "experts"];
-
-/// Storage of one part of a model under one variant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// `attention`, `mlp` or `experts`, `embedding`, `head`, `norms and biases`.
-    pub part: String,
-    /// How the part is coded: `palette2-g16`, `fp`.
-    pub recipe: String,
-    /// Weights in the part, in number.
-    pub weights: u64,
-    /// Stored size: codes, tables and scales.
-    pub size_bytes: u64,
-}
-
 /// One variant of the model: a row of the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -131,6 +117,17 @@ pub struct Cell {
     pub parts: Vec<Part>,
     /// Whether this is the uncompressed model that the others are compared with.
     pub is_reference: bool,
+    /// What the ranges of int8 inputs were chosen on, and how; none for variants without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+impl Cell {
+    /// The variant's name, with how its ranges were chosen where it has some: `int8-a8 (entropy)`.
+    pub fn label(&self) -> String {
+        let method = self.calibration.as_ref().map(|calibration| &calibration.method);
+        method.map_or(self.variant.clone(), |method| format!("{} ({method})", self.variant))
+    }
 }
 
 /// Scores of one variant on one window.
@@ -179,6 +176,9 @@ pub struct Done {
     pub windows: usize,
     /// Hash of the coded weights that were scored, in hexadecimal.
     pub coded_hash: String,
+    /// Inputs of linear layers that were rounded to int8; empty for variants without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_scales: Vec<InputScale>,
 }
 
 /// Why a variant has no result.
@@ -298,6 +298,7 @@ pub(super) fn check_schema(schema: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::BLOCK_PARTS;
     use proptest::prelude::*;
 
     #[test]

@@ -125,8 +125,13 @@ pub fn tokenizer() -> Value {
 
 /// A text of `tokens` characters, each one token.
 pub fn text(tokens: usize) -> String {
+    seeded_text(7, tokens)
+}
+
+/// The same for another seed, which gives another text.
+fn seeded_text(seed: u64, tokens: usize) -> String {
     let letters: Vec<char> = ALPHABET.chars().collect();
-    let mut random = Random(7);
+    let mut random = Random(seed);
     (0..tokens).map(|_| letters[random.next() as usize % letters.len()]).collect()
 }
 
@@ -182,11 +187,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// A tiny model and a text of `tokens` tokens.
+    /// A tiny model, a text of `tokens` tokens, and `other.txt`, five windows of 16 to calibrate on.
     pub fn new(model: &Tiny, tokens: usize) -> Self {
         let place = Place { folder: tempfile::tempdir().unwrap() };
         model.write(&place.model());
         std::fs::write(place.path("text.txt"), text(tokens)).unwrap();
+        std::fs::write(place.path("other.txt"), seeded_text(8, 5 * 15)).unwrap();
         place
     }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Holds the committed golden data against the programs it came from: k-means tables against
-# coremltools, the demo's text against its grammar. Then packages of every kind against
-# coremltools, the packages of every architecture and design too, and their steps against another
-# interpreter of Core ML programs where there is one.
+# Holds the committed golden data against the programs it came from: k-means tables and int8
+# activations against coremltools, the demo's text against its grammar. Then packages of every kind
+# against coremltools, the packages of every architecture and design too, and their steps against
+# another interpreter of Core ML programs where there is one.
 #
 # Needs Python 3.11 and PyPI. The Rust tests read the same golden data; only the packages need cargo.
 set -euo pipefail
@@ -17,6 +17,8 @@ fi
 
 echo "k-means tables, against coremltools:"
 "$venv/bin/python" tests/peers/kmeans_coremltools.py
+echo "int8 activations, against coremltools:"
+"$venv/bin/python" tests/peers/activations_coremltools.py
 echo "the demo's text, against its grammar:"
 "$venv/bin/python" datasets/demo/generate.py --check
 

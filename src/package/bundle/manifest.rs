@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
+use crate::eval::InputScales;
+
 /// The name of the file.
 pub const MANIFEST_NAME: &str = "model.json";
 /// Value of its field `format`.
@@ -24,6 +27,9 @@ pub struct Manifest {
     /// How tokens are sent to experts; only of mixtures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,
+    /// Scales of the inputs that are rounded to int8; only of `-a8`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_scales: Vec<InputScale>,
     /// Tokenizer, generation settings and licence beside the packages.
     pub files: Vec<FileEntry>,
 }
@@ -99,6 +105,30 @@ pub enum Role {
     Experts,
     /// Hidden states to logits.
     Head,
+}
+
+/// The scale of one input that is rounded to int8: steps of this size, 127 in either direction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputScale {
+    /// The block; none for the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// `attention`, `output`, `mlp`, `down` or `head`.
+    pub input: String,
+    /// The scale, an fp16 number.
+    pub scale: f32,
+}
+
+impl Manifest {
+    /// The scales of int8 inputs.
+    ///
+    /// # Errors
+    /// An input error for an input that does not exist.
+    pub fn scales(&self) -> Result<InputScales> {
+        let entries = self.input_scales.iter();
+        InputScales::named(entries.map(|of| (of.layer, of.input.as_str(), of.scale)))
+    }
 }
 
 /// How tokens are sent to experts.

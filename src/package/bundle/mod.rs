@@ -15,7 +15,7 @@ mod write;
 
 pub use cut::{Limits, Named, cut};
 pub use manifest::{
-    Described, FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing,
+    Described, FORMAT, FileEntry, InputScale, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing,
 };
 pub use open::{Bundle, Check};
 pub use place::rotary;

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use half::f16;
+
 use super::cut::{Limits, Named, cut};
 use super::files::{file_entry, package_files};
 use super::manifest::{
-    Described, FORMAT, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
+    Described, FORMAT, InputScale, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
 };
 use super::place::{Counts, Planned, Writing};
 use crate::checkpoint::config::{Config, Routing as Rule};
 use crate::error::{Error, Result};
-use crate::eval::Coder;
+use crate::eval::{Coder, InputScales};
+use crate::model::Input;
 use crate::package::aside::{Aside, Existing};
 use crate::package::folder::{PackageWriter, package_size_bytes};
 use crate::package::mil::{self, Opset};
@@ -92,6 +95,7 @@ pub fn write(
             experts_per_token: experts.per_token,
             rule: rule(experts.routing).into(),
         }),
+        input_scales: input_scales(&order.coder),
         packages,
         files,
     };
@@ -202,6 +206,16 @@ fn described(order: &Order<'_>, size_bytes: u64) -> Described {
         sliding_window_tokens: config.sliding.iter().copied().flatten().next(),
         size_bytes,
     }
+}
+
+fn input_scales(coder: &Coder<'_>) -> Vec<InputScale> {
+    let scales = coder.scales.into_iter().flat_map(InputScales::iter);
+    let entry = |(layer, input, scale): (Option<usize>, Input, f16)| InputScale {
+        layer,
+        input: input.name().into(),
+        scale: scale.to_f32(),
+    };
+    scales.map(entry).collect()
 }
 
 /// What the runner does with the experts that were chosen.

@@ -1,6 +1,7 @@
 //! A function that is growing: what all its layers share, and the operations that differ between
 //! the layouts.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::design::{Compute, Design};
@@ -8,6 +9,7 @@ use super::weights::{Vector, Weights, bias_of};
 use crate::checkpoint::TensorId;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
+use crate::model::Input;
 use crate::package::mil::{Convolution, FunctionBuilder, Value};
 use crate::package::spec::DataType;
 use crate::package::weights::Emitted;
@@ -26,6 +28,9 @@ pub(super) struct Body<'a> {
     pub tokens: usize,
     /// What has been used so far.
     pub uses: Vec<Use>,
+    /// Inputs of linear layers that were rounded to int8 and back, by layer and place, for the
+    /// layers that share them.
+    pub rounded: BTreeMap<(Option<usize>, Input), Value>,
 }
 
 /// A value of a function that is a weight.
@@ -86,6 +91,7 @@ impl Body<'_> {
     /// The same in the parts in which the weight is stored.
     pub fn project_parts(&mut self, x: &Value, id: TensorId) -> Result<Vec<Value>> {
         let bias = bias_of(self.config, id);
+        let x = &self.given(x, id)?;
         let mut parts = Vec::new();
         for (emitted, rows) in self.emit(id)? {
             let out = rows.len();
@@ -134,6 +140,20 @@ impl Body<'_> {
 
     fn note(&mut self, value: &Value, weight: Used) {
         self.uses.push(Use { value: value.name().to_owned(), weight });
+    }
+
+    /// What the matrix `id` multiplies: `x`, or `x` rounded to int8 and back.
+    fn given(&mut self, x: &Value, id: TensorId) -> Result<Value> {
+        let (Some(scale), Some(input)) = (self.weights.scale(id), Input::of(id.role)) else {
+            return Ok(x.clone());
+        };
+        if let Some(rounded) = self.rounded.get(&(id.layer, input)) {
+            return Ok(rounded.clone());
+        }
+        let codes = self.f.quantize(x, scale, 0)?;
+        let rounded = self.f.dequantize(&codes, scale, 0)?;
+        self.rounded.insert((id.layer, input), rounded.clone());
+        Ok(rounded)
     }
 
     /// A vector with a number for each of `channels` channels, shaped to broadcast.

@@ -1,5 +1,6 @@
 //! The pieces that a model is cut into, and their functions.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::attention::Context;
@@ -114,7 +115,8 @@ pub fn build(
     let one = |(name, tokens, expert): (String, usize, Option<usize>)| {
         let name = if design.target == Opset::Ios17 { "main".to_owned() } else { name };
         let f = FunctionBuilder::new(&name, design.target);
-        let mut body = Body { f, config, design, weights, tokens, uses: Vec::new() };
+        let mut body =
+            Body { f, config, design, weights, tokens, uses: Vec::new(), rounded: BTreeMap::new() };
         let mut blocks = Vec::new();
         match (piece, expert) {
             (Piece::Experts { layer }, Some(_)) => {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use half::f16;
+
 use super::design::{Design, HEAD_ROWS};
 use super::piece::Piece;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
-use crate::eval::Coder;
+use crate::eval::{Coder, InputScales};
+use crate::model::Input;
 use crate::package::blob::BlobRef;
 use crate::package::mil::BlobTensor;
 use crate::package::program::Compute;
@@ -49,6 +52,7 @@ pub trait Place {
 pub struct Weights {
     matrices: BTreeMap<TensorId, Vec<StoredWeight>>,
     vectors: BTreeMap<Vector, BlobRef>,
+    scales: InputScales,
 }
 
 impl Weights {
@@ -64,7 +68,15 @@ impl Weights {
     ) -> Result<Self> {
         let config = &coder.checkpoint.config;
         let shares_head = config.tied && !coder.variant.stores_tied_head(coder.checkpoint);
-        let mut weights = Weights::default();
+        let scales = coder.scales.cloned().unwrap_or_default();
+        let mut weights = Weights { scales, ..Weights::default() };
+        for id in piece.tensors(config) {
+            let is_int8 = Input::of(id.role).is_some_and(|input| coder.variant.has_int8(input));
+            if is_int8 && !id.bias && weights.scale(id).is_none() {
+                let variant = coder.variant;
+                return Err(Error::bug(format!("{variant} without the scale of {}", id.name())));
+            }
+        }
         if piece.rotates() {
             let elements = design.context_tokens * config.head_dim / 2;
             for table in [Vector::Cosines, Vector::Sines] {
@@ -99,6 +111,11 @@ impl Weights {
     pub(super) fn matrix(&self, id: TensorId) -> Result<&[StoredWeight]> {
         let found = self.matrices.get(&id).map(Vec::as_slice);
         found.ok_or_else(|| Error::bug(format!("{} was not placed", id.name())))
+    }
+
+    /// The scale of what a matrix multiplies, if that is rounded to int8.
+    pub(super) fn scale(&self, id: TensorId) -> Option<f16> {
+        self.scales.of(id)
     }
 
     /// A vector in the shape that it is used in.

@@ -5,15 +5,12 @@ use candle_core::{Device, Tensor};
 use super::Question;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
-use crate::eval::{Coder, Observer, SLICE_ROWS, State, Walk, Window};
-use crate::model;
+use crate::eval::{
+    Coder, InputScales, Lane, Observer, Resumed, SLICE_ROWS, State, Variant, Walk, Window,
+};
+use crate::model::{self, Input};
 use crate::package::bundle::{PackageEntry, planned};
 use crate::package::chain::Chain;
-
-/// How far a package's prediction of one token may be from the walk's, as KL divergence. The
-/// package rounds cosines, sines and the epsilon of its norms to fp16, and that is all: what is
-/// measured is below a tenth of this, and what a wrong weight costs is far above.
-pub const MAX_KL_NATS: f64 = 1e-3;
 
 /// What the walk predicts.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,17 +32,21 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
         variants: std::slice::from_ref(coder.variant),
         windows: &[window],
         coded: &[coder.file.cloned()],
+        calibration: None,
         device,
     };
     let mut kept = Kept::default();
-    walk.run(None, &mut kept)?;
+    walk.run(coder.scales.map(|scales| with_scales(coder, scales)), &mut kept)?;
     let hidden = kept.last.ok_or_else(|| {
         Error::input(format!("{} could not be walked", coder.variant)).hint("sweep it to see why")
     })?;
     let config = &coder.checkpoint.config;
     let gain = coder.tensor(TensorId::model(Role::FinalNorm))?.decode();
     let gain = model::vector(gain, device)?;
-    let normed = model::final_norm(&hidden, &gain, 0..ids.len(), config)?;
+    let mut normed = model::final_norm(&hidden, &gain, 0..ids.len(), config)?;
+    if let Some(scale) = coder.scales.and_then(|scales| scales.get(None, Input::Head)) {
+        normed = model::in_int8(&normed, scale)?;
+    }
     let head = coder.tensor(TensorId::model(Role::Head))?;
     let mut logits = vec![Vec::with_capacity(config.vocab_size); ids.len()];
     for first in (0..config.vocab_size).step_by(SLICE_ROWS) {
@@ -60,6 +61,12 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
         }
     }
     Ok(Walked { logits, blocks: kept.blocks })
+}
+
+/// A walk before its first layer whose scales of int8 inputs are given, not chosen.
+fn with_scales(coder: Coder<'_>, scales: &InputScales) -> Resumed {
+    let variant = Lane { scales: scales.clone(), ..Lane::new(coder.variant.clone()) };
+    Resumed { next_layer: 0, lanes: vec![Lane::new(Variant::reference()), variant] }
 }
 
 /// Keeps the hidden states of the variant after every block.

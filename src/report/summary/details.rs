@@ -48,7 +48,7 @@ impl Against<'_> {
         let shares: Vec<Vec<f64>> = load.iter().map(|layer| shares(layer)).collect();
         let entropies = shares.iter().map(|layer| entropy_bits(layer));
         Some(Router {
-            variant: cell.variant.clone(),
+            variant: cell.label(),
             is_reference: cell.is_reference,
             agreement: agreement(&windows, self.bootstrap),
             layers: (0..layers).map(|layer| layer_agreement(&windows, layer)).collect(),

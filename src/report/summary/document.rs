@@ -86,6 +86,8 @@ impl Summary {
             significant(level * 100.0, 2),
             self.windows
         )];
+        let ranges = self.calibrations.iter();
+        notes.extend(ranges.map(|how| format!("Ranges of int8 activations were chosen {how}.")));
         let floor = self.run.entropy_floor_nats_per_byte.zip(self.perplexity_floor());
         if let Some((nats_per_byte, perplexity)) = floor {
             notes.push(format!(

@@ -31,6 +31,8 @@ pub struct Summary {
     pub routers: Vec<Router>,
     /// Packages that were written.
     pub packages: Vec<PackagedVariant>,
+    /// How ranges of int8 activations were chosen, each way once.
+    pub calibrations: Vec<String>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
     /// Windows that the numbers rest on: fewer than asked for if the run was interrupted.
@@ -101,8 +103,12 @@ impl Summary {
         let routers = cells.iter().filter_map(|cell| against.router(cell)).collect();
         let storage = cells
             .iter()
-            .map(|cell| Storage { variant: cell.variant.clone(), parts: cell.parts.clone() })
+            .map(|cell| Storage { variant: cell.label(), parts: cell.parts.clone() })
             .collect();
+        let mut calibrations: Vec<String> =
+            cells.iter().filter_map(|cell| Some(cell.calibration.as_ref()?.to_string())).collect();
+        calibrations.sort();
+        calibrations.dedup();
         rows.extend(failures_without_cell(index));
         let tokens: usize = scored.iter().map(|w| w.scored_tokens).sum();
         let bytes: u64 = scored.iter().map(|w| w.scored_bytes).sum();
@@ -117,6 +123,7 @@ impl Summary {
             storage,
             routers,
             packages: packages::of(&cells, index),
+            calibrations,
             bootstrap,
             windows,
             bytes_per_token: (tokens > 0).then(|| bytes as f64 / tokens as f64),
@@ -150,7 +157,7 @@ impl Against<'_> {
         };
         Row {
             cell_id: cell.cell_id.clone(),
-            variant: cell.variant.clone(),
+            variant: cell.label(),
             is_reference: cell.is_reference,
             blocks_bits_per_weight: bits(of(Some(&BLOCK_PARTS))),
             file_bits_per_weight: bits(of(None)),

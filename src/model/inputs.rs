@@ -1,0 +1,159 @@
+//! What linear layers are given, and how that is rounded to int8 on its way in.
+//!
+//! The rounding is that of Core ML's `quantize` and `dequantize` on fp16: `x` and `x / scale` are
+//! fp16, ties go to the even code, codes are held to -128..127, and `code * scale` is fp16 again.
+
+use candle_core::{Result, Tensor};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use crate::checkpoint::Role;
+
+/// Where linear layers get what they multiply. Layers that read the same thing share a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// Normed states before queries, keys and values.
+    Attention,
+    /// What attention found, before its output projection.
+    Output,
+    /// Normed states before gate and up.
+    Mlp,
+    /// What gate and up make, before down.
+    Down,
+    /// Normed states before the head.
+    Head,
+}
+
+/// Names in records and errors, in the order of [`Input`].
+const NAMES: [&str; 5] = ["attention", "output", "mlp", "down", "head"];
+
+impl Input {
+    /// All.
+    pub const ALL: [Input; 5] =
+        [Input::Attention, Input::Output, Input::Mlp, Input::Down, Input::Head];
+
+    /// Those of a block, in the order of the computation.
+    pub const BLOCK: [Input; 4] = [Input::Attention, Input::Output, Input::Mlp, Input::Down];
+
+    /// What a layer with this role reads; nothing for what is no linear layer, and for the router.
+    pub fn of(role: Role) -> Option<Input> {
+        match role {
+            Role::Query | Role::Key | Role::Value => Some(Input::Attention),
+            Role::Output => Some(Input::Output),
+            Role::Gate | Role::Up => Some(Input::Mlp),
+            Role::Down => Some(Input::Down),
+            Role::Head => Some(Input::Head),
+            _ => None,
+        }
+    }
+
+    /// The input with this name.
+    pub fn named(name: &str) -> Option<Input> {
+        Input::ALL.into_iter().find(|input| input.name() == name)
+    }
+
+    /// Its name: `attention`, `output`, `mlp`, `down` or `head`.
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+}
+
+/// What becomes of the inputs of a block's linear layers.
+#[derive(Clone, Copy)]
+pub enum Inputs<'a> {
+    /// They stay what they are.
+    AsComputed,
+    /// They stay what they are, and are shown, row-major, from whichever thread computes them.
+    Shown(&'a (dyn Fn(Input, &[f32]) + Sync)),
+    /// Those with a scale are rounded to int8.
+    Int8(&'a (dyn Fn(Input) -> Option<f16> + Sync)),
+}
+
+impl Inputs<'_> {
+    /// `x`, the input at `place`, as the layer gets it.
+    pub(super) fn pass(&self, place: Input, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Inputs::AsComputed => Ok(x.clone()),
+            Inputs::Shown(show) => {
+                show(place, &x.flatten_all()?.to_vec1::<f32>()?);
+                Ok(x.clone())
+            }
+            Inputs::Int8(scale_of) => match scale_of(place) {
+                Some(scale) => in_int8(x, scale),
+                None => Ok(x.clone()),
+            },
+        }
+    }
+}
+
+/// `x` as a layer gets it that is given int8 with this scale.
+pub(super) fn in_int8(x: &Tensor, scale: f16) -> Result<Tensor> {
+    let mut values = x.flatten_all()?.to_vec1::<f32>()?;
+    round_to_int8(&mut values, scale);
+    Tensor::from_vec(values, x.shape(), x.device())
+}
+
+/// Replaces values by what is left of them after int8 with this scale; NaN stays NaN.
+fn round_to_int8(values: &mut [f32], scale: f16) {
+    /// Values at a time: what a first-level cache holds.
+    const CHUNK: usize = 1024;
+    let scale = scale.to_f32();
+    let mut halves = [f16::ZERO; CHUNK];
+    for chunk in values.chunks_mut(CHUNK) {
+        let halves = &mut halves[..chunk.len()];
+        round_to_half(chunk, halves);
+        chunk.iter_mut().for_each(|value| *value /= scale);
+        round_to_half(chunk, halves);
+        chunk.iter_mut().for_each(|v| *v = v.round_ties_even().clamp(-128.0, 127.0) * scale);
+        round_to_half(chunk, halves);
+    }
+}
+
+fn round_to_half(values: &mut [f32], halves: &mut [f16]) {
+    halves.convert_from_f32_slice(values);
+    halves.convert_to_f32_slice(values);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        scale: u16,
+        inputs: Vec<u16>,
+        codes: Vec<i8>,
+        outputs: Vec<u16>,
+    }
+
+    /// `tests/peers/activations_coremltools.py` makes and checks the file.
+    #[test]
+    fn inputs_are_rounded_as_coremltools_rounds_them() {
+        let golden = include_str!("../../tests/golden/activations_coremltools.json");
+        let cases: Vec<Case> = serde_json::from_str(golden).unwrap();
+        assert_eq!(cases.len(), 5);
+        let floats = |bits: &[u16]| -> Vec<f32> {
+            bits.iter().map(|bits| f16::from_bits(*bits).to_f32()).collect()
+        };
+        for case in cases {
+            let scale = f16::from_bits(case.scale);
+            let mut values = floats(&case.inputs);
+            round_to_int8(&mut values, scale);
+            let expected = floats(&case.outputs);
+            assert_eq!(values, expected, "scale {scale}");
+            let decoded = case.codes.iter().map(|code| f32::from(*code) * scale.to_f32());
+            let decoded: Vec<f32> = decoded.map(|v| f16::from_f32(v).to_f32()).collect();
+            assert_eq!(values, decoded, "scale {scale}");
+        }
+    }
+
+    #[test]
+    fn a_quotient_is_fp16_before_it_is_rounded_and_nan_is_kept() {
+        // 2.490234 / 0.019996643 is 124.53, which is 124.5 in fp16, and then the even 124.
+        let mut values = [2.490_234_4, f32::NAN, f32::INFINITY];
+        round_to_int8(&mut values, f16::from_f32(0.02));
+        assert_eq!(values[0], f16::from_f32(124.0 * f16::from_f32(0.02).to_f32()).to_f32());
+        assert!(values[1].is_nan());
+        assert_eq!(values[2], f16::from_f32(127.0 * f16::from_f32(0.02).to_f32()).to_f32());
+    }
+}
