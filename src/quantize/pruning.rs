@@ -93,7 +93,7 @@ impl Percent {
 }
 
 impl fmt::Display for Pruning {
-    /// The option without its dash, which [`Pruning::parse`] reads back.
+    /// The option without its dash, which its parser reads back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Pruning::UpTo(magnitude) => write!(f, "t{magnitude}"),

@@ -1,9 +1,8 @@
 //! What a run writes down, one JSON object a line, and how a line is read back.
 //!
 //! Records hold raw sums, counts and hashes, never a mean or an interval: those are derived when
-//! a report is made. They hold no time and no thread count either, so that an interrupted and
-//! resumed run leaves the same bytes as an uninterrupted one; what differs from run to run is in
-//! [`Session`](super::Session).
+//! a report is made. They hold no time and no thread count either, so that a resumed run leaves the
+//! bytes of an uninterrupted one; what differs from run to run is in [`Session`](super::Session).
 
 use std::collections::BTreeMap;
 

@@ -34,7 +34,7 @@ fn an_unknown_recipe_is_refused_with_the_nearest() {
     refuses(
         &["--recipes", "palette2-g16-x"],
         "--recipes: recipe `palette2-g16-x`: unknown option `-x`, expected -gN, -c, -s, -uniform, \
-         -unique or -t8\nhint: did you mean `palette2-g16`?",
+         -unique, -t8, -t0.N or -pN\nhint: did you mean `palette2-g16`?",
     );
     refuses(
         &["--recipes", ""],

@@ -18,7 +18,7 @@ pub const VERSION: u32 = 1;
 pub struct Manifest {
     /// Always [`FORMAT`].
     pub format: String,
-    /// Always [`VERSION`].
+    /// Always 1.
     pub version: u32,
     /// What it is.
     pub model: Described,

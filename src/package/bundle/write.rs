@@ -107,11 +107,11 @@ pub fn write(
     Ok(Written { manifest, folder: folder.to_owned() })
 }
 
-/// The bytes of all packages, known before anything is coded: the sum of what [`write`] writes,
+/// The bytes of all packages, known before anything is coded: the sum of what [`write()`] writes,
 /// without `model.json` and what lies beside it.
 ///
 /// # Errors
-/// As [`write`], where they can be seen without weights.
+/// As [`write()`], where they can be seen without weights.
 pub fn predicted_bytes(order: &Order<'_>) -> Result<u64> {
     let config = &order.coder.checkpoint.config;
     order.design.check(config.max_position_embeddings)?;
