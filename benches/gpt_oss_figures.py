@@ -7,33 +7,15 @@ Exit code 1 where a limit is missed. Needs Python alone.
 """
 
 import json
-import os
 import pathlib
-import platform
 import sys
+
+from figures import last_session, machine
 
 MAX_ANON_BYTES = 4e9
 REAL_LAYERS = 24
 LAYER_PHASES = ["read", "code", "decode", "reference forward", "forward"]
 VOCABULARY_PHASES = ["embedding", "head code", "reference head", "head"]
-
-
-def last_session(path):
-    """The session that a run ended with, refused unless it is a whole one."""
-    session = json.loads(pathlib.Path(path).read_text().splitlines()[-1])
-    if session["outcome"] != "done" or session["resumed_windows"] > 0:
-        sys.exit(f"{path}: not one uninterrupted run")
-    return session
-
-
-def machine():
-    """Processor and cores."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        models = []
-    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
 
 
 def times(session, layers):

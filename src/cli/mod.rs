@@ -46,7 +46,7 @@ struct Cli {
 
 const GLOBAL: &str = "Every command";
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed) · 2 bad arguments or input · \
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed, packages are not the model) · 2 bad arguments or input · \
 3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::layout::PLAIN;
 use crate::error::Result;
 use crate::package::mil::call::{FLOATS, NUMBERS};
 use crate::package::mil::function::FunctionBuilder;
@@ -130,21 +131,11 @@ impl FunctionBuilder {
 
     /// `x` in another type: fp16, fp32, int32, int16, uint16, int8, uint8 or bool.
     pub fn cast(&mut self, x: &Value, data_type: DataType) -> Result<Value> {
-        const TYPES: &[DataType] = &[
-            DataType::Float16,
-            DataType::Float32,
-            DataType::Int32,
-            DataType::Int16,
-            DataType::Uint16,
-            DataType::Int8,
-            DataType::Uint8,
-            DataType::Bool,
-        ];
         let name = type_name(data_type);
         let call = self
             .op("cast")?
-            .typed("x", x, TYPES)?
-            .check(TYPES.contains(&data_type), "dtype", "a type that can be cast to", name)?
+            .typed("x", x, PLAIN)?
+            .check(PLAIN.contains(&data_type), "dtype", "a type that can be cast to", name)?
             .literal("dtype", Literal::Text(name));
         Ok(call.makes(data_type, x.shape()))
     }

@@ -8,8 +8,8 @@ use crate::package::mil::types::TensorType;
 use crate::package::mil::value::Value;
 use crate::package::spec::DataType;
 
-/// What most operators here take.
-const PLAIN: &[DataType] = &[
+/// What most operators here take, and casts as well.
+pub(super) const PLAIN: &[DataType] = &[
     DataType::Float16,
     DataType::Float32,
     DataType::Int32,
