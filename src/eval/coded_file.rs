@@ -16,35 +16,28 @@
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
 
 use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
-use super::coder::Coder;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
-use crate::checkpoint::{Checkpoint, FileBytes, Role, TensorId};
+use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
 use crate::quantize::{CodedTensor, PartType, Recipe};
-use crate::results::write_aside_with;
 
-const FORMAT: &str = "evalkit-coded";
-const VERSION: &str = "1";
+pub(super) const FORMAT: &str = "evalkit-coded";
+pub(super) const VERSION: &str = "1";
 /// Length of the field that holds the header's length.
-const PREFIX_BYTES: u64 = 8;
-/// Room for one header entry beside its name: type, shape and offsets as JSON.
-const ENTRY_BYTES: u64 = 160;
-/// Most arrays that a coded tensor has.
-const MAX_PARTS: u64 = 5;
-
+pub(super) const PREFIX_BYTES: u64 = 8;
 /// One tensor of the file, as its metadata has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Described {
-    recipe: String,
-    shape: [usize; 2],
+pub(super) struct Described {
+    /// Recipe of this tensor.
+    pub recipe: String,
+    /// `[out, in]`.
+    pub shape: [usize; 2],
 }
 
 /// A file of coded weights, open for reading. Cheap: only the header is read.
@@ -68,7 +61,7 @@ struct Entry {
 }
 
 impl CodedFile {
-    /// Opens a file that [`write()`] wrote.
+    /// Opens a file that [`write_coded`](super::write_coded) wrote.
     ///
     /// # Errors
     /// Input errors: not such a file, damaged, or coded by a program whose numbers differ.
@@ -150,19 +143,6 @@ impl CodedFile {
     }
 }
 
-/// Where a tensor of a variant is stored, and how: `(name in the file, tensor, recipe)`.
-fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<(String, TensorId, Recipe)> {
-    let mut contents: Vec<_> = checkpoint
-        .tensors()
-        .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
-        .collect();
-    if variant.stores_tied_head(checkpoint) {
-        let head = TensorId::model(Role::Head);
-        contents.push((head_name(checkpoint, variant), head, variant.head.weights));
-    }
-    contents
-}
-
 /// The name under which a variant's head is stored.
 pub fn head_name(checkpoint: &Checkpoint, variant: &Variant) -> String {
     if variant.stores_tied_head(checkpoint) {
@@ -170,75 +150,4 @@ pub fn head_name(checkpoint: &Checkpoint, variant: &Variant) -> String {
     } else {
         checkpoint.head().name()
     }
-}
-
-/// Codes every tensor of `checkpoint` as `variant` says and writes them to `path`, one tensor in
-/// memory at a time. `progress` is told how many of how many tensors are done, and may stop it.
-///
-/// # Errors
-/// Input errors of the checkpoint and the recipes, surroundings errors of the disk; `path` is then
-/// as it was.
-pub fn write(
-    path: &Path,
-    checkpoint: &Checkpoint,
-    variant: &Variant,
-    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<()> {
-    let contents = contents(checkpoint, variant);
-    let facts = facts(checkpoint, variant, &contents)?;
-    // The header's length is not known before the last tensor is coded, so room is left for the
-    // longest and filled with spaces, as the format allows.
-    let names: u64 = contents.iter().map(|(name, _, _)| name.len() as u64).sum();
-    let entries = MAX_PARTS * (names + contents.len() as u64 * ENTRY_BYTES);
-    let room = (facts.to_string().len() as u64 * 2 + entries).next_multiple_of(8);
-    write_aside_with(path, |out| {
-        let failed = |e| Error::io("write", path, e);
-        out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
-        let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
-        let mut offset = 0u64;
-        let coder = Coder { checkpoint, variant, file: None, scales: None };
-        for (done, (name, id, _)) in contents.iter().enumerate() {
-            progress(done, contents.len())?;
-            let coded = coder.tensor(*id)?;
-            for part in coded.parts() {
-                let end = offset + part.bytes.len() as u64;
-                let entry = json!({
-                    "dtype": part.dtype.name(), "shape": part.shape, "data_offsets": [offset, end],
-                });
-                header.insert(format!("{name}.{}", part.suffix), entry);
-                out.write_all(&part.bytes).map_err(failed)?;
-                offset = end;
-            }
-        }
-        let text = Value::Object(header).to_string();
-        let padding = (room as usize).checked_sub(text.len());
-        let padding = padding.ok_or_else(|| Error::bug("the header is longer than its room"))?;
-        out.seek(SeekFrom::Start(0)).map_err(failed)?;
-        out.write_all(&room.to_le_bytes()).map_err(failed)?;
-        out.write_all(text.as_bytes()).map_err(failed)?;
-        out.write_all(&b" ".repeat(padding)).map_err(failed)
-    })
-}
-
-fn facts(
-    checkpoint: &Checkpoint,
-    variant: &Variant,
-    contents: &[(String, TensorId, Recipe)],
-) -> Result<Value> {
-    let mut tensors = BTreeMap::new();
-    for (name, id, recipe) in contents {
-        let (_, shape) = Coder { checkpoint, variant, file: None, scales: None }.recipe(*id)?;
-        let recipe = recipe.resolved(shape).to_string();
-        tensors.insert(name, Described { recipe, shape });
-    }
-    let tensors = serde_json::to_string(&tensors)
-        .map_err(|e| Error::bug("cannot describe the tensors").because(e))?;
-    Ok(json!({
-        "format": FORMAT,
-        "version": VERSION,
-        "numeric_version": NUMERIC_VERSION.to_string(),
-        "model_hash": checkpoint.content_hash(),
-        "variant": variant.to_string(),
-        "tensors": tensors,
-    }))
 }

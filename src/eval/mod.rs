@@ -5,6 +5,7 @@
 //! into [`Score`]s, vocabulary slice by slice.
 
 mod calibration;
+mod code_file;
 mod coded_file;
 mod coder;
 mod divergence;
@@ -22,7 +23,8 @@ mod vocabulary;
 mod walk;
 
 pub use calibration::{Calibration, InputScales, RangeMethod};
-pub use coded_file::{CodedFile, write as write_coded};
+pub use code_file::write as write_coded;
+pub use coded_file::CodedFile;
 pub use coder::Coder;
 pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};
 pub use lane::{Cause, Lane, Outcome, Resumed, Scored};

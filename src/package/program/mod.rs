@@ -20,6 +20,7 @@
 
 mod attention;
 mod body;
+mod build;
 mod design;
 mod experts;
 mod piece;
@@ -27,6 +28,7 @@ mod vocabulary;
 mod weights;
 
 pub use body::{Use, Used};
+pub use build::{Built, FUNCTIONS, HIDDEN_OUTPUT, build};
 pub use design::{Compute, Design, HEAD_ROWS};
-pub use piece::{Built, FUNCTIONS, HIDDEN_OUTPUT, Piece, build};
+pub use piece::Piece;
 pub use weights::{Place, Vector, Weights};
