@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::calibration;
 use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::Finished;
@@ -13,6 +14,7 @@ use crate::package::aside::Existing;
 use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predicted_bytes};
 use crate::package::execute::Precision;
 use crate::package::verify::{Link, Question, Walked, verify, walked};
+use crate::report::{Column, Table, Unit, Value};
 use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink};
 
 /// The folder in a run's folder that holds the packages.
@@ -62,6 +64,38 @@ pub fn check(
     });
     bar.finish();
     links
+}
+
+/// The size of every variant's packages, or why it cannot be packaged, without coding anything.
+///
+/// # Errors
+/// Surroundings errors of reading the checkpoint.
+pub fn planned(job: &Job, design: &DesignArgs) -> Result<Table> {
+    let mut table = Table {
+        title: "Packages, predicted".into(),
+        columns: vec![
+            Column::text("variant", "variant"),
+            Column::number("size", "size", Unit::Bytes),
+            Column::text("obstacle", "obstacle"),
+        ],
+        ..Table::default()
+    };
+    for (_, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+        let file = job.coded.iter().find(|file| file.variant == *variant);
+        let config = &job.checkpoint.config;
+        let size = calibration::planned(variant, config).and_then(|scales| {
+            let scales = Some(&scales);
+            let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales };
+            predicted_bytes(&design.order(coder, Existing::Replace))
+        });
+        let (size, obstacle) = match size {
+            Ok(bytes) => (Value::from(bytes), String::new()),
+            Err(error) if error.exit() == Exit::Input => (Value::Empty, error.cause()),
+            Err(error) => return Err(error),
+        };
+        table.rows.push(vec![Value::from(variant.to_string()), size, Value::from(obstacle)]);
+    }
+    Ok(table)
 }
 
 /// Packages and verifies what is measured and not yet packaged, and records it.

@@ -4,7 +4,7 @@ use super::args::RunArgs;
 use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::{Finished, execute};
-use super::packaging::package_all;
+use super::packaging::{package_all, planned};
 use super::plan::Plan;
 use super::print;
 use super::progress::{Interrupt, Talk};
@@ -30,7 +30,11 @@ pub fn measure(
 ) -> Result<Exit> {
     let job = Job::prepare(plan, args, talk)?;
     if args.dry_run {
-        print(format, &dry_run(&job))?;
+        let mut document = dry_run(&job);
+        if let Some(design) = design {
+            document.tables.push(planned(&job, design)?);
+        }
+        print(format, &document)?;
         return Ok(Exit::Done);
     }
     let interrupt = Interrupt::listen(talk)?;
