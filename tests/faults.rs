@@ -62,9 +62,13 @@ impl Packaged {
         ]);
         let document: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
         let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
-        let rows = document["tables"][0]["rows"].as_array().unwrap().clone();
-        let link = |row: &Value| (text(row, "link"), text(row, "verdict"), text(row, "what"));
-        (code, rows.iter().map(link).collect())
+        let table = &document["tables"][0];
+        let rows = table["rows"].as_array().unwrap().iter();
+        let notes = table["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap());
+        let link = |(row, note): (&Value, &str)| {
+            (text(row, "link"), text(row, "verdict"), note.to_owned())
+        };
+        (code, rows.zip(notes).map(link).collect())
     }
 
     /// Changes a file of a package, and `model.json` with it, as a faulty writer would.

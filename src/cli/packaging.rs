@@ -76,7 +76,6 @@ pub fn planned(job: &Job, design: &DesignArgs) -> Result<Table> {
         columns: vec![
             Column::text("variant", "variant"),
             Column::number("size", "size", Unit::Bytes),
-            Column::text("obstacle", "obstacle"),
         ],
         ..Table::default()
     };
@@ -88,12 +87,15 @@ pub fn planned(job: &Job, design: &DesignArgs) -> Result<Table> {
             let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales };
             predicted_bytes(&design.order(coder, Existing::Replace))
         });
-        let (size, obstacle) = match size {
-            Ok(bytes) => (Value::from(bytes), String::new()),
-            Err(error) if error.exit() == Exit::Input => (Value::Empty, error.cause()),
+        let size = match size {
+            Ok(bytes) => Value::from(bytes),
+            Err(error) if error.exit() == Exit::Input => {
+                table.notes.push(format!("{variant} cannot be packaged: {}", error.cause()));
+                Value::Empty
+            }
             Err(error) => return Err(error),
         };
-        table.rows.push(vec![Value::from(variant.to_string()), size, Value::from(obstacle)]);
+        table.rows.push(vec![Value::from(variant.to_string()), size]);
     }
     Ok(table)
 }

@@ -149,7 +149,6 @@ fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document 
             Column::number("worst_kl", "KL worst", Unit::Nats),
             Column::number("top1", "top-1", Unit::Share),
             Column::number("max_logit", "logit difference", Unit::None),
-            Column::text("what", "what"),
         ],
         ..Table::default()
     };
@@ -164,8 +163,8 @@ fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document 
             number(|d| d.worst_kl_nats),
             number(|d| d.top1_agree as f64 / d.tokens.max(1) as f64),
             number(|d| d.max_logit),
-            Value::from(link.what.as_str()),
         ]);
+        table.notes.push(format!("{}: {}", link.name, link.what));
     }
     let holds = links.iter().all(|link| link.holds);
     let verdict = if holds { "the packages are this model" } else { "NOT this model" };

@@ -107,7 +107,8 @@ pub fn verify(
     progress(0, STEPS)?;
     let files = question.bundle.check_files(Check::Hashes).map(|()| {
         let files: usize = question.bundle.manifest.packages.iter().map(|p| p.files.len()).sum();
-        format!("{files} files of {} packages", question.bundle.manifest.packages.len())
+        let packages = question.bundle.manifest.packages.len();
+        format!("{files} files in {packages} package{}", if packages == 1 { "" } else { "s" })
     });
     let mut links = vec![Link::of("files", files)];
     progress(1, STEPS)?;

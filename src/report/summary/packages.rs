@@ -34,13 +34,13 @@ impl Summary {
         }
         let columns = vec![
             Column::text("variant", "variant"),
+            Column::text("verdict", "verdict"),
             Column::text("design", "for").rank(1),
             Column::number("packages", "packages", Unit::None).rank(2),
             Column::number("size", "size", Unit::Bytes),
             Column::number("unpredicted", "unpredicted", Unit::Bytes).rank(3),
             Column::number("kl_walk", "KL to walk", Unit::Nats),
             Column::number("top1_walk", "top-1", Unit::Share),
-            Column::text("verdict", "verdict"),
         ];
         let row = |of: &PackagedVariant| {
             let Packaged { design, packages, size_bytes, predicted_bytes, links, .. } =
@@ -48,30 +48,34 @@ impl Summary {
             let steps = links.iter().find(|link| link.tokens > 0 && link.link == "steps");
             let mean = |sum: f64| steps.map_or(Value::Empty, |s| (sum / s.tokens as f64).into());
             let verdict = match of.packaged.broken() {
-                Some(broken) => format!("{} BROKEN: {}", broken.link, broken.what),
-                None => "the model that was scored".to_owned(),
+                Some(broken) => format!("{} BROKEN", broken.link),
+                None => "proven".to_owned(),
             };
             vec![
                 Value::from(of.variant.as_str()),
+                Value::from(verdict),
                 Value::from(design.as_str()),
                 Value::from(*packages),
                 Value::from(*size_bytes),
                 Value::from(size_bytes.abs_diff(*predicted_bytes)),
                 mean(steps.map_or(0.0, |steps| steps.kl_nats)),
                 mean(steps.map_or(0.0, |steps| steps.top1_agree as f64)),
-                Value::from(verdict),
             ]
         };
+        let broken = |of: &PackagedVariant| {
+            let broken = of.packaged.broken()?;
+            Some(format!("{}, {}: {}", of.variant, broken.link, broken.what))
+        };
+        let about = "Proven: files, weights bit for bit, and predictions are the model that was \
+                     scored. Size on disk; unpredicted: bytes by which it differs from the size \
+                     predicted from recipes and shapes. KL to walk: packages executed token by \
+                     token, against what was scored above.";
+        let broken = self.packages.iter().filter_map(broken);
         Some(Table {
             title: "Packages".into(),
             columns,
             rows: self.packages.iter().map(row).collect(),
-            notes: vec![
-                "Size on disk; unpredicted: bytes by which it differs from the size predicted from \
-                 recipes and shapes. KL to walk: packages executed token by token, against what was \
-                 scored above."
-                    .into(),
-            ],
+            notes: broken.chain([about.to_owned()]).collect(),
         })
     }
 }
