@@ -119,7 +119,8 @@ impl Executable {
         states: &mut States,
         inputs: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
-        self.run_steps(states, inputs)
+        // From within the pool, so that sharing out a small product wakes nobody up first.
+        rayon::scope(|_| self.run_steps(states, inputs))
             .at(|| format!("function {}", self.function))
             .at(|| self.path.display().to_string())
     }

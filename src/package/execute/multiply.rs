@@ -16,6 +16,8 @@ const LANES: usize = 32;
 const TOGETHER: usize = 3;
 /// Rows of weights that are decoded before they are multiplied with many rows of activations.
 const TILE: usize = 16;
+/// Weights that are decoded before they are multiplied with few rows: they stay in the first cache.
+const CACHED_WEIGHTS: usize = 1 << 12;
 /// The weights that a thread takes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 16;
 
@@ -26,7 +28,8 @@ pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
     share(weight.rows(), inputs, x, |row, buffer| weight.fill(row * inputs, buffer))
 }
 
-/// Calls `decode(row, buffer)` for each of `outputs` rows and multiplies it with the rows of `x`.
+/// Calls `decode(row, buffer)` for some of the `outputs` rows after the other, as many as fit into
+/// `buffer`, and multiplies them with the rows of `x`.
 fn share(
     outputs: usize,
     inputs: usize,
@@ -39,14 +42,12 @@ fn share(
         return out;
     }
     let step = (CHUNK_WEIGHTS / inputs).clamp(1, outputs);
-    let tile = if rows < TOGETHER { 1 } else { TILE.min(step) };
+    let tile = if rows < TOGETHER { CACHED_WEIGHTS / inputs } else { TILE }.clamp(1, step);
     let chunk = |(i, out): (usize, &mut [f32])| {
         let mut buffer = vec![0.0; tile * inputs];
         for (j, out) in out.chunks_mut(tile * rows).enumerate() {
             let weights = &mut buffer[..out.len() / rows * inputs];
-            for (k, row) in weights.chunks_exact_mut(inputs).enumerate() {
-                decode(i * step + j * tile + k, row);
-            }
+            decode(i * step + j * tile, weights);
             pulp::Arch::new().dispatch(Dots { weights, x, inputs, out });
         }
     };
