@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod demo;
+pub mod device;
 pub mod error;
 pub mod eval;
 pub mod model;

@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("model", &["checkpoint", "error"]),
     ("eval", &["checkpoint", "quantize", "model", "results", "error", "units"]),
     ("package", &["checkpoint", "quantize", "model", "eval", "error", "units"]),
+    ("device", &["results", "package", "error", "units"]),
     ("results", &["error", "units"]),
     ("stats", &["units"]),
     ("report", &["results", "stats", "units", "error"]),

@@ -1,0 +1,3 @@
+//! Runners of packages, on this machine and on others, and how to talk to them.
+
+pub mod protocol;
