@@ -1,16 +1,19 @@
 //! Records, the currency that measuring, statistics and reports trade in.
 //!
 //! A run's folder holds `records.jsonl`, which is append-only and repeats bit for bit, and
-//! `sessions.jsonl` with what does not repeat: times, threads, memory. Nothing is ever changed in
+//! `sessions.jsonl` with what does not repeat: times, threads, memory; `measurements.jsonl` with what
+//! devices measured. Nothing is ever changed in
 //! place: a number that was once reported can be traced to the line it came from.
 
 mod environment;
 mod index;
 mod inputs;
 mod lines;
+pub mod measurement;
 mod packaged;
 mod part;
 mod record;
+pub mod runner;
 mod session;
 mod store;
 

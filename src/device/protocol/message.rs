@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::Content;
+pub use crate::results::runner::ComputeUnits;
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
@@ -163,20 +164,6 @@ pub struct Job {
     pub job: String,
     /// From 1.
     pub attempt: u32,
-}
-
-/// Where a package may compute, as `MLComputeUnits` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ComputeUnits {
-    /// The processor.
-    Cpu,
-    /// Processor and GPU.
-    CpuAndGpu,
-    /// Processor and Neural Engine.
-    CpuAndNeuralEngine,
-    /// Whatever the system prefers.
-    All,
 }
 
 /// What a runner sends after the handshake.

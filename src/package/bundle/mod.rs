@@ -11,6 +11,7 @@ mod files;
 mod manifest;
 mod open;
 mod place;
+mod traffic;
 mod write;
 
 pub use cut::{Limits, Named, cut};
@@ -19,4 +20,5 @@ pub use manifest::{
 };
 pub use open::{Bundle, Check};
 pub use place::rotary;
+pub use traffic::Traffic;
 pub use write::{Order, Written, planned, predicted_bytes, write};

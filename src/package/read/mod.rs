@@ -7,6 +7,7 @@ mod folder;
 pub mod interface;
 pub mod literal;
 pub(super) mod scope;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

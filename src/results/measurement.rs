@@ -1,0 +1,388 @@
+//! What was measured on devices, one JSON object a line in `measurements.jsonl`: raw times and
+//! figures as runners sent them, and what became of every attempt. Unlike records they never repeat,
+//! so they have a file of their own. Medians and rates are derived when a report is made.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::lines::{self, Lines};
+use super::record::{SCHEMA, check_schema};
+use super::runner::{Description, Generated, Loaded};
+use crate::error::{Error, Result};
+
+/// Name of the file of measurements in a run's folder.
+pub const MEASUREMENTS: &str = "measurements.jsonl";
+
+/// One line of the file; in JSON, `kind` says which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Measurement {
+    /// How is measured. What follows belongs to the last one.
+    Method(Method),
+    /// A package that is measured.
+    Subject(Subject),
+    /// A device as it described itself when a session began.
+    Device(SeenDevice),
+    /// A package that was sent.
+    Sent(Sent),
+    /// A package that was loaded, or was not.
+    Load(Load),
+    /// A prompt that was continued, or was not.
+    Repetition(Repetition),
+    /// Whether a device computes what this machine computes from the same bytes.
+    Truth(Truth),
+    /// Where the system expects operations to run.
+    Plan(PlanShare),
+}
+
+/// How is measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// Hash of what follows, in hexadecimal; measurements of equal methods can be put together.
+    pub method_id: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Hash of the prompt's ids, in hexadecimal.
+    pub prompt_hash: String,
+    /// Tokens that are produced.
+    pub tokens: usize,
+    /// Repetitions that must be kept per package and device.
+    pub repetitions: usize,
+    /// Length of the sustained measurement; 0 for none.
+    pub sustained_ms: u64,
+    /// The longest wait for a device to cool.
+    pub wait_ms: u64,
+    /// Where packages may compute.
+    pub compute_units: String,
+    /// The program's version.
+    pub evalkit_version: String,
+    /// Hash of the running program, in hexadecimal.
+    pub binary_hash: String,
+}
+
+/// A package that is measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The package's name: the hash of its files (`device-runner/PROTOCOL.md`).
+    pub package: String,
+    /// The variant, as its `model.json` names it.
+    pub variant: String,
+    /// The cell of a sweep that it was written for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell_id: Option<String>,
+    /// The model's name.
+    pub model: String,
+    /// Hash of the checkpoint.
+    pub model_hash: String,
+    /// What it is made for: `ios18 gpu`.
+    pub design: String,
+    /// Bytes of all its files.
+    pub size_bytes: u64,
+    /// Bytes of weights that decoding a token reads at least.
+    pub weight_bytes_per_token: f64,
+    /// Calls of functions that decoding a token takes.
+    pub calls_per_token: usize,
+}
+
+/// A device that answered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeenDevice {
+    /// How it was reached, which also names it here: `host`, `usb:<udid>`.
+    pub device: String,
+    /// When (RFC 3339).
+    pub seen: String,
+    /// What it said.
+    pub description: Description,
+    /// Its name in the table of devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marketing_name: Option<String>,
+    /// Memory bandwidth from the table of devices, in GB/s; predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_gb_per_s: Option<f64>,
+    /// How far that number can be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_confidence: Option<String>,
+}
+
+/// A transfer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The device.
+    pub device: String,
+    /// The package.
+    pub package: String,
+    /// Bytes that went over the connection.
+    pub sent_bytes: u64,
+    /// Bytes that were there already.
+    pub held_bytes: u64,
+    /// Times that the connection was cut meanwhile.
+    pub cuts: u32,
+    /// From the first question to the package in its place.
+    pub elapsed_ms: f64,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It counts.
+    #[default]
+    Kept,
+    /// It was made to warm up, and does not count.
+    WarmUp,
+    /// It ended, under conditions that spoil it; another took its place.
+    Rejected {
+        /// Which.
+        reason: String,
+    },
+    /// It did not begin.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+    /// The runner's process ended during it.
+    Killed {
+        /// What is known.
+        reason: String,
+    },
+    /// The device could not be reached any more.
+    Gone {
+        /// What is known.
+        reason: String,
+    },
+    /// The runner refused, or failed.
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Why it does not count; nothing where it does, or was never meant to.
+    pub fn reason(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Outcome::Kept | Outcome::WarmUp => None,
+            Outcome::Rejected { reason } => Some(("rejected", reason)),
+            Outcome::NotStarted { reason } => Some(("not started", reason)),
+            Outcome::Killed { reason } => Some(("killed", reason)),
+            Outcome::Gone { reason } => Some(("gone", reason)),
+            Outcome::Failed { reason } => Some(("failed", reason)),
+        }
+    }
+}
+
+/// Which attempt something is, on what.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The method.
+    pub method_id: String,
+    /// The device.
+    pub device: String,
+    /// The package.
+    pub package: String,
+    /// A package is visited, and loaded, several times, in turns with the others.
+    pub visit: usize,
+    /// The runner's job.
+    pub job: String,
+    /// How often the job was begun.
+    pub attempts: u32,
+    /// Whether the answer came from the runner's journal, after a cut.
+    pub replayed: bool,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// A load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Which.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Whether the runner's process was started for it.
+    pub fresh_process: bool,
+    /// What the runner measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Loaded>,
+}
+
+/// A continued prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// Which.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Since the start of a sustained measurement; nothing in bursts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sustained_at_ms: Option<f64>,
+    /// What the runner measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<Generated>,
+}
+
+/// A device's predictions against this machine's, from the same bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    /// The device.
+    pub device: String,
+    /// The package.
+    pub package: String,
+    /// Whether the device computes the model.
+    pub holds: bool,
+    /// What does not hold, or empty.
+    #[serde(default)]
+    pub what: String,
+    /// Predictions that were compared.
+    pub tokens: usize,
+    /// Sum over them of the KL divergence from this machine's.
+    pub kl_nats: f64,
+    /// The largest of them.
+    pub worst_kl_nats: f64,
+    /// Predictions whose likeliest token is the same.
+    pub top1_agree: usize,
+    /// Largest difference of a logit.
+    pub max_logit_difference: f64,
+    /// Sum of the negative log-likelihoods on the device.
+    pub device_nll_nats: f64,
+    /// The same on this machine.
+    pub host_nll_nats: f64,
+}
+
+/// Where the system expects operations to run: shares of the estimated cost; predicted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanShare {
+    /// The device.
+    pub device: String,
+    /// The package.
+    pub package: String,
+    /// Of the Neural Engine; nothing where no cost is estimated.
+    pub neural_engine: Option<f64>,
+    /// Of the GPU.
+    pub gpu: Option<f64>,
+    /// Of the processor.
+    pub cpu: Option<f64>,
+    /// Operations that a unit is named for.
+    pub operations: usize,
+    /// Operations that none is named for, constants above all.
+    pub unassigned: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<M> {
+    schema: u32,
+    #[serde(flatten)]
+    measurement: M,
+}
+
+/// The file of measurements of a run's folder, held for writing.
+#[derive(Debug)]
+pub struct Measurements {
+    lines: Lines,
+    all: Vec<Measurement>,
+}
+
+impl Measurements {
+    /// Opens or creates the file; a half-written last line is cut off.
+    ///
+    /// # Errors
+    /// The file cannot be written or is held by another process (surroundings), or a line in it is
+    /// no measurement (input).
+    pub fn open(folder: &Path) -> Result<Measurements> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let path = folder.join(MEASUREMENTS);
+        let mut lines = Lines::open(&path)?;
+        let whole = lines.read(is_json)?;
+        let all = parse(&path, &whole.text)?;
+        if whole.torn_bytes > 0 {
+            lines.cut(whole.text.len() as u64)?;
+        }
+        Ok(Measurements { lines, all })
+    }
+
+    /// What the file holds.
+    pub fn all(&self) -> &[Measurement] {
+        &self.all
+    }
+
+    /// Appends one, and waits until it has reached the disk.
+    ///
+    /// # Errors
+    /// The disk refuses; what was there stays.
+    pub fn append(&mut self, measurement: Measurement) -> Result<()> {
+        let line = Line { schema: SCHEMA, measurement: &measurement };
+        let text = serde_json::to_string(&line)
+            .map_err(|e| Error::bug("cannot write a measurement as JSON").because(e))?;
+        self.lines.append(&(text + "\n"))?;
+        self.all.push(measurement);
+        Ok(())
+    }
+}
+
+/// The measurements of a folder; none if it has no such file.
+///
+/// # Errors
+/// A line is no measurement (input; names file and line).
+pub fn read_measurements(folder: &Path) -> Result<Vec<Measurement>> {
+    let path: PathBuf = folder.join(MEASUREMENTS);
+    match path.exists() {
+        true => parse(&path, &lines::read(&path, is_json)?.text),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Measurement>> {
+    let line = |(at, line): (usize, &str)| {
+        let read = serde_json::from_str::<Line<serde_json::Value>>(line)
+            .map_err(|e| Error::input("not a measurement").because(e))
+            .and_then(|line| {
+                check_schema(line.schema)?;
+                serde_json::from_value(line.measurement)
+                    .map_err(|e| Error::input("not a measurement").because(e))
+            });
+        read.map_err(|e| e.at(format!("line {}", at + 1)).at(path.display()))
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+fn is_json(line: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repetition(outcome: Outcome) -> Measurement {
+        let attempt = Attempt { device: "host".into(), attempts: 1, outcome, ..Attempt::default() };
+        let generated = Generated { ttft_ms: 1.5, token_ms: vec![0.25, 0.1], ..Default::default() };
+        let generated = Some(generated);
+        Measurement::Repetition(Repetition { attempt, generated, ..Repetition::default() })
+    }
+
+    #[test]
+    fn measurements_survive_a_torn_line_and_name_a_broken_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let reason = "thermal state rose to serious".to_owned();
+        let all = [repetition(Outcome::Kept), repetition(Outcome::Rejected { reason })];
+        let mut file = Measurements::open(folder.path()).unwrap();
+        all.iter().for_each(|one| file.append(one.clone()).unwrap());
+        drop(file);
+        assert_eq!(read_measurements(folder.path()).unwrap(), all);
+        let path = folder.path().join(MEASUREMENTS);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let mut file = Measurements::open(folder.path()).unwrap();
+        assert_eq!(file.all(), &all[..1]);
+        file.append(all[1].clone()).unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let broken = [b"{\"schema\":1,\"kind\":\"repetition\"}\n".as_slice(), &whole].concat();
+        std::fs::write(&path, broken).unwrap();
+        let error = read_measurements(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("line 1: not a measurement"), "{error}");
+        std::fs::write(&path, "{\"schema\":99,\"kind\":\"novelty\"}\n").unwrap();
+        let error = read_measurements(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("99"), "{error}");
+    }
+}
