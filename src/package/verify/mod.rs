@@ -169,8 +169,13 @@ impl Link {
     }
 }
 
-/// How far `found` is from `expected`, and at which token most.
-fn distance(expected: &[Vec<f32>], found: &[Vec<f32>], allowed_kl_nats: f64) -> (Distance, usize) {
+/// How far the predictions `found` are from `expected`, `[tokens][vocabulary]` each, and at which
+/// token most. Tokens beyond `allowed_kl_nats` are counted.
+pub fn distance(
+    expected: &[Vec<f32>],
+    found: &[Vec<f32>],
+    allowed_kl_nats: f64,
+) -> (Distance, usize) {
     let tokens = expected.len().min(found.len());
     let targets = vec![0; tokens];
     let slice = VocabularySlice { first: 0, targets: &targets };
