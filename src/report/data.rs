@@ -57,7 +57,7 @@ fn csv_values(value: &Value, has_interval: bool) -> Vec<String> {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::Empty | Value::Failed(_) => String::new(),
+        Value::Empty | Value::Struck(..) | Value::Failed(_) => String::new(),
         Value::Text(text) | Value::Hash(text) => text.clone(),
         Value::Count(count) => count.to_string(),
         Value::Number(value) => number(*value),
@@ -72,7 +72,7 @@ fn number(value: f64) -> String {
 
 fn failure(row: &[Value]) -> &str {
     let cause = row.iter().find_map(|value| match value {
-        Value::Failed(cause) => Some(cause.as_str()),
+        Value::Failed(cause) | Value::Struck(_, cause) => Some(cause.as_str()),
         _ => None,
     });
     cause.unwrap_or_default()
@@ -89,6 +89,7 @@ fn key(stem: &str, end: &str, unit: Unit) -> String {
         Unit::Ratio => "_ratio",
         Unit::Share => "_share",
         Unit::Millis => "_ms",
+        Unit::TokensPerSecond => "_tokens_per_s",
     };
     format!("{stem}{end}{suffix}")
 }
@@ -133,7 +134,7 @@ fn table_json(table: &Table) -> Json {
 
 fn json_value(value: &Value) -> Json {
     match value {
-        Value::Empty | Value::Failed(_) => Json::Null,
+        Value::Empty | Value::Struck(..) | Value::Failed(_) => Json::Null,
         Value::Text(text) | Value::Hash(text) => json!(text),
         Value::Count(count) => json!(count),
         Value::Number(number) => json!(number),

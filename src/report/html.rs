@@ -62,6 +62,11 @@ fn row(table: &Table, values: &[Value]) -> Inserted {
     let mut cells = Vec::new();
     for (at, column) in table.columns.iter().enumerate() {
         let value = values.get(at).unwrap_or(&Value::Empty);
+        if let Value::Struck(value, why) = value {
+            let text = text(value, column.unit, Detail::Ends);
+            cells.push(context! { text, class => "struck", columns => 1, why });
+            continue;
+        }
         let text = text(value, column.unit, Detail::Ends);
         if matches!(value, Value::Failed(_)) {
             let columns = table.columns.len() - at;

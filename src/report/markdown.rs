@@ -45,7 +45,12 @@ fn table_text(table: &Table) -> String {
     let mut lines = vec![line(head), line(rule)];
     for row in &table.rows {
         let cells = table.columns.iter().enumerate().map(|(at, column)| {
-            escape(&text(row.get(at).unwrap_or(&Value::Empty), column.unit, Detail::Ends))
+            match row.get(at).unwrap_or(&Value::Empty) {
+                Value::Struck(value, _) => {
+                    format!("~~{}~~", escape(&text(value, column.unit, Detail::Ends)))
+                }
+                value => escape(&text(value, column.unit, Detail::Ends)),
+            }
         });
         lines.push(line(cells));
     }

@@ -6,6 +6,7 @@
 //! so the same records always give the same bytes.
 
 mod data;
+pub mod devices;
 #[cfg(test)]
 mod fixture;
 mod html;
@@ -215,6 +216,8 @@ pub enum Unit {
     Share,
     /// Durations, shown in ms, s, min or h.
     Millis,
+    /// Speeds of a language model.
+    TokensPerSecond,
 }
 
 /// One value of a table.
@@ -232,6 +235,8 @@ pub enum Value {
     Number(f64),
     /// A number with an interval.
     Estimate(Estimate),
+    /// A value that must not be believed, and why: people see it struck out, programs not at all.
+    Struck(Box<Value>, String),
     /// Why there is no value here or further right in this row.
     Failed(String),
 }

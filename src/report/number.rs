@@ -28,6 +28,7 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
         Value::Count(count) => grouped(*count),
         Value::Number(number) => plain(*number, unit),
         Value::Estimate(estimate) => with_interval(estimate, unit, detail),
+        Value::Struck(value, _) => format!("~~{}~~", text(value, unit, detail)),
         Value::Failed(cause) => format!("failed: {cause}"),
     }
 }
@@ -39,6 +40,7 @@ pub(super) fn heading(column: &Column) -> (&str, &'static str) {
         Unit::Nats => "nats",
         Unit::BitsPerByte => "bits/B",
         Unit::Ratio | Unit::Share => "%",
+        Unit::TokensPerSecond => "tokens/s",
         Unit::None | Unit::Bytes | Unit::Millis => "",
     };
     (&column.name, unit)
@@ -66,7 +68,9 @@ fn plain(number: f64, unit: Unit) -> String {
         Unit::Share => fixed(number * 100.0, 1),
         Unit::Ratio if number >= LARGE_RATIO => format!("×{}", significant(number, 3)),
         Unit::Ratio => format!("{:+.1}", (number - 1.0) * 100.0),
-        Unit::None | Unit::Nats | Unit::BitsPerByte => significant(number, 3),
+        Unit::None | Unit::Nats | Unit::BitsPerByte | Unit::TokensPerSecond => {
+            significant(number, 3)
+        }
     }
 }
 
@@ -104,16 +108,17 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
         if is_signed && !text.starts_with('-') { format!("+{text}") } else { text }
     };
     let point = write(estimate.point);
+    let suffix = if unit == Unit::Millis { " ms" } else { "" };
     match detail {
-        Detail::Point => format!("{prefix}{point}"),
+        Detail::Point => format!("{prefix}{point}{suffix}"),
         Detail::HalfWidth => {
             let half_width = match decimals_for(half_width) {
                 Some(decimals) => fixed(half_width, decimals),
                 None => significant(half_width, 1),
             };
-            format!("{prefix}{point} ±{half_width}")
+            format!("{prefix}{point} ±{half_width}{suffix}")
         }
-        Detail::Ends => format!("{prefix}{point} [{}, {}]", write(low), write(high)),
+        Detail::Ends => format!("{prefix}{point} [{}, {}]{suffix}", write(low), write(high)),
     }
 }
 

@@ -7,10 +7,12 @@
 
 mod compare;
 mod interval;
+mod median;
 mod sample;
 
 pub use compare::{Comparison, Quality, Scores, compare, quality};
 pub use interval::{Bootstrap, block_length_for, t_interval};
+pub use median::median;
 pub use sample::{BadSample, Sample};
 
 /// A range that holds the true value with a given certainty.

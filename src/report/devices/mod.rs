@@ -1,0 +1,261 @@
+//! Tables of what devices measured: one for each device, and what did not count.
+//!
+//! A simulated runner's table says so in its title and in every row. Speeds of a package that a
+//! device computes wrongly are struck out.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use self::rows::Row;
+use super::{Column, Document, Fact, Table, Unit, Value};
+use crate::results::measurement::{Measurement, Method, SeenDevice, Subject};
+use crate::results::runner::Device;
+
+/// The document of a folder that holds measurements and nothing else.
+pub fn document(all: &[Measurement]) -> Document {
+    let mut facts = Vec::new();
+    let models = subjects(all).into_iter().map(|subject| subject.model.as_str());
+    let mut models: Vec<&str> = models.collect();
+    models.dedup();
+    if let Some(method) = method(all) {
+        facts.extend([
+            Fact::new("prompt_tokens", "prompt", method.prompt_tokens),
+            Fact::new("tokens", "tokens produced", method.tokens),
+            Fact::new("repetitions", "repetitions", method.repetitions),
+            Fact::new("compute_units", "compute units", method.compute_units.as_str()),
+            Fact::new("method_id", "method", Value::Hash(method.method_id.clone())),
+            Fact::new("evalkit_version", "evalkit", method.evalkit_version.as_str()),
+            Fact::new("binary_hash", "program hash", Value::Hash(method.binary_hash.clone()))
+                .detail(),
+        ]);
+    }
+    Document {
+        title: format!("{} on devices", models.join(", ")),
+        facts,
+        tables: tables(all),
+        notes: notes(all),
+        ..Document::default()
+    }
+}
+
+/// A table for each device, then one of everything that did not count.
+pub fn tables(all: &[Measurement]) -> Vec<Table> {
+    let Some(method) = method(all) else { return Vec::new() };
+    let subjects = subjects(all);
+    let mut tables = Vec::new();
+    let mut failures = Vec::new();
+    for device in devices(all) {
+        let rows: Vec<Row<'_>> = subjects
+            .iter()
+            .map(|subject| Row::of(all, method, &device.device, subject))
+            .filter(|row| row.kept > 0 || row.truth.is_some() || !row.failures.is_empty())
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        failures.extend(rows.iter().flat_map(|row| {
+            let named = |what: &String| {
+                let (device, variant) = (device.device.as_str(), row.subject.variant.as_str());
+                vec![Value::from(device), Value::from(variant), Value::from(what.as_str())]
+            };
+            row.failures.iter().map(named).collect::<Vec<_>>()
+        }));
+        tables.push(speeds(device, method, &rows));
+        tables.push(predictions(device, &rows, all));
+    }
+    if !failures.is_empty() {
+        tables.push(Table {
+            title: "What did not count".into(),
+            columns: vec![
+                Column::text("device", "device"),
+                Column::text("variant", "variant"),
+                Column::text("cause", "what happened"),
+            ],
+            rows: failures,
+            notes: Vec::new(),
+        });
+    }
+    tables
+}
+
+/// How these numbers came about.
+pub fn notes(all: &[Measurement]) -> Vec<String> {
+    let Some(method) = method(all) else { return Vec::new() };
+    vec![format!(
+        "Speeds are medians over repetitions, {} asked for, of {} tokens after a prompt of {}; \
+         ± and [ ] are intervals of 95 % or more between order statistics (none below 6 \
+         repetitions). Before each a package is loaded and warmed up once; packages take turns. \
+         TTFT: from the prompt's arrival to the first token.",
+        method.repetitions, method.tokens, method.prompt_tokens
+    )]
+}
+
+fn speeds(device: &SeenDevice, method: &Method, rows: &[Row<'_>]) -> Table {
+    let how = if device.description.simulated { "SIMULATED" } else { "measured" };
+    let columns = vec![
+        Column::text("variant", "variant"),
+        Column::text("how", "how").rank(1),
+        Column::number("size", "size", Unit::Bytes).rank(2),
+        Column::number("load_first", "first load", Unit::Millis).rank(3),
+        Column::estimate("load_cached", "load", Unit::Millis),
+        Column::estimate("ttft", "TTFT", Unit::Millis),
+        Column::estimate("prefill", "prefill", Unit::TokensPerSecond).rank(2),
+        Column::estimate("decode", "decode", Unit::TokensPerSecond),
+        Column::number("token_p95", "p95 of a token", Unit::Millis).rank(3),
+        Column::number("footprint_peak", "peak memory", Unit::Bytes),
+        Column::number("neural", "beside it", Unit::Bytes).rank(4),
+        Column::number("kept", "kept", Unit::None).rank(2),
+        Column::text("truth", "computes"),
+    ];
+    let row = |row: &Row<'_>| {
+        let wrong = row.truth.filter(|truth| !truth.holds && !device.description.simulated);
+        let shown = |value: Value| match (wrong, &value) {
+            (None, _) | (_, Value::Empty) => value,
+            (Some(truth), _) => Value::Struck(value.into(), format!("wrong: {}", truth.what)),
+        };
+        vec![
+            Value::from(row.subject.variant.as_str()),
+            Value::from(how),
+            Value::from(row.subject.size_bytes),
+            shown(row.load_first_ms.into()),
+            shown(row.load_ms.into()),
+            shown(row.ttft_ms.into()),
+            shown(row.prefill_tokens_per_s.into()),
+            shown(row.decode_tokens_per_s.into()),
+            shown(row.token_p95_ms.into()),
+            shown(row.footprint_peak_bytes.into()),
+            shown(row.neural_bytes.into()),
+            Value::from(row.kept),
+            Value::from(verdict(row, device)),
+        ]
+    };
+    let wrong = rows.iter().filter_map(|row| {
+        let truth = row.truth.filter(|truth| !truth.holds)?;
+        let what =
+            if device.description.simulated { "simulated, so another function" } else { "WRONG" };
+        Some(format!("{}: {what}: {}", row.subject.variant, truth.what))
+    });
+    let few = rows.iter().filter(|row| row.kept < method.repetitions).map(|row| {
+        let (variant, kept) = (&row.subject.variant, row.kept);
+        format!("{variant}: {kept} of {} repetitions were kept", method.repetitions)
+    });
+    Table {
+        title: title(device),
+        columns,
+        rows: rows.iter().map(row).collect(),
+        notes: wrong.chain(few).collect(),
+    }
+}
+
+fn title(device: &SeenDevice) -> String {
+    let Device { model_identifier, chip, os, .. } = &device.description.device;
+    let name = device.marketing_name.as_deref().unwrap_or(model_identifier);
+    let chip = chip.as_ref().map(|chip| format!(", {chip}")).unwrap_or_default();
+    let simulated = if device.description.simulated { "SIMULATED: " } else { "" };
+    format!("{simulated}On {}: {name}{chip}, {os}, {}", device.device, device.description.runtime)
+}
+
+fn verdict(row: &Row<'_>, device: &SeenDevice) -> String {
+    match row.truth {
+        None => "not checked".into(),
+        Some(_) if device.description.simulated => "simulated".into(),
+        Some(truth) if truth.holds => "the model".into(),
+        Some(_) => "WRONG".into(),
+    }
+}
+
+/// Truth in numbers, and what memory bandwidth and the system's plan lead one to expect.
+fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Table {
+    let columns = vec![
+        Column::text("variant", "variant"),
+        Column::number("kl_host", "KL to this machine", Unit::Nats),
+        Column::number("top1_host", "top-1", Unit::Share),
+        Column::number("max_logit", "largest logit difference", Unit::None).rank(3),
+        Column::number("read_per_token", "read per token, predicted", Unit::Bytes),
+        Column::number("ceiling", "ceiling, predicted", Unit::TokensPerSecond),
+        Column::number("attained", "attained", Unit::Share),
+        Column::number("neural_engine", "Neural Engine, predicted", Unit::Share).rank(2),
+        Column::number("gpu", "GPU, predicted", Unit::Share).rank(2),
+        Column::number("cpu", "CPU, predicted", Unit::Share).rank(2),
+    ];
+    let row = |row: &Row<'_>| {
+        let truth = row.truth.filter(|truth| truth.tokens > 0);
+        let per_token = |sum: f64| truth.map(|truth| sum / truth.tokens as f64);
+        let read_bytes = row.subject.weight_bytes_per_token;
+        let ceiling = device
+            .bandwidth_gb_per_s
+            .filter(|_| read_bytes > 0.0)
+            .map(|bandwidth| bandwidth * 1e9 / read_bytes);
+        let attained = ceiling.zip(row.decode_tokens_per_s).map(|(most, own)| own.point / most);
+        let is_believed = row.truth.is_some_and(|truth| truth.holds);
+        let plan = all.iter().rev().find_map(|one| match one {
+            Measurement::Plan(plan)
+                if plan.device == device.device && plan.package == row.subject.package =>
+            {
+                Some(plan)
+            }
+            _ => None,
+        });
+        vec![
+            Value::from(row.subject.variant.as_str()),
+            per_token(truth.map_or(0.0, |truth| truth.kl_nats)).into(),
+            per_token(truth.map_or(0.0, |truth| truth.top1_agree as f64)).into(),
+            truth.map(|truth| truth.max_logit_difference).into(),
+            Value::from(read_bytes),
+            ceiling.into(),
+            attained.filter(|_| is_believed).into(),
+            plan.and_then(|plan| plan.neural_engine).into(),
+            plan.and_then(|plan| plan.gpu).into(),
+            plan.and_then(|plan| plan.cpu).into(),
+        ]
+    };
+    let bandwidth = match (&device.bandwidth_gb_per_s, &device.bandwidth_confidence) {
+        (Some(bandwidth), confidence) => format!(
+            "Ceiling: {bandwidth} GB/s of memory bandwidth ({}) by the bytes read per token.",
+            confidence.as_deref().unwrap_or("source unknown")
+        ),
+        (None, _) => "No ceiling: the memory bandwidth of this device is not in the table.".into(),
+    };
+    Table {
+        title: format!("On {}: truth and prediction", device.device),
+        columns,
+        rows: rows.iter().map(row).collect(),
+        notes: vec![bandwidth],
+    }
+}
+
+/// The last method.
+fn method(all: &[Measurement]) -> Option<&Method> {
+    all.iter().rev().find_map(|one| match one {
+        Measurement::Method(method) => Some(method),
+        _ => None,
+    })
+}
+
+/// Every package once, in order of appearance.
+fn subjects(all: &[Measurement]) -> Vec<&Subject> {
+    let mut found: Vec<&Subject> = Vec::new();
+    for one in all {
+        if let Measurement::Subject(subject) = one
+            && !found.iter().any(|known| known.package == subject.package)
+        {
+            found.push(subject);
+        }
+    }
+    found
+}
+
+/// Every device as it was last seen, in order of appearance.
+fn devices(all: &[Measurement]) -> Vec<&SeenDevice> {
+    let mut found: Vec<&SeenDevice> = Vec::new();
+    for one in all {
+        if let Measurement::Device(device) = one {
+            match found.iter_mut().find(|known| known.device == device.device) {
+                Some(known) => *known = device,
+                None => found.push(device),
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,176 @@
+//! One fixture with everything that can happen: kept, rejected, killed, wrong, simulated.
+
+use super::super::{Format, render};
+use super::*;
+use crate::results::measurement::{Attempt, Load, Outcome, PlanShare, Repetition, Truth};
+use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
+
+fn figures(peak: u64) -> Figures {
+    Figures { footprint_peak_bytes: Some(peak), ..Figures::default() }
+}
+
+fn device(name: &str, simulated: bool) -> Measurement {
+    let device = Device {
+        model_identifier: if simulated { "x86_64" } else { "iPhone14,2" }.into(),
+        os: "some system 1".into(),
+        ..Device::default()
+    };
+    let runtime = if simulated { "no model" } else { "Core ML" }.into();
+    let description = Description { simulated, device, runtime, ..Description::default() };
+    Measurement::Device(SeenDevice {
+        device: name.into(),
+        description,
+        marketing_name: (!simulated).then(|| "iPhone 13 Pro".into()),
+        bandwidth_gb_per_s: (!simulated).then_some(34.1),
+        bandwidth_confidence: Some("medium: LPDDR4X-4266 x 64 bit".into()),
+        ..SeenDevice::default()
+    })
+}
+
+fn attempt(device: &str, package: &str, visit: usize, outcome: Outcome) -> Attempt {
+    Attempt {
+        method_id: "m".into(),
+        device: device.into(),
+        package: package.into(),
+        visit,
+        attempts: 1,
+        outcome,
+        ..Attempt::default()
+    }
+}
+
+fn visits(device: &str, package: &str, token_ms: f64) -> Vec<Measurement> {
+    let mut all = Vec::new();
+    for visit in 0..6 {
+        let loaded = Loaded {
+            load_ms: 100.0 + visit as f64,
+            first: visit == 0,
+            after: figures(70_000_000),
+            ..Loaded::default()
+        };
+        let attempt = |outcome| attempt(device, package, visit, outcome);
+        let load =
+            Load { attempt: attempt(Outcome::Kept), fresh_process: true, loaded: Some(loaded) };
+        all.push(Measurement::Load(load));
+        for outcome in [Outcome::WarmUp, Outcome::Kept] {
+            let slower = if outcome == Outcome::WarmUp { 9.0 } else { 1.0 + visit as f64 / 100.0 };
+            let generated = Generated {
+                prompt_tokens: 64,
+                ids: vec![1; 11],
+                ttft_ms: 80.0 * slower,
+                token_ms: vec![token_ms * slower; 10],
+                after: figures(80_000_000),
+                ..Generated::default()
+            };
+            let attempt = attempt(outcome);
+            let generated = Some(generated);
+            all.push(Measurement::Repetition(Repetition {
+                attempt,
+                generated,
+                sustained_at_ms: None,
+            }));
+        }
+    }
+    all
+}
+
+fn all() -> Vec<Measurement> {
+    let subject = |package: &str, variant: &str| {
+        Measurement::Subject(Subject {
+            package: package.into(),
+            variant: variant.into(),
+            model: "tiny".into(),
+            size_bytes: 2_000_000,
+            weight_bytes_per_token: 1_700_000.0,
+            calls_per_token: 1,
+            ..Subject::default()
+        })
+    };
+    let truth = |device: &str, package: &str, holds: bool| {
+        Measurement::Truth(Truth {
+            device: device.into(),
+            package: package.into(),
+            holds,
+            what: if holds { String::new() } else { "token 3: KL 2.10e0 nats".into() },
+            tokens: 32,
+            kl_nats: if holds { 0.0032 } else { 64.0 },
+            top1_agree: if holds { 32 } else { 4 },
+            max_logit_difference: 0.25,
+            ..Truth::default()
+        })
+    };
+    let method = Method {
+        method_id: "m".into(),
+        prompt_tokens: 64,
+        tokens: 11,
+        repetitions: 6,
+        compute_units: "all".into(),
+        ..Method::default()
+    };
+    let mut all = vec![Measurement::Method(method), subject("a", "fp16"), subject("b", "palette4")];
+    all.extend([
+        device("usb:phone", false),
+        truth("usb:phone", "a", true),
+        truth("usb:phone", "b", false),
+    ]);
+    all.extend(visits("usb:phone", "a", 20.0));
+    all.extend(visits("usb:phone", "b", 10.0));
+    let rejected =
+        Outcome::Rejected { reason: "the thermal state rose from nominal to fair".into() };
+    let killed = Outcome::Killed { reason: "the runner's process ended while it loaded".into() };
+    all.push(Measurement::Repetition(Repetition {
+        attempt: attempt("usb:phone", "a", 6, rejected),
+        ..Repetition::default()
+    }));
+    all.push(Measurement::Load(Load {
+        attempt: attempt("usb:phone", "b", 6, killed),
+        ..Load::default()
+    }));
+    let plan = PlanShare {
+        device: "usb:phone".into(),
+        package: "a".into(),
+        neural_engine: Some(0.9),
+        gpu: Some(0.0),
+        cpu: Some(0.1),
+        operations: 10,
+        unassigned: 3,
+    };
+    all.push(Measurement::Plan(plan));
+    all.extend([device("tcp:127.0.0.1:1", true), truth("tcp:127.0.0.1:1", "a", false)]);
+    all.extend(visits("tcp:127.0.0.1:1", "a", 1.0));
+    all
+}
+
+#[test]
+fn devices_as_a_terminal_shows_them() {
+    insta::assert_snapshot!(render(Format::Terminal, &document(&all()), 120).unwrap());
+}
+
+#[test]
+fn speeds_of_a_wrong_package_are_struck_out_and_no_program_reads_them() {
+    let document = document(&all());
+    let markdown = render(Format::Markdown, &document, 0).unwrap();
+    assert!(markdown.contains("~~98 [95, 100]~~"), "{markdown}");
+    let html = render(Format::Html, &document, 0).unwrap();
+    assert!(html.contains(r#"<td class="struck" title="wrong: token 3: KL 2.10e0 nats">"#));
+    let json: serde_json::Value =
+        serde_json::from_str(&render(Format::Json, &document, 0).unwrap()).unwrap();
+    let rows = json["tables"][0]["rows"].as_array().unwrap();
+    assert!(rows[0]["decode_tokens_per_s"]["point"].is_f64());
+    assert!(rows[1]["decode_tokens_per_s"].is_null() && rows[1]["truth"] == "WRONG");
+}
+
+#[test]
+fn every_row_of_a_simulated_runner_says_so() {
+    let tables = tables(&all());
+    let simulated = tables.iter().find(|table| table.title.starts_with("SIMULATED")).unwrap();
+    assert!(simulated.rows.iter().all(|row| row[1] == Value::from("SIMULATED")));
+    assert!(tables.iter().all(|table| !table.title.contains("127.0.0.1")
+        || table.title.contains("SIMULATED")
+        || table.title.contains("truth")));
+}
+
+#[test]
+fn nothing_measured_is_no_table() {
+    assert!(tables(&[]).is_empty() && notes(&[]).is_empty());
+}
