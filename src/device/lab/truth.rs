@@ -91,7 +91,8 @@ impl Expected {
         let far = own.iter().zip(&scored.nll_nats).find(|(own, said)| {
             let difference = (*own - *said).abs();
             // Not "greater", so that what is no number is far as well.
-            !(difference <= 0.01 * own.abs().max(1.0))
+            let is_near = difference <= 0.01 * own.abs().max(1.0);
+            !is_near
         });
         far.map(|(own, said)| {
             format!("its likelihood of {said:.4} nats is not that of its own logits, {own:.4}")
