@@ -4,4 +4,7 @@
 
 pub mod conditions;
 pub mod order;
+pub mod run;
+pub mod subject;
+mod tell;
 pub mod truth;
