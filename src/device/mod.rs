@@ -1,3 +1,4 @@
 //! Runners of packages, on this machine and on others, and how to talk to them.
 
+pub mod host;
 pub mod protocol;
