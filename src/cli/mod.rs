@@ -17,6 +17,7 @@ mod perplexity;
 mod plan;
 mod progress;
 mod quantize;
+mod runner;
 mod source;
 mod sweep;
 mod tables;
@@ -63,6 +64,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show a checkpoint's structure and its size at each bit-width, without reading weights
     Inspect(inspect::InspectArgs),
+    /// Serve this machine as a runner of packages, as the app on a phone does
+    Runner(runner::RunnerArgs),
     /// Print shell completions
     Completions {
         /// The shell to complete in
@@ -98,6 +101,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Package(args) => package::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
+        Command::Runner(args) => runner::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);

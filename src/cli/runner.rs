@@ -1,0 +1,88 @@
+//! `evalkit runner`: this machine as a runner of packages.
+
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Talk;
+use super::write_stdout;
+use crate::device::host::{Cpu, Host, Options, Token, serve_listener, serve_stdio};
+use crate::device::protocol::message::TOKEN_VARIABLE;
+use crate::error::{Error, Exit, Result};
+
+/// Arguments of `evalkit runner`.
+#[derive(Debug, Args)]
+pub struct RunnerArgs {
+    /// Speak the runner protocol on standard input and output, until input ends
+    #[arg(long, conflicts_with = "listen", required_unless_present = "listen")]
+    stdio: bool,
+    /// Listen on this address of this machine; port 0 takes a free one. The address is printed as
+    /// a line of JSON
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    listen: Option<SocketAddr>,
+    /// Folder of packages and journal [default: evalkit/runner in $XDG_CACHE_HOME or ~/.cache, on
+    /// a Mac in ~/Library/Caches]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Most bytes that packages may take; the ones not used for longest make room [default: the
+    /// disk's]
+    #[arg(long, value_name = "BYTES")]
+    store_limit: Option<u64>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of token and address; surroundings of the store.
+pub fn run(args: &RunnerArgs, talk: Talk) -> Result<Exit> {
+    let token = token()?;
+    if let Some(address) = args.listen.filter(|address| address.ip() != Ipv4Addr::LOCALHOST) {
+        return Err(Error::input(format!("expected 127.0.0.1, found {address}"))
+            .at("--listen")
+            .hint("listen on 127.0.0.1, and let ssh forward the port from elsewhere"));
+    }
+    if args.stdio && std::io::stdin().is_terminal() {
+        return Err(Error::input("expected another program on standard input, found a terminal")
+            .at("--stdio")
+            .hint("evalkit starts this by itself; by hand, use --listen 127.0.0.1:0"));
+    }
+    let store = match &args.store {
+        Some(store) => store.clone(),
+        None => cache()?.join("evalkit").join("runner"),
+    };
+    let options = Options { store, limit_bytes: args.store_limit, token };
+    let host = Host::open(options, Box::new(Cpu::default()))?;
+    let Some(address) = args.listen else {
+        return serve_stdio(&host).map(|()| Exit::Done);
+    };
+    let failed = |e| Error::surroundings(format!("cannot listen on {address}")).because(e);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    talk.say(format!("a runner listens on {address}; end it with ctrl-c"));
+    write_stdout(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
+    serve_listener(&host, listener).map(|()| Exit::Done)
+}
+
+fn token() -> Result<Token> {
+    match std::env::var(TOKEN_VARIABLE) {
+        Ok(text) => Token::parse(&text),
+        Err(_) => Err(Error::input("a runner needs a token in this environment variable")
+            .at(TOKEN_VARIABLE)
+            .hint(Token::hint())),
+    }
+}
+
+/// The user's folder of what can be made again.
+fn cache() -> Result<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || folder("HOME");
+    let found = match cfg!(target_os = "macos") {
+        true => home().map(|home| home.join("Library/Caches")),
+        false => folder("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache"))),
+    };
+    found.ok_or_else(|| {
+        Error::input("there is no home folder to keep packages in").hint("name one with --store")
+    })
+}

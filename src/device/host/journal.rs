@@ -1,0 +1,307 @@
+//! What was asked and what came of it, on disk before anyone is told: an append-only file of JSON
+//! lines.
+//!
+//! A job has a line when an attempt starts and another when it ends; both have reached the disk
+//! before the runner goes on. A start without an end is an attempt that the process did not
+//! survive. Results stay in the file, only their places are in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::store::disk;
+use crate::device::protocol::message::Code;
+use crate::error::{Error, Result};
+use crate::results::write_aside_with;
+
+/// Jobs that are kept.
+const KEPT_JOBS: usize = 1000;
+/// Lines from which on the file is written anew when it is opened.
+const MANY_LINES: usize = 4 * KEPT_JOBS;
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// A result.
+    Done(Value),
+    /// None.
+    Failed {
+        /// Why.
+        code: Code,
+        /// The same as a sentence.
+        message: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Start { job: String, attempt: u32, kind: String, asked: String },
+    End { job: String, attempt: u32, outcome: Outcome },
+}
+
+/// A job that the journal knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The last attempt that started.
+    pub attempt: u32,
+    /// A hash of what was asked.
+    pub asked: String,
+    kind: String,
+    /// Where the line of its end lies: offset and bytes.
+    end: Option<(u64, usize)>,
+}
+
+impl Known {
+    /// Whether the last attempt came to an end.
+    pub fn is_finished(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    lines: usize,
+    jobs: HashMap<String, Known>,
+    /// Names of jobs, the one that started last at the end.
+    order: VecDeque<String>,
+}
+
+impl Journal {
+    /// Opens or makes the journal in `store`; a last line that was cut off is removed.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(store: &Path) -> Result<Journal> {
+        let path = store.join("journal.jsonl");
+        let mut journal = Self::read(&path)?;
+        if journal.lines > MANY_LINES {
+            journal.compact()?;
+            journal = Self::read(&path)?;
+        }
+        journal.remove_logits_of_the_forgotten();
+        Ok(journal)
+    }
+
+    fn read(path: &Path) -> Result<Journal> {
+        let failed = |e| Error::io("read the journal", path, e);
+        let options = &mut File::options();
+        let file =
+            disk::open(path, options.read(true).append(true).create(true)).map_err(failed)?;
+        let mut journal = Journal {
+            path: path.to_owned(),
+            bytes: 0,
+            lines: 0,
+            jobs: HashMap::new(),
+            order: VecDeque::new(),
+            file: file.try_clone().map_err(failed)?,
+        };
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 && line.ends_with(b"\n") {
+            // A line that was damaged says nothing, and the others still do.
+            if let Ok(read) = serde_json::from_slice(&line) {
+                journal.remember(read, line.len());
+            }
+            journal.bytes += line.len() as u64;
+            journal.lines += 1;
+            line.clear();
+        }
+        journal.file.set_len(journal.bytes).map_err(failed)?;
+        Ok(journal)
+    }
+
+    /// Takes in a line that begins where the file ends.
+    fn remember(&mut self, line: Line, bytes: usize) {
+        match line {
+            Line::Start { job, attempt, kind, asked } => {
+                self.order.retain(|other| *other != job);
+                self.order.push_back(job.clone());
+                self.jobs.insert(job, Known { attempt, asked, kind, end: None });
+            }
+            Line::End { job, attempt, .. } => {
+                if let Some(known) = self.jobs.get_mut(&job)
+                    && known.attempt == attempt
+                {
+                    known.end = Some((self.bytes, bytes));
+                }
+            }
+        }
+        while self.order.len() > KEPT_JOBS {
+            if let Some(job) = self.order.pop_front() {
+                self.jobs.remove(&job);
+                let _ = disk::remove(&self.logits(&job));
+            }
+        }
+    }
+
+    /// What is known of a job.
+    pub fn known(&self, job: &str) -> Option<&Known> {
+        self.jobs.get(job)
+    }
+
+    /// The file of a job's logits.
+    pub fn logits(&self, job: &str) -> PathBuf {
+        self.path.with_file_name("jobs").join(format!("{job}.f32"))
+    }
+
+    /// Keeps that an attempt starts; `asked` is a hash of what was asked.
+    ///
+    /// # Errors
+    /// The disk's; the journal is then as it was.
+    pub fn start(&mut self, job: &str, attempt: u32, kind: &str, asked: &str) -> io::Result<()> {
+        let (job, kind, asked) = (job.to_owned(), kind.to_owned(), asked.to_owned());
+        self.append(Line::Start { job, attempt, kind, asked })
+    }
+
+    /// Keeps how an attempt ended.
+    ///
+    /// # Errors
+    /// The disk's; the journal is then as it was.
+    pub fn end(&mut self, job: &str, attempt: u32, outcome: Outcome) -> io::Result<()> {
+        self.append(Line::End { job: job.to_owned(), attempt, outcome })
+    }
+
+    fn append(&mut self, line: Line) -> io::Result<()> {
+        let mut text = serde_json::to_vec(&line)?;
+        text.push(b'\n');
+        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // If even this fails, the half line is found when the journal is next opened.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.remember(line, text.len());
+        self.bytes += text.len() as u64;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// How a job's last attempt ended; nothing where it did not.
+    ///
+    /// # Errors
+    /// The disk's, and a line that is no longer what was written.
+    pub fn outcome(&self, job: &str) -> io::Result<Option<Outcome>> {
+        let Some((offset, bytes)) = self.jobs.get(job).and_then(|known| known.end) else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&self.line(offset, bytes)?)? {
+            Line::End { outcome, .. } => Ok(Some(outcome)),
+            Line::Start { .. } => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn line(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut line = vec![0; bytes];
+        file.read_exact(&mut line)?;
+        Ok(line)
+    }
+
+    /// Writes the lines of the jobs that are kept into a new file in the place of this one.
+    fn compact(&mut self) -> Result<()> {
+        write_aside_with(&self.path, |out| {
+            let failed = |e| Error::io("write the journal", &self.path, e);
+            for (job, known) in self.order.iter().filter_map(|job| Some((job, self.jobs.get(job)?)))
+            {
+                let Known { attempt, asked, kind, end } = known.clone();
+                let start = Line::Start { job: job.clone(), attempt, kind, asked };
+                serde_json::to_writer(&mut *out, &start).map_err(|e| failed(e.into()))?;
+                out.write_all(b"\n").map_err(failed)?;
+                if let Some((offset, bytes)) = end {
+                    let line = self.line(offset, bytes).map_err(failed)?;
+                    out.write_all(&line).map_err(failed)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn remove_logits_of_the_forgotten(&self) {
+        let Ok(entries) = std::fs::read_dir(self.path.with_file_name("jobs")) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let job = path.file_stem().unwrap_or_default().to_string_lossy();
+            let is_kept = self.jobs.get(job.as_ref()).is_some_and(Known::is_finished);
+            if !is_kept || disk::size_of(&path).is_none() {
+                let _ = disk::remove(&path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(value: u32) -> Outcome {
+        Outcome::Done(value.into())
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_forgotten_and_the_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        journal.start("a", 1, "load", "x").unwrap();
+        journal.end("a", 1, done(1)).unwrap();
+        journal.start("b", 1, "load", "y").unwrap();
+        let before = std::fs::read(&journal.path).unwrap();
+        journal.end("b", 1, done(2)).unwrap();
+        let after = std::fs::read(&journal.path).unwrap();
+        for end in before.len()..after.len() {
+            std::fs::write(&journal.path, &after[..end]).unwrap();
+            let journal = Journal::open(folder.path()).unwrap();
+            assert_eq!(journal.outcome("a").unwrap(), Some(done(1)));
+            assert_eq!(journal.outcome("b").unwrap(), None);
+            assert_eq!(std::fs::read(&journal.path).unwrap(), before);
+        }
+        std::fs::write(&journal.path, &after).unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.outcome("b").unwrap(), Some(done(2)));
+    }
+
+    #[test]
+    fn the_last_thousand_jobs_are_kept_through_writing_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lines = String::new();
+        let mut line = |line| lines.push_str(&(serde_json::to_string(&line).unwrap() + "\n"));
+        for job in 0..2_500_u32 {
+            let (job, asked) = (job.to_string(), "x".to_owned());
+            line(Line::Start { job: job.clone(), attempt: 1, kind: "plan".into(), asked });
+            line(Line::End { outcome: done(job.parse().unwrap()), job, attempt: 1 });
+        }
+        let path = folder.path().join("journal.jsonl");
+        std::fs::write(&path, lines).unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.lines, 2 * KEPT_JOBS);
+        assert_eq!(journal.known("1499"), None);
+        assert_eq!(journal.outcome("1500").unwrap(), Some(done(1500)));
+        journal.start("new", 7, "load", "z").unwrap();
+        assert_eq!(journal.known("1500"), None);
+        assert_eq!(journal.outcome("2499").unwrap(), Some(done(2499)));
+        let journal = Journal::open(folder.path()).unwrap();
+        let known = journal.known("new").unwrap();
+        assert_eq!((known.attempt, known.is_finished()), (7, false));
+    }
+
+    #[test]
+    fn a_second_attempt_hides_the_end_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        journal.start("a", 1, "load", "x").unwrap();
+        journal.start("a", 2, "load", "x").unwrap();
+        journal.end("a", 1, done(1)).unwrap();
+        assert_eq!(journal.outcome("a").unwrap(), None);
+        journal.end("a", 2, done(2)).unwrap();
+        assert_eq!(journal.outcome("a").unwrap(), Some(done(2)));
+    }
+}
