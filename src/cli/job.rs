@@ -14,6 +14,7 @@ use super::calibration;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::source;
+use super::folders::run_folder;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
@@ -105,29 +106,8 @@ impl Job {
     }
 
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
-    pub fn folder(&self, reports: &Path) -> Result<PathBuf> {
-        let name: String = self
-            .run
-            .model
-            .chars()
-            .map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' })
-            .collect();
-        let suffix = format!("-{}-{}", name.trim_matches('.'), self.plan.question_hash());
-        if let Ok(entries) = std::fs::read_dir(reports) {
-            let mut found: Vec<PathBuf> = entries
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| {
-                    path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(&suffix))
-                })
-                .collect();
-            found.sort();
-            if let Some(folder) = found.pop() {
-                return Ok(folder);
-            }
-        }
-        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        let folder = reports.join(format!("{}{suffix}", &now[..10]));
-        Ok(folder)
+    pub fn folder(&self, reports: &Path) -> PathBuf {
+        run_folder(reports, &self.run.model, &self.plan.question_hash())
     }
 
     /// Refuses a folder whose answers are to another question than today's.

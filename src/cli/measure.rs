@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use half::f16;
 
+use super::folders::now;
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
@@ -42,16 +43,16 @@ pub struct Finished {
 /// A folder that answers another question, surroundings errors of the store, input errors of
 /// the checkpoint, interruption. Whatever was measured before is kept.
 pub fn execute(job: &Job, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
-    let folder = job.folder(reports)?;
+    let folder = job.folder(reports);
     let mut store = Store::open(&folder)?;
     if store.torn_bytes() > 0 {
         talk.say(format!("cut off {} bytes of a torn last record", store.torn_bytes()));
     }
     job.check_question(&store)?;
-    let (started, clock) = (std::time::SystemTime::now(), Instant::now());
+    let clock = Instant::now();
     let peak = PeakSampler::start();
     let mut session = Session {
-        started: humantime::format_rfc3339_seconds(started).to_string(),
+        started: now(),
         argv: std::env::args().collect(),
         threads: rayon::current_num_threads(),
         resumed_windows: job.recorded_windows(&store),

@@ -6,11 +6,14 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod args;
+mod bench;
 mod calibration;
 mod design;
+mod folders;
 mod inspect;
 mod job;
 mod measure;
+mod measuring;
 mod package;
 mod packaging;
 mod perplexity;
@@ -47,8 +50,8 @@ struct Cli {
 
 const GLOBAL: &str = "Every command";
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed, packages are not the model) · 2 bad arguments or input · \
-3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed, packages are not the model, a device computes something else) · 2 bad arguments or input · \
+3 surroundings failed (disk, network, no device) · 130 interrupted, the same command goes on · 101 a bug";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,6 +67,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show a checkpoint's structure and its size at each bit-width, without reading weights
     Inspect(inspect::InspectArgs),
+    /// Measure packages on devices: load time, time to first token, speed, memory, heat
+    Bench(bench::BenchArgs),
     /// Serve this machine as a runner of packages, as the app on a phone does
     Runner(runner::RunnerArgs),
     /// Print shell completions
@@ -101,6 +106,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Package(args) => package::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
+        Command::Bench(args) => bench::run(&args, talk),
         Command::Runner(args) => runner::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();

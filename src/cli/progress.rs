@@ -74,11 +74,16 @@ impl Interrupt {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
-            talk.say("stopping after this layer; press again to stop at once");
+            talk.say("stopping at the next step; press again to stop at once");
         };
         ctrlc::set_handler(handler)
             .map_err(|e| Error::surroundings("cannot listen for Ctrl-C").because(e))?;
         Ok(interrupt)
+    }
+
+    /// The flag itself, for rooms that know no terminal.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 
     /// Whether Ctrl-C was pressed.

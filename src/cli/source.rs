@@ -161,3 +161,11 @@ pub fn windows(
     let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };
     cut.windows(&tokens).at(|| text.name.clone())
 }
+
+/// Token ids all over a vocabulary, the same every time.
+pub fn spread(tokens: usize, vocabulary: usize) -> Vec<u32> {
+    /// 2^32 over the golden ratio: multiples of it fall evenly (Knuth, volume 3, section 6.4).
+    const GOLDEN: u32 = 2_654_435_769;
+    let at = |i: usize| (u64::from((i as u32).wrapping_mul(GOLDEN)) * vocabulary as u64) >> 32;
+    (1..=tokens).map(|i| at(i) as u32).collect()
+}

@@ -116,7 +116,7 @@ fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Res
         .at("--tokens"));
     }
     let Some(text) = &args.text else {
-        return Ok(spread(args.tokens, checkpoint.config.vocab_size));
+        return Ok(source::spread(args.tokens, checkpoint.config.vocab_size));
     };
     let text = source::read_text(text)?;
     let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
@@ -128,14 +128,6 @@ fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Res
     }
     ids.truncate(args.tokens);
     Ok(ids)
-}
-
-/// Token ids all over a vocabulary, the same every time.
-pub fn spread(tokens: usize, vocabulary: usize) -> Vec<u32> {
-    /// 2^32 over the golden ratio: multiples of it fall evenly (Knuth, volume 3, section 6.4).
-    const GOLDEN: u32 = 2_654_435_769;
-    let at = |i: usize| (u64::from((i as u32).wrapping_mul(GOLDEN)) * vocabulary as u64) >> 32;
-    (1..=tokens).map(|i| at(i) as u32).collect()
 }
 
 fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document {

@@ -1,0 +1,81 @@
+//! `evalkit bench`: packages on devices.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::folders::run_folder;
+use super::measuring::{Folder, MeasureArgs, Setting, keep_page, targets, verdict};
+use super::progress::{Interrupt, Talk};
+use super::{print, source};
+use crate::device::client::{Target, content_of};
+use crate::checkpoint::TextTokenizer;
+use crate::error::{Error, Exit, Result};
+use crate::package::bundle::Bundle;
+use crate::report::{self, Format, devices};
+
+/// Arguments of `evalkit bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Folders that evalkit package wrote; several take turns
+    #[arg(value_name = "FOLDER", required = true)]
+    folders: Vec<PathBuf>,
+    /// Devices, comma-separated: host, usb, usb:<udid>, tcp:HOST:PORT, all
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "host")]
+    device: Vec<Target>,
+    #[command(flatten)]
+    how: MeasureArgs,
+    /// Text whose first tokens are the prompt, cut by the tokenizer beside the packages
+    /// [default: tokens spread over the vocabulary]
+    #[arg(long, short, value_name = "FILE")]
+    text: Option<String>,
+    /// Folder of all runs; this one gets <DIR>/<date>-<model>-bench-<hash>
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    reports: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of packages and arguments, a device that is named and not there, interruption.
+pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
+    let interrupt = Interrupt::listen(talk)?;
+    let targets = targets(&args.device)?;
+    let mut hash = blake3::Hasher::new();
+    for folder in &args.folders {
+        hash.update(content_of(folder)?.package().as_bytes());
+    }
+    let model = Bundle::open(&args.folders[0])?.manifest.model.name;
+    let question = hash.finalize().to_hex()[..8].to_string();
+    let run = run_folder(&args.reports, &format!("{model}-bench"), &question);
+    let folders = args.folders.iter().map(|path| Folder { path: path.clone(), cell_id: None });
+    let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
+    let setting =
+        Setting { args: &args.how, targets: &targets, text: &text, talk, interrupt: &interrupt };
+    let all = setting.measure(&run, &folders.collect::<Vec<_>>())?;
+    let document = devices::document(&all);
+    print(args.format.format, &document)?;
+    for (name, format) in [("report.md", Format::Markdown), ("report.html", Format::Html), ("report.json", Format::Json)] {
+        keep_page(&run, name, &report::render(format, &document, 0)?)?;
+    }
+    talk.say(format!("report: {}", run.join("report.html").display()));
+    Ok(verdict(&all))
+}
+
+/// The first tokens of the text, or tokens all over the vocabulary.
+fn ids(args: &BenchArgs, tokens: usize, vocabulary: usize) -> Result<Vec<u32>> {
+    let Some(text) = &args.text else { return Ok(source::spread(tokens, vocabulary)) };
+    let tokenizer = TextTokenizer::from_folder(&args.folders[0])
+        .map_err(|e| e.hint("--text needs the tokenizer beside the packages; leave it out"))?;
+    let text = source::read_text(text)?;
+    let mut ids = tokenizer.encode(&text.content, false)?.ids;
+    if ids.len() < tokens {
+        let found = ids.len();
+        return Err(Error::input(format!("expected {tokens} tokens, found {found}")).at(text.name));
+    }
+    ids.truncate(tokens);
+    Ok(ids)
+}
