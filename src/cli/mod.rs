@@ -8,6 +8,8 @@
 mod args;
 mod calibration;
 mod design;
+mod devices;
+mod fits;
 mod inspect;
 mod job;
 mod measure;
@@ -47,7 +49,7 @@ struct Cli {
 const GLOBAL: &str = "Every command";
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed, packages are not the model) · 2 bad arguments or input · \
-3 surroundings failed (disk, network) · 130 interrupted, the same command goes on · 101 a bug";
+3 surroundings failed (disk, network, no device) · 130 interrupted, the same command goes on · 101 a bug";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -63,6 +65,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show a checkpoint's structure and its size at each bit-width, without reading weights
     Inspect(inspect::InspectArgs),
+    /// List phones, Macs and this machine, and whether a runner answers on them
+    Devices(devices::DevicesArgs),
     /// Print shell completions
     Completions {
         /// The shell to complete in
@@ -98,6 +102,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Package(args) => package::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
+        Command::Devices(args) => devices::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);

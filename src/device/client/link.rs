@@ -91,7 +91,7 @@ impl Link {
             Some(mux) => mux.clone(),
             None => Address::from_environment()?,
         };
-        let attached = Mux::open(&mux).and_then(|mut mux| mux.list())?;
+        let attached = Mux::open(&mux).and_then(|mut mux| mux.list()).map_err(Fault::into_error)?;
         let mut udids: Vec<String> = attached.into_iter().map(|phone| phone.udid).collect();
         udids.dedup();
         let Some(Target::Usb(Some(udid))) = target.expand(&udids)?.into_iter().next() else {

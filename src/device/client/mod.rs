@@ -87,7 +87,7 @@ impl Runner {
                 Err(lost) if lost.is_busy() && begun.elapsed() < BUSY_PATIENCE => {
                     runner.link.wait(&lost, LONGEST_PAUSE / 4, BUSY_PATIENCE, &runner.stop);
                 }
-                Err(lost) => return Err(lost).at(place),
+                Err(lost) => return Err(lost.into_error()).at(place),
             }
         }
     }
@@ -268,7 +268,7 @@ impl Runner {
             self.session = None;
             self.link.relaunch().at(|| &place)?;
         }
-        self.session().map(|_| ()).at(|| place)
+        self.session().map(|_| ()).map_err(Lost::into_error).at(|| place)
     }
 
     fn plain<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Outcome<T>> {
@@ -360,7 +360,7 @@ impl Runner {
     fn gone<T>(&mut self, lost: Lost, since: Instant) -> Result<Outcome<T>> {
         self.lose(&lost);
         if lost.why == Why::Stopped {
-            return Err(lost.into());
+            return Err(lost.into_error());
         }
         let Lost { why, message } = lost;
         Ok(Outcome::Gone(Gone { why, message, after: since.elapsed() }))

@@ -159,11 +159,12 @@ impl fmt::Display for Lost {
     }
 }
 
-impl From<Lost> for Error {
-    fn from(lost: Lost) -> Error {
-        let exit = if lost.why == Why::Stopped { Exit::Interrupted } else { Exit::Surroundings };
-        let error = Error::new(exit, lost.message);
-        match lost.why.hint() {
+impl Lost {
+    /// As an error, with a hint where one is known.
+    pub fn into_error(self) -> Error {
+        let exit = if self.why == Why::Stopped { Exit::Interrupted } else { Exit::Surroundings };
+        let error = Error::new(exit, self.message);
+        match self.why.hint() {
             Some(hint) => error.hint(hint),
             None => error,
         }
@@ -178,12 +179,12 @@ impl<T> Outcome<T> {
     pub fn finished(self) -> Result<Finished<T>> {
         match self {
             Outcome::Finished(finished) => Ok(finished),
-            Outcome::Refused(refused) => Err(refused.into()),
+            Outcome::Refused(refused) => Err(refused.into_error()),
             Outcome::Killed(Killed { attempt, message }) => Err(Error::surroundings(format!(
                 "the runner's process ended during attempt {attempt}: {message}"
             ))
             .hint("the model may need more memory than the device gives: try a smaller one")),
-            Outcome::Gone(Gone { why, message, .. }) => Err(Lost { why, message }.into()),
+            Outcome::Gone(Gone { why, message, .. }) => Err(Lost { why, message }.into_error()),
         }
     }
 
@@ -200,8 +201,10 @@ impl<T> Outcome<T> {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(Refused { code, message, .. }: Refused) -> Error {
+impl Refused {
+    /// As an error, with a hint where one is known.
+    pub fn into_error(self) -> Error {
+        let Refused { code, message, .. } = self;
         let (exit, hint) = match code {
             Code::NoSpace => (Exit::Surroundings, "free space on the device"),
             Code::OutOfMemory => (Exit::Surroundings, "try a smaller model"),

@@ -127,7 +127,7 @@ fn result(is_success: bool, json: Option<&str>, said: &str) -> Result<Value> {
 /// A tool's failure by its words.
 fn failure(tool: &str, said: &str) -> Error {
     if let Some(trouble) = Trouble::of(said) {
-        return trouble.into();
+        return trouble.into_error();
     }
     let line = said.lines().map(str::trim).rfind(|line| !line.is_empty());
     Error::surroundings(format!("{tool} failed: {}", line.unwrap_or("it said nothing")))

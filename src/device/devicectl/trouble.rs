@@ -148,6 +148,11 @@ impl Trouble {
         SIGNS.iter().find(|(_, signs)| signs.iter().any(is_in)).map(|(trouble, _)| *trouble)
     }
 
+    /// As an error, with its hint.
+    pub fn into_error(self) -> Error {
+        Error::surroundings(self.to_string()).hint(self.hint())
+    }
+
     /// How it is mended.
     pub fn hint(self) -> &'static str {
         match self {
@@ -195,11 +200,5 @@ impl fmt::Display for Trouble {
             Trouble::NotConnected => "the phone cannot be reached",
             Trouble::NoXcode => "Xcode's tools are not there",
         })
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Error {
-        Error::surroundings(trouble.to_string()).hint(trouble.hint())
     }
 }

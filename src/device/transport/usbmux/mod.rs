@@ -113,10 +113,11 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Error {
-        let error = Error::surroundings(fault.to_string());
-        match fault {
+impl Fault {
+    /// As an error, with a hint that mends it.
+    pub fn into_error(self) -> Error {
+        let error = Error::surroundings(self.to_string());
+        match self {
             Fault::Absent(..) if cfg!(target_os = "macos") => {
                 error.hint("macOS runs usbmuxd itself; attach the phone and look again")
             }
