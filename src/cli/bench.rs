@@ -9,8 +9,8 @@ use super::folders::run_folder;
 use super::measuring::{Folder, MeasureArgs, Setting, keep_page, targets, verdict};
 use super::progress::{Interrupt, Talk};
 use super::{print, source};
+use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, content_of};
-use crate::checkpoint::TextTokenizer;
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::Bundle;
 use crate::report::{self, Format, devices};
@@ -58,7 +58,11 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
     let all = setting.measure(&run, &folders.collect::<Vec<_>>())?;
     let document = devices::document(&all);
     print(args.format.format, &document)?;
-    for (name, format) in [("report.md", Format::Markdown), ("report.html", Format::Html), ("report.json", Format::Json)] {
+    for (name, format) in [
+        ("report.md", Format::Markdown),
+        ("report.html", Format::Html),
+        ("report.json", Format::Json),
+    ] {
         keep_page(&run, name, &report::render(format, &document, 0)?)?;
     }
     talk.say(format!("report: {}", run.join("report.html").display()));

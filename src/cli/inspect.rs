@@ -4,13 +4,15 @@
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::fits;
 use super::print;
 use super::progress::Talk;
 use super::source;
 use crate::checkpoint::config::RopeScaling;
 use crate::checkpoint::{Checkpoint, Outline, Stored, TensorId};
-use crate::error::{Exit, Result};
+use crate::error::{At, Exit, Result};
 use crate::eval::Variant;
+use crate::package::bundle::{Bundle, MANIFEST_NAME};
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::BLOCK_PARTS;
@@ -19,9 +21,19 @@ use crate::units::BitsPerWeight;
 /// Arguments of `evalkit inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo; with
+    /// --device also a folder that evalkit package wrote
     #[arg(value_name = "CHECKPOINT", default_value = "demo")]
     model: String,
+    /// Predict whether it fits this device and how fast it could be: iPhone14,2 or "iPhone 13 Pro"
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Recipes to predict, comma-separated [default: those of the size ladder]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "device")]
+    recipes: Option<Vec<String>>,
+    /// Tokens in the cache [default: 4096, or what the model has; of packages what they hold]
+    #[arg(long, value_name = "TOKENS", requires = "device")]
+    context: Option<std::num::NonZeroUsize>,
     /// List every tensor instead of one line per role
     #[arg(long)]
     tensors: bool,
@@ -37,9 +49,19 @@ const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
+    let device = args.device.as_deref().map(fits::device).transpose()?;
+    let folder = std::path::Path::new(&args.model);
+    if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {
+        let bundle = Bundle::open(folder)?;
+        let title = format!("{}: packages on {}", bundle.manifest.model.name, device.name);
+        let mut document = Document { title, ..Document::default() };
+        fits::packages(&mut document, device, &bundle.manifest);
+        print(args.format.format, &document)?;
+        return Ok(Exit::Done);
+    }
     let Outline { checkpoint, absent } = source::open_outline(&args.model, talk)?;
     let structure = if args.tensors { tensors(&checkpoint) } else { roles(&checkpoint) };
-    let document = Document {
+    let mut document = Document {
         title: format!("{}: structure and sizes", checkpoint.name),
         facts: facts(&checkpoint),
         tables: vec![structure, sizes(&checkpoint)?, reads(&checkpoint)?],
@@ -50,8 +72,20 @@ pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
         ],
         ..Document::default()
     };
+    if let Some(device) = device {
+        let context = args.context.map(std::num::NonZeroUsize::get);
+        fits::checkpoint(&mut document, device, &checkpoint, &variants(args)?, context)?;
+    }
     print(args.format.format, &document)?;
     Ok(Exit::Done)
+}
+
+/// The variants whose fit is predicted.
+fn variants(args: &InspectArgs) -> Result<Vec<Variant>> {
+    match &args.recipes {
+        Some(recipes) => recipes.iter().map(|text| text.parse().at(|| "--recipes")).collect(),
+        None => ladder(),
+    }
 }
 
 fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {

@@ -11,10 +11,10 @@ use candle_core::Device;
 
 use super::args::RunArgs;
 use super::calibration;
+use super::folders::run_folder;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::source;
-use super::folders::run_folder;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;

@@ -12,7 +12,7 @@ use crate::device::lab::run::{Question, measure};
 use crate::device::lab::subject::Prepared;
 use crate::device::protocol::message::{ComputeUnits, TOKEN_VARIABLE};
 use crate::device::transport::usbmux;
-use crate::error::{At, Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::results::measurement::{Measurement, Measurements, Method};
 use crate::results::{Environment, write_aside};
 
@@ -155,12 +155,7 @@ impl Setting<'_> {
         Ok(())
     }
 
-    fn on(
-        &self,
-        target: &Target,
-        question: &Question<'_>,
-        file: &mut Measurements,
-    ) -> Result<()> {
+    fn on(&self, target: &Target, question: &Question<'_>, file: &mut Measurements) -> Result<()> {
         let bar = Progress::new(&target.to_string(), self.talk.quiet);
         let options = Options {
             token: self.args.token.clone(),
@@ -189,9 +184,9 @@ impl Setting<'_> {
 /// Surroundings errors: a phone that is not there.
 pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
     let wants_phones = devices.iter().any(|one| matches!(one, Target::Usb(_) | Target::All));
-    let udids = if wants_phones { usbmux::udids().at(|| "usbmuxd") } else { Ok(Vec::new()) };
-    let udids = match udids {
-        Ok(udids) => udids,
+    let udids = if wants_phones { usbmux::phones() } else { Ok(Vec::new()) };
+    let udids: Vec<String> = match udids {
+        Ok(attached) => attached.into_iter().map(|one| one.udid).collect(),
         // Without usbmuxd there is no phone, and `all` is this machine.
         Err(_) if !devices.iter().any(|one| matches!(one, Target::Usb(_))) => Vec::new(),
         Err(error) => return Err(error),

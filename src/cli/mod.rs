@@ -9,6 +9,8 @@ mod args;
 mod bench;
 mod calibration;
 mod design;
+mod devices;
+mod fits;
 mod folders;
 mod inspect;
 mod job;
@@ -71,6 +73,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Serve this machine as a runner of packages, as the app on a phone does
     Runner(runner::RunnerArgs),
+    /// List phones, Macs and this machine, and whether a runner answers on them
+    Devices(devices::DevicesArgs),
     /// Print shell completions
     Completions {
         /// The shell to complete in
@@ -108,6 +112,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Inspect(args) => inspect::run(&args, talk),
         Command::Bench(args) => bench::run(&args, talk),
         Command::Runner(args) => runner::run(&args, talk),
+        Command::Devices(args) => devices::run(&args, talk),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);

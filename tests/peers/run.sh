@@ -40,3 +40,6 @@ if [[ -e $interpreter ]]; then
 else
     echo "skipped: no interpreter of Core ML programs at $interpreter (EVALKIT_INTERPRETER_PATH)"
 fi
+
+echo "usbmux, against the clients and the usbmuxd of others:"
+tests/peers/usbmux.sh

@@ -24,7 +24,6 @@ const MOST_REPEATED: usize = 2;
 const MOST_FAILURES: usize = 2;
 
 /// What is measured, and how.
-#[derive(Debug)]
 pub struct Question<'a> {
     /// The method, as recorded.
     pub method: &'a Method,
@@ -264,7 +263,6 @@ impl Bench<'_> {
         }
         let package = self.question.subjects[at].subject.package.clone();
         let job = new_job();
-        let attempt = |told: Told| self.attempt(&package, visit, &job, told);
         if let Some(reason) = self.wait()? {
             let attempt = self.attempt(&package, visit, &job, Told::not_started(reason));
             let outcome = attempt.outcome.clone();
@@ -272,7 +270,6 @@ impl Bench<'_> {
             self.file.append(Measurement::Load(Load { attempt, fresh_process, loaded }))?;
             return Ok(self.after(at, &outcome));
         }
-        let _ = attempt;
         let loaded =
             self.runner.load(&job, &package, self.question.units, SAMPLE_MS, &mut ignore)?;
         let told = Told::of(&loaded, Outcome::Kept);

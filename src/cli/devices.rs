@@ -1,0 +1,274 @@
+//! `evalkit devices`: which devices there are, whether a runner answers on them, and why not;
+//! `evalkit devices install` puts the runner on a phone.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+
+use super::args::FormatArgs;
+use super::print;
+use super::progress::Talk;
+use crate::device::client::{Limits, Options, Runner, Target, Token, Tokens};
+use crate::device::devicectl::{self, BUNDLE_ID, Order, Phone, Tool, merged};
+use crate::device::protocol::message::TOKEN_VARIABLE;
+use crate::device::protocol::result::Description;
+use crate::device::table::devices as table;
+use crate::device::transport::usbmux::phones;
+use crate::error::{Error, Exit, Result};
+use crate::report::{Column, Document, Table, Unit, Value};
+
+/// How long an app that was launched may take to listen.
+const LAUNCH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Arguments of `evalkit devices`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DevicesArgs {
+    #[command(subcommand)]
+    command: Option<DevicesCommand>,
+    /// Only these, comma-separated: host, usb, usb:<udid>, tcp:HOST:PORT, all [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    device: Vec<Target>,
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// How runners are reached.
+#[derive(Debug, Args)]
+struct ReachArgs {
+    /// Token that the runner was started with: 32 hexadecimal digits [default: the one that was
+    /// kept when the app was installed]
+    #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
+    token: Option<Token>,
+    /// How long a runner may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// Build the runner, install it on a phone and launch it: on a Mac with Xcode
+    Install(InstallArgs),
+}
+
+/// Arguments of `evalkit devices install`.
+#[derive(Debug, Args)]
+struct InstallArgs {
+    /// UDID of the phone [default: the only one that is attached]
+    #[arg(long, value_name = "UDID")]
+    device: Option<String>,
+    /// Team that signs the app, as Xcode shows it under Settings, Accounts
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+    /// Bundle identifier of the app; a personal team needs one of its own
+    #[arg(long, value_name = "ID", default_value = BUNDLE_ID)]
+    bundle_id: String,
+    /// Root of evalkit's sources
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    sources: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Surroundings errors: a device that is named and not there.
+pub fn run(args: &DevicesArgs, talk: Talk) -> Result<Exit> {
+    match &args.command {
+        Some(DevicesCommand::Install(install)) => self::install(install, talk),
+        None => list(args),
+    }
+}
+
+/// What is known of the phones, and what could not be asked.
+struct Seen {
+    phones: Vec<Phone>,
+    warnings: Vec<String>,
+}
+
+fn list(args: &DevicesArgs) -> Result<Exit> {
+    let seen = see()?;
+    let udids: Vec<String> = seen.phones.iter().map(|phone| phone.udid.clone()).collect();
+    let mut targets = Vec::new();
+    for target in if args.device.is_empty() { &[Target::All][..] } else { &args.device } {
+        for one in target.expand(&udids)? {
+            if !targets.contains(&one) {
+                targets.push(one);
+            }
+        }
+    }
+    let patience = Duration::from_secs(args.reach.timeout.clamp(1, 600));
+    let limits =
+        Limits { handshake: patience, silence: patience, request: patience, ..Limits::default() };
+    let options = Options { token: args.reach.token.clone(), limits, ..Options::default() };
+    let mut table = Table { title: "Devices".into(), columns: columns(), ..Table::default() };
+    for target in &targets {
+        table.rows.push(row(target, &seen.phones, &options));
+    }
+    let document = Document {
+        title: "Devices".into(),
+        tables: vec![table],
+        warnings: seen.warnings,
+        notes: vec![
+            "Chip and memory are the runner's words where it answers, else the table's.".into(),
+        ],
+        ..Document::default()
+    };
+    print(args.format.format, &document)?;
+    Ok(Exit::Done)
+}
+
+/// Asks usbmuxd, and devicectl on a Mac. That there is no usbmuxd is no error: this machine is there.
+fn see() -> Result<Seen> {
+    let mut warnings = Vec::new();
+    let attached = phones().or_else(|error| match error.exit() {
+        Exit::Surroundings => {
+            warnings.push(format!("no phones: {error}").replace("\nhint: ", "; "));
+            Ok(Vec::new())
+        }
+        _ => Err(error),
+    })?;
+    let listed = match Tool::of_system().map(|tool| tool.list()) {
+        Some(Ok(listed)) => listed,
+        Some(Err(error)) => {
+            warnings.push(error.to_string().replace("\nhint: ", "; "));
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    Ok(Seen { phones: merged(&attached, &listed), warnings })
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::text("target", "device"),
+        Column::text("name", "name").rank(2),
+        Column::text("model", "model"),
+        Column::text("chip", "chip"),
+        Column::number("memory", "memory", Unit::Bytes),
+        Column::text("os", "system"),
+        Column::text("runner", "runner"),
+        Column::text("why_not", "why not, and what to do"),
+    ]
+}
+
+fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
+    let phone = match target {
+        Target::Usb(Some(udid)) => phones.iter().find(|phone| phone.udid == *udid),
+        _ => None,
+    };
+    let asked = match phone {
+        Some(phone) if !phone.is_attached => {
+            let trouble = phone.listed.as_ref().and_then(devicectl::Listed::trouble);
+            Err(trouble.unwrap_or(devicectl::Trouble::NotConnected).into_error())
+        }
+        _ => describe(target, options).map_err(|error| explained(phone, error)),
+    };
+    let listed = phone.and_then(|phone| phone.listed.as_ref());
+    let described = asked.as_ref().ok();
+    let identifier = described
+        .map(|found| found.device.model_identifier.clone())
+        .or_else(|| listed.and_then(|listed| listed.product_type.clone()));
+    let known = identifier.as_deref().and_then(|identifier| table().by_identifier(identifier));
+    let text = |text: Option<String>| text.map_or(Value::Empty, Value::from);
+    let device = described.map(|found| &found.device);
+    let name = device.and_then(|device| device.name.clone());
+    let model = known.map(|known| format!("{} ({})", known.name, known.identifier));
+    let chip = device.and_then(|device| device.chip.clone());
+    let os = device.map(|device| device.os.clone());
+    let os_listed = || {
+        let listed = listed?;
+        Some(format!("{} {}", listed.platform.as_deref().unwrap_or("iOS"), listed.os.as_ref()?))
+    };
+    vec![
+        Value::from(target.to_string()),
+        text(name.or_else(|| listed.and_then(|listed| listed.name.clone()))),
+        text(model.or(identifier).or_else(|| (*target == Target::Host).then(this_machine))),
+        text(chip.or_else(|| known.map(|known| known.chip.clone()))),
+        device
+            .and_then(|device| device.memory_bytes)
+            .or_else(|| known?.memory_bytes())
+            .map_or(Value::Empty, Value::from),
+        text(os.or_else(os_listed)),
+        match described {
+            Some(found) if found.simulated => Value::from(format!("{}, simulated", found.runner)),
+            Some(found) => Value::from(format!("{}, {}", found.runner, found.engine)),
+            None => Value::from("no answer"),
+        },
+        match &asked {
+            Ok(_) => Value::Empty,
+            Err(error) => Value::from(error.to_string().replace("\nhint: ", "; ")),
+        },
+    ]
+}
+
+fn this_machine() -> String {
+    format!("this machine ({} {})", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn describe(target: &Target, options: &Options) -> Result<Description> {
+    let mut runner = Runner::connect(target, options)?;
+    runner.limits_mut().reconnect = Duration::ZERO;
+    Ok(runner.describe()?.finished()?.value)
+}
+
+/// What devicectl knows explains more than a connection that is refused.
+fn explained(phone: Option<&Phone>, error: Error) -> Error {
+    let trouble = phone.and_then(|phone| phone.listed.as_ref()?.trouble());
+    if let Some(trouble) = trouble {
+        return trouble.into_error();
+    }
+    let locked = || Tool::of_system()?.is_locked(&phone?.udid).ok().flatten();
+    if locked() == Some(true) { devicectl::Trouble::Locked.into_error() } else { error }
+}
+
+fn install(args: &InstallArgs, talk: Talk) -> Result<Exit> {
+    let Some(tool) = Tool::of_system() else {
+        return Err(Error::surroundings("installing the runner needs a Mac: Apple's xcodebuild and \
+             devicectl build, sign and install it")
+        .hint(
+            "on a Mac with Xcode, a signed-in account, and the phone attached, trusted, unlocked and \
+             in Developer Mode, run this command in evalkit's sources; then measure from either \
+             machine",
+        ));
+    };
+    let phones = merged(&[], &tool.list()?);
+    let udids: Vec<String> = phones.iter().map(|phone| phone.udid.clone()).collect();
+    let Some(Target::Usb(Some(udid))) =
+        Target::Usb(args.device.clone()).expand(&udids)?.into_iter().next()
+    else {
+        return Err(Error::bug("usb means a phone"));
+    };
+    let listed = phones.iter().find(|phone| phone.udid == udid).and_then(|p| p.listed.as_ref());
+    if let Some(trouble) = listed.and_then(devicectl::Listed::trouble) {
+        return Err(trouble.into_error());
+    }
+    let order = Order {
+        udid: udid.clone(),
+        team: args.team.clone(),
+        bundle_id: args.bundle_id.clone(),
+        project: args.sources.join(devicectl::PROJECT),
+        derived: std::env::temp_dir().join("evalkit-runner-build"),
+    };
+    let token = Token::random();
+    devicectl::install(&tool, &order, &token, &mut |step| talk.say(format!("{step} ...")))?;
+    let tokens = Tokens::of_user()
+        .ok_or_else(|| Error::surroundings("no folder to keep the token in: HOME is not set"))?;
+    tokens.keep(&udid, &token)?;
+    talk.say("waiting for the runner to answer ...");
+    let options = Options { token: Some(token), ..Options::default() };
+    let target = Target::Usb(Some(udid));
+    let until = Instant::now() + LAUNCH_PATIENCE;
+    loop {
+        match describe(&target, &options) {
+            Ok(found) => {
+                talk.say(format!("{target}: {} answers on {}", found.runner, found.device.os));
+                return Ok(Exit::Done);
+            }
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Tokens of runners: drawn at random, given, or kept for the phones that `devices install` launched.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::device::protocol::content::hex;
+use crate::error::{At, Error, Result};
+
+/// 128 bits that a runner was started with. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A fresh one.
+    pub fn random() -> Token {
+        Token(hex(&rand::random::<[u8; 16]>()))
+    }
+
+    /// Its 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Token> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let found = text.chars().count();
+            let what =
+                format!("expected a token of 32 hexadecimal digits, found {found} characters");
+            return Err(Error::input(what).hint("the runner says its token when it starts"));
+        }
+        Ok(Token(text.to_ascii_lowercase()))
+    }
+}
+
+/// The tokens of phones, one file each.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    folder: PathBuf,
+}
+
+impl Tokens {
+    /// Those of this user, where there is a home to keep them in.
+    pub fn of_user() -> Option<Tokens> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = || variable("HOME").map(PathBuf::from);
+        let base = match variable("XDG_CONFIG_HOME") {
+            Some(folder) => PathBuf::from(folder),
+            None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
+            None => home()?.join(".config"),
+        };
+        Some(Tokens::in_folder(&base.join("evalkit/tokens")))
+    }
+
+    /// Those in a folder, which need not be there yet.
+    pub fn in_folder(folder: &Path) -> Tokens {
+        Tokens { folder: folder.to_owned() }
+    }
+
+    /// The token of a phone, where one is kept.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds no token.
+    pub fn get(&self, udid: &str) -> Result<Option<Token>> {
+        let path = self.path(udid);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map(Some).at(|| path.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read a token", &path, error)),
+        }
+    }
+
+    /// Keeps the token of a phone, for this user's eyes only.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn keep(&self, udid: &str, token: &Token) -> Result<()> {
+        let failed = |error| Error::io("keep a token", &self.folder, error);
+        let mut folder = std::fs::DirBuilder::new();
+        folder.recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
+        let aside = self.folder.join(format!(".{}.{}", std::process::id(), Token::random().0));
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&aside).map_err(failed)?;
+        let written = writeln!(file, "{}", token.0).and_then(|()| file.sync_all());
+        let renamed = written.and_then(|()| std::fs::rename(&aside, self.path(udid)));
+        renamed.map_err(|error| {
+            // It is the first failure that counts.
+            let _ = std::fs::remove_file(&aside);
+            failed(error)
+        })
+    }
+
+    /// One name for every spelling of a UDID; no spelling leaves the folder.
+    fn path(&self, udid: &str) -> PathBuf {
+        let plain: String = udid.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.folder.join(plain.to_ascii_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_kept_per_phone_for_their_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::in_folder(&folder.path().join("a/tokens"));
+        assert_eq!(tokens.get("A-1").unwrap(), None);
+        let (first, second) = (Token::random(), Token::random());
+        assert_ne!(first, second);
+        tokens.keep("A-1", &first).unwrap();
+        tokens.keep("B-1", &first).unwrap();
+        tokens.keep("a1", &second).unwrap();
+        assert_eq!(tokens.get("A-1").unwrap(), Some(second));
+        assert_eq!(tokens.get("B-1").unwrap(), Some(first));
+        let mode = std::fs::metadata(tokens.path("A-1")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&tokens.folder).unwrap().count(), 2, "nothing left aside");
+    }
+
+    #[test]
+    fn only_32_hexadecimal_digits_are_a_token_and_none_is_shown() {
+        let token: Token = "0123456789ABCDEF0123456789abcdef".parse().unwrap();
+        assert_eq!(token.as_str(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(format!("{token:?}"), "Token(..)");
+        for bad in ["", "0123", "0123456789abcdef0123456789abcdeg"] {
+            assert!(bad.parse::<Token>().is_err());
+        }
+    }
+}

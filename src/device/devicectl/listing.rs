@@ -1,0 +1,120 @@
+//! What devicectl lists, and what it knows together with usbmuxd.
+
+use serde_json::Value;
+
+use super::Trouble;
+use crate::device::transport::usbmux::{Attached, is_same};
+
+/// A device of devicectl's list; whatever it does not say is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// CoreDevice's own identifier, which is not the UDID.
+    pub identifier: Option<String>,
+    /// The UDID.
+    pub udid: Option<String>,
+    /// The name its owner gave it.
+    pub name: Option<String>,
+    /// `iPhone14,2`.
+    pub product_type: Option<String>,
+    /// `iPhone 13 Pro`.
+    pub marketing_name: Option<String>,
+    /// `26.1`.
+    pub os: Option<String>,
+    /// `23B85`.
+    pub os_build: Option<String>,
+    /// `iOS`, `iPadOS`.
+    pub platform: Option<String>,
+    /// The chip's number of it; up to 2^64 - 1.
+    pub ecid: Option<u64>,
+    /// `paired`, `unpaired`, `unsupported`.
+    pub pairing: Option<String>,
+    /// `connected`, `disconnected`, `unavailable`: of devicectl's tunnel, not of the phone.
+    pub tunnel: Option<String>,
+    /// `wired`, `localNetwork`.
+    pub transport: Option<String>,
+    /// `enabled`, `disabled`.
+    pub developer_mode: Option<String>,
+    /// Whether the developer disk image is mounted.
+    pub has_developer_image: Option<bool>,
+}
+
+/// The devices of a list's `result`, simulated ones left out.
+pub fn listed(result: &Value) -> Vec<Listed> {
+    let all = result.get("devices").and_then(Value::as_array);
+    let is_physical = |device: &&Value| {
+        let reality = device.pointer("/hardwareProperties/reality").and_then(Value::as_str);
+        reality.is_none_or(|reality| reality == "physical")
+    };
+    all.into_iter().flatten().filter(is_physical).map(one).collect()
+}
+
+fn one(device: &Value) -> Listed {
+    let text = |pointer: &str| device.pointer(pointer)?.as_str().map(str::to_owned);
+    let ddi = device.pointer("/deviceProperties/ddiServicesAvailable");
+    Listed {
+        identifier: text("/identifier"),
+        udid: text("/hardwareProperties/udid"),
+        name: text("/deviceProperties/name"),
+        product_type: text("/hardwareProperties/productType"),
+        marketing_name: text("/hardwareProperties/marketingName"),
+        os: text("/deviceProperties/osVersionNumber"),
+        os_build: text("/deviceProperties/osBuildUpdate"),
+        platform: text("/hardwareProperties/platform"),
+        ecid: device.pointer("/hardwareProperties/ecid").and_then(Value::as_u64),
+        pairing: text("/connectionProperties/pairingState"),
+        tunnel: text("/connectionProperties/tunnelState"),
+        transport: text("/connectionProperties/transportType"),
+        developer_mode: text("/deviceProperties/developerModeStatus"),
+        has_developer_image: ddi.and_then(Value::as_bool),
+    }
+}
+
+impl Listed {
+    /// What keeps a runner from working on it, as far as the list tells.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let major = self.os.as_deref().and_then(|os| os.split('.').next()?.parse::<u32>().ok());
+        if self.pairing.as_deref() == Some("unsupported") || major.is_some_and(|major| major < 17) {
+            Some(Trouble::UnsupportedOs)
+        } else if self.pairing.as_deref() == Some("unpaired") {
+            Some(Trouble::NotTrusted)
+        } else if self.developer_mode.as_deref() == Some("disabled") {
+            Some(Trouble::DeveloperModeOff)
+        } else if self.tunnel.as_deref() == Some("unavailable") {
+            Some(Trouble::NotConnected)
+        } else {
+            None
+        }
+    }
+}
+
+/// A phone, as usbmuxd and devicectl know it together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Phone {
+    /// Its UDID.
+    pub udid: String,
+    /// Whether usbmuxd knows it.
+    pub is_attached: bool,
+    /// What devicectl says, where it says something.
+    pub listed: Option<Listed>,
+}
+
+/// Phones by UDID: those that usbmuxd knows first.
+pub fn merged(attached: &[Attached], listed: &[Listed]) -> Vec<Phone> {
+    let mut phones: Vec<Phone> = Vec::new();
+    for Attached { udid, .. } in attached {
+        if !phones.iter().any(|phone| is_same(&phone.udid, udid)) {
+            phones.push(Phone { udid: udid.clone(), is_attached: true, listed: None });
+        }
+    }
+    for one in listed {
+        let Some(udid) = &one.udid else { continue };
+        match phones.iter_mut().find(|phone| is_same(&phone.udid, udid)) {
+            Some(phone) => phone.listed = Some(one.clone()),
+            None => {
+                let listed = Some(one.clone());
+                phones.push(Phone { udid: udid.clone(), is_attached: false, listed });
+            }
+        }
+    }
+    phones
+}

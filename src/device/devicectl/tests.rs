@@ -1,0 +1,138 @@
+//! Apple's tools by the shapes of their JSON, and by scripts that stand in for them.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::device::transport::usbmux::Attached;
+
+const LIST: &str = include_str!("fixtures/list.json");
+const LOCKED: &str = include_str!("fixtures/locked.json");
+const FAILURES: &str = include_str!("fixtures/failures.json");
+
+/// A folder with these scripts as `xcrun` and `xcodebuild`.
+fn fake(xcrun: &str, xcodebuild: &str) -> (tempfile::TempDir, Tool) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, script) in [("xcrun", xcrun), ("xcodebuild", xcodebuild)] {
+        // Written by another process, so that none of this one's holds it open when it is run.
+        let path = folder.path().join(name);
+        let script =
+            format!("#!/bin/sh\necho {name} \"$@\" >> {}/log\n{script}\n", folder.path().display());
+        let text = folder.path().join("text");
+        std::fs::write(&text, script).unwrap();
+        assert!(Command::new("cp").arg(&text).arg(&path).status().unwrap().success());
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let tool = Tool::in_folder(folder.path());
+    (folder, tool)
+}
+
+/// A script that writes `json` where `--json-output` says.
+fn writes(json: &str, code: i32) -> String {
+    format!(
+        "while [ \"$1\" != --json-output ]; do shift; done\ncat > \"$2\" <<'END'\n{json}\nEND\nexit {code}"
+    )
+}
+
+#[test]
+fn a_list_is_read_whatever_is_absent_and_simulators_are_left_out() {
+    let (_folder, tool) = fake(&writes(LIST, 0), "");
+    let list = tool.list().unwrap();
+    assert_eq!(list.len(), 6);
+    assert_eq!(list[0].ecid, Some(u64::MAX));
+    assert_eq!(list[0].product_type.as_deref(), Some("iPhone14,2"));
+    let troubles: Vec<Option<Trouble>> = list.iter().map(Listed::trouble).collect();
+    let expected = [
+        None,
+        Some(Trouble::NotTrusted),
+        Some(Trouble::DeveloperModeOff),
+        Some(Trouble::UnsupportedOs),
+        None,
+        None,
+    ];
+    assert_eq!(troubles, expected);
+}
+
+#[test]
+fn phones_are_merged_by_udid_however_it_is_written() {
+    let (_folder, tool) = fake(&writes(LIST, 0), "");
+    let attached = |id, udid: &str, is_usb| Attached { id, udid: udid.into(), is_usb };
+    let attached = [
+        attached(1, "00008110000a1b2c3d4e001e", true),
+        attached(2, "00008110-000A1B2C3D4E001E", false),
+        attached(3, "unknown", true),
+    ];
+    let phones = merged(&attached, &tool.list().unwrap());
+    let found: Vec<_> = phones.iter().map(|p| (p.is_attached, p.listed.is_some())).collect();
+    assert_eq!(found, [(true, true), (true, false), (false, true), (false, true), (false, true)]);
+}
+
+#[test]
+fn known_failures_are_recognised_by_code_and_text_and_each_has_a_hint() {
+    let cases: Vec<(String, Option<String>)> = serde_json::from_str(FAILURES).unwrap();
+    for (said, expected) in cases {
+        let found = Trouble::of(&said).map(|trouble| trouble.to_string());
+        assert_eq!(found, expected, "{said}");
+    }
+    let (_folder, tool) = fake(&writes(LOCKED, 1), "");
+    let error = tool.launch("A", BUNDLE_ID, &Token::random()).unwrap_err();
+    assert_eq!(error.exit().code(), 3);
+    assert!(error.to_string().starts_with("the phone is locked\nhint: unlock"), "{error}");
+}
+
+#[test]
+fn a_tool_that_is_absent_silent_or_says_no_json_is_a_failure_with_its_words() {
+    let (_folder, tool) = fake("echo it broke >&2; exit 70", "");
+    let error = tool.list().unwrap_err().to_string();
+    assert!(error.contains("devicectl failed: it broke"), "{error}");
+    let (_folder, tool) = fake("exit 0", "");
+    assert!(tool.list().unwrap_err().to_string().contains("it said nothing"));
+    let (_folder, tool) = fake("exec sleep 30", "");
+    let error = tool.json(&["x".into()], Duration::from_millis(100)).unwrap_err();
+    assert!(error.to_string().contains("did not end within"), "{error}");
+    let absent = Tool::in_folder(Path::new("/nowhere"));
+    assert!(absent.list().unwrap_err().advice().unwrap().contains("install Xcode"));
+}
+
+fn order(folder: &Path) -> Order {
+    let project = folder.join("P.xcodeproj");
+    std::fs::create_dir_all(&project).unwrap();
+    Order {
+        udid: "A-1".into(),
+        team: Some("TEAM".into()),
+        bundle_id: "my.runner".into(),
+        project,
+        derived: folder.join("derived"),
+    }
+}
+
+#[test]
+fn an_install_builds_installs_and_launches_with_the_token() {
+    let json = r#"{"info":{"outcome":"success"},"result":{"process":{"processIdentifier":41}}}"#;
+    let (folder, tool) = fake(&writes(json, 0), "exit 0");
+    let token = Token::random();
+    let mut told = Vec::new();
+    install(&tool, &order(folder.path()), &token, &mut |step| told.push(step.to_owned())).unwrap();
+    assert_eq!(told, ["build", "install", "launch"]);
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(
+        lines[0].contains("-destination id=A-1")
+            && lines[0].ends_with("DEVELOPMENT_TEAM=TEAM build")
+    );
+    assert!(lines[1].contains("xcrun devicectl device install app --json-output"), "{}", lines[1]);
+    assert!(
+        lines[1].ends_with("--device A-1 ".to_owned().as_str().trim_end())
+            || lines[1].ends_with("EvalRunner.app")
+    );
+    assert!(lines[2].contains("--terminate-existing") && lines[2].contains(token.as_str()));
+    assert!(lines[2].ends_with("my.runner"));
+}
+
+#[test]
+fn a_build_that_fails_says_how_to_mend_it_and_nothing_is_installed() {
+    let said = "echo 'note: building'; echo 'error: No Accounts: add one'; echo '** BUILD FAILED **'; exit 65";
+    let (folder, tool) = fake("exit 0", said);
+    let error = install(&tool, &order(folder.path()), &Token::random(), &mut |_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("build: Xcode knows no Apple account"), "{error}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("log")).unwrap().lines().count(), 1);
+}

@@ -1,0 +1,157 @@
+//! A runner as a child process: its standard input and output are one end of a pair of sockets.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Socket;
+
+/// The most bytes that are kept of what a child says on stderr.
+const MAX_SAID_BYTES: usize = 4096;
+/// Between looks at whether a child has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How a child is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// What is run.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Environment variables beside those of this process.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A running child; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Program {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Those of the operating system: no such program, no more processes.
+    pub fn start(&self) -> io::Result<(Process, Socket)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let input = OwnedFd::from(theirs.try_clone()?);
+        let mut child = Command::new(&self.path)
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let listener = child.stderr.take().map(|stderr| {
+            let said = Arc::clone(&said);
+            std::thread::spawn(move || listen(stderr, &said))
+        });
+        Ok((Process { child, said, listener }, Socket::Unix(ours)))
+    }
+}
+
+/// Keeps the last bytes of what the child says.
+fn listen(mut stderr: impl Read, said: &Mutex<Vec<u8>>) {
+    let mut bytes = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend_from_slice(&bytes[..count]);
+        let beyond = said.len().saturating_sub(MAX_SAID_BYTES);
+        said.drain(..beyond);
+    }
+}
+
+impl Process {
+    /// Waits for its end at most so long, then kills it; says how it ended.
+    pub fn end(mut self, patience: Duration) -> String {
+        let status = self.wait(patience);
+        let how = match status {
+            Some(status) => format!("the runner's process ended ({status})"),
+            None => "the runner's process did not end and was killed".to_owned(),
+        };
+        self.kill();
+        if let Some(listener) = self.listener.take() {
+            // Whoever the child started may hold its stderr open for longer.
+            let until = Instant::now() + Duration::from_millis(200);
+            while !listener.is_finished() && Instant::now() < until {
+                std::thread::sleep(LOOK);
+            }
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&said).trim().lines().last() {
+            Some(line) => format!("{how}; it said {line:?}"),
+            None => how,
+        }
+    }
+
+    /// How it ended, if it did within so long.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn kill(&mut self) {
+        // Both fail only where the child has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        let arguments = vec!["-c".into(), script.into()];
+        Program { path: "/bin/sh".into(), arguments, variables: Vec::new() }
+    }
+
+    #[test]
+    fn a_child_is_spoken_to_and_says_how_it_ended() {
+        let (process, mut socket) = shell("head -c 3; echo no model >&2; exit 7").start().unwrap();
+        socket.write_all(b"abc").unwrap();
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"abc");
+        let end = process.end(Duration::from_secs(5));
+        assert!(end.contains("exit status: 7") && end.contains("no model"), "{end}");
+    }
+
+    #[test]
+    fn reading_from_a_silent_child_ends_with_the_timeout_and_the_child_is_killed() {
+        let (process, mut socket) = shell("exec sleep 60").start().unwrap();
+        socket.set_read_timeout(Duration::from_millis(20)).unwrap();
+        let error = socket.read(&mut [0; 1]).unwrap_err();
+        assert!(crate::device::transport::is_timeout(&error), "{error}");
+        assert!(process.end(Duration::ZERO).contains("was killed"));
+    }
+}
