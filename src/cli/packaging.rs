@@ -7,6 +7,7 @@ use super::calibration;
 use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::Finished;
+use super::measuring::Folder;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
@@ -136,6 +137,23 @@ pub fn package_all(
     }
     finished.records = store.index().records().to_vec();
     Ok(())
+}
+
+/// The folders of packages of every variant that hold the model that was scored.
+pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
+    let is_proven = |cell: &Cell| {
+        let own = finished.records.iter().rev().find_map(|record| match record {
+            Record::Packaged(packaged) if packaged.cell_id == cell.cell_id => Some(packaged),
+            _ => None,
+        });
+        own.is_some_and(|packaged| packaged.broken().is_none())
+    };
+    let proven = job.cells.iter().filter(|(cell, _)| !cell.is_reference && is_proven(cell));
+    let folder = |(cell, variant): &(Cell, Variant)| Folder {
+        path: finished.folder.join(PACKAGES).join(folder_name(variant)),
+        cell_id: Some(cell.cell_id.clone()),
+    };
+    proven.map(folder).collect()
 }
 
 /// The scales of a variant's int8 inputs, as they were when it was scored.

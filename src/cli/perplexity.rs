@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::{FormatArgs, PlanArgs, RunArgs};
 use super::plan::Plan;
 use super::progress::Talk;
-use super::tables;
+use super::tables::{self, Also};
 use crate::error::{Exit, Result};
 
 /// Arguments of `evalkit perplexity`.
@@ -28,5 +28,5 @@ pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<Exit> {
     if plan_args.recipes.is_none() && plan_args.bits.is_none() && plan_args.plan.is_none() {
         plan_args.recipes = Some(vec!["fp".into()]);
     }
-    tables::measure(Plan::resolve(&plan_args)?, &args.run, None, args.format.format, talk)
+    tables::measure(Plan::resolve(&plan_args)?, &args.run, Also::default(), args.format.format, talk)
 }

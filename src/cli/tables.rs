@@ -4,34 +4,48 @@ use super::args::RunArgs;
 use super::design::DesignArgs;
 use super::job::Job;
 use super::measure::{Finished, execute};
-use super::packaging::{package_all, planned};
+use super::measuring::{MeasureArgs, Setting, targets, verdict};
+use super::packaging::{package_all, planned, proven};
 use super::plan::Plan;
-use super::print;
+use super::{print, source};
 use super::progress::{Interrupt, Talk};
+use crate::device::client::Target;
 use crate::error::{Exit, Result};
-use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value};
+use crate::report::{self, devices, Column, Document, Fact, Format, Summary, Table, Unit, Value};
+use crate::results::measurement::{Measurement, Subject, read_measurements};
 use crate::results::{Record, write_aside};
 
 /// Width of the terminal table that is kept in a run's folder, in characters.
 const KEPT_WIDTH: usize = 160;
 
+/// What is done with variants after they were scored.
+#[derive(Clone, Copy, Default)]
+pub struct Also<'a> {
+    /// Packages that are written; nothing where none are.
+    pub design: Option<&'a DesignArgs>,
+    /// Devices that these are measured on.
+    pub devices: &'a [Target],
+    /// How; nothing where nothing is measured.
+    pub how: Option<&'a MeasureArgs>,
+}
+
 /// Measures what `plan` asks for and is not measured yet, prints the table and keeps it beside the
-/// records. With `design` every variant is packaged as well. Answers no when a variant failed, or
-/// its packages are not the model that was scored.
+/// records; then does what `also` asks for. Answers no when a variant failed, its packages are not the
+/// model that was scored, or a device computes another.
 ///
 /// # Errors
 /// Those of the checkpoint, the text and the store.
 pub fn measure(
     plan: Plan,
     args: &RunArgs,
-    design: Option<&DesignArgs>,
+    also: Also<'_>,
     format: Format,
     talk: Talk,
 ) -> Result<Exit> {
     let job = Job::prepare(plan, args, talk)?;
     if args.dry_run {
         let mut document = dry_run(&job);
-        if let Some(design) = design {
+        if let Some(design) = also.design {
             document.tables.push(planned(&job, design)?);
         }
         print(format, &document)?;
@@ -39,13 +53,19 @@ pub fn measure(
     }
     let interrupt = Interrupt::listen(talk)?;
     let mut finished = execute(&job, &args.reports, talk, &interrupt)?;
-    if let Some(design) = design {
+    if let Some(design) = also.design {
         package_all(&job, &mut finished, design, talk, &interrupt)?;
+    }
+    if let Some(how) = also.how {
+        on_devices(&job, &finished, also.devices, how, talk, &interrupt)?;
     }
     let asked = asked_records(&finished);
     let summary = Summary::from_records(&asked, job.plan.seed)?;
-    print(format, &summary.document())?;
-    keep_pages(&finished, job.plan.seed)?;
+    let measured = read_measurements(&finished.folder)?;
+    let asked = measured.iter().filter(|one| is_asked(one, &finished)).cloned();
+    let asked: Vec<Measurement> = asked.collect();
+    print(format, &with_devices(summary.document(), &asked))?;
+    keep_pages(&finished, job.plan.seed, &measured)?;
     if finished.was_done {
         talk.say(format!("everything was already measured, in {}", finished.folder.display()));
     } else {
@@ -53,7 +73,48 @@ pub fn measure(
     }
     let failed = summary.rows.iter().any(|row| row.outcome.is_err())
         || summary.packages.iter().any(|of| of.packaged.broken().is_some());
-    Ok(if failed { Exit::No } else { Exit::Done })
+    Ok(match (failed, also.how) {
+        (true, _) => Exit::No,
+        (false, Some(_)) => verdict(&asked),
+        (false, None) => Exit::Done,
+    })
+}
+
+/// Measures on devices what was packaged and proven.
+fn on_devices(
+    job: &Job,
+    finished: &Finished,
+    devices: &[Target],
+    how: &MeasureArgs,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let folders = proven(job, finished);
+    let window = job.windows.first().map_or(&[][..], |window| &window.ids);
+    let text = |tokens: usize, vocabulary: usize| {
+        Ok(match window.get(..tokens) {
+            Some(ids) => ids.to_vec(),
+            None => source::spread(tokens, vocabulary),
+        })
+    };
+    let setting =
+        Setting { args: how, targets: &targets(devices)?, text: &text, talk, interrupt };
+    setting.measure(&finished.folder, &folders).map(|_| ())
+}
+
+/// Whether a measurement is of a cell that was asked for, or of none.
+fn is_asked(one: &Measurement, finished: &Finished) -> bool {
+    match one {
+        Measurement::Subject(Subject { cell_id: Some(id), .. }) => finished.asked.contains(id),
+        _ => true,
+    }
+}
+
+/// The document with the tables of devices.
+fn with_devices(mut document: Document, measured: &[Measurement]) -> Document {
+    document.tables.extend(devices::tables(measured));
+    document.notes.extend(devices::notes(measured));
+    document
 }
 
 /// The records of the cells that were asked for; a folder may hold others from earlier plans.
@@ -65,8 +126,9 @@ fn asked_records(finished: &Finished) -> Vec<Record> {
 }
 
 /// Renders every record of the folder in every format, beside the records.
-fn keep_pages(finished: &Finished, seed: u64) -> Result<()> {
+fn keep_pages(finished: &Finished, seed: u64, measured: &[Measurement]) -> Result<()> {
     let document = Summary::from_records(&finished.records, seed)?.document();
+    let document = with_devices(document, measured);
     let pages = [
         ("report.txt", Format::Terminal),
         ("report.md", Format::Markdown),

@@ -9,7 +9,7 @@ mod tests;
 
 use self::rows::Row;
 use super::{Column, Document, Fact, Table, Unit, Value};
-use crate::results::measurement::{Measurement, Method, SeenDevice, Subject};
+use crate::results::measurement::{Measurement, Method, SeenDevice, Subject, Trouble};
 use crate::results::runner::Device;
 
 /// The document of a folder that holds measurements and nothing else.
@@ -64,6 +64,7 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
         tables.push(speeds(device, method, &rows));
         tables.push(predictions(device, &rows, all));
     }
+    failures.extend(troubles(all, &subjects));
     if !failures.is_empty() {
         tables.push(Table {
             title: "What did not count".into(),
@@ -223,6 +224,23 @@ fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Ta
         rows: rows.iter().map(row).collect(),
         notes: vec![bandwidth],
     }
+}
+
+/// Steps that came to nothing, as rows of what did not count.
+fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
+    let row = |one: &Measurement| {
+        let Measurement::Trouble(Trouble { device, package, step, reason }) = one else {
+            return None;
+        };
+        let subject = subjects.iter().find(|subject| Some(&subject.package) == package.as_ref());
+        if package.is_some() && subject.is_none() {
+            return None;
+        }
+        let variant = subject.map_or("", |subject| subject.variant.as_str());
+        let what = format!("{step}: {reason}");
+        Some(vec![Value::from(device.as_str()), Value::from(variant), Value::from(what)])
+    };
+    all.iter().filter_map(row).collect()
 }
 
 /// The last method.

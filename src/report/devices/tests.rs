@@ -136,6 +136,13 @@ fn all() -> Vec<Measurement> {
         unassigned: 3,
     };
     all.push(Measurement::Plan(plan));
+    let trouble = |package: Option<&str>| Trouble {
+        device: "usb:other".into(),
+        package: package.map(str::to_owned),
+        step: "send".into(),
+        reason: "gone: the phone was detached".into(),
+    };
+    all.extend([trouble(Some("a")), trouble(None)].map(Measurement::Trouble));
     all.extend([device("tcp:127.0.0.1:1", true), truth("tcp:127.0.0.1:1", "a", false)]);
     all.extend(visits("tcp:127.0.0.1:1", "a", 1.0));
     all
