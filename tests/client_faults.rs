@@ -1,6 +1,6 @@
 //! Runners that misbehave: every fault ends in an outcome of its kind in bounded time, nothing runs
 //! twice, and the next job succeeds.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "common/fake_runner.rs"]
 mod fake_runner;
