@@ -78,8 +78,13 @@ impl FakeRunner {
                 let fault = shared.lock().unwrap().faults.pop_front().unwrap_or(Fault::None);
                 shared.lock().unwrap().sessions += 1;
                 let stream = stream.unwrap();
-                let mut connection =
-                    Connection { stream: &stream, fault, state: &shared, taken: 0 };
+                let mut connection = Connection {
+                    stream: &stream,
+                    fault,
+                    state: &shared,
+                    taken: 0,
+                    is_dropping: false,
+                };
                 // A client that has gone is the end of its session, however it went.
                 let _ = connection.serve();
                 let _ = stream.shutdown(Shutdown::Both);
@@ -94,6 +99,7 @@ struct Connection<'a> {
     fault: Fault,
     state: &'a Mutex<State>,
     taken: usize,
+    is_dropping: bool,
 }
 
 type Served = Result<(), Box<dyn std::error::Error>>;
@@ -130,6 +136,9 @@ impl Connection<'_> {
             _ => self.say(&Greeting::Welcome { protocol: 1, runner: "fake 1".into() })?,
         }
         while let Some(frame) = read_frame(&mut self.stream, MAX_FRAME_BYTES)? {
+            if self.is_dropping && matches!(frame, Frame::Chunk(_)) {
+                continue;
+            }
             let Request { id, ask } = message(&frame)?;
             match self.fault {
                 Fault::LongFrame => self.stream.write_all(&[255, 255, 255, 255, 1])?,
@@ -270,8 +279,8 @@ impl Connection<'_> {
                     return Err("cut".into());
                 }
                 Fault::FullAfter(most) if self.taken >= most => {
-                    self.failed(id, Code::NoSpace, false, 1)?;
-                    return self.hang();
+                    self.is_dropping = true;
+                    return self.failed(id, Code::NoSpace, false, 1);
                 }
                 _ => {}
             }

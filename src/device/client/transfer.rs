@@ -127,8 +127,7 @@ impl Sending<'_> {
         self.begin(there);
         for (file, offset) in self.package.content.files.iter().zip(offsets) {
             (self.hear)(there, size_bytes);
-            // An empty file has no bytes that could tell whether it is there.
-            if offset == file.size_bytes && file.size_bytes > 0 {
+            if offset == file.size_bytes {
                 continue;
             }
             match self.put(session, file, offset, &mut there)? {
