@@ -1,5 +1,5 @@
 //! The usbmux client against a usbmuxd that is not ours: a fake that Debian's own clients accept.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "common/fake_runner.rs"]
 mod fake_runner;

@@ -1,5 +1,5 @@
 //! `evalkit devices` and `inspect --device`, as they are typed.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 #[path = "common/fake_runner.rs"]

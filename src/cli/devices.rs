@@ -104,13 +104,19 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
         Limits { handshake: patience, silence: patience, request: patience, ..Limits::default() };
     let options = Options { token: args.reach.token.clone(), limits, ..Options::default() };
     let mut table = Table { title: "Devices".into(), columns: columns(), ..Table::default() };
+    let mut warnings = seen.warnings;
     for target in &targets {
-        table.rows.push(row(target, &seen.phones, &options));
+        let row = row(target, &seen.phones, &options);
+        // The last column gives way where there is no room, and it is what matters.
+        if let Some(Value::Text(why_not)) = row.last() {
+            warnings.push(format!("{target} does not answer: {why_not}"));
+        }
+        table.rows.push(row);
     }
     let document = Document {
         title: "Devices".into(),
         tables: vec![table],
-        warnings: seen.warnings,
+        warnings,
         notes: vec![
             "Chip and memory are the runner's words where it answers, else the table's.".into(),
         ],
@@ -150,7 +156,7 @@ fn columns() -> Vec<Column> {
         Column::number("memory", "memory", Unit::Bytes),
         Column::text("os", "system"),
         Column::text("runner", "runner"),
-        Column::text("why_not", "why not, and what to do"),
+        Column::text("why_not", "why not, and what to do").rank(3),
     ]
 }
 

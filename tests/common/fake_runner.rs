@@ -52,6 +52,8 @@ pub struct State {
     pub files: HashMap<String, Vec<u8>>,
     pub placed: Option<String>,
     pub sessions: usize,
+    /// Takes every token, as of a child that was given it.
+    pub is_open: bool,
     /// How often each job ran.
     pub runs: usize,
     journal: HashMap<String, (u32, Option<Value>)>,
@@ -76,8 +78,13 @@ impl FakeRunner {
                 let fault = shared.lock().unwrap().faults.pop_front().unwrap_or(Fault::None);
                 shared.lock().unwrap().sessions += 1;
                 let stream = stream.unwrap();
-                let mut connection =
-                    Connection { stream: &stream, fault, state: &shared, taken: 0 };
+                let mut connection = Connection {
+                    stream: &stream,
+                    fault,
+                    state: &shared,
+                    taken: 0,
+                    is_dropping: false,
+                };
                 // A client that has gone is the end of its session, however it went.
                 let _ = connection.serve();
                 let _ = stream.shutdown(Shutdown::Both);
@@ -92,6 +99,7 @@ struct Connection<'a> {
     fault: Fault,
     state: &'a Mutex<State>,
     taken: usize,
+    is_dropping: bool,
 }
 
 type Served = Result<(), Box<dyn std::error::Error>>;
@@ -122,10 +130,15 @@ impl Connection<'_> {
             Fault::GarbageGreeting => {
                 return Ok(self.stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?);
             }
-            _ if hello.token != TOKEN => return self.say(&refused(Code::Token)),
+            _ if hello.token != TOKEN && !self.state.lock().unwrap().is_open => {
+                return self.say(&refused(Code::Token));
+            }
             _ => self.say(&Greeting::Welcome { protocol: 1, runner: "fake 1".into() })?,
         }
         while let Some(frame) = read_frame(&mut self.stream, MAX_FRAME_BYTES)? {
+            if self.is_dropping && matches!(frame, Frame::Chunk(_)) {
+                continue;
+            }
             let Request { id, ask } = message(&frame)?;
             match self.fault {
                 Fault::LongFrame => self.stream.write_all(&[255, 255, 255, 255, 1])?,
@@ -167,6 +180,10 @@ impl Connection<'_> {
             Ask::Commit { package } => {
                 self.state.lock().unwrap().placed = Some(package.clone());
                 self.done(id, json!({ "package": package }), false, 1)
+            }
+            Ask::Exit => {
+                self.done(id, json!({}), false, 1)?;
+                Err("the end".into())
             }
             Ask::List => self.done(id, json!({ "packages": [] }), false, 1),
             Ask::Describe => {
@@ -262,8 +279,8 @@ impl Connection<'_> {
                     return Err("cut".into());
                 }
                 Fault::FullAfter(most) if self.taken >= most => {
-                    self.failed(id, Code::NoSpace, false, 1)?;
-                    return self.hang();
+                    self.is_dropping = true;
+                    return self.failed(id, Code::NoSpace, false, 1);
                 }
                 _ => {}
             }

@@ -79,7 +79,7 @@ if install; then
     children+=($!)
     wait_for iproxy bash -c 'exec 3<>/dev/tcp/127.0.0.1/47993 && read -r line <&3 && [[ $line == "from the phone" ]]'
     echo "  iproxy carries what the port says"
-    said=$(timeout 5 inetcat 47193 </dev/null || true)
+    said=$(sleep 1 | timeout 5 inetcat 47193 || true) # it wants a pipe
     [[ $said == "from the phone" ]] || { echo "inetcat said: $said"; exit 1; }
     echo "  inetcat carries what the port says"
     unset USBMUXD_SOCKET_ADDRESS

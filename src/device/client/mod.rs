@@ -9,6 +9,7 @@ mod hearing;
 mod link;
 mod outcome;
 mod package;
+mod process;
 mod session;
 mod target;
 mod token;
@@ -228,47 +229,6 @@ impl Runner {
     ) -> Result<Outcome<Plan>> {
         let (job, package) = (job.clone(), package.to_owned());
         self.job(&Ask::Plan { job, package, compute_units }, &mut |_| ())
-    }
-
-    /// Ends the runner's process.
-    ///
-    /// # Errors
-    /// The stop flag.
-    pub fn exit(&mut self) -> Result<Outcome<()>> {
-        let limit = self.limits.request;
-        let Some(session) = &mut self.session else {
-            self.end = self.link.abandon();
-            return Ok(Outcome::Finished(Finished { value: (), attempt: 1, replayed: false }));
-        };
-        let reply = session.ask(&Ask::Exit, limit, &mut |_| ());
-        if let Ok(Reply::Failed(refused)) = reply {
-            return Ok(Outcome::Refused(refused));
-        }
-        self.session = None;
-        self.end = self.link.end();
-        match reply {
-            // Its end may overtake its answer.
-            Ok(_) | Err(Lost { why: Why::Closed, .. }) => {
-                Ok(Outcome::Finished(Finished { value: (), attempt: 1, replayed: false }))
-            }
-            Err(lost) => self.gone(lost, Instant::now()),
-        }
-    }
-
-    /// A fresh process: for cold loads.
-    ///
-    /// # Errors
-    /// Where it cannot be started from here; why it does not answer.
-    pub fn restart(&mut self) -> Result<()> {
-        let place = self.target.to_string();
-        if self.link.is_child() {
-            self.exit()?;
-            self.session = None;
-        } else {
-            self.session = None;
-            self.link.relaunch().at(|| &place)?;
-        }
-        self.session().map(|_| ()).map_err(Lost::into_error).at(|| place)
     }
 
     fn plain<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Outcome<T>> {

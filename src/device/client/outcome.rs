@@ -104,9 +104,11 @@ impl Why {
     pub fn hint(self) -> Option<&'static str> {
         match self {
             Why::Detached => Some("attach the phone with a cable and unlock it"),
-            Why::NotListening => Some("unlock the phone and open the evalkit runner app"),
-            Why::Closed => Some("leave the runner open, in the foreground"),
-            Why::Silent => Some("unlock the phone; if it stays silent, open the app again"),
+            Why::NotListening => {
+                Some("start the runner: on a phone, unlock it and open the evalkit runner app")
+            }
+            Why::Closed => Some("start the runner again; on a phone, leave it in the foreground"),
+            Why::Silent => Some("start the runner again; on a phone, unlock it first"),
             Why::Garbled => Some("is it an evalkit runner that listens there?"),
             Why::Overdue => Some("give it more time with --timeout, or a smaller task"),
             Why::Refused(Code::Token) => {

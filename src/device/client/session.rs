@@ -162,7 +162,7 @@ impl Session {
     }
 
     /// Sends a `put` and its chunks, in order, as `next` gives them; tells `sent` of the bytes of
-    /// each. A refusal that comes before the last chunk leaves the session spent.
+    /// each. A refusal may come before the last chunk, and ends it.
     ///
     /// # Errors
     /// A session that ended, or what `next` failed with, after which it is spent.
@@ -183,22 +183,32 @@ impl Session {
                 let until = until(self);
                 return Ok(self.answer(id, until, &[], &mut |_| ()));
             };
-            match self.heard.try_recv() {
-                Err(TryRecvError::Empty) => {}
-                early => {
-                    self.is_spent = true;
-                    let early = early.unwrap_or_else(|_| Heard::End(ended()));
-                    let mut got = Got::new(id, &[]);
-                    return Ok(got.take(early, &mut |_| ()).and_then(|reply| {
-                        reply.ok_or_else(|| garbled("an answer in the middle of a put".into()))
-                    }));
-                }
+            if let Some(early) = self.early(id) {
+                return Ok(early);
             }
             if let Err(lost) = self.write(|out| write_chunk(out, &chunk)) {
                 return Ok(self.last_words(id, lost));
             }
             sent(chunk.len() as u64);
         }
+    }
+
+    /// An answer that came before the last chunk: a refusal, after which the runner drops chunks that
+    /// are on their way, or the end.
+    fn early(&mut self, id: u64) -> Option<Result<Reply, Lost>> {
+        let heard = match self.heard.try_recv() {
+            Ok(heard) => heard,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Heard::End(ended()),
+        };
+        let lost = match Got::new(id, &[]).take(heard, &mut |_| ()) {
+            Ok(None) => return None,
+            Ok(Some(refused @ Reply::Failed(_))) => return Some(Ok(refused)),
+            Ok(Some(_)) => garbled("a put that was done before its last chunk".into()),
+            Err(lost) => lost,
+        };
+        self.is_spent = true;
+        Some(Err(lost))
     }
 
     fn request(&mut self, ask: &Ask) -> Result<u64, Lost> {

@@ -127,7 +127,6 @@ impl Sending<'_> {
         self.begin(there);
         for (file, offset) in self.package.content.files.iter().zip(offsets) {
             (self.hear)(there, size_bytes);
-            // An empty file has no bytes that could tell whether it is there.
             if offset == file.size_bytes {
                 continue;
             }
