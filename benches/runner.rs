@@ -4,7 +4,7 @@
 //! `put` is from the announcement of 256 MB of random bytes to the answer that their hash is
 //! right; `commit` (waiting for the disk) is printed beside it, and so is SHA-256 alone on one
 //! core, which is a limit. Tokens are those of the demo, after a prompt of three, each from an
-//! empty cache to 900 tokens: decoded directly, and asked of the runner, whose time is that from
+//! empty cache to 250 tokens: decoded directly, and asked of the runner, whose time is that from
 //! the request to the answer, journal included.
 
 #![allow(clippy::print_stderr)]
@@ -35,7 +35,7 @@ use sha2::{Digest, Sha256};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SENT_BYTES: usize = 256_000_000;
-const TOKENS: u64 = 900;
+const TOKENS: u64 = 250;
 
 struct Client {
     stream: TcpStream,
@@ -146,7 +146,7 @@ fn package(folder: &Path) {
         design: Design {
             target: Opset::Ios18,
             compute: Compute::Gpu,
-            context_tokens: 1024,
+            context_tokens: 256,
             prefill_tokens: 64,
         },
         limits: Limits::of(Compute::Gpu),

@@ -304,7 +304,7 @@ impl Package {
     }
 }
 
-/// The embedded demo, packaged with a cache of 1,024 tokens.
+/// The embedded demo, packaged with a cache of 256 tokens.
 pub fn demo() -> &'static Package {
     static DEMO: OnceLock<Package> = OnceLock::new();
     DEMO.get_or_init(|| {
@@ -312,7 +312,7 @@ pub fn demo() -> &'static Package {
         let place = folder.path().join("demo");
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("evalkit"));
         command.args(["package", "--quiet", "--recipe", "palette4-g16-s", "--model", "demo"]);
-        command.args(["--max-sequence-length", "1024", "--output"]).arg(&place);
+        command.args(["--max-sequence-length", "256", "--output"]).arg(&place);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Package::read(&place)

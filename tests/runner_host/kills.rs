@@ -60,16 +60,16 @@ fn a_load_within_which_the_process_was_killed_is_known_as_that() {
 fn a_generation_within_which_the_process_was_killed_runs_again_only_when_asked() {
     let mut runner = Runner::start();
     let package = demo().content.package();
-    let job = killed_within(&mut runner, true, |job| generate(job, 4, 1000));
+    let job = killed_within(&mut runner, true, |job| generate(job, 4, 250));
     let mut client = runner.session();
     for attempt in [1, 4] {
-        let failed = client.fails(generate(&job, attempt, 1000), "interrupted");
+        let failed = client.fails(generate(&job, attempt, 250), "interrupted");
         assert_eq!(failed["attempt"], 4);
     }
-    client.fails(generate(&job, 5, 999), "bad_request");
-    client.fails(generate(&job, 5, 1000), "not_loaded");
+    client.fails(generate(&job, 5, 249), "bad_request");
+    client.fails(generate(&job, 5, 250), "not_loaded");
     client.load(&package, &super::client::job());
-    let done = client.done(generate(&job, 5, 1000));
+    let done = client.done(generate(&job, 5, 250));
     assert_eq!((&done["attempt"], &done["replayed"]), (&json!(5), &json!(false)));
     drop(client);
     runner.still_works();

@@ -61,6 +61,7 @@ fn a_put_that_was_cut_sends_at_most_one_chunk_again() {
     let place = runner.store.join("packages").join(&name).join("weight.bin");
     assert_eq!(&std::fs::read(place).unwrap(), bytes);
     assert!(files(&runner.store.join("incoming")).is_empty());
+    drop(client);
     runner.still_works();
 }
 
@@ -203,7 +204,7 @@ fn what_was_not_used_for_longest_makes_room_and_the_loaded_package_never() {
         names
     };
     assert_eq!(client.packages(), names(&[demo, &packages[1], &packages[2], &packages[3]]));
-    let large = Package::of(9, 8 * MIB);
+    let large = Package::of(9, 7 * MIB + MIB / 4);
     client.fails(json!({"type": "have", "manifest": large.content}), "no_space");
     assert_eq!(client.packages(), names(&[demo, &packages[1], &packages[2], &packages[3]]));
     let endless = File { path: "x".into(), size_bytes: 1 << 52, sha256: "0".repeat(64) };
