@@ -28,5 +28,11 @@ pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<Exit> {
     if plan_args.recipes.is_none() && plan_args.bits.is_none() && plan_args.plan.is_none() {
         plan_args.recipes = Some(vec!["fp".into()]);
     }
-    tables::measure(Plan::resolve(&plan_args)?, &args.run, Also::default(), args.format.format, talk)
+    tables::measure(
+        Plan::resolve(&plan_args)?,
+        &args.run,
+        Also::default(),
+        args.format.format,
+        talk,
+    )
 }

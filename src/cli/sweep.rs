@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
 use super::design::DesignArgs;
+use super::measuring::MeasureArgs;
 use super::plan::Plan;
 use super::progress::Talk;
-use super::measuring::MeasureArgs;
 use super::tables::{self, Also};
 use crate::device::client::Target;
 use crate::error::{Exit, Result};

@@ -7,11 +7,11 @@ use super::measure::{Finished, execute};
 use super::measuring::{MeasureArgs, Setting, targets, verdict};
 use super::packaging::{package_all, planned, proven};
 use super::plan::Plan;
-use super::{print, source};
 use super::progress::{Interrupt, Talk};
+use super::{print, source};
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
-use crate::report::{self, devices, Column, Document, Fact, Format, Summary, Table, Unit, Value};
+use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value, devices};
 use crate::results::measurement::{Measurement, Subject, read_measurements};
 use crate::results::{Record, write_aside};
 
@@ -97,8 +97,7 @@ fn on_devices(
             None => source::spread(tokens, vocabulary),
         })
     };
-    let setting =
-        Setting { args: how, targets: &targets(devices)?, text: &text, talk, interrupt };
+    let setting = Setting { args: how, targets: &targets(devices)?, text: &text, talk, interrupt };
     setting.measure(&finished.folder, &folders).map(|_| ())
 }
 
