@@ -92,8 +92,8 @@ enum LogitsPayload {
 /// Where frames are read from.
 public protocol ByteSource {
     /// Fills `buffer`; false where the stream ended before its first byte. Fails with
-    /// `StreamEnded` where it ended later.
-    func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Bool
+    /// `StreamEnded` where it ended later. Within a frame no byte may be long in coming.
+    func fill(_ buffer: UnsafeMutableRawBufferPointer, isWithinFrame: Bool) throws -> Bool
 }
 
 /// A stream that ended within a frame, broke, or kept silent for too long.
@@ -115,7 +115,7 @@ public struct FrameReader<Source: ByteSource> {
     public func next(maxBytes: Int) throws -> Frame? {
         var head: (UInt32, UInt8) = (0, 0)
         var raw = [UInt8](repeating: 0, count: 5)
-        guard try raw.withUnsafeMutableBytes({ try source.fill($0) }) else { return nil }
+        guard try raw.withUnsafeMutableBytes({ try source.fill($0, isWithinFrame: false) }) else { return nil }
         head.0 = raw.withUnsafeBytes { UInt32(littleEndian: $0.loadUnaligned(as: UInt32.self)) }
         head.1 = raw[4]
         let (length, kind) = (Int(head.0), head.1)
@@ -131,7 +131,7 @@ public struct FrameReader<Source: ByteSource> {
         }
         var payload = Data(count: length - 1)
         if length > 1 {
-            guard try payload.withUnsafeMutableBytes({ try source.fill($0) }) else {
+            guard try payload.withUnsafeMutableBytes({ try source.fill($0, isWithinFrame: true) }) else {
                 throw StreamEnded(what: "the stream ended within a frame")
             }
         }

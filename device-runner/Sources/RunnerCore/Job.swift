@@ -37,13 +37,13 @@ public struct Job: Equatable, Sendable {
     func fingerprint() throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        return Hash.of(try encoder.encode(Job(job: job.lowercased(), attempt: 1, work: work)))
+        return Hash.of(try encoder.encode(Job(job: job, attempt: 1, work: work)))
     }
 
     /// Fails (`bad_request`) where a field is out of its bounds.
     func check() throws {
-        guard Hex.isDigits(job, count: 32, capitals: true) else {
-            throw Failure(.badRequest, "job: expected 32 hexadecimal digits")
+        guard Hex.isDigits(job, count: 32) else {
+            throw Failure(.badRequest, "job: expected 32 hexadecimal digits, no capitals")
         }
         guard (1...Int(UInt32.max)).contains(attempt) else {
             throw Failure(.badRequest, "attempt: expected 1 or more, found \(attempt)")

@@ -86,7 +86,7 @@ final class Jobs: @unchecked Sendable {
     /// Starts a job, or finds out what became of it.
     func ask(_ job: Job, at arrival: Moment) throws -> Outcome {
         try job.check()
-        let key = job.job.lowercased()
+        let key = job.job
         let ask = try job.fingerprint()
         return try lock.withLock {
             if let current {

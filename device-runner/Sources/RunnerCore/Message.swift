@@ -109,7 +109,6 @@ public struct Request: Equatable, Sendable {
 
 /// The part of a request that is looked at first.
 struct RequestHead: Decodable {
-    let type: String
     let id: Int64
 }
 
@@ -172,14 +171,14 @@ extension Request: Codable {
             (1...RunnerProtocol.maxId).contains(head.id)
         else {
             throw RefusedRequest(
-                id: 0, failure: Failure(.badRequest, "expected a type, and an id from 1 to 2^53 - 1"))
+                id: 0, failure: Failure(.badRequest, "expected an id from 1 to 2^53 - 1"))
         }
         do {
             return try decoder.decode(Request.self, from: json)
         } catch let failure as Failure {
             throw RefusedRequest(id: head.id, failure: failure)
         } catch {
-            let what = "\(head.type.prefix(64)): \(JSONProblem.words(error))"
+            let what = "the request \(head.id): \(JSONProblem.words(error))"
             throw RefusedRequest(id: head.id, failure: Failure(.badRequest, what))
         }
     }

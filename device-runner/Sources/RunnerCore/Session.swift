@@ -7,8 +7,8 @@ final class Session: @unchecked Sendable {
     private let server: Server
     private let stream: Stream
     private var transfers: [String: Transfer] = [:]
-    /// Bytes of chunks that belong to a refused `put`.
-    private var discardedBytes: Int64 = 0
+    /// Whether chunks still belong to a `put` that was refused.
+    private var dropsChunks = false
 
     private var jobs: Jobs { server.jobs }
     private var store: Store { server.store }
@@ -47,14 +47,11 @@ final class Session: @unchecked Sendable {
         switch item {
         case .ended: return false
         case .bad(let failure): throw failure
-        case .frame(.chunk(let bytes), _):
-            guard Int64(bytes.count) <= discardedBytes else {
-                throw Failure(.badFrame, "a chunk that no put announced")
-            }
-            discardedBytes -= Int64(bytes.count)
+        case .frame(.chunk, _):
+            guard dropsChunks else { throw Failure(.badFrame, "a chunk that no put announced") }
         case .frame(.logits, _): throw Failure(.badFrame, "logits from a client")
         case .frame(.control(let json), let arrival):
-            discardedBytes = 0
+            dropsChunks = false
             do {
                 try answer(try Request.read(json), arrival, inbox)
             } catch let refused as RefusedRequest {
@@ -100,24 +97,11 @@ final class Session: @unchecked Sendable {
                 transfers[transfer.package] = transfer
                 return try encoder.encode(held)
             }
-        case .commit(let package):
-            return try jobs.atRest {
-                if let transfer = transfers[package] {
-                    try transfer.commit()
-                } else if !store.isInPlace(package) {
-                    throw Failure(.badRequest, "no \"have\" of this session named \(package.prefix(64))")
-                }
-                return Data(#"{"package":"\#(package)"}"#.utf8)
+        case .commit(let package), .evict(let package):
+            guard Hex.isDigits(package, count: 64) else {
+                throw Failure(.badRequest, "package: expected 64 hexadecimal digits")
             }
-        case .evict(let package):
-            return try jobs.atRest {
-                guard worker.loaded != package else {
-                    throw Failure(.busy, "\(package) is loaded: unload it first")
-                }
-                let freed = try store.evict(package)
-                transfers[package] = nil
-                return Data(#"{"freed_bytes":\#(freed)}"#.utf8)
-            }
+            return try ask == .commit(package: package) ? commit(package) : evict(package)
         case .unload:
             try jobs.atRest { worker.unload() }
         case .exit:
@@ -131,9 +115,30 @@ final class Session: @unchecked Sendable {
         return Data("{}".utf8)
     }
 
+    private func commit(_ package: String) throws -> Data {
+        try jobs.atRest {
+            if let transfer = transfers[package] {
+                try transfer.commit()
+            } else if !store.isInPlace(package) {
+                throw Failure(.badRequest, "no \"have\" of this session named \(package)")
+            }
+            return Data(#"{"package":"\#(package)"}"#.utf8)
+        }
+    }
+
+    private func evict(_ package: String) throws -> Data {
+        try jobs.atRest {
+            guard jobs.worker.loaded != package else {
+                throw Failure(.busy, "\(package) is loaded: unload it first")
+            }
+            let freed = try store.evict(package)
+            transfers[package] = nil
+            return Data(#"{"freed_bytes":\#(freed)}"#.utf8)
+        }
+    }
+
     /// Receives the chunks of a file.
     private func receive(_ put: Put, _ id: Int64, _ inbox: Inbox) throws {
-        var left = max(put.size_bytes, 0)
         do {
             guard let transfer = transfers[put.package] else {
                 throw Failure(.badRequest, "no \"have\" of this session named \(put.package.prefix(64))")
@@ -142,7 +147,6 @@ final class Session: @unchecked Sendable {
             var upload = try transfer.begin(put)
             while upload.missingBytes > 0 {
                 let chunk = try nextChunk(inbox, most: upload.missingBytes)
-                left -= Int64(chunk.count)
                 try upload.take(chunk)
                 server.options.onEvent(
                     .receiving(
@@ -150,7 +154,7 @@ final class Session: @unchecked Sendable {
             }
             try transfer.finish(upload)
         } catch let failure as Failure where failure.code != .badFrame {
-            discardedBytes = left
+            dropsChunks = true
             return try send(.failed(id: id, failure, replayed: false, attempt: 1))
         }
         let held = Held.Received(path: put.path, size_bytes: put.offset_bytes + put.size_bytes)
@@ -162,7 +166,7 @@ final class Session: @unchecked Sendable {
         switch inbox.next(within: 10) {
         case .frame(.chunk(let bytes), _):
             guard Int64(bytes.count) <= most else {
-                throw Failure(.badFrame, "more bytes than the put announced")
+                throw Failure(.badRequest, "more bytes than the put announced")
             }
             return bytes
         case .frame: throw Failure(.badFrame, "expected a chunk of the put")
@@ -214,7 +218,7 @@ final class Session: @unchecked Sendable {
     }
 
     private func sendDone(_ job: Job, _ id: Int64, replayed: Bool, attempt: Int) throws {
-        let key = job.job.lowercased()
+        let key = job.job
         do {
             let result = try jobs.journal.result(key)
             try jobs.journal.eachLogits(key) { try stream.send(try Frame.logitsFrame($0)) }

@@ -39,10 +39,12 @@ public final class Stream: ByteSource, @unchecked Sendable {
         deadline = seconds.map { .now.advanced(by: .milliseconds(Int($0 * 1000))) }
     }
 
-    public func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Bool {
+    public func fill(_ buffer: UnsafeMutableRawBufferPointer, isWithinFrame: Bool) throws -> Bool {
         var filled = 0
         while filled < buffer.count {
-            try waitUntil(input, POLLIN, deadline)
+            let isInside = isWithinFrame || filled > 0
+            let silence = isInside ? Moment.now.advanced(by: .seconds(10)) : nil
+            try waitUntil(input, POLLIN, [deadline, silence].compactMap { $0 }.min())
             let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
             let count = read(input, rest.baseAddress, rest.count)
             if count < 0, errno == EINTR || errno == EAGAIN { continue }

@@ -94,7 +94,10 @@ final class Transfer {
 
     /// A file without bytes is complete from the start.
     private func makeEmpty(_ file: Manifest.File) throws {
-        guard file.sha256 == Hash().hex(), !store.isVerified(package, file.path) else { return }
+        guard file.sha256 == Hash().hex() else {
+            throw Failure(.hash, "\"\(file.path)\" has no bytes, and another hash than nothing has")
+        }
+        guard !store.isVerified(package, file.path) else { return }
         _ = try Disk.open(folder.appendingPathComponent("files"), PathRule.parts(file.path), .write)
         store.markVerified(package, file.path)
     }

@@ -178,7 +178,7 @@ final class Worker: @unchecked Sendable {
     ) throws -> Data {
         guard let model else { throw Failure(.notLoaded, "nothing is loaded") }
         let wanted = Set(logitsAt)
-        let file = logitsAt.isEmpty ? nil : try journal.logitsWriter(job.job.lowercased())
+        let file = logitsAt.isEmpty ? nil : try journal.logitsWriter(job.job)
         var nll: [Double] = []
         var conversation = try Conversation(model)
         try conversation.prefill(ids, wantsAll: true) { index, logits in
