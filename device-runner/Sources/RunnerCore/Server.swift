@@ -150,6 +150,9 @@ public final class Server: @unchecked Sendable {
         }
     }
 
+    /// Whether a session is on.
+    var hasSessionForTests: Bool { lock.withLock { hasSession } }
+
     private func takeSession() -> Bool {
         guard !hasSession else { return false }
         hasSession = true
