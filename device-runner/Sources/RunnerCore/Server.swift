@@ -98,6 +98,11 @@ public final class Server: @unchecked Sendable {
                 if listener != nil { options.onEvent(.listening(port: port)) }
                 continue
             }
+            // More greetings at a time wait in the system's queue.
+            guard lock.withLock({ greeting < Self.maxGreeting }) else {
+                usleep(10_000)
+                continue
+            }
             switch Sockets.accept(open) {
             case .connection(let socket): receive(socket)
             case .nothing: break
@@ -112,12 +117,7 @@ public final class Server: @unchecked Sendable {
 
     private func receive(_ socket: Int32) {
         let stream = Stream(socket: socket)
-        let isAllowed = lock.withLock {
-            guard greeting < Self.maxGreeting else { return false }
-            greeting += 1
-            return true
-        }
-        guard isAllowed else { return }
+        lock.withLock { greeting += 1 }
         let thread = Thread { [self] in
             greet(stream) { lock.withLock { greeting -= 1 } }
         }
