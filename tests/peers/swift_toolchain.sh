@@ -66,6 +66,6 @@ exec unshare --mount bash -c '
         mkdir -p "$root$folder"
         mount --rbind "$folder" "$root$folder"
     done
-    export HOME=/root PATH=/usr/bin:/bin
+    export HOME=/root
     unset TMPDIR
-    exec chroot "$root" /usr/bin/env -C "$here" "$@"' _ "$root" "$PWD" "$@"
+    exec chroot "$root" /usr/bin/env -C "$here" PATH=/usr/bin:/bin "$@"' _ "$root" "$PWD" "$@"
