@@ -13,6 +13,7 @@ swift=$PWD/tests/peers/swift_toolchain.sh
 echo "the Swift runner: build and tests"
 "$swift" swift build --quiet --package-path device-runner --build-tests
 "$swift" swift test --quiet --package-path device-runner --skip-build
+"$swift" swift build --quiet --package-path device-runner --configuration release --product evalkit-runner
 
 echo "the Swift runner: its Core ML engine against the stub"
 "$swift" env EVALKIT_STUB_APPLE=1 \

@@ -6,7 +6,7 @@
 set -euo pipefail
 peers=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$peers/../.." && pwd)
-binary=$repo/device-runner/.build/debug/evalkit-runner
+binary=$repo/device-runner/.build/release/evalkit-runner
 if [[ ! -x $binary ]]; then
     echo "error: $binary is not built" >&2
     echo "hint: tests/peers/swift.sh builds it" >&2

@@ -26,7 +26,7 @@ final class Inbox: @unchecked Sendable {
     init(onEnd: @escaping @Sendable () -> Void) { self.onEnd = onEnd }
 
     /// Reads `stream` to its end.
-    func read(_ stream: Stream) {
+    func read(_ stream: ByteStream) {
         let reader = FrameReader(stream)
         while true {
             do {

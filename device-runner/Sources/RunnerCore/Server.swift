@@ -85,7 +85,7 @@ public final class Server: @unchecked Sendable {
     }
 
     /// Serves one stream, such as standard input and output, until it ends.
-    public func serve(_ stream: Stream) { greet(stream) }
+    public func serve(_ stream: ByteStream) { greet(stream) }
 
     /// Accepts until listening is stopped. A listener that died, as all do when iOS suspends the
     /// app, is replaced on the same port.
@@ -116,7 +116,7 @@ public final class Server: @unchecked Sendable {
     }
 
     private func receive(_ socket: Int32) {
-        let stream = Stream(socket: socket)
+        let stream = ByteStream(socket: socket)
         lock.withLock { greeting += 1 }
         let thread = Thread { [self] in
             greet(stream) { lock.withLock { greeting -= 1 } }
@@ -125,7 +125,7 @@ public final class Server: @unchecked Sendable {
     }
 
     /// The handshake, then the session.
-    private func greet(_ stream: Stream, greeted: () -> Void = {}) {
+    private func greet(_ stream: ByteStream, greeted: () -> Void = {}) {
         do {
             let hello = Result { try readHello(stream) }
             greeted()
@@ -159,12 +159,12 @@ public final class Server: @unchecked Sendable {
         return true
     }
 
-    private func send(_ greeting: Greeting, _ stream: Stream) throws {
+    private func send(_ greeting: Greeting, _ stream: ByteStream) throws {
         try stream.send(try Frame.control(try JSONEncoder().encode(greeting)).encoded())
     }
 
     /// The client's name, once it has spoken the right protocol and token.
-    private func readHello(_ stream: Stream) throws -> String {
+    private func readHello(_ stream: ByteStream) throws -> String {
         stream.setDeadline(options.greetingSeconds)
         defer { stream.setDeadline(nil) }
         guard let frame = try FrameReader(stream).next(maxBytes: Limits.greetingBytes) else {

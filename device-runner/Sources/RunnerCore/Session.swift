@@ -13,7 +13,7 @@ final class Session: @unchecked Sendable {
     private var jobs: Jobs { server.jobs }
     private var store: Store { server.store }
 
-    init(_ server: Server, _ stream: Stream) {
+    init(_ server: Server, _ stream: ByteStream) {
         self.server = server
         self.stream = stream
     }
@@ -246,7 +246,7 @@ final class Heart: @unchecked Sendable {
     private let condition = NSCondition()
     private var isStopped = false
 
-    init(_ stream: Stream, onFailure: @escaping @Sendable () -> Void) {
+    init(_ stream: ByteStream, onFailure: @escaping @Sendable () -> Void) {
         let thread = Thread { [self] in
             let due = Moment.now
             var beats = 0

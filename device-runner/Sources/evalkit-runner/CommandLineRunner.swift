@@ -78,7 +78,7 @@ struct CommandLineRunner {
             let server = try Server(
                 engine: engine, probe: probe, store: try Store(root: root), options: options)
             guard let port else {
-                server.serve(Stream(input: 0, output: 1))
+                server.serve(ByteStream(input: 0, output: 1))
                 exit(0)
             }
             let bound = try server.listen(port: port)

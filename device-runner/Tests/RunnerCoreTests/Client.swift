@@ -13,7 +13,7 @@ import XCTest
 
 final class Client {
     let descriptor: Int32
-    let stream: RunnerCore.Stream
+    let stream: ByteStream
     private var lastId = 0
 
     init(port: UInt16) throws {
@@ -32,7 +32,7 @@ final class Client {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        stream = RunnerCore.Stream(socket: descriptor)
+        stream = ByteStream(socket: descriptor)
         guard result == 0 else { throw StreamEnded(what: "connect") }
     }
 

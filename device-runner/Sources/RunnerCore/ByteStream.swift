@@ -9,7 +9,7 @@ import Foundation
 #endif
 
 /// Two descriptors, or one twice. Reading is for one thread, writing for one at a time.
-public final class Stream: ByteSource, @unchecked Sendable {
+public final class ByteStream: ByteSource, @unchecked Sendable {
     private let input: Int32
     private let output: Int32
     private let isSocket: Bool
