@@ -11,13 +11,13 @@ swift=$PWD/tests/peers/swift_toolchain.sh
 "$swift" || { code=$?; [[ $code -eq 77 ]] && exit 0; exit "$code"; }
 
 echo "the Swift runner: build and tests"
-"$swift" swift build --quiet --package-path device-runner --build-tests
+"$swift" swift build --package-path device-runner --build-tests
 "$swift" swift test --quiet --package-path device-runner --skip-build
-"$swift" swift build --quiet --package-path device-runner --configuration release --product evalkit-runner
+"$swift" swift build --package-path device-runner --configuration release --product evalkit-runner
 
 echo "the Swift runner: its Core ML engine against the stub"
 "$swift" env EVALKIT_STUB_APPLE=1 \
-    swift build --quiet --package-path device-runner --scratch-path device-runner/.build-stub --target RunnerCoreML
+    swift build --package-path device-runner --scratch-path device-runner/.build-stub --target RunnerCoreML
 
 echo "the app: syntax"
 for file in device-runner/App/*.swift; do

@@ -5,7 +5,7 @@ import Foundation
 /// A session after its handshake. One thread runs it; another reads ahead, a third says `alive`.
 final class Session: @unchecked Sendable {
     private let server: Server
-    private let stream: Stream
+    private let stream: ByteStream
     private var transfers: [String: Transfer] = [:]
     /// Whether chunks still belong to a `put` that was refused.
     private var dropsChunks = false
