@@ -1,0 +1,31 @@
+"""Checks the hand-written Xcode project: it parses, every id that is named exists, every id that
+exists is named, and the scheme and the paths point at something. Needs PyPI's pbxproj."""
+
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pbxproj import XcodeProject
+
+folder = Path(sys.argv[1])
+project = XcodeProject.load(str(folder / "EvalRunner.xcodeproj/project.pbxproj"))
+objects = {str(of.get_id()): of for of in project.objects.get_objects_in_section(*project.objects.get_sections())}
+assert len(objects) >= 20, f"only {len(objects)} objects"
+text = (folder / "EvalRunner.xcodeproj/project.pbxproj").read_text()
+named = re.findall(r"\b[0-9A-F]{24}\b", text)
+dangling = set(named) - set(objects)
+assert not dangling, f"ids without an object: {dangling}"
+unused = {one for one in objects if named.count(one) < 2}
+assert not unused, f"objects that nothing names: {unused}"
+assert int(str(project.objectVersion)) == 77
+
+scheme = folder / "EvalRunner.xcodeproj/xcshareddata/xcschemes/EvalRunner.xcscheme"
+for reference in ElementTree.parse(scheme).iter("BuildableReference"):
+    assert str(objects[reference.get("BlueprintIdentifier")].isa) == "PBXNativeTarget"
+for entitlements in set(re.findall(r"CODE_SIGN_ENTITLEMENTS = ([^;]+);", text)):
+    keys = [key.text for key in ElementTree.parse(folder / entitlements).iter("key")]
+    assert len(keys) == 2, keys
+for path in re.findall(r"relativePath = ([^;]+);|path = (\.\./[^;]+);", text):
+    assert (folder / "".join(path)).is_dir(), path
+print(f"the Xcode project has {len(objects)} objects and no dangling id")
