@@ -258,8 +258,7 @@ fn without_chance(cell: &Cell) -> Decision {
     };
     match &cell.evidence {
         Evidence::Estimated(effect) => {
-            let shown = |spread: super::Spread| effect.shown_interval(spread.percentile);
-            decided(Verdict::Inconclusive, effect.spread.map(shown), None)
+            decided(Verdict::Inconclusive, effect.estimate().interval, None)
         }
         Evidence::Invalid(reason) => decided(Verdict::Invalid(reason.clone()), None, None),
         Evidence::Exact { candidate, baseline } => {
