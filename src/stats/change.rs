@@ -63,15 +63,14 @@ pub struct ChangePoint {
 pub fn change_points(history: &[Observation], search: &Search) -> Vec<ChangePoint> {
     let Some(points) = weighted(history) else { return Vec::new() };
     let mut found: Vec<(usize, f64)> = Vec::new();
-    let mut open = vec![0..points.len()];
-    while let Some(part) = open.pop() {
-        let Some((split, p)) = best_split(&points[part.clone()], part.start, search) else {
+    let mut open = vec![(0, points.len())];
+    while let Some((start, end)) = open.pop() {
+        let Some((split, p)) = best_split(&points[start..end], start, search) else {
             continue;
         };
         if p <= search.alpha {
-            let at = part.start + split;
-            found.push((at, p));
-            open.extend([part.start..at, at..part.end]);
+            found.push((start + split, p));
+            open.extend([(start, start + split), (start + split, end)]);
         }
     }
     found.sort_by_key(|&(index, _)| index);

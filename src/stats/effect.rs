@@ -82,7 +82,7 @@ impl Effect {
         Interval { low: self.shown(low), high: self.shown(high), level }
     }
 
-    /// Point ± t · standard error, a bootstrap-t without the inner bootstrap, with `tail` left out at each end: the interval that
+    /// Point ± t · standard error, with `tail` left out at each end: the interval that
     /// [`Effect::p_above`] and [`Effect::p_below`] are the inverse of. None without a spread.
     pub fn student_interval(&self, tail: f64) -> Option<Interval> {
         let spread = self.spread?;

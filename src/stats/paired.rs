@@ -211,7 +211,7 @@ impl Blocks {
             let block = |at: usize| rows.iter().cycle().skip(at).take(length);
             (0..n).map(|at| block(at).fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])).collect()
         };
-        let rest = if n % length == 0 { Vec::new() } else { starting(n % length) };
+        let rest = if n.is_multiple_of(length) { Vec::new() } else { starting(n % length) };
         let apart = rows.chunks(length).map(total).collect();
         let count = draws as f64;
         Some(Blocks { drawn: starting(length), draws, rest, apart, count, length: Some(length) })

@@ -10,8 +10,10 @@ use std::fmt;
 use super::holm::{Step, steps};
 use super::{Effect, Interval, POWER, Scale, detectable_change};
 
-/// The chance, by default, of any false *regressed* in a check in which nothing changed.
-pub const FAMILY_ALPHA: f64 = 0.01;
+/// The family-wise level by default: half of the 1 % of false alarms that a check may raise in nights
+/// in which nothing changed, because the tails of a few dozen windows that resemble their neighbours
+/// are heavier than Student's.
+pub const FAMILY_ALPHA: f64 = 0.005;
 
 /// Which way a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::super::block_length_for;
+use super::super::{
+    Better, Cell, Evidence, FAMILY_ALPHA, Limit, Tolerance, Verdict, block_length_for, decide,
+};
 use super::*;
 
 /// A series that keeps a share `phi` of itself from window to window, of Student's t with five
@@ -73,12 +75,35 @@ fn a_true_change_of_half_a_percent_is_found_and_no_change_is_not() {
             let values: Vec<f64> =
                 noise.iter().map(|v| 255.0 * (0.0047 * v / 1.3 + shift)).collect();
             let effect = difference(&values, &[255.0; 192], None, &bootstrap(seed, 192)).unwrap();
-            effect.p_above(0.0) <= 0.01 / 20.0
+            effect.p_above(0.0) <= 0.005 / 20.0
         };
         (0..200).filter(|&seed| beyond(seed)).count()
     };
     assert!(found(1.005_f64.ln()) >= 198);
     assert!(found(0.0) <= 2);
+}
+
+#[test]
+fn twenty_cells_without_a_change_rarely_raise_a_false_alarm() {
+    let tolerance = Tolerance::new(Limit::Relative(0.0), Better::Lower).unwrap();
+    let night = |night: u64| {
+        let cell = |at: u64| {
+            let seed = 20 * night + at;
+            let values = series(seed, 64, 0.3, |_| false);
+            let few = Bootstrap { resamples: 300, ..bootstrap(seed, 64) };
+            difference(&values, &[1.0; 64], None, &few).unwrap()
+        };
+        let effects: Vec<Effect> = (0..20).map(cell).collect();
+        let evidence = effects.iter().map(|effect| Evidence::Estimated(*effect));
+        let cells: Vec<Cell> = evidence.map(|evidence| Cell { evidence, tolerance }).collect();
+        let decisions = decide(&cells, FAMILY_ALPHA);
+        let is_alarm = decisions.iter().any(|found| found.verdict == Verdict::Regressed);
+        [is_alarm, effects.iter().any(|effect| effect.p_above(0.0) <= FAMILY_ALPHA)]
+    };
+    let nights: Vec<[bool; 2]> = (0..300).map(night).collect();
+    let [corrected, single] = [0, 1].map(|at| nights.iter().filter(|night| night[at]).count());
+    assert!(corrected <= 4, "{corrected} of 300 nights");
+    assert!(single >= 15, "without Holm's correction only {single} of 300 nights");
 }
 
 #[test]
