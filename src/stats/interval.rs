@@ -97,7 +97,7 @@ fn resample<const C: usize>(
 
 /// A number below `bound`, from one 64-bit draw: by multiplication, whose bias (bound / 2^64) no
 /// resampling can see. Spelled out because a library's way may change with its version.
-fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
+pub(super) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }
 

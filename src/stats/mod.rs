@@ -5,15 +5,32 @@
 //! tokens within a window, and windows beside one another, are not independent, and pretending
 //! they are makes every interval too narrow.
 
+mod change;
 mod compare;
+mod detectable;
+mod effect;
+mod holm;
 mod interval;
 mod median;
+mod paired;
+mod resampled;
 mod sample;
+mod timing;
+mod verdict;
 
+pub use change::{ChangePoint, Observation, Search, change_points};
 pub use compare::{Comparison, Quality, Scores, compare, quality};
+pub use detectable::{POWER, detectable_change, windows_needed};
+pub use effect::{Effect, Scale, Spread};
+pub use holm::holm;
 pub use interval::{Bootstrap, block_length_for, t_interval};
 pub use median::median;
+pub use paired::{NotPaired, Paired, difference, paired};
 pub use sample::{BadSample, Sample};
+pub use timing::{Timing, ratio_of_medians, timing};
+pub use verdict::{
+    BadTolerance, Better, Cell, Decision, Evidence, FAMILY_ALPHA, Limit, Tolerance, Verdict, decide,
+};
 
 /// A range that holds the true value with a given certainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +55,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// A number that is known exactly, such as the size of a file: the interval is the point.
+    pub fn exact(point: f64) -> Estimate {
+        let interval = Some(Interval { low: point, high: point, level: 1.0 });
+        Estimate { point, interval, n: 1 }
+    }
+
     /// The larger of the distances from the point to the ends of the interval.
     pub fn half_width(&self) -> Option<f64> {
         let Interval { low, high, .. } = self.interval?;

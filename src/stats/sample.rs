@@ -19,6 +19,11 @@ pub enum BadSample {
         /// Its position.
         index: usize,
     },
+    /// A duration or size is zero or negative, so that it has no ratio.
+    NotPositive {
+        /// Its position.
+        index: usize,
+    },
 }
 
 impl fmt::Display for BadSample {
@@ -26,6 +31,7 @@ impl fmt::Display for BadSample {
         match self {
             BadSample::TooFew { n } => write!(f, "expected at least 2 values, found {n}"),
             BadSample::NotFinite { index } => write!(f, "value {index} is not finite"),
+            BadSample::NotPositive { index } => write!(f, "value {index} is not above zero"),
         }
     }
 }

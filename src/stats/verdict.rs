@@ -1,0 +1,294 @@
+//! From effects to verdicts, over all cells of a check at once.
+//!
+//! Three families of one-sided tests are held by Holm's method at the same family-wise level:
+//! every cell *regressed* beyond its tolerance, every cell *improved* beyond it, every cell
+//! *unchanged* (two one-sided tests: Schuirmann, 1987). A verdict other than *inconclusive* says
+//! that the interval at the cell's level lies wholly beyond the tolerance, or wholly within it.
+
+use std::fmt;
+
+use super::holm::{Step, steps};
+use super::{Effect, Interval, POWER, Scale, detectable_change};
+
+/// The family-wise level by default: half of the 1 % of false alarms that a check may raise in nights
+/// in which nothing changed, because the tails of a few dozen windows that resemble their neighbours
+/// are heavier than Student's.
+pub const FAMILY_ALPHA: f64 = 0.005;
+
+/// Which way a metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Perplexity, sizes, times.
+    Lower,
+    /// Agreement, tokens per second.
+    Higher,
+}
+
+/// The size of a change that does not matter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// A share of the baseline, such as 0.005. A ratio is within it from 1 ÷ (1 + share) to
+    /// 1 + share, so that exchanging the two sides exchanges the verdicts.
+    Relative(f64),
+    /// An amount in the metric's unit.
+    Absolute(f64),
+}
+
+/// A limit that is fit to judge by, and the direction that is judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    limit: Limit,
+    better: Better,
+}
+
+/// Why a limit makes no [`Tolerance`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BadTolerance {
+    /// It is infinite or not a number.
+    NotFinite,
+    /// It is below zero.
+    Negative {
+        /// The limit.
+        value: f64,
+    },
+}
+
+impl fmt::Display for BadTolerance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadTolerance::NotFinite => write!(f, "expected a finite tolerance"),
+            BadTolerance::Negative { value } => {
+                write!(f, "expected a tolerance of 0 or more, found {value}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadTolerance {}
+
+impl Tolerance {
+    /// Takes a limit of 0 or more.
+    ///
+    /// # Errors
+    /// A limit that is negative or not finite.
+    pub fn new(limit: Limit, better: Better) -> Result<Tolerance, BadTolerance> {
+        let (Limit::Relative(value) | Limit::Absolute(value)) = limit;
+        if !value.is_finite() {
+            return Err(BadTolerance::NotFinite);
+        }
+        if value < 0.0 {
+            return Err(BadTolerance::Negative { value });
+        }
+        Ok(Tolerance { limit, better })
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// The direction.
+    pub fn better(&self) -> Better {
+        self.better
+    }
+
+    /// The largest change, on `scale`, that is within the tolerance of `baseline`.
+    pub fn bound(&self, scale: Scale, baseline: f64) -> f64 {
+        match (scale, self.limit) {
+            (Scale::LogRatio, Limit::Relative(share)) => share.ln_1p(),
+            (Scale::LogRatio, Limit::Absolute(amount)) => (amount / baseline.abs()).ln_1p(),
+            (Scale::Difference, Limit::Relative(share)) => share * baseline.abs(),
+            (Scale::Difference, Limit::Absolute(amount)) => amount,
+        }
+    }
+
+    /// +1 where higher is worse, else -1.
+    fn worse(&self) -> f64 {
+        match self.better {
+            Better::Lower => 1.0,
+            Better::Higher => -1.0,
+        }
+    }
+}
+
+/// What is known about one cell's metric.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Evidence {
+    /// A change with its spread.
+    Estimated(Effect),
+    /// Two numbers without any chance in them, such as sizes of files: compared exactly.
+    Exact {
+        /// The new value.
+        candidate: f64,
+        /// The accepted value.
+        baseline: f64,
+    },
+    /// Nothing that could be compared, and why.
+    Invalid(String),
+}
+
+/// One metric of one variant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// What was found.
+    pub evidence: Evidence,
+    /// What it is held against.
+    pub tolerance: Tolerance,
+}
+
+/// What a check says about a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Better by more than the tolerance.
+    Improved,
+    /// Worse by more than the tolerance.
+    Regressed,
+    /// Neither better nor worse by more than the tolerance.
+    Unchanged,
+    /// Too little data to say any of the three.
+    Inconclusive,
+    /// No comparison is possible, for this reason.
+    Invalid(String),
+}
+
+/// A verdict with what it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The interval that decided, at the cell's own level after Holm's correction, as a ratio or
+    /// a difference; of exact values, their difference. None without a spread.
+    pub interval: Option<Interval>,
+    /// Holm-adjusted p-value of "regressed"; 1 for cells outside the families.
+    pub p_regressed: f64,
+    /// Holm-adjusted p-value of "improved"; likewise.
+    pub p_improved: f64,
+    /// The smallest worsening that would have been found with a power of [`POWER`] at the first
+    /// step's level: of a ratio its distance from 1, of a difference its size; of exact values
+    /// whatever exceeds the tolerance, which it equals. None where nothing is known of the spread.
+    pub detectable: Option<f64>,
+}
+
+/// Judges all cells of a check, with a chance of at most `alpha` for any false *regressed*, the
+/// same for any false *improved* and the same for any false *unchanged*. Cells that are exact,
+/// invalid, without spread, or with one run only are in no family: chance cannot decide them.
+pub fn decide(cells: &[Cell], alpha: f64) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> = cells.iter().map(without_chance).collect();
+    let family: Vec<(usize, Tested)> =
+        cells.iter().enumerate().filter_map(|(at, cell)| Some((at, Tested::new(cell)?))).collect();
+    let steps_of = |p: fn(&Tested) -> f64| {
+        let p_values: Vec<f64> = family.iter().map(|(_, tested)| p(tested)).collect();
+        steps(&p_values, alpha)
+    };
+    let regressed = steps_of(|tested| tested.p_beyond(tested.worse));
+    let improved = steps_of(|tested| tested.p_beyond(-tested.worse));
+    let unchanged = steps_of(Tested::p_changed);
+    for (index, (at, tested)) in family.iter().enumerate() {
+        let steps = [regressed[index], improved[index], unchanged[index]];
+        decisions[*at] = tested.decision(steps, alpha, alpha / family.len() as f64);
+    }
+    decisions
+}
+
+/// A cell that chance may decide.
+struct Tested {
+    effect: Effect,
+    bound: f64,
+    /// The sign of a change for the worse.
+    worse: f64,
+}
+
+impl Tested {
+    fn new(cell: &Cell) -> Option<Tested> {
+        let Evidence::Estimated(effect) = cell.evidence else { return None };
+        effect.spread.filter(|spread| !spread.within_run_only)?;
+        let bound = cell.tolerance.bound(effect.scale, effect.baseline);
+        Some(Tested { effect, bound, worse: cell.tolerance.worse() })
+    }
+
+    /// The p-value of "beyond the bound" on the side of this sign.
+    fn p_beyond(&self, sign: f64) -> f64 {
+        if sign > 0.0 { self.effect.p_above(self.bound) } else { self.effect.p_below(-self.bound) }
+    }
+
+    /// The p-value of "within the bound": small where a change beyond it is ruled out.
+    fn p_changed(&self) -> f64 {
+        if self.effect.spread.is_some_and(|spread| spread.standard_error == 0.0) {
+            return if self.effect.point.abs() <= self.bound { 0.0 } else { 1.0 };
+        }
+        self.effect.p_above(-self.bound).max(self.effect.p_below(self.bound))
+    }
+
+    fn decision(&self, steps: [Step; 3], alpha: f64, first_alpha: f64) -> Decision {
+        let [regressed, improved, unchanged] = steps;
+        let found = [
+            (Verdict::Regressed, regressed),
+            (Verdict::Improved, improved),
+            (Verdict::Unchanged, unchanged),
+        ];
+        let found = found.into_iter().find(|(_, step)| step.adjusted_p <= alpha);
+        let (verdict, tail) = found
+            .map_or((Verdict::Inconclusive, first_alpha), |(verdict, step)| (verdict, step.alpha));
+        let interval = self.effect.student_interval(tail);
+        let detectable = detectable_change(&self.effect, self.bound, first_alpha, POWER);
+        Decision {
+            verdict,
+            interval: interval.map(|interval| self.effect.shown_interval(interval)),
+            p_regressed: regressed.adjusted_p,
+            p_improved: improved.adjusted_p,
+            detectable: detectable.map(|change| self.shown_size(change)),
+        }
+    }
+
+    /// How far from "no change" a worsening of `change` on the effect's scale is.
+    fn shown_size(&self, change: f64) -> f64 {
+        match self.effect.scale {
+            Scale::LogRatio => (self.worse * change).exp_m1().abs(),
+            Scale::Difference => change,
+        }
+    }
+}
+
+/// The verdict on a cell in no family.
+fn without_chance(cell: &Cell) -> Decision {
+    let decided = |verdict, interval, detectable| Decision {
+        verdict,
+        interval,
+        p_regressed: 1.0,
+        p_improved: 1.0,
+        detectable,
+    };
+    match &cell.evidence {
+        Evidence::Estimated(effect) => {
+            decided(Verdict::Inconclusive, effect.estimate().interval, None)
+        }
+        Evidence::Invalid(reason) => decided(Verdict::Invalid(reason.clone()), None, None),
+        Evidence::Exact { candidate, baseline } => {
+            let change = candidate - baseline;
+            if !change.is_finite() {
+                return decided(Verdict::Invalid("a value is not finite".to_owned()), None, None);
+            }
+            let (worst, best, limit) = match cell.tolerance.limit {
+                Limit::Relative(share) => {
+                    let factor = 1.0 + share;
+                    (candidate > &(baseline * factor), candidate * factor < *baseline, share)
+                }
+                Limit::Absolute(amount) => (change > amount, -change > amount, amount),
+            };
+            let (worse, better) = match cell.tolerance.better {
+                Better::Lower => (worst, best),
+                Better::Higher => (best, worst),
+            };
+            let verdict = match (worse, better) {
+                (true, _) => Verdict::Regressed,
+                (_, true) => Verdict::Improved,
+                _ => Verdict::Unchanged,
+            };
+            let interval = Interval { low: change, high: change, level: 1.0 };
+            decided(verdict, Some(interval), Some(limit))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
