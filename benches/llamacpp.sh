@@ -1,18 +1,19 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Decode speed of SmolLM2-135M at 2 bits beside llama.cpp's Q2_K on the same cores, as tokens/s.
 #
-#   EVALKIT_SMOLLM2=SmolLM2-135M-Instruct.Q4_1.gguf sh benches/llamacpp.sh
+#   EVALKIT_SMOLLM2=SmolLM2-135M-Instruct.Q4_1.gguf benches/llamacpp.sh
 #
 # llama-bench and llama-quantize are taken from the folder LLAMA_BIN or from PATH; where they are
 # missing, llama.cpp is built under target/llama.cpp at LLAMA_TAG (git, cmake, a C++ compiler).
-# THREADS (default: all cores) holds for both. The machine should have nothing else to do.
+# THREADS (default: all cores) holds for both. Memory
+# that evalkit holds beside the mapped file goes to stderr. The machine should have nothing else to do.
 #
 # The two do not compute the same: llama.cpp rounds activations to int8 and its Q2_K has a head of
 # more bits; evalkit keeps activations in f32 and the head at fp16.
-set -eu
+set -euo pipefail
 
 : "${EVALKIT_SMOLLM2:?the path of SmolLM2-135M-Instruct as GGUF}"
-: "${LLAMA_TAG:=b6000}"
+: "${LLAMA_TAG:=master}"
 : "${THREADS:=$(getconf _NPROCESSORS_ONLN)}"
 cd "$(dirname "$0")/.."
 work=target/llama.cpp

@@ -48,5 +48,7 @@ fn linger(is_over: &AtomicBool) {
         if since.elapsed() > PATIENCE {
             return;
         }
+        // Whoever else wants this core may have it.
+        std::thread::yield_now();
     }
 }

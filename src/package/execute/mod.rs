@@ -146,10 +146,10 @@ impl Executable {
         }
         for (feature, (_, last)) in self.interface.states.iter().zip(&self.states) {
             if let Some(slot) = last {
-                states.write(feature, tensor(&slots, *slot)?)?;
+                states.write(feature, kept(&slots, *slot)?)?;
             }
         }
-        let values = self.outputs.iter().map(|(_, slot)| tensor(&slots, *slot));
+        let values = self.outputs.iter().map(|(_, slot)| kept(&slots, *slot));
         let values = values.collect::<Result<Vec<_>>>()?;
         drop(slots);
         let own = |tensor: Arc<Tensor>| Arc::try_unwrap(tensor).unwrap_or_else(|t| (*t).clone());
@@ -181,7 +181,7 @@ impl Executable {
 }
 
 /// The value of a slot when a run ends.
-fn tensor(slots: &[Option<Value>], slot: usize) -> Result<Arc<Tensor>> {
+fn kept(slots: &[Option<Value>], slot: usize) -> Result<Arc<Tensor>> {
     match &slots[slot] {
         Some(Value::Tensor(tensor)) => Ok(tensor.clone()),
         Some(Value::Weight(weight)) => {

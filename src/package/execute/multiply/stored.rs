@@ -184,3 +184,49 @@ fn dots<R: Registers, const BYTES: usize, const N: usize>(
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::share;
+    use super::*;
+    use crate::package::read::literal::Literal;
+    use crate::package::spec::DataType;
+
+    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Literal {
+        Literal { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
+    }
+
+    /// fp16 numbers between 0.5 and 2 of either sign.
+    fn halves(len: usize) -> Vec<u8> {
+        (0..len)
+            .flat_map(|i| [(i * 97) as u8, 0x38 + (i % 8) as u8 + (i % 3 / 2) as u8 * 128])
+            .collect()
+    }
+
+    fn plain(shape: &[usize]) -> PackedWeight {
+        let bytes = halves(shape.iter().product());
+        PackedWeight::plain(&literal(DataType::Float16, shape, bytes)).unwrap()
+    }
+
+    #[test]
+    fn what_is_decoded_in_registers_and_in_a_buffer_gives_the_same_bits() {
+        for shape in [[48, 96], [6, 32], [400, 576]] {
+            let inputs = shape[1];
+            let x: Vec<f32> = (0..inputs).map(|i| (i * 7919 % 1021) as f32 / 511.0 - 1.0).collect();
+            let mut weights = vec![plain(&shape)];
+            let types = [(DataType::Uint1, 1), (DataType::Uint2, 2), (DataType::Uint4, 4)];
+            for ((data_type, bits), group) in types.into_iter().flat_map(|t| [(t, 1), (t, 2)]) {
+                let codes = (0..shape[0] * inputs * bits / 8).map(|i| (i * 193 >> 2) as u8);
+                let tables = plain(&[shape[0] / group, 1, 1 << bits, 1]);
+                let indices = literal(data_type, &shape, codes.collect());
+                weights.push(PackedWeight::palette(&indices, &tables, None).unwrap());
+            }
+            for weight in weights {
+                let buffered =
+                    share(shape[0], inputs, &x, |row, buffer| weight.fill(row * inputs, buffer));
+                let Some(direct) = multiply(&weight, inputs, &x) else { continue };
+                assert!(buffered == direct && direct.iter().all(|v| v.is_finite()), "{shape:?}");
+            }
+        }
+    }
+}

@@ -221,3 +221,29 @@ fn total_of_eight(simd: V3, lanes: __m256) -> f32 {
     let one = simd.sse._mm_shuffle_ps::<1>(two, two);
     simd.sse._mm_cvtss_f32(simd.sse._mm_add_ss(two, one))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_registers_give_the_same_bits() {
+        let (Some(wide), Some(narrow)) = (V4::try_new(), V3::try_new()) else { return };
+        let inputs = 5 * LANES;
+        let x: Vec<f32> = (0..inputs).map(|i| (i * 7919 % 1021) as f32 / 1021.0 - 0.5).collect();
+        let bytes: Vec<u8> = (0..7 * inputs * 2).map(|i| (i * 193 % 120) as u8).collect();
+        for bits in [1u8, 2, 4, 16] {
+            let table = std::array::from_fn(|i| (i % (1 << bits)) as f32 * 0.37 - 1.0);
+            let stored = match bits {
+                16 => Stored::Half(&bytes),
+                _ => Stored::Codes(bits, &bytes, &table),
+            };
+            let (mut one, mut other) = ([0.0; 7], [0.0; 7]);
+            let (x, out) = (x.as_slice(), one.as_mut_slice());
+            wide.vectorize(Wide { simd: wide, stored, x, out });
+            let out = other.as_mut_slice();
+            narrow.vectorize(Narrow { simd: narrow, stored, x, out });
+            assert!(one == other && one.iter().all(|v| v.is_finite() && *v != 0.0), "{one:?}");
+        }
+    }
+}
