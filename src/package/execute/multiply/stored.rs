@@ -216,7 +216,7 @@ mod tests {
             let mut weights = vec![plain(&shape)];
             let types = [(DataType::Uint1, 1), (DataType::Uint2, 2), (DataType::Uint4, 4)];
             for ((data_type, bits), group) in types.into_iter().flat_map(|t| [(t, 1), (t, 2)]) {
-                let codes = (0..shape[0] * inputs * bits / 8).map(|i| (i * 193 >> 2) as u8);
+                let codes = (0..shape[0] * inputs * bits / 8).map(|i| ((i * 193) >> 2) as u8);
                 let tables = plain(&[shape[0] / group, 1, 1 << bits, 1]);
                 let indices = literal(data_type, &shape, codes.collect());
                 weights.push(PackedWeight::palette(&indices, &tables, None).unwrap());
