@@ -1,9 +1,8 @@
 //! Products of weights as they are stored with one row of activations.
 //!
-//! Codes and fp16 numbers become f32 in registers and are multiplied there, several rows of
-//! weights at a time: they share the loads of the activations, and more loads are under way while
-//! memory answers. Sums have the lanes of the products that go through a buffer, so that both give
-//! the same bits.
+//! Codes and fp16 numbers become f32 in registers and are multiplied there, several rows of codes
+//! at a time, which share the loads of the activations. Sums have the lanes of the products that go
+//! through a buffer, so that both give the same bits.
 
 use rayon::prelude::*;
 
@@ -97,7 +96,7 @@ pub(super) trait Registers: Copy {
 }
 
 /// The products of `stored` rows and `x`, whose length is a multiple of `LANES`, into `out`; `N`
-/// rows at a time.
+/// rows of codes at a time.
 #[inline(always)]
 pub(super) fn products<R: Registers, const N: usize>(
     registers: R,
@@ -107,7 +106,8 @@ pub(super) fn products<R: Registers, const N: usize>(
 ) {
     match stored {
         Stored::Half(bytes) => {
-            rows::<R, { 2 * LANES }, N>(
+            // Memory is the limit here: row after row is what processors read ahead best.
+            rows::<R, { 2 * LANES }, 1>(
                 registers,
                 bytes,
                 x,
