@@ -74,18 +74,19 @@ fn visits(device: &str, package: &str, token_ms: f64) -> Vec<Measurement> {
     all
 }
 
+fn subject(package: &str, variant: &str) -> Measurement {
+    Measurement::Subject(Subject {
+        package: package.into(),
+        variant: variant.into(),
+        model: "tiny".into(),
+        size_bytes: 2_000_000,
+        weight_bytes_per_token: 1_700_000.0,
+        calls_per_token: 1,
+        ..Subject::default()
+    })
+}
+
 fn all() -> Vec<Measurement> {
-    let subject = |package: &str, variant: &str| {
-        Measurement::Subject(Subject {
-            package: package.into(),
-            variant: variant.into(),
-            model: "tiny".into(),
-            size_bytes: 2_000_000,
-            weight_bytes_per_token: 1_700_000.0,
-            calls_per_token: 1,
-            ..Subject::default()
-        })
-    };
     let truth = |device: &str, package: &str, holds: bool| {
         Measurement::Truth(Truth {
             device: device.into(),
