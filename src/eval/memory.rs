@@ -219,7 +219,8 @@ fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
             let pruned = recipe.pruning().map_or(0, |_| stored.weights() * PRUNING_SCRATCH_BYTES);
             group_weights * CODING_SCRATCH_BYTES + pruned
         }
-        Recipe::Linear(_) | Recipe::Mxfp4 => stored.weights(),
+        // The codes before they are packed; the sample a table is fitted to is a small constant.
+        Recipe::Linear(_) | Recipe::Mxfp4 | Recipe::Vector(_) => stored.weights(),
         Recipe::Half | Recipe::Reference => 0,
     }
 }

@@ -7,7 +7,7 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
-use crate::quantize::{LayerRecipe, Recipe, kept_weights};
+use crate::quantize::{LayerRecipe, Method, Recipe, kept_weights};
 use crate::results::Part;
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
@@ -94,17 +94,21 @@ impl Variant {
     /// Sets the recipe of a part by its name in mixes.
     ///
     /// # Errors
-    /// An input error for other names, for recipes that cannot be read, and for `-a8` on an
-    /// embedding.
+    /// An input error for other names, for recipes that cannot be read, and for `-a8` and `-cal`
+    /// on an embedding.
     pub fn set_part(&mut self, part: &str, recipe: &str) -> Result<()> {
         let slot = match part {
             "attention" => &mut self.attention,
             "experts" | MLP => &mut self.mlp,
             "head" => &mut self.head,
             "embed" => {
-                let LayerRecipe { weights, int8_inputs } = recipe.parse()?;
+                let LayerRecipe { weights, method, int8_inputs } = recipe.parse()?;
                 if int8_inputs {
                     let what = "an embedding is looked up: it has no input to round to int8";
+                    return Err(Error::input(what).hint(format!("use `{weights}`")));
+                }
+                if method != Method::DataFree {
+                    let what = "an embedding is looked up: it has no input to calibrate on";
                     return Err(Error::input(what).hint(format!("use `{weights}`")));
                 }
                 self.embedding = weights;
@@ -270,6 +274,7 @@ impl Variant {
 fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
     let stored = checkpoint.stored(id)?;
     let shape = stored.matrix();
+    recipe.check_shape(shape).at(|| id.name())?;
     let kept = match recipe.kept(shape[0] * shape[1]) {
         Some(kept) => kept,
         None => kept_weights(&recipe, &checkpoint.read(id)?)?.map_or(0, |mask| mask.kept()),
@@ -318,5 +323,6 @@ mod tests {
         assert!(refused("palette2+head").contains("expected part:recipe"));
         assert!(refused("palette2+head:palette5").contains("5-bit palettes do not exist"));
         assert!(refused("int8+embed:int8-a8").contains("an embedding is looked up"));
+        assert!(refused("int8+embed:int8-cal").contains("an embedding is looked up"));
     }
 }

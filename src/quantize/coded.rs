@@ -45,6 +45,15 @@ pub enum Stored {
         /// Packed zero points `[out, in / block]`, in the type of the codes.
         zero_points: Option<Vec<u8>>,
     },
+    /// Codes into tables of vectors that run down consecutive rows.
+    Vector {
+        /// Packed table indices `[out / d, in]`.
+        codes: Vec<u8>,
+        /// fp16 entries `[groups, 2^bits, d]`.
+        tables: Vec<f16>,
+        /// fp16 factors `[out]` on top of the table entries.
+        channel_scales: Vec<f16>,
+    },
 }
 
 /// Lookup tables `[groups, 2^bits]`, each ascending.
@@ -95,6 +104,14 @@ impl CodedTensor {
         self.shape[0] * self.shape[1]
     }
 
+    /// The number of codes: one per stored weight, or per vector of them.
+    pub(super) fn codes(&self) -> usize {
+        match self.recipe {
+            Recipe::Vector(vector) => self.weights() / vector.weights_per_code(),
+            _ => self.kept(),
+        }
+    }
+
     /// The number of weights that are stored: all of them unless the recipe prunes.
     pub fn kept(&self) -> usize {
         match &self.stored {
@@ -107,6 +124,7 @@ impl CodedTensor {
     pub fn table_rows(&self) -> Option<usize> {
         match self.recipe {
             Recipe::Palette(palette) => Some(palette.table_rows(self.shape[0])),
+            Recipe::Vector(vector) => Some(vector.table_rows(self.shape[0])),
             _ => None,
         }
     }

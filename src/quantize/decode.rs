@@ -13,6 +13,7 @@ use super::bitpack::{UNIT, code_at, unpack, word_of};
 use super::coded::{CodedTensor, Stored, Tables};
 use super::mxfp4;
 use super::recipe::{Linear, Recipe};
+use super::vector::VectorRows;
 use crate::error::{Error, Result};
 
 /// The weights a thread decodes at a time: large enough to hide the hand-over, small for a cache.
@@ -96,8 +97,12 @@ impl CodedTensor {
             (Stored::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
                 mxfp4::decode(codes, scales, first_row, inputs, weights);
             }
+            (Stored::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
+                let rows = VectorRows { vector, codes, tables, channel_scales };
+                rows.decode(self.shape, first_row, weights);
+            }
             // `CodedTensor::new` has checked that stored arrays and recipe agree.
-            (Stored::Linear { .. }, _) => {}
+            (Stored::Linear { .. } | Stored::Vector { .. }, _) => {}
         }
     }
 }
@@ -133,7 +138,7 @@ pub(crate) fn round_to_half(value: f32) -> f32 {
 }
 
 /// `out[i] = table[code(start + i)]`.
-fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: &mut [f32]) {
+pub(super) fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: &mut [f32]) {
     let head = (start.next_multiple_of(UNIT) - start).min(out.len());
     let (first, rest) = out.split_at_mut(head);
     for (i, value) in first.iter_mut().enumerate() {

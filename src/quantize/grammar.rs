@@ -2,22 +2,22 @@
 //!
 //! Options may come in any order and print in one: granularity, channel scale, table maker, table
 //! entries, pruning. `-t8` are int8 tables, `-t0.1` is a threshold: only that has a point. `-a8`,
-//! which is about inputs and not about weights, is in `layers.rs`. Later schemes (`vector2-d4`) and
-//! options (`-ft`) fit this grammar; until they exist they are refused like any other unknown
-//! word, with the nearest known one as a hint.
+//! which is about inputs, and `-cal` and what belongs to it, which say how codes are found and not
+//! what they are, are in `layers.rs`. Unknown words are refused with the nearest known recipe as a
+//! hint.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use super::pruning::Pruning;
-use super::recipe::{
-    Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
-};
+use super::recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker};
+use super::vector::Vector;
+use super::widths::{IndexBits, LinearBits};
 use crate::error::{Error, Result};
 
 /// What a mistyped recipe may have meant.
-const KNOWN_RECIPES: [&str; 17] = [
+const KNOWN_RECIPES: [&str; 20] = [
     "fp",
     "fp16",
     "mxfp4",
@@ -35,6 +35,9 @@ const KNOWN_RECIPES: [&str; 17] = [
     "int4-b32-a",
     "int8",
     "int8-a",
+    "vector1-d8",
+    "vector2-d4",
+    "vector4-d2",
 ];
 
 impl fmt::Display for Recipe {
@@ -45,6 +48,7 @@ impl fmt::Display for Recipe {
             Recipe::Half => "fp16".to_owned(),
             Recipe::Palette(palette) => palette_name(palette),
             Recipe::Linear(linear) => linear_name(linear),
+            Recipe::Vector(vector) => vector.to_string(),
             Recipe::Mxfp4 => "mxfp4".to_owned(),
         })
     }
@@ -84,12 +88,13 @@ impl FromStr for Recipe {
         let options: Vec<&str> = words.collect();
         let parsed = match scheme {
             "fp" | "fp16" | "mxfp4" => plain(scheme, &options),
-            _ => match (scheme.strip_prefix("palette"), scheme.strip_prefix("int")) {
-                (Some(bits), _) if is_number(bits) => palette(bits, &options),
-                (_, Some(bits)) if is_number(bits) => linear(bits, &options),
-                _ => {
-                    Err(Error::input("unknown scheme, expected fp, fp16, mxfp4, paletteN or intN"))
-                }
+            _ => match scheme.find(|c: char| c.is_ascii_digit()).map(|at| scheme.split_at(at)) {
+                Some(("palette", bits)) if is_number(bits) => palette(bits, &options),
+                Some(("int", bits)) if is_number(bits) => linear(bits, &options),
+                Some(("vector", bits)) if is_number(bits) => vector(bits, &options),
+                _ => Err(Error::input(
+                    "unknown scheme, expected fp, fp16, mxfp4, paletteN, intN or vectorN",
+                )),
             },
         };
         parsed.map_err(|error| {
@@ -210,11 +215,32 @@ fn linear(bits: &str, options: &[&str]) -> Result<Recipe> {
     Ok(Recipe::Linear(Linear { bits, asymmetric: asymmetric.unwrap_or(false), block }))
 }
 
+fn vector(bits: &str, options: &[&str]) -> Result<Recipe> {
+    let (mut weights, mut group) = (None, None);
+    for option in options {
+        match (option.strip_prefix('d'), option.strip_prefix('g')) {
+            (Some(count), _) => once(&mut weights, option, positive(option, count)?)?,
+            (_, Some(rows)) => once(&mut group, option, positive(option, rows)?)?,
+            _ => {
+                let known = "expected -dN or -gN";
+                return Err(Error::input(format!("unknown option `-{option}`, {known}")));
+            }
+        }
+    }
+    let Some(weights) = weights else {
+        return Err(Error::input("a vector recipe needs the number of weights in a vector, -dN"));
+    };
+    // A width with leading zeros would be a second spelling.
+    let bits = bits.parse().ok().filter(|_| !bits.starts_with('0')).unwrap_or(u8::MAX);
+    Vector::new(bits, weights.get(), group).map(Recipe::Vector)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quantize::vector::FORMS as VECTOR_FORMS;
     use crate::quantize::{Magnitude, Percent};
 
     fn any_recipe() -> impl Strategy<Value = Recipe> {
@@ -252,12 +278,19 @@ mod tests {
             (bits, any::<bool>(), prop::option::of(size)).prop_map(|(bits, asymmetric, block)| {
                 Recipe::Linear(Linear { bits, asymmetric, block })
             });
+        let forms = prop::sample::select(&VECTOR_FORMS[..]);
+        let vector =
+            (forms, prop::option::of(8usize..5000)).prop_map(|((bits, weights), group)| {
+                let group = group.and_then(NonZeroUsize::new);
+                Recipe::Vector(Vector::new(bits, weights, group).unwrap())
+            });
         prop_oneof![
             Just(Recipe::Reference),
             Just(Recipe::Half),
             Just(Recipe::Mxfp4),
             palette,
-            linear
+            linear,
+            vector
         ]
     }
 
@@ -308,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn recipes_that_are_only_planned_are_refused() {
-        for text in ["vector2-d4", "int4-ft", "palette4-t4"] {
+    fn what_says_how_codes_are_found_is_no_part_of_a_recipe() {
+        for text in ["int4-cal", "vector2-d4-ft", "palette4-t4"] {
             refusal(text);
         }
     }

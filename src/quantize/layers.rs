@@ -1,13 +1,14 @@
-//! How the linear layers of a part of a model are computed: their weights by a [`Recipe`], their
-//! inputs as they come or, with `-a8`, in int8.
+//! How the linear layers of a part of a model are computed: their weights by a [`Recipe`] whose
+//! codes a [`Method`] finds, their inputs as they come or, with `-a8`, in int8.
 //!
 //! Weights and inputs are quantized apart: the codes of `int8-a8` are those of `int8`.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::method::Method;
 use super::recipe::Recipe;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 
 /// The option, without its dash.
 const INT8_INPUTS: &str = "a8";
@@ -17,6 +18,8 @@ const INT8_INPUTS: &str = "a8";
 pub struct LayerRecipe {
     /// How weights are coded.
     pub weights: Recipe,
+    /// `-cal` and what belongs to it: how codes are found.
+    pub method: Method,
     /// `-a8`: inputs are rounded to int8, with one fp16 scale per input.
     pub int8_inputs: bool,
 }
@@ -29,44 +32,51 @@ impl LayerRecipe {
 }
 
 impl From<Recipe> for LayerRecipe {
-    /// Weights by a recipe, inputs as they come.
+    /// Weights by a recipe, coded from themselves alone, inputs as they come.
     fn from(weights: Recipe) -> Self {
-        LayerRecipe { weights, int8_inputs: false }
+        LayerRecipe { weights, method: Method::DataFree, int8_inputs: false }
     }
 }
 
 impl fmt::Display for LayerRecipe {
-    /// The recipe's canonical name, `-a8` last.
+    /// The recipe's canonical name, then the method's options, `-a8` last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.int8_inputs {
-            true => f.pad(&format!("{}-{INT8_INPUTS}", self.weights)),
-            false => self.weights.fmt(f),
-        }
+        let inputs = if self.int8_inputs { format!("-{INT8_INPUTS}") } else { String::new() };
+        f.pad(&format!("{}{}{inputs}", self.weights, self.method))
     }
 }
 
 impl FromStr for LayerRecipe {
     type Err = Error;
 
-    /// Parses a recipe with or without `-a8`, which may stand among the other options. Fails (input)
-    /// where it repeats, for `fp`, and as recipes do.
+    /// Parses a recipe with or without `-a8` and the options of a method, which may stand among the
+    /// others. Fails (input) where one repeats, where the recipe cannot have it, and as recipes do.
     fn from_str(text: &str) -> Result<Self> {
-        let is_inputs = |word: &&str| *word == INT8_INPUTS;
-        let count = text.split('-').skip(1).filter(is_inputs).count();
-        let words: Vec<&str> = text.split('-').filter(|word| !is_inputs(word)).collect();
-        let refuse = |what: &str| Err(Error::input(what).at(format_args!("recipe `{text}`")));
-        if count > 1 {
-            return refuse("option `-a8` repeats");
-        }
-        if count == 0 {
+        let place = || format!("recipe `{text}`");
+        let is_own = |word: &&&str| **word == INT8_INPUTS || Method::knows(word);
+        let (scheme, options) = match text.split_once('-') {
+            Some((scheme, options)) => (scheme, options.split('-').collect::<Vec<_>>()),
+            None => (text, Vec::new()),
+        };
+        let own: Vec<&str> = options.iter().filter(is_own).copied().collect();
+        if own.is_empty() {
             return Ok(text.parse::<Recipe>()?.into());
         }
+        let others = options.iter().filter(|word| !is_own(word)).copied();
+        let words: Vec<&str> = std::iter::once(scheme).chain(others).collect();
         let weights: Recipe = words.join("-").parse()?;
-        if weights.is_reference() {
-            let refused = refuse("`fp` is the reference, whose inputs stay as they are");
-            return refused.map_err(|error| error.hint("use `fp16-a8`"));
+        let methods: Vec<&str> = own.iter().copied().filter(|word| *word != INT8_INPUTS).collect();
+        let method = Method::parse(&methods).at(place)?;
+        method.check(&weights).at(place)?;
+        let inputs = own.len() - methods.len();
+        if inputs > 1 {
+            return Err(Error::input("option `-a8` repeats").at(place()));
         }
-        Ok(LayerRecipe { weights, int8_inputs: true })
+        if inputs == 1 && weights.is_reference() {
+            let what = "`fp` is the reference, whose inputs stay as they are";
+            return Err(Error::input(what).at(place()).hint("use `fp16-a8`"));
+        }
+        Ok(LayerRecipe { weights, method, int8_inputs: inputs == 1 })
     }
 }
 
@@ -84,6 +94,36 @@ mod tests {
         assert_eq!(mixed.weights, "int4-b32-a".parse().unwrap());
         assert!(mixed.int8_inputs && !mixed.is_reference());
         assert_eq!(format!("{:>8}", "fp16-a8".parse::<LayerRecipe>().unwrap()), " fp16-a8");
+    }
+
+    #[test]
+    fn methods_print_between_the_recipe_and_its_inputs() {
+        for text in [
+            "vector2-d4-cal",
+            "vector2-d4-ft",
+            "vector1-d8-ft-noeq",
+            "palette2-g16-s-cal-noeq-norep-nocomp-noalt-nodesc",
+            "int4-b32-cal-nodesc-a8",
+        ] {
+            assert_eq!(text.parse::<LayerRecipe>().unwrap().to_string(), text);
+        }
+        let spelled: LayerRecipe = "vector2-cal-ft-d4-nocomp".parse().unwrap();
+        assert_eq!(spelled.to_string(), "vector2-d4-ft-nocomp");
+        let steps = spelled.method.steps().unwrap();
+        assert!(steps.fine_tune && !steps.compensate && steps.alternate);
+        assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::DataFree);
+    }
+
+    #[test]
+    fn methods_of_recipes_that_have_nothing_to_choose_are_refused() {
+        let refusal = |text: &str| text.parse::<LayerRecipe>().unwrap_err().to_string();
+        for recipe in ["fp", "fp16", "mxfp4", "palette2-uniform", "palette8-unique", "palette4-p50"]
+        {
+            let text = refusal(&format!("{recipe}-cal"));
+            assert!(text.contains("calibration cannot change"), "{text}");
+        }
+        assert!(refusal("int4-noeq").contains("use `-cal-noeq`"));
+        assert!(refusal("int4-cal-cal").contains("`-cal` repeats"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ mod lagrange;
 mod layers;
 mod linear;
 mod mask;
+mod method;
 mod mxfp4;
+mod nearest;
 mod palette;
 mod parts;
 mod points;
@@ -22,17 +24,19 @@ mod pruned;
 mod pruning;
 mod recipe;
 mod rows;
+mod vector;
+mod widths;
 
 pub use coded::{CodedTensor, Stored, Tables};
 pub use layers::LayerRecipe;
 pub use mask::Mask;
+pub use method::{Method, Steps};
 pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};
 pub use pruning::{Magnitude, Percent, Pruning};
-pub use recipe::{
-    Granularity, IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, TableMaker,
-    effective_group,
-};
+pub use recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker, effective_group};
+pub use vector::Vector;
+pub use widths::{IndexBits, LinearBits};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -48,7 +52,8 @@ use crate::error::{Error, Result};
 /// [`Recipe::row_unit`]s coded with [`Recipe::resolved`] give the codes of the whole.
 ///
 /// Fails (input) when lengths and shape disagree, when a weight is not finite or beyond fp16, when
-/// `-unique` finds too many values, or when pruning leaves no weight.
+/// `-unique` finds too many values, when pruning leaves no weight, or when vectors do not divide the
+/// rows.
 pub fn quantize(
     recipe: &Recipe,
     weights: &[f32],
@@ -66,6 +71,7 @@ pub fn quantize(
         return Ok(None);
     }
     check_finite(weights, inputs)?;
+    recipe.check_shape(shape)?;
     let recipe = recipe.resolved(shape);
     match recipe {
         Recipe::Reference => Ok(None),
@@ -74,6 +80,7 @@ pub fn quantize(
             palette::quantize(&palette, weights, shape, importance).map(Some)
         }
         Recipe::Linear(linear) => linear::quantize(&linear, weights, shape).map(Some),
+        Recipe::Vector(vector) => vector::quantize(&vector, weights, shape, importance).map(Some),
         Recipe::Mxfp4 => mxfp4::quantize(weights, shape).map(Some),
     }
 }

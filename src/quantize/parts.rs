@@ -106,6 +106,11 @@ impl CodedTensor {
                 parts.extend(zero_points.as_ref().map(|points| byte_part("zero_points", points)));
                 parts
             }
+            (Stored::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => vec![
+                byte_part("codes", codes),
+                half_part("tables", &vector.table_shape(self.shape), tables),
+                half_part("channel_scales", &[out], channel_scales),
+            ],
             // Makers choose the arrays by the recipe; nothing stored fails the size check.
             _ => Vec::new(),
         }
@@ -124,12 +129,22 @@ impl CodedTensor {
         let weights = out.checked_mul(inputs);
         let weights =
             weights.ok_or_else(|| Error::input(format!("shape {shape:?} has too many weights")))?;
+        recipe.check_shape(shape)?;
         let mut reader = Reader { find };
         let stored = match recipe {
             Recipe::Reference => return Err(Error::input("recipe fp has no coded form")),
             Recipe::Half => Stored::Half(reader.half("values", &shape)?),
             Recipe::Palette(palette) => reader.palette(&palette, shape, weights)?,
             Recipe::Linear(linear) => reader.linear(&linear, shape, weights)?,
+            Recipe::Vector(vector) => Stored::Vector {
+                codes: reader.codes(
+                    "codes",
+                    weights / vector.weights_per_code(),
+                    vector.code_bits().get(),
+                )?,
+                tables: reader.half("tables", &vector.table_shape(shape))?,
+                channel_scales: reader.half("channel_scales", &[out])?,
+            },
             Recipe::Mxfp4 => Stored::Linear {
                 codes: reader.codes("codes", weights, 4)?,
                 scales: reader.half("scales", &[out, inputs / MXFP4_BLOCK])?,
@@ -274,9 +289,9 @@ impl CodedTensor {
                 slices.iter().map(|slice| format!("{} {:?}", slice.recipe, slice.shape)).collect();
             return Err(Error::bug(format!("cannot join these slices: {}", found.join(", "))));
         }
-        let sizes: Vec<usize> = slices.iter().map(|slice| slice.kept()).collect();
+        let sizes: Vec<usize> = slices.iter().map(|slice| slice.codes()).collect();
         let block = |len: usize| len / inputs.max(1);
-        let bits = recipe.nominal_bits().unwrap_or(16);
+        let bits = recipe.code_bits().unwrap_or(16);
         let mut joined: Vec<Stored> = slices.into_iter().map(|slice| slice.stored).collect();
         let mut stored = joined.remove(0);
         let all_codes = |own: &[u8], codes_of: fn(&Stored) -> &[u8], counts: &[usize]| {
@@ -285,7 +300,9 @@ impl CodedTensor {
         };
         match &mut stored {
             Stored::Half(_) => {}
-            Stored::Palette { codes, .. } => *codes = all_codes(codes, codes_of, &sizes)?,
+            Stored::Palette { codes, .. } | Stored::Vector { codes, .. } => {
+                *codes = all_codes(codes, codes_of, &sizes)?;
+            }
             Stored::Linear { codes, zero_points, .. } => {
                 *codes = all_codes(codes, codes_of, &sizes)?;
                 if let (Some(points), Recipe::Linear(linear)) = (zero_points, &recipe) {
@@ -304,7 +321,9 @@ impl CodedTensor {
 fn codes_of(stored: &Stored) -> &[u8] {
     match stored {
         Stored::Half(_) => &[],
-        Stored::Palette { codes, .. } | Stored::Linear { codes, .. } => codes,
+        Stored::Palette { codes, .. }
+        | Stored::Linear { codes, .. }
+        | Stored::Vector { codes, .. } => codes,
     }
 }
 
@@ -344,6 +363,13 @@ fn append_others(stored: &mut Stored, next: Stored) -> Result<()> {
             }
         }
         (Stored::Linear { scales, .. }, Stored::Linear { scales: more, .. }) => scales.extend(more),
+        (
+            Stored::Vector { tables, channel_scales, .. },
+            Stored::Vector { tables: more_tables, channel_scales: more_scales, .. },
+        ) => {
+            tables.extend(more_tables);
+            channel_scales.extend(more_scales);
+        }
         _ => {}
     }
     Ok(())

@@ -8,6 +8,8 @@ use std::num::NonZeroUsize;
 
 use super::bitpack::packed_size_bytes;
 use super::pruning::Pruning;
+use super::vector::Vector;
+use super::widths::{IndexBits, LinearBits};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -25,6 +27,8 @@ pub enum Recipe {
     Palette(Palette),
     /// `int…`: each code is multiplied by a scale.
     Linear(Linear),
+    /// `vector…`: each code points to several weights at once.
+    Vector(Vector),
     /// `mxfp4`: four-bit floats under a power of two that 32 inputs share.
     Mxfp4,
 }
@@ -89,54 +93,6 @@ pub struct Linear {
     pub block: Option<NonZeroUsize>,
 }
 
-/// A code width that Core ML has an index type for: 1, 2, 3, 4, 6 or 8 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IndexBits(u8);
-
-impl IndexBits {
-    /// Every width there is.
-    pub const ALL: [u8; 6] = [1, 2, 3, 4, 6, 8];
-
-    /// `bits` as a code width. Fails for widths that Core ML has no type for.
-    pub fn new(bits: u8) -> Result<Self> {
-        if Self::ALL.contains(&bits) {
-            return Ok(IndexBits(bits));
-        }
-        Err(Error::input(format!(
-            "{bits}-bit palettes do not exist: Core ML has index types of 1, 2, 3, 4, 6 and 8 bits"
-        )))
-    }
-
-    /// The width in bits.
-    pub fn get(self) -> u8 {
-        self.0
-    }
-
-    /// Entries in a table that such codes point into.
-    pub fn entries(self) -> usize {
-        1 << self.0
-    }
-}
-
-/// The width of a linear code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LinearBits {
-    /// int4 or uint4.
-    Four,
-    /// int8 or uint8.
-    Eight,
-}
-
-impl LinearBits {
-    /// The width in bits.
-    pub fn get(self) -> u8 {
-        match self {
-            LinearBits::Four => 4,
-            LinearBits::Eight => 8,
-        }
-    }
-}
-
 /// The group size in force where `wanted` was asked for along an axis of `len`: the largest
 /// divisor of `len` that is at most `wanted`. Core ML's tables and blocks must divide their axis.
 pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
@@ -173,14 +129,32 @@ impl Recipe {
         matches!(self, Recipe::Reference)
     }
 
-    /// Bits of one code; nothing for the reference, whose width is the checkpoint's.
+    /// Bits that codes take per weight; nothing for the reference, whose width is the checkpoint's.
     pub fn nominal_bits(&self) -> Option<u8> {
         match self {
             Recipe::Reference => None,
             Recipe::Half => Some(16),
             Recipe::Palette(palette) => Some(palette.bits.get()),
             Recipe::Linear(linear) => Some(linear.bits.get()),
+            Recipe::Vector(vector) => Some(vector.bits()),
             Recipe::Mxfp4 => Some(4),
+        }
+    }
+
+    /// Bits of one code, which may stand for several weights.
+    pub(super) fn code_bits(&self) -> Option<u8> {
+        match self {
+            Recipe::Vector(vector) => Some(vector.code_bits().get()),
+            _ => self.nominal_bits(),
+        }
+    }
+
+    /// Fails (input) for a tensor `[out, in]` that this recipe cannot code whatever its weights
+    /// are: where the vectors of a vector recipe do not divide the rows. Nothing is padded.
+    pub fn check_shape(&self, shape: [usize; 2]) -> Result<()> {
+        match self {
+            Recipe::Vector(vector) => vector.check_rows(shape[0]),
+            _ => Ok(()),
         }
     }
 
@@ -204,6 +178,7 @@ impl Recipe {
             Recipe::Linear(Linear { block: Some(block), bits, asymmetric }) => {
                 Recipe::Linear(Linear { block: Some(fit(inputs, block)), bits, asymmetric })
             }
+            Recipe::Vector(vector) => Recipe::Vector(vector.resolved(out)),
             other => other,
         }
     }
@@ -223,6 +198,7 @@ impl Recipe {
                 Granularity::Tensor => None,
                 _ => Some(palette.table_rows(out)),
             },
+            Recipe::Vector(vector) => vector.group().map(|_| vector.table_rows(out)),
             Recipe::Reference | Recipe::Half | Recipe::Linear(_) | Recipe::Mxfp4 => Some(1),
         }
     }
@@ -274,6 +250,7 @@ impl Recipe {
                     .saturating_add(scales.saturating_mul(2))
                     .saturating_add(packed_size_bytes(points, linear.bits.get()))
             }
+            Recipe::Vector(vector) => vector.size_bytes(shape),
             Recipe::Mxfp4 => {
                 let scales = out.saturating_mul(inputs.div_ceil(MXFP4_BLOCK));
                 packed_size_bytes(weights, 4).saturating_add(scales.saturating_mul(2))
@@ -291,6 +268,9 @@ impl Recipe {
             ),
             Recipe::Palette(palette) if palette.channel_scale => {
                 Some("the channel scale is a `mul` after the layer, not part of its weights")
+            }
+            Recipe::Vector(_) => {
+                Some("the row scale is a `mul` after the layer, not part of its weights")
             }
             Recipe::Mxfp4 => Some(
                 "a 16-entry table and fp16 block scales: 4.5 bits per weight, where the format itself has 4.25",

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use half::f16;
+
 use super::bitpack::{pack, unpack};
 use super::coded::{CodedTensor, Stored, Tables};
 use super::mask::Mask;
@@ -10,13 +12,16 @@ use crate::error::{Error, Result};
 
 impl CodedTensor {
     /// The same codes and tables without the factors on top: what the layer multiplies with
-    /// before it scales its results.
+    /// before it scales its results. Vectors keep factors, of 1.
     pub fn without_channel_scales(mut self) -> CodedTensor {
         if let (Recipe::Palette(palette), Stored::Palette { channel_scales, .. }) =
             (&mut self.recipe, &mut self.stored)
         {
             palette.channel_scale = false;
             *channel_scales = None;
+        }
+        if let Stored::Vector { channel_scales, .. } = &mut self.stored {
+            channel_scales.fill(f16::ONE);
         }
         self
     }
@@ -27,7 +32,10 @@ impl CodedTensor {
     /// slice has as many weights as fall into it, whatever share the recipe names of the whole.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
         let [out, inputs] = self.shape;
-        let unit = self.recipe.border_unit(self.shape).unwrap_or(1);
+        let unit = match self.recipe {
+            Recipe::Vector(vector) => vector.slice_unit(out),
+            recipe => recipe.border_unit(self.shape).unwrap_or(1),
+        };
         let on_borders = [rows.start, rows.end].iter().all(|row| row.is_multiple_of(unit));
         if rows.start >= rows.end || rows.end > out || !on_borders {
             return Err(Error::bug(format!(
@@ -36,7 +44,7 @@ impl CodedTensor {
             )));
         }
         let span = |per_row: usize| rows.start * per_row..rows.end * per_row;
-        let bits = self.recipe.nominal_bits().unwrap_or(16);
+        let bits = self.recipe.code_bits().unwrap_or(16);
         let stored = match &self.stored {
             Stored::Half(values) => Stored::Half(values[span(inputs)].to_vec()),
             Stored::Palette { codes, mask, tables, channel_scales } => {
@@ -62,6 +70,18 @@ impl CodedTensor {
                     codes: slice_codes(codes, bits, span(inputs))?,
                     scales: scales[span(blocks)].to_vec(),
                     zero_points: points.transpose()?,
+                }
+            }
+            Stored::Vector { codes, tables, channel_scales } => {
+                let whole = self.recipe.border_unit(self.shape).is_none();
+                let groups = if whole { 0..1 } else { rows.start / unit..rows.end / unit };
+                let per_code = self.weights() / self.codes().max(1);
+                let per_table = per_code << bits;
+                let own = rows.start / per_code * inputs..rows.end / per_code * inputs;
+                Stored::Vector {
+                    codes: slice_codes(codes, bits, own)?,
+                    tables: tables[groups.start * per_table..groups.end * per_table].to_vec(),
+                    channel_scales: channel_scales[rows.clone()].to_vec(),
                 }
             }
         };
@@ -112,6 +132,8 @@ mod tests {
             "int4-b32",
             "int8-b32-a",
             "mxfp4",
+            "vector1-d2-g2",
+            "vector2-d4-g4",
         ] {
             let weights: Vec<f32> = (0u16..12 * 32).map(|i| f32::from(i * 7 % 89)).collect();
             let recipe: Recipe = name.parse().unwrap();

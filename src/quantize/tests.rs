@@ -10,7 +10,7 @@ use super::*;
 use crate::error::Exit;
 
 /// One of every kind; shapes below make groups, blocks and bytes uneven.
-const RECIPES: [&str; 25] = [
+const RECIPES: [&str; 28] = [
     "fp16",
     "palette1-c",
     "palette1-g16-s",
@@ -36,6 +36,9 @@ const RECIPES: [&str; 25] = [
     "int8",
     "int8-a",
     "int8-b7-a",
+    "vector1-d3-g4",
+    "vector2-d4",
+    "vector4-d2-g16",
 ];
 
 fn bell_weights(seed: u64, len: usize) -> Vec<f32> {
@@ -73,7 +76,13 @@ proptest! {
         inputs in 0usize..70,
         seed in any::<u64>(),
     ) {
-        let (shape, asked) = ([out, inputs], recipe.parse::<Recipe>().unwrap());
+        let asked = recipe.parse::<Recipe>().unwrap();
+        let length = match asked {
+            Recipe::Vector(vector) => vector.weights_per_code(),
+            _ => 1,
+        };
+        let out = out / length * length;
+        let shape = [out, inputs];
         let weights = bell_weights(seed, out * inputs);
         let coded = code(recipe, &weights, shape);
         prop_assert_eq!(asked.stored_size(shape), Some(coded.stored_bytes()));
@@ -201,7 +210,7 @@ fn importance_draws_the_table_to_the_inputs_that_matter() {
 #[test]
 fn groups_of_one_value_and_of_nothing_but_zeros_are_exact() {
     for recipe in RECIPES {
-        let decoded = code(recipe, &[0.0; 12], [3, 4]).decode();
+        let decoded = code(recipe, &[0.0; 12], [12, 1]).decode();
         assert_eq!(decoded, [0.0; 12], "{recipe}");
     }
     assert_eq!(code("palette4-g3", &[-0.5; 12], [3, 4]).decode(), [-0.5; 12]);

@@ -111,6 +111,9 @@ impl StoredWeight {
                 self.blob("scales")?,
                 self.find("zero_points"),
             )?,
+            (Recipe::Vector(_), _) => {
+                return Err(Error::bug(format!("{} in a package", self.recipe)));
+            }
             (Recipe::Mxfp4, _) => {
                 let values = MXFP4_VALUES.map(f16::from_f32);
                 let table = Literal::Halves(&values, &[1, 1, MXFP4_VALUES.len(), 1]);

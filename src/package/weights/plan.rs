@@ -69,6 +69,8 @@ pub fn blobs_of(
             }
             blobs
         }
+        // An obstacle for every target.
+        Recipe::Vector(_) => Vec::new(),
         Recipe::Mxfp4 => {
             let blocks = layout.shape(out, inputs / MXFP4_BLOCK);
             vec![
@@ -135,6 +137,10 @@ fn obstacle(
     let dense = |palette| Recipe::Palette(Palette { pruning: None, ..palette });
     match recipe {
         Recipe::Reference => Some(("Core ML has no bfloat16 weights", "fp16".to_owned())),
+        Recipe::Vector(vector) => {
+            let nearest = format!("palette{}-g16-s", vector.bits());
+            Some(("tables of vectors are not written into packages yet", nearest))
+        }
         Recipe::Mxfp4 if is_old => Some(("block scales need iOS 18", "palette4".to_owned())),
         Recipe::Mxfp4 if layout == WeightLayout::Convolution => {
             let reason = "scales on top of a table are not for the Neural Engine";

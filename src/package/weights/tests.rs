@@ -82,6 +82,7 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
         ("mxfp4", Opset::Ios18, Convolution, "palette4-g16"),
         ("mxfp4", Opset::Ios17, Linear, "palette4"),
         ("palette2-g16", Opset::Ios17, Linear, "palette2"),
+        ("vector2-d4", Opset::Ios18, Linear, "palette2-g16-s"),
         ("palette3-s", Opset::Ios17, Convolution, "palette4-s"),
         ("palette8-t8", Opset::Ios17, Linear, "palette8"),
         ("palette4-p50", Opset::Ios17, Linear, "palette4"),
