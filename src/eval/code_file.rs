@@ -12,7 +12,7 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
-use crate::quantize::Recipe;
+use crate::quantize::{CodedTensor, Recipe};
 use crate::results::write_aside_with;
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
@@ -20,8 +20,11 @@ const ENTRY_BYTES: u64 = 160;
 /// Most arrays that a coded tensor has.
 const MAX_PARTS: u64 = 5;
 
-/// Where a tensor of a variant is stored, and how: `(name in the file, tensor, recipe)`.
-fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<(String, TensorId, Recipe)> {
+/// Where a tensor of a variant is stored, and how: name in the file, tensor, recipe.
+pub(super) type Content = (String, TensorId, Recipe);
+
+/// Everything that a variant stores.
+pub(super) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
     let mut contents: Vec<_> = checkpoint
         .tensors()
         .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
@@ -46,7 +49,33 @@ pub fn write(
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<()> {
     let contents = contents(checkpoint, variant);
-    let facts = facts(checkpoint, variant, &contents)?;
+    let coder = Coder { checkpoint, variant, file: None, scales: None };
+    let (mut done, total) = (0, contents.len());
+    write_contents(path, (checkpoint, variant), &contents, &Calibrated::default(), &mut |id| {
+        progress(done, total)?;
+        done += 1;
+        coder.tensor(id)
+    })
+}
+
+/// What a file says of coded tensors that were calibrated.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Calibrated {
+    /// Hash of the windows they were calibrated on; empty for tensors that were not.
+    pub windows_hash: String,
+    /// By tensor: what was done, and the relative error of its outputs after it.
+    pub errors: BTreeMap<String, Vec<(String, f64)>>,
+}
+
+/// Writes the tensors `contents`, coded by `coded`, to `path`.
+pub(super) fn write_contents(
+    path: &Path,
+    (checkpoint, variant): (&Checkpoint, &Variant),
+    contents: &[Content],
+    calibrated: &Calibrated,
+    coded: &mut dyn FnMut(TensorId) -> Result<CodedTensor>,
+) -> Result<()> {
+    let facts = facts(checkpoint, variant, contents, calibrated)?;
     // The header's length is not known before the last tensor is coded, so room is left for the
     // longest and filled with spaces, as the format allows.
     let names: u64 = contents.iter().map(|(name, _, _)| name.len() as u64).sum();
@@ -57,11 +86,8 @@ pub fn write(
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
         let mut offset = 0u64;
-        let coder = Coder { checkpoint, variant, file: None, scales: None };
-        for (done, (name, id, _)) in contents.iter().enumerate() {
-            progress(done, contents.len())?;
-            let coded = coder.tensor(*id)?;
-            for part in coded.parts() {
+        for (name, id, _) in contents {
+            for part in coded(*id)?.parts() {
                 let end = offset + part.bytes.len() as u64;
                 let entry = json!({
                     "dtype": part.dtype.name(), "shape": part.shape, "data_offsets": [offset, end],
@@ -84,7 +110,8 @@ pub fn write(
 fn facts(
     checkpoint: &Checkpoint,
     variant: &Variant,
-    contents: &[(String, TensorId, Recipe)],
+    contents: &[Content],
+    calibrated: &Calibrated,
 ) -> Result<Value> {
     let mut tensors = BTreeMap::new();
     for (name, id, recipe) in contents {
@@ -94,12 +121,19 @@ fn facts(
     }
     let tensors = serde_json::to_string(&tensors)
         .map_err(|e| Error::bug("cannot describe the tensors").because(e))?;
-    Ok(json!({
+    let mut facts = json!({
         "format": FORMAT,
         "version": VERSION,
         "numeric_version": NUMERIC_VERSION.to_string(),
         "model_hash": checkpoint.content_hash(),
         "variant": variant.to_string(),
         "tensors": tensors,
-    }))
+    });
+    if !calibrated.windows_hash.is_empty() {
+        let errors = serde_json::to_string(&calibrated.errors)
+            .map_err(|e| Error::bug("cannot describe the errors").because(e))?;
+        facts["calibration"] = Value::from(calibrated.windows_hash.clone());
+        facts["errors"] = Value::from(errors);
+    }
+    Ok(facts)
 }

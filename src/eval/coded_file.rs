@@ -14,6 +14,8 @@
 //! | `model_hash` | of the checkpoint it was coded from |
 //! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
+//! | `calibration` | where there was any: hash of the windows |
+//! | `errors` | with it, JSON: name to `[[step, relative error of the outputs], …]` |
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +23,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::code_file::Calibrated;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, FileBytes};
@@ -51,6 +54,8 @@ pub struct CodedFile {
     pub variant: Variant,
     /// The checkpoint that it was coded from.
     pub model_hash: String,
+    /// What it says of calibration.
+    pub calibrated: Calibrated,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,11 @@ impl CodedFile {
         let tensors = serde_json::from_str(fact("tensors")?)
             .map_err(|e| Error::input("metadata `tensors` is damaged").because(e))?;
         let variant: Variant = fact("variant")?.parse().at(|| "metadata `variant`")?;
+        let errors = facts.get("errors").map_or(Ok(BTreeMap::new()), |text| {
+            serde_json::from_str(text)
+                .map_err(|e| Error::input("metadata `errors` is damaged").because(e))
+        })?;
+        let windows_hash = facts.get("calibration").cloned().unwrap_or_default();
         let model_hash = fact("model_hash")?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
         let mut entries = BTreeMap::new();
@@ -115,7 +125,8 @@ impl CodedFile {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
         }
-        Ok(CodedFile { bytes, entries, tensors, variant, model_hash })
+        let calibrated = Calibrated { windows_hash, errors };
+        Ok(CodedFile { bytes, entries, tensors, variant, model_hash, calibrated })
     }
 
     /// Reads one tensor back.

@@ -12,9 +12,10 @@ use super::divergence::LayerRouting;
 use super::lane::Lane;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
-use crate::checkpoint::{Checkpoint, Role, TensorId};
+use super::weights::block_weights;
+use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Result};
-use crate::model::{self, Block, BlockWeights, Input, Inputs, Linear, Mlp, RopeTables, Routed};
+use crate::model::{Block, BlockWeights, Input, Inputs, Mlp, RopeTables, Routed};
 use crate::quantize::{CodedTensor, quantize};
 
 /// A unit's tensors in the order of the computation, as a variant has them.
@@ -141,7 +142,7 @@ impl Layer<'_> {
             lanes.iter_mut().map(|lane| code(lane, checkpoint, &tensors)).collect::<Result<_>>()
         })?;
         if needs(&lanes[0]) {
-            let weights = self.weights(tensors.into_iter())?;
+            let weights = block_weights(checkpoint, self.walk.device, tensors.into_iter())?;
             timings.measure(Phase::ReferenceForward, || run(weights, &mut lanes[0]))?;
         } else {
             drop(tensors);
@@ -149,34 +150,12 @@ impl Layer<'_> {
         for (lane, coded) in lanes.iter_mut().zip(&mut coded).skip(1) {
             let Some(coded) = coded.take().filter(|_| needs(lane)) else { continue };
             let start = Instant::now();
-            let weights =
-                self.weights(coded.into_iter().map(|(id, tensor)| (id, tensor.decode())))?;
+            let decoded = coded.into_iter().map(|(id, tensor)| (id, tensor.decode()));
+            let weights = block_weights(checkpoint, self.walk.device, decoded)?;
             timings.add(Phase::Decode, start.elapsed());
             timings.measure(Phase::Forward, || run(weights, lane))?;
         }
         Ok(())
-    }
-
-    /// Puts decoded tensors on the device, without copying where that is main memory.
-    fn weights(&self, tensors: impl Iterator<Item = (TensorId, Vec<f32>)>) -> Result<BlockWeights> {
-        let device = self.walk.device;
-        let (mut matrices, mut biases) = (Vec::new(), Vec::new());
-        let mut weights = BlockWeights::default();
-        for (id, values) in tensors {
-            match id.role {
-                _ if id.bias => biases.push((id.role, model::vector(values, device)?)),
-                Role::Sinks => weights.sinks(values),
-                role if role.is_linear() || role == Role::Router => matrices.push((id, values)),
-                role => weights.norm(role, model::vector(values, device)?),
-            }
-        }
-        for (id, values) in matrices {
-            let shape = self.walk.checkpoint.stored(id)?.matrix();
-            let bias = biases.iter().find(|(role, _)| *role == id.role).map(|(_, b)| b.clone());
-            let weight = model::matrix(values, shape, device)?;
-            weights.linear(id.role, Linear { weight, bias });
-        }
-        Ok(weights)
     }
 }
 

@@ -18,12 +18,14 @@ mod protocol;
 mod setting;
 mod state;
 mod timing;
+mod tuning;
 mod variant;
 mod vocabulary;
 mod walk;
+mod weights;
 
 pub use calibration::{Calibration, InputScales, RangeMethod};
-pub use code_file::write as write_coded;
+pub use code_file::{Calibrated, write as write_coded};
 pub use coded_file::CodedFile;
 pub use coder::Coder;
 pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};
@@ -33,6 +35,7 @@ pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window}
 pub use setting::Walk;
 pub use state::{State, read as read_state};
 pub use timing::{Phase, Timings};
+pub use tuning::{Plan as TuningPlan, write_calibrated};
 pub use variant::{MIN_CODED_WEIGHTS, Variant};
 pub use vocabulary::SLICE_ROWS;
 pub use walk::{Observer, Walked};

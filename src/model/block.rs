@@ -52,12 +52,12 @@ impl BlockWeights {
         self.sinks = Some(sinks);
     }
 
-    fn take_linear(&mut self, role: Role) -> Result<Linear> {
+    pub(super) fn take_linear(&mut self, role: Role) -> Result<Linear> {
         let at = self.linears.iter().position(|(found, _)| *found == role);
         at.map(|at| self.linears.swap_remove(at).1).ok_or_else(|| missing(role))
     }
 
-    fn take_norm(&mut self, role: Role) -> Result<Tensor> {
+    pub(super) fn take_norm(&mut self, role: Role) -> Result<Tensor> {
         let at = self.norms.iter().position(|(found, _)| *found == role);
         at.map(|at| self.norms.swap_remove(at).1).ok_or_else(|| missing(role))
     }
@@ -131,13 +131,48 @@ impl Mlp {
     }
 
     fn run(&self, x: &Tensor, inputs: Inputs<'_>) -> CandleResult<Tensor> {
-        let x = inputs.pass(Input::Mlp, x)?;
-        let (gate, up) = (self.gate.forward(&x)?, self.up.forward(&x)?);
-        let inner = match self.activation {
-            Activation::SwiGlu => ops::swiglu(gate, &up)?,
-            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit)?,
-        };
+        let inner = self.inner(&inputs.pass(Input::Mlp, x)?)?;
         self.down.forward(&inputs.pass(Input::Down, &inner)?)
+    }
+
+    /// What `down` is given: `[tokens, hidden]`, normed, to `[tokens, intermediate]`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn inner(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
+        match self.activation {
+            Activation::SwiGlu => ops::swiglu(gate, &up),
+            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit),
+        }
+    }
+
+    /// From what [`inner`](Self::inner) made to the MLP's output.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn down(&self, inner: &Tensor) -> CandleResult<Tensor> {
+        self.down.forward(inner)
+    }
+
+    /// The linear layer with a role.
+    fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
+        match role {
+            Role::Gate => Some(&mut self.gate),
+            Role::Up => Some(&mut self.up),
+            Role::Down => Some(&mut self.down),
+            _ => None,
+        }
+    }
+
+    /// Puts another weight `[out, in]` in a linear layer's place.
+    ///
+    /// # Errors
+    /// A bug-class error for a role that an MLP does not have.
+    pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
+        let linear = self.linear_mut(role).ok_or_else(|| missing(role))?;
+        linear.weight = weight;
+        Ok(())
     }
 }
 
@@ -193,29 +228,85 @@ impl Block {
         inputs: Inputs<'_>,
     ) -> Result<(Tensor, Option<Routed>)> {
         let x = self.attention(x, rope, inputs).map_err(failed)?;
-        let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps).map_err(failed)?;
-        match &self.mlp {
-            BlockMlp::Dense(mlp) => {
-                let y = mlp.run(&normed, inputs).and_then(|y| ops::add(y, &x));
-                Ok((y.map_err(failed)?, None))
-            }
-            BlockMlp::Experts(experts, router) => {
-                let logits = values(&router.forward(&normed).map_err(failed)?)?;
-                Ok((x, Some(Routed::new(normed, &logits, experts))))
-            }
+        let normed = self.mlp_input(&x).map_err(failed)?;
+        if let Some(mlp) = self.mlp() {
+            let y = mlp.run(&normed, inputs).and_then(|y| ops::add(y, &x));
+            return Ok((y.map_err(failed)?, None));
         }
+        Ok((x, self.route(normed)?))
     }
 
     fn attention(&self, x: &Tensor, rope: &RopeTables, inputs: Inputs<'_>) -> CandleResult<Tensor> {
-        let (tokens, _) = x.dims2()?;
-        let normed = ops::rms_norm(x, &self.attention_norm, self.eps)?;
-        let normed = inputs.pass(Input::Attention, &normed)?;
+        let normed = inputs.pass(Input::Attention, &self.attention_input(x)?)?;
+        let attended = self.attended(&normed, rope)?;
+        self.output(&inputs.pass(Input::Output, &attended)?, x)
+    }
+
+    /// What queries, keys and values are computed from: `x` `[tokens, hidden]`, normed.
+    ///
+    /// # Errors
+    /// Those of candle, as of all stages.
+    pub fn attention_input(&self, x: &Tensor) -> CandleResult<Tensor> {
+        ops::rms_norm(x, &self.attention_norm, self.eps)
+    }
+
+    /// What the output projection is given: from the normed states of one window to
+    /// `[tokens, heads * head_dim]`.
+    pub fn attended(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
+        let (tokens, _) = normed.dims2()?;
         let (query_norm, key_norm) = self.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
-        let q = self.heads_of(&self.query, &normed, self.heads, query_norm, rope)?;
-        let k = self.heads_of(&self.key, &normed, self.kv_heads, key_norm, rope)?;
-        let v = self.value.forward(&normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
-        let attended = attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())?;
-        ops::add(self.output.forward(&inputs.pass(Input::Output, &attended)?)?, x)
+        let q = self.heads_of(&self.query, normed, self.heads, query_norm, rope)?;
+        let k = self.heads_of(&self.key, normed, self.kv_heads, key_norm, rope)?;
+        let v = self.value.forward(normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
+        attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())
+    }
+
+    /// The states after attention: its output projection, and `x` added.
+    pub fn output(&self, attended: &Tensor, x: &Tensor) -> CandleResult<Tensor> {
+        ops::add(self.output.forward(attended)?, x)
+    }
+
+    /// What the MLP or the router is given: the states after attention, normed.
+    pub fn mlp_input(&self, x: &Tensor) -> CandleResult<Tensor> {
+        ops::rms_norm(x, &self.mlp_norm, self.eps)
+    }
+
+    /// The MLP of a dense block.
+    pub fn mlp(&self) -> Option<&Mlp> {
+        match &self.mlp {
+            BlockMlp::Dense(mlp) => Some(mlp),
+            BlockMlp::Experts(..) => None,
+        }
+    }
+
+    /// Where the tokens of a mixture go, from what [`mlp_input`](Self::mlp_input) made; nothing in
+    /// a dense block.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn route(&self, normed: Tensor) -> Result<Option<Routed>> {
+        let BlockMlp::Experts(experts, router) = &self.mlp else { return Ok(None) };
+        let logits = values(&router.forward(&normed).map_err(failed)?)?;
+        Ok(Some(Routed::new(normed, &logits, experts)))
+    }
+
+    /// Puts another weight `[out, in]` in a linear layer's place.
+    ///
+    /// # Errors
+    /// A bug-class error for a role that the block does not have.
+    pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
+        let linear = match role {
+            Role::Query => &mut self.query,
+            Role::Key => &mut self.key,
+            Role::Value => &mut self.value,
+            Role::Output => &mut self.output,
+            _ => match &mut self.mlp {
+                BlockMlp::Dense(mlp) => return mlp.replace(role, weight),
+                BlockMlp::Experts(..) => return Err(missing(role)),
+            },
+        };
+        linear.weight = weight;
+        Ok(())
     }
 
     /// Projects, norms where the family does, and rotates: `[tokens, heads, head_dim]`.

@@ -26,7 +26,7 @@ use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 
 /// Turns a candle failure into ours: shapes were checked at the door, so it is a bug or memory.
-fn failed(cause: candle_core::Error) -> Error {
+pub(crate) fn failed(cause: candle_core::Error) -> Error {
     Error::bug("candle refused an operation").because(cause)
 }
 

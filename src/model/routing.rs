@@ -71,6 +71,31 @@ impl Routed {
         self.chosen.contains(&(expert as u32))
     }
 
+    /// What all experts choose from, `[tokens, hidden]`.
+    pub fn normed(&self) -> &Tensor {
+        &self.normed
+    }
+
+    /// What `expert` is given, `[its tokens, hidden]`; nothing where no token goes there.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn given(&self, expert: usize) -> Result<Option<Tensor>> {
+        let places = self.places(expert);
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let rows: Vec<u32> = places.iter().map(|place| (place / self.per_token) as u32).collect();
+        let rows = vector_like(&rows, &self.normed)?;
+        self.normed.index_select(&rows, 0).map(Some).map_err(failed)
+    }
+
+    /// Where in [`chosen`](Self::chosen) an expert is.
+    fn places(&self, expert: usize) -> Vec<usize> {
+        let chosen = self.chosen.iter().enumerate();
+        chosen.filter(|(_, e)| **e as usize == expert).map(|(place, _)| place).collect()
+    }
+
     /// Sends the tokens that go to `expert` through `forward` `[tokens, hidden]` and adds what
     /// comes back, weighted.
     ///
@@ -81,19 +106,13 @@ impl Routed {
         expert: usize,
         forward: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<()> {
-        let places = self.chosen.iter().enumerate().filter(|(_, e)| **e as usize == expert);
-        let places: Vec<usize> = places.map(|(place, _)| place).collect();
-        if places.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<u32> = places.iter().map(|place| (place / self.per_token) as u32).collect();
-        let rows_there = vector_like(&rows, &self.normed)?;
-        let given = self.normed.index_select(&rows_there, 0).map_err(failed)?;
+        let Some(given) = self.given(expert)? else { return Ok(()) };
+        let places = self.places(expert);
         let output = values(&forward(&given)?)?;
-        let hidden = output.len() / rows.len();
-        for ((place, row), output) in places.iter().zip(&rows).zip(output.chunks_exact(hidden)) {
+        let hidden = output.len() / places.len();
+        for (place, output) in places.iter().zip(output.chunks_exact(hidden)) {
             let weight = self.weights[*place];
-            let sum = &mut self.sum[*row as usize * hidden..][..hidden];
+            let sum = &mut self.sum[place / self.per_token * hidden..][..hidden];
             sum.iter_mut().zip(output).for_each(|(sum, value)| *sum += weight * value);
         }
         Ok(())

@@ -1,0 +1,77 @@
+//! Which tensors of a block give factors to which, so that every column that is coded has one
+//! spread and the block computes what it did.
+
+use candle_core::{Device, Tensor};
+
+use super::unit::Unit;
+use crate::checkpoint::Role;
+use crate::checkpoint::config::Config;
+use crate::error::{Error, Result};
+use crate::model;
+use crate::quantize::{Steps, equalise_between, equalise_inputs};
+
+/// What inputs were divided by, `[in]`; nothing where they are the reference's.
+#[derive(Default)]
+pub struct Factors {
+    /// Inputs of queries, keys and values.
+    pub attention: Option<Tensor>,
+    /// Inputs of gate and up.
+    pub mlp: Option<Tensor>,
+}
+
+/// Equalises a block, attention and MLP each where its steps say so. Experts are left as they are:
+/// what is between their up and down is not linear in up, and their router shares their input.
+///
+/// # Errors
+/// Bug-class errors: a unit that is no block.
+pub fn equalise(
+    unit: &mut Unit,
+    config: &Config,
+    steps: [Option<Steps>; 2],
+    device: &Device,
+) -> Result<Factors> {
+    let wanted = |steps: Option<Steps>| steps.is_some_and(|steps| steps.equalise);
+    let mut factors = Factors::default();
+    if wanted(steps[0]) {
+        let roles = [Role::Query, Role::Key, Role::Value];
+        factors.attention = Some(inputs(unit, &roles, Role::AttentionNorm, device)?);
+        let (dim, shared) = (config.head_dim, config.heads / config.kv_heads);
+        let row_of = |column| column / dim / shared * dim + column % dim;
+        let row_of: Vec<usize> = (0..config.heads * dim).map(row_of).collect();
+        between(unit, Role::Value, Role::Output, &row_of)?;
+    }
+    if wanted(steps[1]) && config.experts.is_none() {
+        let roles = [Role::Gate, Role::Up];
+        factors.mlp = Some(inputs(unit, &roles, Role::MlpNorm, device)?);
+        let row_of: Vec<usize> = (0..config.intermediate_size).collect();
+        between(unit, Role::Up, Role::Down, &row_of)?;
+    }
+    Ok(factors)
+}
+
+fn inputs(unit: &mut Unit, roles: &[Role], norm: Role, device: &Device) -> Result<Tensor> {
+    let mut matrices = roles.iter().map(|role| take(unit, *role)).collect::<Result<Vec<_>>>()?;
+    let mut gain = take(unit, norm)?;
+    let mut views: Vec<&mut [f32]> = matrices.iter_mut().map(Vec::as_mut_slice).collect();
+    let factors = equalise_inputs(&mut views, &mut gain)?;
+    for (role, values) in roles.iter().zip(matrices).chain([(&norm, gain)]) {
+        unit.put(*role, false, values);
+    }
+    model::vector(factors, device)
+}
+
+fn between(unit: &mut Unit, first: Role, second: Role, row_of: &[usize]) -> Result<()> {
+    let (mut rows, mut columns) = (take(unit, first)?, take(unit, second)?);
+    let mut bias = unit.take(first, true);
+    equalise_between(&mut rows, bias.as_deref_mut(), &mut columns, row_of)?;
+    unit.put(first, false, rows);
+    unit.put(second, false, columns);
+    if let Some(bias) = bias {
+        unit.put(first, true, bias);
+    }
+    Ok(())
+}
+
+fn take(unit: &mut Unit, role: Role) -> Result<Vec<f32>> {
+    unit.take(role, false).ok_or_else(|| Error::bug(format!("a block without {role:?}")))
+}

@@ -1,0 +1,35 @@
+//! From decoded tensors to what a block takes.
+
+use candle_core::Device;
+
+use crate::checkpoint::{Checkpoint, Role, TensorId};
+use crate::error::Result;
+use crate::model::{self, BlockWeights, Linear};
+
+/// Puts decoded tensors on the device, without copying where that is main memory.
+///
+/// # Errors
+/// Bug-class errors of candle, and for a tensor the checkpoint does not have.
+pub fn block_weights(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    tensors: impl Iterator<Item = (TensorId, Vec<f32>)>,
+) -> Result<BlockWeights> {
+    let (mut matrices, mut biases) = (Vec::new(), Vec::new());
+    let mut weights = BlockWeights::default();
+    for (id, values) in tensors {
+        match id.role {
+            _ if id.bias => biases.push((id.role, model::vector(values, device)?)),
+            Role::Sinks => weights.sinks(values),
+            role if role.is_linear() || role == Role::Router => matrices.push((id, values)),
+            role => weights.norm(role, model::vector(values, device)?),
+        }
+    }
+    for (id, values) in matrices {
+        let shape = checkpoint.stored(id)?.matrix();
+        let bias = biases.iter().find(|(role, _)| *role == id.role).map(|(_, b)| b.clone());
+        let weight = model::matrix(values, shape, device)?;
+        weights.linear(id.role, Linear { weight, bias });
+    }
+    Ok(weights)
+}

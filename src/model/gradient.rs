@@ -1,0 +1,185 @@
+//! A dense block that can be differentiated by its weights and by what it is given.
+//!
+//! The same function as [`Block`](super::Block), in operations that candle's autograd knows; it
+//! keeps what lies between them and is slower, so that only tuning uses it.
+
+use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
+
+use super::block::{BlockWeights, Linear};
+use super::{RopeTables, failed};
+use crate::checkpoint::Role;
+use crate::checkpoint::config::Config;
+use crate::error::{Error, Result};
+
+const LINEARS: [Role; 7] =
+    [Role::Query, Role::Key, Role::Value, Role::Output, Role::Gate, Role::Up, Role::Down];
+
+/// A block whose weights are variables.
+pub struct DifferentiableBlock {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    eps: f64,
+    window: Option<usize>,
+    /// Weights `[out, in]` and gains, by role.
+    variables: Vec<(Role, Var)>,
+    biases: Vec<(Role, Tensor)>,
+}
+
+/// Derivatives of a block.
+pub struct Gradients {
+    /// By each weight and gain, in its shape.
+    pub weights: Vec<(Role, Tensor)>,
+    /// By what the block was given, `[tokens, hidden]`, where that was asked for.
+    pub input: Option<Tensor>,
+}
+
+impl DifferentiableBlock {
+    /// Takes the weights of block `layer`.
+    ///
+    /// # Errors
+    /// An input error for a mixture of experts and for attention sinks, which are not tuned;
+    /// bug-class errors where a role is missing.
+    pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
+        if config.experts.is_some() || config.sinks {
+            return Err(Error::input("`-ft` is not available for mixtures of experts")
+                .hint("use `-cal`, which is"));
+        }
+        let (mut variables, mut biases) = (Vec::new(), Vec::new());
+        for role in LINEARS {
+            let Linear { weight, bias } = weights.take_linear(role)?;
+            variables.push((role, Var::from_tensor(&weight).map_err(failed)?));
+            biases.extend(bias.map(|bias| (role, bias)));
+        }
+        let norms = [Role::AttentionNorm, Role::MlpNorm];
+        let of_heads = [Role::QueryNorm, Role::KeyNorm];
+        for role in norms.into_iter().chain(of_heads.into_iter().filter(|_| config.qk_norm)) {
+            variables.push((role, Var::from_tensor(&weights.take_norm(role)?).map_err(failed)?));
+        }
+        Ok(DifferentiableBlock {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            eps: config.rms_norm_eps,
+            window: config.window_tokens(layer),
+            variables,
+            biases,
+        })
+    }
+
+    /// The weight or gain with a role.
+    pub fn variable(&self, role: Role) -> Option<&Var> {
+        self.variables.iter().find(|(found, _)| *found == role).map(|(_, variable)| variable)
+    }
+
+    /// `x` `[tokens, hidden]` through the block, and the derivatives of the sum of its outputs times
+    /// what `weigh` makes of them: with `∂L/∂y` for outputs `y`, those of `L`.
+    ///
+    /// # Errors
+    /// Those of `weigh`; bug-class errors of candle.
+    pub fn gradients(
+        &self,
+        x: &Tensor,
+        rope: &RopeTables,
+        wants_input: bool,
+        weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Gradients> {
+        let input = match wants_input {
+            true => Some(Var::from_tensor(x).map_err(failed)?),
+            false => None,
+        };
+        let y = self.forward(input.as_ref().map_or(x, Var::as_tensor), rope).map_err(failed)?;
+        let weights = weigh(&y.detach())?;
+        let derive = || (y * weights)?.sum_all()?.backward();
+        let mut store = derive().map_err(failed)?;
+        let mut take = |role: Role, variable: &Var| {
+            let none = || Error::bug(format!("no gradient of {role:?}"));
+            store.remove(variable).ok_or_else(none).map(|gradient| (role, gradient))
+        };
+        let weights =
+            self.variables.iter().map(|(role, variable)| take(*role, variable)).collect::<Result<_>>()?;
+        let input = input.and_then(|input| store.remove(&input));
+        Ok(Gradients { weights, input })
+    }
+
+    /// `x` `[tokens, hidden]` through the block, for autograd.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
+        let normed = self.norm(x, Role::AttentionNorm)?;
+        let x = (self.linear(&self.attend(&normed, rope)?, Role::Output)? + x)?;
+        let normed = self.norm(&x, Role::MlpNorm)?;
+        let gate = self.linear(&normed, Role::Gate)?.silu()?;
+        self.linear(&(gate * self.linear(&normed, Role::Up)?)?, Role::Down)? + x
+    }
+
+    fn attend(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
+        let (tokens, _) = normed.dims2()?;
+        let (heads, group) = (self.heads, self.heads / self.kv_heads);
+        let q = self.heads_of(normed, (Role::Query, Role::QueryNorm), heads, rope)?;
+        let k = self.heads_of(normed, (Role::Key, Role::KeyNorm), self.kv_heads, rope)?;
+        let v = self.linear(normed, Role::Value)?;
+        let v = v.reshape((tokens, self.kv_heads, self.head_dim))?.transpose(0, 1)?.contiguous()?;
+        let q = (q.reshape((self.kv_heads, group * tokens, self.head_dim))?
+            * (1.0 / (self.head_dim as f64).sqrt()))?;
+        let scores = q.matmul(&k.t()?.contiguous()?)?.reshape((heads, tokens, tokens))?;
+        let scores = scores.broadcast_add(&self.mask(tokens, scores.device())?)?;
+        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
+        let weights = weights.reshape((self.kv_heads, group * tokens, tokens))?;
+        let attended = weights.matmul(&v)?.reshape((heads, tokens, self.head_dim))?;
+        attended.transpose(0, 1)?.reshape((tokens, heads * self.head_dim))
+    }
+
+    /// 0 where a query sees a key, else minus infinity.
+    fn mask(&self, tokens: usize, device: &Device) -> CandleResult<Tensor> {
+        let window = self.window.unwrap_or(tokens);
+        let sees = |query: usize, key: usize| key <= query && query - key < window;
+        let of = |query| (0..tokens).map(move |key| (query, key));
+        let mask = (0..tokens).flat_map(of);
+        let mask: Vec<f32> =
+            mask.map(|(q, k)| if sees(q, k) { 0.0 } else { f32::NEG_INFINITY }).collect();
+        Tensor::from_vec(mask, (1, tokens, tokens), device)
+    }
+
+    /// Projects, norms where the family does, and rotates: `[heads, tokens, head_dim]`.
+    fn heads_of(
+        &self,
+        x: &Tensor,
+        (role, norm): (Role, Role),
+        heads: usize,
+        rope: &RopeTables,
+    ) -> CandleResult<Tensor> {
+        let (tokens, half) = (x.dim(0)?, self.head_dim / 2);
+        let mut y = self.linear(x, role)?.reshape((tokens, heads, self.head_dim))?;
+        if self.variable(norm).is_some() {
+            y = self.norm(&y, norm)?;
+        }
+        let y = y.transpose(0, 1)?;
+        let (a, b) = (y.narrow(D::Minus1, 0, half)?, y.narrow(D::Minus1, half, half)?);
+        let (cos, sin) = (rope.cos.narrow(0, 0, tokens)?, rope.sin.narrow(0, 0, tokens)?);
+        let (cos, sin) = (cos.unsqueeze(0)?, sin.unsqueeze(0)?);
+        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        Tensor::cat(&[first, second], D::Minus1)?.contiguous()
+    }
+
+    fn norm(&self, x: &Tensor, role: Role) -> CandleResult<Tensor> {
+        let gain = self.find(role)?;
+        let square = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
+        x.broadcast_div(&square)?.broadcast_mul(gain)
+    }
+
+    fn linear(&self, x: &Tensor, role: Role) -> CandleResult<Tensor> {
+        let y = x.matmul(&self.find(role)?.t()?)?;
+        match self.biases.iter().find(|(found, _)| *found == role) {
+            Some((_, bias)) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+
+    fn find(&self, role: Role) -> CandleResult<&Tensor> {
+        let missing = || candle_core::Error::Msg(format!("a block without {role:?}"));
+        self.variable(role).map(Var::as_tensor).ok_or_else(missing)
+    }
+}
