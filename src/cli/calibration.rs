@@ -22,8 +22,13 @@ use crate::{model, results};
 
 /// Windows that ranges are chosen on unless asked otherwise.
 const WINDOWS: usize = 16;
+/// Windows that codes are chosen on unless asked otherwise.
+const CODING_WINDOWS: usize = 32;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
+
+/// What records call the method where only codes are calibrated.
+const CODES: &str = "second moments";
 
 /// Calibration, and how records tell of it.
 pub struct Prepared {
@@ -45,12 +50,13 @@ pub fn prepare(
     tokenizer: &TextTokenizer,
     scored: &[Window],
 ) -> Result<Option<Prepared>> {
-    let Some(variant) = variants.iter().find(|variant| variant.needs_ranges()) else {
+    let Some(variant) = variants.iter().find(|variant| variant.needs_calibration()) else {
         return Ok(None);
     };
     let CalibrationArgs { calibrate, calibration_windows, activation_range } = &plan.calibration();
     let text = text(calibrate.as_deref(), &plan.model, variant)?;
-    let count = calibration_windows.unwrap_or(WINDOWS);
+    let codes = variants.iter().any(Variant::is_calibrated);
+    let count = calibration_windows.unwrap_or(if codes { CODING_WINDOWS } else { WINDOWS });
     if count == 0 {
         return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
     }
@@ -70,7 +76,10 @@ pub fn prepare(
         text_name: text.name,
         windows: windows.len(),
         windows_hash: hasher.finalize().to_hex().to_string(),
-        method: method.to_string(),
+        method: match variants.iter().any(Variant::needs_ranges) {
+            true => method.to_string(),
+            false => CODES.to_owned(),
+        },
     };
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record }))
 }
@@ -79,7 +88,7 @@ pub fn prepare(
 fn text(calibrate: Option<&str>, model: &str, variant: &Variant) -> Result<String> {
     let default = (model == demo::NAME).then_some(demo::NAME);
     let text = calibrate.or(default).ok_or_else(|| {
-        Error::input(format!("{variant} needs a text to choose the ranges of its activations on"))
+        Error::input(format!("{variant} needs a text to be calibrated on"))
             .hint("give one with --calibrate FILE, other than the text that is scored")
     })?;
     Ok(text.to_owned())

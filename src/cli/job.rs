@@ -39,8 +39,10 @@ pub struct Job {
     pub run: Run,
     /// Coded weights that are read instead of coding them.
     pub coded: Vec<Arc<CodedFile>>,
-    /// What ranges of int8 activations are chosen on, where a variant has such.
+    /// What codes and the ranges of int8 activations are chosen on, where a variant needs that.
     pub calibration: Option<Calibration>,
+    /// What records say of it.
+    pub told: Option<results::Calibration>,
     /// Windows per pass over the layers.
     pub batch: usize,
     /// Peak memory of a pass.
@@ -102,7 +104,19 @@ impl Job {
             MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, unscored, host)?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
         let device = model::device()?;
-        Ok(Job { plan, checkpoint, device, windows, cells, run, coded, calibration, batch, memory })
+        Ok(Job {
+            plan,
+            checkpoint,
+            device,
+            windows,
+            cells,
+            run,
+            coded,
+            calibration,
+            told,
+            batch,
+            memory,
+        })
     }
 
     /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
@@ -175,7 +189,7 @@ fn cell(
     variant: &Variant,
     calibration: Option<&results::Calibration>,
 ) -> Result<Cell> {
-    let calibration = calibration.filter(|_| variant.needs_ranges()).cloned();
+    let calibration = calibration.filter(|_| variant.needs_calibration()).cloned();
     let depends_on = [
         &run.model_hash,
         &run.tokenizer_hash,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use half::f16;
 
+use super::calibrated;
 use super::folders::now;
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
@@ -42,7 +43,13 @@ pub struct Finished {
 /// # Errors
 /// A folder that answers another question, surroundings errors of the store, input errors of
 /// the checkpoint, interruption. Whatever was measured before is kept.
-pub fn execute(job: &Job, reports: &Path, talk: Talk, interrupt: &Interrupt) -> Result<Finished> {
+pub fn execute(
+    job: &mut Job,
+    reports: &Path,
+    is_packaged: bool,
+    talk: Talk,
+    interrupt: &Interrupt,
+) -> Result<Finished> {
     let folder = job.folder(reports);
     let mut store = Store::open(&folder)?;
     if store.torn_bytes() > 0 {
@@ -58,11 +65,15 @@ pub fn execute(job: &Job, reports: &Path, talk: Talk, interrupt: &Interrupt) -> 
         resumed_windows: job.recorded_windows(&store),
         ..Session::default()
     };
+    let was_done = job.pending(&store).is_empty();
+    let coded = calibrated::code(job, &store, is_packaged, talk, interrupt)?;
+    store.append(&coded.failures)?;
+    job.coded.extend(coded.files);
     let pending = job.pending(&store);
-    let was_done = pending.is_empty();
     if !was_done {
         talk.say(format!("measuring into {}", folder.display()));
         let mut measuring = Measuring::new(job, &mut store, pending, talk, interrupt);
+        measuring.timings = coded.timings;
         let outcome = measuring.run();
         session.elapsed_ms = clock.elapsed().as_secs_f64() * 1e3;
         session.phases = measuring.phases();

@@ -7,6 +7,7 @@
 
 mod args;
 mod bench;
+mod calibrated;
 mod calibration;
 mod design;
 mod devices;

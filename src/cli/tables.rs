@@ -42,7 +42,7 @@ pub fn measure(
     format: Format,
     talk: Talk,
 ) -> Result<Exit> {
-    let job = Job::prepare(plan, args, talk)?;
+    let mut job = Job::prepare(plan, args, talk)?;
     if args.dry_run {
         let mut document = dry_run(&job);
         if let Some(design) = also.design {
@@ -52,7 +52,7 @@ pub fn measure(
         return Ok(Exit::Done);
     }
     let interrupt = Interrupt::listen(talk)?;
-    let mut finished = execute(&job, &args.reports, talk, &interrupt)?;
+    let mut finished = execute(&mut job, &args.reports, also.design.is_some(), talk, &interrupt)?;
     if let Some(design) = also.design {
         package_all(&job, &mut finished, design, talk, &interrupt)?;
     }

@@ -170,6 +170,25 @@ impl Variant {
         [self.attention, self.mlp, self.head].iter().any(|part| part.int8_inputs)
     }
 
+    /// Whether the codes of any part are chosen on a text.
+    pub fn is_calibrated(&self) -> bool {
+        [self.attention, self.mlp].iter().any(|part| part.method != Method::DataFree)
+    }
+
+    /// Whether a text is needed beside the one that is scored.
+    pub fn needs_calibration(&self) -> bool {
+        self.needs_ranges() || self.is_calibrated()
+    }
+
+    /// How the codes of a tensor are found.
+    pub fn method_of(&self, id: TensorId) -> Method {
+        match PartKind::of(id) {
+            PartKind::Attention => self.attention.method,
+            PartKind::Mlp => self.mlp.method,
+            PartKind::Embedding | PartKind::Head | PartKind::Rest => Method::DataFree,
+        }
+    }
+
     /// Whether this is the reference itself.
     pub fn is_reference(&self) -> bool {
         *self == Self::reference()

@@ -123,7 +123,7 @@ impl Walk<'_> {
     }
 }
 
-fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
+pub(super) fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
     match observer.interrupted() {
         true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
         false => Ok(()),

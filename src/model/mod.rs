@@ -7,6 +7,7 @@
 
 mod attention;
 mod block;
+mod gradient;
 mod inputs;
 mod ops;
 mod rope;
@@ -17,6 +18,7 @@ use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use block::{Block, BlockWeights, Linear, Mlp};
+pub use gradient::{DifferentiableBlock, Gradients};
 pub use inputs::{Input, Inputs};
 pub use ops::{exp, max};
 pub use rope::RopeTables;

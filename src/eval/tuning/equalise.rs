@@ -8,7 +8,8 @@ use crate::checkpoint::Role;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::model;
-use crate::quantize::{Steps, equalise_between, equalise_inputs};
+use crate::quantize::Steps;
+use crate::quantize::calibrated::{equalise_between, equalise_inputs};
 
 /// What inputs were divided by, `[in]`; nothing where they are the reference's.
 #[derive(Default)]

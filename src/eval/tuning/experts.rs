@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
 use crate::model::{self, Mlp, Routed};
-use crate::quantize::{Moments, Steps};
+use crate::quantize::Steps;
+use crate::quantize::calibrated::Moments;
 
 /// An expert that gets fewer tokens than this share of its inputs is coded on what all experts get.
 const FEW: usize = 4;

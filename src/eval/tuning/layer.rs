@@ -15,8 +15,9 @@ use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
-use crate::model::{self, Block, RopeTables};
-use crate::quantize::{Moments, Steps};
+use crate::model::{self, Block, Mlp, RopeTables};
+use crate::quantize::Steps;
+use crate::quantize::calibrated::Moments;
 
 /// What the reference computes in a layer, per window `[tokens, hidden]`.
 pub struct Stages {
@@ -116,8 +117,9 @@ impl Fit<'_> {
         for role in [Role::Gate, Role::Up] {
             block.replace(role, coder.code(role, seen.as_ref())?)?;
         }
-        let given = each(&normed, |normed| block.dense()?.inner(normed))?;
-        let outputs = |block: &Block| both(&given, hidden, |given, x| block.dense()?.down(given)? + x);
+        let given = each(&normed, |normed| dense(block)?.inner(normed))?;
+        let outputs =
+            |block: &Block| both(&given, hidden, |given, x| dense(block)?.down(given)? + x);
         let seen = self.of_outputs(steps, &given, &self.reference.output, || outputs(block))?;
         block.replace(Role::Down, coder.code(Role::Down, seen.as_ref())?)?;
         outputs(block)
@@ -172,6 +174,10 @@ impl Fit<'_> {
         let inputs = given.first().map_or(0, |given| given.dim(1).unwrap_or(0));
         Moments::new(self.tokens.mean_product(given, given)?, inputs)
     }
+}
+
+fn dense(block: &Block) -> CandleResult<&Mlp> {
+    block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
 }
 
 /// Something of every window.

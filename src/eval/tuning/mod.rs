@@ -8,7 +8,7 @@
 //!
 //! Beside a block and the states of the windows (five times in the reference, three times in a
 //! variant) this takes two matrices `[in, in]` in f64 for the linear layer at hand, and what
-//! [`scratch_bytes`](crate::quantize::scratch_bytes) says.
+//! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes) says.
 
 mod correlation;
 mod equalise;
@@ -34,8 +34,8 @@ use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use super::walk::{Observer, stop_if_asked};
-use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::{At, Error, Result};
+use crate::checkpoint::TensorId;
+use crate::error::{Error, Result};
 use crate::model::{self, Block, RopeTables};
 
 /// What is to be coded, and where to.

@@ -8,9 +8,8 @@ use crate::error::{At, Error, Result};
 use crate::eval::variant::Variant;
 use crate::eval::weights::block_weights;
 use crate::model::{self, BlockWeights};
-use crate::quantize::{
-    CodedTensor, Coding, Method, Moments, Steps, asymmetric_target, code_calibrated, quantize,
-};
+use crate::quantize::calibrated::{self, Coding, Moments, asymmetric_target};
+use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Tensors that are read together, in the order of the computation.
 #[derive(Debug, Clone)]
@@ -138,14 +137,14 @@ impl<'a> Coder<'a> {
         let (id, values) = &mut self.unit.tensors[at];
         let stored = self.checkpoint.stored(*id)?;
         let (recipe, shape) = (self.variant.recipe_of(*id, stored), stored.matrix());
-        let steps = self.variant.method_of(*id).and_then(Method::steps);
+        let steps = self.variant.method_of(*id).steps();
         let place = || format!("tensor {}", id.name());
         let (tensor, coding) = match (seen, steps) {
-            (Some(seen), Some(steps)) if !recipe.is_fp() => {
+            (Some(seen), Some(steps)) if recipe != Recipe::Half => {
                 let target = seen.target(values, shape).at(place)?;
                 let seed = seed(&id.name());
                 let (tensor, coding) =
-                    code_calibrated(&recipe, &target, shape, &seen.own, steps, seed).at(place)?;
+                    calibrated::code(&recipe, &target, shape, &seen.own, steps, seed).at(place)?;
                 (Some(tensor), Some(coding))
             }
             _ => (quantize(&recipe, values, shape, None).at(place)?, None),

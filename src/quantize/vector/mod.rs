@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 const SAMPLE: usize = 65_536;
 /// The seed of tables that are fitted without calibration: the same for every table, so that rows
 /// can be coded apart.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
 
 /// Rows and columns of weights with what their errors count.
 #[derive(Clone, Copy)]
@@ -40,21 +40,22 @@ pub(super) struct Weighted<'a> {
     pub importance: Option<&'a [f32]>,
 }
 
-/// Codes finite weights `[out, in]`, whose rows vectors divide. Fails (input) when a weight is
+/// Codes finite weights `[out, in]`, whose rows vectors divide; `seed` draws the start of tables. Fails (input) when a weight is
 /// beyond fp16.
 pub(super) fn quantize(
     vector: &Vector,
     weights: &[f32],
     shape: [usize; 2],
     importance: Option<&[f32]>,
+    seed: u64,
 ) -> Result<CodedTensor> {
     let given = Weighted { weights, inputs: shape[1], importance };
     match vector.weights_per_code() {
-        2 => code::<2>(vector, given, shape),
-        3 => code::<3>(vector, given, shape),
-        4 => code::<4>(vector, given, shape),
-        6 => code::<6>(vector, given, shape),
-        _ => code::<8>(vector, given, shape),
+        2 => code::<2>(vector, given, shape, seed),
+        3 => code::<3>(vector, given, shape, seed),
+        4 => code::<4>(vector, given, shape, seed),
+        6 => code::<6>(vector, given, shape, seed),
+        _ => code::<8>(vector, given, shape, seed),
     }
 }
 
@@ -62,6 +63,7 @@ fn code<const D: usize>(
     vector: &Vector,
     given: Weighted<'_>,
     shape: [usize; 2],
+    seed: u64,
 ) -> Result<CodedTensor> {
     let [out, inputs] = shape;
     let scales = given.row_scales(out)?;
@@ -75,7 +77,7 @@ fn code<const D: usize>(
             .zip(weights.zip(scales.par_chunks(table_rows)))
             .map(|(codes, (weights, scales))| {
                 let given = Weighted { weights, ..given };
-                let table = given.table::<D>(scales, entries, SEED);
+                let table = given.table::<D>(scales, entries, seed);
                 given.assign(scales, &table, codes);
                 table
             })
