@@ -5,6 +5,7 @@
 //! model; results are the same bits for any number of threads.
 
 pub(crate) mod bitpack;
+pub mod calibrated;
 mod coded;
 pub(crate) mod decode;
 mod distinct;
@@ -12,6 +13,7 @@ mod grammar;
 mod kmeans;
 mod lagrange;
 mod layers;
+pub mod limits;
 mod linear;
 mod mask;
 mod method;
@@ -80,7 +82,9 @@ pub fn quantize(
             palette::quantize(&palette, weights, shape, importance).map(Some)
         }
         Recipe::Linear(linear) => linear::quantize(&linear, weights, shape).map(Some),
-        Recipe::Vector(vector) => vector::quantize(&vector, weights, shape, importance).map(Some),
+        Recipe::Vector(vector) => {
+            vector::quantize(&vector, weights, shape, importance, vector::SEED).map(Some)
+        }
         Recipe::Mxfp4 => mxfp4::quantize(weights, shape).map(Some),
     }
 }

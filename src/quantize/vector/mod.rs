@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 const SAMPLE: usize = 65_536;
 /// The seed of tables that are fitted without calibration: the same for every table, so that rows
 /// can be coded apart.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
 
 /// Rows and columns of weights with what their errors count.
 #[derive(Clone, Copy)]
@@ -40,21 +40,22 @@ pub(super) struct Weighted<'a> {
     pub importance: Option<&'a [f32]>,
 }
 
-/// Codes finite weights `[out, in]`, whose rows vectors divide. Fails (input) when a weight is
+/// Codes finite weights `[out, in]`, whose rows vectors divide; `seed` draws the start of tables. Fails (input) when a weight is
 /// beyond fp16.
 pub(super) fn quantize(
     vector: &Vector,
     weights: &[f32],
     shape: [usize; 2],
     importance: Option<&[f32]>,
+    seed: u64,
 ) -> Result<CodedTensor> {
     let given = Weighted { weights, inputs: shape[1], importance };
     match vector.weights_per_code() {
-        2 => code::<2>(vector, given, shape),
-        3 => code::<3>(vector, given, shape),
-        4 => code::<4>(vector, given, shape),
-        6 => code::<6>(vector, given, shape),
-        _ => code::<8>(vector, given, shape),
+        2 => code::<2>(vector, given, shape, seed),
+        3 => code::<3>(vector, given, shape, seed),
+        4 => code::<4>(vector, given, shape, seed),
+        6 => code::<6>(vector, given, shape, seed),
+        _ => code::<8>(vector, given, shape, seed),
     }
 }
 
@@ -62,20 +63,21 @@ fn code<const D: usize>(
     vector: &Vector,
     given: Weighted<'_>,
     shape: [usize; 2],
+    seed: u64,
 ) -> Result<CodedTensor> {
     let [out, inputs] = shape;
     let scales = given.row_scales(out)?;
     let (table_rows, entries) = (vector.table_rows(out), vector.code_bits().entries());
     let mut codes = vec![0u8; out / D * inputs];
     let mut tables = Vec::new();
-    if inputs > 0 {
+    if !codes.is_empty() {
         let groups = codes.par_chunks_mut(table_rows / D * inputs);
         let weights = given.weights.par_chunks(table_rows * inputs);
         let coded: Vec<Vec<[f16; D]>> = groups
             .zip(weights.zip(scales.par_chunks(table_rows)))
             .map(|(codes, (weights, scales))| {
                 let given = Weighted { weights, ..given };
-                let table = given.table::<D>(scales, entries, SEED);
+                let table = given.table::<D>(scales, entries, seed);
                 given.assign(scales, &table, codes);
                 table
             })
@@ -168,17 +170,29 @@ impl Weighted<'_> {
         let vectors = vectors.zip(scales.par_chunks(D));
         vectors.for_each_init(Candidates::<D>::default, |candidates, ((codes, rows), scales)| {
             let factors = std::array::from_fn(|d| scales[d].to_f32());
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    candidates.refill(&entries, &factors);
-                    for (column, code) in codes.iter_mut().enumerate() {
-                        let point = std::array::from_fn(|d| rows[d * inputs + column]);
-                        *code = candidates.nearest(&point) as u8;
-                    }
-                },
-            );
+            candidates.refill(&entries, &factors);
+            pulp::Arch::new().dispatch(Nearest { candidates, rows, codes });
         });
+    }
+}
+
+/// The nearest entries to the vectors of `D` rows.
+struct Nearest<'a, const D: usize> {
+    candidates: &'a Candidates<D>,
+    rows: &'a [f32],
+    codes: &'a mut [u8],
+}
+
+impl<const D: usize> pulp::NullaryFnOnce for Nearest<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let inputs = self.codes.len();
+        for (column, code) in self.codes.iter_mut().enumerate() {
+            let point = std::array::from_fn(|d| self.rows[d * inputs + column]);
+            *code = self.candidates.nearest(&point) as u8;
+        }
     }
 }
 

@@ -1,0 +1,201 @@
+//! Coded tensors as they are while being coded, and back: columns in another order, codes one per
+//! byte, everything fp16 as f32.
+
+use half::f16;
+
+use super::meaning::{Steps, Tables, int8_scale};
+use super::moments::Ordered;
+use crate::error::{Error, Result};
+use crate::quantize::bitpack::{pack, unpack};
+use crate::quantize::coded::{CodedTensor, Stored, Tables as StoredTables};
+use crate::quantize::recipe::{Linear, Recipe, TableEntry};
+
+/// A tensor with its columns in the order in which they are coded.
+pub(super) struct Frame {
+    pub recipe: Recipe,
+    pub shape: [usize; 2],
+    /// Which input comes when.
+    pub order: Vec<usize>,
+    /// What should be coded `[out, in]`.
+    pub weights: Vec<f32>,
+    /// The codes to start from `[out / D, in]`, without sign.
+    pub codes: Vec<u8>,
+}
+
+impl Frame {
+    /// The target and the codes of `start` in that order.
+    pub(super) fn new(target: &[f32], ordered: &Ordered, start: &CodedTensor) -> Self {
+        let (order, inputs) = (ordered.order.clone(), start.shape()[1]);
+        let weights = gathered(target, inputs, &order);
+        let bits = start.recipe().code_bits().unwrap_or(8);
+        let mut codes = vec![0; start.codes()];
+        if let Stored::Palette { codes: packed, .. }
+        | Stored::Linear { codes: packed, .. }
+        | Stored::Vector { codes: packed, .. } = start.stored()
+        {
+            // A coded tensor has all its codes.
+            let whole = unpack(packed, bits, 0, &mut codes).is_ok();
+            debug_assert!(whole, "codes of a coded tensor");
+        }
+        let sign = sign_bit(start.recipe());
+        codes.iter_mut().for_each(|code| *code ^= sign);
+        let codes = gathered(&codes, inputs, &order);
+        Frame { recipe: start.recipe(), shape: start.shape(), order, weights, codes }
+    }
+}
+
+fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
+    let row = |row: &[T]| order.iter().map(|column| row[*column]).collect::<Vec<_>>();
+    values.chunks_exact(inputs).flat_map(row).collect()
+}
+
+/// The bit that makes two's complement an unsigned code; 0 where codes have no sign.
+fn sign_bit(recipe: Recipe) -> u8 {
+    match recipe {
+        Recipe::Linear(linear) if !linear.asymmetric => 1 << (linear.bits.get() - 1),
+        _ => 0,
+    }
+}
+
+fn wide(values: &[f16]) -> Vec<f32> {
+    values.iter().map(|value| value.to_f32()).collect()
+}
+
+fn narrow(values: &[f32]) -> Vec<f16> {
+    values.iter().map(|value| f16::from_f32(*value)).collect()
+}
+
+/// The tables of a tensor that was coded with tables.
+pub(super) fn tables_of<const D: usize>(frame: &Frame, start: &CodedTensor) -> Result<Tables<D>> {
+    let ([out, inputs], rows) = (frame.shape, start.table_rows().unwrap_or(1));
+    let count = 1 << frame.recipe.code_bits().unwrap_or(8);
+    let mut entry = TableEntry::Half;
+    let (entries, scales) = match start.stored() {
+        Stored::Vector { tables, channel_scales, .. } => (wide(tables), Some(wide(channel_scales))),
+        Stored::Palette { tables, channel_scales, .. } => {
+            if matches!(tables, StoredTables::Int8 { .. }) {
+                entry = TableEntry::Int8;
+            }
+            let mut table = [0.0; 256];
+            let mut entries = Vec::new();
+            for group in 0..out / rows {
+                tables.read(group, count, &mut table);
+                entries.extend_from_slice(&table[..count]);
+            }
+            (entries, channel_scales.as_deref().map(wide))
+        }
+        _ => return Err(Error::bug(format!("{} without tables", frame.recipe))),
+    };
+    let entries = entries.as_chunks::<D>().0.to_vec();
+    let columns = vec![(0..inputs).collect()];
+    Ok(Tables { entries, count, vectors: rows / D, entry, scales, columns })
+}
+
+/// The scales of a tensor that was coded as integers.
+pub(super) fn steps_of(frame: &Frame, start: &CodedTensor, linear: Linear) -> Result<Steps> {
+    let Stored::Linear { scales, zero_points, .. } = start.stored() else {
+        return Err(Error::bug(format!("{} without scales", frame.recipe)));
+    };
+    let (length, count) = (linear.block_len(frame.shape[1]), linear.blocks(frame.shape[1]));
+    let mut zeros = vec![sign_bit(frame.recipe); scales.len()];
+    if let Some(points) = zero_points {
+        unpack(points, linear.bits.get(), 0, &mut zeros)?;
+    }
+    let block_of: Vec<usize> = frame.order.iter().map(|input| input / length).collect();
+    let mut blocks = vec![Vec::new(); count];
+    block_of.iter().enumerate().for_each(|(column, block)| blocks[*block].push(column));
+    Ok(Steps { linear, scales: wide(scales), zeros, blocks, block_of })
+}
+
+/// What becomes stored arrays again.
+pub(super) trait Stores {
+    /// Changes codes, if they must, before they are packed; `vector_len` codes to a vector.
+    fn settle(&mut self, codes: &mut [u8], vector_len: usize);
+
+    /// The stored arrays with these packed codes.
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored;
+}
+
+impl<const D: usize> Stores for Tables<D> {
+    /// Tables of single weights ascend.
+    fn settle(&mut self, codes: &mut [u8], vector_len: usize) {
+        if D > 1 {
+            return;
+        }
+        let groups = codes.chunks_mut((self.vectors * vector_len).max(1));
+        for (codes, table) in groups.zip(self.entries.chunks_exact_mut(self.count)) {
+            let mut order: Vec<usize> = (0..table.len()).collect();
+            order.sort_by(|a, b| table[*a][0].total_cmp(&table[*b][0]));
+            let mut place = [0u8; 256];
+            order.iter().enumerate().for_each(|(to, from)| place[*from] = to as u8);
+            table.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            codes.iter_mut().for_each(|code| *code = place[usize::from(*code)]);
+        }
+    }
+
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored {
+        let channel_scales = self.scales.as_deref().map(narrow);
+        let entries = self.entries.as_flattened();
+        if let Recipe::Vector(_) = recipe {
+            let channel_scales = channel_scales.unwrap_or_default();
+            return Stored::Vector { codes, tables: narrow(entries), channel_scales };
+        }
+        let tables = match self.entry {
+            TableEntry::Half => StoredTables::Half(narrow(entries)),
+            TableEntry::Int8 => int8_tables(entries, self.count),
+        };
+        Stored::Palette { codes, mask: None, tables, channel_scales }
+    }
+}
+
+/// Entries that were rounded to int8 times a scale, as those.
+fn int8_tables(entries: &[f32], count: usize) -> StoredTables {
+    let (mut bytes, mut scales) = (Vec::with_capacity(entries.len()), Vec::new());
+    for table in entries.chunks_exact(count) {
+        let reach = table.iter().fold(0.0f32, |reach, entry| reach.max(entry.abs()));
+        // The largest entry is 127 scales, rounded: that gives the scale back, or its neighbour.
+        let near = int8_scale(f64::from(reach));
+        let exact = |scale: &f16| {
+            let byte = |entry: f32| (entry / scale.to_f32()).round_ties_even();
+            let decoded = |entry: f32| f16::from_f32(byte(entry) * scale.to_f32()).to_f32();
+            table.iter().all(|entry| decoded(*entry) == *entry)
+        };
+        let bits = near.to_bits();
+        let neighbours = [bits, bits.wrapping_sub(1), bits + 1].map(f16::from_bits);
+        let scale = neighbours.into_iter().find(exact).unwrap_or(near);
+        bytes.extend(table.iter().map(|entry| (entry / scale.to_f32()).round_ties_even() as i8));
+        scales.push(scale);
+    }
+    StoredTables::Int8 { entries: bytes, scales }
+}
+
+impl Stores for Steps {
+    fn settle(&mut self, _: &mut [u8], _: usize) {}
+
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored {
+        let zero_points = self.linear.asymmetric.then(|| {
+            let bits = recipe.code_bits().unwrap_or(8);
+            pack(&self.zeros, bits)
+        });
+        Stored::Linear { codes, scales: narrow(&self.scales), zero_points }
+    }
+}
+
+/// The coded tensor with its columns where they belong.
+pub(super) fn finish(
+    frame: &Frame,
+    mut codes: Vec<u8>,
+    mut meaning: impl Stores,
+) -> Result<CodedTensor> {
+    let inputs = frame.shape[1];
+    meaning.settle(&mut codes, inputs);
+    let sign = sign_bit(frame.recipe);
+    let mut back = vec![0; codes.len()];
+    for (to, from) in back.chunks_exact_mut(inputs).zip(codes.chunks_exact(inputs)) {
+        for (column, code) in frame.order.iter().zip(from) {
+            to[*column] = code ^ sign;
+        }
+    }
+    let packed = pack(&back, frame.recipe.code_bits().unwrap_or(8));
+    CodedTensor::new(frame.recipe, frame.shape, meaning.stored(frame.recipe, packed))
+}

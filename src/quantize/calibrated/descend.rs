@@ -1,0 +1,98 @@
+//! Coordinate descent: one code after the other is replaced by the best one, all others fixed.
+//!
+//! With the gradient at hand the best weights of a column are `q - g / h`, and the best code is the
+//! nearest to them; only where a code changes is the gradient brought up to date.
+
+use rayon::prelude::*;
+
+use super::meaning::{Levels, Meaning};
+use super::state::{State, chunk_vectors};
+
+/// Sweeps over all columns at most.
+const SWEEPS: usize = 4;
+
+impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
+    /// Sweeps over the codes of every vector until nothing changes.
+    pub(super) fn descend(&mut self) {
+        let (inputs, chunk) = (self.inputs, chunk_vectors::<D>());
+        let parts = self.codes.par_chunks_mut(chunk * inputs).enumerate();
+        let parts = parts.zip(self.gradient.par_chunks_mut(chunk * D * inputs));
+        let (meaning, moments) = (&self.meaning, self.moments);
+        let inverse: Vec<f32> = moments.iter().step_by(inputs + 1).map(|h| 1.0 / h).collect();
+        parts.for_each_init(M::Levels::default, |levels, ((i, codes), gradient)| {
+            let vectors = codes.chunks_exact_mut(inputs).zip(gradient.chunks_exact_mut(D * inputs));
+            for (vector, (codes, gradient)) in (i * chunk..).zip(vectors) {
+                meaning.levels(vector, levels);
+                let levels = &*levels;
+                let inverse = &inverse[..];
+                pulp::Arch::new().dispatch(Sweeps { levels, moments, inverse, codes, gradient });
+            }
+        });
+        self.refresh();
+    }
+}
+
+/// All sweeps over the columns of a vector.
+struct Sweeps<'a, const D: usize, L> {
+    levels: &'a L,
+    moments: &'a [f32],
+    inverse: &'a [f32],
+    codes: &'a mut [u8],
+    gradient: &'a mut [f32],
+}
+
+impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Sweeps<'_, D, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Sweeps { levels, moments, inverse, codes, gradient } = self;
+        for _ in 0..SWEEPS {
+            if !sweep(levels, moments, inverse, codes, gradient) {
+                break;
+            }
+        }
+    }
+}
+
+/// One sweep over the columns of a vector. Whether a code has changed.
+#[inline(always)]
+fn sweep<const D: usize, L: Levels<D>>(
+    levels: &L,
+    moments: &[f32],
+    inverse: &[f32],
+    codes: &mut [u8],
+    gradient: &mut [f32],
+) -> bool {
+    let inputs = codes.len();
+    let mut changed = false;
+    for column in 0..inputs {
+        let code = codes[column];
+        let now = levels.weights(column, code);
+        let point = std::array::from_fn(|d| {
+            (-gradient[d * inputs + column]).mul_add(inverse[column], now[d])
+        });
+        let nearest = levels.nearest(column, &point);
+        if nearest == code {
+            continue;
+        }
+        let next = levels.weights(column, nearest);
+        let steps: [f32; D] = std::array::from_fn(|d| next[d] - now[d]);
+        let row = &moments[column * inputs..(column + 1) * inputs];
+        let mut gain = 0.0;
+        for (d, step) in steps.iter().enumerate() {
+            gain += step * (2.0 * gradient[d * inputs + column] + row[column] * step);
+        }
+        // A tie up to rounding is no gain.
+        if gain < 0.0 {
+            codes[column] = nearest;
+            changed = true;
+            for (step, gradient) in steps.iter().zip(gradient.chunks_exact_mut(inputs)) {
+                for (value, moment) in gradient.iter_mut().zip(row) {
+                    *value = step.mul_add(*moment, *value);
+                }
+            }
+        }
+    }
+    changed
+}

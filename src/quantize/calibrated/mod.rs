@@ -1,0 +1,201 @@
+//! Calibrated coding: codes chosen by what their errors cost in a layer's outputs.
+//!
+//! The cost of errors `E = Q - W` is `tr(E H Eᵀ)`, with `H` the second moment of the layer's inputs.
+//! It starts from the tables and codes that the recipe finds by itself under the diagonal of `H`;
+//! then errors are compensated column by column, and tables and factors (least squares) and codes
+//! (coordinate descent) are improved in turn. Every step can be switched off, and none makes the
+//! cost larger. Pure: the same bits for any number of threads.
+
+mod compensate;
+mod convert;
+mod descend;
+mod equalise;
+mod factor;
+mod fit;
+mod matrix;
+mod meaning;
+mod moments;
+mod state;
+mod target;
+
+use std::fmt;
+
+pub use equalise::{equalise_between, equalise_inputs};
+pub use moments::Moments;
+pub use target::asymmetric_target;
+
+use super::coded::CodedTensor;
+use super::method::{Method, Steps};
+use super::recipe::Recipe;
+use super::vector;
+use super::{check_finite, quantize};
+use crate::error::{Error, Result};
+use convert::{Frame, finish, steps_of, tables_of};
+use meaning::Meaning;
+use moments::Ordered;
+use state::State;
+
+/// Rounds of least squares and descent.
+const ROUNDS: usize = 3;
+
+/// A step of coding, of which the error is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Tables and codes of the weights alone, errors weighted by the mean square of their input.
+    Rounded,
+    /// Errors compensated by later columns.
+    Compensated,
+    /// Tables and factors fitted to the codes.
+    Fitted,
+    /// Codes improved one at a time.
+    Descended,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Step::Rounded => "rounded",
+            Step::Compensated => "compensated",
+            Step::Fitted => "fitted",
+            Step::Descended => "descended",
+        })
+    }
+}
+
+/// How coding went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coding {
+    /// What was done, in order, and what was left of the layer's outputs after it:
+    /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, 0 where all outputs are 0.
+    pub errors: Vec<(Step, f64)>,
+    /// Inputs that are always zero, whose weights count for nothing.
+    pub dead_inputs: usize,
+}
+
+impl Coding {
+    /// The relative error of the finished codes.
+    pub fn relative_error(&self) -> f64 {
+        self.errors.last().map_or(0.0, |(_, error)| *error)
+    }
+}
+
+/// Codes `target` `[out, in]` by what errors cost under `moments` `[in, in]`. `seed` draws the start
+/// of tables of vectors. Of `steps`, those of coding are obeyed: compensation, alternation, descent.
+///
+/// Fails (input) for recipes that [`Method::check`] refuses, where shapes disagree, for targets that
+/// are not finite or beyond fp16, and where moments are not positive definite.
+pub fn code(
+    recipe: &Recipe,
+    target: &[f32],
+    shape: [usize; 2],
+    moments: &Moments,
+    steps: Steps,
+    seed: u64,
+) -> Result<(CodedTensor, Coding)> {
+    Method::Calibrated(steps).check(recipe)?;
+    let [out, inputs] = shape;
+    if moments.inputs() != inputs || out.checked_mul(inputs) != Some(target.len()) {
+        return Err(Error::input(format!(
+            "expected {shape:?} weights and moments of {inputs} inputs, found {} and {}",
+            target.len(),
+            moments.inputs()
+        )));
+    }
+    recipe.check_shape(shape)?;
+    check_finite(target, inputs)?;
+    let ordered = moments.ordered();
+    let start = start(recipe, target, shape, moments, seed)?;
+    if target.is_empty() {
+        return Ok((start, Coding { errors: Vec::new(), dead_inputs: moments.dead() }));
+    }
+    let frame = Frame::new(target, &ordered, &start);
+    let job = Job { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
+    match start.recipe() {
+        Recipe::Linear(linear) => job.run(steps_of(&frame, &start, linear)?),
+        Recipe::Vector(vector) => match vector.weights_per_code() {
+            2 => job.run(tables_of::<2>(&frame, &start)?),
+            3 => job.run(tables_of::<3>(&frame, &start)?),
+            4 => job.run(tables_of::<4>(&frame, &start)?),
+            6 => job.run(tables_of::<6>(&frame, &start)?),
+            _ => job.run(tables_of::<8>(&frame, &start)?),
+        },
+        _ => job.run(tables_of::<1>(&frame, &start)?),
+    }
+}
+
+/// The most memory that [`code`] takes besides its arguments and its result, in bytes.
+pub fn scratch_bytes([out, inputs]: [usize; 2]) -> u64 {
+    let (square, weights) = ((inputs as u64).pow(2), out as u64 * inputs as u64);
+    // Moments in order, reversed and factored in f64, moments and feedback in f32; weights and their
+    // products with moments, errors and gradients twice, and codes twice.
+    square * (3 * 8 + 2 * 4) + weights * (6 * 4 + 2)
+}
+
+/// The codes that the recipe finds by itself.
+fn start(
+    recipe: &Recipe,
+    target: &[f32],
+    shape: [usize; 2],
+    moments: &Moments,
+    seed: u64,
+) -> Result<CodedTensor> {
+    let diagonal = moments.diagonal();
+    let largest = diagonal.iter().fold(0.0f64, |most, value| most.max(*value));
+    let unit = if largest > 0.0 { largest } else { 1.0 };
+    let importance: Vec<f32> = diagonal.iter().map(|value| (value / unit) as f32).collect();
+    if let Recipe::Vector(vector) = recipe.resolved(shape) {
+        return vector::quantize(&vector, target, shape, Some(&importance), seed);
+    }
+    quantize(recipe, target, shape, Some(&importance))?
+        .ok_or_else(|| Error::bug(format!("{recipe} has no codes")))
+}
+
+/// Everything that the steps of coding share.
+struct Job<'a> {
+    ordered: Ordered,
+    frame: &'a Frame,
+    steps: Steps,
+    dead_inputs: usize,
+}
+
+impl Job<'_> {
+    fn run<const D: usize, M: Meaning<D> + convert::Stores>(
+        self,
+        meaning: M,
+    ) -> Result<(CodedTensor, Coding)> {
+        let Job { ordered, frame, steps, dead_inputs } = self;
+        let moments: Vec<f32> = ordered.values.iter().map(|value| *value as f32).collect();
+        let feedback = steps.compensate.then(|| ordered.feedback()).transpose()?;
+        let inputs = frame.shape[1];
+        let codes = frame.codes.clone();
+        let mut state = State::new(&frame.weights, &moments, inputs, codes, meaning);
+        let whole = state.whole();
+        let mut errors = Vec::new();
+        let mut note = |step, state: &State<'_, D, M>| {
+            let error = if whole > 0.0 { state.cost().max(0.0) / whole } else { 0.0 };
+            errors.push((step, error));
+        };
+        note(Step::Rounded, &state);
+        if let Some(feedback) = feedback {
+            state.compensate(&feedback);
+            note(Step::Compensated, &state);
+        }
+        let rounds = if steps.alternate { ROUNDS } else { 1 };
+        for _ in 0..rounds {
+            if steps.alternate {
+                state.fit_tables();
+                state.fit_scales();
+                note(Step::Fitted, &state);
+            }
+            if steps.descend {
+                state.descend();
+                note(Step::Descended, &state);
+            }
+        }
+        let State { codes, meaning, .. } = state;
+        Ok((finish(frame, codes, meaning)?, Coding { errors, dead_inputs }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Second moments of a layer's inputs: what an error of its weights costs in its outputs.
+
+use super::factor::{Lower, cholesky};
+use crate::error::{Error, Result};
+
+/// What is added to the diagonal, of the mean of the diagonal: 1 % (GPTQ, section 3.3).
+const DAMPING: f64 = 0.01;
+/// Entries on both sides of the diagonal may differ by this share of what the diagonal allows.
+const ASYMMETRY: f64 = 1e-3;
+
+/// The second moment `E[x xᵀ]` `[in, in]` of the inputs of a linear layer.
+///
+/// Inputs that are always zero (dead ones) are known by their diagonal; they cost nothing, and
+/// damping makes their weights be coded by themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    values: Vec<f64>,
+    inputs: usize,
+}
+
+impl Moments {
+    /// Moments from `values` `[in, in]`, row-major, in any unit. Fails (input) for another length,
+    /// for values that are not finite, for a negative diagonal, and where they are not symmetric.
+    pub fn new(values: Vec<f64>, inputs: usize) -> Result<Self> {
+        if inputs.checked_mul(inputs) != Some(values.len()) {
+            let found = values.len();
+            return Err(Error::input(format!(
+                "second moments: expected {inputs} x {inputs} values, found {found}"
+            )));
+        }
+        check_finite(&values, inputs, "second moments")?;
+        let mut moments = Moments { values, inputs };
+        let diagonal = moments.diagonal();
+        if let Some(at) = diagonal.iter().position(|value| *value < 0.0) {
+            let found = diagonal[at];
+            return Err(Error::input(format!(
+                "second moments: expected 0 or more on the diagonal, found {found} at {at}"
+            )));
+        }
+        moments.symmetrise(&diagonal)?;
+        Ok(moments)
+    }
+
+    /// [`Moments::new`] from f32.
+    pub fn from_f32(values: &[f32], inputs: usize) -> Result<Self> {
+        Self::new(values.iter().map(|value| f64::from(*value)).collect(), inputs)
+    }
+
+    fn symmetrise(&mut self, diagonal: &[f64]) -> Result<()> {
+        let n = self.inputs;
+        let mean = diagonal.iter().sum::<f64>() / n.max(1) as f64;
+        for row in 0..n {
+            for column in 0..row {
+                let (a, b) = (self.values[row * n + column], self.values[column * n + row]);
+                let bound = (diagonal[row] * diagonal[column]).sqrt();
+                if (a - b).abs() > ASYMMETRY * bound.max(mean * ASYMMETRY) {
+                    return Err(Error::input(format!(
+                        "second moments: not symmetric, {a} at [{row}, {column}] and {b} at \
+                         [{column}, {row}]"
+                    )));
+                }
+                // What a dead input has to do with others is rounding.
+                let value = if bound > 0.0 { (a + b) / 2.0 } else { 0.0 };
+                self.values[row * n + column] = value;
+                self.values[column * n + row] = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The moments `[in, in]`, row-major.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The mean square of every input `[in]`.
+    pub fn diagonal(&self) -> Vec<f64> {
+        self.values.iter().step_by(self.inputs + 1).copied().collect()
+    }
+
+    /// Inputs that are always zero.
+    pub fn dead(&self) -> usize {
+        self.diagonal().iter().filter(|value| **value == 0.0).count()
+    }
+
+    /// The moments of inputs that are each divided by a factor `[in]`: where columns were
+    /// equalised after the inputs were seen. Fails (input) for another number of factors or for
+    /// factors that are not positive numbers.
+    pub fn divided_by(mut self, factors: &[f32]) -> Result<Self> {
+        if factors.len() != self.inputs || factors.iter().any(|f| !(f.is_normal() && *f > 0.0)) {
+            return Err(Error::input(format!(
+                "expected {} positive factors of inputs, found {}",
+                self.inputs,
+                factors.len()
+            )));
+        }
+        let rows = self.values.chunks_exact_mut(self.inputs.max(1));
+        for (row, own) in rows.zip(factors) {
+            for (value, other) in row.iter_mut().zip(factors) {
+                *value /= f64::from(*own) * f64::from(*other);
+            }
+        }
+        Ok(self)
+    }
+
+    /// What damping adds to the diagonal: `share` of its mean, and 1 where all inputs are dead.
+    pub(super) fn damping(&self, share: f64) -> f64 {
+        let mean = self.diagonal().iter().sum::<f64>() / self.inputs.max(1) as f64;
+        if mean > 0.0 { mean * share } else { 1.0 }
+    }
+
+    /// The Cholesky factor of the moments with `share` of their mean diagonal added.
+    pub(super) fn damped_factor(&self, share: f64) -> Result<Lower> {
+        let mut values = self.values.clone();
+        let damping = self.damping(share);
+        values.iter_mut().step_by(self.inputs + 1).for_each(|value| *value += damping);
+        cholesky(values, self.inputs)
+    }
+
+    /// The damped moments with inputs in the order in which they are coded, scaled so that the mean
+    /// of the diagonal is 1.
+    pub(super) fn ordered(&self) -> Ordered {
+        let (n, damping) = (self.inputs, self.damping(DAMPING));
+        let diagonal = self.diagonal();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]).then(a.cmp(b)));
+        let unit = 1.0 / (diagonal.iter().sum::<f64>() / n.max(1) as f64 + damping);
+        let mut values = Vec::with_capacity(n * n);
+        for row in &order {
+            for column in &order {
+                let extra = if row == column { damping } else { 0.0 };
+                values.push(counted((self.values[row * n + column] + extra) * unit));
+            }
+        }
+        Ordered { order, values }
+    }
+}
+
+/// Damped moments in the order in which columns are coded: the largest mean square first.
+pub(super) struct Ordered {
+    /// Which input comes when.
+    pub order: Vec<usize>,
+    /// Moments `[in, in]` in that order, their mean diagonal 1.
+    pub values: Vec<f64>,
+}
+
+impl Ordered {
+    /// What an error (coded less wanted) of each earlier column `i` adds to the target of every
+    /// later column `k`, `[in, in]`: the negated strictly upper triangle of the unit factor `U` with
+    /// `U·D·Uᵀ` the moments.
+    ///
+    /// Feedback of original errors through this factor is the same as updating the remaining
+    /// weights with the inverse's factor (Chee et al. 2023, theorem 6, on Frantar et al. 2022).
+    pub(super) fn feedback(&self) -> Result<Vec<f32>> {
+        let n = self.order.len();
+        // Reversed, so that the lower factor becomes an upper one.
+        let reversed: Vec<f64> = self.values.iter().rev().copied().collect();
+        let lower = cholesky(reversed, n)?.values;
+        let mut upper = vec![0.0f32; n * n];
+        let pivots: Vec<f64> =
+            lower.iter().step_by(n + 1).rev().map(|pivot| -1.0 / pivot).collect();
+        for (row, own) in upper.chunks_exact_mut(n.max(1)).enumerate() {
+            let from = &lower[(n - 1 - row) * n..(n - row) * n];
+            for column in row + 1..n {
+                own[column] = counted(from[n - 1 - column] * pivots[column]) as f32;
+            }
+        }
+        Ok(upper)
+    }
+}
+
+/// A moment, or a share of one, relative to a mean of 1: 0 instead of what is too small to count,
+/// since subnormal numbers, in f32 and in products, are slow.
+fn counted(value: f64) -> f64 {
+    const SMALLEST: f64 = 1e-20;
+    if value.abs() < SMALLEST { 0.0 } else { value }
+}
+
+/// Fails (input) with the first of `[rows, columns]` values that is not finite.
+pub(super) fn check_finite(values: &[f64], columns: usize, what: &str) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, found) = (at / columns.max(1), at % columns.max(1), values[at]);
+            Err(Error::input(format!(
+                "{what}: expected finite, found {found} at [{row}, {column}]"
+            ))
+            .hint("a variant whose hidden states overflow cannot be calibrated further"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_that_cannot_be_are_refused_with_the_place() {
+        let refusal = |values: &[f64]| Moments::new(values.to_vec(), 2).unwrap_err().to_string();
+        assert!(refusal(&[1.0, 0.0, f64::NAN, 1.0]).contains("found NaN at [1, 0]"));
+        assert!(refusal(&[1.0, f64::INFINITY, 0.0, 1.0]).contains("found inf at [0, 1]"));
+        assert!(refusal(&[-1.0, 0.0, 0.0, 1.0]).contains("found -1 at 0"));
+        assert!(refusal(&[1.0, 0.5, 0.0, 1.0]).contains("not symmetric"));
+        assert!(refusal(&[1.0]).contains("expected 2 x 2 values, found 1"));
+        assert!(Moments::new(vec![], usize::MAX).is_err());
+    }
+
+    #[test]
+    fn dead_inputs_stand_alone_and_come_last() {
+        let moments = Moments::new(vec![0.0, 1e-9, 2e-9, 4.0], 2).unwrap();
+        assert_eq!(moments.dead(), 1);
+        let ordered = moments.ordered();
+        assert_eq!(ordered.order, [1, 0]);
+        assert_eq!(ordered.feedback().unwrap(), [0.0; 4]);
+        assert!(ordered.values[3] > 0.0);
+        let nothing = Moments::new(vec![0.0; 4], 2).unwrap();
+        assert_eq!(nothing.ordered().values, [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn feedback_of_two_columns_is_their_regression() {
+        let moments = Moments::new(vec![4.0, 1.0, 1.0, 2.0], 2).unwrap();
+        let feedback = moments.ordered().feedback().unwrap();
+        let damped = 2.0 + 0.03;
+        assert!((f64::from(feedback[1]) + 1.0 / damped).abs() < 1e-6, "{feedback:?}");
+    }
+
+    #[test]
+    fn dividing_inputs_divides_their_moments_twice() {
+        let moments = Moments::from_f32(&[4.0, 2.0, 2.0, 8.0], 2).unwrap();
+        let divided = moments.clone().divided_by(&[1.0, 2.0]).unwrap();
+        assert_eq!(divided.values(), [4.0, 1.0, 1.0, 2.0]);
+        assert!(moments.clone().divided_by(&[1.0, 0.0]).is_err());
+        assert!(moments.divided_by(&[1.0]).is_err());
+    }
+}

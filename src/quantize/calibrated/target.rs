@@ -1,0 +1,51 @@
+//! What a layer should be, given that its inputs are no longer those of the reference.
+
+use super::matrix::{View, product};
+use super::moments::{Moments, check_finite};
+use crate::error::{Error, Result};
+
+/// Pull towards the reference's weights, of the mean square of an input.
+const RIDGE: f64 = 0.03;
+
+/// The weights `[out, in]` whose products with the coded model's inputs `x̂` come nearest, in least
+/// squares, to what the reference's `weights` make of its own inputs `x`, plus a residual:
+/// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹` with λ 3 % of the mean diagonal.
+///
+/// `cross` is `E[x x̂ᵀ]` `[in, in]` (rows are the reference's), `own` is `E[x̂ x̂ᵀ]`, `residual`
+/// `[out, in]` is `E[(h - ĥ) x̂ᵀ]` for a layer that adds to hidden states `ĥ` which should be `h`.
+/// All three in one unit. Fails (input) for other lengths and for values that are not finite.
+pub fn asymmetric_target(
+    weights: &[f32],
+    shape: [usize; 2],
+    cross: &[f64],
+    own: &Moments,
+    residual: Option<&[f64]>,
+) -> Result<Vec<f32>> {
+    let [out, inputs] = shape;
+    check_len("weights", weights.len(), [out, inputs])?;
+    check_len("cross moments", cross.len(), [inputs, inputs])?;
+    check_len("moments", own.values().len(), [inputs, inputs])?;
+    check_finite(cross, inputs, "cross moments")?;
+    if let Some(residual) = residual {
+        check_len("residual moments", residual.len(), [out, inputs])?;
+        check_finite(residual, inputs, "residual moments")?;
+    }
+    // Solved for the change, so that equal inputs leave the weights exactly as they are.
+    let change: Vec<f64> = cross.iter().zip(own.values()).map(|(a, b)| a - b).collect();
+    let wide: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
+    let mut rows = product(View::whole(&wide, inputs), View::whole(&change, inputs));
+    if let Some(residual) = residual {
+        rows.iter_mut().zip(residual).for_each(|(row, residual)| *row += residual);
+    }
+    own.damped_factor(RIDGE)?.solve_rows(&mut rows);
+    Ok(wide.iter().zip(rows).map(|(weight, change)| (weight + change) as f32).collect())
+}
+
+fn check_len(what: &str, found: usize, [rows, columns]: [usize; 2]) -> Result<()> {
+    match rows.checked_mul(columns) == Some(found) {
+        true => Ok(()),
+        false => {
+            Err(Error::input(format!("{what}: expected {rows} x {columns} values, found {found}")))
+        }
+    }
+}
