@@ -70,23 +70,39 @@ fn code_rows<const D: usize, L: Levels<D>>(rows: Rows<'_>, feedback: &[f32], lev
         let known = View { values: errors, rows: count, columns: start, stride: inputs };
         let right = View::columns(&feedback[..start * inputs], inputs, start, width);
         add_product(known, right, &mut targets, BLOCK, 0);
-        let corner = &feedback[start * inputs..];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (vector, levels) in levels.iter().enumerate() {
-                    let first = vector * D;
-                    code_block(
-                        levels,
-                        Block { corner, inputs, start, width },
-                        &weights[first * inputs..],
-                        &mut targets[first * BLOCK..(first + D) * BLOCK],
-                        &mut errors[first * inputs..(first + D) * inputs],
-                        &mut codes[vector * inputs + start..][..width],
-                    );
-                }
-            },
-        );
+        let block = Block { corner: &feedback[start * inputs..], inputs, start, width };
+        let (targets, errors, codes) = (&mut targets[..], &mut errors[..], &mut codes[..]);
+        pulp::Arch::new().dispatch(Vectors { levels, block, weights, targets, errors, codes });
+    }
+}
+
+/// A block of columns of some vectors.
+struct Vectors<'a, const D: usize, L> {
+    levels: &'a [L],
+    block: Block<'a>,
+    weights: &'a [f32],
+    targets: &'a mut [f32],
+    errors: &'a mut [f32],
+    codes: &'a mut [u8],
+}
+
+impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Vectors<'_, D, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Block { inputs, start, width, .. } = self.block;
+        for (vector, levels) in self.levels.iter().enumerate() {
+            let rows = vector * D..(vector + 1) * D;
+            code_block(
+                levels,
+                self.block,
+                &self.weights[rows.start * inputs..rows.end * inputs],
+                &mut self.targets[rows.start * BLOCK..rows.end * BLOCK],
+                &mut self.errors[rows.start * inputs..rows.end * inputs],
+                &mut self.codes[vector * inputs + start..][..width],
+            );
+        }
     }
 }
 

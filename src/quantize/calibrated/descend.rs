@@ -24,19 +24,34 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
             for (vector, (codes, gradient)) in (i * chunk..).zip(vectors) {
                 meaning.levels(vector, levels);
                 let levels = &*levels;
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for _ in 0..SWEEPS {
-                            if !sweep(levels, moments, &inverse, codes, gradient) {
-                                break;
-                            }
-                        }
-                    },
-                );
+                let inverse = &inverse[..];
+                pulp::Arch::new().dispatch(Sweeps { levels, moments, inverse, codes, gradient });
             }
         });
         self.refresh();
+    }
+}
+
+/// All sweeps over the columns of a vector.
+struct Sweeps<'a, const D: usize, L> {
+    levels: &'a L,
+    moments: &'a [f32],
+    inverse: &'a [f32],
+    codes: &'a mut [u8],
+    gradient: &'a mut [f32],
+}
+
+impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Sweeps<'_, D, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Sweeps { levels, moments, inverse, codes, gradient } = self;
+        for _ in 0..SWEEPS {
+            if !sweep(levels, moments, inverse, codes, gradient) {
+                break;
+            }
+        }
     }
 }
 

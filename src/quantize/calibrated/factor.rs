@@ -23,7 +23,9 @@ pub(super) fn cholesky(mut matrix: Vec<f64>, n: usize) -> Result<Lower> {
         let (above, below) = matrix.split_at_mut(end * n);
         factor_block(&mut above[start * n..], n, start, width)?;
         let corner = &above[start * n..];
-        below.par_chunks_mut(n).for_each(|row| solve_row(corner, n, start, width, row));
+        below.par_chunks_mut(CHUNK_ROWS * n).for_each(|rows| {
+            pulp::Arch::new().dispatch(SolveRows { corner, n, start, width, rows });
+        });
         // What remains loses the product of the new columns with themselves.
         let rest = n - end;
         let mut panel = vec![0.0; rest * width];
@@ -67,13 +69,29 @@ fn factor_block(rows: &mut [f64], n: usize, start: usize, width: usize) -> Resul
     Ok(())
 }
 
-/// Solves `x · Lᵀ = row` for the columns of a block.
-#[inline(always)]
-fn solve_row(corner: &[f64], n: usize, start: usize, width: usize, row: &mut [f64]) {
-    for j in 0..width {
-        let own = &corner[j * n + start..j * n + start + j + 1];
-        let sum = row[start + j] - dot(&row[start..start + j], &own[..j]);
-        row[start + j] = sum / own[j];
+/// Solves `x · Lᵀ = row` for the columns of a block, in every one of `rows`; `corner` are whole rows
+/// from the block's first on.
+struct SolveRows<'a> {
+    corner: &'a [f64],
+    n: usize,
+    start: usize,
+    width: usize,
+    rows: &'a mut [f64],
+}
+
+impl pulp::NullaryFnOnce for SolveRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let SolveRows { corner, n, start, width, rows } = self;
+        for row in rows.chunks_exact_mut(n) {
+            for j in 0..width {
+                let own = &corner[j * n + start..j * n + start + j + 1];
+                let sum = row[start + j] - dot(&row[start..start + j], &own[..j]);
+                row[start + j] = sum / own[j];
+            }
+        }
     }
 }
 
@@ -115,7 +133,7 @@ impl Lower {
             let right = View::columns(&turned[..start * n], n, start, width);
             add_product(View::whole(&known, start), right, rows, n, start);
             let corner = &self.values[start * n..];
-            rows.chunks_exact_mut(n).for_each(|row| solve_row(corner, n, start, width, row));
+            pulp::Arch::new().dispatch(SolveRows { corner, n, start, width, rows });
         }
     }
 

@@ -7,6 +7,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::factor::cholesky;
+use super::matrix::{View, transposed};
 use super::meaning::{Meaning, Scales, Tables};
 use super::state::State;
 
@@ -16,12 +17,14 @@ const RIDGE: f64 = 1e-4;
 const PARTS: usize = 8;
 /// Changes of a factor beyond these are refused: its row has lost its codes' direction.
 const FACTOR_CHANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
+/// A cost that grows by no more than this share is the same up to rounding of sums.
+const ROUNDING: f64 = 1e-6;
 /// The largest magnitude of fp16.
 const HALF_MAX: f32 = 65_504.0;
 
 /// The normal equations of one table: `count` entries of `D` components, which are independent.
 struct Normal<const D: usize> {
-    /// `[D, count, count]`.
+    /// `[D, count, count]`, to which their transposes have to be added.
     squares: Vec<f64>,
     /// Half the gradient `[D, count]`.
     slopes: Vec<f64>,
@@ -72,19 +75,48 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
         self.refresh();
     }
 
-    /// Fits the factors of rows, or of blocks of rows, one after the other: `s·(1 - q·g / qHq)`.
+    /// Fits the factors of rows, or of blocks of rows. A vector keeps the factors it has where new
+    /// ones cost more, as they may once decoded weights are rounded.
     pub(super) fn fit_scales(&mut self) {
+        let Some(Scales { values, blocks, .. }) = self.meaning.scales() else { return };
+        let (old, len) = (values.to_vec(), D * blocks.len());
+        let before = self.costs(&self.errors, &self.gradient);
+        self.move_scales();
+        self.refresh();
+        let after = self.costs(&self.errors, &self.gradient);
+        let mut is_any_back = false;
+        if let Some(Scales { values, .. }) = self.meaning.scales() {
+            let vectors = values.chunks_exact_mut(len).zip(old.chunks_exact(len));
+            for ((new, old), (before, after)) in vectors.zip(before.iter().zip(&after)) {
+                if *after > before * (1.0 + ROUNDING) {
+                    new.copy_from_slice(old);
+                    is_any_back = true;
+                }
+            }
+        }
+        if is_any_back {
+            self.refresh();
+        }
+    }
+
+    /// Moves one factor after the other to its best: `s·(1 - q·g / qHq)`.
+    fn move_scales(&mut self) {
         let (inputs, moments) = (self.inputs, self.moments);
         let weights = self.weights.par_chunks(D * inputs);
+        let weights = weights.zip(self.products.par_chunks(D * inputs));
         let (errors, gradients) = (&mut self.errors, &mut self.gradient);
         let rows = errors.par_chunks_mut(D * inputs).zip(gradients.par_chunks_mut(D * inputs));
         let Some(Scales { values, blocks, reach }) = self.meaning.scales() else { return };
         let scales = values.par_chunks_mut(D * blocks.len());
-        weights.zip(rows).zip(scales).for_each(|((weights, (errors, gradient)), scales)| {
+        weights.zip(rows).zip(scales).for_each(|((given, (errors, gradient)), scales)| {
+            let (weights, products) = given;
             // Errors become the decoded weights.
             errors.iter_mut().zip(weights).for_each(|(error, weight)| *error += weight);
             for (b, block) in blocks.iter().enumerate() {
-                let sums = weighted_rows::<D>(errors, block, moments, inputs);
+                let sums = match blocks.len() {
+                    1 => gradient.iter().zip(products).map(|(a, b)| a + b).collect(),
+                    _ => weighted_rows::<D>(errors, block, moments, inputs),
+                };
                 for d in 0..D {
                     let row = d * inputs..(d + 1) * inputs;
                     let (decoded, gradient) =
@@ -94,7 +126,6 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
                 }
             }
         });
-        self.refresh();
     }
 }
 
@@ -106,21 +137,34 @@ fn weighted_rows<const D: usize>(
     inputs: usize,
 ) -> Vec<f32> {
     let mut sums = vec![0.0f32; D * inputs];
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for column in block {
-                let row = &moments[column * inputs..(column + 1) * inputs];
-                for (d, sums) in sums.chunks_exact_mut(inputs).enumerate() {
-                    let weight = decoded[d * inputs + column];
-                    for (sum, moment) in sums.iter_mut().zip(row) {
-                        *sum = weight.mul_add(*moment, *sum);
-                    }
+    pulp::Arch::new().dispatch(WeightedRows { decoded, block, moments, sums: &mut sums, inputs });
+    sums
+}
+
+struct WeightedRows<'a> {
+    decoded: &'a [f32],
+    block: &'a [usize],
+    moments: &'a [f32],
+    sums: &'a mut [f32],
+    inputs: usize,
+}
+
+impl pulp::NullaryFnOnce for WeightedRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let inputs = self.inputs;
+        for column in self.block {
+            let row = &self.moments[column * inputs..(column + 1) * inputs];
+            for (d, sums) in self.sums.chunks_exact_mut(inputs).enumerate() {
+                let weight = self.decoded[d * inputs + column];
+                for (sum, moment) in sums.iter_mut().zip(row) {
+                    *sum = weight.mul_add(*moment, *sum);
                 }
             }
-        },
-    );
-    sums
+        }
+    }
 }
 
 /// Replaces one factor where that costs less, and brings weights and gradient up to date.
@@ -148,7 +192,7 @@ fn fit_scale(
     *scale = new;
     let step = step as f32;
     block.iter().for_each(|column| decoded[*column] *= 1.0 + step);
-    gradient.iter_mut().zip(sums).for_each(|(value, sum)| *value = step.mul_add(*sum, *value));
+    gradient.iter_mut().zip(sums).for_each(|(value, sum)| *value += step * sum);
 }
 
 impl Sums {
@@ -156,26 +200,58 @@ impl Sums {
         Sums { rows: vec![0.0; count * inputs], both: vec![0.0; count * count] }
     }
 
-    /// Sums the moments over the rows and columns that have the same code.
+    /// Sums the moments over the rows and columns that have the same code: of the upper triangle,
+    /// with half of the diagonal.
     fn add(&mut self, codes: &[u8], moments: &[f32]) {
-        let inputs = codes.len();
-        let count = self.rows.len() / inputs;
         self.rows.fill(0.0);
         self.both.fill(0.0);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (code, row) in codes.iter().zip(moments.chunks_exact(inputs)) {
-                    let first = usize::from(*code) * inputs;
-                    let sums = &mut self.rows[first..first + inputs];
-                    sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-                }
-            },
-        );
+        pulp::Arch::new().dispatch(AddRows { codes, moments, sums: &mut self.rows });
+        let (inputs, count) = (codes.len(), self.rows.len() / codes.len());
         for (row, both) in self.rows.chunks_exact(inputs).zip(self.both.chunks_exact_mut(count)) {
             for (code, value) in codes.iter().zip(row) {
                 both[usize::from(*code)] += value;
             }
+        }
+    }
+}
+
+struct AddRows<'a> {
+    codes: &'a [u8],
+    moments: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let inputs = self.codes.len();
+        let rows = self.codes.iter().zip(self.moments.chunks_exact(inputs));
+        for (at, (code, row)) in rows.enumerate() {
+            let first = usize::from(*code) * inputs;
+            let sums = &mut self.sums[first..first + inputs];
+            sums[at] += row[at] / 2.0;
+            let later = sums[at + 1..].iter_mut().zip(&row[at + 1..]);
+            later.for_each(|(sum, value)| *sum += value);
+        }
+    }
+}
+
+/// Adds sums times a factor.
+struct AddScaled<'a> {
+    factor: f64,
+    from: &'a [f32],
+    to: &'a mut [f64],
+}
+
+impl pulp::NullaryFnOnce for AddScaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to += self.factor * f64::from(*from);
         }
     }
 }
@@ -191,9 +267,7 @@ impl<const D: usize> Normal<D> {
         let squares = self.squares.chunks_exact_mut(count * count);
         for (squares, factor) in squares.zip(factors) {
             let factor = f64::from(*factor).powi(2);
-            for (square, sum) in squares.iter_mut().zip(&sums.both) {
-                *square += factor * f64::from(*sum);
-            }
+            pulp::Arch::new().dispatch(AddScaled { factor, from: &sums.both, to: squares });
         }
         let slopes = self.slopes.chunks_exact_mut(count).zip(gradient.chunks_exact(inputs));
         for ((slopes, gradient), factor) in slopes.zip(factors) {
@@ -209,14 +283,22 @@ impl<const D: usize> Normal<D> {
         self
     }
 
+    /// The whole normal matrix of a component `[count, count]`.
+    fn symmetric(&self, d: usize, count: usize) -> Vec<f64> {
+        let half = &self.squares[d * count * count..(d + 1) * count * count];
+        let mut whole = transposed(View::whole(half, count));
+        whole.iter_mut().zip(half).for_each(|(value, other)| *value += other);
+        whole
+    }
+
     /// The new table of the group whose first vector is `first`; nothing where the old one costs
     /// no more.
     fn solved(&self, tables: &Tables<D>, first: usize) -> Option<Vec<[f32; D]>> {
         let (count, old) = (tables.count, tables.of(first));
         let mut wanted: Vec<[f64; D]> = old.iter().map(|entry| entry.map(f64::from)).collect();
-        let component = |d: usize| &self.squares[d * count * count..(d + 1) * count * count];
+        let components: Vec<Vec<f64>> = (0..D).map(|d| self.symmetric(d, count)).collect();
         for d in 0..D {
-            let mut squares = component(d).to_vec();
+            let mut squares = components[d].clone();
             let mean = squares.iter().step_by(count + 1).sum::<f64>() / count as f64;
             squares.iter_mut().step_by(count + 1).for_each(|value| *value += mean * RIDGE);
             let Ok(factor) = cholesky(squares, count) else { continue };
@@ -233,7 +315,7 @@ impl<const D: usize> Normal<D> {
                 .zip(old)
                 .map(|(new, old)| f64::from(new[d]) - f64::from(old[d]))
                 .collect();
-            for (k, row) in component(d).chunks_exact(count).enumerate() {
+            for (k, row) in components[d].chunks_exact(count).enumerate() {
                 let product: f64 = row.iter().zip(&steps).map(|(a, b)| a * b).sum();
                 change += steps[k] * (2.0 * self.slopes[d * count + k] + product);
             }

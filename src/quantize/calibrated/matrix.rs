@@ -4,36 +4,74 @@
 //! threads nor on the width of registers. Columns of the right-hand side are copied into panels,
 //! rows of the left-hand side share them.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows that share the loads of a panel.
-const ROWS: usize = 8;
+/// Rows that share the loads of a panel; with [`WIDE`] as many sums as registers can hold.
+const ROWS: usize = 6;
+/// Registers of a panel's columns that are summed at a time.
+const WIDE: usize = 2;
 /// Columns of a panel.
 const COLUMNS: usize = 32;
 /// The inner axis is walked in pieces of this length: a panel's piece stays in the nearest cache.
 const DEPTH: usize = 256;
 /// Rows that a thread takes at a time.
-pub(super) const CHUNK_ROWS: usize = 64;
+pub(super) const CHUNK_ROWS: usize = 60;
 
-/// The numbers that matrices are made of.
-pub(super) trait Real: Copy + Default + Send + Sync + PartialOrd {
-    /// `self * a + b`, rounded once.
-    fn fused(self, a: Self, b: Self) -> Self;
+/// The numbers that matrices are made of, and registers of them.
+pub(super) trait Real: Copy + Default + Send + Sync {
+    /// A register of numbers.
+    type Lanes<S: Simd>: Copy;
+
+    /// A number in every lane.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
+
+    /// `a * b + c`, rounded once.
+    fn fused<S: Simd>(
+        simd: S,
+        a: Self::Lanes<S>,
+        b: Self::Lanes<S>,
+        c: Self::Lanes<S>,
+    ) -> Self::Lanes<S>;
+
+    /// Numbers as registers.
+    fn lanes<S: Simd>(values: &[Self]) -> &[Self::Lanes<S>];
+
+    /// Numbers as registers, to be written.
+    fn lanes_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Lanes<S>];
 }
 
-impl Real for f32 {
-    #[inline(always)]
-    fn fused(self, a: f32, b: f32) -> f32 {
-        self.mul_add(a, b)
-    }
+/// The same for both types: only the names of pulp's functions differ.
+macro_rules! real {
+    ($real:ty, $lanes:ident, $splat:ident, $fused:ident, $read:ident, $write:ident) => {
+        impl Real for $real {
+            type Lanes<S: Simd> = S::$lanes;
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: Self) -> S::$lanes {
+                simd.$splat(value)
+            }
+
+            #[inline(always)]
+            fn fused<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes, c: S::$lanes) -> S::$lanes {
+                simd.$fused(a, b, c)
+            }
+
+            #[inline(always)]
+            fn lanes<S: Simd>(values: &[Self]) -> &[S::$lanes] {
+                S::$read(values).0
+            }
+
+            #[inline(always)]
+            fn lanes_mut<S: Simd>(values: &mut [Self]) -> &mut [S::$lanes] {
+                S::$write(values).0
+            }
+        }
+    };
 }
 
-impl Real for f64 {
-    #[inline(always)]
-    fn fused(self, a: f64, b: f64) -> f64 {
-        self.mul_add(a, b)
-    }
-}
+real!(f32, f32s, splat_f32s, mul_add_f32s, as_simd_f32s, as_mut_simd_f32s);
+real!(f64, f64s, splat_f64s, mul_add_f64s, as_simd_f64s, as_mut_simd_f64s);
 
 /// A part of a row-major matrix: `rows` rows of `columns` numbers, `stride` apart.
 #[derive(Clone, Copy)]
@@ -72,25 +110,39 @@ pub(super) fn add_product<T: Real>(
     stride: usize,
     first: usize,
 ) {
-    let mut panel = vec![[T::default(); COLUMNS]; DEPTH.min(right.rows)];
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for depth in (0..right.rows).step_by(DEPTH) {
-                let len = DEPTH.min(right.rows - depth);
-                for column in (0..right.columns).step_by(COLUMNS) {
-                    let width = COLUMNS.min(right.columns - column);
-                    for (i, line) in panel[..len].iter_mut().enumerate() {
-                        let row = &right.row(depth + i)[column..column + width];
-                        line[..width].copy_from_slice(row);
-                        line[width..].fill(T::default());
-                    }
-                    let place = Place { first: first + column, width, stride, depth };
-                    add_panel(left, &panel[..len], out, place);
+    let panel = vec![[T::default(); COLUMNS]; DEPTH.min(right.rows)];
+    pulp::Arch::new().dispatch(Product { left, right, out, stride, first, panel });
+}
+
+struct Product<'a, T> {
+    left: View<'a, T>,
+    right: View<'a, T>,
+    out: &'a mut [T],
+    stride: usize,
+    first: usize,
+    panel: Vec<[T; COLUMNS]>,
+}
+
+impl<T: Real> WithSimd for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Product { left, right, out, stride, first, mut panel } = self;
+        for depth in (0..right.rows).step_by(DEPTH) {
+            let len = DEPTH.min(right.rows - depth);
+            for column in (0..right.columns).step_by(COLUMNS) {
+                let width = COLUMNS.min(right.columns - column);
+                for (i, line) in panel[..len].iter_mut().enumerate() {
+                    let row = &right.row(depth + i)[column..column + width];
+                    line[..width].copy_from_slice(row);
+                    line[width..].fill(T::default());
                 }
+                let place = Place { first: first + column, width, stride, depth };
+                add_panel(simd, left, &panel[..len], out, place);
             }
-        },
-    );
+        }
+    }
 }
 
 /// Where a panel's products go.
@@ -103,42 +155,65 @@ struct Place {
 }
 
 #[inline(always)]
-fn add_panel<T: Real>(left: View<'_, T>, panel: &[[T; COLUMNS]], out: &mut [T], place: Place) {
+fn add_panel<S: Simd, T: Real>(
+    simd: S,
+    left: View<'_, T>,
+    panel: &[[T; COLUMNS]],
+    out: &mut [T],
+    place: Place,
+) {
     let mut row = 0;
     while row + ROWS <= left.rows {
-        add_rows::<T, ROWS>(left, row, panel, out, place);
+        add_rows::<S, T, ROWS>(simd, left, row, panel, out, place);
         row += ROWS;
     }
+    while row + 2 <= left.rows {
+        add_rows::<S, T, 2>(simd, left, row, panel, out, place);
+        row += 2;
+    }
     while row < left.rows {
-        add_rows::<T, 1>(left, row, panel, out, place);
+        add_rows::<S, T, 1>(simd, left, row, panel, out, place);
         row += 1;
     }
 }
 
 #[inline(always)]
-fn add_rows<T: Real, const R: usize>(
+fn add_rows<S: Simd, T: Real, const R: usize>(
+    simd: S,
     left: View<'_, T>,
     row: usize,
     panel: &[[T; COLUMNS]],
     out: &mut [T],
     Place { first, width, stride, depth }: Place,
 ) {
-    let lines: [&[T]; R] = std::array::from_fn(|r| &left.row(row + r)[depth..depth + panel.len()]);
+    let mut lines = [&[][..]; R];
     let mut sums = [[T::default(); COLUMNS]; R];
-    for (sums, r) in sums.iter_mut().zip(row..) {
-        let at = r * stride + first;
-        sums[..width].copy_from_slice(&out[at..at + width]);
+    for r in 0..R {
+        lines[r] = &left.row(row + r)[depth..depth + panel.len()];
+        let at = (row + r) * stride + first;
+        sums[r][..width].copy_from_slice(&out[at..at + width]);
     }
-    for (i, line) in panel.iter().enumerate() {
+    let registers = T::lanes::<S>(&sums[0]).len();
+    for first in (0..registers).step_by(WIDE) {
+        let mut held = [[T::splat(simd, T::default()); WIDE]; R];
         for r in 0..R {
-            let factor = lines[r][i];
-            for (sum, value) in sums[r].iter_mut().zip(line) {
-                *sum = factor.fused(*value, *sum);
+            held[r].copy_from_slice(&T::lanes::<S>(&sums[r])[first..first + WIDE]);
+        }
+        for (i, line) in panel.iter().enumerate() {
+            let values = &T::lanes::<S>(line)[first..first + WIDE];
+            for r in 0..R {
+                let factor = T::splat(simd, lines[r][i]);
+                for w in 0..WIDE {
+                    held[r][w] = T::fused(simd, factor, values[w], held[r][w]);
+                }
             }
         }
+        for r in 0..R {
+            T::lanes_mut::<S>(&mut sums[r])[first..first + WIDE].copy_from_slice(&held[r]);
+        }
     }
-    for (sums, r) in sums.iter().zip(row..) {
-        let at = r * stride + first;
+    for (sums, row) in sums.iter().zip(row..) {
+        let at = row * stride + first;
         out[at..at + width].copy_from_slice(&sums[..width]);
     }
 }

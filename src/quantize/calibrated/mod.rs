@@ -126,9 +126,9 @@ pub fn code(
 /// The most memory that [`code`] takes besides its arguments and its result, in bytes.
 pub fn scratch_bytes([out, inputs]: [usize; 2]) -> u64 {
     let (square, weights) = ((inputs as u64).pow(2), out as u64 * inputs as u64);
-    // Moments in order, reversed and factored in f64, moments and feedback in f32; weights, errors
-    // and gradients, the latter two twice, and codes twice.
-    square * (3 * 8 + 2 * 4) + weights * (5 * 4 + 2)
+    // Moments in order, reversed and factored in f64, moments and feedback in f32; weights and their
+    // products with moments, errors and gradients twice, and codes twice.
+    square * (3 * 8 + 2 * 4) + weights * (6 * 4 + 2)
 }
 
 /// The codes that the recipe finds by itself.
@@ -169,8 +169,7 @@ impl Job<'_> {
         let inputs = frame.shape[1];
         let codes = frame.codes.clone();
         let mut state = State::new(&frame.weights, &moments, inputs, codes, meaning);
-        let whole = state.times_moments(&frame.weights);
-        let whole: f64 = state.costs(&frame.weights, &whole).iter().sum();
+        let whole = state.whole();
         let mut errors = Vec::new();
         let mut note = |step, state: &State<'_, D, M>| {
             let error = if whole > 0.0 { state.cost().max(0.0) / whole } else { 0.0 };

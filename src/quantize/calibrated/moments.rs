@@ -134,7 +134,7 @@ impl Moments {
         for row in &order {
             for column in &order {
                 let extra = if row == column { damping } else { 0.0 };
-                values.push((self.values[row * n + column] + extra) * unit);
+                values.push(counted((self.values[row * n + column] + extra) * unit));
             }
         }
         Ordered { order, values }
@@ -167,11 +167,18 @@ impl Ordered {
         for (row, own) in upper.chunks_exact_mut(n.max(1)).enumerate() {
             let from = &lower[(n - 1 - row) * n..(n - row) * n];
             for column in row + 1..n {
-                own[column] = (from[n - 1 - column] * pivots[column]) as f32;
+                own[column] = counted(from[n - 1 - column] * pivots[column]) as f32;
             }
         }
         Ok(upper)
     }
+}
+
+/// A moment, or a share of one, relative to a mean of 1: 0 instead of what is too small to count,
+/// since subnormal numbers, in f32 and in products, are slow.
+fn counted(value: f64) -> f64 {
+    const SMALLEST: f64 = 1e-20;
+    if value.abs() < SMALLEST { 0.0 } else { value }
 }
 
 /// Fails (input) with the first of `[rows, columns]` values that is not finite.

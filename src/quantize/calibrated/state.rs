@@ -11,6 +11,8 @@ pub(super) struct State<'a, const D: usize, M> {
     pub weights: &'a [f32],
     /// Second moments of the inputs `[in, in]`.
     pub moments: &'a [f32],
+    /// Weights times moments `[out, in]`.
+    pub products: Vec<f32>,
     /// Weights in a row.
     pub inputs: usize,
     /// Codes `[out / D, in]`, one per byte.
@@ -37,9 +39,10 @@ impl<'a, const D: usize, M: Meaning<D>> State<'a, D, M> {
         codes: Vec<u8>,
         meaning: M,
     ) -> Self {
-        let errors = vec![0.0; weights.len()];
+        let (errors, gradient) = (vec![0.0; weights.len()], Vec::new());
+        let products = times(weights, moments, inputs);
         let mut state =
-            State { weights, moments, inputs, codes, meaning, errors, gradient: Vec::new() };
+            State { weights, moments, products, inputs, codes, meaning, errors, gradient };
         state.refresh();
         state
     }
@@ -74,7 +77,12 @@ impl<'a, const D: usize, M: Meaning<D>> State<'a, D, M> {
 
     /// Rows times the moments.
     pub(super) fn times_moments(&self, rows: &[f32]) -> Vec<f32> {
-        product(View::whole(rows, self.inputs), View::whole(self.moments, self.inputs))
+        times(rows, self.moments, self.inputs)
+    }
+
+    /// What the weights would cost if they were errors.
+    pub(super) fn whole(&self) -> f64 {
+        self.costs(self.weights, &self.products).iter().sum()
     }
 
     /// What the errors cost altogether.
@@ -90,22 +98,35 @@ impl<'a, const D: usize, M: Meaning<D>> State<'a, D, M> {
     }
 }
 
+fn times(rows: &[f32], moments: &[f32], inputs: usize) -> Vec<f32> {
+    product(View::whole(rows, inputs), View::whole(moments, inputs))
+}
+
 /// The product of two rows, in a fixed order.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 16;
-    let (chunks, rest) = a.as_chunks::<LANES>();
-    let (others, other_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f64; LANES];
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (a, b) in chunks.iter().zip(others) {
-                for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-                    *sum += f64::from(*a) * f64::from(*b);
-                }
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    pulp::Arch::new().dispatch(Dot { a, b })
+}
+
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl pulp::NullaryFnOnce for Dot<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        const LANES: usize = 16;
+        let (chunks, rest) = self.a.as_chunks::<LANES>();
+        let (others, other_rest) = self.b.as_chunks::<LANES>();
+        let mut sums = [0.0f64; LANES];
+        for (a, b) in chunks.iter().zip(others) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += f64::from(*a) * f64::from(*b);
             }
-        },
-    );
-    let tail: f64 = rest.iter().zip(other_rest).map(|(a, b)| f64::from(a * b)).sum();
-    sums.iter().sum::<f64>() + tail
+        }
+        let tail: f64 = rest.iter().zip(other_rest).map(|(a, b)| f64::from(a * b)).sum();
+        sums.iter().sum::<f64>() + tail
+    }
 }

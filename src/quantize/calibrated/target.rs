@@ -11,9 +11,9 @@ const RIDGE: f64 = 0.03;
 /// squares, to what the reference's `weights` make of its own inputs `x`, plus a residual:
 /// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹` with λ 3 % of the mean diagonal.
 ///
-/// `cross` is `E[x x̂ᵀ]` `[in, in]` (rows are the reference's), `own` is `E[x̂ x̂ᵀ]`, `residual`
-/// `[out, in]` is `E[(h - ĥ) x̂ᵀ]` for a layer that adds to hidden states `ĥ` which should be `h`.
-/// All three in one unit. Fails (input) for other lengths and for values that are not finite.
+/// `cross` is `E[x x̂ᵀ]` `[in, in]` (rows are the reference's; without it inputs are taken to be the
+/// same), `own` is `E[x̂ x̂ᵀ]`, `residual` `[out, in]` is `E[(y - ŷ) x̂ᵀ]` for what the outputs `ŷ` of
+/// uncoded weights lack of the wanted `y`. All three in one unit. Fails (input) for other lengths and for values that are not finite.
 pub fn asymmetric_target(
     weights: &[f32],
     shape: [usize; 2],

@@ -80,20 +80,35 @@ fn start<const D: usize>(
         let given = points.par_chunks(CHUNK).zip(weights.par_chunks(CHUNK));
         chunks.zip(given).zip(&mut totals).for_each(
             |(((costs, least), (points, weights)), total)| {
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for (i, point) in points.iter().enumerate() {
-                            least[i] = least[i].min(distance(point, &centre));
-                            costs[i] = least[i] * weights[i];
-                        }
-                    },
-                );
+                pulp::Arch::new().dispatch(Nearer { points, weights, centre, least, costs });
                 *total = sum(costs);
             },
         );
     }
     centres
+}
+
+/// Costs of points after one more centre.
+struct Nearer<'a, const D: usize> {
+    points: &'a [[f32; D]],
+    weights: &'a [f32],
+    centre: [f32; D],
+    least: &'a mut [f32],
+    costs: &'a mut [f32],
+}
+
+impl<const D: usize> pulp::NullaryFnOnce for Nearer<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let given = self.points.iter().zip(self.weights);
+        let kept = self.least.iter_mut().zip(self.costs);
+        for ((point, weight), (least, cost)) in given.zip(kept) {
+            *least = least.min(distance(point, &self.centre));
+            *cost = *least * weight;
+        }
+    }
 }
 
 /// The point at which the running sum of costs passes `target`.
@@ -130,6 +145,36 @@ struct Round<const D: usize> {
     sums: Vec<Sum<D>>,
 }
 
+/// Some points, whose nearest centres are wanted. Whether one has changed.
+struct Assign<'a, const D: usize> {
+    candidates: &'a Candidates<D>,
+    points: &'a [[f32; D]],
+    weights: &'a [f32],
+    codes: &'a mut [u16],
+    sums: &'a mut [Sum<D>],
+}
+
+impl<const D: usize> pulp::NullaryFnOnce for Assign<'_, D> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        let mut changed = false;
+        for ((code, point), weight) in self.codes.iter_mut().zip(self.points).zip(self.weights) {
+            let nearest = self.candidates.nearest(point);
+            changed |= usize::from(*code) != nearest;
+            *code = nearest as u16;
+            let own = &mut self.sums[nearest];
+            let weight = f64::from(*weight);
+            own.weight += weight;
+            for (sum, component) in own.sum.iter_mut().zip(point) {
+                *sum += weight * f64::from(*component);
+            }
+        }
+        changed
+    }
+}
+
 /// Gives every point its nearest centre, and sums the points of each centre.
 fn assign<const D: usize>(
     points: &[[f32; D]],
@@ -146,22 +191,9 @@ fn assign<const D: usize>(
         .zip(weights.par_chunks(CHUNK))
         .map(|((codes, points), weights)| {
             let mut round = Round { changed: false, sums: zero.sums.clone() };
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for ((code, point), weight) in codes.iter_mut().zip(points).zip(weights) {
-                        let nearest = candidates.nearest(point);
-                        round.changed |= usize::from(*code) != nearest;
-                        *code = nearest as u16;
-                        let own = &mut round.sums[nearest];
-                        let weight = f64::from(*weight);
-                        own.weight += weight;
-                        for (sum, component) in own.sum.iter_mut().zip(point) {
-                            *sum += weight * f64::from(*component);
-                        }
-                    }
-                },
-            );
+            let sums = &mut round.sums[..];
+            let assigned = Assign { candidates: &candidates, points, weights, codes, sums };
+            round.changed = pulp::Arch::new().dispatch(assigned);
             round
         })
         .collect();

@@ -70,7 +70,7 @@ fn code<const D: usize>(
     let (table_rows, entries) = (vector.table_rows(out), vector.code_bits().entries());
     let mut codes = vec![0u8; out / D * inputs];
     let mut tables = Vec::new();
-    if inputs > 0 {
+    if !codes.is_empty() {
         let groups = codes.par_chunks_mut(table_rows / D * inputs);
         let weights = given.weights.par_chunks(table_rows * inputs);
         let coded: Vec<Vec<[f16; D]>> = groups
@@ -170,17 +170,29 @@ impl Weighted<'_> {
         let vectors = vectors.zip(scales.par_chunks(D));
         vectors.for_each_init(Candidates::<D>::default, |candidates, ((codes, rows), scales)| {
             let factors = std::array::from_fn(|d| scales[d].to_f32());
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    candidates.refill(&entries, &factors);
-                    for (column, code) in codes.iter_mut().enumerate() {
-                        let point = std::array::from_fn(|d| rows[d * inputs + column]);
-                        *code = candidates.nearest(&point) as u8;
-                    }
-                },
-            );
+            candidates.refill(&entries, &factors);
+            pulp::Arch::new().dispatch(Nearest { candidates, rows, codes });
         });
+    }
+}
+
+/// The nearest entries to the vectors of `D` rows.
+struct Nearest<'a, const D: usize> {
+    candidates: &'a Candidates<D>,
+    rows: &'a [f32],
+    codes: &'a mut [u8],
+}
+
+impl<const D: usize> pulp::NullaryFnOnce for Nearest<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let inputs = self.codes.len();
+        for (column, code) in self.codes.iter_mut().enumerate() {
+            let point = std::array::from_fn(|d| self.rows[d * inputs + column]);
+            *code = self.candidates.nearest(&point) as u8;
+        }
     }
 }
 
