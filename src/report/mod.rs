@@ -5,6 +5,7 @@
 //! full precision under keys that end in the unit. There is no clock and no hash map on the way,
 //! so the same records always give the same bytes.
 
+pub mod check;
 mod data;
 pub mod devices;
 #[cfg(test)]

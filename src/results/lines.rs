@@ -123,12 +123,7 @@ fn write_or_undo(
 pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole> {
     let mut bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let total = bytes.len();
-    let mut end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    if end > 0 && end == total {
-        let start = bytes[..end - 1].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-        let is_whole = std::str::from_utf8(&bytes[start..end - 1]).is_ok_and(&is_line);
-        end = if is_whole { end } else { start };
-    }
+    let end = whole_bytes(&bytes, is_line);
     bytes.truncate(end);
     let text = String::from_utf8(bytes).map_err(|e| {
         let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
@@ -138,6 +133,17 @@ pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole>
         Error::input("not UTF-8").at(format!("line {line}")).at(path.display())
     })?;
     Ok(Whole { torn_bytes: (total - text.len()) as u64, text })
+}
+
+/// How many of a file's last bytes are whole lines; see [`read`].
+pub(super) fn whole_bytes(bytes: &[u8], is_line: impl Fn(&str) -> bool) -> usize {
+    let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    if end == 0 || end < bytes.len() {
+        return end;
+    }
+    let start = bytes[..end - 1].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let is_whole = std::str::from_utf8(&bytes[start..end - 1]).is_ok_and(is_line);
+    if is_whole { end } else { start }
 }
 
 /// Writes a file so that a reader sees the old content or the new, never a part: written aside,

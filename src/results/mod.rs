@@ -15,6 +15,7 @@ mod part;
 mod record;
 pub mod runner;
 mod session;
+mod skim;
 mod store;
 
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
@@ -25,4 +26,5 @@ pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, Part};
 pub use record::{Cell, Done, Environment, Failure, Record, Run, SCHEMA, Window};
 pub use session::{Phase, Session};
+pub use skim::read_sums;
 pub use store::{RECORDS, SESSIONS, Store, read_records, read_sessions};

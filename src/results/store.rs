@@ -144,7 +144,8 @@ pub fn read_sessions(folder: &Path) -> Result<Vec<Session>> {
         .collect()
 }
 
-fn is_json(line: &str) -> bool {
+/// Whether a line was written to its end.
+pub(super) fn is_json(line: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
 }
 

@@ -43,6 +43,21 @@ pub(super) fn between(now: Side<'_>, then: Side<'_>) -> Vec<String> {
     said
 }
 
+/// Why no score of one run can be held against the other's; nothing where all can.
+pub fn incomparable(now: &Run, then: &Run) -> Option<String> {
+    let fields = [
+        ("protocol", now.protocol.clone(), then.protocol.clone()),
+        ("BOS", now.bos.clone(), then.bos.clone()),
+        ("tokens per window", now.window_tokens.to_string(), then.window_tokens.to_string()),
+        ("stride", now.stride_tokens.to_string(), then.stride_tokens.to_string()),
+        ("text", short(&now.text_hash), short(&then.text_hash)),
+        ("tokenizer", short(&now.tokenizer_hash), short(&then.tokenizer_hash)),
+        ("model", short(&now.model_hash), short(&then.model_hash)),
+    ];
+    let (what, now, then) = fields.into_iter().find(|(_, now, then)| now != then)?;
+    Some(format!("other {what}: {now}, was {then}"))
+}
+
 fn joined(of: &BTreeSet<String>) -> String {
     of.iter().cloned().collect::<Vec<_>>().join(" and ")
 }

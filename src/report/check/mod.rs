@@ -1,8 +1,8 @@
 //! This run against an accepted one: every metric of every variant, judged at once.
 //!
 //! Pure: records in, decisions out. What can be compared is compared as closely as the records
-//! allow (windows of text in pairs, sizes exactly, timings by run); what cannot is *invalid* and says
-//! why. One correction for many looks (Holm) goes over all of it.
+//! allow (windows of text in pairs, sizes exactly, timings by visit); what cannot is *invalid* and
+//! says why. One correction for many looks (Holm) goes over all of it.
 
 mod differences;
 mod document;
@@ -14,12 +14,18 @@ mod quality;
 mod speed;
 #[cfg(test)]
 mod tests;
+mod words;
 
+use super::{Document, Format};
 use crate::error::Exit;
 use crate::results::Index;
 use crate::results::measurement::Measurement;
-use crate::stats::{Cell, Decision, Effect, Evidence, FAMILY_ALPHA, Tolerance, Verdict, decide};
+use crate::stats::{
+    Cell, Decision, Effect, Estimate, Evidence, FAMILY_ALPHA, POWER, Verdict, decide,
+    windows_needed,
+};
 
+pub use differences::incomparable;
 pub use github::annotations;
 pub use history::{Night, history};
 pub use junit::junit;
@@ -48,17 +54,23 @@ pub struct Row {
     /// The metric.
     pub metric: Metric,
     /// The accepted value.
-    pub baseline: Option<f64>,
+    pub baseline: Option<Estimate>,
     /// This run's value.
-    pub candidate: Option<f64>,
-    /// The change, where chance has a part in it.
-    pub effect: Option<Effect>,
-    /// What it was held against.
-    pub tolerance: Tolerance,
-    /// The verdict with its interval.
-    pub decision: Decision,
-    /// Why a result is missing, or its change needs no number.
+    pub candidate: Option<Estimate>,
+    /// The change with the interval that decided: a ratio, or a difference in the metric's unit.
+    pub change: Option<Estimate>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The smallest worsening that would have been found: of ratios a share, else in the metric's
+    /// unit; none where nothing could have been seen, and for exact values.
+    pub detectable: Option<f64>,
+    /// Windows with which a change of twice the tolerance would be found, predicted; for what is
+    /// inconclusive.
+    pub needed: Option<usize>,
+    /// Why a result is missing, or was decided without numbers.
     pub why: String,
+    /// Whether it could not be compared because too little counted, not because it is another thing.
+    pub is_scarce: bool,
 }
 
 /// A check, done.
@@ -68,16 +80,18 @@ pub struct Checked {
     pub model: String,
     /// Names of this run and of the baseline.
     pub names: [String; 2],
-    /// What differs between the two, apart from their results.
+    /// Hash of this run's folder, and of the baseline's.
+    pub hashes: [String; 2],
+    /// What differs between the two apart from their results, one sentence each.
     pub differences: Vec<String>,
-    /// What is in one of the two only, and therefore not judged.
-    pub unjudged: Vec<String>,
+    /// What is in one of the two only and therefore not judged, and attempts that did not count.
+    pub asides: Vec<String>,
     /// Every metric of every variant.
     pub rows: Vec<Row>,
     /// What was tolerated.
     pub tolerances: Tolerances,
-    /// Hash of this run's folder, and of the baseline's.
-    pub hashes: [String; 2],
+    /// Seed of the intervals.
+    pub seed: u64,
 }
 
 /// A row before all are judged together.
@@ -85,17 +99,29 @@ struct Found {
     variant: String,
     place: String,
     metric: Metric,
-    values: [Option<f64>; 2],
+    /// This run's value and the baseline's.
+    values: [Option<Estimate>; 2],
     evidence: Evidence,
     /// Overrides what the evidence says: a variant that failed has none.
     verdict: Option<(Verdict, String)>,
+    is_scarce: bool,
 }
 
 impl Found {
-    fn invalid(variant: &str, place: &str, metric: Metric, why: impl Into<String>) -> Found {
-        let evidence = Evidence::Invalid(why.into());
+    fn new(variant: &str, place: &str, metric: Metric, evidence: Evidence) -> Found {
         let (variant, place) = (variant.to_owned(), place.to_owned());
-        Found { variant, place, metric, values: [None; 2], evidence, verdict: None }
+        let (values, verdict) = ([None; 2], None);
+        Found { variant, place, metric, values, evidence, verdict, is_scarce: false }
+    }
+
+    /// No comparison, because the two are not the same thing.
+    fn invalid(variant: &str, place: &str, metric: Metric, why: impl Into<String>) -> Found {
+        Found::new(variant, place, metric, Evidence::Invalid(why.into()))
+    }
+
+    /// No comparison, because too little was measured that counts.
+    fn scarce(variant: &str, place: &str, metric: Metric, why: impl Into<String>) -> Found {
+        Found { is_scarce: true, ..Found::invalid(variant, place, metric, why) }
     }
 
     /// A result that was there and is not, or the other way round.
@@ -104,120 +130,110 @@ impl Found {
         Found { verdict: Some((verdict, why.into())), ..row }
     }
 
-    fn exact(variant: &str, place: &str, metric: Metric, [now, then]: [f64; 2]) -> Found {
-        let evidence = Evidence::Exact { candidate: now, baseline: then };
-        let values = [Some(now), Some(then)];
-        Found { evidence, values, ..Found::invalid(variant, place, metric, "") }
+    fn exact(variant: &str, place: &str, metric: Metric, [now, then]: [u64; 2]) -> Found {
+        let (candidate, baseline) = (now as f64, then as f64);
+        let values = [candidate, baseline].map(|value| Some(Estimate::exact(value)));
+        let evidence = Evidence::Exact { candidate, baseline };
+        Found { values, ..Found::new(variant, place, metric, evidence) }
+    }
+
+    fn judged(self, tolerances: &Tolerances, decision: Decision, first_alpha: f64) -> Row {
+        let effect = match self.evidence {
+            Evidence::Estimated(effect) => Some(effect),
+            _ => None,
+        };
+        let change = match (&self.evidence, decision.interval) {
+            (Evidence::Estimated(effect), interval) => {
+                Some(Estimate { interval, point: effect.shown(effect.point), n: effect.n })
+            }
+            (Evidence::Exact { candidate, baseline }, _) => {
+                Some(Estimate::exact(candidate - baseline))
+            }
+            (Evidence::Invalid(_), _) => None,
+        };
+        let (verdict, why) = match (self.verdict, decision.verdict) {
+            (Some((verdict, why)), _) => (verdict, why),
+            (None, Verdict::Invalid(why)) => (Verdict::Invalid(why.clone()), why),
+            (None, verdict) => (verdict, String::new()),
+        };
+        let is_open = verdict == Verdict::Inconclusive;
+        let needed = |effect: Effect| {
+            let bound =
+                tolerances.of(self.metric, effect.baseline).bound(effect.scale, effect.baseline);
+            windows_needed(&effect, 2.0 * bound, bound, first_alpha, POWER)
+        };
+        Row {
+            variant: self.variant,
+            place: self.place,
+            metric: self.metric,
+            candidate: self.values[0],
+            baseline: self.values[1],
+            change,
+            detectable: decision.detectable.filter(|_| effect.is_some()),
+            needed: effect.filter(|_| is_open).and_then(needed),
+            verdict,
+            why,
+            is_scarce: self.is_scarce,
+        }
     }
 }
 
 /// Judges `now` against `then`; `seed` is that of the intervals. Whole runs go in: what differs
 /// between them is found here too.
 pub fn check(now: Side<'_>, then: Side<'_>, tolerances: &Tolerances, seed: u64) -> Checked {
-    let (mut found, mut unjudged) = quality::compare(now, then, seed);
-    let (devices, new) = speed::compare(now, then, seed);
+    let (mut found, mut asides) = quality::compare(now, then, seed);
+    let (devices, more) = speed::compare(now, then, seed);
     found.extend(devices);
-    unjudged.extend(new);
-    let cells: Vec<Cell> = found
-        .iter()
-        .map(|row| Cell {
-            evidence: row.evidence.clone(),
-            tolerance: tolerances.of(row.metric),
-        })
-        .collect();
-    let decisions = decide(&cells, FAMILY_ALPHA);
-    let judged = found.into_iter().zip(cells).zip(decisions);
+    asides.extend(more);
+    let cell = |row: &Found| {
+        let baseline = row.values[1].map_or(0.0, |value| value.point);
+        Cell { evidence: row.evidence.clone(), tolerance: tolerances.of(row.metric, baseline) }
+    };
+    let cells: Vec<Cell> = found.iter().map(cell).collect();
+    let by_chance = cells.iter().filter(|cell| matches!(cell.evidence, Evidence::Estimated(_)));
+    let first_alpha = FAMILY_ALPHA / by_chance.count().max(1) as f64;
+    let judged = found.into_iter().zip(decide(&cells, FAMILY_ALPHA));
     let mut rows: Vec<Row> =
-        judged.map(|((row, cell), decision)| row.judged(&cell, decision)).collect();
+        judged.map(|(row, decision)| row.judged(tolerances, decision, first_alpha)).collect();
     // The reason for a red night is on its first lines; else variants stay together.
-    rows.sort_by_key(|row| !matches!(row.decision.verdict, Verdict::Regressed));
+    rows.sort_by_key(|row| words::rank(&row.verdict));
     Checked {
         model: differences::model(now).or_else(|| differences::model(then)).unwrap_or_default(),
         names: [now.name.to_owned(), then.name.to_owned()],
+        hashes: [now.hash.to_owned(), then.hash.to_owned()],
         differences: differences::between(now, then),
-        unjudged,
+        asides,
         rows,
         tolerances: tolerances.clone(),
-        hashes: [now.hash.to_owned(), then.hash.to_owned()],
-    }
-}
-
-impl Found {
-    fn judged(self, cell: &Cell, mut decision: Decision) -> Row {
-        let why = match (&self.verdict, &decision.verdict) {
-            (Some((_, why)), _) | (None, Verdict::Invalid(why)) => why.clone(),
-            _ => String::new(),
-        };
-        if let Some((verdict, _)) = self.verdict {
-            decision.verdict = verdict;
-        }
-        let effect = match cell.evidence {
-            Evidence::Estimated(effect) => Some(effect),
-            _ => None,
-        };
-        let [candidate, baseline] = self.values;
-        Row {
-            variant: self.variant,
-            place: self.place,
-            metric: self.metric,
-            baseline,
-            candidate,
-            effect,
-            tolerance: cell.tolerance,
-            decision,
-            why,
-        }
+        seed,
     }
 }
 
 impl Row {
-    /// The metric with its place: `decode on host`.
-    pub fn label(&self) -> String {
-        match self.place.as_str() {
-            "" => self.metric.name().to_owned(),
-            place => format!("{} on {place}", self.metric.name()),
+    /// What this row alone makes of the exit code.
+    fn exit(&self) -> Exit {
+        match self.verdict {
+            Verdict::Improved | Verdict::Unchanged => Exit::Done,
+            Verdict::Inconclusive => Exit::Inconclusive,
+            Verdict::Invalid(_) if self.is_scarce => Exit::Inconclusive,
+            // What is missing or another thing than was accepted is never green.
+            Verdict::Regressed | Verdict::Invalid(_) => Exit::No,
         }
-    }
-}
-
-/// The verdict in one word.
-pub(super) fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Improved => "improved",
-        Verdict::Regressed => "regressed",
-        Verdict::Unchanged => "unchanged",
-        Verdict::Inconclusive => "inconclusive",
-        Verdict::Invalid(_) => "invalid",
     }
 }
 
 impl Checked {
-    /// How many rows have each verdict, as [`word`] names them, worst first.
-    pub fn counts(&self) -> Vec<(&'static str, usize)> {
-        ["regressed", "inconclusive", "invalid", "improved", "unchanged"]
-            .into_iter()
-            .map(|name| {
-                let is_it = |row: &&Row| word(&row.decision.verdict) == name;
-                (name, self.rows.iter().filter(is_it).count())
-            })
-            .filter(|(_, count)| *count > 0)
-            .collect()
+    /// One gate over all: no for any regression, failure or mismatch; else inconclusive where
+    /// something could not be decided; else done.
+    pub fn exit(&self) -> Exit {
+        let exits: Vec<Exit> = self.rows.iter().map(Row::exit).collect();
+        let worst = [Exit::No, Exit::Inconclusive].into_iter().find(|exit| exits.contains(exit));
+        worst.unwrap_or(Exit::Done)
     }
 
-    /// One gate over all: no for any regression; bad input where nothing could be compared;
-    /// inconclusive where something could not be decided or compared; else done.
-    pub fn exit(&self) -> Exit {
-        let count = |name: &str| {
-            self.counts().into_iter().find(|(found, _)| *found == name).map_or(0, |(_, n)| n)
-        };
-        if count("regressed") > 0 {
-            Exit::No
-        } else if count("invalid") == self.rows.len() {
-            Exit::Input
-        } else if count("inconclusive") + count("invalid") > 0 {
-            Exit::Inconclusive
-        } else {
-            Exit::Done
-        }
+    /// The document in the shape that a format wants: data formats have full precision and a
+    /// column each for what people read as one text.
+    pub fn document(&self, format: Format) -> Document {
+        document::document(self, format)
     }
 }

@@ -5,16 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use super::quality::changed;
 use super::{Found, Metric, Side};
 use crate::results::measurement::{
     Attempt, Measurement, Method, Outcome, SeenDevice, Subject, Truth,
 };
 use crate::results::runner::Figures;
-use crate::stats::{Bootstrap, Evidence, Verdict, ratio_of_medians};
+use crate::stats::{Bootstrap, Estimate, Evidence, Verdict, median, ratio_of_medians};
 
 /// Resamples of a check: standard errors need fewer than the ends of percentile intervals do.
 const RESAMPLES: usize = 2_000;
+
+/// Certainty of intervals of medians, which decide nothing but their digits.
+const LEVEL: f64 = 0.95;
 
 const METRICS: [Metric; 4] = [Metric::Decode, Metric::Ttft, Metric::Load, Metric::Memory];
 
@@ -33,56 +35,77 @@ struct Measured<'a> {
 /// Variant, design and device, by which packages of two runs are paired.
 type Key = (String, String, String);
 
-/// Rows for every package that the baseline measured on a device, and what only one of the two has.
+/// Rows for every package that the baseline measured on a device, what only one of the two has, and
+/// attempts of this run that did not count.
 pub(super) fn compare(now: Side<'_>, then: Side<'_>, seed: u64) -> (Vec<Found>, Vec<String>) {
     let (ours, theirs) = (gather(now.measured), gather(then.measured));
     let mut rows = Vec::new();
     for (key, old) in &theirs {
         let (variant, place) = (key.0.as_str(), key.2.as_str());
+        let invalid = |why: String| Found::invalid(variant, place, Metric::Result, why);
         let Some(new) = ours.get(key) else {
-            rows.extend(invalid(variant, place, "it was not measured there in this run"));
+            let why = format!("it was not measured there in this run{}", trouble(now, place));
+            rows.push(Found::scarce(variant, place, Metric::Result, why));
             continue;
         };
         if let Some(why) = incomparable(new, old) {
-            rows.extend(invalid(variant, place, &why));
+            rows.push(invalid(why));
             continue;
         }
-        let wrong = |one: &Measured<'_>| one.truth.filter(|truth| !truth.holds).map(|t| t.what.clone());
-        match (wrong(new), wrong(old)) {
-            (Some(what), None) => {
-                let why = format!("the device computes something else: {what}");
+        match (new.wrong(), old.wrong()) {
+            (Some(truth), None) => {
+                let why = format!("the device computes something else: {}", truth.what);
                 rows.push(Found::result(variant, place, Verdict::Regressed, why));
             }
-            (Some(what), Some(_)) => {
-                rows.extend(invalid(variant, place, &format!("the device computes something else: {what}")));
+            (Some(truth), Some(_)) => {
+                let why = "the device computes something else, as in the baseline";
+                rows.push(invalid(format!("{why}: {}", truth.what)));
             }
             (None, _) => rows.extend(METRICS.iter().filter_map(|&m| row(new, old, m, seed))),
         }
     }
     let new = ours.keys().filter(|key| !theirs.contains_key(*key));
-    let unjudged = new.map(|(variant, _, device)| {
-        format!("{variant} on {device} is not in the baseline")
+    let new =
+        new.map(|(variant, _, device)| format!("{variant} on {device} is not in the baseline"));
+    let spoiled = ours.iter().filter_map(|((variant, _, device), one)| {
+        let last = one.spoiled.last()?;
+        let attempts = one.spoiled.len();
+        Some(format!(
+            "{variant} on {device}: attempts that do not count: {attempts}; the last, {last}"
+        ))
     });
-    (rows, unjudged.collect())
+    let asides = new.chain(spoiled).collect();
+    (rows, asides)
 }
 
-fn invalid<'a>(
-    variant: &'a str,
-    place: &'a str,
-    why: &'a str,
-) -> impl Iterator<Item = Found> + 'a {
-    METRICS.iter().map(move |&metric| Found::invalid(variant, place, metric, why))
+/// Medians by variant, device and metric of one run.
+pub(super) fn alone(measured: &[Measurement]) -> Vec<(String, String, Metric, Estimate)> {
+    let mut found = Vec::new();
+    for ((variant, _, device), one) in gather(measured) {
+        let is_simulated = one.device.description.simulated;
+        for metric in METRICS.into_iter().filter(|_| !is_simulated) {
+            let value = typical(&one.runs(metric));
+            found.extend(value.map(|value| (variant.clone(), device.clone(), metric, value)));
+        }
+    }
+    found
+}
+
+/// Why a device was not reached, where that is known.
+fn trouble(side: Side<'_>, device: &str) -> String {
+    let last = side.measured.iter().rev().find_map(|one| match one {
+        Measurement::Trouble(trouble) if trouble.device == device => Some(trouble),
+        _ => None,
+    });
+    last.map_or(String::new(), |trouble| format!(": {}: {}", trouble.step, trouble.reason))
 }
 
 fn row(new: &Measured<'_>, old: &Measured<'_>, metric: Metric, seed: u64) -> Option<Found> {
-    let runs = |one: &Measured<'_>| -> Vec<Vec<f64>> {
-        one.values.get(&metric).map(|visits| visits.values().cloned().collect()).unwrap_or_default()
-    };
     let (variant, place) = (new.subject.variant.as_str(), new.device.device.as_str());
-    let (ours, theirs) = (runs(new), runs(old));
+    let (ours, theirs) = (new.runs(metric), old.runs(metric));
     let refused = |one: &Measured<'_>, which: &str| {
         let why = one.spoiled.last().map_or(String::new(), |why| format!(": {why}"));
-        Found::invalid(variant, place, metric, format!("nothing counts in {which}{why}"))
+        Found::scarce(variant, place, metric, format!("nothing counts in {which}{why}"))
     };
     if ours.is_empty() && theirs.is_empty() {
         return None;
@@ -93,15 +116,19 @@ fn row(new: &Measured<'_>, old: &Measured<'_>, metric: Metric, seed: u64) -> Opt
     if theirs.is_empty() {
         return Some(refused(old, "the baseline"));
     }
-    let bootstrap = Bootstrap { seed, resamples: RESAMPLES, level: 0.95, block_length: 1 };
+    let bootstrap = Bootstrap { seed, resamples: RESAMPLES, level: LEVEL, block_length: 1 };
     Some(match ratio_of_medians(&ours, &theirs, &bootstrap) {
         Ok(effect) => Found {
-            values: [Some(changed(&effect)), Some(effect.baseline)],
-            evidence: Evidence::Estimated(effect),
-            ..Found::invalid(variant, place, metric, "")
+            values: [typical(&ours), typical(&theirs)],
+            ..Found::new(variant, place, metric, Evidence::Estimated(effect))
         },
         Err(why) => Found::invalid(variant, place, metric, why.to_string()),
     })
+}
+
+/// The median over all repetitions.
+fn typical(runs: &[Vec<f64>]) -> Option<Estimate> {
+    median(&runs.concat(), LEVEL)
 }
 
 /// Why two measurements of one variant cannot be held against one another.
@@ -117,7 +144,10 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
         let build = device.os_build.as_ref().map_or(String::new(), |build| format!(" {build}"));
         [
             ("model", super::differences::short(&one.subject.model_hash)),
-            ("device", format!("{} {}", device.model_identifier, device.chip.as_deref().unwrap_or(""))),
+            (
+                "device",
+                format!("{} {}", device.model_identifier, device.chip.as_deref().unwrap_or("")),
+            ),
             ("system", format!("{}{build}", device.os)),
             ("engine", format!("{} {}", description.engine, description.runtime)),
             ("prompt", super::differences::short(&method.prompt_hash)),
@@ -127,7 +157,9 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
     };
     let (now, then) = (fields(now), fields(then));
     let differing = now.iter().zip(&then).find(|(now, then)| now != then);
-    differing.map(|((what, now), (_, then))| format!("other {what}: {}, was {}", now.trim(), then.trim()))
+    differing.map(|((what, now), (_, then))| {
+        format!("other {what}: {}, was {}", now.trim(), then.trim())
+    })
 }
 
 /// A device in one line.
@@ -217,6 +249,17 @@ impl<'a> Measured<'a> {
         }
     }
 
+    /// The comparison with this machine, where the device computes something else.
+    fn wrong(&self) -> Option<&'a Truth> {
+        self.truth.filter(|truth| !truth.holds)
+    }
+
+    /// Values by visit.
+    fn runs(&self, metric: Metric) -> Vec<Vec<f64>> {
+        let visits = self.values.get(&metric);
+        visits.map_or_else(Vec::new, |visits| visits.values().cloned().collect())
+    }
+
     fn is_own(&self, attempt: &Attempt) -> bool {
         attempt.device == self.device.device
             && attempt.package == self.subject.package
@@ -237,7 +280,8 @@ impl<'a> Measured<'a> {
 
     /// One peak per visit: a process holds on to its own.
     fn peak<'f>(&mut self, visit: usize, figures: impl Iterator<Item = &'f Figures>) {
-        let peak = figures.filter_map(|now| now.footprint_peak_bytes.max(now.footprint_bytes)).max();
+        let peak =
+            figures.filter_map(|now| now.footprint_peak_bytes.max(now.footprint_bytes)).max();
         let Some(peak) = peak.filter(|peak| *peak > 0) else { return };
         let peaks = self.values.entry(Metric::Memory).or_default().entry(visit).or_default();
         let highest = peaks.first().copied().unwrap_or(0.0).max(peak as f64);
