@@ -51,6 +51,15 @@ pub struct CheckArgs {
     format: FormatArgs,
 }
 
+/// What `--out` writes beside the JUnit XML.
+const PAGES: [(&str, Format); 5] = [
+    ("check.txt", Format::Terminal),
+    ("check.md", Format::Markdown),
+    ("check.html", Format::Html),
+    ("check.csv", Format::Csv),
+    ("check.json", Format::Json),
+];
+
 /// Width of the terminal table that is written to a folder, in characters.
 const KEPT_WIDTH: usize = 120;
 
@@ -68,10 +77,7 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
         return show_history(args, &now, talk);
     }
     let tolerances = resolve(args, &folder)?;
-    let then = match is_run(&args.baseline) {
-        true => Opened::open(&args.baseline)?,
-        false => Opened::open(&baselines::find(&args.baseline, &baselines::question(now.side()))?)?,
-    };
+    let then = Opened::open(&baseline(&args.baseline, &now)?)?;
     let seed = now.index.run().map_or(0, |run| run.seed);
     let checked = check(now.side(), then.side(), &tolerances, seed);
     if checked.rows.is_empty() {
@@ -83,6 +89,16 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
     print(args.format.format, &checked.document(args.format.format))?;
     tell_github(&checked)?;
     Ok(checked.exit())
+}
+
+/// The baseline's folder: a run, the only run in a folder, or the one that a store has for the
+/// question of `now`.
+fn baseline(path: &Path, now: &Opened) -> Result<PathBuf> {
+    let holds_runs = path.is_dir() && !runs_in(path).is_empty();
+    match is_run(path) || holds_runs {
+        true => only_run(path),
+        false => baselines::find(path, &baselines::question(now.side())),
+    }
 }
 
 /// The latest run among all.
@@ -107,28 +123,18 @@ fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
 
 /// Everything that goes into files: all of it, or nothing.
 fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
-    let xml = junit(checked)?;
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
     if let Some(folder) = &args.out {
-        let page = |(name, format): (&str, Format)| {
+        for (name, format) in PAGES {
             let document = checked.document(format);
-            Ok((name.to_owned(), report::render(format, &document, KEPT_WIDTH)?))
-        };
-        let pages = [
-            ("check.txt", Format::Terminal),
-            ("check.md", Format::Markdown),
-            ("check.html", Format::Html),
-            ("check.csv", Format::Csv),
-            ("check.json", Format::Json),
-        ];
-        let mut files: Vec<(String, String)> =
-            pages.into_iter().map(page).collect::<Result<_>>()?;
-        files.push(("junit.xml".to_owned(), xml.clone()));
-        write_all(folder, &files)?;
+            files.push((folder.join(name), report::render(format, &document, KEPT_WIDTH)?));
+        }
     }
-    if let Some(path) = &args.junit {
-        crate::results::write_aside(path, xml.as_bytes())?;
+    let in_folder = args.out.as_ref().map(|folder| folder.join("junit.xml"));
+    for path in in_folder.iter().chain(&args.junit) {
+        files.push((path.clone(), junit(checked)?));
     }
-    Ok(())
+    write_all(&files)
 }
 
 /// On GitHub: annotations, which it reads from either stream, and the step's summary.

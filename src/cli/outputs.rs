@@ -1,37 +1,63 @@
-//! Several files into a folder: all of them, or none.
+//! Several files: all of them, or none.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Writes `files`, names and texts, into `folder`, which is made where it is absent. They are written
-/// into a folder beside it first, so that what cannot be written leaves nothing behind.
+/// Writes every file, path and text, making folders where they are absent. All are written aside
+/// first, so that what cannot be written leaves nothing behind.
 ///
 /// # Errors
-/// The folder cannot be made or written; no file of it has then changed.
-pub fn write_all(folder: &Path, files: &[(String, String)]) -> Result<()> {
-    let made = first_absent(folder);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let aside = folder.join(format!(".evalkit.{}.part", std::process::id()));
-    let written = write_into(&aside, files).and_then(|()| {
-        files.iter().try_for_each(|(name, _)| {
-            let path = folder.join(name);
-            std::fs::rename(aside.join(name), &path).map_err(|e| Error::io("write", &path, e))
-        })
-    });
-    let _ = std::fs::remove_dir_all(&aside);
-    if let (Err(_), Some(made)) = (&written, made) {
-        let _ = std::fs::remove_dir_all(made);
+/// A folder cannot be made or a file written; no file has then changed.
+pub fn write_all(files: &[(PathBuf, String)]) -> Result<()> {
+    let mut made = Made::default();
+    let written = files.iter().try_for_each(|(path, text)| made.aside(path, text));
+    if let Err(error) = written {
+        made.undo();
+        return Err(error);
     }
-    written
+    for (path, aside) in &made.asides {
+        let renamed = std::fs::rename(aside, path).map_err(|e| Error::io("write", path, e));
+        if let Err(error) = renamed {
+            made.undo();
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
-fn write_into(aside: &Path, files: &[(String, String)]) -> Result<()> {
-    std::fs::create_dir(aside).map_err(|e| Error::io("create", aside, e))?;
-    files.iter().try_for_each(|(name, text)| {
-        let path = aside.join(name);
-        std::fs::write(&path, text).map_err(|e| Error::io("write", &path, e))
-    })
+/// What was made before anything was replaced.
+#[derive(Default)]
+struct Made {
+    /// Each file, and where its text lies until all are there.
+    asides: Vec<(PathBuf, PathBuf)>,
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    fn aside(&mut self, path: &Path, text: &str) -> Result<()> {
+        let name = path.file_name().filter(|_| !path.is_dir()).ok_or_else(|| {
+            Error::input("expected the name of a file, found a folder").at(path.display())
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        self.folders.extend(first_absent(folder));
+        if !folder.as_os_str().is_empty() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        }
+        let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
+        let aside = path.with_file_name(name);
+        self.asides.push((path.to_owned(), aside.clone()));
+        std::fs::write(&aside, text).map_err(|e| Error::io("write", path, e))
+    }
+
+    fn undo(&self) {
+        for (_, aside) in &self.asides {
+            let _ = std::fs::remove_file(aside);
+        }
+        for folder in &self.folders {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
 }
 
 /// The highest folder of a path that has to be made.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::baselines::STORE;
 use crate::error::{Error, Result};
 use crate::report::check::Side;
 use crate::results::measurement::{MEASUREMENTS, Measurement, read_measurements};
@@ -101,7 +102,7 @@ pub fn runs_in(root: &Path) -> Vec<PathBuf> {
     while let Some((folder, depth)) = open.pop() {
         if is_run(&folder) {
             found.push(folder);
-        } else if depth < DEPTH && !folder.join(super::baselines::STORE).exists() {
+        } else if depth < DEPTH && !folder.join(STORE).exists() {
             let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
             open.extend(folders.map(|path| (path, depth + 1)));

@@ -79,7 +79,7 @@ pub fn history(nights: &[Night], seed: u64, format: Format) -> Document {
     let metrics = Metric::ALL.into_iter().filter(|&metric| of_metric(metric).next().is_some());
     let tables = metrics.map(|metric| {
         let lines: Vec<&Line> = of_metric(metric).collect();
-        if is_data { values(nights, metric, &lines) } else { bars(nights, metric, &lines) }
+        if is_data { values(nights, metric, &lines) } else { bars(metric, &lines) }
     });
     let mut tables: Vec<Table> = tables.collect();
     if !is_data {
@@ -87,7 +87,7 @@ pub fn history(nights: &[Night], seed: u64, format: Format) -> Document {
     }
     let ends = [nights.first(), nights.last()].map(|night| night.map_or("", |n| n.name.as_str()));
     Document {
-        title: format!("{} over {} runs", nights.last().map_or("", |n| &n.model), nights.len()),
+        title: format!("{}: {} runs", nights.last().map_or("", |n| &n.model), nights.len()),
         facts: vec![Fact::new("first", "first", ends[0]), Fact::new("last", "last", ends[1])],
         tables,
         notes: vec![format!(
@@ -148,13 +148,13 @@ impl Line {
 }
 
 /// A row of bars per variant, with the last value.
-fn bars(nights: &[Night], metric: Metric, lines: &[&Line]) -> Table {
+fn bars(metric: Metric, lines: &[&Line]) -> Table {
     let row = |line: &&Line| {
         let last = line.values.last().copied().flatten();
         vec![Value::from(line.name()), line.drawn().into(), sized(metric, last)]
     };
     Table {
-        title: format!("{} over {} runs", metric.name(), nights.len()),
+        title: metric.name().into(),
         columns: vec![
             Column::text("variant", "variant"),
             Column::text("history", "oldest to latest"),

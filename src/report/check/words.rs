@@ -59,6 +59,11 @@ pub(super) fn place(row: &Row) -> String {
 /// A change with its interval and unit; exact ones by byte.
 pub(super) fn change(metric: Metric, change: &Estimate, detail: Detail) -> String {
     let unit = metric.change_unit();
+    let same = if unit == Unit::Ratio { 1.0 } else { 0.0 };
+    let is_same = change.interval.is_some_and(|i| i.low == same && i.high == same);
+    if is_same && unit != Unit::Bytes {
+        return format!("0{}", suffix(unit));
+    }
     let sign = if change.point > 0.0 && unit != Unit::Ratio { "+" } else { "" };
     match unit {
         Unit::Bytes => {
