@@ -98,6 +98,7 @@ fn measure([then, now]: &[PathBuf; 2]) -> (f64, f64) {
     let seconds = clock.elapsed().as_secs_f64();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let peak = told.lines().find_map(|line| line.strip_prefix("peak ")?.strip_suffix(" kB"));
-    let kilobytes: f64 = peak.and_then(|peak| peak.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+    let kilobytes: f64 =
+        peak.and_then(|peak| peak.parse().ok()).unwrap_or_else(|| panic!("{told}"));
     (seconds, kilobytes * 1024.0 / 1e6)
 }

@@ -69,9 +69,17 @@ fn the_plan_runs_as_it_stands() {
 
 #[test]
 fn every_command_and_every_file_that_is_named_exists() {
-    for command in
-        ["sweep", "perplexity", "quantize", "package", "verify", "inspect", "check", "baseline", "completions"]
-    {
+    for command in [
+        "sweep",
+        "perplexity",
+        "quantize",
+        "package",
+        "verify",
+        "inspect",
+        "check",
+        "baseline",
+        "completions",
+    ] {
         assert!(README.contains(&format!("evalkit {command}")), "{command} is not in the README");
         stdout(evalkit().args([command, "--help"]));
     }

@@ -40,6 +40,10 @@ impl Made {
             Error::input("expected the name of a file, found a folder").at(path.display())
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        if folder.is_file() {
+            let what = "expected a folder, found a file";
+            return Err(Error::input(what).at(folder.display()));
+        }
         self.folders.extend(first_absent(folder));
         if !folder.as_os_str().is_empty() {
             std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;

@@ -108,9 +108,9 @@ fn an_output_that_cannot_be_written_leaves_nothing_behind() {
     std::fs::write(nights.path("file"), "").unwrap();
     let check = ["check", "good", "--baseline", "good"];
     let said = refused(&nights, &[&check[..], &["--out", "file/out"]].concat(), 2);
-    assert!(said.contains("cannot create"), "{said}");
+    assert!(said.contains("file/out: cannot create"), "{said}");
     let said = refused(&nights, &[&check[..], &["--junit", "file/junit.xml"]].concat(), 2);
-    assert!(said.contains("cannot"), "{said}");
+    assert!(said.contains("file: expected a folder, found a file"), "{said}");
     let said = refused(&nights, &["baseline", "accept", "good", "--store", "file/store"], 2);
     assert!(said.contains("file/store: cannot create"), "{said}");
     // A page that cannot be replaced: none of the others is left either.

@@ -26,7 +26,8 @@ fn every_output_says_what_regressed() {
     let page = std::fs::read_to_string(&summary).unwrap();
     assert!(page.starts_with("an earlier step\n# demo: regressed"), "{page}");
     let xml = std::fs::read_to_string(nights.path("junit.xml")).unwrap();
-    assert!(xml.contains("tests=\"6\" failures=\"3\" errors=\"0\""), "{xml}");
+    let head = "name=\"evalkit check demo\" tests=\"6\" skipped=\"0\" failures=\"3\" errors=\"0\"";
+    assert!(xml.contains(head), "{xml}");
     assert_eq!(std::fs::read_to_string(nights.path("a/b/junit.xml")).unwrap(), xml);
     for name in ["check.txt", "check.md", "check.html", "check.csv", "check.json"] {
         let text = std::fs::read_to_string(nights.path("a/b").join(name)).unwrap();

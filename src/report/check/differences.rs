@@ -12,35 +12,45 @@ const SHORT: usize = 12;
 /// Everything that explains a difference of numbers, one sentence each.
 pub(super) fn between(now: Side<'_>, then: Side<'_>) -> Vec<String> {
     let mut said = Vec::new();
-    let mut differs = |what: &str, now: BTreeSet<String>, then: BTreeSet<String>| {
-        // What one side does not say cannot be compared.
-        if now != then && !now.is_empty() && !then.is_empty() {
-            said.push(format!("other {what}: {}, was {}", joined(&now), joined(&then)));
-        }
-    };
-    let run = |side: Side<'_>, of: &dyn Fn(&Run) -> String| {
-        side.index.run().map(of).into_iter().collect()
-    };
-    let fields: [(&str, &dyn Fn(&Run) -> String); 10] = [
-        ("evalkit", &|run| run.evalkit_version.clone()),
-        ("arithmetic", &|run| format!("version {}", run.numeric_version)),
-        ("model", &|run| format!("{} {}", run.model, short(&run.model_hash))),
-        ("tokenizer", &|run| short(&run.tokenizer_hash)),
-        ("text", &|run| format!("{} {}", run.text_name, short(&run.text_hash))),
-        ("protocol", &|run| run.protocol.clone()),
-        ("BOS", &|run| run.bos.clone()),
-        ("tokens per window", &|run| run.window_tokens.to_string()),
-        ("number of windows", &|run| run.windows.to_string()),
-        ("seed", &|run| run.seed.to_string()),
-    ];
-    for (what, of) in fields {
-        differs(what, run(now, of), run(then, of));
+    if let (Some(now), Some(then)) = (now.index.run(), then.index.run()) {
+        let pairs = of_run(now).into_iter().zip(of_run(then));
+        let differing = pairs.filter(|((_, now), (_, then))| now != then);
+        said.extend(
+            differing.map(|((what, now), (_, then))| format!("other {what}: {now}, was {then}")),
+        );
     }
-    differs("program", programs(now), programs(then));
-    differs("machine", machines(now), machines(then));
-    differs("recipes", recipes(now), recipes(then));
-    differs("devices", devices(now), devices(then));
+    let sets = [
+        ("program", programs(now), programs(then)),
+        ("machine", machines(now), machines(then)),
+        ("recipes", recipes(now), recipes(then)),
+        ("devices", devices(now), devices(then)),
+    ];
+    // What one side does not say cannot be compared.
+    let differing = sets
+        .into_iter()
+        .filter(|(_, now, then)| now != then && !now.is_empty() && !then.is_empty());
+    said.extend(
+        differing.map(|(what, now, then)| {
+            format!("other {what}: {}, was {}", joined(&now), joined(&then))
+        }),
+    );
     said
+}
+
+/// What a run is about, in words that people compare.
+fn of_run(run: &Run) -> [(&'static str, String); 10] {
+    [
+        ("evalkit", run.evalkit_version.clone()),
+        ("arithmetic", format!("version {}", run.numeric_version)),
+        ("model", format!("{} {}", run.model, short(&run.model_hash))),
+        ("tokenizer", short(&run.tokenizer_hash)),
+        ("text", format!("{} {}", run.text_name, short(&run.text_hash))),
+        ("protocol", run.protocol.clone()),
+        ("BOS", run.bos.clone()),
+        ("tokens per window", run.window_tokens.to_string()),
+        ("number of windows", run.windows.to_string()),
+        ("seed", run.seed.to_string()),
+    ]
 }
 
 /// Why no score of one run can be held against the other's; nothing where all can.

@@ -5,7 +5,9 @@
 use super::*;
 use crate::report::fixture::records;
 use crate::report::render;
-use crate::results::measurement::{Attempt, Load, Method, Outcome, Repetition, SeenDevice, Subject};
+use crate::results::measurement::{
+    Attempt, Load, Method, Outcome, Repetition, SeenDevice, Subject,
+};
 use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
 use crate::results::{Done, Record, Run};
 
