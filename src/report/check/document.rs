@@ -30,8 +30,8 @@ pub(super) fn document(checked: &Checked, format: Format) -> Document {
             words::counts(checked)
         ),
         facts: vec![
-            Fact::new("run", "this run", now.as_str()),
-            Fact::new("baseline", "baseline", then.as_str()),
+            Fact::new("run_name", "this run", now.as_str()),
+            Fact::new("baseline_name", "baseline", then.as_str()),
             Fact::new("run_hash", "hash of this run", Value::Hash(checked.hashes[0].clone()))
                 .detail(),
             Fact::new(
@@ -68,6 +68,8 @@ pub(super) struct Shape {
     pub is_data: bool,
     /// Whether reasons have a column; else they are below the table, where lines can be broken.
     pub has_reasons: bool,
+    /// How much of an interval is shown.
+    pub detail: Detail,
 }
 
 impl Shape {
@@ -75,6 +77,7 @@ impl Shape {
         Shape {
             is_data: matches!(format, Format::Json | Format::Csv),
             has_reasons: format != Format::Terminal,
+            detail: if format == Format::Terminal { Detail::HalfWidth } else { Detail::Ends },
         }
     }
 }
@@ -145,7 +148,7 @@ fn number_columns(metric: Metric, is_exact: bool, shape: Shape) -> Vec<Column> {
 fn numbers(row: &Row, is_exact: bool, shape: Shape) -> Vec<Value> {
     let change = row.change.map(|change| match shape.is_data {
         true => Value::from(change),
-        false => Value::from(words::change(row.metric, &change, Detail::HalfWidth)),
+        false => Value::from(words::change(row.metric, &change, shape.detail)),
     });
     let seen = row.detectable.map(|seen| match shape.is_data {
         true => Value::from(seen),

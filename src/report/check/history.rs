@@ -237,6 +237,8 @@ fn changes(nights: &[Night], lines: &[Line]) -> Option<Table> {
 fn in_unit(metric: Metric, value: f64) -> String {
     let shown = text(&Value::Number(value), metric.unit(), Detail::Point);
     match metric.unit() {
+        // Three digits would hide the byte by which a level changed.
+        Unit::Bytes if metric.change_unit() == Unit::Bytes => format!("{value:.0} B"),
         Unit::Nats => format!("{shown} nats"),
         Unit::Share => format!("{shown} %"),
         Unit::TokensPerSecond => format!("{shown} tokens/s"),

@@ -118,7 +118,10 @@ pub(super) fn reason(row: &Row) -> String {
 
 /// A row in one sentence: `palette4: perplexity +1.2 [+1.0, +1.4] %, tolerance 0.5 %`.
 pub(super) fn sentence(checked: &Checked, row: &Row) -> String {
-    let mut said = format!("{}: {}", row.variant, label(row));
+    let mut said = match row.metric {
+        Metric::Result => format!("{}{}", row.variant, place(row)),
+        _ => format!("{}: {}", row.variant, label(row)),
+    };
     if let Some(found) = &row.change {
         said += &format!(" {}", change(row.metric, found, Detail::Ends));
         said += &format!(", tolerance {}", checked.tolerances.words(row.metric));
