@@ -11,7 +11,7 @@ use super::progress::{Interrupt, Talk};
 use super::{print, source};
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
-use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value, devices};
+use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value};
 use crate::results::measurement::{Measurement, Subject, read_measurements};
 use crate::results::{Record, write_aside};
 
@@ -64,7 +64,7 @@ pub fn measure(
     let measured = read_measurements(&finished.folder)?;
     let asked = measured.iter().filter(|one| is_asked(one, &finished)).cloned();
     let asked: Vec<Measurement> = asked.collect();
-    print(format, &with_devices(summary.document(), &asked))?;
+    print(format, &report::run::document(&summary, &asked))?;
     keep_pages(&finished, job.plan.seed, &measured)?;
     if finished.was_done {
         talk.say(format!("everything was already measured, in {}", finished.folder.display()));
@@ -109,13 +109,6 @@ fn is_asked(one: &Measurement, finished: &Finished) -> bool {
     }
 }
 
-/// The document with the tables of devices.
-fn with_devices(mut document: Document, measured: &[Measurement]) -> Document {
-    document.tables.extend(devices::tables(measured));
-    document.notes.extend(devices::notes(measured));
-    document
-}
-
 /// The records of the cells that were asked for; a folder may hold others from earlier plans.
 fn asked_records(finished: &Finished) -> Vec<Record> {
     let is_asked = |record: &&Record| {
@@ -126,8 +119,8 @@ fn asked_records(finished: &Finished) -> Vec<Record> {
 
 /// Renders every record of the folder in every format, beside the records.
 fn keep_pages(finished: &Finished, seed: u64, measured: &[Measurement]) -> Result<()> {
-    let document = Summary::from_records(&finished.records, seed)?.document();
-    let document = with_devices(document, measured);
+    let summary = Summary::from_records(&finished.records, seed)?;
+    let document = report::run::document(&summary, measured);
     let pages = [
         ("report.txt", Format::Terminal),
         ("report.md", Format::Markdown),

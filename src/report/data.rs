@@ -101,11 +101,13 @@ pub(super) fn json(document: &Document) -> Result<String> {
         .map(|fact| (key(&fact.key, "", fact.unit), json_value(&fact.value)))
         .collect();
     let tables: Vec<Json> = document.tables.iter().map(table_json).collect();
+    let figures = document.figures.iter().map(|figure| table_json(&figure.table()));
     let whole = json!({
         "title": document.title,
         "facts": facts,
         "warnings": document.warnings,
         "tables": tables,
+        "figures": figures.collect::<Vec<Json>>(),
         "notes": document.notes,
     });
     let text = serde_json::to_string_pretty(&whole)
@@ -169,64 +171,7 @@ mod tests {
         let mut document = short_document();
         document.notes.clear();
         document.tables[0].columns.truncate(7);
-        insta::assert_snapshot!(json(&document).unwrap(), @r#"
-        {
-          "title": "How well variants of tiny-stories keep its predictions",
-          "facts": {
-            "model": "tiny-stories",
-            "architecture": "LlamaForCausalLM"
-          },
-          "warnings": [
-            "generated text: compare variants, not models"
-          ],
-          "tables": [
-            {
-              "title": "tiny-stories on stories | held out (protocol full, 12 windows of 101 tokens)",
-              "rows": [
-                {
-                  "variant": "palette4",
-                  "blocks_bits_per_weight": 4.008,
-                  "file_bits_per_weight": 5.098181818181819,
-                  "size_bytes": 701000,
-                  "perplexity": {
-                    "point": 8.964299797578864,
-                    "low": 8.383370154039993,
-                    "high": 9.532115408723044,
-                    "level": 0.95,
-                    "n": 12
-                  },
-                  "perplexity_ratio": {
-                    "point": 1.0099659997439323,
-                    "low": 1.0096294005136726,
-                    "high": 1.0102746476182112,
-                    "level": 0.95,
-                    "n": 12
-                  },
-                  "kl_mean_nats": {
-                    "point": 0.009583333345168891,
-                    "low": 0.007916666659078328,
-                    "high": 0.01111111117357427,
-                    "level": 0.95,
-                    "n": 12
-                  }
-                },
-                {
-                  "variant": "palette1-c",
-                  "blocks_bits_per_weight": 1.0,
-                  "file_bits_per_weight": 2.3636363636363638,
-                  "size_bytes": 325000,
-                  "perplexity": null,
-                  "perplexity_ratio": null,
-                  "kl_mean_nats": null,
-                  "failure": "logits are not finite in layer 1, window 0; keep the embedding at 4 bits"
-                }
-              ],
-              "notes": []
-            }
-          ],
-          "notes": []
-        }
-        "#);
+        insta::assert_snapshot!(json(&document).unwrap());
     }
 
     #[test]

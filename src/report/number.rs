@@ -35,15 +35,19 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
 
 /// A column's heading: its name and, on a second line, the unit that its values leave out.
 pub(super) fn heading(column: &Column) -> (&str, &'static str) {
-    let unit = match column.unit {
+    (&column.name, unit_name(column.unit))
+}
+
+/// What values of a unit leave out; nothing where they carry it themselves.
+pub(super) fn unit_name(unit: Unit) -> &'static str {
+    match unit {
         Unit::BitsPerWeight => "bits/w",
         Unit::Nats => "nats",
         Unit::BitsPerByte => "bits/B",
         Unit::Ratio | Unit::Share => "%",
         Unit::TokensPerSecond => "tokens/s",
         Unit::None | Unit::Bytes | Unit::Millis => "",
-    };
-    (&column.name, unit)
+    }
 }
 
 /// A whole number with a comma between thousands.

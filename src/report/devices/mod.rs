@@ -3,10 +3,12 @@
 //! A simulated runner's table says so in its title and in every row. Speeds of a package that a
 //! device computes wrongly are struck out.
 
+mod figures;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use self::figures::figures;
 use self::rows::Row;
 use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::measurement::{Measurement, Method, SeenDevice, Subject, Trouble};
@@ -34,6 +36,7 @@ pub fn document(all: &[Measurement]) -> Document {
         title: format!("{} on devices", models.join(", ")),
         facts,
         tables: tables(all),
+        figures: figures(all, None),
         notes: notes(all),
         ..Document::default()
     }

@@ -6,11 +6,13 @@
 
 mod details;
 mod document;
+mod figures;
 mod packages;
 
 pub use details::{Router, Storage};
 pub use packages::PackagedVariant;
 
+use super::Series;
 use crate::error::{Error, Result};
 use crate::results::{BLOCK_PARTS, Cell, Environment, Failure, Index, Record, Run, Window};
 use crate::stats::{self, Bootstrap, Comparison, Quality, Sample, Scores};
@@ -39,6 +41,8 @@ pub struct Summary {
     pub windows: usize,
     /// Bytes of text per scored token, if anything was scored.
     pub bytes_per_token: Option<f64>,
+    /// Mean KL divergence by window, for each variant with a result.
+    pub kl_by_window: Vec<Series>,
 }
 
 /// One variant, summarized.
@@ -116,7 +120,12 @@ impl Summary {
             Record::Environment(environment) => Some(environment.clone()),
             _ => None,
         });
+        let kl_by_window = rows.iter().filter(|row| row.outcome.is_ok() && !row.is_reference);
+        let kl_by_window = kl_by_window
+            .map(|row| figures::by_window(row.variant.clone(), &index.windows_of(&row.cell_id)))
+            .collect();
         Ok(Summary {
+            kl_by_window,
             run: run.clone(),
             environments: environments.collect(),
             rows,
