@@ -172,9 +172,9 @@ fn send(client: &mut Client, folder: &Path) -> String {
         }
     }
     let content = Content { files: files.iter().map(|(file, _)| file.clone()).collect() };
-    files.iter().for_each(|(file, bytes)| {
+    for (file, bytes) in &files {
         client.put(&content, file, bytes);
-    });
+    }
     client.ask(json!({"type": "commit", "package": content.package()}));
     content.package()
 }

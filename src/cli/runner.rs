@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::progress::Talk;
 use super::write_stdout;
@@ -14,9 +14,10 @@ use crate::error::{Error, Exit, Result};
 
 /// Arguments of `evalkit runner`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("way").required(true).args(["stdio", "listen"])))]
 pub struct RunnerArgs {
     /// Speak the runner protocol on standard input and output, until input ends
-    #[arg(long, conflicts_with = "listen", required_unless_present = "listen")]
+    #[arg(long)]
     stdio: bool,
     /// Listen on this address of this machine; port 0 takes a free one. The address is printed as
     /// a line of JSON

@@ -1,6 +1,6 @@
 //! What a comparison could have seen: without it, "no regression found" says nothing.
 
-use super::Effect;
+use super::{Effect, Spread};
 
 /// The chance, by default, with which a change of the detectable size is found.
 pub const POWER: f64 = 0.9;
@@ -17,10 +17,13 @@ pub fn detectable_change(effect: &Effect, bound: f64, alpha: f64, power: f64) ->
     Some(bound + (spread.t(1.0 - alpha) + spread.t(power)) * spread.standard_error)
 }
 
-/// The windows (or runs) needed to find a true change of `wanted` beyond `bound` as
-/// [`detectable_change`] says, if further ones are like those at hand:
-/// n · ((detectable - bound) ÷ (wanted - bound))², which is cautious, because t shrinks as n grows.
-/// `None` if `wanted` does not exceed `bound`, or nothing is known of the spread.
+/// No answer is looked for beyond so many windows.
+const MAX_WINDOWS: usize = 1 << 40;
+
+/// The fewest windows (or runs) with which a true change of `wanted` beyond `bound` is found as
+/// [`detectable_change`] says, if all are like those at hand: the standard error goes with
+/// 1 ÷ √windows, blocks keep their length, and degrees of freedom follow their number. `None` if
+/// `wanted` does not exceed `bound`, or nothing is known of the spread.
 pub fn windows_needed(
     effect: &Effect,
     wanted: f64,
@@ -28,16 +31,34 @@ pub fn windows_needed(
     alpha: f64,
     power: f64,
 ) -> Option<usize> {
-    let beyond = detectable_change(effect, bound, alpha, power)? - bound;
-    let factor = beyond / (wanted - bound);
-    let windows = (effect.n as f64 * factor * factor).ceil();
-    (wanted > bound && windows.is_finite()).then_some((windows as usize).max(2))
+    let spread = effect.spread.filter(|spread| !spread.within_run_only)?;
+    let suffices = |windows: usize| {
+        let share = windows as f64 / effect.n as f64;
+        let degrees_of_freedom = (spread.degrees_of_freedom + 1.0) * share - 1.0;
+        let standard_error = spread.standard_error / share.sqrt();
+        let other = Spread { standard_error, degrees_of_freedom, ..spread };
+        let other = Effect { spread: Some(other), ..*effect };
+        let detectable = detectable_change(&other, bound, alpha, power);
+        degrees_of_freedom >= 1.0 && detectable.is_some_and(|change| change <= wanted)
+    };
+    let (mut too_few, mut enough) = (1, 2);
+    while !suffices(enough) {
+        if wanted <= bound || enough >= MAX_WINDOWS {
+            return None;
+        }
+        (too_few, enough) = (enough, 2 * enough);
+    }
+    while enough - too_few > 1 {
+        let middle = usize::midpoint(too_few, enough);
+        *(if suffices(middle) { &mut enough } else { &mut too_few }) = middle;
+    }
+    Some(enough)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Scale;
     use super::super::effect::tests::effect;
-    use super::super::{Scale, Spread};
     use super::*;
 
     #[test]
@@ -49,13 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn half_the_change_needs_four_times_the_windows() {
+    fn half_the_change_needs_nearly_four_times_the_windows_and_few_need_more_than_the_root_says() {
         let found = effect(Scale::LogRatio, 0.0, 0.001, 20.0);
         let change = detectable_change(&found, 0.0, 0.0005, 0.9).unwrap();
         let needed = |wanted| windows_needed(&found, wanted, 0.0, 0.0005, 0.9);
-        assert_eq!(needed(change / 2.0), Some(40));
-        assert_eq!(needed(change * 100.0), Some(2));
-        assert_eq!(needed(0.0), None);
+        assert_eq!(needed(change * 1.000_001), Some(10));
+        assert!((33..=38).contains(&needed(change / 2.0).unwrap()), "{:?}", needed(change / 2.0));
+        assert!((4..10).contains(&needed(change * 2.0).unwrap()), "{:?}", needed(change * 2.0));
+        assert_eq!((needed(0.0), needed(f64::NAN)), (None, None));
     }
 
     #[test]

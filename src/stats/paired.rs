@@ -26,9 +26,9 @@ use super::interval::below;
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
 use super::{Bootstrap, Effect, Scale, Scores, Spread};
 
-/// Effective documents from which on documents are what is resampled. Fewer leave too few degrees of
-/// freedom to find anything at the level of a check.
-const CLUSTERS: f64 = 10.0;
+/// Effective documents from which on documents are what is resampled: five of about equal length.
+/// Fewer leave too few degrees of freedom to find anything at the level of a check.
+const CLUSTERS: f64 = 4.5;
 /// No autocorrelation is taken to be higher: near 1, nothing can be said from one series.
 const MAX_AUTOCORRELATION: f64 = 0.9;
 

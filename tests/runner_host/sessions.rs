@@ -34,7 +34,7 @@ fn without_a_token_or_with_another_address_it_does_not_start() {
     fails(&["--stdio"], Some(&"g".repeat(32)), &["32 hexadecimal digits", "hint: "]);
     fails(&["--listen", "0.0.0.0:0"], Some(TOKEN), &["127.0.0.1", "hint: "]);
     fails(&["--listen", "192.0.2.1:7"], Some(TOKEN), &["127.0.0.1", "hint: "]);
-    fails(&[], Some(TOKEN), &["--stdio"]);
+    fails(&[], Some(TOKEN), &["--stdio", "--listen"]);
 }
 
 #[test]

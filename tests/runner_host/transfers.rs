@@ -57,7 +57,7 @@ fn a_put_that_was_cut_sends_at_most_one_chunk_again() {
     let held = client.have(&package.content)["files"][0]["have_bytes"].as_u64().unwrap();
     assert_eq!(held, cut);
     assert_eq!(client.send_package(&package), bytes.len() as u64 - held);
-    assert_eq!(client.packages(), [name.clone()]);
+    assert_eq!(client.packages(), std::slice::from_ref(&name));
     let place = runner.store.join("packages").join(&name).join("weight.bin");
     assert_eq!(&std::fs::read(place).unwrap(), bytes);
     assert!(files(&runner.store.join("incoming")).is_empty());

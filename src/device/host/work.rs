@@ -126,7 +126,11 @@ impl Host {
             Ask::Score { job, ids, logits_at } => {
                 progress.of.store(ids.len() as u64, Relaxed);
                 let path = lock(&self.jobs).journal().logits(&job.job);
-                serde_json::to_value(self.score(ids, logits_at, &path, progress)?)
+                let scored = self.score(ids, logits_at, &path, progress);
+                if scored.is_err() {
+                    let _ = disk::remove(&path);
+                }
+                serde_json::to_value(scored?)
             }
             Ask::Plan { package, compute_units, .. } => {
                 let folder = lock(&self.store).use_now(package)?;

@@ -46,6 +46,15 @@ impl Grid {
         cell
     }
 
+    /// How many rows of `row` elements make up a block, where blocks are whole rows.
+    pub fn rows_per_block(&self, row: usize) -> Option<usize> {
+        let block = match self.axes.as_slice() {
+            [axis] => axis.len / axis.cells,
+            _ => return None,
+        };
+        (row > 0 && block > 0 && block.is_multiple_of(row)).then(|| block / row)
+    }
+
     /// Calls `run(cell, range)` for each stretch of one block among the `len` elements from
     /// `start` on; `range` counts from `start`.
     #[inline(always)]

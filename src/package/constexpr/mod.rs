@@ -8,6 +8,7 @@ mod lookup;
 mod make;
 mod numbers;
 mod operators;
+mod rows;
 mod sparse;
 
 use std::ops::Range;
@@ -21,6 +22,7 @@ pub(crate) use self::numbers::round_to_half;
 use self::numbers::rounded_to_half;
 pub use self::operators::weights;
 pub(crate) use self::operators::{Known, read};
+pub(crate) use self::rows::Rows;
 use self::sparse::Sparse;
 use crate::error::{Error, Result};
 use crate::package::spec::DataType;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::tensor::{Data, Tensor, Value, element_count};
+use super::tensor::{Data, Tensor, element_count};
+use super::value::{Part, Value};
 use crate::error::{At, Error, Result};
 use crate::package::constexpr::PackedWeight;
 
@@ -50,6 +51,14 @@ impl Call<'_> {
     /// A tensor, where the program gives one.
     pub fn tensor_or_none(&self, name: &str) -> Result<Option<Arc<Tensor>>> {
         self.one(name)?.map(dense).transpose().at(|| name.to_owned())
+    }
+
+    /// A tensor of floats where it lies; a packed weight is decoded for this call.
+    pub fn part(&self, name: &str) -> Result<Part> {
+        match self.value(name)? {
+            Value::Part(part) => Ok(part.clone()),
+            other => Ok(Part::whole(dense(other).at(|| name.to_owned())?)),
+        }
     }
 
     /// The tensors of a list.
@@ -176,6 +185,7 @@ fn dense(value: &Value) -> Result<Arc<Tensor>> {
             element_count(weight.shape())?;
             Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
         }
+        Value::Part(part) => Ok(Arc::new(part.to_tensor()?)),
         Value::Text(_) => Err(Error::input("expected a tensor, found a string")),
     }
 }

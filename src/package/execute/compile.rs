@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::operators;
-use super::tensor::Value;
+use super::value::Value;
 use super::{Executable, Precision, Source, Step};
 use crate::error::{At, Error, Result};
 use crate::package::constexpr::{self, Known};
@@ -113,7 +113,9 @@ impl<'a> Plan<'a> {
         for (output, slot) in operation.outputs.iter().zip(first..) {
             self.slots.insert(&output.name, slot);
         }
-        let step = Step { title: title(operation), operator, arguments, outputs, kinds };
+        let is_slice = operation.kind == "slice_by_index";
+        let title = title(operation);
+        let step = Step { title, operator, is_slice, arguments, outputs, kinds };
         if self.depends_on_constants(&step) {
             return step.run(&mut self.constants, self.precision);
         }

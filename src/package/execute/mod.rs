@@ -21,10 +21,12 @@
 
 mod call;
 mod compile;
+mod linger;
 pub mod multiply;
 mod operators;
 mod states;
 mod tensor;
+mod value;
 mod view;
 
 use std::collections::BTreeMap;
@@ -34,8 +36,8 @@ use std::sync::Arc;
 use self::call::Call;
 use self::operators::Operator;
 pub use self::states::States;
-use self::tensor::Value;
 pub use self::tensor::{Data, Tensor};
+use self::value::Value;
 use crate::error::{At, Error, Result};
 use crate::package::read::Package;
 use crate::package::read::interface::Interface;
@@ -74,6 +76,8 @@ pub struct Executable {
 struct Step {
     title: String,
     operator: Operator,
+    /// Whether the result may stay a part of the argument.
+    is_slice: bool,
     arguments: Vec<(String, Vec<Source>)>,
     outputs: Vec<usize>,
     kinds: Vec<Kind>,
@@ -119,8 +123,7 @@ impl Executable {
         states: &mut States,
         inputs: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
-        // From within the pool, so that sharing out a small product wakes nobody up first.
-        rayon::scope(|_| self.run_steps(states, inputs))
+        linger::awake(|| self.run_steps(states, inputs))
             .at(|| format!("function {}", self.function))
             .at(|| self.path.display().to_string())
     }
@@ -141,20 +144,17 @@ impl Executable {
         for step in &self.steps {
             step.run(&mut slots, self.precision).at(|| step.title.clone())?;
         }
-        let tensor = |slot: usize| match &slots[slot] {
-            Some(Value::Tensor(tensor)) => Ok(tensor.clone()),
-            Some(Value::Weight(weight)) => {
-                Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
-            }
-            _ => Err(Error::bug(format!("the value of slot {slot} is gone"))),
-        };
         for (feature, (_, last)) in self.interface.states.iter().zip(&self.states) {
             if let Some(slot) = last {
-                states.write(feature, tensor(*slot)?)?;
+                states.write(feature, kept(&slots, *slot)?)?;
             }
         }
-        let outputs = self.outputs.iter();
-        outputs.map(|(name, slot)| Ok((name.clone(), (*tensor(*slot)?).clone()))).collect()
+        let values = self.outputs.iter().map(|(_, slot)| kept(&slots, *slot));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        drop(slots);
+        let own = |tensor: Arc<Tensor>| Arc::try_unwrap(tensor).unwrap_or_else(|t| (*t).clone());
+        let names = self.outputs.iter().map(|(name, _)| name.clone());
+        Ok(names.zip(values.into_iter().map(own)).collect())
     }
 
     fn bind_inputs(
@@ -180,6 +180,18 @@ impl Executable {
     }
 }
 
+/// The value of a slot when a run ends.
+fn kept(slots: &[Option<Value>], slot: usize) -> Result<Arc<Tensor>> {
+    match &slots[slot] {
+        Some(Value::Tensor(tensor)) => Ok(tensor.clone()),
+        Some(Value::Weight(weight)) => {
+            Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
+        }
+        Some(Value::Part(part)) => Ok(Arc::new(part.to_tensor()?)),
+        _ => Err(Error::bug(format!("the value of slot {slot} is gone"))),
+    }
+}
+
 impl Precision {
     fn round(self, tensor: &mut Tensor, kind: &Kind) {
         if self == Precision::Half && kind.data_type == DataType::Float16 {
@@ -201,6 +213,12 @@ impl Step {
             arguments.push((name.as_str(), sources.iter().map(take).collect::<Result<_>>()?));
         }
         let mut call = Call { arguments };
+        if let (true, [kind], [slot]) = (self.is_slice, &*self.kinds, &*self.outputs)
+            && let Some(part) = operators::slice_part(&call)?.filter(|part| part.is_a(kind))
+        {
+            slots[*slot] = Some(Value::Part(part));
+            return Ok(());
+        }
         let tensors = (self.operator)(&mut call)?;
         if tensors.len() < self.outputs.len() {
             return Err(Error::bug(format!("it made {} values", tensors.len())));

@@ -1,9 +1,15 @@
 //! Matrix products, above all of packed weights with activations.
 //!
-//! A few rows of a packed weight are decoded into a buffer that stays in a cache and multiplied
-//! with every row of activations, so a weight is decoded once per call however many rows there
-//! are. Rows of weights are shared among threads. Each result is one sum over fixed lanes:
-//! it depends neither on the number of threads nor on how many rows are multiplied together.
+//! With one row of activations most weights are decoded in registers (`stored`). Otherwise a few
+//! rows of a packed weight are decoded into a buffer that stays in a cache and multiplied with
+//! every row of activations, so a weight is decoded once per call however many rows there are.
+//! Rows of weights are shared among threads. Each result is one sum over fixed lanes: it depends
+//! neither on the number of threads nor on how many rows are multiplied together.
+
+#[cfg(target_arch = "x86_64")]
+mod stored;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -25,6 +31,10 @@ const CHUNK_WEIGHTS: usize = 1 << 16;
 /// number of weights in a row of `weight`, whatever its rank; a remainder of `x` is ignored.
 pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
     let inputs = weight.len() / weight.rows().max(1);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(out) = stored::multiply(weight, inputs, x) {
+        return out;
+    }
     share(weight.rows(), inputs, x, |row, buffer| weight.fill(row * inputs, buffer))
 }
 
@@ -150,12 +160,18 @@ fn total(mut lanes: [f32; LANES]) -> f32 {
 
 /// The sum of `values` in the same fixed order.
 pub(super) fn sum(values: &[f32]) -> f32 {
+    sum_of(values, |value| value)
+}
+
+/// The sum of `term` of each of `values` in the same fixed order.
+#[inline(always)]
+pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value);
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += term(*value));
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += value);
+    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += term(*value));
     total(lanes)
 }
 

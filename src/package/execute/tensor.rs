@@ -1,16 +1,12 @@
 //! Values while a program runs: floats as f32, integers as i32, booleans.
 
-use std::sync::Arc;
-
 use crate::error::{Error, Result};
-use crate::package::constexpr::{Known, PackedWeight, round_to_half};
-use crate::package::read::literal::{Kind, Literal};
+use crate::package::constexpr::round_to_half;
+use crate::package::read::literal::Kind;
 use crate::package::spec::DataType;
 
 /// More elements than this, 1 GiB of floats, are refused before they are allocated.
 const MAX_ELEMENTS: usize = 1 << 28;
-/// Float constants above this stay as they are stored.
-const MAX_DECODED_ELEMENTS: usize = 4096;
 
 /// A tensor, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,69 +167,4 @@ pub(super) fn element_count(shape: &[usize]) -> Result<usize> {
 pub(super) fn is_float(data_type: DataType) -> bool {
     use DataType::{Bfloat16, Float16, Float32, Float64};
     matches!(data_type, Float16 | Float32 | Float64 | Bfloat16)
-}
-
-/// What a name stands for while a program runs.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    Tensor(Arc<Tensor>),
-    Weight(Arc<PackedWeight>),
-    Text(Arc<str>),
-}
-
-impl Value {
-    /// The shape; none for text.
-    pub fn shape(&self) -> Option<&[usize]> {
-        match self {
-            Value::Tensor(tensor) => Some(tensor.shape()),
-            Value::Weight(weight) => Some(weight.shape()),
-            Value::Text(_) => None,
-        }
-    }
-
-    /// A constant: decoded where it is small.
-    pub fn of(known: Known) -> Result<Self> {
-        match known {
-            Known::Weight(weight) => Ok(Value::Weight(weight.into())),
-            Known::Literal(Literal { text: Some(text), .. }) => Ok(Value::Text(text.into())),
-            Known::Literal(literal) => {
-                let len: usize = literal.shape.iter().product();
-                if is_float(literal.data_type) && len > MAX_DECODED_ELEMENTS {
-                    return Ok(Value::Weight(PackedWeight::plain(&literal)?.into()));
-                }
-                Ok(Value::Tensor(Self::decoded(&literal)?.into()))
-            }
-        }
-    }
-
-    fn decoded(literal: &Literal) -> Result<Tensor> {
-        let bytes = &*literal.bytes;
-        let ints = |list: Vec<Option<i32>>| {
-            let all: Option<Vec<i32>> = list.into_iter().collect();
-            all.map(Data::Int).ok_or_else(|| Error::input("an integer is beyond int32"))
-        };
-        let data = match literal.data_type {
-            DataType::Bool => Data::Bool(bytes.iter().map(|byte| *byte != 0).collect()),
-            DataType::Int32 => {
-                let words = bytes.as_chunks().0.iter();
-                Data::Int(words.map(|word| i32::from_le_bytes(*word)).collect())
-            }
-            DataType::Uint32 => {
-                let words = bytes.as_chunks().0.iter();
-                ints(words.map(|word| u32::from_le_bytes(*word).try_into().ok()).collect())?
-            }
-            DataType::Int64 | DataType::Uint64 => {
-                let words = bytes.as_chunks().0.iter();
-                ints(words.map(|word| i64::from_le_bytes(*word).try_into().ok()).collect())?
-            }
-            data_type => {
-                let values = PackedWeight::plain(literal)?.decode();
-                match is_float(data_type) {
-                    true => Data::Float(values),
-                    false => Data::Int(values.iter().map(|value| *value as i32).collect()),
-                }
-            }
-        };
-        Tensor::new(literal.shape.clone(), data)
-    }
 }

@@ -119,6 +119,16 @@ impl View {
         }
     }
 
+    /// The elements as seen, where they are neighbours in order.
+    pub fn stretch(&self) -> Option<std::ops::Range<usize>> {
+        let start = usize::try_from(self.offset).ok()?;
+        match *self.joined().as_slice() {
+            [] => Some(start..start + 1),
+            [(len, 1)] => Some(start..start + len),
+            _ => None,
+        }
+    }
+
     /// The axes without those of length 1, neighbours that lie seamlessly joined.
     fn joined(&self) -> Vec<(usize, isize)> {
         let mut joined: Vec<(usize, isize)> = Vec::with_capacity(self.axes.len());
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!(transposed.copy(&data)[..7], [0, 4, 8, 12, 16, 20, 1]);
         let sliced = view.clone().sliced(1, 2, 2, -2).sliced(2, 1, 2, 2);
         assert_eq!(sliced.copy(&data), [9, 11, 1, 3, 21, 23, 13, 15]);
+        assert_eq!((sliced.stretch(), view.stretch()), (None, Some(0..24)));
+        assert_eq!(view.clone().sliced(0, 1, 1, 1).sliced(1, 1, 2, 1).stretch(), Some(16..24));
         let mut zeros = vec![0; 24];
         sliced.write(&mut zeros, &[1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!((zeros[9], zeros[11], zeros[1], zeros[15]), (1, 2, 3, 8));

@@ -156,8 +156,13 @@ fn title(device: &SeenDevice) -> String {
     let Device { model_identifier, chip, os, .. } = &device.description.device;
     let name = device.marketing_name.as_deref().unwrap_or(model_identifier);
     let chip = chip.as_ref().map(|chip| format!(", {chip}")).unwrap_or_default();
-    let simulated = if device.description.simulated { "SIMULATED: " } else { "" };
-    format!("{simulated}On {}: {name}{chip}, {os}, {}", device.device, device.description.runtime)
+    let (simulated, runtime) = (simulated(device), &device.description.runtime);
+    format!("{simulated}On {}: {name}{chip}, {os}, {runtime}", device.device)
+}
+
+/// What every title of a simulated runner begins with.
+fn simulated(device: &SeenDevice) -> &'static str {
+    if device.description.simulated { "SIMULATED: " } else { "" }
 }
 
 fn verdict(row: &Row<'_>, device: &SeenDevice) -> String {
@@ -222,7 +227,7 @@ fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Ta
         (None, _) => "No ceiling: the memory bandwidth of this device is not in the table.".into(),
     };
     Table {
-        title: format!("On {}: truth and prediction", device.device),
+        title: format!("{}On {}: truth and prediction", simulated(device), device.device),
         columns,
         rows: rows.iter().map(row).collect(),
         notes: vec![bandwidth],

@@ -43,7 +43,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// Size of a regular file; nothing where there is none.
 pub fn size_of(path: &Path) -> Option<u64> {
     let found = std::fs::symlink_metadata(path).ok()?;
-    found.is_file().then(|| found.len())
+    found.is_file().then_some(found.len())
 }
 
 /// Whether there is a folder that is no link.

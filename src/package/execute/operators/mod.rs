@@ -1,6 +1,7 @@
 //! The operators that decoders are made of, as MIL defines them.
 
 mod arithmetic;
+mod attention;
 mod choose;
 mod product;
 mod quantize;
@@ -9,6 +10,7 @@ mod shape;
 mod slice;
 mod unary;
 
+pub(super) use self::slice::part as slice_part;
 use super::call::Call;
 use super::tensor::Tensor;
 use crate::error::Result;
@@ -24,6 +26,7 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         .or_else(|| shape::find(name))
         .or_else(|| slice::find(name))
         .or_else(|| product::find(name))
+        .or_else(|| attention::find(name))
         .or_else(|| choose::find(name))
         .or_else(|| quantize::find(name))
 }

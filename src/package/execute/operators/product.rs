@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::Operator;
-use super::reduce::softmax;
 use crate::error::{Error, Result};
 use crate::package::execute::call::{Call, Weight};
 use crate::package::execute::multiply::{
@@ -17,7 +16,6 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         "linear" => linear,
         "conv" => conv,
         "matmul" => matmul,
-        "scaled_dot_product_attention" => attention,
         _ => return None,
     })
 }
@@ -158,53 +156,5 @@ fn matmul(call: &mut Call) -> Result<Vec<Tensor>> {
     };
     let size = (x.rows * columns).max(1);
     starts.par_iter().zip(out.par_chunks_mut(size)).for_each(product);
-    Ok(vec![Tensor::floats(shape, out)?])
-}
-
-/// `softmax(query key^T / sqrt(width) + mask) value`.
-fn attention(call: &mut Call) -> Result<Vec<Tensor>> {
-    let query = Matrices::of(call.take("query")?)?;
-    let key = Matrices::of(call.take("key")?)?;
-    let value = Matrices::of(call.take("value")?)?;
-    let same = query.stack == key.stack && key.stack == value.stack;
-    if !same || query.columns != key.columns || key.rows != value.rows {
-        return Err(Error::input("query, key and value do not fit together"));
-    }
-    let scores_shape = [query.stack.as_slice(), &[query.rows, key.rows]].concat();
-    let mask = match call.tensor_or_none("attn_mask")? {
-        Some(mask) => {
-            let view = View::of(mask.shape()).broadcast(&scores_shape)?;
-            Some(match mask.data() {
-                Data::Float(values) => view.copy(values),
-                Data::Bool(values) => {
-                    let hide = |seen: &bool| if *seen { 0.0 } else { f32::NEG_INFINITY };
-                    view.copy(&values.iter().map(hide).collect::<Vec<f32>>())
-                }
-                Data::Int(_) => return Err(Error::input("attn_mask: found integers")),
-            })
-        }
-        None => None,
-    };
-    let width = query.columns;
-    let root = (width as f32).sqrt();
-    let score_size = (query.rows * key.rows).max(1);
-    let mut scores = vec![0.0; element_count(&scores_shape)?];
-    let shape = [query.stack.as_slice(), &[query.rows, value.columns]].concat();
-    let mut out = vec![0.0; element_count(&shape)?];
-    let out_size = (query.rows * value.columns).max(1);
-    let heads = scores.par_chunks_mut(score_size).zip(out.par_chunks_mut(out_size)).enumerate();
-    heads.for_each(|(i, (scores, out))| {
-        let query = &query.values[i * query.rows * width..][..query.rows * width];
-        let keys = &key.values[i * key.rows * width..][..key.rows * width];
-        let values = &value.values[i * value.rows * value.columns..][..value.rows * value.columns];
-        multiply_transposed(query, keys, width, scores);
-        scores.iter_mut().for_each(|score| *score /= root);
-        if let Some(mask) = &mask {
-            let mask = &mask[i * score_size..][..scores.len()];
-            scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
-        }
-        scores.chunks_mut(key.rows.max(1)).for_each(softmax);
-        multiply_dense(scores, values, key.rows, out);
-    });
     Ok(vec![Tensor::floats(shape, out)?])
 }

@@ -3,7 +3,7 @@
 use super::Operator;
 use crate::error::{Error, Result};
 use crate::package::execute::call::Call;
-use crate::package::execute::multiply::sum;
+use crate::package::execute::multiply::{sum, sum_of};
 use crate::package::execute::tensor::{Data, Tensor, map_data};
 use crate::package::execute::view::View;
 
@@ -104,7 +104,9 @@ fn maximum(row: &[f32]) -> f32 {
 pub(super) fn softmax(row: &mut [f32]) {
     let max = maximum(row);
     let max = if max.is_finite() { max } else { 0.0 };
-    row.iter_mut().for_each(|value| *value = (*value - max).exp());
+    // Most of a masked row is hidden, and an exponential takes its time.
+    let share = |value: f32| if value == f32::NEG_INFINITY { 0.0 } else { (value - max).exp() };
+    row.iter_mut().for_each(|value| *value = share(*value));
     let total = sum(row);
     row.iter_mut().for_each(|value| *value /= total);
 }
@@ -182,8 +184,7 @@ fn layer_norm(call: &mut Call) -> Result<Vec<Tensor>> {
     rows.each(|row| {
         let mean = sum(row) / row.len() as f32;
         row.iter_mut().for_each(|value| *value -= mean);
-        let squares: Vec<f32> = row.iter().map(|value| value * value).collect();
-        let factor = (sum(&squares) / row.len() as f32 + epsilon).sqrt();
+        let factor = (sum_of(row, |value| value * value) / row.len() as f32 + epsilon).sqrt();
         row.iter_mut().for_each(|value| *value /= factor);
     })?;
     for (parameter, is_gain) in [(&gamma, true), (&beta, false)] {

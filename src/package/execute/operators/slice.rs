@@ -4,6 +4,7 @@ use super::Operator;
 use crate::error::{Error, Result};
 use crate::package::execute::call::Call;
 use crate::package::execute::tensor::{Data, Tensor, map_data};
+use crate::package::execute::value::{Part, Value};
 use crate::package::execute::view::View;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -17,6 +18,13 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         "slice_update" => update,
         _ => return None,
     })
+}
+
+/// The result of `slice_by_index` as a part of its argument, where it is one.
+pub(in crate::package::execute) fn part(call: &Call) -> Result<Option<Part>> {
+    let Value::Tensor(x) = call.value("x")? else { return Ok(None) };
+    let (view, shape) = region(call, x.shape())?;
+    Ok(Part::of(x, &view, shape))
 }
 
 /// The part of a tensor of `shape` that begin, end, stride and their masks name, as numpy's

@@ -1,0 +1,128 @@
+//! Scaled dot-product attention.
+//!
+//! Keys and values are read where they lie in a cache, and only where a mask lets them be seen: a
+//! short context costs little however long the cache is.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Operator;
+use super::reduce::softmax;
+use crate::error::{Error, Result};
+use crate::package::execute::call::Call;
+use crate::package::execute::multiply::{multiply_dense, multiply_transposed};
+use crate::package::execute::tensor::{Data, Tensor, element_count};
+use crate::package::execute::value::Part;
+use crate::package::execute::view::View;
+
+/// Scores that a thread computes at a time, at least.
+const MIN_SCORES: usize = 1 << 12;
+
+pub(super) fn find(name: &str) -> Option<Operator> {
+    (name == "scaled_dot_product_attention").then_some(attention)
+}
+
+/// The heads of a query, keys or values: `[.., rows, columns]`.
+struct Heads {
+    part: Part,
+    rows: usize,
+    columns: usize,
+}
+
+impl Heads {
+    fn of(call: &Call, name: &str) -> Result<Self> {
+        let part = call.part(name)?;
+        match *part.shape() {
+            [.., rows, columns] => Ok(Heads { rows, columns, part }),
+            _ => Err(Error::input(format!("{name}: attention of {:?}", part.shape()))),
+        }
+    }
+
+    fn stack(&self) -> &[usize] {
+        let shape = self.part.shape();
+        &shape[..shape.len() - 2]
+    }
+
+    fn head(&self, index: usize) -> Result<&[f32]> {
+        let size = self.rows * self.columns;
+        Ok(&self.part.as_floats()?[index * size..][..size])
+    }
+}
+
+/// `softmax(query key^T / sqrt(width) + mask) value`.
+fn attention(call: &mut Call) -> Result<Vec<Tensor>> {
+    let query = Heads::of(call, "query")?;
+    let (key, value) = (Heads::of(call, "key")?, Heads::of(call, "value")?);
+    let same = query.stack() == key.stack() && key.stack() == value.stack();
+    if !same || query.columns != key.columns || key.rows != value.rows {
+        return Err(Error::input("query, key and value do not fit together"));
+    }
+    let scores_shape = [query.stack(), &[query.rows, key.rows]].concat();
+    let scores = element_count(&scores_shape)?;
+    let mask = mask(call, &scores_shape)?;
+    let shape = [query.stack(), &[query.rows, value.columns]].concat();
+    let mut out = vec![0.0; element_count(&shape)?];
+    let (width, columns) = (query.columns, value.columns);
+    let heads = out.par_chunks_mut((query.rows * columns).max(1)).enumerate();
+    let per_head = (query.rows * key.rows).max(1);
+    let head = |(i, out): (usize, &mut [f32])| -> Result<()> {
+        let (query, keys, values) = (query.head(i)?, key.head(i)?, value.head(i)?);
+        let mut row = vec![0.0; key.rows];
+        for (at, out) in out.chunks_mut(columns.max(1)).enumerate() {
+            let mask = mask.as_ref().map(|mask| &mask[i * per_head + at * key.rows..][..key.rows]);
+            attend(&query[at * width..][..width], keys, values, mask, &mut row, out);
+        }
+        Ok(())
+    };
+    let together = if scores < MIN_SCORES { scores } else { 1 };
+    heads.with_min_len(together.max(1)).try_for_each(head)?;
+    Ok(vec![Tensor::floats(shape, out)?])
+}
+
+/// What is added to the scores, in their shape.
+fn mask(call: &Call, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+    let Some(mask) = call.tensor_or_none("attn_mask")? else { return Ok(None) };
+    let view = View::of(mask.shape()).broadcast(shape)?;
+    Ok(Some(match mask.data() {
+        Data::Float(values) => view.copy(values),
+        Data::Bool(values) => {
+            let hide = |seen: &bool| if *seen { 0.0 } else { f32::NEG_INFINITY };
+            view.copy(&values.iter().map(hide).collect::<Vec<f32>>())
+        }
+        Data::Int(_) => return Err(Error::input("attn_mask: found integers")),
+    }))
+}
+
+/// Attention of one query, into zeros. `row` is room for a score per key.
+fn attend(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    mask: Option<&[f32]>,
+    row: &mut [f32],
+    out: &mut [f32],
+) {
+    let (width, columns) = (query.len(), out.len());
+    let seen = mask.map_or(0..row.len(), visible);
+    row.fill(f32::NEG_INFINITY);
+    let scores = &mut row[seen.clone()];
+    multiply_transposed(query, &keys[seen.start * width..seen.end * width], width, scores);
+    let root = (width as f32).sqrt();
+    scores.iter_mut().for_each(|score| *score /= root);
+    if let Some(mask) = mask {
+        scores.iter_mut().zip(&mask[seen.clone()]).for_each(|(score, mask)| *score += mask);
+    }
+    softmax(row);
+    let values = &values[seen.start * columns..seen.end * columns];
+    multiply_dense(&row[seen.clone()], values, seen.len(), out);
+}
+
+/// From the first to the last column that a row of a mask lets through; all where there is none.
+fn visible(mask: &[f32]) -> Range<usize> {
+    let is_seen = |value: &f32| *value != f32::NEG_INFINITY;
+    match (mask.iter().position(is_seen), mask.iter().rposition(is_seen)) {
+        (Some(first), Some(last)) => first..last + 1,
+        _ => 0..mask.len(),
+    }
+}
