@@ -43,3 +43,7 @@ fi
 
 echo "usbmux, against the clients and the usbmuxd of others:"
 tests/peers/usbmux.sh
+echo "the Swift runner:"
+tests/peers/swift.sh
+echo "the whole way to a phone, simulated:"
+tests/peers/phone.sh
