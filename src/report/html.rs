@@ -4,7 +4,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value as Inserted, context};
 
 use super::number::{Detail, heading, text};
-use super::{Align, Document, Figure, Table, Value, plot};
+use super::{Align, Document, Table, Value, plot};
 use crate::error::{Error, Result};
 
 const PAGE: &str = include_str!("page.html");
@@ -23,12 +23,12 @@ fn fill(document: &Document) -> Result<String, minijinja::Error> {
             Value::Hash(whole) => whole.clone(),
             value => text(value, fact.unit, Detail::Ends),
         };
-        context! { name => fact.name.as_str(), value, is_detail => fact.is_detail }
+        let short = text(&fact.value, fact.unit, Detail::Ends);
+        context! { name => fact.name.as_str(), value, short, is_detail => fact.is_detail }
     });
     let figures = document.figures.iter().filter_map(|figure| {
         let svg = plot::svg(figure)?;
-        let is_wide = matches!(figure, Figure::Lines { .. });
-        Some(context! { title => figure.title(), svg, is_wide, table => table(&figure.table()) })
+        Some(context! { title => figure.title(), svg, table => table(&figure.table()) })
     });
     let page = context! {
         title => document.title.as_str(),
@@ -77,9 +77,22 @@ fn row(table: &Table, values: &[Value]) -> Inserted {
             cells.push(context! { text, class => "failed", columns });
             break;
         }
-        cells.push(context! { text, class => class(column.align), columns => 1 });
+        let (text, ends) = match value {
+            Value::Estimate(_) => stacked(&text),
+            _ => (text, String::new()),
+        };
+        cells.push(context! { text, ends, class => class(column.align), columns => 1 });
     }
     Inserted::from(cells)
+}
+
+/// A number and, to be set below it, its interval: `20 [10, 90] ms` as `20 ms` and `[10, 90]`.
+fn stacked(text: &str) -> (String, String) {
+    let parts = text.split_once(" [").and_then(|(point, rest)| {
+        let (ends, unit) = rest.split_once(']')?;
+        Some((format!("{point}{unit}"), format!("[{ends}]")))
+    });
+    parts.unwrap_or_else(|| (text.to_owned(), String::new()))
 }
 
 #[cfg(test)]
@@ -103,6 +116,13 @@ mod tests {
         assert_eq!(page.matches("<svg").count(), document().figures.len());
         assert_eq!(page.matches("<details").count(), document().figures.len());
         assert_eq!(page, render(&document()).unwrap());
+    }
+
+    #[test]
+    fn intervals_stand_below_their_numbers() {
+        let whole = |text: &str| stacked(text);
+        assert_eq!(whole("20 [10, 90] ms"), ("20 ms".into(), "[10, 90]".into()));
+        assert_eq!(whole("12.3"), ("12.3".into(), String::new()));
     }
 
     #[test]

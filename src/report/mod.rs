@@ -5,6 +5,7 @@
 //! full precision under keys that end in the unit. There is no clock and no hash map on the way,
 //! so the same records always give the same bytes.
 
+pub mod claims;
 mod data;
 pub mod devices;
 mod figure;
@@ -14,9 +15,14 @@ mod html;
 mod markdown;
 mod number;
 mod plot;
+pub mod release;
+#[cfg(test)]
+mod rules;
 pub mod run;
+pub mod splice;
 mod summary;
 mod terminal;
+pub mod versus;
 
 use std::fmt;
 use std::str::FromStr;

@@ -116,7 +116,8 @@ fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
     }
     // A line needs its corners only.
     let is_corner = |at: usize| {
-        let same = |other: usize| points.get(other).is_some_and(|p: &(f64, f64)| p.1 == points[at].1);
+        let same =
+            |other: usize| points.get(other).is_some_and(|p: &(f64, f64)| p.1 == points[at].1);
         at == 0 || at + 1 == points.len() || !(same(at - 1) && same(at + 1))
     };
     let corners = (0..points.len()).filter(|at| is_corner(*at)).map(|at| points[at]).collect();

@@ -32,7 +32,7 @@ pub(super) fn svg(figure: &Figure) -> Option<String> {
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 320.0;
 /// What the axes' numbers and names leave.
-const FRAME: Area = Area { left: 66.0, right: WIDTH - 10.0, top: 10.0, bottom: HEIGHT - 46.0 };
+const FRAME: Area = Area { left: 78.0, right: WIDTH - 14.0, top: 10.0, bottom: HEIGHT - 46.0 };
 
 fn open(title: &str, height: f64) -> String {
     let title = escape(title);
@@ -47,10 +47,13 @@ fn across(svg: &mut String, scale: &Scale, axis: &Axis, how: &str) {
     let Area { left, right, top, bottom } = FRAME;
     for tick in scale.ticks(5) {
         let (at, label) = (scale.at(tick), tick_text(tick, axis.unit));
+        let end = at + labels::width(&label) / 2.0;
+        let anchor = if end > WIDTH { "end" } else { "middle" };
+        let x = if end > WIDTH { WIDTH - 1.0 } else { at };
         let _ = write!(
             svg,
             "<path class=\"grid\" d=\"M{at:.1} {top:.1}V{bottom:.1}\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{label}</text>",
             bottom + 16.0
         );
     }

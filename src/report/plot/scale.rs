@@ -78,7 +78,8 @@ impl Scale {
 pub(super) fn tick_text(tick: f64, unit: Unit) -> String {
     let trimmed = |number: &str| {
         let is_long = number.contains('.') && !number.contains('e');
-        let short = if is_long { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+        let short =
+            if is_long { number.trim_end_matches('0').trim_end_matches('.') } else { number };
         short.to_owned()
     };
     match unit {

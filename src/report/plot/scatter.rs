@@ -52,10 +52,8 @@ pub(super) fn draw(
     }
     for (place, (x, y, label)) in place(&marks, FRAME).iter().zip(&marks) {
         if let Some((to_x, to_y)) = place.leader {
-            let _ = write!(
-                svg,
-                "<path class=\"leader\" d=\"M{x:.1} {y:.1}L{to_x:.1} {to_y:.1}\"/>"
-            );
+            let _ =
+                write!(svg, "<path class=\"leader\" d=\"M{x:.1} {y:.1}L{to_x:.1} {to_y:.1}\"/>");
         }
         let _ = write!(
             svg,

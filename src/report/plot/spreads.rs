@@ -39,7 +39,8 @@ pub(super) fn draw(title: &str, unit: Unit, rows: &[Spread]) -> Option<String> {
         };
         let label = tick_text(tick, unit);
         let y = bottom + 15.0;
-        let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{label}</text>");
+        let _ =
+            write!(svg, "<text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{label}</text>");
     }
     for (place, row) in rows.iter().enumerate() {
         let y = ROW * place as f64 + 14.0;
