@@ -71,15 +71,34 @@ fn the_plan_runs_as_it_stands() {
 
 #[test]
 fn every_command_and_every_file_that_is_named_exists() {
-    for command in
-        ["sweep", "perplexity", "quantize", "package", "verify", "inspect", "report", "completions"]
-    {
+    let commands = [
+        "sweep",
+        "perplexity",
+        "quantize",
+        "package",
+        "verify",
+        "inspect",
+        "devices",
+        "bench",
+        "runner",
+        "report",
+        "completions",
+    ];
+    for command in commands {
         assert!(README.contains(&format!("evalkit {command}")), "{command} is not in the README");
         stdout(evalkit().args([command, "--help"]));
     }
     let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for link in links.filter(|link| !link.starts_with("http")) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         assert!(path.exists(), "{} is linked but absent", path.display());
+        let anchor = |title: &str| title.trim_start_matches(['#', ' ']).to_lowercase();
+        let anchor = |title: &str| anchor(title).replace(' ', "-").replace([',', '.'], "");
+        if !section.is_empty() {
+            let page = std::fs::read_to_string(path).unwrap();
+            let mut titles = page.lines().filter(|line| line.starts_with('#'));
+            assert!(titles.any(|title| anchor(title) == section), "{link}: no such section");
+        }
     }
 }

@@ -96,7 +96,9 @@ fn candidates(x: f64, y: f64, wide: f64) -> impl Iterator<Item = Place> {
                 bottom: middle + LINE / 2.0,
             };
             let end = x.clamp(area.left, area.right);
-            let leader = (ring > 0.0).then_some((end, middle.clamp(area.top, area.bottom)));
+            // Below to a side, a label may stand nearer to another point than to its own.
+            let is_apart = ring > 0.0 || down == 0.7;
+            let leader = is_apart.then_some((end, middle.clamp(area.top, area.bottom)));
             Place { x: left, y: middle + 4.0, area, leader }
         })
     })

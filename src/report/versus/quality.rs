@@ -135,7 +135,7 @@ fn sizes(pairs: &[Pair<'_>]) -> Table {
     let row = |pair: &Pair<'_>| {
         let [a, b] = pair.rows.map(|row| row.and_then(|row| row.size_bytes));
         let ratio = a.zip(b).filter(|(a, _)| *a > 0).map(|(a, b)| b as f64 / a as f64);
-        vec![pair.variant.into(), a.into(), b.into(), ratio.map(Estimate::exact).into()]
+        vec![pair.variant.into(), a.into(), b.into(), ratio.into()]
     };
     Table {
         title: "Size".into(),
@@ -143,7 +143,7 @@ fn sizes(pairs: &[Pair<'_>]) -> Table {
             Column::text("variant", "variant"),
             Column::number("a_size", "A", Unit::Bytes),
             Column::number("b_size", "B", Unit::Bytes),
-            Column::estimate("change", "change", Unit::Ratio),
+            Column::number("size_change", "change", Unit::Ratio),
         ],
         rows: pairs.iter().map(row).collect(),
         notes: Vec::new(),
