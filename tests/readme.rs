@@ -33,11 +33,13 @@ fn numbers(cell: &str) -> Vec<f64> {
 
 #[test]
 fn the_demo_table_is_what_the_command_prints() {
-    let start = README.find("<!-- table: demo -->").unwrap();
-    let end = start + README[start..].find("<!-- end -->").unwrap();
+    let start = README.find("<!-- evalkit: reports/demo ladder -->").unwrap();
+    let end = start + README[start..].find("<!-- /evalkit -->").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut command = evalkit();
-    command.args(["sweep", "--format", "markdown", "--reports"]).arg(folder.path());
+    command
+        .args(["sweep", "--limit", "16", "--format", "markdown", "--reports"])
+        .arg(folder.path());
     let (claimed, found) = (rows(&README[start..end]), rows(&stdout(&mut command)));
     assert_eq!(claimed.len(), found.len(), "rows");
     for (claimed, found) in claimed.iter().flatten().zip(found.iter().flatten()) {
@@ -81,6 +83,7 @@ fn every_command_and_every_file_that_is_named_exists() {
         "devices",
         "bench",
         "runner",
+        "report",
         "completions",
     ];
     for command in commands {

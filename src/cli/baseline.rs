@@ -1,16 +1,16 @@
 //! `evalkit baseline`: what later runs are held against.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
 use super::progress::Talk;
-use super::runs::{Opened, only_run};
+use super::runs::only_run;
 use super::{baselines, print};
 use crate::error::{Error, Exit, Result};
 use crate::report::{Column, Document, Table, Value};
-use crate::results::Cell;
+use crate::results::{Cell, RunFolder};
 
 /// Arguments of `evalkit baseline`.
 #[derive(Debug, Args)]
@@ -51,9 +51,10 @@ struct StoreArgs {
 pub fn run(args: &BaselineArgs, talk: Talk) -> Result<Exit> {
     match &args.what {
         What::Accept { run, store } => {
-            let run = Opened::open(&only_run(run)?)?;
-            check_finished(&run, talk)?;
-            let accepted = baselines::accept(&store.folder, &run)?;
+            let folder = only_run(run)?;
+            let run = RunFolder::read_sums(&folder)?;
+            check_finished(&folder, &run, talk)?;
+            let accepted = baselines::accept(&store.folder, &folder, &run)?;
             let kept = store.folder.join(&accepted.question);
             talk.say(format!("accepted {} as {}", accepted.run, kept.display()));
         }
@@ -70,7 +71,7 @@ pub fn run(args: &BaselineArgs, talk: Talk) -> Result<Exit> {
 }
 
 /// Refuses a run with open ends; tells of failures, which are accepted with it.
-fn check_finished(run: &Opened, talk: Talk) -> Result<()> {
+fn check_finished(folder: &Path, run: &RunFolder, talk: Talk) -> Result<()> {
     let index = &run.index;
     let is_open =
         |cell: &&Cell| !index.is_done(&cell.cell_id) && index.failure_of(&cell.cell_id).is_none();
@@ -78,7 +79,7 @@ fn check_finished(run: &Opened, talk: Talk) -> Result<()> {
     if !open.is_empty() {
         let what = format!("the run is not finished: {}", open.join(", "));
         return Err(Error::input(what)
-            .at(run.folder.display())
+            .at(folder.display())
             .hint("finish it with the command that began it, then accept it"));
     }
     for cell in index.cells() {

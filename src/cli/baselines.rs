@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::folders::now;
-use super::runs::Opened;
 use crate::error::{At, Error, Result};
-use crate::report::check::Side;
-use crate::results::measurement::{MEASUREMENTS, Measurement};
-use crate::results::{RECORDS, write_aside};
+use crate::results::measurement::Measurement;
+use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
 
 /// The log of a store, which also tells that a folder is one.
 pub const STORE: &str = "accepted.jsonl";
@@ -39,7 +37,7 @@ pub struct Accepted {
 }
 
 /// The question that a run answers.
-pub fn question(side: Side<'_>) -> String {
+pub fn question(side: &RunFolder) -> String {
     let of_subject = || {
         side.measured.iter().find_map(|one| match one {
             Measurement::Subject(subject) => Some(format!("{}-bench", subject.model)),
@@ -55,15 +53,15 @@ pub fn question(side: Side<'_>) -> String {
     plain.trim_matches('.').to_owned()
 }
 
-/// Keeps a copy of the run as the baseline of its question, in place of an earlier one.
+/// Keeps a copy of the run in `folder` as the baseline of its question, in place of an earlier one.
 ///
 /// # Errors
 /// The store cannot be written; what was there stays.
-pub fn accept(store: &Path, run: &Opened) -> Result<Accepted> {
+pub fn accept(store: &Path, folder: &Path, run: &RunFolder) -> Result<Accepted> {
     let mut log = if store.exists() { read_log(store)? } else { Vec::new() };
     let accepted = Accepted {
         schema: SCHEMA,
-        question: question(run.side()),
+        question: question(run),
         run: run.name.clone(),
         hash: run.hash.clone(),
         accepted: now(),
@@ -72,7 +70,7 @@ pub fn accept(store: &Path, run: &Opened) -> Result<Accepted> {
     let aside =
         |what: &str| store.join(format!(".{}.{}{what}", accepted.question, std::process::id()));
     let (new, old, kept) = (aside(".part"), aside(".old"), store.join(&accepted.question));
-    let replaced = copy(&run.folder, &new).and_then(|()| {
+    let replaced = copy(folder, &new).and_then(|()| {
         if kept.exists() {
             std::fs::rename(&kept, &old).map_err(|e| Error::io("replace", &kept, e))?;
         }

@@ -7,16 +7,16 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::measure::PLAN;
-use super::outputs::write_all;
 use super::plan::{Limits, kept_limits, limits, tolerances};
 use super::progress::Talk;
-use super::runs::{Opened, is_run, only_run, runs_in};
+use super::runs::{is_run, only_run, runs_in};
 use super::{baselines, print};
 use crate::error::{Error, Exit, Result};
 use crate::report::check::{
     Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
 };
 use crate::report::{self, Format};
+use crate::results::{RunFolder, write_together};
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
@@ -72,17 +72,18 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
         Some(path) => only_run(path)?,
         None => latest(&args.reports, talk)?,
     };
-    let now = Opened::open(&folder)?;
+    let now = RunFolder::read_sums(&folder)?;
     if args.history {
         return show_history(args, &now, talk);
     }
     let tolerances = resolve(args, &folder)?;
-    let then = Opened::open(&baseline(&args.baseline, &now)?)?;
+    let against = baseline(&args.baseline, &now)?;
+    let then = RunFolder::read_sums(&against)?;
     let seed = now.index.run().map_or(0, |run| run.seed);
-    let checked = check(now.side(), then.side(), &tolerances, seed);
+    let checked = check(&now, &then, &tolerances, seed);
     if checked.rows.is_empty() {
         return Err(Error::input("the baseline has nothing to compare with")
-            .at(then.folder.display())
+            .at(against.display())
             .hint("name a run that scored variants or measured packages"));
     }
     write_files(args, &checked)?;
@@ -93,11 +94,11 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
 
 /// The baseline's folder: a run, the only run in a folder, or the one that a store has for the
 /// question of `now`.
-fn baseline(path: &Path, now: &Opened) -> Result<PathBuf> {
+fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
     match is_run(path) || holds_runs {
         true => only_run(path),
-        false => baselines::find(path, &baselines::question(now.side())),
+        false => baselines::find(path, &baselines::question(now)),
     }
 }
 
@@ -121,20 +122,25 @@ fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
     tolerances(&plan, &args.tolerance)
 }
 
-/// Everything that goes into files: all of it, or nothing.
+/// Everything that goes into a folder: all of it, or nothing.
 fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
-    let mut files: Vec<(PathBuf, String)> = Vec::new();
-    if let Some(folder) = &args.out {
-        for (name, format) in PAGES {
-            let document = checked.document(format);
-            files.push((folder.join(name), report::render(format, &document, KEPT_WIDTH)?));
-        }
+    let xml = junit(checked)?.into_bytes();
+    if let Some(path) = &args.junit {
+        let name = path.file_name().ok_or_else(|| {
+            Error::input("expected the name of a file").at(path.display()).at("--junit")
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let files = [(&*name.to_string_lossy(), xml.clone())];
+        write_together(folder.unwrap_or(Path::new(".")), &files)?;
     }
-    let in_folder = args.out.as_ref().map(|folder| folder.join("junit.xml"));
-    for path in in_folder.iter().chain(&args.junit) {
-        files.push((path.clone(), junit(checked)?));
-    }
-    write_all(&files)
+    let Some(folder) = &args.out else { return Ok(()) };
+    let page = |(name, format): (&'static str, Format)| {
+        let text = report::render(format, &checked.document(format), KEPT_WIDTH)?;
+        Ok((name, text.into_bytes()))
+    };
+    let mut files = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
+    files.push(("junit.xml", xml));
+    write_together(folder, &files)
 }
 
 /// On GitHub: annotations, which it reads from either stream, and the step's summary.
@@ -157,8 +163,8 @@ fn tell_github(checked: &Checked) -> Result<()> {
 }
 
 /// The runs that answer the question of `now`, over time.
-fn show_history(args: &CheckArgs, now: &Opened, talk: Talk) -> Result<Exit> {
-    let question = baselines::question(now.side());
+fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
+    let question = baselines::question(now);
     let mut nights: Vec<Night> = Vec::new();
     let mut others = 0;
     // Latest first, so that no more are kept than are shown.
@@ -166,15 +172,15 @@ fn show_history(args: &CheckArgs, now: &Opened, talk: Talk) -> Result<Exit> {
         if nights.len() == args.last.get() {
             break;
         }
-        let run = Opened::open(&folder)?;
+        let run = RunFolder::read_sums(&folder)?;
         let differs = match (now.index.run(), run.index.run()) {
             (Some(now), Some(then)) => incomparable(now, then).is_some(),
-            _ => baselines::question(run.side()) != question,
+            _ => baselines::question(&run) != question,
         };
         if differs {
             others += 1;
         } else {
-            nights.push(Night::of(run.side(), now.index.run().map_or(0, |run| run.seed)));
+            nights.push(Night::of(&run, now.index.run().map_or(0, |run| run.seed)));
         }
     }
     if nights.is_empty() {

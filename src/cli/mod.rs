@@ -19,13 +19,15 @@ mod inspect;
 mod job;
 mod measure;
 mod measuring;
-mod outputs;
 mod package;
 mod packaging;
+mod pages;
 mod perplexity;
 mod plan;
+mod predicted;
 mod progress;
 mod quantize;
+mod report;
 mod runner;
 mod runs;
 mod source;
@@ -80,6 +82,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Accept runs as baselines, and list them
     Baseline(baseline::BaselineArgs),
+    /// Make pages, release tables and verdicts on claims, from records alone
+    Report(report::ReportArgs),
     /// Serve this machine as a runner of packages, as the app on a phone does
     Runner(runner::RunnerArgs),
     /// List phones, Macs and this machine, and whether a runner answers on them
@@ -122,6 +126,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Bench(args) => bench::run(&args, talk),
         Command::Check(args) => check::run(&args, talk),
         Command::Baseline(args) => baseline::run(&args, talk),
+        Command::Report(args) => report::run(&args, talk),
         Command::Runner(args) => runner::run(&args, talk),
         Command::Devices(args) => devices::run(&args, talk),
         Command::Completions { shell } => {

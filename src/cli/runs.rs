@@ -1,69 +1,13 @@
-//! Folders of runs: found, opened for comparing, told apart.
+//! Folders of runs: found, told apart, put in order.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::baselines::STORE;
 use crate::error::{Error, Result};
-use crate::report::check::Side;
-use crate::results::measurement::{MEASUREMENTS, Measurement, read_measurements};
-use crate::results::{Index, RECORDS, read_sessions, read_sums};
+use crate::results::{MEASUREMENTS, RECORDS, read_sessions};
 
 /// Folders below a folder of runs that are looked into: `<reports>/<night>/<run>`.
 const DEPTH: usize = 2;
-
-/// A run's folder, read: sums and measurements, nothing per token.
-pub struct Opened {
-    /// The folder's name.
-    pub name: String,
-    /// Where it lies.
-    pub folder: PathBuf,
-    /// Hash of the files of records and of measurements.
-    pub hash: String,
-    /// Its records; empty for measurements alone.
-    pub index: Index,
-    /// What devices measured.
-    pub measured: Vec<Measurement>,
-}
-
-impl Opened {
-    /// Reads the run in `folder`.
-    ///
-    /// # Errors
-    /// Input errors that name file and line.
-    pub fn open(folder: &Path) -> Result<Opened> {
-        let index =
-            if folder.join(RECORDS).exists() { read_sums(folder)? } else { Index::default() };
-        let absolute = folder.canonicalize().map_err(|e| Error::io("read", folder, e))?;
-        let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(Opened {
-            name: name.unwrap_or_default(),
-            hash: hash(folder)?,
-            index,
-            measured: read_measurements(folder)?,
-            folder: folder.to_owned(),
-        })
-    }
-
-    /// The run as a check takes it.
-    pub fn side(&self) -> Side<'_> {
-        let Opened { name, hash, index, measured, .. } = self;
-        Side { name, hash, index, measured }
-    }
-}
-
-/// The hash of a run's files of records and of measurements.
-fn hash(folder: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for name in [RECORDS, MEASUREMENTS] {
-        let path = folder.join(name);
-        if path.exists() {
-            let file = File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-            hasher.update_reader(file).map_err(|e| Error::io("read", &path, e))?;
-        }
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
 
 /// Whether a folder holds a run.
 pub fn is_run(folder: &Path) -> bool {

@@ -115,8 +115,8 @@ fn an_output_that_cannot_be_written_leaves_nothing_behind() {
     assert!(said.contains("file/store: cannot create"), "{said}");
     // A page that cannot be replaced: none of the others is left either.
     std::fs::create_dir_all(nights.path("out/check.txt/full")).unwrap();
-    let said = refused(&nights, &[&check[..], &["--out", "out"]].concat(), 2);
-    assert!(said.contains("out/check.txt: expected the name of a file, found a folder"), "{said}");
+    let said = refused(&nights, &[&check[..], &["--out", "out"]].concat(), 3);
+    assert!(said.contains("out/check.txt: expected a file, found a folder"), "{said}");
     assert_eq!(std::fs::read_dir(nights.path("out")).unwrap().count(), 1);
 }
 

@@ -107,5 +107,5 @@ fn another_text_makes_scores_incomparable_and_is_said_before_any_number() {
     let difference = text.find("the two differ: other text: ").unwrap();
     assert!(difference < text.find("tolerance").unwrap(), "{text}");
     assert!(!text.contains("perplexity (tolerance"), "{text}");
-    assert!(text.contains("fp, palette4-g16-s: other text: 000000000000, was "), "{text}");
+    assert!(text.contains("fp, palette4-g16-s: other text"), "{text}");
 }

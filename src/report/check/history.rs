@@ -3,9 +3,10 @@
 use super::differences::model;
 use super::document::{Shape, sized};
 use super::metric::Metric;
-use super::{Side, quality, speed};
+use super::{quality, speed};
 use crate::report::number::{Detail, text};
 use crate::report::{Align, Column, Document, Fact, Format, Table, Unit, Value};
+use crate::results::RunFolder;
 use crate::stats::{ChangePoint, Estimate, Observation, Search, change_points};
 
 /// Characters of a line of bars, lowest first.
@@ -34,20 +35,20 @@ struct Series {
 
 impl Night {
     /// The values of a run; nothing of its records is kept.
-    pub fn of(side: Side<'_>, seed: u64) -> Night {
+    pub fn of(side: &RunFolder, seed: u64) -> Night {
         let mut values = Vec::new();
         for cell in side.index.cells() {
             let series = |metric| Series { metric, variant: cell.label(), place: String::new() };
-            let own = quality::alone(side.index, cell, seed);
+            let own = quality::alone(&side.index, cell, seed);
             values.extend(own.into_iter().map(|(metric, value)| (series(metric), value)));
         }
-        let on_devices = speed::alone(side.measured).into_iter();
+        let on_devices = speed::alone(&side.measured).into_iter();
         values.extend(
             on_devices
                 .map(|(variant, place, metric, value)| (Series { metric, variant, place }, value)),
         );
         let model = model(side).unwrap_or_default();
-        Night { name: side.name.to_owned(), model, values }
+        Night { name: side.name.clone(), model, values }
     }
 
     fn value(&self, series: &Series) -> Option<Estimate> {

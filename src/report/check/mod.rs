@@ -18,8 +18,7 @@ mod words;
 
 use super::{Document, Format};
 use crate::error::Exit;
-use crate::results::Index;
-use crate::results::measurement::Measurement;
+use crate::results::RunFolder;
 use crate::stats::{
     Cell, Decision, Effect, Estimate, Evidence, FAMILY_ALPHA, POWER, Verdict, decide,
     windows_needed,
@@ -30,19 +29,6 @@ pub use github::annotations;
 pub use history::{Night, history};
 pub use junit::junit;
 pub use metric::{DEFAULTS, Metric, Tolerances};
-
-/// A run's folder, read.
-#[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
-    /// What it is called where the two are told apart.
-    pub name: &'a str,
-    /// Hash of all that it holds, in hexadecimal.
-    pub hash: &'a str,
-    /// Its records; empty for a folder that holds measurements alone.
-    pub index: &'a Index,
-    /// What devices measured.
-    pub measured: &'a [Measurement],
-}
 
 /// One metric of one variant, judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,7 +166,7 @@ impl Found {
 
 /// Judges `now` against `then`; `seed` is that of the intervals. Whole runs go in: what differs
 /// between them is found here too.
-pub fn check(now: Side<'_>, then: Side<'_>, tolerances: &Tolerances, seed: u64) -> Checked {
+pub fn check(now: &RunFolder, then: &RunFolder, tolerances: &Tolerances, seed: u64) -> Checked {
     let (mut found, mut asides) = quality::compare(now, then, seed);
     let (devices, more) = speed::compare(now, then, seed);
     found.extend(devices);
@@ -199,8 +185,8 @@ pub fn check(now: Side<'_>, then: Side<'_>, tolerances: &Tolerances, seed: u64) 
     rows.sort_by_key(|row| words::rank(&row.verdict));
     Checked {
         model: differences::model(now).or_else(|| differences::model(then)).unwrap_or_default(),
-        names: [now.name.to_owned(), then.name.to_owned()],
-        hashes: [now.hash.to_owned(), then.hash.to_owned()],
+        names: [now.name.clone(), then.name.clone()],
+        hashes: [now.hash.clone(), then.hash.clone()],
         differences: differences::between(now, then),
         asides,
         rows,

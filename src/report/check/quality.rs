@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::differences::incomparable;
-use super::{Found, Metric, Side};
-use crate::results::{Cell, Failure, Index, Record, Window};
+use super::{Found, Metric};
+use crate::results::{Cell, Failure, Index, RunFolder, Window};
 use crate::stats::{
     Bootstrap, Effect, Estimate, Evidence, NotPaired, Paired, Scale, Scores, Verdict,
     block_length_for, difference, paired,
@@ -16,7 +16,7 @@ const RESAMPLES: usize = 2_000;
 const RESAMPLES_ALONE: usize = 500;
 
 /// Rows for every variant of the baseline, and what only one of the two has.
-pub(super) fn compare(now: Side<'_>, then: Side<'_>, seed: u64) -> (Vec<Found>, Vec<String>) {
+pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Found>, Vec<String>) {
     let refused = match (now.index.run(), then.index.run()) {
         (Some(new), Some(old)) => incomparable(new, old),
         _ => None,
@@ -30,7 +30,7 @@ pub(super) fn compare(now: Side<'_>, then: Side<'_>, seed: u64) -> (Vec<Found>, 
         let label = old.label();
         let pair = Pair { now, then, old, label: &label, seed, is_other_model };
         match now.index.cells().find(|cell| cell.label() == label) {
-            None => vec![missing(now.index, &label)],
+            None => vec![missing(&now.index, &label)],
             Some(new) => pair.rows(new, refused.as_deref()),
         }
     };
@@ -63,11 +63,7 @@ pub(super) fn alone(index: &Index, cell: &Cell, seed: u64) -> Vec<(Metric, Estim
 }
 
 fn missing(now: &Index, label: &str) -> Found {
-    let of_label = now.records().iter().rev().find_map(|record| match record {
-        Record::Failure(failure) if failure.variant == label => Some(failure),
-        _ => None,
-    });
-    match of_label {
+    match now.failures().filter(|failure| failure.variant == label).last() {
         Some(failure) => failed(label, failure),
         None => Found::invalid(label, "", Metric::Result, "it is not in this run"),
     }
@@ -87,8 +83,8 @@ fn metrics(cell: &Cell) -> &'static [Metric] {
 
 /// A variant in both runs.
 struct Pair<'a> {
-    now: Side<'a>,
-    then: Side<'a>,
+    now: &'a RunFolder,
+    then: &'a RunFolder,
     old: &'a Cell,
     label: &'a str,
     seed: u64,

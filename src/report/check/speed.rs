@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Metric, Side};
+use super::{Found, Metric};
+use crate::report::versus::differences::short;
+use crate::results::RunFolder;
 use crate::results::measurement::{
     Attempt, Measurement, Method, Outcome, SeenDevice, Subject, Truth,
 };
@@ -37,8 +39,8 @@ type Key = (String, String, String);
 
 /// Rows for every package that the baseline measured on a device, what only one of the two has, and
 /// attempts of this run that did not count.
-pub(super) fn compare(now: Side<'_>, then: Side<'_>, seed: u64) -> (Vec<Found>, Vec<String>) {
-    let (ours, theirs) = (gather(now.measured), gather(then.measured));
+pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Found>, Vec<String>) {
+    let (ours, theirs) = (gather(&now.measured), gather(&then.measured));
     let mut rows = Vec::new();
     for (key, old) in &theirs {
         let (variant, place) = (key.0.as_str(), key.2.as_str());
@@ -92,7 +94,7 @@ pub(super) fn alone(measured: &[Measurement]) -> Vec<(String, String, Metric, Es
 }
 
 /// Why a device was not reached, where that is known.
-fn trouble(side: Side<'_>, device: &str) -> String {
+fn trouble(side: &RunFolder, device: &str) -> String {
     let last = side.measured.iter().rev().find_map(|one| match one {
         Measurement::Trouble(trouble) if trouble.device == device => Some(trouble),
         _ => None,
@@ -143,14 +145,14 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
         let device = &description.device;
         let build = device.os_build.as_ref().map_or(String::new(), |build| format!(" {build}"));
         [
-            ("model", super::differences::short(&one.subject.model_hash)),
+            ("model", short(&one.subject.model_hash)),
             (
                 "device",
                 format!("{} {}", device.model_identifier, device.chip.as_deref().unwrap_or("")),
             ),
             ("system", format!("{}{build}", device.os)),
             ("engine", format!("{} {}", description.engine, description.runtime)),
-            ("prompt", super::differences::short(&method.prompt_hash)),
+            ("prompt", short(&method.prompt_hash)),
             ("number of tokens", method.tokens.to_string()),
             ("compute units", method.compute_units.clone()),
         ]
@@ -160,15 +162,6 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
     differing.map(|((what, now), (_, then))| {
         format!("other {what}: {}, was {}", now.trim(), then.trim())
     })
-}
-
-/// A device in one line.
-pub(super) fn describe(seen: &SeenDevice) -> String {
-    let device = &seen.description.device;
-    let simulated = if seen.description.simulated { "SIMULATED " } else { "" };
-    let build = device.os_build.as_ref().map_or(String::new(), |build| format!(" {build}"));
-    let name = seen.marketing_name.as_deref().unwrap_or(&device.model_identifier);
-    format!("{simulated}{} ({name}, {}{build})", seen.device, device.os)
 }
 
 /// Everything that counts under the last method, by variant, design and device.
