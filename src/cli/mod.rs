@@ -6,9 +6,12 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod args;
+mod baseline;
+mod baselines;
 mod bench;
 mod calibrated;
 mod calibration;
+mod check;
 mod design;
 mod devices;
 mod fits;
@@ -19,11 +22,15 @@ mod measure;
 mod measuring;
 mod package;
 mod packaging;
+mod pages;
 mod perplexity;
 mod plan;
+mod predicted;
 mod progress;
 mod quantize;
+mod report;
 mod runner;
+mod runs;
 mod source;
 mod sweep;
 mod tables;
@@ -53,8 +60,8 @@ struct Cli {
 
 const GLOBAL: &str = "Every command";
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a variant failed, packages are not the model, a device computes something else) · 2 bad arguments or input · \
-3 surroundings failed (disk, network, no device) · 130 interrupted, the same command goes on · 101 a bug";
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a regression, a variant failed, packages are not the model, a device computes something else) · 2 bad arguments or input · \
+3 surroundings failed (disk, network, no device) · 4 inconclusive: too little data · 130 interrupted, the same command goes on · 101 a bug";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -72,6 +79,12 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure packages on devices: load time, time to first token, speed, memory, heat
     Bench(bench::BenchArgs),
+    /// Hold a run against a baseline, every metric at once: did anything get worse?
+    Check(check::CheckArgs),
+    /// Accept runs as baselines, and list them
+    Baseline(baseline::BaselineArgs),
+    /// Make pages, release tables and verdicts on claims, from records alone
+    Report(report::ReportArgs),
     /// Serve this machine as a runner of packages, as the app on a phone does
     Runner(runner::RunnerArgs),
     /// List phones, Macs and this machine, and whether a runner answers on them
@@ -112,6 +125,9 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
         Command::Bench(args) => bench::run(&args, talk),
+        Command::Check(args) => check::run(&args, talk),
+        Command::Baseline(args) => baseline::run(&args, talk),
+        Command::Report(args) => report::run(&args, talk),
         Command::Runner(args) => runner::run(&args, talk),
         Command::Devices(args) => devices::run(&args, talk),
         Command::Completions { shell } => {

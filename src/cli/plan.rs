@@ -1,6 +1,7 @@
 //! What to measure: a TOML file, flags that override it, and defaults, resolved into one plan that
 //! is stored with the results.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
 use crate::quantize::Recipe;
+use crate::report::check::Tolerances;
 
 /// A plan with every choice made. Its TOML form is both input and record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,38 @@ pub struct Plan {
     /// How ranges are chosen; absent: by percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_range: Option<String>,
+    /// Tolerances of a check, as far as the plan sets them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub check: Limits,
+}
+
+/// Tolerances by key.
+pub type Limits = BTreeMap<String, String>;
+
+/// A tolerance as a plan file spells it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Limit {
+    Text(String),
+    Whole(i64),
+    Number(f64),
+}
+
+impl From<Limit> for String {
+    fn from(limit: Limit) -> String {
+        match limit {
+            Limit::Text(text) => text,
+            Limit::Whole(number) => number.to_string(),
+            Limit::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// The part of a plan that a check needs, whatever else is in it.
+#[derive(Debug, Default, Deserialize)]
+struct CheckOnly {
+    #[serde(default)]
+    check: BTreeMap<String, Limit>,
 }
 
 /// A plan file: the same keys, none of them needed.
@@ -67,6 +101,7 @@ struct PlanFile {
     calibrate: Option<String>,
     calibration_windows: Option<usize>,
     activation_range: Option<String>,
+    check: Option<BTreeMap<String, Limit>>,
 }
 
 /// Largest plan file that is read, in bytes.
@@ -115,12 +150,14 @@ impl Plan {
             calibrate: ranges.calibrate.or(file.calibrate),
             calibration_windows: ranges.calibration_windows.or(file.calibration_windows),
             activation_range: ranges.activation_range.or(file.activation_range),
+            check: spelled(file.check.unwrap_or_default()),
         };
         plan.check()?;
         Ok(plan)
     }
 
     fn check(&self) -> Result<()> {
+        tolerances(&self.check, &[])?;
         if self.limit == Some(0) {
             return Err(Error::input("--limit: expected 1 window or more, found 0"));
         }
@@ -230,6 +267,39 @@ fn variants(
         Ok(variant.to_string())
     };
     variants.into_iter().map(with_parts).collect()
+}
+
+/// Tolerances of a plan, with flags over them.
+///
+/// # Errors
+/// Input errors that name the key.
+pub fn tolerances(plan: &Limits, flags: &[(String, String)]) -> Result<Tolerances> {
+    let of_plan = plan.iter().map(|(key, limit)| (key.as_str(), limit.as_str()));
+    let of_flags = flags.iter().map(|(key, limit)| (key.as_str(), limit.as_str()));
+    Tolerances::resolve(of_plan.chain(of_flags)).at(|| "tolerance")
+}
+
+/// The tolerances in a plan file that may have been written by another version.
+///
+/// # Errors
+/// Input errors of a file that is no TOML.
+pub fn kept_limits(path: &Path) -> Result<Limits> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    let plan: CheckOnly = toml::from_str(&text)
+        .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
+    Ok(spelled(plan.check))
+}
+
+/// The tolerances in a plan file, all of whose keys are known.
+///
+/// # Errors
+/// Input errors of the file.
+pub fn limits(path: &Path) -> Result<Limits> {
+    Ok(spelled(read(path)?.check.unwrap_or_default()))
+}
+
+fn spelled(limits: BTreeMap<String, Limit>) -> Limits {
+    limits.into_iter().map(|(key, limit)| (key, limit.into())).collect()
 }
 
 fn read(path: &Path) -> Result<PlanFile> {

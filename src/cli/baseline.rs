@@ -1,0 +1,113 @@
+//! `evalkit baseline`: what later runs are held against.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::args::FormatArgs;
+use super::progress::Talk;
+use super::runs::only_run;
+use super::{baselines, print};
+use crate::error::{Error, Exit, Result};
+use crate::report::{Column, Document, Table, Value};
+use crate::results::{Cell, RunFolder};
+
+/// Arguments of `evalkit baseline`.
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Keep a run as what later ones of the same question (model, text, protocol) are held against
+    Accept {
+        /// The run's folder, such as reports/<run>
+        run: PathBuf,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// List the baselines that are in force
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// The store of accepted baselines; small enough to be kept under version control
+    #[arg(long = "store", value_name = "DIR", default_value = baselines::DEFAULT)]
+    folder: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of run and store, surroundings errors of a store that cannot be written.
+pub fn run(args: &BaselineArgs, talk: Talk) -> Result<Exit> {
+    match &args.what {
+        What::Accept { run, store } => {
+            let folder = only_run(run)?;
+            let run = RunFolder::read_sums(&folder)?;
+            check_finished(&folder, &run, talk)?;
+            let accepted = baselines::accept(&store.folder, &folder, &run)?;
+            let kept = store.folder.join(&accepted.question);
+            talk.say(format!("accepted {} as {}", accepted.run, kept.display()));
+        }
+        What::List { store, format } => {
+            if !store.folder.join(baselines::STORE).exists() {
+                return Err(Error::input("there is no store of baselines")
+                    .at(store.folder.display())
+                    .hint("accept a run with: evalkit baseline accept reports/<run>"));
+            }
+            print(format.format, &listed(&baselines::list(&store.folder)?))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Refuses a run with open ends; tells of failures, which are accepted with it.
+fn check_finished(folder: &Path, run: &RunFolder, talk: Talk) -> Result<()> {
+    let index = &run.index;
+    let is_open =
+        |cell: &&Cell| !index.is_done(&cell.cell_id) && index.failure_of(&cell.cell_id).is_none();
+    let open: Vec<String> = index.cells().filter(is_open).map(Cell::label).collect();
+    if !open.is_empty() {
+        let what = format!("the run is not finished: {}", open.join(", "));
+        return Err(Error::input(what)
+            .at(folder.display())
+            .hint("finish it with the command that began it, then accept it"));
+    }
+    for cell in index.cells() {
+        if let Some(failure) = index.failure_of(&cell.cell_id) {
+            talk.say(format!("{} failed and is accepted as such: {}", cell.label(), failure.cause));
+        }
+    }
+    Ok(())
+}
+
+fn listed(all: &[baselines::Accepted]) -> Document {
+    let row = |one: &baselines::Accepted| {
+        vec![
+            Value::from(one.question.as_str()),
+            one.accepted.as_str().into(),
+            one.run.as_str().into(),
+            Value::Hash(one.hash.clone()),
+        ]
+    };
+    let table = Table {
+        columns: vec![
+            Column::text("question", "question"),
+            Column::text("accepted", "accepted"),
+            Column::text("run", "run").rank(1),
+            Column::text("hash", "hash").rank(2),
+        ],
+        rows: all.iter().map(row).collect(),
+        ..Table::default()
+    };
+    Document { title: "Accepted baselines".into(), tables: vec![table], ..Document::default() }
+}

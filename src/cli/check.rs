@@ -1,0 +1,205 @@
+//! `evalkit check`: this run against a baseline, and the history of all runs.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::measure::PLAN;
+use super::plan::{Limits, kept_limits, limits, tolerances};
+use super::progress::Talk;
+use super::runs::{is_run, only_run, runs_in};
+use super::{baselines, print};
+use crate::error::{Error, Exit, Result};
+use crate::report::check::{
+    Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
+};
+use crate::report::{self, Format};
+use crate::results::{RunFolder, write_together};
+
+/// Arguments of `evalkit check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The run to check: its folder, or one that holds no other [default: the latest in --reports]
+    run: Option<PathBuf>,
+    /// What it is held against: a run's folder, or a store of accepted baselines
+    #[arg(long, value_name = "DIR", default_value = baselines::DEFAULT)]
+    baseline: PathBuf,
+    /// TOML plan with tolerances under [check] [default: the run's own plan]
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// A tolerance, such as perplexity=0.5% or kl=0.001; over the plan's; may be repeated
+    #[arg(long, value_name = "KEY=LIMIT", value_parser = parse_limit)]
+    tolerance: Vec<(String, String)>,
+    /// Write JUnit XML to this file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write check.txt, .md, .html, .csv, .json and junit.xml into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Show each metric over the last runs in --reports instead, with change points marked
+    #[arg(long, conflicts_with_all = ["junit", "out", "tolerance"])]
+    history: bool,
+    /// Runs that --history shows
+    #[arg(long, value_name = "RUNS", default_value = "30", requires = "history")]
+    last: std::num::NonZeroUsize,
+    /// Folder of all runs: <DIR>/<run> or <DIR>/<night>/<run>
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    reports: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// What `--out` writes beside the JUnit XML.
+const PAGES: [(&str, Format); 5] = [
+    ("check.txt", Format::Terminal),
+    ("check.md", Format::Markdown),
+    ("check.html", Format::Html),
+    ("check.csv", Format::Csv),
+    ("check.json", Format::Json),
+];
+
+/// Width of the terminal table that is written to a folder, in characters.
+const KEPT_WIDTH: usize = 120;
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of run, baseline, plan and tolerances; outputs that cannot be written.
+pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
+    let folder = match &args.run {
+        Some(path) => only_run(path)?,
+        None => latest(&args.reports, talk)?,
+    };
+    let now = RunFolder::read_sums(&folder)?;
+    if args.history {
+        return show_history(args, &now, talk);
+    }
+    let tolerances = resolve(args, &folder)?;
+    let against = baseline(&args.baseline, &now)?;
+    let then = RunFolder::read_sums(&against)?;
+    let seed = now.index.run().map_or(0, |run| run.seed);
+    let checked = check(&now, &then, &tolerances, seed);
+    if checked.rows.is_empty() {
+        return Err(Error::input("the baseline has nothing to compare with")
+            .at(against.display())
+            .hint("name a run that scored variants or measured packages"));
+    }
+    write_files(args, &checked)?;
+    print(args.format.format, &checked.document(args.format.format))?;
+    tell_github(&checked)?;
+    Ok(checked.exit())
+}
+
+/// The baseline's folder: a run, the only run in a folder, or the one that a store has for the
+/// question of `now`.
+fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
+    let holds_runs = path.is_dir() && !runs_in(path).is_empty();
+    match is_run(path) || holds_runs {
+        true => only_run(path),
+        false => baselines::find(path, &baselines::question(now)),
+    }
+}
+
+/// The latest run among all.
+fn latest(reports: &Path, talk: Talk) -> Result<PathBuf> {
+    let found = runs_in(reports).pop().ok_or_else(|| {
+        Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
+    })?;
+    talk.say(format!("checking {}", found.display()));
+    Ok(found)
+}
+
+/// Tolerances of the plan, or of the plan that the run was made by, under those of flags.
+fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
+    let own = folder.join(PLAN);
+    let plan: Limits = match &args.plan {
+        Some(path) => limits(path)?,
+        None if own.exists() => kept_limits(&own)?,
+        None => Limits::new(),
+    };
+    tolerances(&plan, &args.tolerance)
+}
+
+/// Everything that goes into a folder: all of it, or nothing.
+fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
+    let xml = junit(checked)?.into_bytes();
+    if let Some(path) = &args.junit {
+        let name = path.file_name().ok_or_else(|| {
+            Error::input("expected the name of a file").at(path.display()).at("--junit")
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let files = [(&*name.to_string_lossy(), xml.clone())];
+        write_together(folder.unwrap_or(Path::new(".")), &files)?;
+    }
+    let Some(folder) = &args.out else { return Ok(()) };
+    let page = |(name, format): (&'static str, Format)| {
+        let text = report::render(format, &checked.document(format), KEPT_WIDTH)?;
+        Ok((name, text.into_bytes()))
+    };
+    let mut files = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
+    files.push(("junit.xml", xml));
+    write_together(folder, &files)
+}
+
+/// On GitHub: annotations, which it reads from either stream, and the step's summary.
+fn tell_github(checked: &Checked) -> Result<()> {
+    if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+        for line in annotations(checked) {
+            Talk { quiet: false }.say(line);
+        }
+    }
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let path = Path::new(&path);
+    let document = checked.document(Format::Markdown);
+    let page = report::render(Format::Markdown, &document, 0)?;
+    // Other steps write there too.
+    let file = std::fs::File::options().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(page.as_bytes()))
+        .map_err(|e| Error::io("write the step's summary to", path, e))
+}
+
+/// The runs that answer the question of `now`, over time.
+fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
+    let question = baselines::question(now);
+    let mut nights: Vec<Night> = Vec::new();
+    let mut others = 0;
+    // Latest first, so that no more are kept than are shown.
+    for folder in runs_in(&args.reports).into_iter().rev() {
+        if nights.len() == args.last.get() {
+            break;
+        }
+        let run = RunFolder::read_sums(&folder)?;
+        let differs = match (now.index.run(), run.index.run()) {
+            (Some(now), Some(then)) => incomparable(now, then).is_some(),
+            _ => baselines::question(&run) != question,
+        };
+        if differs {
+            others += 1;
+        } else {
+            nights.push(Night::of(&run, now.index.run().map_or(0, |run| run.seed)));
+        }
+    }
+    if nights.is_empty() {
+        return Err(Error::input(format!("there is no run of {question}"))
+            .at(args.reports.display())
+            .hint("name the folder of all runs with --reports"));
+    }
+    if others > 0 {
+        talk.say(format!("left out, for they answer other questions: {others}"));
+    }
+    nights.reverse();
+    let seed = now.index.run().map_or(0, |run| run.seed);
+    print(args.format.format, &history(&nights, seed, args.format.format))?;
+    Ok(Exit::Done)
+}
+
+fn parse_limit(text: &str) -> Result<(String, String)> {
+    let (key, limit) = text.split_once('=').ok_or_else(|| {
+        Error::input(format!("expected a tolerance such as perplexity=0.5%, found {text:?}"))
+    })?;
+    Ok((key.trim().to_owned(), limit.trim().to_owned()))
+}

@@ -1,0 +1,62 @@
+//! A check as GitHub workflow commands: annotations that show up beside the commit.
+//!
+//! GitHub shows ten annotations of a kind per step and drops the rest without a word, so that the
+//! last one here counts those that are not shown.
+
+use super::{Checked, Row, words};
+use crate::stats::Verdict;
+
+/// Annotations of a kind that GitHub shows per step.
+const SHOWN: usize = 10;
+
+/// One workflow command a line: errors for what regressed or is another thing, warnings for what
+/// could not be decided, and a notice of what could have been seen.
+pub fn annotations(checked: &Checked) -> Vec<String> {
+    let of = |is_error: bool| {
+        let wanted = move |row: &&Row| match row.verdict {
+            Verdict::Improved | Verdict::Unchanged => false,
+            Verdict::Inconclusive => !is_error,
+            Verdict::Regressed => is_error,
+            Verdict::Invalid(_) => is_error != row.is_scarce,
+        };
+        checked.rows.iter().filter(wanted).collect::<Vec<&Row>>()
+    };
+    let mut lines = commands(checked, "error", &of(true));
+    lines.extend(commands(checked, "warning", &of(false)));
+    let summary =
+        format!("{}: {}. {}", checked.model, words::counts(checked), words::detectable(checked));
+    lines.push(command("notice", "evalkit check", &summary));
+    lines
+}
+
+fn commands(checked: &Checked, level: &str, rows: &[&Row]) -> Vec<String> {
+    let shown = if rows.len() > SHOWN { SHOWN - 1 } else { rows.len() };
+    let title = |row: &Row| format!("evalkit check: {}", words::verdict(&row.verdict));
+    let mut lines: Vec<String> = rows[..shown]
+        .iter()
+        .map(|row| command(level, &title(row), &words::sentence(checked, row)))
+        .collect();
+    if shown < rows.len() {
+        let more = format!("and {} more, in the step's summary", rows.len() - shown);
+        lines.push(command(level, "evalkit check", &more));
+    }
+    lines
+}
+
+/// `::error title=…::…`, with what GitHub would take for syntax written otherwise.
+fn command(level: &str, title: &str, message: &str) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let title = data(title).replace(':', "%3A").replace(',', "%2C");
+    format!("::{level} title={title}::{}", data(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_github_takes_for_syntax_is_escaped() {
+        let found = command("error", "a: b, c", "1 %\n::error::x");
+        assert_eq!(found, "::error title=a%3A b%2C c::1 %25%0A::error::x");
+    }
+}

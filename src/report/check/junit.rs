@@ -1,0 +1,51 @@
+//! A check as JUnit XML, which every CI server shows: a suite per variant, a case per metric.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::{Checked, Row, words};
+use crate::error::{Error, Result};
+use crate::stats::Verdict;
+
+/// The XML. A regression is a failure; what could not be compared or decided is an error, for a
+/// skipped case would be shown as no reason to look.
+///
+/// # Errors
+/// Only if the writer breaks its own rules (a bug).
+pub fn junit(checked: &Checked) -> Result<String> {
+    let mut report = Report::new(format!("evalkit check {}", checked.model));
+    let mut variants: Vec<&str> = Vec::new();
+    for row in &checked.rows {
+        if !variants.contains(&row.variant.as_str()) {
+            variants.push(&row.variant);
+        }
+    }
+    for variant in variants {
+        let mut suite = TestSuite::new(variant);
+        for row in checked.rows.iter().filter(|row| row.variant == variant) {
+            suite.add_test_case(case(checked, row));
+        }
+        report.add_test_suite(suite);
+    }
+    report.to_string().map_err(|e| Error::bug("cannot write JUnit XML").because(e))
+}
+
+fn case(checked: &Checked, row: &Row) -> TestCase {
+    let kind = match row.verdict {
+        Verdict::Improved | Verdict::Unchanged => None,
+        Verdict::Regressed => Some(NonSuccessKind::Failure),
+        Verdict::Invalid(_) | Verdict::Inconclusive => Some(NonSuccessKind::Error),
+    };
+    let sentence = words::sentence(checked, row);
+    let status = match kind {
+        None => TestCaseStatus::success(),
+        Some(kind) => {
+            let mut status = TestCaseStatus::non_success(kind);
+            status.set_type(words::verdict(&row.verdict)).set_message(sentence.as_str());
+            status
+        }
+    };
+    let mut case = TestCase::new(words::label(row), status);
+    case.set_classname(format!("evalkit.{}", checked.model));
+    case.set_system_out(format!("{} ({})", sentence, words::verdict(&row.verdict)));
+    case
+}
