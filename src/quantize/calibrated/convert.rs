@@ -23,8 +23,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The target and the codes of `start` in that order.
-    pub(super) fn new(target: &[f32], ordered: &Ordered, start: &CodedTensor) -> Self {
+    /// The target and the codes of `start` in that order. Fails only where there is a bug.
+    pub(super) fn new(target: &[f32], ordered: &Ordered, start: &CodedTensor) -> Result<Self> {
         let (order, inputs) = (ordered.order.clone(), start.shape()[1]);
         let weights = gathered(target, inputs, &order);
         let bits = start.recipe().code_bits().unwrap_or(8);
@@ -33,14 +33,12 @@ impl Frame {
         | Stored::Linear { codes: packed, .. }
         | Stored::Vector { codes: packed, .. } = start.stored()
         {
-            // A coded tensor has all its codes.
-            let whole = unpack(packed, bits, 0, &mut codes).is_ok();
-            debug_assert!(whole, "codes of a coded tensor");
+            unpack(packed, bits, 0, &mut codes)?;
         }
         let sign = sign_bit(start.recipe());
         codes.iter_mut().for_each(|code| *code ^= sign);
         let codes = gathered(&codes, inputs, &order);
-        Frame { recipe: start.recipe(), shape: start.shape(), order, weights, codes }
+        Ok(Frame { recipe: start.recipe(), shape: start.shape(), order, weights, codes })
     }
 }
 

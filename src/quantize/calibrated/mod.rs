@@ -108,7 +108,7 @@ pub fn code(
     if target.is_empty() {
         return Ok((start, Coding { errors: Vec::new(), dead_inputs: moments.dead() }));
     }
-    let frame = Frame::new(target, &ordered, &start);
+    let frame = Frame::new(target, &ordered, &start)?;
     let job = Job { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
     match start.recipe() {
         Recipe::Linear(linear) => job.run(steps_of(&frame, &start, linear)?),
@@ -123,12 +123,13 @@ pub fn code(
     }
 }
 
-/// The most memory that [`code`] takes besides its arguments and its result, in bytes.
+/// The most memory that [`code`] takes besides its arguments and its result, in bytes, but for the
+/// normal equations of tables: some ten megabytes.
 pub fn scratch_bytes([out, inputs]: [usize; 2]) -> u64 {
     let (square, weights) = ((inputs as u64).pow(2), out as u64 * inputs as u64);
-    // Moments in order, reversed and factored in f64, moments and feedback in f32; weights and their
-    // products with moments, errors and gradients twice, and codes twice.
-    square * (3 * 8 + 2 * 4) + weights * (6 * 4 + 2)
+    // Moments in order, factored in f64, moments and feedback in f32; weights and their products
+    // with moments, errors and gradients twice, and codes twice.
+    square * (8 + 2 * 4) + weights * (6 * 4 + 2)
 }
 
 /// The codes that the recipe finds by itself.

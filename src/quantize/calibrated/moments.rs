@@ -156,11 +156,11 @@ impl Ordered {
     ///
     /// Feedback of original errors through this factor is the same as updating the remaining
     /// weights with the inverse's factor (Chee et al. 2023, theorem 6, on Frantar et al. 2022).
-    pub(super) fn feedback(&self) -> Result<Vec<f32>> {
+    pub(super) fn feedback(mut self) -> Result<Vec<f32>> {
         let n = self.order.len();
-        // Reversed, so that the lower factor becomes an upper one.
-        let reversed: Vec<f64> = self.values.iter().rev().copied().collect();
-        let lower = cholesky(reversed, n)?.values;
+        // Rows and columns reversed, so that the lower factor becomes an upper one.
+        self.values.reverse();
+        let lower = cholesky(self.values, n)?.values;
         let mut upper = vec![0.0f32; n * n];
         let pivots: Vec<f64> =
             lower.iter().step_by(n + 1).rev().map(|pivot| -1.0 / pivot).collect();
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(moments.dead(), 1);
         let ordered = moments.ordered();
         assert_eq!(ordered.order, [1, 0]);
-        assert_eq!(ordered.feedback().unwrap(), [0.0; 4]);
         assert!(ordered.values[3] > 0.0);
+        assert_eq!(ordered.feedback().unwrap(), [0.0; 4]);
         let nothing = Moments::new(vec![0.0; 4], 2).unwrap();
         assert_eq!(nothing.ordered().values, [1.0, 0.0, 0.0, 1.0]);
     }
