@@ -43,8 +43,9 @@ fn coding(criterion: &mut Criterion) {
                 });
             }
         }
-        let target =
-            || asymmetric_target(black_box(&weights), shape, Some(moments.values()), &moments, None);
+        let target = || {
+            asymmetric_target(black_box(&weights), shape, Some(moments.values()), &moments, None)
+        };
         group.bench_function("target", |bench| bench.iter(|| target().expect("a target")));
         group.finish();
     }

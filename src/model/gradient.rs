@@ -96,8 +96,11 @@ impl DifferentiableBlock {
             let none = || Error::bug(format!("no gradient of {role:?}"));
             store.remove(variable).ok_or_else(none).map(|gradient| (role, gradient))
         };
-        let weights =
-            self.variables.iter().map(|(role, variable)| take(*role, variable)).collect::<Result<_>>()?;
+        let weights = self
+            .variables
+            .iter()
+            .map(|(role, variable)| take(*role, variable))
+            .collect::<Result<_>>()?;
         let input = input.and_then(|input| store.remove(&input));
         Ok(Gradients { weights, input })
     }

@@ -57,6 +57,11 @@ impl Tokens {
         Ok(Tokens { weights, total })
     }
 
+    /// How much each token of a window counts, `[tokens, 1]`.
+    pub fn window(&self, window: usize) -> &Tensor {
+        &self.weights[window]
+    }
+
     /// `E[a bᵀ]` `[p, q]` over all tokens, from windows `a` `[tokens, p]` and `b` `[tokens, q]`.
     ///
     /// # Errors
@@ -119,7 +124,8 @@ mod tests {
         let outputs = [window(&[1.0, 1.0], 2), window(&[3.0, 3.0], 2)];
         let tokens = Tokens::by_output(&outputs).unwrap();
         let ones = [window(&[1.0], 1), window(&[1.0], 1)];
-        let (first, second) = ([window(&[1.0], 1), window(&[0.0], 1)], [window(&[0.0], 1), window(&[1.0], 1)]);
+        let (first, second) =
+            ([window(&[1.0], 1), window(&[0.0], 1)], [window(&[0.0], 1), window(&[1.0], 1)]);
         let [first, second] = [first, second].map(|at| tokens.mean_product(&at, &ones).unwrap()[0]);
         assert!((first / second - 9.0).abs() < 1e-5, "{first} {second}");
         assert!((first + second - 1.0).abs() < 1e-6);

@@ -67,9 +67,8 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
 fn given(routed: &[Routed], expert: usize, inputs: usize) -> Result<(Vec<Tensor>, bool)> {
     let own = routed.iter().map(|window| window.given(expert));
     let own: Vec<Tensor> = own.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    let count = |windows: &[Tensor]| -> usize {
-        windows.iter().map(|rows| rows.dim(0).unwrap_or(0)).sum()
-    };
+    let count =
+        |windows: &[Tensor]| -> usize { windows.iter().map(|rows| rows.dim(0).unwrap_or(0)).sum() };
     if count(&own) * FEW >= inputs {
         return Ok((own, false));
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::correlation::Tokens;
 use super::equalise::{Factors, equalise};
+use super::fine;
 use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
 use crate::checkpoint::Role;
 use crate::error::Result;
@@ -71,6 +72,7 @@ impl Fit<'_> {
     /// Input errors: states that overflow, a recipe that does not fit. Bug-class errors of candle.
     pub fn block(&self, mut unit: Unit, lane: &mut Lane) -> Result<(Block, Vec<Fitted>)> {
         let (checkpoint, device) = (self.walk.checkpoint, self.walk.device);
+        let given = lane.hidden.clone();
         let steps = [lane.variant.attention, lane.variant.mlp].map(|part| part.method.steps());
         let factors = equalise(&mut unit, &checkpoint.config, steps, device)?;
         let mut coder = Coder::new(checkpoint, &lane.variant, device, unit)?;
@@ -79,7 +81,19 @@ impl Fit<'_> {
         if block.mlp().is_some() {
             lane.hidden = self.mlp(&mut block, &mut coder, &lane.hidden, steps[1], &factors)?;
         }
-        Ok((block, coder.finish()))
+        let mut fitted = coder.finish();
+        if steps.iter().flatten().any(|steps| steps.fine_tune)
+            && fine::tune(self, &given, &mut fitted)?
+                .is_some_and(|tuned| tuned.after < tuned.before)
+        {
+            block = Block::new(&checkpoint.config, self.layer, fine::weights(self, &fitted)?)?;
+            let forward = |x: &Tensor| {
+                let forward = block.forward(x, self.rope);
+                forward.map(|(y, _)| y).map_err(|e| candle_core::Error::Msg(e.to_string()))
+            };
+            lane.hidden = each(&given, forward)?;
+        }
+        Ok((block, fitted))
     }
 
     /// Codes attention and gives the states after it.

@@ -13,6 +13,7 @@
 mod correlation;
 mod equalise;
 mod experts;
+mod fine;
 mod layer;
 mod unit;
 
@@ -137,9 +138,8 @@ impl Plan<'_> {
         let unit = timings
             .measure(Phase::Read, || Unit::read(checkpoint, &config.block_tensors(layer)))?;
         let block = Block::new(config, layer, unit.weights(checkpoint, device)?)?;
-        let reference = timings.measure(Phase::ReferenceForward, || {
-            Stages::of(&block, &lanes[0].hidden, rope)
-        })?;
+        let reference = timings
+            .measure(Phase::ReferenceForward, || Stages::of(&block, &lanes[0].hidden, rope))?;
         let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
         let tokens = Tokens::by_output(outputs)?;
         let fit = Fit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
@@ -187,7 +187,10 @@ impl Plan<'_> {
         let Walk { checkpoint, device, .. } = self.walk;
         let mlp = model::Mlp::new(&checkpoint.config, unit.weights(checkpoint, device)?)?;
         timings.measure(Phase::ReferenceForward, || {
-            lanes[0].routed.iter_mut().try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
+            lanes[0]
+                .routed
+                .iter_mut()
+                .try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
         })?;
         for (at, lane) in lanes[1..].iter_mut().enumerate() {
             if !lane.is_alive() {
@@ -261,5 +264,11 @@ fn route(block: &Block, hidden: &[candle_core::Tensor]) -> Result<Vec<model::Rou
         return Ok(Vec::new());
     }
     let normed = layer::each(hidden, |x| block.mlp_input(x))?;
-    Ok(normed.into_iter().map(|x| block.route(x)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    Ok(normed
+        .into_iter()
+        .map(|x| block.route(x))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect())
 }

@@ -149,9 +149,8 @@ impl<'a> Coder<'a> {
             }
             _ => (quantize(&recipe, values, shape, None).at(place)?, None),
         };
-        let tensor = tensor.ok_or_else(|| {
-            Error::input(format!("{recipe} has no coded form")).at(place())
-        })?;
+        let tensor = tensor
+            .ok_or_else(|| Error::input(format!("{recipe} has no coded form")).at(place()))?;
         *values = tensor.decode();
         self.fitted.push(Fitted { id: *id, tensor, coding });
         Ok(())
@@ -159,9 +158,7 @@ impl<'a> Coder<'a> {
 
     /// Everything coded, in the order of the computation.
     pub fn finish(mut self) -> Vec<Fitted> {
-        let place = |fitted: &Fitted| {
-            self.unit.tensors.iter().position(|(id, _)| *id == fitted.id)
-        };
+        let place = |fitted: &Fitted| self.unit.tensors.iter().position(|(id, _)| *id == fitted.id);
         self.fitted.sort_by_key(place);
         self.fitted
     }
@@ -172,7 +169,9 @@ impl Seen {
     fn target(&self, weights: &[f32], shape: [usize; 2]) -> Result<Vec<f32>> {
         match &self.wanted {
             Wanted::Nothing => Ok(weights.to_vec()),
-            Wanted::Inputs(cross) => asymmetric_target(weights, shape, Some(cross), &self.own, None),
+            Wanted::Inputs(cross) => {
+                asymmetric_target(weights, shape, Some(cross), &self.own, None)
+            }
             Wanted::Outputs(lack) => asymmetric_target(weights, shape, None, &self.own, Some(lack)),
         }
     }

@@ -23,23 +23,35 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// A tensor's codes as they are, columns in their own order, without a target.
+    pub(super) fn of(start: &CodedTensor) -> Result<Self> {
+        let order = (0..start.shape()[1]).collect();
+        let (recipe, shape, codes) = (start.recipe(), start.shape(), unpacked(start)?);
+        Ok(Frame { recipe, shape, order, weights: Vec::new(), codes })
+    }
+
     /// The target and the codes of `start` in that order. Fails only where there is a bug.
     pub(super) fn new(target: &[f32], ordered: &Ordered, start: &CodedTensor) -> Result<Self> {
         let (order, inputs) = (ordered.order.clone(), start.shape()[1]);
         let weights = gathered(target, inputs, &order);
-        let bits = start.recipe().code_bits().unwrap_or(8);
-        let mut codes = vec![0; start.codes()];
-        if let Stored::Palette { codes: packed, .. }
-        | Stored::Linear { codes: packed, .. }
-        | Stored::Vector { codes: packed, .. } = start.stored()
-        {
-            unpack(packed, bits, 0, &mut codes)?;
-        }
-        let sign = sign_bit(start.recipe());
-        codes.iter_mut().for_each(|code| *code ^= sign);
-        let codes = gathered(&codes, inputs, &order);
+        let codes = gathered(&unpacked(start)?, inputs, &order);
         Ok(Frame { recipe: start.recipe(), shape: start.shape(), order, weights, codes })
     }
+}
+
+/// One code per byte, row-major; two's complement shifted to unsigned.
+fn unpacked(start: &CodedTensor) -> Result<Vec<u8>> {
+    let bits = start.recipe().code_bits().unwrap_or(8);
+    let mut codes = vec![0; start.codes()];
+    if let Stored::Palette { codes: packed, .. }
+    | Stored::Linear { codes: packed, .. }
+    | Stored::Vector { codes: packed, .. } = start.stored()
+    {
+        unpack(packed, bits, 0, &mut codes)?;
+    }
+    let sign = sign_bit(start.recipe());
+    codes.iter_mut().for_each(|code| *code ^= sign);
+    Ok(codes)
 }
 
 fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {

@@ -17,12 +17,14 @@ mod meaning;
 mod moments;
 mod state;
 mod target;
+mod tune;
 
 use std::fmt;
 
 pub use equalise::{equalise_between, equalise_inputs};
 pub use moments::Moments;
 pub use target::asymmetric_target;
+pub use tune::{Adam, Tunable};
 
 use super::coded::CodedTensor;
 use super::method::{Method, Steps};

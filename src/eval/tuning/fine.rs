@@ -1,0 +1,187 @@
+//! Fine-tuning a coded block against the reference's: gradients move tables, scales, norms and codes
+//! together, which coding layer by layer cannot. What comes of it is kept only if windows that it
+//! did not see come nearer to the reference, all in the fp16 that is stored.
+
+use candle_core::Tensor;
+use half::f16;
+
+use super::layer::{Fit, both};
+use super::unit::Fitted;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::eval::weights::block_weights;
+use crate::model::{self, Block, BlockWeights, DifferentiableBlock, Gradients};
+use crate::quantize::calibrated::{Adam, Tunable};
+use crate::quantize::{CodedTensor, Recipe, quantize};
+
+/// Times that every window is seen.
+const EPOCHS: usize = 2;
+/// One of so many windows is held out.
+const HELD_OUT: usize = 8;
+/// Step of a norm's gain, of the mean gain.
+const NORM_RATE: f32 = 1e-3;
+/// The pace of the last step, of the first.
+const LAST_PACE: f32 = 0.1;
+
+/// What tuning did to a block: the weighted mean square of what its outputs lack on windows held
+/// out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tuned {
+    /// As it was coded.
+    pub before: f64,
+    /// After tuning; the block is kept as it was if this is no less.
+    pub after: f64,
+}
+
+/// A parameter of a block, by what is stored of it.
+enum Parameter {
+    /// Weights of a linear layer.
+    Coded(Tunable),
+    /// A norm's gain, with its step.
+    Gain(Vec<f32>, Adam, f32),
+}
+
+/// Tunes a block on the states that it is `given`, per window, towards the reference's output.
+/// Nothing where there are too few windows to hold any out.
+///
+/// # Errors
+/// An input error for blocks that cannot be tuned; bug-class errors of candle.
+pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
+    let held = given.len() / HELD_OUT;
+    if held == 0 {
+        return Ok(None);
+    }
+    let (seen, unseen) = (0..given.len() - held, given.len() - held..given.len());
+    let before = loss(fit, given, unseen.clone(), weights(fit, fitted)?)?;
+    let config = &fit.walk.checkpoint.config;
+    let block = DifferentiableBlock::new(config, fit.layer, weights(fit, fitted)?)?;
+    let mut parameters = parameters(&block, fitted)?;
+    let steps = EPOCHS * seen.len();
+    for step in 0..steps {
+        let window = step % seen.len();
+        let (wanted, tokens) = (&fit.reference.output[window], fit.tokens.window(window));
+        let weigh = |y: &Tensor| {
+            let lack = (y - wanted).and_then(|lack| lack.broadcast_mul(tokens));
+            lack.map_err(model::failed)
+        };
+        let Gradients { weights, .. } = block.gradients(&given[window], fit.rope, false, weigh)?;
+        let turn = std::f32::consts::PI * step as f32 / steps as f32;
+        let pace = LAST_PACE + (1.0 - LAST_PACE) * 0.5 * (1.0 + turn.cos());
+        for (role, parameter) in &mut parameters {
+            let gradient = weights.iter().find(|(found, _)| found == role);
+            if let Some((_, gradient)) = gradient {
+                move_by(&block, *role, parameter, gradient, pace)?;
+            }
+        }
+    }
+    let tuned = stored(&parameters, fitted)?;
+    let decoded = fitted.iter().map(|one| {
+        let tensor = tuned.iter().find(|(id, _)| *id == one.id).map_or(&one.tensor, |(_, t)| t);
+        (one.id, tensor.decode())
+    });
+    let candidate = block_weights(fit.walk.checkpoint, fit.walk.device, decoded)?;
+    let after = loss(fit, given, unseen, candidate)?;
+    if after < before {
+        for (id, tensor) in tuned {
+            if let Some(one) = fitted.iter_mut().find(|one| one.id == id) {
+                one.tensor = tensor;
+            }
+        }
+    }
+    Ok(Some(Tuned { before, after }))
+}
+
+/// The block that coded tensors decode to.
+///
+/// # Errors
+/// Bug-class errors of candle.
+pub fn weights(fit: &Fit<'_>, fitted: &[Fitted]) -> Result<BlockWeights> {
+    let decoded = fitted.iter().map(|one| (one.id, one.tensor.decode()));
+    block_weights(fit.walk.checkpoint, fit.walk.device, decoded)
+}
+
+/// What some windows lack of the reference's output.
+fn loss(
+    fit: &Fit<'_>,
+    given: &[Tensor],
+    windows: std::ops::Range<usize>,
+    weights: BlockWeights,
+) -> Result<f64> {
+    let block = Block::new(&fit.walk.checkpoint.config, fit.layer, weights)?;
+    let forward = |x: &Tensor, wanted: &Tensor| {
+        let (y, _) = block
+            .forward(x, fit.rope)
+            .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
+        y - wanted
+    };
+    let lack = both(&given[windows.clone()], &fit.reference.output[windows.clone()], forward)?;
+    let mut sum = 0.0;
+    for (lack, window) in lack.iter().zip(windows) {
+        let squares = lack.sqr().and_then(|l| l.broadcast_mul(fit.tokens.window(window)));
+        let mean = squares.and_then(|s| s.mean_all()?.to_scalar::<f32>()).map_err(model::failed)?;
+        sum += f64::from(mean);
+    }
+    Ok(sum / lack.len().max(1) as f64)
+}
+
+fn parameters(block: &DifferentiableBlock, fitted: &[Fitted]) -> Result<Vec<(Role, Parameter)>> {
+    let mut parameters = Vec::new();
+    for one in fitted.iter().filter(|one| !one.id.bias) {
+        let role = one.id.role;
+        if role.is_linear() {
+            let tunable = Tunable::of(&one.tensor)?;
+            parameters.extend(tunable.map(|tunable| (role, Parameter::Coded(tunable))));
+        } else if block.variable(role).is_some() {
+            let gain = one.tensor.decode();
+            let mean = gain.iter().map(|g| g.abs()).sum::<f32>() / gain.len().max(1) as f32;
+            let adam = Adam::new(gain.len());
+            parameters.push((role, Parameter::Gain(gain, adam, mean * NORM_RATE)));
+        }
+    }
+    Ok(parameters)
+}
+
+/// Moves a parameter, and the block's variable with it.
+fn move_by(
+    block: &DifferentiableBlock,
+    role: Role,
+    parameter: &mut Parameter,
+    gradient: &Tensor,
+    pace: f32,
+) -> Result<()> {
+    let derivatives = model::values(gradient)?;
+    let values = match parameter {
+        Parameter::Coded(tunable) => {
+            tunable.step(&derivatives, pace);
+            tunable.decoded()
+        }
+        Parameter::Gain(gain, adam, rate) => {
+            adam.step(gain.iter_mut(), derivatives.into_iter(), pace * *rate);
+            gain.clone()
+        }
+    };
+    let Some(variable) = block.variable(role) else { return Ok(()) };
+    let moved = Tensor::from_vec(values, variable.shape(), variable.device());
+    moved.and_then(|moved| variable.set(&moved)).map_err(model::failed)
+}
+
+/// Everything that was moved, as it is stored.
+fn stored(
+    parameters: &[(Role, Parameter)],
+    fitted: &[Fitted],
+) -> Result<Vec<(TensorId, CodedTensor)>> {
+    let mut stored = Vec::new();
+    for (role, parameter) in parameters {
+        let of_role = |one: &&Fitted| one.id.role == *role && !one.id.bias;
+        let Some(one) = fitted.iter().find(of_role) else { continue };
+        match parameter {
+            Parameter::Coded(tunable) => stored.push((one.id, tunable.coded()?)),
+            Parameter::Gain(gain, ..) => {
+                let rounded: Vec<f32> = gain.iter().map(|g| f16::from_f32(*g).to_f32()).collect();
+                let coded = quantize(&Recipe::Half, &rounded, one.tensor.shape(), None)?;
+                stored.extend(coded.map(|coded| (one.id, coded)));
+            }
+        }
+    }
+    Ok(stored)
+}
