@@ -18,7 +18,7 @@ fn tensor(checkpoint: &Checkpoint, id: TensorId) -> Tensor {
     Tensor::from_vec(checkpoint.read(id).unwrap(), shape, &Device::Cpu).unwrap()
 }
 
-fn weights(checkpoint: &Checkpoint, ids: Vec<TensorId>) -> BlockWeights {
+pub fn weights(checkpoint: &Checkpoint, ids: Vec<TensorId>) -> BlockWeights {
     let mut weights = BlockWeights::default();
     for id in ids.into_iter().filter(|id| !id.bias) {
         let weight = tensor(checkpoint, id);

@@ -1,0 +1,100 @@
+//! The block that is differentiated is the block that is scored, and its derivatives are what small
+//! changes do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+#[path = "common/forward.rs"]
+#[allow(dead_code)]
+mod forward;
+
+use candle_core::{Device, Tensor};
+use evalkit::checkpoint::Checkpoint;
+use evalkit::demo;
+use evalkit::model::{Block, DifferentiableBlock, RopeTables};
+
+const TOKENS: usize = 12;
+
+fn differentiable(checkpoint: &Checkpoint) -> DifferentiableBlock {
+    let weights = forward::weights(checkpoint, checkpoint.config.block_tensors(0));
+    DifferentiableBlock::new(&checkpoint.config, 0, weights).unwrap()
+}
+
+/// States of some tokens, and positions.
+fn states(checkpoint: &Checkpoint) -> (Tensor, RopeTables) {
+    let hidden = checkpoint.config.hidden_size;
+    let values: Vec<f32> = (0..TOKENS * hidden).map(|i| (i as f32 * 0.37).sin() * 2.0).collect();
+    let x = Tensor::from_vec(values, (TOKENS, hidden), &Device::Cpu).unwrap();
+    (x, RopeTables::new(&checkpoint.config, TOKENS, &Device::Cpu).unwrap())
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn checkpoints() -> Vec<Checkpoint> {
+    let golden = ["llama", "qwen2", "qwen3"].map(|name| format!("models/golden/{name}"));
+    let golden = golden.iter().filter_map(|name| common::shared(name));
+    let mut all: Vec<Checkpoint> = golden.map(|path| Checkpoint::open(&path).unwrap()).collect();
+    all.push(Checkpoint::open_embedded(&demo::MODEL).unwrap());
+    all
+}
+
+#[test]
+fn it_computes_what_the_block_computes() {
+    for checkpoint in checkpoints() {
+        let (x, rope) = states(&checkpoint);
+        let weights = forward::weights(&checkpoint, checkpoint.config.block_tensors(0));
+        let block = Block::new(&checkpoint.config, 0, weights).unwrap();
+        let wanted = values(&block.forward(&x, &rope).unwrap().0);
+        let found = values(&differentiable(&checkpoint).forward(&x, &rope).unwrap());
+        let size = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        let worst = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 2e-6 * size, "{}: {worst} of {size}", checkpoint.name);
+    }
+}
+
+#[test]
+fn derivatives_are_what_small_changes_do() {
+    let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
+    let (x, rope) = states(&checkpoint);
+    let block = differentiable(&checkpoint);
+    let factors: Vec<f32> = (0..x.elem_count()).map(|i| (i as f32 * 1.3).cos()).collect();
+    let factors = Tensor::from_vec(factors, x.shape(), &Device::Cpu).unwrap();
+    let weigh = |_: &Tensor| Ok(factors.clone());
+    let gradients = block.gradients(&x, &rope, true, weigh).unwrap();
+    let loss = |x: &Tensor| -> f64 {
+        let y = values(&block.forward(x, &rope).unwrap());
+        y.iter().zip(values(&factors)).map(|(y, f)| f64::from(*y) * f64::from(f)).sum()
+    };
+    // Along the derivative itself, the loss changes by its square.
+    let check = |name: &str, gradient: &Tensor, moved: &dyn Fn(f32) -> f64| {
+        let square: f64 = values(gradient).iter().map(|g| f64::from(*g).powi(2)).sum();
+        let step = 0.02 / square.sqrt();
+        let change = (moved(step as f32) - moved(-step as f32)) / (2.0 * step);
+        assert!((change / square - 1.0).abs() < 0.01, "{name}: {change}, expected {square}");
+    };
+    for (role, gradient) in &gradients.weights {
+        let variable = block.variable(*role).unwrap();
+        let start = variable.as_tensor().copy().unwrap();
+        check(&format!("{role:?}"), gradient, &|step| {
+            let change = (gradient * f64::from(step)).unwrap();
+            variable.set(&(&start + change).unwrap()).unwrap();
+            let loss = loss(&x);
+            variable.set(&start).unwrap();
+            loss
+        });
+    }
+    assert_eq!(gradients.weights.len(), 9);
+    let input = gradients.input.unwrap();
+    check("input", &input, &|step| loss(&(&x + (&input * f64::from(step)).unwrap()).unwrap()));
+}
+
+#[test]
+fn a_mixture_is_refused_with_advice() {
+    let Some(path) = common::shared("models/moe-kjv-0.6m-mxfp4") else { return };
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let weights = forward::weights(&checkpoint, checkpoint.config.block_tensors(0));
+    let refused = DifferentiableBlock::new(&checkpoint.config, 0, weights);
+    let error = refused.err().unwrap();
+    assert!(error.to_string().contains("not available for mixtures"), "{error}");
+}
