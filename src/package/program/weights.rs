@@ -89,13 +89,13 @@ impl Weights {
                     let vector = Vector::Tensor(id);
                     weights.vectors.insert(vector, place.vector(vector, elements)?);
                 }
-                [out, _] => {
+                [_, _] => {
                     let is_shared = id.role == Role::Head && shares_head;
                     let embedding = TensorId::model(Role::Embedding);
                     let shared = weights.matrices.get(&embedding).filter(|_| is_shared).cloned();
                     let placed = match (shared, design.compute) {
                         (Some(shared), Compute::Gpu) => shared,
-                        _ => place_rows(id, out, design, place)?,
+                        _ => place_rows(id, coder, design, place)?,
                     };
                     weights.matrices.insert(id, placed);
                 }
@@ -126,10 +126,11 @@ impl Weights {
     }
 }
 
-/// Places a matrix whole, or in the slices that the layout's head computes.
+/// Places a matrix whole, or in the slices that the layout's head computes: of as many rows as
+/// they may have and the recipe can cut off.
 fn place_rows(
     id: TensorId,
-    out: usize,
+    coder: &Coder<'_>,
     design: &Design,
     place: &mut dyn Place,
 ) -> Result<Vec<StoredWeight>> {
@@ -139,8 +140,10 @@ fn place_rows(
         _ => design.compute.weights(),
     };
     let is_sliced = id.role == Role::Head && design.compute == Compute::Ane;
-    let step = if is_sliced { HEAD_ROWS } else { out };
-    let starts = (0..out).step_by(step.max(1));
+    let (recipe, shape) = coder.recipe(id)?;
+    let (out, unit) = (shape[0], recipe.slice_unit(shape));
+    let step = if is_sliced { HEAD_ROWS / unit * unit } else { out };
+    let starts = (0..out).step_by(step.max(unit));
     starts.map(|start| place.matrix(id, start..(start + step).min(out), layout)).collect()
 }
 
