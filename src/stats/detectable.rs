@@ -18,7 +18,7 @@ pub fn detectable_change(effect: &Effect, bound: f64, alpha: f64, power: f64) ->
 }
 
 /// No answer is looked for beyond so many windows.
-const MAX_WINDOWS: usize = 1 << 40;
+const MAX_WINDOWS: usize = 1 << 24;
 
 /// The fewest windows (or runs) with which a true change of `wanted` beyond `bound` is found as
 /// [`detectable_change`] says, if all are like those at hand: the standard error goes with
@@ -31,7 +31,7 @@ pub fn windows_needed(
     alpha: f64,
     power: f64,
 ) -> Option<usize> {
-    let spread = effect.spread.filter(|spread| !spread.within_run_only)?;
+    let spread = effect.spread.filter(|spread| !spread.within_run_only && wanted > bound)?;
     let suffices = |windows: usize| {
         let share = windows as f64 / effect.n as f64;
         let degrees_of_freedom = (spread.degrees_of_freedom + 1.0) * share - 1.0;
@@ -43,7 +43,7 @@ pub fn windows_needed(
     };
     let (mut too_few, mut enough) = (1, 2);
     while !suffices(enough) {
-        if wanted <= bound || enough >= MAX_WINDOWS {
+        if enough >= MAX_WINDOWS {
             return None;
         }
         (too_few, enough) = (enough, 2 * enough);
