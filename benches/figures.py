@@ -3,6 +3,7 @@
     figures.py speed SESSIONS RATIO                 SESSIONS: sessions.jsonl of a run
     figures.py memory SESSIONS PREDICTED MODEL      RATIO: what the bench `ratio` printed
                                                     PREDICTED: sweep --dry-run --format json
+    figures.py report EVALKIT STORE OUT             every page of STORE into OUT, and on stdout
 
 Exit code 1 where a limit is missed. Needs Python alone.
 """
@@ -11,7 +12,10 @@ import json
 import os
 import pathlib
 import platform
+import resource
+import subprocess
 import sys
+import time
 
 MAX_TIME_RATIO = 1.2
 """Total time over that of four forward passes of the reference."""
@@ -19,6 +23,8 @@ MIN_FORWARD_RATIO = 0.75
 """Forward pass over candle's product of square matrices, in operations per second."""
 MIN_CODING_WEIGHTS_PER_S = 25e6
 MAX_SHARE_OF_FILE = 0.25
+MAX_REPORT_S = 2.0
+MAX_REPORT_BYTES = 300e6
 
 
 def last_session(path):
@@ -94,8 +100,33 @@ def megabytes(size_bytes):
     return f"{size_bytes / 1e6:.0f} MB"
 
 
+def report(evalkit, store, out):
+    """Time and peak memory of a report, one format and all of them."""
+    lines = sum(1 for _ in open(pathlib.Path(store) / "records.jsonl", "rb"))
+    size_bytes = (pathlib.Path(store) / "records.jsonl").stat().st_size
+    print(f"{machine()}; {lines} records, {megabytes(size_bytes)}")
+    holds = []
+    for more in (["--format", "terminal"], ["--output", out]):
+        started = time.monotonic()
+        subprocess.run([evalkit, "--quiet", "report", store, *more], check=True,
+                       stdout=subprocess.DEVNULL)
+        elapsed_s = time.monotonic() - started
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Of the hungriest child so far: the limit is for each.
+        peak_bytes = spent.ru_maxrss * 1024
+        name = " ".join(more[:1])
+        holds += [
+            judged(elapsed_s <= MAX_REPORT_S, f"{name}: {elapsed_s:.2f} s, at most {MAX_REPORT_S}"),
+            judged(peak_bytes <= MAX_REPORT_BYTES,
+                   f"{name}: {megabytes(peak_bytes)}, at most {megabytes(MAX_REPORT_BYTES)}"),
+        ]
+    return all(holds)
+
+
 def main():
     """Dispatches."""
+    if sys.argv[1] == "report":
+        sys.exit(0 if report(*sys.argv[2:5]) else 1)
     what, sessions, other = sys.argv[1:4]
     session, other = last_session(sessions), json.loads(pathlib.Path(other).read_text())
     if what == "speed":

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::demo;
-use evalkit::device::host::{Cpu, Host, Options, Token, serve_listener};
+use evalkit::device::client::Token;
+use evalkit::device::host::{Cpu, Host, Options, serve_listener};
 use evalkit::device::protocol::content::{Content, File, hex};
 use evalkit::device::protocol::frame::{
     MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
@@ -45,7 +46,7 @@ struct Client {
 impl Client {
     /// A session with a runner in this process, on a store in `folder`.
     fn start(folder: &Path) -> Client {
-        let token = Token::parse(TOKEN).expect("a token");
+        let token = TOKEN.parse::<Token>().expect("a token");
         let options = Options { store: folder.to_owned(), limit_bytes: None, token };
         let host = Host::open(options, Box::new(Cpu::default())).expect("a store");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

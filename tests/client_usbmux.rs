@@ -168,7 +168,6 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
     let connect = |muxd: &Muxd| Runner::connect(&Target::Usb(None), &muxd.options()).unwrap();
     let (mut lost, mut kept) = (connect(&first), connect(&second));
     first.toggle();
-    let begun = Instant::now();
     match lost.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap() {
         Outcome::Gone(gone) => {
             assert_eq!(gone.why, Why::Detached, "{}", gone.message);
@@ -176,7 +175,6 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
     kept.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap().finished().unwrap();
     first.toggle();
     lost.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap().finished().unwrap();

@@ -33,11 +33,13 @@ fn numbers(cell: &str) -> Vec<f64> {
 
 #[test]
 fn the_demo_table_is_what_the_command_prints() {
-    let start = README.find("<!-- table: demo -->").unwrap();
-    let end = start + README[start..].find("<!-- end -->").unwrap();
+    let start = README.find("<!-- evalkit: reports/demo ladder -->").unwrap();
+    let end = start + README[start..].find("<!-- /evalkit -->").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut command = evalkit();
-    command.args(["sweep", "--format", "markdown", "--reports"]).arg(folder.path());
+    command
+        .args(["sweep", "--limit", "16", "--format", "markdown", "--reports"])
+        .arg(folder.path());
     let (claimed, found) = (rows(&README[start..end]), rows(&stdout(&mut command)));
     assert_eq!(claimed.len(), found.len(), "rows");
     for (claimed, found) in claimed.iter().flatten().zip(found.iter().flatten()) {
@@ -69,15 +71,34 @@ fn the_plan_runs_as_it_stands() {
 
 #[test]
 fn every_command_and_every_file_that_is_named_exists() {
-    for command in
-        ["sweep", "perplexity", "quantize", "package", "verify", "inspect", "completions"]
-    {
+    let commands = [
+        "sweep",
+        "perplexity",
+        "quantize",
+        "package",
+        "verify",
+        "inspect",
+        "devices",
+        "bench",
+        "runner",
+        "report",
+        "completions",
+    ];
+    for command in commands {
         assert!(README.contains(&format!("evalkit {command}")), "{command} is not in the README");
         stdout(evalkit().args([command, "--help"]));
     }
     let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for link in links.filter(|link| !link.starts_with("http")) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         assert!(path.exists(), "{} is linked but absent", path.display());
+        let anchor = |title: &str| title.trim_start_matches(['#', ' ']).to_lowercase();
+        let anchor = |title: &str| anchor(title).replace(' ', "-").replace([',', '.'], "");
+        if !section.is_empty() {
+            let page = std::fs::read_to_string(path).unwrap();
+            let mut titles = page.lines().filter(|line| line.starts_with('#'));
+            assert!(titles.any(|title| anchor(title) == section), "{link}: no such section");
+        }
     }
 }

@@ -6,14 +6,15 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::folders::run_folder;
-use super::measuring::{Folder, MeasureArgs, Setting, keep_page, targets, verdict};
+use super::measuring::{Folder, MeasureArgs, Setting, targets, verdict};
 use super::progress::{Interrupt, Talk};
-use super::{print, source};
+use super::{pages, print, source};
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, content_of};
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::Bundle;
-use crate::report::{self, Format, devices};
+use crate::report::{devices, run};
+use crate::results::RunFolder;
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]
@@ -50,22 +51,16 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
     }
     let model = Bundle::open(&args.folders[0])?.manifest.model.name;
     let question = hash.finalize().to_hex()[..8].to_string();
-    let run = run_folder(&args.reports, &format!("{model}-bench"), &question);
+    let folder = run_folder(&args.reports, &format!("{model}-bench"), &question);
     let folders = args.folders.iter().map(|path| Folder { path: path.clone(), cell_id: None });
     let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
     let setting =
         Setting { args: &args.how, targets: &targets, text: &text, talk, interrupt: &interrupt };
-    let all = setting.measure(&run, &folders.collect::<Vec<_>>())?;
+    let all = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
     let document = devices::document(&all);
     print(args.format.format, &document)?;
-    for (name, format) in [
-        ("report.md", Format::Markdown),
-        ("report.html", Format::Html),
-        ("report.json", Format::Json),
-    ] {
-        keep_page(&run, name, &report::render(format, &document, 0)?)?;
-    }
-    talk.say(format!("report: {}", run.join("report.html").display()));
+    pages::keep(&run::document(&RunFolder::read(&folder)?)?, &folder)?;
+    talk.say(format!("report: {}", folder.join("report.html").display()));
     Ok(verdict(&all))
 }
 

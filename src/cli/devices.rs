@@ -66,6 +66,10 @@ struct InstallArgs {
     /// Bundle identifier of the app; a personal team needs one of its own
     #[arg(long, value_name = "ID", default_value = BUNDLE_ID)]
     bundle_id: String,
+    /// Sign without the memory entitlements, which personal teams do not get: packages may then take
+    /// less memory
+    #[arg(long)]
+    without_entitlements: bool,
     /// Root of evalkit's sources
     #[arg(long, value_name = "DIR", default_value = ".")]
     sources: PathBuf,
@@ -255,6 +259,7 @@ fn install(args: &InstallArgs, talk: Talk) -> Result<Exit> {
         udid: udid.clone(),
         team: args.team.clone(),
         bundle_id: args.bundle_id.clone(),
+        is_entitled: !args.without_entitlements,
         project: args.sources.join(devicectl::PROJECT),
         derived: std::env::temp_dir().join("evalkit-runner-build"),
     };

@@ -2,7 +2,7 @@
 //! of devices, each said to be one.
 
 use crate::checkpoint::Checkpoint;
-use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, devices, predict};
+use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, Prediction, devices, predict};
 use crate::error::{At, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Manifest, Role};
@@ -32,22 +32,41 @@ pub fn checkpoint(
     variants: &[Variant],
     context: Option<usize>,
 ) -> Result<()> {
-    let config = &checkpoint.config;
-    let context = context.unwrap_or(CONTEXT_TOKENS.min(config.max_position_embeddings));
-    let cache_bytes = cache_bytes(config.layers, config.kv_heads, config.head_dim, context);
+    let context = context.unwrap_or(usual_context(checkpoint));
     let mut rows = Vec::new();
     for variant in variants {
-        let size = |parts: Vec<crate::results::Part>| parts.iter().map(|p| p.size_bytes).sum();
-        let demand = Demand {
-            weights_bytes: size(variant.parts(checkpoint)?),
-            cache_bytes,
-            read_bytes: size(variant.parts_per_token(checkpoint)?),
-        };
         let name = if variant.is_reference() { "as stored".into() } else { variant.to_string() };
-        rows.push((name, demand));
+        rows.push((name, demand(checkpoint, variant, context)?));
     }
     add(document, device, &rows, context);
     Ok(())
+}
+
+/// What is predicted of a checkpoint under a variant, with the usual context.
+///
+/// # Errors
+/// Input errors of a variant that does not fit the checkpoint.
+pub fn prediction(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+) -> Result<Prediction> {
+    let demand = demand(checkpoint, variant, usual_context(checkpoint))?;
+    Ok(predict(device, devices().memory_limit(device).as_ref(), demand))
+}
+
+fn usual_context(checkpoint: &Checkpoint) -> usize {
+    CONTEXT_TOKENS.min(checkpoint.config.max_position_embeddings)
+}
+
+fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Result<Demand> {
+    let config = &checkpoint.config;
+    let size = |parts: Vec<crate::results::Part>| parts.iter().map(|p| p.size_bytes).sum();
+    Ok(Demand {
+        weights_bytes: size(variant.parts(checkpoint)?),
+        cache_bytes: cache_bytes(config.layers, config.kv_heads, config.head_dim, context),
+        read_bytes: size(variant.parts_per_token(checkpoint)?),
+    })
 }
 
 /// Adds what is predicted of a folder of packages.
@@ -141,8 +160,8 @@ fn columns() -> Vec<Column> {
         Column::number("predicted_limit_entitled", "limit with entitlement", Unit::Bytes).rank(1),
         Column::text("predicted_fit_entitled", "with the entitlement"),
         Column::number("read", "read per token", Unit::Bytes).rank(2),
-        Column::number("predicted_ceiling_tokens_per_s", "predicted ceiling, tokens/s", Unit::None),
-        Column::number("predicted_ceiling_full_tokens_per_s", "the same, cache full", Unit::None)
+        Column::number("predicted_ceiling", "predicted ceiling", Unit::TokensPerSecond),
+        Column::number("predicted_ceiling_full", "the same, cache full", Unit::TokensPerSecond)
             .rank(1),
     ]
 }

@@ -13,8 +13,8 @@ use crate::device::lab::subject::Prepared;
 use crate::device::protocol::message::{ComputeUnits, TOKEN_VARIABLE};
 use crate::device::transport::usbmux;
 use crate::error::{Error, Exit, Result};
+use crate::results::Environment;
 use crate::results::measurement::{Measurement, Measurements, Method};
-use crate::results::{Environment, write_aside};
 
 /// Longest that a device may be waited for.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -225,14 +225,6 @@ fn is_simulated(all: &[Measurement], device: &str) -> bool {
         Measurement::Device(seen) => seen.device == device && seen.description.simulated,
         _ => false,
     })
-}
-
-/// Writes the pages of a document beside the records.
-///
-/// # Errors
-/// The disk refuses.
-pub fn keep_page(folder: &Path, name: &str, text: &str) -> Result<()> {
-    write_aside(&folder.join(name), text.as_bytes())
 }
 
 fn parse_time(text: &str) -> Result<Duration> {

@@ -18,10 +18,13 @@ mod measure;
 mod measuring;
 mod package;
 mod packaging;
+mod pages;
 mod perplexity;
 mod plan;
+mod predicted;
 mod progress;
 mod quantize;
+mod report;
 mod runner;
 mod source;
 mod sweep;
@@ -71,6 +74,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure packages on devices: load time, time to first token, speed, memory, heat
     Bench(bench::BenchArgs),
+    /// Make pages, release tables and verdicts on claims, from records alone
+    Report(report::ReportArgs),
     /// Serve this machine as a runner of packages, as the app on a phone does
     Runner(runner::RunnerArgs),
     /// List phones, Macs and this machine, and whether a runner answers on them
@@ -111,6 +116,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
         Command::Verify(args) => verify::run(&args, talk),
         Command::Inspect(args) => inspect::run(&args, talk),
         Command::Bench(args) => bench::run(&args, talk),
+        Command::Report(args) => report::run(&args, talk),
         Command::Runner(args) => runner::run(&args, talk),
         Command::Devices(args) => devices::run(&args, talk),
         Command::Completions { shell } => {

@@ -8,9 +8,10 @@ use clap::{ArgGroup, Args};
 
 use super::progress::Talk;
 use super::write_stdout;
-use crate::device::host::{Cpu, Host, Options, Token, serve_listener, serve_stdio};
+use crate::device::host::{Cpu, Host, Options, serve_listener, serve_stdio};
 use crate::device::protocol::message::TOKEN_VARIABLE;
-use crate::error::{Error, Exit, Result};
+use crate::device::protocol::token::Token;
+use crate::error::{At, Error, Exit, Result};
 
 /// Arguments of `evalkit runner`.
 #[derive(Debug, Args)]
@@ -68,10 +69,10 @@ pub fn run(args: &RunnerArgs, talk: Talk) -> Result<Exit> {
 
 fn token() -> Result<Token> {
     match std::env::var(TOKEN_VARIABLE) {
-        Ok(text) => Token::parse(&text),
+        Ok(text) => text.parse::<Token>().at(|| TOKEN_VARIABLE),
         Err(_) => Err(Error::input("a runner needs a token in this environment variable")
             .at(TOKEN_VARIABLE)
-            .hint(Token::hint())),
+            .hint(format!("export {TOKEN_VARIABLE}=$(openssl rand -hex 16)"))),
     }
 }
 

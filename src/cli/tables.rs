@@ -8,15 +8,12 @@ use super::measuring::{MeasureArgs, Setting, targets, verdict};
 use super::packaging::{package_all, planned, proven};
 use super::plan::Plan;
 use super::progress::{Interrupt, Talk};
-use super::{print, source};
+use super::{pages, print, source};
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
-use crate::report::{self, Column, Document, Fact, Format, Summary, Table, Unit, Value, devices};
-use crate::results::measurement::{Measurement, Subject, read_measurements};
-use crate::results::{Record, write_aside};
-
-/// Width of the terminal table that is kept in a run's folder, in characters.
-const KEPT_WIDTH: usize = 160;
+use crate::report::{Column, Document, Fact, Format, Summary, Table, Unit, Value, run};
+use crate::results::measurement::{Measurement, Subject};
+use crate::results::{Record, RunFolder};
 
 /// What is done with variants after they were scored.
 #[derive(Clone, Copy, Default)]
@@ -61,11 +58,12 @@ pub fn measure(
     }
     let asked = asked_records(&finished);
     let summary = Summary::from_records(&asked, job.plan.seed)?;
-    let measured = read_measurements(&finished.folder)?;
-    let asked = measured.iter().filter(|one| is_asked(one, &finished)).cloned();
+    let folder = RunFolder::read(&finished.folder)?;
+    let asked = folder.measured.iter().filter(|one| is_asked(one, &finished)).cloned();
     let asked: Vec<Measurement> = asked.collect();
-    print(format, &with_devices(summary.document(), &asked))?;
-    keep_pages(&finished, job.plan.seed, &measured)?;
+    print(format, &run::with_devices(&summary, &asked))?;
+    // The pages are those that `evalkit report` makes of the folder: of all that is in it.
+    pages::keep(&run::document(&folder)?, &finished.folder)?;
     if finished.was_done {
         talk.say(format!("everything was already measured, in {}", finished.folder.display()));
     } else {
@@ -109,37 +107,12 @@ fn is_asked(one: &Measurement, finished: &Finished) -> bool {
     }
 }
 
-/// The document with the tables of devices.
-fn with_devices(mut document: Document, measured: &[Measurement]) -> Document {
-    document.tables.extend(devices::tables(measured));
-    document.notes.extend(devices::notes(measured));
-    document
-}
-
 /// The records of the cells that were asked for; a folder may hold others from earlier plans.
 fn asked_records(finished: &Finished) -> Vec<Record> {
     let is_asked = |record: &&Record| {
         record.cell_id().is_none_or(|id| finished.asked.iter().any(|asked| asked == id))
     };
     finished.records.iter().filter(is_asked).cloned().collect()
-}
-
-/// Renders every record of the folder in every format, beside the records.
-fn keep_pages(finished: &Finished, seed: u64, measured: &[Measurement]) -> Result<()> {
-    let document = Summary::from_records(&finished.records, seed)?.document();
-    let document = with_devices(document, measured);
-    let pages = [
-        ("report.txt", Format::Terminal),
-        ("report.md", Format::Markdown),
-        ("report.html", Format::Html),
-        ("report.csv", Format::Csv),
-        ("report.json", Format::Json),
-    ];
-    for (name, format) in pages {
-        let text = report::render(format, &document, KEPT_WIDTH)?;
-        write_aside(&finished.folder.join(name), text.as_bytes())?;
-    }
-    Ok(())
 }
 
 /// The work and its memory, without doing any of it.

@@ -1,8 +1,11 @@
 //! The one set of records on which every renderer's snapshot is taken: a reference, two variants
-//! that work, and one that fails.
+//! that work, one that fails; a phone with repetitions that were rejected, a wrong package and
+//! predictions, another that was lost, a simulation.
 
-use super::{Document, Summary};
-use crate::results::{Cell, Done, Environment, Failure, Part, Record, Run, Window};
+use super::{Document, devices, run};
+use crate::results::{
+    Cell, Done, Environment, Failure, Index, Part, Record, Run, RunFolder, Window,
+};
 
 /// Windows per variant.
 const WINDOWS: usize = 12;
@@ -106,7 +109,9 @@ fn scores(cell_id: &str, window: usize, damage: f64) -> Record {
 }
 
 pub(super) fn document() -> Document {
-    Summary::from_records(&records(), 1).unwrap().document()
+    let folder =
+        RunFolder { measured: devices::fixture(), ..folder("2026-01-01-tiny", &records()) };
+    run::document(&folder).unwrap()
 }
 
 /// The same, with one good and one failed row, two facts and one figure.
@@ -114,8 +119,29 @@ pub(super) fn short_document() -> Document {
     let mut document = document();
     document.facts.truncate(2);
     document.figures.truncate(1);
+    document.tables.truncate(1);
+    document.notes.truncate(2);
     for table in &mut document.tables {
         table.rows = table.rows.drain(1..3).collect();
     }
     document
+}
+
+/// A run's folder with these records and nothing measured.
+pub(super) fn folder(name: &str, records: &[Record]) -> RunFolder {
+    let mut index = Index::default();
+    for record in records {
+        index.insert(record.clone()).unwrap();
+    }
+    let lines: Vec<String> = records.iter().map(|record| record.to_line().unwrap()).collect();
+    let hash = lines
+        .concat()
+        .bytes()
+        .fold(7_u64, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+    RunFolder {
+        name: name.into(),
+        hash: format!("{hash:016x}").repeat(4),
+        index,
+        measured: Vec::new(),
+    }
 }

@@ -5,16 +5,24 @@
 //! full precision under keys that end in the unit. There is no clock and no hash map on the way,
 //! so the same records always give the same bytes.
 
+pub mod claims;
 mod data;
 pub mod devices;
+mod figure;
 #[cfg(test)]
 mod fixture;
 mod html;
 mod markdown;
 mod number;
 mod plot;
+pub mod release;
+#[cfg(test)]
+mod rules;
+pub mod run;
+pub mod splice;
 mod summary;
 mod terminal;
+pub mod versus;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +30,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::stats::Estimate;
 
+pub use figure::{Axis, Figure, Front, Point, Rise, Series, Spread};
 pub use summary::{Router, Row, Storage, Summary};
 
 /// How a document is written.
@@ -85,7 +94,7 @@ pub struct Document {
     pub warnings: Vec<String>,
     /// The numbers.
     pub tables: Vec<Table>,
-    /// Shown on HTML pages only: the tables hold the same numbers.
+    /// Drawn on HTML pages; their numbers are there and in JSON as tables.
     pub figures: Vec<Figure>,
     /// How the numbers came about.
     pub notes: Vec<String>,
@@ -281,51 +290,6 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Value {
         value.map_or(Value::Empty, Into::into)
     }
-}
-
-/// A picture of numbers that a table holds too.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Figure {
-    /// Points in a plane, both axes logarithmic.
-    Scatter {
-        /// One line.
-        title: String,
-        /// The horizontal axis.
-        x: Axis,
-        /// The vertical axis.
-        y: Axis,
-        /// What is shown.
-        points: Vec<Point>,
-    },
-    /// Horizontal bars from zero, one below the other.
-    Bars {
-        /// One line.
-        title: String,
-        /// Unit of the values.
-        unit: Unit,
-        /// Label, value and remark of each bar.
-        bars: Vec<(String, f64, String)>,
-    },
-}
-
-/// What an axis shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Axis {
-    /// Its name, without the unit.
-    pub name: String,
-    /// Unit of the values.
-    pub unit: Unit,
-}
-
-/// A labelled point; the vertical value may have an interval.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    /// What the point stands for.
-    pub label: String,
-    /// Horizontal value.
-    pub x: f64,
-    /// Vertical value.
-    pub y: Estimate,
 }
 
 /// Writes a document in a format; `width` counts characters and concerns the terminal only.

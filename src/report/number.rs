@@ -35,15 +35,19 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
 
 /// A column's heading: its name and, on a second line, the unit that its values leave out.
 pub(super) fn heading(column: &Column) -> (&str, &'static str) {
-    let unit = match column.unit {
+    (&column.name, unit_name(column.unit))
+}
+
+/// What values of a unit leave out; nothing where they carry it themselves.
+pub(super) fn unit_name(unit: Unit) -> &'static str {
+    match unit {
         Unit::BitsPerWeight => "bits/w",
         Unit::Nats => "nats",
         Unit::BitsPerByte => "bits/B",
         Unit::Ratio | Unit::Share => "%",
         Unit::TokensPerSecond => "tokens/s",
         Unit::None | Unit::Bytes | Unit::Millis => "",
-    };
-    (&column.name, unit)
+    }
 }
 
 /// A whole number with a comma between thousands.
@@ -66,12 +70,19 @@ fn plain(number: f64, unit: Unit) -> String {
         Unit::BitsPerWeight => BitsPerWeight(number).to_string(),
         Unit::Millis => Millis(number).to_string(),
         Unit::Share => fixed(number * 100.0, 1),
-        Unit::Ratio if number >= LARGE_RATIO => format!("×{}", significant(number, 3)),
+        Unit::Ratio if number >= LARGE_RATIO => format!("×{}", rounded(number)),
         Unit::Ratio => format!("{:+.1}", (number - 1.0) * 100.0),
-        Unit::None | Unit::Nats | Unit::BitsPerByte | Unit::TokensPerSecond => {
-            significant(number, 3)
-        }
+        Unit::None | Unit::Nats | Unit::BitsPerByte | Unit::TokensPerSecond => rounded(number),
     }
+}
+
+/// Three significant digits, before the point too: 20059 is 20100.
+fn rounded(number: f64) -> String {
+    if number.is_finite() && (1e3..1e15).contains(&number.abs()) {
+        let step = 10_f64.powi(number.abs().log10().floor() as i32 - 2);
+        return significant((number / step).round() * step, 3);
+    }
+    significant(number, 3)
 }
 
 /// What is put around a number, and what is done to it before.
@@ -100,8 +111,9 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
     };
     let Shown { prefix, offset, factor, is_signed } = shown(unit, estimate.point);
     let half_width = half_width * factor;
+    let first_digit = first_digit(estimate, is_signed, factor);
     let write = |value: f64| {
-        let text = match decimals_for(half_width) {
+        let text = match decimals_for(half_width).map(|all| all.max(first_digit)) {
             Some(decimals) => fixed((value - offset) * factor, decimals),
             None => significant((value - offset) * factor, 4),
         };
@@ -120,6 +132,16 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
         }
         Detail::Ends => format!("{prefix}{point} [{}, {}]{suffix}", write(low), write(high)),
     }
+}
+
+/// Digits after the point that the first digit of a number above zero needs, which is shown however
+/// wide its interval: 400 [100, 2200], not 0 [0, 2000].
+fn first_digit(estimate: &Estimate, is_signed: bool, factor: f64) -> i32 {
+    let is_above_zero = estimate.interval.is_some_and(|interval| interval.low > 0.0);
+    if is_signed || !is_above_zero {
+        return i32::MIN;
+    }
+    -(estimate.point * factor).log10().floor().clamp(-300.0, 300.0) as i32
 }
 
 /// Digits after the point that a half-width supports: its first digit, or two if that is a 1.
@@ -169,6 +191,10 @@ mod tests {
         assert_eq!(shown(157_058.0, 12_345.0, Unit::None), "157000 ±12000");
         assert_eq!(shown(157_058.0, 42_345.0, Unit::None), "160000 ±40000");
         assert_eq!(shown(0.028_24, 0.001_13, Unit::Nats), "0.0282 ±0.0011");
+        let (low, high) = (60.0, 2_180.0);
+        let wide =
+            Estimate { point: 412.0, interval: Some(Interval { low, high, level: 0.95 }), n: 6 };
+        assert_eq!(text(&wide.into(), Unit::None, Detail::Ends), "400 [100, 2200]");
         assert_eq!(shown(2.5e19, 3e18, Unit::None), "2.50e19 ±3.00e18");
     }
 
@@ -199,5 +225,7 @@ mod tests {
         assert_eq!(text(&Value::Count(1_880_000), Unit::Bytes, Detail::Point), "1.88 MB");
         assert_eq!(text(&Value::Number(90_000.0), Unit::Millis, Detail::Point), "1.50 min");
         assert_eq!(text(&Value::Number(0.5), Unit::Share, Detail::Point), "50.0");
+        let speed = text(&Value::Number(20_059.0), Unit::TokensPerSecond, Detail::Point);
+        assert_eq!(speed, "20100");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::packaged::Packaged;
-use super::record::{Cell, Done, Failure, Record, Run, Window};
+use super::record::{Cell, Done, Environment, Failure, Record, Run, Window};
 use crate::error::{Error, Result};
 
 /// The question that a record answers; at most one record may.
@@ -36,6 +36,8 @@ fn question(record: &Record) -> Option<Question> {
 pub struct Index {
     records: Vec<Record>,
     answers: BTreeMap<Question, usize>,
+    /// Where the records are that answer no question: few, but looked through often.
+    others: Vec<usize>,
 }
 
 impl Index {
@@ -45,8 +47,8 @@ impl Index {
     /// Another record answers the same question differently.
     pub fn insert(&mut self, record: Record) -> Result<bool> {
         match question(&record) {
-            None if self.records.contains(&record) => return Ok(false),
-            None => {}
+            None if self.is_known(&record) => return Ok(false),
+            None => self.others.push(self.records.len()),
             Some(question) => match self.answers.get(&question) {
                 Some(&at) if self.records[at] == record => return Ok(false),
                 Some(&at) => return Err(contradiction(&self.records[at], &record)),
@@ -65,7 +67,7 @@ impl Index {
     /// As for [`insert`](Self::insert).
     pub fn is_new(&self, record: &Record) -> Result<bool> {
         match question(record).map(|question| self.answers.get(&question)) {
-            None => Ok(!self.records.contains(record)),
+            None => Ok(!self.is_known(record)),
             Some(None) => Ok(true),
             Some(Some(&at)) if self.records[at] == *record => Ok(false),
             Some(Some(&at)) => Err(contradiction(&self.records[at], record)),
@@ -142,7 +144,7 @@ impl Index {
     /// A variant's latest packages of each design.
     pub fn packaged(&self, cell_id: &str) -> Vec<&Packaged> {
         let mut latest: BTreeMap<&str, &Packaged> = BTreeMap::new();
-        for record in &self.records {
+        for record in self.others() {
             if let Record::Packaged(packaged) = record
                 && packaged.cell_id == cell_id
             {
@@ -157,10 +159,35 @@ impl Index {
         if self.is_done(cell_id) {
             return None;
         }
-        self.records.iter().rev().find_map(|record| match record {
+        self.others().rev().find_map(|record| match record {
             Record::Failure(failure) if failure.cell_id == cell_id => Some(failure),
             _ => None,
         })
+    }
+
+    /// Where it was computed, once for each program and machine.
+    pub fn environments(&self) -> impl Iterator<Item = &Environment> {
+        self.others().filter_map(|record| match record {
+            Record::Environment(environment) => Some(environment),
+            _ => None,
+        })
+    }
+
+    /// Every failure, in order of arrival.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.others().filter_map(|record| match record {
+            Record::Failure(failure) => Some(failure),
+            _ => None,
+        })
+    }
+
+    /// Records that answer no question, in order of arrival.
+    fn others(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.others.iter().map(|&at| &self.records[at])
+    }
+
+    fn is_known(&self, record: &Record) -> bool {
+        self.others().any(|known| known == record)
     }
 
     fn answer(&self, question: &Question) -> Option<&Record> {

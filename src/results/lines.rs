@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::blocks::Extent;
 use crate::error::{Error, Result};
 
 /// What the name of a file ends in while it is written aside.
@@ -19,13 +20,6 @@ pub(super) struct Lines {
     path: PathBuf,
     file: File,
     size_bytes: u64,
-}
-
-/// The text of a file, up to its last whole line.
-pub(super) struct Whole {
-    pub text: String,
-    /// Bytes of a half-written line after it.
-    pub torn_bytes: u64,
 }
 
 impl Lines {
@@ -58,18 +52,16 @@ impl Lines {
         Ok(Lines { path: path.to_owned(), file, size_bytes })
     }
 
-    /// The whole lines in the file; `is_line` decides about the last one.
-    pub fn read(&self, is_line: impl Fn(&str) -> bool) -> Result<Whole> {
-        read(&self.path, is_line)
-    }
-
-    /// Cuts the file after its first `size_bytes` bytes.
-    pub fn cut(&mut self, size_bytes: u64) -> Result<()> {
+    /// Cuts off what follows the file's whole lines.
+    pub fn cut_torn(&mut self, extent: &Extent) -> Result<()> {
+        if extent.torn_bytes == 0 {
+            return Ok(());
+        }
         self.file
-            .set_len(size_bytes)
+            .set_len(extent.whole_bytes)
             .and_then(|()| self.file.sync_data())
             .map_err(|e| Error::io("cut a half-written line off", &self.path, e))?;
-        self.size_bytes = size_bytes;
+        self.size_bytes = extent.whole_bytes;
         Ok(())
     }
 
@@ -117,29 +109,6 @@ fn write_or_undo(
     written
 }
 
-/// Reads a file of lines without locking or changing it.
-///
-/// A last line without a line feed, or one that `is_line` refuses, was torn by a kill.
-pub(super) fn read(path: &Path, is_line: impl Fn(&str) -> bool) -> Result<Whole> {
-    let mut bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let total = bytes.len();
-    let mut end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    if end > 0 && end == total {
-        let start = bytes[..end - 1].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-        let is_whole = std::str::from_utf8(&bytes[start..end - 1]).is_ok_and(&is_line);
-        end = if is_whole { end } else { start };
-    }
-    bytes.truncate(end);
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count();
-        Error::input("not UTF-8").at(format!("line {line}")).at(path.display())
-    })?;
-    Ok(Whole { torn_bytes: (total - text.len()) as u64, text })
-}
-
 /// Writes a file so that a reader sees the old content or the new, never a part: written aside,
 /// synced, then renamed over `path`.
 ///
@@ -174,6 +143,41 @@ pub fn write_aside_with(
         return Err(error);
     }
     sync_folder(path)
+}
+
+/// Writes several files of one folder, which is made if need be: first all of them aside, then each
+/// to its place, so that whatever stops the writing stops it before any file changes.
+///
+/// # Errors
+/// The folder cannot be made or written; its files are then as they were.
+pub fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let is_new = !folder.exists();
+    if !is_new && !folder.is_dir() {
+        return Err(Error::input("expected a folder, found a file").at(folder.display()));
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let stage = folder.join(format!(".pages.{}{PART}", std::process::id()));
+    let staged = std::fs::create_dir(&stage)
+        .map_err(|e| Error::io("write into", folder, e))
+        .and_then(|()| {
+            let mut each = files.iter();
+            each.try_for_each(|(name, bytes)| write_aside(&stage.join(name), bytes))
+        });
+    let blocked = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.is_dir());
+    let is_free = blocked.map_or(Ok(()), |path| {
+        Err(Error::surroundings("expected a file, found a folder").at(path.display()))
+    });
+    let moved = staged.and(is_free).and_then(|()| {
+        files.iter().try_for_each(|(name, _)| {
+            let path = folder.join(name);
+            std::fs::rename(stage.join(name), &path).map_err(|e| Error::io("write", &path, e))
+        })
+    });
+    let _ = std::fs::remove_dir_all(&stage);
+    if moved.is_err() && is_new {
+        let _ = std::fs::remove_dir(folder);
+    }
+    moved.and_then(|()| sync_folder(&stage))
 }
 
 /// Removes what kills left of writing `name` aside; only for who holds the folder.
@@ -228,10 +232,6 @@ mod tests {
         }
     }
 
-    fn is_json(line: &str) -> bool {
-        line.starts_with('{') && line.ends_with('}')
-    }
-
     #[test]
     fn a_full_disk_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
@@ -245,35 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_end_is_told_from_whole_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lines");
-        let cases: [(&[u8], &str, u64); 7] = [
-            (b"", "", 0),
-            (b"{1}\n", "{1}\n", 0),
-            (b"{1}\n{2", "{1}\n", 2),
-            (b"{1}\n{2}", "{1}\n", 3),
-            (b"{1}\n{2\n", "{1}\n", 3),
-            (b"{1}\n\0\0\0", "{1}\n", 3),
-            (b"{1}\n\xff\xfe\n", "{1}\n", 3),
-        ];
-        for (bytes, text, torn_bytes) in cases {
-            std::fs::write(&path, bytes).unwrap();
-            let whole = read(&path, is_json).unwrap();
-            assert_eq!((whole.text.as_str(), whole.torn_bytes), (text, torn_bytes), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn text_that_is_not_utf8_is_named_by_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lines");
-        std::fs::write(&path, b"{1}\n{\xff}\n{3}\n").unwrap();
-        let error = read(&path, is_json).err().unwrap().to_string();
-        assert!(error.ends_with("lines: line 2: not UTF-8"), "{error}");
-    }
-
-    #[test]
     fn a_file_written_aside_replaces_the_old_one_and_leaves_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.md");
@@ -284,5 +255,24 @@ mod tests {
         let error = write_aside(&folder.path().join("missing/report.md"), b"").unwrap_err();
         assert!(error.to_string().contains("cannot write"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_are_written_together_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = |text: &str| [("a", text.as_bytes().to_vec()), ("b", text.as_bytes().to_vec())];
+        let new = folder.path().join("new");
+        write_together(&new, &files("1")).unwrap();
+        assert_eq!(std::fs::read(new.join("b")).unwrap(), b"1");
+        assert_eq!(std::fs::read_dir(&new).unwrap().count(), 2);
+        std::fs::remove_file(new.join("b")).unwrap();
+        std::fs::create_dir(new.join("b")).unwrap();
+        write_together(&new, &files("2")).unwrap_err();
+        assert_eq!(std::fs::read(new.join("a")).unwrap(), b"1");
+        assert_eq!(std::fs::read_dir(&new).unwrap().count(), 2);
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        write_together(&file, &files("3")).unwrap_err();
+        assert_eq!(std::fs::read(&file).unwrap(), b"");
     }
 }

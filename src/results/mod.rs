@@ -5,7 +5,10 @@
 //! devices measured. Nothing is ever changed in
 //! place: a number that was once reported can be traced to the line it came from.
 
+mod blocks;
 mod environment;
+mod folder;
+mod head;
 mod index;
 mod inputs;
 mod lines;
@@ -18,9 +21,11 @@ mod session;
 mod store;
 
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
+pub use folder::RunFolder;
 pub use index::Index;
 pub use inputs::{Calibration, InputScale};
-pub use lines::{remove_parts, write_aside, write_aside_with};
+pub use lines::{remove_parts, write_aside, write_aside_with, write_together};
+pub use measurement::MEASUREMENTS;
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, Part};
 pub use record::{Cell, Done, Environment, Failure, Record, Run, SCHEMA, Window};

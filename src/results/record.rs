@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::head::{Head, UPDATE, check_schema};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
 use super::part::Part;
@@ -194,13 +195,6 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// The start of every line, read before the rest is understood.
-#[derive(Deserialize)]
-struct Head {
-    schema: u32,
-    kind: String,
-}
-
 /// A line as it is written.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -227,9 +221,9 @@ impl Record {
     /// adds file and line number.
     pub fn from_line(line: &str) -> Result<Record> {
         let bad = |e: serde_json::Error| Error::input("not a record").because(e);
-        let head: Head = serde_json::from_str(line).map_err(bad)?;
+        let head = Head::of(line).map_err(bad)?;
         check_schema(head.schema)?;
-        match head.kind.as_str() {
+        match &*head.kind {
             "run" => serde_json::from_str(line).map(Record::Run),
             "environment" => serde_json::from_str(line).map(Record::Environment),
             "cell" => serde_json::from_str(line).map(Record::Cell),
@@ -281,17 +275,6 @@ impl Record {
             _ => Ok(()),
         }
     }
-}
-
-const UPDATE: &str = "these records were written by a newer evalkit; update evalkit to read them";
-
-/// Refuses lines that a newer program wrote.
-pub(super) fn check_schema(schema: u32) -> Result<()> {
-    if schema > SCHEMA {
-        let what = format!("schema {schema} is newer than this program's {SCHEMA}");
-        return Err(Error::input(what).hint(UPDATE));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

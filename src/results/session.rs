@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::environment::Memory;
-use super::record::{SCHEMA, check_schema};
+use super::head::check_schema;
+use super::record::SCHEMA;
 use crate::error::{Error, Result};
 
 /// Time spent in one named phase: `open`, `decode`, `code`, `forward`, `head`.

@@ -6,8 +6,9 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use super::blocks::{Extent, read_lines};
 use super::index::Index;
-use super::lines::{self, Lines};
+use super::lines::Lines;
 use super::record::Record;
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -45,12 +46,10 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let path = folder.join(RECORDS);
         let mut lines = Lines::open(&path)?;
-        let whole = lines.read(is_json)?;
-        let index = parse(&path, &whole.text, Index::default())?;
-        if whole.torn_bytes > 0 {
-            lines.cut(whole.text.len() as u64)?;
-        }
-        Ok(Store { folder: folder.to_owned(), lines, index, torn_bytes: whole.torn_bytes })
+        let mut index = Index::default();
+        let extent = read_into(&path, &mut index)?;
+        lines.cut_torn(&extent)?;
+        Ok(Store { folder: folder.to_owned(), lines, index, torn_bytes: extent.torn_bytes })
     }
 
     /// Bytes of a half-written line that opening cut off; 0 after a clean end.
@@ -103,11 +102,9 @@ impl Store {
     /// # Errors
     /// The file cannot be written.
     pub fn append_session(&self, session: &Session) -> Result<()> {
-        let mut lines = Lines::open(&self.folder.join(SESSIONS))?;
-        let whole = lines.read(is_json)?;
-        if whole.torn_bytes > 0 {
-            lines.cut(whole.text.len() as u64)?;
-        }
+        let path = self.folder.join(SESSIONS);
+        let mut lines = Lines::open(&path)?;
+        lines.cut_torn(&read_lines(&path, |_| Ok(()), |()| Ok(()))?)?;
         lines.append(&(session.to_line()? + "\n"))
     }
 }
@@ -118,11 +115,11 @@ impl Store {
 /// # Errors
 /// A folder holds no records, a line is not a record, or the folders contradict one another.
 pub fn read_records<P: AsRef<Path>>(folders: &[P]) -> Result<Index> {
-    folders.iter().try_fold(Index::default(), |index, folder| {
-        let path = folder.as_ref().join(RECORDS);
-        let whole = lines::read(&path, is_json)?;
-        parse(&path, &whole.text, index)
-    })
+    let mut index = Index::default();
+    for folder in folders {
+        read_into(&folder.as_ref().join(RECORDS), &mut index)?;
+    }
+    Ok(index)
 }
 
 /// Reads the sessions of a folder; none if it has no such file.
@@ -131,29 +128,19 @@ pub fn read_records<P: AsRef<Path>>(folders: &[P]) -> Result<Index> {
 /// A line is not a session.
 pub fn read_sessions(folder: &Path) -> Result<Vec<Session>> {
     let path = folder.join(SESSIONS);
-    if !path.exists() {
-        return Ok(Vec::new());
+    let mut all = Vec::new();
+    if path.exists() {
+        read_lines(&path, Session::from_line, |session| {
+            all.push(session);
+            Ok(())
+        })?;
     }
-    let whole = lines::read(&path, is_json)?;
-    let numbered = whole.text.lines().enumerate();
-    numbered
-        .map(|(at, line)| {
-            Session::from_line(line)
-                .map_err(|e| e.at(format!("line {}", at + 1)).at(path.display()))
-        })
-        .collect()
+    Ok(all)
 }
 
-fn is_json(line: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
-}
-
-fn parse(path: &Path, text: &str, mut index: Index) -> Result<Index> {
-    for (at, line) in text.lines().enumerate() {
-        let inserted = Record::from_line(line).and_then(|record| index.insert(record));
-        inserted.map_err(|e| e.at(format!("line {}", at + 1)).at(path.display()))?;
-    }
-    Ok(index)
+/// Adds a file's records to those that are known.
+pub(super) fn read_into(path: &Path, index: &mut Index) -> Result<Extent> {
+    read_lines(path, Record::from_line, |record| index.insert(record).map(|_| ()))
 }
 
 #[cfg(test)]

@@ -57,9 +57,19 @@ impl Bootstrap {
         }
         let mut resampled: [Vec<f64>; S] =
             std::array::from_fn(|_| Vec::with_capacity(self.resamples));
+        let whole = block_sums(rows, block_length);
+        let rest = block_sums(rows, rows.len() % block_length);
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         for _ in 0..self.resamples {
-            let sums = resample(rows, block_length, &mut random);
+            let mut sums = [0.0; C];
+            let mut add = |drawn: &[[f64; C]]| {
+                let block = &drawn[below(&mut random, drawn.len())];
+                sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
+            };
+            (0..blocks).for_each(|_| add(&whole));
+            if rows.len() > blocks * block_length {
+                add(&rest);
+            }
             for (values, value) in resampled.iter_mut().zip(statistics(&sums)) {
                 values.push(value);
             }
@@ -73,26 +83,16 @@ impl Bootstrap {
     }
 }
 
-/// The column sums of as many windows as there are, drawn in blocks.
-fn resample<const C: usize>(
-    rows: &[[f64; C]],
-    block_length: usize,
-    random: &mut ChaCha8Rng,
-) -> [f64; C] {
-    let mut sums = [0.0; C];
-    let mut left = rows.len();
-    while left > 0 {
-        let length = block_length.min(left);
-        let mut at = below(random, rows.len());
-        for _ in 0..length {
-            for (sum, value) in sums.iter_mut().zip(rows[at]) {
-                *sum += value;
-            }
-            at = if at + 1 == rows.len() { 0 } else { at + 1 };
+/// The column sums of the block of `length` rows that begins at each row, wrapping round.
+pub(super) fn block_sums<const C: usize>(rows: &[[f64; C]], length: usize) -> Vec<[f64; C]> {
+    let sum = |at: usize| {
+        let mut sums = [0.0; C];
+        for row in rows.iter().cycle().skip(at).take(length) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
-        left -= length;
-    }
-    sums
+        sums
+    };
+    (0..rows.len()).map(sum).collect()
 }
 
 /// A number below `bound`, from one 64-bit draw: by multiplication, whose bias (bound / 2^64) no

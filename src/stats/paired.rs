@@ -22,7 +22,7 @@ use std::fmt;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::interval::below;
+use super::interval::{below, block_sums};
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
 use super::{Bootstrap, Effect, Scale, Scores, Spread};
 
@@ -207,14 +207,17 @@ impl Blocks {
         if draws < 2 {
             return None;
         }
-        let starting = |length: usize| {
-            let block = |at: usize| rows.iter().cycle().skip(at).take(length);
-            (0..n).map(|at| block(at).fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])).collect()
-        };
-        let rest = if n.is_multiple_of(length) { Vec::new() } else { starting(n % length) };
+        let rest = if n.is_multiple_of(length) { Vec::new() } else { block_sums(rows, n % length) };
         let apart = rows.chunks(length).map(total).collect();
         let count = draws as f64;
-        Some(Blocks { drawn: starting(length), draws, rest, apart, count, length: Some(length) })
+        Some(Blocks {
+            drawn: block_sums(rows, length),
+            draws,
+            rest,
+            apart,
+            count,
+            length: Some(length),
+        })
     }
 
     fn fixed(drawn: Vec<[f64; 2]>, length: Option<usize>) -> Blocks {

@@ -41,5 +41,12 @@ else
     echo "skipped: no interpreter of Core ML programs at $interpreter (EVALKIT_INTERPRETER_PATH)"
 fi
 
+echo "pages, in a browser:"
+tests/peers/pages.sh
+
 echo "usbmux, against the clients and the usbmuxd of others:"
 tests/peers/usbmux.sh
+echo "the Swift runner:"
+tests/peers/swift.sh
+echo "the whole way to a phone, simulated:"
+tests/peers/phone.sh

@@ -108,10 +108,8 @@ fn it_says_that_it_lives_and_what_it_is() {
     assert!(description["device"]["processors"].as_u64().unwrap() > 0);
     assert_eq!(description["figures"]["thermal"], Value::Null);
     let mut bytes = [0; 21];
-    let start = Instant::now();
     client.stream.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes[5..], br#"{"type":"alive"}"#);
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 /// How long the runner waits until it closes a connection.

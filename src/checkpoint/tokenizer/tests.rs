@@ -1,7 +1,6 @@
 //! Ids against published counts and hashes, and the promises of [`Encoded::starts`].
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -35,11 +34,9 @@ fn sha256(ids: &[u32]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Encodes as plain text, checks the starts, and says how long it took.
+/// Encodes as plain text and checks the starts.
 fn encode(tokenizer: &TextTokenizer, text: &str) -> Encoded {
-    let begun = Instant::now();
     let encoded = tokenizer.encode(text, false).unwrap();
-    eprintln!("{} bytes, {} tokens, {:?}", text.len(), encoded.ids.len(), begun.elapsed());
     assert_starts(&encoded, text);
     encoded
 }
@@ -60,13 +57,9 @@ fn assert_starts(encoded: &Encoded, text: &str) {
 fn smollm2_from_gguf_gives_the_published_ids_for_wikitext() {
     let (Some(file), Some(text)) = (smollm2(), shared("datasets/wiki.test.raw")) else { return };
     let gguf = gguf::read(&file, 0).unwrap();
-    let begun = Instant::now();
     let tokenizer = TextTokenizer::from_gguf(&gguf.metadata).unwrap();
-    eprintln!("built in {:?}", begun.elapsed());
     assert_eq!((tokenizer.bos, tokenizer.add_bos, tokenizer.vocab_size()), (Some(1), false, 49152));
-    let begun = Instant::now();
     let encoded = encode(&tokenizer, &std::fs::read_to_string(text).unwrap());
-    assert!(begun.elapsed().as_secs() < 3);
     assert_eq!(encoded.ids.len(), 303_415);
     let expected = "18e663b61dd00f49796c8a6ae498b7dbe009cac4a2eaf3c67fa7d81baf47d945";
     assert_eq!(sha256(&encoded.ids), expected);
@@ -108,9 +101,7 @@ fn stories260k_from_its_folder_gives_the_published_ids() {
     assert_eq!((tokenizer.bos, tokenizer.add_bos, tokenizer.vocab_size()), (Some(1), true, 512));
     for (name, count, expected) in STORIES {
         let text = std::fs::read_to_string(shared(name).unwrap()).unwrap();
-        let begun = Instant::now();
         let encoded = encode(&tokenizer, &text);
-        assert!(begun.elapsed().as_secs() < 3);
         assert_eq!(encoded.ids.len(), count, "{name}");
         assert_eq!(sha256(&encoded.ids), expected, "{name}");
     }

@@ -12,7 +12,7 @@ mod package;
 mod process;
 mod session;
 mod target;
-mod token;
+mod tokens;
 mod transfer;
 
 use std::time::{Duration, Instant};
@@ -24,13 +24,14 @@ pub use self::outcome::{Finished, Gone, Killed, Lost, Outcome, Refused, Why};
 pub use self::package::{Package, content_of};
 pub use self::session::{Limits, Logits, Progress, Reply, Session, Stop};
 pub use self::target::Target;
-pub use self::token::{Token, Tokens};
+pub use self::tokens::Tokens;
 pub use self::transfer::Sent;
 use crate::device::protocol::content::hex;
 use crate::device::protocol::message::{Ask, Code, ComputeUnits, Job};
 use crate::device::protocol::result::{
     Description, Figures, Generated, Listing, Loaded, Plan, Scored,
 };
+pub use crate::device::protocol::token::Token;
 use crate::error::{At, Result};
 
 /// The first pause before another try to connect; it doubles up to [`LONGEST_PAUSE`].

@@ -14,10 +14,10 @@ use serde_json::Value;
 use super::greeting::{Turns, greet};
 use super::hearing::{Got, Heard, ended, garbled, listen};
 use super::outcome::{Lost, Refused, Why};
-use super::token::Token;
 use crate::device::protocol::control;
 use crate::device::protocol::frame::{Frame, MAX_FRAME_BYTES, write_chunk, write_frame};
 use crate::device::protocol::message::{Ask, Code, Request};
+use crate::device::protocol::token::Token;
 use crate::device::transport::Socket;
 use crate::error::Error;
 

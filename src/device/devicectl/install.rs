@@ -25,6 +25,8 @@ pub struct Order {
     pub team: Option<String>,
     /// The app's bundle identifier.
     pub bundle_id: String,
+    /// Whether the app asks for the memory entitlements, which personal teams do not get.
+    pub is_entitled: bool,
     /// The Xcode project.
     pub project: PathBuf,
     /// Where xcodebuild may write.
@@ -63,6 +65,9 @@ pub fn steps(order: &Order) -> Vec<Step> {
     ];
     if let Some(team) = &order.team {
         build.push(format!("DEVELOPMENT_TEAM={team}").into());
+    }
+    if !order.is_entitled {
+        build.push("CODE_SIGN_ENTITLEMENTS=".into());
     }
     build.push("build".into());
     let mut install: Vec<OsString> =

@@ -100,6 +100,7 @@ fn order(folder: &Path) -> Order {
         udid: "A-1".into(),
         team: Some("TEAM".into()),
         bundle_id: "my.runner".into(),
+        is_entitled: true,
         project,
         derived: folder.join("derived"),
     }
@@ -120,12 +121,21 @@ fn an_install_builds_installs_and_launches_with_the_token() {
             && lines[0].ends_with("DEVELOPMENT_TEAM=TEAM build")
     );
     assert!(lines[1].contains("xcrun devicectl device install app --json-output"), "{}", lines[1]);
-    assert!(
-        lines[1].ends_with("--device A-1 ".to_owned().as_str().trim_end())
-            || lines[1].ends_with("EvalRunner.app")
-    );
+    assert!(lines[1].contains("--device A-1") && lines[1].ends_with("EvalRunner.app"));
     assert!(lines[2].contains("--terminate-existing") && lines[2].contains(token.as_str()));
     assert!(lines[2].ends_with("my.runner"));
+}
+
+#[test]
+fn a_personal_team_is_told_how_to_sign_and_can() {
+    let said = "echo 'error: Personal development teams, including \"A B\", do not support the \
+                Increased Memory Limit capability.'; exit 65";
+    let (folder, tool) = fake("exit 0", said);
+    let order = Order { is_entitled: false, ..order(folder.path()) };
+    let error = install(&tool, &order, &Token::random(), &mut |_| ()).unwrap_err();
+    assert!(error.advice().unwrap().contains("--without-entitlements"), "{error}");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.trim_end().ends_with("CODE_SIGN_ENTITLEMENTS= build"), "{log}");
 }
 
 #[test]

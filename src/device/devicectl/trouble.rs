@@ -19,6 +19,8 @@ pub enum Trouble {
     NoTeam,
     /// There is no profile for the bundle identifier, or it is taken.
     NoProfile,
+    /// The team may not ask for more memory.
+    NotEntitled,
     /// The app is not on the phone.
     NotInstalled,
     /// iOS is older than devicectl knows.
@@ -34,7 +36,7 @@ pub enum Trouble {
 }
 
 /// What failures say, in lower case; the first that is found counts.
-const SIGNS: [(Trouble, &[&str]); 12] = [
+const SIGNS: [(Trouble, &[&str]); 13] = [
     (
         Trouble::DeveloperModeOff,
         &[
@@ -62,6 +64,14 @@ const SIGNS: [(Trouble, &[&str]); 12] = [
             "trust dialog",
             "pairing",
             "host is not trusted",
+        ],
+    ),
+    (
+        Trouble::NotEntitled,
+        &[
+            "do not support the increased memory limit",
+            "doesn't support the increased memory limit",
+            "com.apple.developer.kernel",
         ],
     ),
     (Trouble::NoAccounts, &["no accounts", "no account for team", "no apple id account"]),
@@ -167,6 +177,9 @@ impl Trouble {
             Trouble::NoTeam => {
                 "name your team with --team; Xcode shows it under Settings, Accounts"
             }
+            Trouble::NotEntitled => {
+                "sign with --without-entitlements; packages may then take less memory"
+            }
             Trouble::NoProfile => "choose an identifier of your own with --bundle-id",
             Trouble::NotInstalled => "run evalkit devices install",
             Trouble::UnsupportedOs => "update the phone: the runner needs iOS 18, devicectl iOS 17",
@@ -192,6 +205,7 @@ impl fmt::Display for Trouble {
             Trouble::NotTrusted => "the phone does not trust this Mac",
             Trouble::NoAccounts => "Xcode knows no Apple account",
             Trouble::NoTeam => "no team to sign for",
+            Trouble::NotEntitled => "the team may not sign the memory entitlements",
             Trouble::NoProfile => "no profile for the app's bundle identifier",
             Trouble::NotInstalled => "the runner app is not installed",
             Trouble::UnsupportedOs => "the phone's iOS is too old",

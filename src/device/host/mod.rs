@@ -19,7 +19,6 @@ mod machine;
 mod serve;
 mod session;
 mod store;
-mod token;
 mod wire;
 mod work;
 
@@ -33,7 +32,7 @@ use self::journal::Journal;
 use self::machine::Machine;
 pub use self::serve::{serve_listener, serve_stdio};
 use self::store::Store;
-pub use self::token::Token;
+use crate::device::protocol::token::Token;
 use crate::error::Result;
 
 /// What the runner calls itself.

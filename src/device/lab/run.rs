@@ -275,7 +275,7 @@ impl Bench<'_> {
         let told = Told::of(&loaded, Outcome::Kept);
         let attempt = self.attempt(&package, visit, &job, told);
         let outcome = attempt.outcome.clone();
-        let loaded = finished(loaded);
+        let loaded = value(loaded);
         let fresh_process = self.can_restart;
         self.file.append(Measurement::Load(Load { attempt, fresh_process, loaded }))?;
         Ok(self.after(at, &outcome))
@@ -300,7 +300,7 @@ impl Bench<'_> {
                 let answer =
                     self.runner.generate(&job, question.prompt, tokens, SAMPLE_MS, &mut ignore)?;
                 let good = if is_warm_up { Outcome::WarmUp } else { Outcome::Kept };
-                (Told::of(&answer, good), finished(answer))
+                (Told::of(&answer, good), value(answer))
             }
         };
         let mut attempt = self.attempt(package, visit, &job, told);
@@ -394,9 +394,6 @@ impl Bench<'_> {
 
 fn ignore(_: Progress) {}
 
-fn finished<T>(outcome: client::Outcome<T>) -> Option<T> {
-    match outcome {
-        client::Outcome::Finished(Finished { value, .. }) => Some(value),
-        _ => None,
-    }
+fn value<T>(outcome: client::Outcome<T>) -> Option<T> {
+    outcome.finished().ok().map(|finished| finished.value)
 }

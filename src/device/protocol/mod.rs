@@ -7,6 +7,7 @@ pub mod message;
 pub mod result;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -3,11 +3,15 @@
 //! A simulated runner's table says so in its title and in every row. Speeds of a package that a
 //! device computes wrongly are struck out.
 
+mod figures;
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use self::tests::all as fixture;
 
-use self::rows::Row;
+pub use self::figures::figures;
+pub(super) use self::rows::{Burst, Row};
 use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::measurement::{Measurement, Method, SeenDevice, Subject, Trouble};
 use crate::results::runner::Device;
@@ -34,9 +38,39 @@ pub fn document(all: &[Measurement]) -> Document {
         title: format!("{} on devices", models.join(", ")),
         facts,
         tables: tables(all),
+        figures: figures(all, None),
         notes: notes(all),
         ..Document::default()
     }
+}
+
+type ByDevice<'a> = Vec<(&'a SeenDevice, Vec<Row<'a>>)>;
+
+/// Each device with the packages that something is known of on it.
+fn rows_by_device<'a>(
+    all: &'a [Measurement],
+    method: &Method,
+    subjects: &[&'a Subject],
+) -> ByDevice<'a> {
+    let rows = |device: &'a SeenDevice| {
+        let rows = subjects.iter().map(|subject| Row::of(all, method, &device.device, subject));
+        let is_known =
+            |row: &Row<'_>| row.kept > 0 || row.truth.is_some() || !row.failures.is_empty();
+        (device, rows.filter(is_known).collect::<Vec<_>>())
+    };
+    devices(all).into_iter().map(rows).filter(|(_, rows)| !rows.is_empty()).collect()
+}
+
+/// The last method, and each device with its packages; nothing where nothing was measured.
+pub(super) fn measured(all: &[Measurement]) -> Option<(&Method, ByDevice<'_>)> {
+    let method = method(all)?;
+    Some((method, rows_by_device(all, method, &subjects(all))))
+}
+
+/// A table of speeds for each device.
+pub(super) fn speeds_of(all: &[Measurement]) -> Vec<Table> {
+    let Some((method, found)) = measured(all) else { return Vec::new() };
+    found.iter().map(|(device, rows)| speeds(device, method, rows)).collect()
 }
 
 /// A table for each device, then one of everything that did not count.
@@ -45,15 +79,7 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
     let subjects = subjects(all);
     let mut tables = Vec::new();
     let mut failures = Vec::new();
-    for device in devices(all) {
-        let rows: Vec<Row<'_>> = subjects
-            .iter()
-            .map(|subject| Row::of(all, method, &device.device, subject))
-            .filter(|row| row.kept > 0 || row.truth.is_some() || !row.failures.is_empty())
-            .collect();
-        if rows.is_empty() {
-            continue;
-        }
+    for (device, rows) in rows_by_device(all, method, &subjects) {
         failures.extend(rows.iter().flat_map(|row| {
             let named = |what: &String| {
                 let (device, variant) = (device.device.as_str(), row.subject.variant.as_str());
@@ -177,7 +203,7 @@ fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Ta
         Column::text("variant", "variant"),
         Column::number("kl_host", "KL to this machine", Unit::Nats),
         Column::number("top1_host", "top-1", Unit::Share),
-        Column::number("max_logit", "largest logit difference", Unit::None).rank(3),
+        Column::number("max_logit", "largest logit difference", Unit::Nats).rank(3),
         Column::number("read_per_token", "read per token, predicted", Unit::Bytes),
         Column::number("ceiling", "ceiling, predicted", Unit::TokensPerSecond),
         Column::number("attained", "attained", Unit::Share),

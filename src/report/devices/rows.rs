@@ -9,7 +9,7 @@ const LEVEL: f64 = 0.95;
 
 /// A package on a device.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row<'a> {
+pub(in crate::report) struct Row<'a> {
     pub subject: &'a Subject,
     /// The first load of this content by this runner, compilation apart.
     pub load_first_ms: Option<f64>,
@@ -32,6 +32,17 @@ pub(super) struct Row<'a> {
     pub truth: Option<&'a Truth>,
     /// Tokens per second at minutes of a sustained measurement.
     pub sustained: Vec<(f64, f64)>,
+    /// Kept repetitions outside it, in order.
+    pub bursts: Vec<Burst>,
+}
+
+/// A repetition that counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::report) struct Burst {
+    /// Between two visits the package was loaded again.
+    pub visit: usize,
+    pub ttft_ms: f64,
+    pub decode_tokens_per_s: f64,
 }
 
 impl<'a> Row<'a> {
@@ -88,6 +99,7 @@ impl<'a> Row<'a> {
             failures: Vec::new(),
             truth: None,
             sustained: Vec::new(),
+            bursts: Vec::new(),
         }
     }
 
@@ -109,21 +121,31 @@ impl<'a> Row<'a> {
         let kept: Vec<_> = repetitions
             .iter()
             .filter(is_kept)
-            .filter_map(|one| Some((one.sustained_at_ms, one.generated.as_ref()?)))
+            .filter_map(|one| {
+                Some((one.attempt.visit, one.sustained_at_ms, one.generated.as_ref()?))
+            })
             .collect();
-        let bursts: Vec<_> =
-            kept.iter().filter(|(at, _)| at.is_none()).map(|(_, generated)| *generated).collect();
-        let of = |value: &dyn Fn(usize) -> f64| {
-            median(&(0..bursts.len()).map(value).collect::<Vec<f64>>(), LEVEL)
+        let bursts: Vec<_> = kept.iter().filter(|(_, at, _)| at.is_none()).collect();
+        self.bursts = bursts
+            .iter()
+            .map(|(visit, _, one)| Burst {
+                visit: *visit,
+                ttft_ms: one.ttft_ms,
+                decode_tokens_per_s: rate(one.token_ms.len(), one.token_ms.iter().sum()),
+            })
+            .collect();
+        self.kept = self.bursts.len();
+        let of = |value: fn(&Burst) -> f64| {
+            median(&self.bursts.iter().map(value).collect::<Vec<f64>>(), LEVEL)
         };
-        self.kept = bursts.len();
-        self.ttft_ms = of(&|i| bursts[i].ttft_ms);
-        self.prefill_tokens_per_s = of(&|i| rate(bursts[i].prompt_tokens, bursts[i].ttft_ms));
-        let decoded = |i: usize| rate(bursts[i].token_ms.len(), bursts[i].token_ms.iter().sum());
-        self.decode_tokens_per_s = of(&decoded);
-        let gaps: Vec<f64> = bursts.iter().flat_map(|one| &one.token_ms).copied().collect();
+        self.ttft_ms = of(|burst| burst.ttft_ms);
+        self.decode_tokens_per_s = of(|burst| burst.decode_tokens_per_s);
+        let prefills: Vec<f64> =
+            bursts.iter().map(|(_, _, one)| rate(one.prompt_tokens, one.ttft_ms)).collect();
+        self.prefill_tokens_per_s = median(&prefills, LEVEL);
+        let gaps: Vec<f64> = bursts.iter().flat_map(|(_, _, one)| &one.token_ms).copied().collect();
         self.token_p95_ms = Sample::new(gaps).ok().map(|sample| sample.quantile(0.95));
-        for (at, generated) in kept {
+        for (_, at, generated) in kept {
             self.add_figures(generated.samples.iter().chain([&generated.after]));
             if let Some(at) = at {
                 let decoded = rate(generated.token_ms.len(), generated.token_ms.iter().sum());

@@ -78,6 +78,7 @@ fn subject(package: &str, variant: &str) -> Measurement {
     Measurement::Subject(Subject {
         package: package.into(),
         variant: variant.into(),
+        cell_id: Some(if package == "a" { "b0" } else { "c0" }.into()),
         model: "tiny".into(),
         size_bytes: 2_000_000,
         weight_bytes_per_token: 1_700_000.0,
@@ -86,7 +87,7 @@ fn subject(package: &str, variant: &str) -> Measurement {
     })
 }
 
-fn all() -> Vec<Measurement> {
+pub(in crate::report) fn all() -> Vec<Measurement> {
     let truth = |device: &str, package: &str, holds: bool| {
         Measurement::Truth(Truth {
             device: device.into(),

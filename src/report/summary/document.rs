@@ -1,9 +1,9 @@
 //! A summary as a document: facts, warnings, the table, figures and notes.
 
 use super::{Outcome, Row, Summary};
-use crate::report::{Axis, Column, Document, Fact, Figure, Point, Table, Unit, Value};
-use crate::stats::{Bootstrap, Estimate};
-use crate::units::{BitsPerWeight, significant};
+use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::stats::Bootstrap;
+use crate::units::significant;
 
 /// Below this many windows, intervals are themselves rough.
 const FEW_WINDOWS: usize = 10;
@@ -54,6 +54,14 @@ impl Summary {
             );
             let hash = Value::Hash(environment.binary_hash.clone());
             facts.push(Fact::new("binary_hash", "program hash", hash).detail());
+            let features = environment.cpu_features.join(" ");
+            facts.push(Fact::new("cpu_features", "processor features", features).detail());
+            let versions = environment.package_versions.iter();
+            let versions: Vec<String> = versions.map(|(name, v)| format!("{name} {v}")).collect();
+            if !versions.is_empty() {
+                let versions = versions.join(", ");
+                facts.push(Fact::new("package_versions", "arithmetic by", versions).detail());
+            }
         }
         facts
     }
@@ -108,7 +116,8 @@ impl Summary {
         tables
     }
 
-    fn table(&self) -> Table {
+    /// The main table: a row per variant.
+    pub(in crate::report) fn table(&self) -> Table {
         let run = &self.run;
         let columns = vec![
             Column::text("variant", "variant"),
@@ -129,47 +138,6 @@ impl Summary {
         );
         let rows = self.rows.iter().map(Row::values).collect();
         Table { title, columns, rows, notes: Vec::new() }
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let found = |value: fn(&Outcome) -> Estimate| -> Vec<Point> {
-            let points = self.rows.iter().filter_map(|row| {
-                let y = value(row.outcome.as_ref().ok()?);
-                let label = row.variant.clone();
-                Some(Point { label, x: row.size_bytes? as f64, y })
-            });
-            points.collect()
-        };
-        let axis = |name: &str, unit| Axis { name: name.to_owned(), unit };
-        let kl = found(|outcome| outcome.quality.kl_mean_nats);
-        let rungs = self.rows.iter().filter_map(|row| {
-            let remark = match (&row.outcome, row.file_bits_per_weight) {
-                (Err(_), _) => "failed".to_owned(),
-                (Ok(_), bits) => format!("{} bits/weight", BitsPerWeight(bits?)),
-            };
-            Some((row.variant.clone(), row.size_bytes? as f64, remark))
-        });
-        let mut rungs: Vec<(String, f64, String)> = rungs.collect();
-        rungs.sort_by(|a, b| b.1.total_cmp(&a.1));
-        vec![
-            Figure::Bars {
-                title: "The ladder of sizes".to_owned(),
-                unit: Unit::Bytes,
-                bars: rungs,
-            },
-            Figure::Scatter {
-                title: "Divergence from the reference against size".to_owned(),
-                x: axis("size", Unit::Bytes),
-                y: axis("KL mean", Unit::Nats),
-                points: kl,
-            },
-            Figure::Scatter {
-                title: "Perplexity against size".to_owned(),
-                x: axis("size", Unit::Bytes),
-                y: axis("perplexity", Unit::None),
-                points: found(|outcome| outcome.quality.perplexity),
-            },
-        ]
     }
 }
 

@@ -6,11 +6,15 @@
 
 mod details;
 mod document;
+mod figures;
 mod packages;
 
 pub use details::{Router, Storage};
 pub use packages::PackagedVariant;
 
+use rayon::prelude::*;
+
+use super::Series;
 use crate::error::{Error, Result};
 use crate::results::{BLOCK_PARTS, Cell, Environment, Failure, Index, Record, Run, Window};
 use crate::stats::{self, Bootstrap, Comparison, Quality, Sample, Scores};
@@ -39,6 +43,8 @@ pub struct Summary {
     pub windows: usize,
     /// Bytes of text per scored token, if anything was scored.
     pub bytes_per_token: Option<f64>,
+    /// Mean KL divergence by window, for each variant with a result.
+    pub kl_by_window: Vec<Series>,
 }
 
 /// One variant, summarized.
@@ -99,7 +105,7 @@ impl Summary {
         let against = Against { index, run, reference: &scored, bootstrap: &bootstrap };
         let variants = index.cells().filter(|cell| !cell.is_reference);
         let cells: Vec<&Cell> = reference.into_iter().chain(variants).collect();
-        let mut rows: Vec<Row> = cells.iter().map(|cell| against.row(cell)).collect();
+        let mut rows: Vec<Row> = cells.par_iter().map(|cell| against.row(cell)).collect();
         let routers = cells.iter().filter_map(|cell| against.router(cell)).collect();
         let storage = cells
             .iter()
@@ -112,13 +118,14 @@ impl Summary {
         rows.extend(failures_without_cell(index));
         let tokens: usize = scored.iter().map(|w| w.scored_tokens).sum();
         let bytes: u64 = scored.iter().map(|w| w.scored_bytes).sum();
-        let environments = index.records().iter().filter_map(|record| match record {
-            Record::Environment(environment) => Some(environment.clone()),
-            _ => None,
-        });
+        let kl_by_window = rows.iter().filter(|row| row.outcome.is_ok() && !row.is_reference);
+        let kl_by_window = kl_by_window
+            .map(|row| figures::by_window(row.variant.clone(), &index.windows_of(&row.cell_id)))
+            .collect();
         Ok(Summary {
+            kl_by_window,
             run: run.clone(),
-            environments: environments.collect(),
+            environments: index.environments().cloned().collect(),
             rows,
             storage,
             routers,
@@ -187,7 +194,7 @@ impl Against<'_> {
     }
 }
 
-fn scores(windows: &[&Window]) -> Vec<Scores> {
+pub(super) fn scores(windows: &[&Window]) -> Vec<Scores> {
     let scores = windows.iter().map(|w| Scores {
         tokens: w.scored_tokens as f64,
         text_bytes: w.scored_bytes as f64,
@@ -214,8 +221,7 @@ fn explained(failure: &Failure) -> String {
 /// Variants that failed before they had a size.
 fn failures_without_cell(index: &Index) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for record in index.records() {
-        let Record::Failure(failure) = record else { continue };
+    for failure in index.failures() {
         let is_known = index.cell(&failure.cell_id).is_some()
             || rows.iter().any(|row| row.cell_id == failure.cell_id);
         if is_known {

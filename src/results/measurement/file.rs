@@ -1,13 +1,15 @@
 //! The file of measurements: append-only, locked while written, whole after a crash.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Measurement;
 use crate::error::{Error, Result};
-use crate::results::lines::{self, Lines};
-use crate::results::record::{SCHEMA, check_schema};
+use crate::results::blocks::{Extent, read_lines};
+use crate::results::head::check_schema;
+use crate::results::lines::Lines;
+use crate::results::record::SCHEMA;
 
 /// Name of the file of measurements in a run's folder.
 pub const MEASUREMENTS: &str = "measurements.jsonl";
@@ -36,11 +38,8 @@ impl Measurements {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let path = folder.join(MEASUREMENTS);
         let mut lines = Lines::open(&path)?;
-        let whole = lines.read(is_json)?;
-        let all = parse(&path, &whole.text)?;
-        if whole.torn_bytes > 0 {
-            lines.cut(whole.text.len() as u64)?;
-        }
+        let mut all = Vec::new();
+        lines.cut_torn(&read_into(&path, &mut all)?)?;
         Ok(Measurements { lines, all })
     }
 
@@ -68,29 +67,27 @@ impl Measurements {
 /// # Errors
 /// A line is no measurement (input; names file and line).
 pub fn read_measurements(folder: &Path) -> Result<Vec<Measurement>> {
-    let path: PathBuf = folder.join(MEASUREMENTS);
-    match path.exists() {
-        true => parse(&path, &lines::read(&path, is_json)?.text),
-        false => Ok(Vec::new()),
+    let path = folder.join(MEASUREMENTS);
+    let mut all = Vec::new();
+    if path.exists() {
+        read_into(&path, &mut all)?;
     }
+    Ok(all)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<Measurement>> {
-    let line = |(at, line): (usize, &str)| {
-        let read = serde_json::from_str::<Line<serde_json::Value>>(line)
-            .map_err(|e| Error::input("not a measurement").because(e))
-            .and_then(|line| {
-                check_schema(line.schema)?;
-                serde_json::from_value(line.measurement)
-                    .map_err(|e| Error::input("not a measurement").because(e))
-            });
-        read.map_err(|e| e.at(format!("line {}", at + 1)).at(path.display()))
-    };
-    text.lines().enumerate().map(line).collect()
+/// Adds a file's measurements to `all`.
+pub(in crate::results) fn read_into(path: &Path, all: &mut Vec<Measurement>) -> Result<Extent> {
+    read_lines(path, from_line, |one| {
+        all.push(one);
+        Ok(())
+    })
 }
 
-fn is_json(line: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
+fn from_line(line: &str) -> Result<Measurement> {
+    let bad = |e: serde_json::Error| Error::input("not a measurement").because(e);
+    let line: Line<serde_json::Value> = serde_json::from_str(line).map_err(bad)?;
+    check_schema(line.schema)?;
+    serde_json::from_value(line.measurement).map_err(bad)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::file::read_into;
 pub use self::file::{MEASUREMENTS, Measurements, read_measurements};
 use super::runner::{Description, Generated, Loaded};
 

@@ -1,49 +1,11 @@
-//! Tokens of runners: drawn at random, given, or kept for the phones that `devices install` launched.
+//! Tokens that are kept for the phones that `devices install` launched.
 
-use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::device::protocol::content::hex;
+use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
-
-/// 128 bits that a runner was started with. Never printed by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// A fresh one.
-    pub fn random() -> Token {
-        Token(hex(&rand::random::<[u8; 16]>()))
-    }
-
-    /// Its 32 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-impl FromStr for Token {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Token> {
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let found = text.chars().count();
-            let what =
-                format!("expected a token of 32 hexadecimal digits, found {found} characters");
-            return Err(Error::input(what).hint("the runner says its token when it starts"));
-        }
-        Ok(Token(text.to_ascii_lowercase()))
-    }
-}
 
 /// The tokens of phones, one file each.
 #[derive(Debug, Clone)]
@@ -90,11 +52,12 @@ impl Tokens {
         let failed = |error| Error::io("keep a token", &self.folder, error);
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
-        let aside = self.folder.join(format!(".{}.{}", std::process::id(), Token::random().0));
+        let aside =
+            self.folder.join(format!(".{}.{}", std::process::id(), Token::random().as_str()));
         let mut options = std::fs::OpenOptions::new();
         let mut file =
             options.write(true).create_new(true).mode(0o600).open(&aside).map_err(failed)?;
-        let written = writeln!(file, "{}", token.0).and_then(|()| file.sync_all());
+        let written = writeln!(file, "{}", token.as_str()).and_then(|()| file.sync_all());
         let renamed = written.and_then(|()| std::fs::rename(&aside, self.path(udid)));
         renamed.map_err(|error| {
             // It is the first failure that counts.
@@ -131,15 +94,5 @@ mod tests {
         let mode = std::fs::metadata(tokens.path("A-1")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&tokens.folder).unwrap().count(), 2, "nothing left aside");
-    }
-
-    #[test]
-    fn only_32_hexadecimal_digits_are_a_token_and_none_is_shown() {
-        let token: Token = "0123456789ABCDEF0123456789abcdef".parse().unwrap();
-        assert_eq!(token.as_str(), "0123456789abcdef0123456789abcdef");
-        assert_eq!(format!("{token:?}"), "Token(..)");
-        for bad in ["", "0123", "0123456789abcdef0123456789abcdeg"] {
-            assert!(bad.parse::<Token>().is_err());
-        }
     }
 }

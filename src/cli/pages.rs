@@ -1,0 +1,30 @@
+//! A document kept in every format beside the records, or wherever it is asked for.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::report::{Document, Format, render};
+use crate::results::write_together;
+
+/// Width of the terminal table that is kept, in characters.
+const KEPT_WIDTH: usize = 160;
+
+const PAGES: [(&str, Format); 5] = [
+    ("report.txt", Format::Terminal),
+    ("report.md", Format::Markdown),
+    ("report.html", Format::Html),
+    ("report.csv", Format::Csv),
+    ("report.json", Format::Json),
+];
+
+/// Writes all pages or none.
+///
+/// # Errors
+/// The folder cannot be made or written; what was in it stays.
+pub fn keep(document: &Document, folder: &Path) -> Result<()> {
+    let page = |(name, format): (&'static str, Format)| {
+        Ok((name, render(format, document, KEPT_WIDTH)?.into_bytes()))
+    };
+    let pages = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
+    write_together(folder, &pages)
+}

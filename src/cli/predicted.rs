@@ -1,0 +1,86 @@
+//! What a configuration alone is evidence of: sizes, and whether they fit a device.
+
+use std::path::Path;
+
+use super::progress::Talk;
+use super::{fits, source};
+use crate::checkpoint::Checkpoint;
+use crate::device::table::{Fit, Prediction, Verdict, devices};
+use crate::error::{At, Result};
+use crate::eval::Variant;
+use crate::report::claims::{Claim, Claims, Evidence, How, Metric};
+use crate::stats::Estimate;
+use crate::units::Bytes;
+
+/// A name for what no recipe writes: every weight in four bytes.
+const FP32: &str = "fp32";
+/// How names of checkpoints that are not files begin.
+const HUB: &str = "hf:";
+
+/// What the configurations that `claims` names say about its claims; paths are relative to `file`.
+///
+/// # Errors
+/// Input errors of configurations, recipes and devices, with the claim.
+pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<Evidence>> {
+    let mut all = Vec::new();
+    for model in &claims.models {
+        let beside = file.parent().unwrap_or(Path::new("")).join(&model.config);
+        let config = match model.config.starts_with(HUB) {
+            true => model.config.clone(),
+            false => beside.to_string_lossy().into_owned(),
+        };
+        let outline = source::open_outline(&config, talk).at(|| file.display().to_string())?;
+        for claim in claims.claims.iter().filter(|claim| claim.model == model.name) {
+            let found = of_claim(claim, &outline.checkpoint);
+            all.extend(
+                found.at(|| format!("claim {:?}", claim.says)).at(|| file.display().to_string())?,
+            );
+        }
+    }
+    Ok(all)
+}
+
+fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<Evidence>> {
+    let Some(recipe) = &claim.recipe else { return Ok(None) };
+    let told = |value: f64, from: String, device: Vec<String>| Evidence {
+        model: claim.model.clone(),
+        recipe: recipe.clone(),
+        device,
+        metric: claim.metric,
+        value: Estimate::exact(value),
+        how: How::Predicted,
+        from,
+    };
+    match claim.metric {
+        Metric::Size => {
+            let bytes = match recipe.as_str() {
+                FP32 => 4 * checkpoint.parameters(),
+                recipe => {
+                    let parts = recipe.parse::<Variant>()?.parts(checkpoint)?;
+                    parts.iter().map(|part| part.size_bytes).sum()
+                }
+            };
+            Ok(Some(told(bytes as f64, "from the configuration".into(), Vec::new())))
+        }
+        Metric::Fits | Metric::FitsEntitled => {
+            let Some(name) = &claim.device else { return Ok(None) };
+            let device = devices().find(name)?;
+            let Prediction { need_bytes, default, entitled, .. } =
+                fits::prediction(device, checkpoint, &recipe.parse()?)?;
+            let Fit { limit_bytes, verdict } =
+                if claim.metric == Metric::Fits { default } else { entitled };
+            let (Some(limit), false) = (limit_bytes, verdict == Verdict::Unknown) else {
+                return Ok(None);
+            };
+            let from = format!(
+                "from a need of {} and an estimated limit of {}",
+                Bytes(need_bytes),
+                Bytes(limit)
+            );
+            let fits = f64::from(u8::from(verdict != Verdict::TooLarge));
+            let names = vec![device.identifier.clone(), device.name.clone()];
+            Ok(Some(told(fits, from, names)))
+        }
+        _ => Ok(None),
+    }
+}

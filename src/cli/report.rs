@@ -1,0 +1,215 @@
+//! `evalkit report`: pages, release tables and verdicts on claims, from records alone.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::args::FormatArgs;
+use super::predicted;
+use super::progress::Talk;
+use super::{pages, print};
+use crate::error::{At, Error, Exit, Result};
+use crate::report::claims::{self, Claims};
+use crate::report::release::{Release, release};
+use crate::report::splice::{Place, places, spliced};
+use crate::report::{Document, run, versus};
+use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
+
+/// Arguments of `evalkit report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders of runs, or their names in --reports: one makes a page, two are set side by side
+    /// [default: the last one in --reports]
+    #[arg(value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Folder of all runs
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    reports: PathBuf,
+    /// Take the folders as shards of one run
+    #[arg(long, requires = "runs")]
+    shards: bool,
+    /// Write every format into this folder instead of one to stdout: all of them or none
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Put tables of runs into these files, between <!-- evalkit: reports/<run> ladder --> and
+    /// <!-- /evalkit --> (or devices); paths are relative to the file
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
+    splice: Vec<PathBuf>,
+    /// Exit with 1 where a table in these files is not that of its records, mixes protocols or
+    /// lacks intervals
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
+    verify: Vec<PathBuf>,
+    /// Hold a TOML file of claims against the runs, and against the configurations that it names
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Input errors of records, claims and markers; surroundings errors of files that are written.
+pub fn run(args: &ReportArgs, talk: Talk) -> Result<Exit> {
+    if !(args.splice.is_empty() && args.verify.is_empty()) {
+        args.splice.iter().try_for_each(|file| splice(file, talk))?;
+        let mut exit = Exit::Done;
+        for file in &args.verify {
+            exit = if verify(file, talk)? { exit } else { Exit::No };
+        }
+        return Ok(exit);
+    }
+    let runs = args.read(talk)?;
+    let (document, exit) = match &args.claims {
+        Some(path) => held(path, &runs, talk)?,
+        None => (args.document(&runs)?, Exit::Done),
+    };
+    match &args.output {
+        Some(folder) => {
+            pages::keep(&document, folder)?;
+            talk.say(format!("report: {}", folder.join("report.html").display()));
+        }
+        None => print(args.format.format, &document)?,
+    }
+    Ok(exit)
+}
+
+impl ReportArgs {
+    /// The runs that are named; none where claims are held against configurations alone.
+    fn read(&self, talk: Talk) -> Result<Vec<RunFolder>> {
+        if self.runs.is_empty() && self.claims.is_some() {
+            return Ok(Vec::new());
+        }
+        let folders = match self.runs.is_empty() {
+            true => vec![last_run(&self.reports, talk)?],
+            false => self.runs.iter().map(|run| self.folder(run)).collect(),
+        };
+        for (at, folder) in folders.iter().enumerate() {
+            let is_it = |other: &PathBuf| {
+                folder.canonicalize().ok().is_some_and(|own| other.canonicalize().ok() == Some(own))
+            };
+            if folders[..at].iter().any(is_it) && self.shards {
+                return Err(Error::input("this shard is given twice").at(folder.display()));
+            }
+        }
+        match self.shards {
+            true => Ok(vec![RunFolder::read_shards(&folders)?]),
+            false => folders.iter().map(|folder| RunFolder::read(folder)).collect(),
+        }
+    }
+
+    /// A run by its path, or by its name among the reports.
+    fn folder(&self, run: &Path) -> PathBuf {
+        let named = self.reports.join(run);
+        if !run.exists() && named.exists() { named } else { run.to_owned() }
+    }
+
+    fn document(&self, runs: &[RunFolder]) -> Result<Document> {
+        match runs {
+            [only] => run::document(only).at(|| only.name.clone()),
+            [a, b] => versus::document(a, b),
+            _ => Err(Error::input(format!("expected one run or two, found {}", runs.len()))
+                .hint("--shards puts the shards of one run together")),
+        }
+    }
+}
+
+/// The run that was written to last.
+fn last_run(reports: &Path, talk: Talk) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(reports).map_err(|e| {
+        Error::io("read", reports, e).hint("name a run, or its folder with --reports")
+    })?;
+    let written = |folder: PathBuf| {
+        let files = [RECORDS, MEASUREMENTS].map(|name| folder.join(name).metadata().ok());
+        let times = files.into_iter().flatten().filter_map(|file| file.modified().ok());
+        times.max().map(|time| (time, folder))
+    };
+    let runs = entries.filter_map(|entry| written(entry.ok()?.path()));
+    let (_, last) = runs.max().ok_or_else(|| {
+        Error::input("no run is here").at(reports.display()).hint("measure one with evalkit sweep")
+    })?;
+    talk.say(format!("reporting {}", last.display()));
+    Ok(last)
+}
+
+/// Every claim of a file against runs and configurations.
+fn held(path: &Path, runs: &[RunFolder], talk: Talk) -> Result<(Document, Exit)> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let claims = Claims::parse(&text).at(|| path.display().to_string())?;
+    let mut evidence = predicted::evidence(&claims, path, talk)?;
+    for run in runs {
+        evidence.extend(claims::evidence(run)?);
+    }
+    let judged = claims::judge(&claims, &evidence);
+    Ok((claims::document(&claims, &judged), claims::exit(&judged)))
+}
+
+/// A file with places for tables, and the tables that belong there.
+struct Spliced {
+    text: String,
+    tables: Vec<(Place, Release)>,
+}
+
+impl Spliced {
+    fn read(path: &Path) -> Result<Spliced> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let places = places(&text).at(|| path.display().to_string())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let table = |place: Place| {
+            let read = |run: &String| RunFolder::read(&folder.join(run));
+            let runs = place.runs.iter().map(read).collect::<Result<Vec<_>>>();
+            let made = runs.and_then(|runs| release(place.table, &runs));
+            let made = made.map_err(|e| e.at(format!("line {}", place.line)).at(path.display()))?;
+            Ok((place, made))
+        };
+        Ok(Spliced { tables: places.into_iter().map(table).collect::<Result<_>>()?, text })
+    }
+}
+
+/// Puts every table of a file into its place, or changes nothing.
+fn splice(path: &Path, talk: Talk) -> Result<()> {
+    let Spliced { text, tables } = Spliced::read(path)?;
+    for (place, release) in &tables {
+        if let Some(fault) = release.faults.first() {
+            return Err(Error::new(Exit::No, format!("{}: {fault}", place.name()))
+                .at(format!("line {}", place.line))
+                .at(path.display())
+                .hint("nothing was written; such a table should not be published"));
+        }
+    }
+    let count = tables.len();
+    let (places, tables): (Vec<Place>, Vec<String>) =
+        tables.into_iter().map(|(place, release)| (place, release.text)).unzip();
+    let new = spliced(&text, &places, &tables);
+    if new != text {
+        write_aside(path, new.as_bytes())?;
+    }
+    talk.say(format!(
+        "{}: {count} tables, {}",
+        path.display(),
+        match new == text {
+            true => "unchanged",
+            false => "written",
+        }
+    ));
+    Ok(())
+}
+
+/// Whether every table of a file is that of its records and fit to be published.
+fn verify(path: &Path, talk: Talk) -> Result<bool> {
+    let Spliced { text, tables } = Spliced::read(path)?;
+    let mut holds = true;
+    for (place, release) in &tables {
+        let is_old = place.found(&text) != release.text;
+        let old = is_old.then(|| "it is not the table of its records any more".to_owned());
+        for fault in release.faults.iter().cloned().chain(old) {
+            holds = false;
+            let (line, name) = (place.line, place.name());
+            talk.say(format!("{}: line {line}: {name}: {fault}", path.display()));
+        }
+    }
+    if holds {
+        talk.say(format!("{}: {} tables hold", path.display(), tables.len()));
+    }
+    Ok(holds)
+}

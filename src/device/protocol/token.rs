@@ -1,0 +1,95 @@
+//! The secret between a runner and its client.
+
+use std::fmt;
+use std::hint::black_box;
+use std::str::FromStr;
+
+use super::content::hex;
+use super::message::TOKEN_VARIABLE;
+use crate::error::{Error, Result};
+
+const DIGITS: usize = 32;
+
+/// 128 random bits as 32 hexadecimal digits in lower case. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A fresh one.
+    pub fn random() -> Token {
+        Token(hex(&rand::random::<[u8; DIGITS / 2]>()))
+    }
+
+    /// Its digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `text` is this token, in a time that does not tell how much of it is.
+    pub fn is(&self, text: &str) -> bool {
+        let other = |(a, b): (u8, u8)| a ^ b.to_ascii_lowercase();
+        // No early end, and none that the compiler could put in.
+        text.len() == DIGITS
+            && self
+                .0
+                .bytes()
+                .zip(text.bytes())
+                .map(other)
+                .fold(0, |sum, bits| black_box(sum | bits))
+                == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    /// Reads a token. The text is not repeated where it is none.
+    fn from_str(text: &str) -> Result<Token> {
+        if text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Token(text.to_ascii_lowercase()));
+        }
+        let found = text.chars().count();
+        let what =
+            format!("expected a token of {DIGITS} hexadecimal digits, found {found} characters");
+        Err(Error::input(what).hint(format!(
+            "a runner is started with one: export {TOKEN_VARIABLE}=$(openssl rand -hex 16)"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "0123456789ABCDEF0123456789abcdef";
+
+    #[test]
+    fn a_token_is_32_digits_and_only_itself() {
+        let token: Token = TEXT.parse().unwrap();
+        assert_eq!(token.as_str(), TEXT.to_lowercase());
+        assert!(token.is(TEXT) && token.is(token.as_str()));
+        for at in 0..DIGITS {
+            let mut other = token.as_str().as_bytes().to_vec();
+            other[at] ^= 1;
+            assert!(!token.is(std::str::from_utf8(&other).unwrap()), "digit {at}");
+        }
+        assert!(!token.is(""));
+        assert_ne!(Token::random(), Token::random());
+    }
+
+    #[test]
+    fn none_is_shown_and_what_is_none_is_refused_without_repeating_it() {
+        assert_eq!(format!("{:?}", TEXT.parse::<Token>().unwrap()), "Token(..)");
+        for text in ["", "0123", "x123456789abcdef0123456789abcdef", &"0".repeat(33)] {
+            let error = text.parse::<Token>().unwrap_err();
+            assert!(error.advice().unwrap().contains("openssl"), "{error}");
+            assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What devices measured, in pictures: quality against speed, times of tokens, memory, heat.
+
+use super::rows::Row;
+use super::{devices, method, subjects};
+use crate::report::{Axis, Figure, Front, Point, Rise, Series, Spread, Summary, Unit};
+use crate::results::measurement::{Measurement, Method, Outcome, SeenDevice, Subject};
+use crate::results::runner::{Figures, Thermal};
+
+/// The pictures of every device; those of quality where the variants were scored.
+pub fn figures(all: &[Measurement], scored: Option<&Summary>) -> Vec<Figure> {
+    let Some(method) = method(all) else { return Vec::new() };
+    let subjects = subjects(all);
+    let mut figures = Vec::new();
+    for device in devices(all) {
+        let rows = subjects.iter().map(|subject| Row::of(all, method, &device.device, subject));
+        let rows: Vec<Row<'_>> = rows.filter(|row| row.kept > 0).collect();
+        figures.extend(scored.and_then(|scored| speed(device, &rows, scored)));
+        figures.extend(latencies(device, method, &rows, all));
+        figures.extend(memory(device, &rows));
+        figures.extend(heat(device, all));
+    }
+    figures
+}
+
+/// The device's name, with a word where nothing on it was measured.
+fn on(device: &SeenDevice) -> String {
+    let simulated = if device.description.simulated { " (SIMULATED)" } else { "" };
+    format!("{}{simulated}", device.device)
+}
+
+/// Divergence against measured speed. What a device computes wrongly has no speed.
+fn speed(device: &SeenDevice, rows: &[Row<'_>], scored: &Summary) -> Option<Figure> {
+    let point = |row: &Row<'_>| {
+        if row.truth.is_some_and(|truth| !truth.holds) && !device.description.simulated {
+            return None;
+        }
+        let Subject { cell_id, variant, .. } = row.subject;
+        let own = scored.rows.iter().find(|own| Some(&own.cell_id) == cell_id.as_ref())?;
+        let y = own.outcome.as_ref().ok()?.quality.kl_mean_nats;
+        let x = row.decode_tokens_per_s?.point;
+        (y.point > 0.0).then(|| Point { label: variant.clone(), x, y })
+    };
+    let points: Vec<Point> = rows.iter().filter_map(point).collect();
+    (!points.is_empty()).then(|| Figure::Scatter {
+        title: format!("Divergence from the reference against speed on {}", on(device)),
+        x: Axis::new("decode", Unit::TokensPerSecond),
+        y: Axis::new("KL mean", Unit::Nats),
+        points,
+        front: Some(Front::More),
+    })
+}
+
+/// How long single tokens took, over all kept repetitions.
+fn latencies(
+    device: &SeenDevice,
+    method: &Method,
+    rows: &[Row<'_>],
+    all: &[Measurement],
+) -> Option<Figure> {
+    let spread = |row: &Row<'_>| {
+        let kept = all.iter().filter_map(|one| match one {
+            Measurement::Repetition(one)
+                if one.attempt.device == device.device
+                    && one.attempt.package == row.subject.package
+                    && one.attempt.method_id == method.method_id
+                    && one.attempt.outcome == Outcome::Kept
+                    && one.sustained_at_ms.is_none() =>
+            {
+                one.generated.as_ref()
+            }
+            _ => None,
+        });
+        let times = kept.flat_map(|generated| generated.token_ms.iter().copied());
+        Spread::of(&row.subject.variant, times.collect())
+    };
+    let rows: Vec<Spread> = rows.iter().filter_map(spread).collect();
+    let title = format!("Time from token to token on {}", on(device));
+    (!rows.is_empty()).then_some(Figure::Spreads { title, unit: Unit::Millis, rows })
+}
+
+/// Peak memory, against the limit that the device itself told.
+fn memory(device: &SeenDevice, rows: &[Row<'_>]) -> Option<Figure> {
+    let bar = |row: &Row<'_>| {
+        let remark = match row.neural_bytes.filter(|bytes| *bytes > 0) {
+            Some(bytes) => format!("and {} beside it", crate::units::Bytes(bytes)),
+            None => String::new(),
+        };
+        Some((row.subject.variant.clone(), row.footprint_peak_bytes? as f64, remark))
+    };
+    let bars: Vec<(String, f64, String)> = rows.iter().filter_map(bar).collect();
+    let limit = device.description.memory_limit_bytes;
+    let limit = limit.map(|bytes| ("limit, as the device says".to_owned(), bytes as f64));
+    let against = if limit.is_some() { " against its limit" } else { "" };
+    let title = format!("Peak memory on {}{against}", on(device));
+    (!bars.is_empty()).then_some(Figure::Bars { title, unit: Unit::Bytes, bars, limit })
+}
+
+/// Heat over measured time, where the device tells: jobs one after another, pauses left out.
+fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
+    let mut elapsed_ms = 0.0;
+    let mut points = Vec::new();
+    for job in all.iter().filter_map(|one| job(device, one)) {
+        for now in &job {
+            let level = now.thermal.map(|thermal| match thermal {
+                Thermal::Nominal => 0.0,
+                Thermal::Fair => 1.0,
+                Thermal::Serious => 2.0,
+                Thermal::Critical => 3.0,
+            });
+            points.extend(level.map(|level| (elapsed_ms + now.at_ms, level)));
+        }
+        elapsed_ms += job.last().map_or(0.0, |after| after.at_ms);
+    }
+    if points.len() < 2 {
+        return None;
+    }
+    // A line needs its corners only.
+    let is_corner = |at: usize| {
+        let same =
+            |other: usize| points.get(other).is_some_and(|p: &(f64, f64)| p.1 == points[at].1);
+        at == 0 || at + 1 == points.len() || !(same(at - 1) && same(at + 1))
+    };
+    let corners = (0..points.len()).filter(|at| is_corner(*at)).map(|at| points[at]).collect();
+    Some(Figure::Lines {
+        title: format!("Heat of {} over the measured time", on(device)),
+        x: Axis::new("measured time", Unit::Millis),
+        y: Axis::new("thermal state", Unit::None),
+        rise: Rise::Levels(vec!["nominal", "fair", "serious", "critical"]),
+        series: vec![Series { label: device.device.clone(), points: corners }],
+    })
+}
+
+/// What the system said during a job on the device, in order.
+fn job<'a>(device: &SeenDevice, one: &'a Measurement) -> Option<Vec<&'a Figures>> {
+    let (attempt, before, samples, after) = match one {
+        Measurement::Load(load) => {
+            let loaded = load.loaded.as_ref()?;
+            (&load.attempt, &loaded.before, &loaded.samples, &loaded.after)
+        }
+        Measurement::Repetition(repetition) => {
+            let generated = repetition.generated.as_ref()?;
+            (&repetition.attempt, &generated.before, &generated.samples, &generated.after)
+        }
+        _ => return None,
+    };
+    let figures = std::iter::once(before).chain(samples).chain([after]);
+    (attempt.device == device.device).then(|| figures.collect())
+}
