@@ -142,9 +142,14 @@ fn place_rows(
     let is_sliced = id.role == Role::Head && design.compute == Compute::Ane;
     let (recipe, shape) = coder.recipe(id)?;
     let (out, unit) = (shape[0], recipe.slice_unit(shape));
-    let step = if is_sliced { HEAD_ROWS / unit * unit } else { out };
-    let starts = (0..out).step_by(step.max(unit));
+    let step = if is_sliced { slice_rows(unit) } else { out };
+    let starts = (0..out).step_by(step.max(1));
     starts.map(|start| place.matrix(id, start..(start + step).min(out), layout)).collect()
+}
+
+/// The rows of a slice of the head, where a coded tensor can be cut at multiples of `unit`.
+fn slice_rows(unit: usize) -> usize {
+    (HEAD_ROWS / unit * unit).max(unit)
 }
 
 /// Every tensor that `config` has of an MLP of `layer`, or of one of its experts.
@@ -158,4 +163,16 @@ pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorI
 /// The bias of a weight, where the architecture has one.
 pub(super) fn bias_of(config: &Config, id: TensorId) -> Option<TensorId> {
     config.has_bias(id.role).then(|| id.with_bias())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_cut_where_its_vectors_and_groups_end() {
+        assert_eq!([1, 4, 16, 1024].map(slice_rows), [HEAD_ROWS; 4]);
+        assert_eq!([3, 6, 48].map(slice_rows), [16_383, 16_380, 16_368]);
+        assert_eq!(slice_rows(20_000), 20_000);
+    }
 }
