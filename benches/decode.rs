@@ -21,7 +21,8 @@ use evalkit::package::mil::Opset;
 use evalkit::package::program::{Compute, Design};
 use evalkit::results::memory_now;
 
-const RECIPES: [&str; 4] = ["fp16", "palette4-g16-s", "palette2-g16-s", "palette1-g16-s"];
+const RECIPES: [&str; 6] =
+    ["fp16", "palette4-g16-s", "palette2-g16-s", "palette1-g16-s", "vector2-d4", "vector1-d8"];
 const CACHED_TOKENS: u32 = 64;
 
 /// Packages of `checkpoint` under `recipe`.

@@ -246,7 +246,8 @@ fn a_truncated_weight_file_is_named() {
 fn clean_packages_raise_no_alarm() {
     let recipes = "fp16 palette1 palette1-g16-s palette2 palette2-g16-s palette2-c palette3-g16 \
         palette3-s palette4-g8 palette4-c palette6-g16 palette6 palette8-t8 palette4-g16-t8 int4 \
-        int4-b32-a int8 int8-a int8-b32 mxfp4 palette4-p50 palette2-g16-s-p50 palette4-t0.05";
+        int4-b32-a int8 int8-a int8-b32 mxfp4 palette4-p50 palette2-g16-s-p50 palette4-t0.05 \
+        vector1-d8 vector2-d4 vector2-d4-g16 vector3-d2 vector4-d2-g32";
     let designs = ["--compute gpu", "--compute ane", "--chunk-size 150kB", "--chunk-size 300kB"];
     let mut clean = 0;
     let mut hold = |model: &str, recipe: &str, design: &str| {
@@ -269,12 +270,12 @@ fn clean_packages_raise_no_alarm() {
     let mixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixtures");
     for name in ["gpt-oss-4", "gpt-oss-mxfp4-4", "qwen3-moe-4", "qwen3-moe-norm-4"] {
         let model = mixtures.join(name);
-        for how in ["fp16 gpu", "palette4 gpu", "int8 ane", "mxfp4 gpu"] {
+        for how in ["fp16 gpu", "palette4 gpu", "int8 ane", "mxfp4 gpu", "vector2-d4 ane"] {
             let (recipe, compute) = how.split_once(' ').unwrap();
             hold(model.to_str().unwrap(), recipe, &format!("--compute {compute}"));
         }
     }
-    assert_eq!(clean, 23 * 4 - 1 + 7 + 16);
+    assert_eq!(clean, 28 * 4 - 1 + 7 + 20);
 }
 
 #[test]

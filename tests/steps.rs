@@ -205,6 +205,8 @@ fn another_interpreter_computes_the_same_for_32_steps() {
         "--recipe palette4-g16-s",
         "--recipe palette2-g16-s --compute ane",
         "--recipe int4-b32 --compute gpu",
+        "--recipe vector2-d4",
+        "--recipe vector1-d4-g16 --compute ane",
         "--recipe palette4-s --target ios17",
     ];
     for model in &models {

@@ -31,7 +31,7 @@ fn agree(model: &str, checkpoint: &Checkpoint, recipe: &str, calls: usize) {
 #[test]
 fn a_token_reads_the_parts_that_it_uses_and_little_else() {
     let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
-    for recipe in ["fp16", "palette4-g16-s", "palette2", "int8", "int4-b32"] {
+    for recipe in ["fp16", "palette4-g16-s", "palette2", "int8", "int4-b32", "vector2-d4"] {
         agree("demo", &checkpoint, recipe, 1);
     }
 }
@@ -45,7 +45,7 @@ fn of_a_mixture_it_reads_the_experts_that_it_is_sent_to() {
     let config = &checkpoint.config;
     let experts = config.experts.as_ref().unwrap().per_token;
     let calls = 2 + config.layers * (1 + experts);
-    for recipe in ["fp16", "palette2-g16-s"] {
+    for recipe in ["fp16", "palette2-g16-s", "vector1-d8"] {
         agree(model.to_str().unwrap(), &checkpoint, recipe, calls);
     }
 }

@@ -23,7 +23,7 @@ use super::weights::{StoredWeight, WeightLayout, blobs_of};
 use crate::error::Result;
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-const RECIPES: [&str; 30] = [
+const RECIPES: [&str; 42] = [
     "fp16",
     "palette1",
     "palette1-c",
@@ -54,6 +54,18 @@ const RECIPES: [&str; 30] = [
     "int8",
     "int8-a",
     "mxfp4",
+    "vector1-d2",
+    "vector1-d3",
+    "vector1-d4-g16",
+    "vector1-d6",
+    "vector1-d8",
+    "vector1-d8-g16",
+    "vector2-d2",
+    "vector2-d3-g12",
+    "vector2-d4",
+    "vector2-d4-g8",
+    "vector3-d2",
+    "vector4-d2",
 ];
 const SHAPE: [usize; 2] = [48, 96];
 

@@ -203,6 +203,15 @@ impl Recipe {
         }
     }
 
+    /// The rows that slices of a coded tensor are multiples of; a table of the whole tensor goes
+    /// into each of them.
+    pub fn slice_unit(&self, shape: [usize; 2]) -> usize {
+        match self {
+            Recipe::Vector(vector) => vector.slice_unit(shape[0]),
+            _ => self.border_unit(shape).unwrap_or(1),
+        }
+    }
+
     /// Which weights are pruned, if any.
     pub fn pruning(&self) -> Option<Pruning> {
         match self {

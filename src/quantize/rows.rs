@@ -32,10 +32,7 @@ impl CodedTensor {
     /// slice has as many weights as fall into it, whatever share the recipe names of the whole.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
         let [out, inputs] = self.shape;
-        let unit = match self.recipe {
-            Recipe::Vector(vector) => vector.slice_unit(out),
-            recipe => recipe.border_unit(self.shape).unwrap_or(1),
-        };
+        let unit = self.recipe.slice_unit(self.shape);
         let on_borders = [rows.start, rows.end].iter().all(|row| row.is_multiple_of(unit));
         if rows.start >= rows.end || rows.end > out || !on_borders {
             return Err(Error::bug(format!(

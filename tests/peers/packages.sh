@@ -22,7 +22,7 @@ package() { # model, recipe, name of the design, its flags
 
 cargo build --quiet --release
 for model in "${models[@]}"; do
-    for recipe in fp16 palette1-g16-s palette2-g16-s palette4 int4-b32 int8-a; do
+    for recipe in fp16 palette1-g16-s palette2-g16-s palette4 int4-b32 int8-a vector2-d4 vector1-d4-g16; do
         package "$model" "$recipe" gpu --compute gpu
         package "$model" "$recipe" ane --compute ane
     done

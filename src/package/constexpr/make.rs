@@ -51,7 +51,13 @@ impl PackedWeight {
         if len.is_none_or(|len| len > MAX_WEIGHTS) {
             return Err(Error::input(format!("a weight {shape:?} has too many elements")));
         }
-        let (tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
+        let (mut tables, tables_size_bytes) = (lut.decode(), lut.size_bytes());
+        if let Some(Vector { len, .. }) = vector {
+            let table = |table: &[f32]| -> Vec<f32> {
+                (0..len).flat_map(|d| table[d..].iter().step_by(len).copied()).collect()
+            };
+            tables = tables.chunks(entries * len).flat_map(table).collect();
+        }
         let palette = Palette { codes, tables, tables_size_bytes, grid, vector };
         Ok(Self::of(shape, lut.data_type, Form::Palette(palette)))
     }

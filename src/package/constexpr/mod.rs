@@ -8,6 +8,7 @@ mod lookup;
 mod make;
 mod numbers;
 mod operators;
+mod palette;
 mod rows;
 mod sparse;
 
@@ -16,17 +17,16 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use self::grid::Grid;
-use self::lookup::look_up;
 use self::numbers::Numbers;
 pub(crate) use self::numbers::round_to_half;
 use self::numbers::rounded_to_half;
 pub use self::operators::weights;
 pub(crate) use self::operators::{Known, read};
-pub(crate) use self::rows::Rows;
+use self::palette::{Palette, Vector};
+pub(crate) use self::rows::{Rows, VectorRows};
 use self::sparse::Sparse;
 use crate::error::{Error, Result};
 use crate::package::spec::DataType;
-use crate::quantize::bitpack::code_at;
 
 /// The weights a thread decodes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 15;
@@ -45,28 +45,6 @@ enum Form {
     Palette(Palette),
     Scaled(Scaled),
     Sparse(Sparse),
-}
-
-/// Codes into tables that blocks of elements share.
-#[derive(Debug, Clone)]
-struct Palette {
-    codes: Numbers,
-    /// `[blocks, 2^bits, vector]`.
-    tables: Vec<f32>,
-    tables_size_bytes: usize,
-    /// Blocks of the codes.
-    grid: Grid,
-    vector: Option<Vector>,
-}
-
-/// Table entries that are short vectors along one axis.
-#[derive(Debug, Clone, Copy)]
-struct Vector {
-    len: usize,
-    /// Codes along the vectors' axis.
-    axis_len: usize,
-    /// Elements from one place on that axis to the next.
-    inner: usize,
 }
 
 /// `scale * (data - offset)`, scale and offset shared by blocks.
@@ -161,34 +139,6 @@ impl PackedWeight {
                 scaled.fill(start, out, self.data_type == DataType::Float16);
             }
             Form::Sparse(sparse) => sparse.fill(start, out),
-        }
-    }
-}
-
-impl Palette {
-    fn fill(&self, start: usize, out: &mut [f32]) {
-        let bits = self.codes.bits();
-        let entries = 1usize << bits;
-        if let Some(vector) = self.vector {
-            return self.fill_vectors(vector, start, out);
-        }
-        let mut table = [0.0; 256];
-        self.grid.runs(start, out.len(), |cell, range| {
-            table[..entries].copy_from_slice(&self.tables[cell * entries..][..entries]);
-            look_up(&self.codes.bytes, bits, start + range.start, &table, &mut out[range]);
-        });
-    }
-
-    fn fill_vectors(&self, vector: Vector, start: usize, out: &mut [f32]) {
-        let bits = self.codes.bits();
-        let Vector { len, axis_len, inner } = vector;
-        for (i, out) in out.iter_mut().enumerate() {
-            let (rest, within) = ((start + i) / inner, (start + i) % inner);
-            let (outer, at) = (rest / (axis_len * len), rest % (axis_len * len));
-            let position = (outer * axis_len + at / len) * inner + within;
-            let code = code_at(&self.codes.bytes, bits, position);
-            let entry = (self.grid.cell(position) << bits) + usize::from(code);
-            *out = self.tables[entry * len + at % len];
         }
     }
 }

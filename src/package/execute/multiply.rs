@@ -1,6 +1,7 @@
 //! Matrix products, above all of packed weights with activations.
 //!
-//! With one row of activations most weights are decoded in registers (`stored`). Otherwise a few
+//! With one row of activations most weights are decoded in registers (`stored`), and codes that
+//! stand for several rows are looked up once for all of them (`vectors`). Otherwise a few
 //! rows of a packed weight are decoded into a buffer that stays in a cache and multiplied with
 //! every row of activations, so a weight is decoded once per call however many rows there are.
 //! Rows of weights are shared among threads. Each result is one sum over fixed lanes: it depends
@@ -8,6 +9,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod stored;
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -26,6 +28,10 @@ const TILE: usize = 16;
 const CACHED_WEIGHTS: usize = 1 << 12;
 /// The weights that a thread takes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 16;
+/// Fewer weights than this are not worth a second thread when they are multiplied as stored.
+const MIN_CHUNK_WEIGHTS: usize = 1 << 15;
+/// The parts that each thread's share of a large stored weight has, so that a late thread is helped.
+const PARTS: usize = 4;
 
 /// `weight` `[out, in]` times each of the rows `x` `[rows, in]`, as `[out, rows]`. `in` is the
 /// number of weights in a row of `weight`, whatever its rank; a remainder of `x` is ignored.
@@ -33,6 +39,9 @@ pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
     let inputs = weight.len() / weight.rows().max(1);
     #[cfg(target_arch = "x86_64")]
     if let Some(out) = stored::multiply(weight, inputs, x) {
+        return out;
+    }
+    if let Some(out) = vectors::multiply(weight, inputs, x) {
         return out;
     }
     share(weight.rows(), inputs, x, |row, buffer| weight.fill(row * inputs, buffer))
@@ -64,6 +73,26 @@ fn share(
     match outputs <= step {
         true => out.chunks_mut(step * rows).enumerate().for_each(chunk),
         false => out.par_chunks_mut(step * rows).enumerate().for_each(chunk),
+    }
+    out
+}
+
+/// The `outputs` results of one row of activations: `chunk(first, out)` for parts of them that begin
+/// at multiples of `unit`, shared among threads where that pays.
+fn share_stored(
+    outputs: usize,
+    inputs: usize,
+    unit: usize,
+    chunk: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut out = vec![0.0; outputs];
+    let parts = (outputs * inputs / MIN_CHUNK_WEIGHTS).min(PARTS * rayon::current_num_threads());
+    let step = outputs.div_ceil(parts.max(1)).next_multiple_of(unit);
+    if outputs <= step {
+        chunk(0, &mut out);
+    } else {
+        let chunks = out.par_chunks_mut(step).enumerate();
+        chunks.for_each(|(i, out)| chunk(i * step, out));
     }
     out
 }

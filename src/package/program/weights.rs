@@ -89,13 +89,13 @@ impl Weights {
                     let vector = Vector::Tensor(id);
                     weights.vectors.insert(vector, place.vector(vector, elements)?);
                 }
-                [out, _] => {
+                [_, _] => {
                     let is_shared = id.role == Role::Head && shares_head;
                     let embedding = TensorId::model(Role::Embedding);
                     let shared = weights.matrices.get(&embedding).filter(|_| is_shared).cloned();
                     let placed = match (shared, design.compute) {
                         (Some(shared), Compute::Gpu) => shared,
-                        _ => place_rows(id, out, design, place)?,
+                        _ => place_rows(id, coder, design, place)?,
                     };
                     weights.matrices.insert(id, placed);
                 }
@@ -126,10 +126,11 @@ impl Weights {
     }
 }
 
-/// Places a matrix whole, or in the slices that the layout's head computes.
+/// Places a matrix whole, or in the slices that the layout's head computes: of as many rows as
+/// they may have and the recipe can cut off.
 fn place_rows(
     id: TensorId,
-    out: usize,
+    coder: &Coder<'_>,
     design: &Design,
     place: &mut dyn Place,
 ) -> Result<Vec<StoredWeight>> {
@@ -139,9 +140,16 @@ fn place_rows(
         _ => design.compute.weights(),
     };
     let is_sliced = id.role == Role::Head && design.compute == Compute::Ane;
-    let step = if is_sliced { HEAD_ROWS } else { out };
+    let (recipe, shape) = coder.recipe(id)?;
+    let (out, unit) = (shape[0], recipe.slice_unit(shape));
+    let step = if is_sliced { slice_rows(unit) } else { out };
     let starts = (0..out).step_by(step.max(1));
     starts.map(|start| place.matrix(id, start..(start + step).min(out), layout)).collect()
+}
+
+/// The rows of a slice of the head, where a coded tensor can be cut at multiples of `unit`.
+fn slice_rows(unit: usize) -> usize {
+    (HEAD_ROWS / unit * unit).max(unit)
 }
 
 /// Every tensor that `config` has of an MLP of `layer`, or of one of its experts.
@@ -155,4 +163,16 @@ pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorI
 /// The bias of a weight, where the architecture has one.
 pub(super) fn bias_of(config: &Config, id: TensorId) -> Option<TensorId> {
     config.has_bias(id.role).then(|| id.with_bias())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_cut_where_its_vectors_and_groups_end() {
+        assert_eq!([1, 4, 16, 1024].map(slice_rows), [HEAD_ROWS; 4]);
+        assert_eq!([3, 6, 48].map(slice_rows), [16_383, 16_380, 16_368]);
+        assert_eq!(slice_rows(20_000), 20_000);
+    }
 }

@@ -83,7 +83,8 @@ impl Known<'_> {
             }
             Used::ChannelScales(id, rows) => {
                 let scales = match self.tensor(*id)?.stored() {
-                    Stored::Palette { channel_scales: Some(scales), .. } => &scales[rows.clone()],
+                    Stored::Palette { channel_scales: Some(scales), .. }
+                    | Stored::Vector { channel_scales: scales, .. } => &scales[rows.clone()],
                     _ => return Err(Error::bug("channel scales of a tensor without any")),
                 };
                 Ok(Expected::row(scales))

@@ -11,6 +11,9 @@ use crate::package::blob::{BlobRef, BlobWriter, Layout};
 use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Operand, Opset, Value};
 use crate::quantize::{CodedTensor, MXFP4_VALUES, Recipe};
 
+/// Vectors lie along the rows, whatever the layout.
+const VECTOR_AXIS: usize = 0;
+
 /// A coded tensor `[out, in]` that has its place in the weight file. Any number of functions can
 /// use it.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,9 +114,11 @@ impl StoredWeight {
                 self.blob("scales")?,
                 self.find("zero_points"),
             )?,
-            (Recipe::Vector(_), _) => {
-                return Err(Error::bug(format!("{} in a package", self.recipe)));
-            }
+            (Recipe::Vector(_), _) => function.constexpr_lut_to_dense(
+                self.blob("codes")?,
+                self.blob("tables")?,
+                Some(VECTOR_AXIS),
+            )?,
             (Recipe::Mxfp4, _) => {
                 let values = MXFP4_VALUES.map(f16::from_f32);
                 let table = Literal::Halves(&values, &[1, 1, MXFP4_VALUES.len(), 1]);

@@ -13,6 +13,7 @@
 //! | `palette…-t8` | int8 table, `constexpr_blockwise_shift_scale`, then the above | – |
 //! | `palette…-t0.1`, `-p50` | `constexpr_lut_to_sparse`, then `constexpr_sparse_to_dense` | – |
 //! | `palette…-s` | the scale is a `const` of its own, for a `mul` after the layer | the same |
+//! | `vector…` | `constexpr_lut_to_dense` with vectors along the rows; scales like `-s` | – |
 //! | `int4…`, `int8…` | `constexpr_blockwise_shift_scale` | `constexpr_affine_dequantize`, 8 bits, per channel |
 //! | `mxfp4` | a 16-entry table, then `constexpr_blockwise_shift_scale` | – |
 
@@ -40,9 +41,9 @@ impl WeightLayout {
         }
     }
 
-    /// The shape of tables: `[groups, 1.., entries, 1]`.
-    fn tables(self, groups: usize, entries: usize) -> Vec<usize> {
-        [self.shape(groups, 1), vec![entries, 1]].concat()
+    /// The shape of tables: `[groups, 1.., entries, length]`, vectors of `length` weights.
+    fn tables(self, groups: usize, entries: usize, length: usize) -> Vec<usize> {
+        [self.shape(groups, 1), vec![entries, length]].concat()
     }
 
     /// The shape of a factor per row that multiplies what the layer makes.

@@ -5,7 +5,7 @@ use super::WeightLayout;
 use crate::error::{Error, Result};
 use crate::package::blob::BlobType;
 use crate::package::mil::Opset;
-use crate::quantize::{IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry};
+use crate::quantize::{IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, Vector};
 
 /// Inputs that share a scale in MXFP4.
 const MXFP4_BLOCK: usize = 32;
@@ -34,7 +34,8 @@ impl PlannedBlob {
 
 /// The blobs of a weight `[out, in]` in the order in which they are written. `kept` of its weights
 /// are stored: all of them unless the recipe prunes. Fails (input) where target or layout cannot
-/// express the recipe, with the reason and the nearest recipe they can.
+/// express the recipe, with the reason and the nearest recipe they can, and where the recipe cannot
+/// code the shape.
 pub fn blobs_of(
     recipe: Recipe,
     shape: [usize; 2],
@@ -47,6 +48,7 @@ pub fn blobs_of(
         return Err(Error::input(format!("{recipe} of {shape:?} for {target}: {reason}"))
             .hint(format!("the nearest recipe that can be packaged is {nearest}")));
     }
+    recipe.check_shape(shape)?;
     let [out, inputs] = shape;
     let dense = layout.shape(out, inputs);
     Ok(match recipe {
@@ -69,8 +71,7 @@ pub fn blobs_of(
             }
             blobs
         }
-        // An obstacle for every target.
-        Recipe::Vector(_) => Vec::new(),
+        Recipe::Vector(vector) => vector_blobs(&vector, shape, layout),
         Recipe::Mxfp4 => {
             let blocks = layout.shape(out, inputs / MXFP4_BLOCK);
             vec![
@@ -103,7 +104,7 @@ fn palette_blobs(
     };
     let table_shape = match target {
         Opset::Ios17 => vec![palette.bits.entries()],
-        Opset::Ios18 => layout.tables(tables, palette.bits.entries()),
+        Opset::Ios18 => layout.tables(tables, palette.bits.entries(), 1),
     };
     let mut blobs = vec![codes];
     blobs.extend(palette.pruning.map(|_| PlannedBlob::new("mask", BlobType::Uint1, dense)));
@@ -111,7 +112,7 @@ fn palette_blobs(
         TableEntry::Half => blobs.push(PlannedBlob::new("tables", BlobType::Float16, table_shape)),
         TableEntry::Int8 => {
             blobs.push(PlannedBlob::new("tables", BlobType::Int8, table_shape));
-            let scales = layout.tables(tables, 1);
+            let scales = layout.tables(tables, 1, 1);
             blobs.push(PlannedBlob::new("table_scales", BlobType::Float16, scales));
         }
     }
@@ -120,6 +121,16 @@ fn palette_blobs(
         blobs.push(PlannedBlob::new("channel_scales", BlobType::Float16, scales));
     }
     blobs
+}
+
+fn vector_blobs(vector: &Vector, shape: [usize; 2], layout: WeightLayout) -> Vec<PlannedBlob> {
+    let ([out, inputs], [groups, entries, length]) = (shape, vector.table_shape(shape));
+    let codes = layout.shape(out / length, inputs);
+    vec![
+        PlannedBlob::new("codes", index_type(vector.code_bits()), codes),
+        PlannedBlob::new("tables", BlobType::Float16, layout.tables(groups, entries, length)),
+        PlannedBlob::new("channel_scales", BlobType::Float16, layout.channel_scales(out)),
+    ]
 }
 
 /// Why a resolved recipe cannot be packaged, and the nearest that can.
@@ -137,9 +148,9 @@ fn obstacle(
     let dense = |palette| Recipe::Palette(Palette { pruning: None, ..palette });
     match recipe {
         Recipe::Reference => Some(("Core ML has no bfloat16 weights", "fp16".to_owned())),
-        Recipe::Vector(vector) => {
-            let nearest = format!("palette{}-g16-s", vector.bits());
-            Some(("tables of vectors are not written into packages yet", nearest))
+        Recipe::Vector(vector) if is_old => {
+            let nearest = format!("palette{}-s", old_bits(vector.bits()));
+            Some(("tables of vectors need iOS 18", nearest))
         }
         Recipe::Mxfp4 if is_old => Some(("block scales need iOS 18", "palette4".to_owned())),
         Recipe::Mxfp4 if layout == WeightLayout::Convolution => {
@@ -150,10 +161,7 @@ fn obstacle(
             Some(("pruning leaves no weight of these rows", dense(palette).to_string()))
         }
         Recipe::Palette(palette) if is_old => {
-            let bits = match palette.bits.get() {
-                3 => 4,
-                bits => bits,
-            };
+            let bits = old_bits(palette.bits.get());
             let is_pruned = palette.pruning.is_some();
             let scale = if palette.channel_scale { "-s" } else { "" };
             let nearest = format!("palette{bits}{scale}");
@@ -181,6 +189,11 @@ fn obstacle(
         }
         _ => None,
     }
+}
+
+/// The width of indices nearest to `bits` that there is before iOS 18.
+fn old_bits(bits: u8) -> u8 {
+    if bits == 3 { 4 } else { bits }
 }
 
 /// The type of table indices.

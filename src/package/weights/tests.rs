@@ -8,7 +8,7 @@ use crate::package::blob::{BlobWriter, Layout};
 use crate::package::mil::{FunctionBuilder, Opset};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-const RECIPES: [&str; 17] = [
+const RECIPES: [&str; 21] = [
     "fp16",
     "palette1-c",
     "palette2-g16",
@@ -26,6 +26,10 @@ const RECIPES: [&str; 17] = [
     "palette2-g16-s-t8-p30",
     "palette4-p51",
     "palette6-c-t0.125",
+    "vector1-d3",
+    "vector1-d8-g16",
+    "vector2-d4",
+    "vector3-d2-g24",
 ];
 
 fn recipe(name: &str) -> Recipe {
@@ -67,7 +71,10 @@ fn a_plan_is_what_is_written() {
         let mut function = FunctionBuilder::new("main", target);
         let emitted = written.emit(&mut function).unwrap();
         assert_eq!(emitted.weight.shape(), [48, 64]);
-        assert_eq!(emitted.channel_scales.is_some(), name.contains("-s"));
+        assert_eq!(
+            emitted.channel_scales.is_some(),
+            name.contains("-s") || name.starts_with("vector")
+        );
         assert!(written.emit(&mut FunctionBuilder::new("main", Opset::Ios17)).is_err());
     }
     let (_, written) = file.finish().unwrap();
@@ -82,7 +89,8 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
         ("mxfp4", Opset::Ios18, Convolution, "palette4-g16"),
         ("mxfp4", Opset::Ios17, Linear, "palette4"),
         ("palette2-g16", Opset::Ios17, Linear, "palette2"),
-        ("vector2-d4", Opset::Ios18, Linear, "palette2-g16-s"),
+        ("vector2-d4", Opset::Ios17, Linear, "palette2-s"),
+        ("vector3-d2-g8", Opset::Ios17, Convolution, "palette4-s"),
         ("palette3-s", Opset::Ios17, Convolution, "palette4-s"),
         ("palette8-t8", Opset::Ios17, Linear, "palette8"),
         ("palette4-p50", Opset::Ios17, Linear, "palette4"),
@@ -105,4 +113,7 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
     // One group is one table.
     blobs_of(recipe("palette2-g64"), [48, 64], 48 * 64, Opset::Ios17, Linear).unwrap();
     assert!(blobs_of(recipe("int8"), [0, 64], 0, Opset::Ios18, Linear).is_err());
+    // Vectors must divide the rows.
+    let error = blobs_of(recipe("vector1-d8"), [60, 64], 0, Opset::Ios18, Linear).unwrap_err();
+    assert!(error.to_string().contains("do not divide 60"), "{error}");
 }

@@ -4,18 +4,12 @@
 //! at a time, which share the loads of the activations. Sums have the lanes of the products that go
 //! through a buffer, so that both give the same bits.
 
-use rayon::prelude::*;
-
-use super::{LANES, x86};
+use super::{LANES, share_stored, x86};
 use crate::package::constexpr::{PackedWeight, Rows};
 
 /// Rows of weights that a thread takes are a multiple of this: few groups of rows that share a
 /// table are cut.
 const STEP_ROWS: usize = 16;
-/// Fewer weights than this are not worth a second thread.
-const MIN_CHUNK_WEIGHTS: usize = 1 << 15;
-/// The parts that each thread's share of a large weight has, so that a late thread is helped.
-const PARTS: usize = 4;
 
 /// What a table of codes that fits in registers holds; shorter ones are repeated.
 pub(super) const ENTRIES: usize = 16;
@@ -34,17 +28,9 @@ pub(super) enum Stored<'a> {
 pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Option<Vec<f32>> {
     let is_one_row = x.len() == inputs && inputs > 0 && inputs.is_multiple_of(LANES);
     let rows = weight.stored_rows().filter(|rows| is_one_row && x86::can_multiply(rows))?;
-    let outputs = weight.rows();
-    let mut out = vec![0.0; outputs];
-    let parts = (outputs * inputs / MIN_CHUNK_WEIGHTS).min(PARTS * rayon::current_num_threads());
-    let step = outputs.div_ceil(parts.max(1)).next_multiple_of(STEP_ROWS);
-    if outputs <= step {
-        chunk(rows, inputs, x, 0, &mut out);
-    } else {
-        let chunks = out.par_chunks_mut(step).enumerate();
-        chunks.for_each(|(i, out)| chunk(rows, inputs, x, i * step, out));
-    }
-    Some(out)
+    Some(share_stored(weight.rows(), inputs, STEP_ROWS, |first, out| {
+        chunk(rows, inputs, x, first, out);
+    }))
 }
 
 /// The products of the rows from `first` on.

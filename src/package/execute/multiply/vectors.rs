@@ -1,0 +1,165 @@
+//! Products of tables of vectors with one row of activations.
+//!
+//! A code stands for one input's weights in several consecutive rows: it is looked up once, and the
+//! vector it points to times the activation is added to the sums of all these rows. Tables lie in
+//! the first cache, codes stay packed. The arrays here have fixed lengths, so that they become
+//! registers on every processor. Sums have the lanes of the products that go through a buffer, so
+//! that both give the same bits.
+
+use super::{LANES, share_stored};
+use crate::package::constexpr::{PackedWeight, VectorRows};
+use crate::quantize::bitpack::unpack;
+
+/// What codes of up to 8 bits point to: vectors of `W` weights.
+type Entries<const W: usize> = [[f32; W]; 256];
+
+/// Rows of codes that a thread takes are a multiple of this.
+const STEP_CODE_ROWS: usize = 4;
+/// Lanes that are summed in one pass over a row of codes: as many vectors as registers can hold.
+const PASS: usize = 8;
+
+/// `weight` `[out, inputs]` times the one row `x`, as `[out]`; nothing where there are more rows, or
+/// where the weight is no table of vectors along its rows.
+pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Option<Vec<f32>> {
+    let is_one_row = x.len() == inputs && inputs > 0 && inputs.is_multiple_of(LANES);
+    let rows = weight.vector_rows().filter(|_| is_one_row)?;
+    let x = x.as_chunks().0;
+    let chunk = match rows.length {
+        2 => chunk::<2>,
+        3 | 4 => chunk::<4>,
+        5..=8 => chunk::<8>,
+        _ => return None,
+    };
+    Some(share_stored(weight.rows(), inputs, STEP_CODE_ROWS * rows.length, |first, out| {
+        chunk(&rows, x, first / rows.length, out);
+    }))
+}
+
+/// The products of the rows of codes from `first` on, table by table. Shorter vectors are filled up
+/// to `W` with zeros.
+fn chunk<const W: usize>(rows: &VectorRows<'_>, x: &[[f32; LANES]], first: usize, out: &mut [f32]) {
+    let VectorRows { bits, codes, length, tables, code_rows_per_table } = *rows;
+    let entries = 1 << bits;
+    let row_bytes = x.len() * LANES * usize::from(bits) / 8;
+    let mut unpacked = vec![[0; LANES]; x.len()];
+    let mut table = [[0.0; W]; 256];
+    let mut known = None;
+    for (row, out) in (first..).zip(out.chunks_exact_mut(length)) {
+        let group = row / code_rows_per_table;
+        if known != Some(group) {
+            let own = &tables[group * length * entries..][..length * entries];
+            for (d, column) in own.chunks_exact(entries).enumerate() {
+                table.iter_mut().zip(column).for_each(|(entry, value)| entry[d] = *value);
+            }
+            known = Some(group);
+        }
+        let packed = &codes[row * row_bytes..][..row_bytes];
+        let codes = match bits {
+            8 => packed.as_chunks().0,
+            _ => {
+                // The row has exactly these codes, so that this cannot fail.
+                let _ = unpack(packed, bits, 0, unpacked.as_flattened_mut());
+                &unpacked
+            }
+        };
+        let products = pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || products(codes, x, &table),
+        );
+        out.copy_from_slice(&products[..length]);
+    }
+}
+
+/// The products of `W` rows that share their codes.
+#[inline(always)]
+fn products<const W: usize>(
+    codes: &[[u8; LANES]],
+    x: &[[f32; LANES]],
+    table: &Entries<W>,
+) -> [f32; W] {
+    let mut lanes = [[0.0; W]; LANES];
+    for (pass, lanes) in lanes.as_chunks_mut::<PASS>().0.iter_mut().enumerate() {
+        let mut sums = [[0.0f32; W]; PASS];
+        for (codes, x) in codes.iter().zip(x) {
+            let (codes, x) = (&codes.as_chunks::<PASS>().0[pass], &x.as_chunks::<PASS>().0[pass]);
+            for ((sums, code), x) in sums.iter_mut().zip(codes).zip(x) {
+                let entry = &table[usize::from(*code)];
+                for (sum, weight) in sums.iter_mut().zip(entry) {
+                    *sum = weight.mul_add(*x, *sum);
+                }
+            }
+        }
+        *lanes = sums;
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::share;
+    use super::*;
+    use crate::package::read::literal::Literal;
+    use crate::package::spec::DataType;
+
+    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Literal {
+        Literal { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
+    }
+
+    /// Tables of every width of codes, for vectors of `length` rows.
+    fn weights(code_rows: usize, inputs: usize, length: usize, axis: usize) -> Vec<PackedWeight> {
+        use DataType::{Uint1, Uint2, Uint3, Uint4, Uint6, Uint8};
+        let types = [(Uint1, 1), (Uint2, 2), (Uint3, 3), (Uint4, 4), (Uint6, 6), (Uint8, 8)];
+        let mut weights = Vec::new();
+        for ((data_type, bits), groups) in types.into_iter().flat_map(|t| [(t, 1), (t, 3)]) {
+            let codes = (0..code_rows * inputs * bits / 8).map(|i| ((i * 193) >> 2) as u8);
+            let shape = [groups, 1, 1 << bits, length];
+            let table = (0..shape.iter().product::<usize>()).flat_map(|i| {
+                half::f16::from_f32((i * 7919 % 251) as f32 / 125.0 - 1.0).to_le_bytes()
+            });
+            let table = literal(DataType::Float16, &shape, table.collect());
+            let table = PackedWeight::plain(&table).unwrap();
+            let indices = literal(data_type, &[code_rows, inputs], codes.collect());
+            weights.push(PackedWeight::palette(&indices, &table, Some(axis)).unwrap());
+        }
+        weights
+    }
+
+    #[test]
+    fn vectors_looked_up_and_decoded_into_a_buffer_give_the_same_bits() {
+        for (length, shape) in
+            [(2, [33, 64]), (3, [6, 32]), (4, [240, 576]), (6, [3, 96]), (8, [48, 416])]
+        {
+            let [code_rows, inputs] = shape;
+            let x: Vec<f32> = (0..inputs).map(|i| (i * 7919 % 1021) as f32 / 511.0 - 1.0).collect();
+            for weight in weights(code_rows, inputs, length, 0) {
+                let rows = weight.rows();
+                let buffered =
+                    share(rows, inputs, &x, |row, buffer| weight.fill(row * inputs, buffer));
+                let direct = multiply(&weight, inputs, &x).unwrap();
+                assert!(buffered == direct && direct.iter().any(|v| *v != 0.0), "{shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_products_go_through_a_buffer() {
+        let x = vec![1.0; 3 * 64];
+        for weight in weights(6, 64, 4, 0) {
+            assert!(multiply(&weight, 64, &x).is_none(), "several rows");
+        }
+        for weight in weights(6, 32, 2, 1) {
+            assert!(multiply(&weight, 64, &x[..64]).is_none(), "vectors along a row");
+        }
+        for weight in weights(6, 8, 4, 0) {
+            assert!(multiply(&weight, 8, &x[..8]).is_none(), "an odd number of inputs");
+        }
+    }
+}
