@@ -37,6 +37,20 @@ fn palette(
     PackedWeight::palette(&literal(data_type, &shape, codes), &tables, None).expect("a palette")
 }
 
+/// One table of vectors of `length` weights for codes of `bits` bits.
+fn vectors(
+    random: &mut impl RngExt,
+    shape: [usize; 2],
+    (data_type, bits): (DataType, usize),
+    length: usize,
+) -> PackedWeight {
+    let codes = [shape[0] / length, shape[1]];
+    let bytes = (0..codes[0] * codes[1] * bits / 8).map(|_| random.random()).collect();
+    let table = [1, 1, 1 << bits, length];
+    let table = plain(DataType::Float16, &table, halves(random, length << bits));
+    PackedWeight::palette(&literal(data_type, &codes, bytes), &table, Some(0)).expect("vectors")
+}
+
 fn int4(random: &mut impl RngExt, shape: [usize; 2]) -> PackedWeight {
     let codes = (0..shape[0] * shape[1] / 2).map(|_| random.random()).collect();
     let cells = [shape[0], shape[1] / 32];
@@ -55,6 +69,10 @@ fn multiplying(criterion: &mut Criterion) {
             ("palette2", palette(random, shape, DataType::Uint2, 2)),
             ("palette1", palette(random, shape, DataType::Uint1, 1)),
             ("int4", int4(random, shape)),
+            ("vector4-d2", vectors(random, shape, (DataType::Uint8, 8), 2)),
+            ("vector2-d4", vectors(random, shape, (DataType::Uint8, 8), 4)),
+            ("vector1-d8", vectors(random, shape, (DataType::Uint8, 8), 8)),
+            ("vector1-d4", vectors(random, shape, (DataType::Uint4, 4), 4)),
         ];
         for rows in [1, 64] {
             let name = format!("{} x {}, {rows} rows", shape[0], shape[1]);

@@ -6,6 +6,8 @@
 //! registers on every processor. Sums have the lanes of the products that go through a buffer, so
 //! that both give the same bits.
 
+use pulp::{Simd, WithSimd};
+
 use super::{LANES, share_stored};
 use crate::package::constexpr::{PackedWeight, VectorRows};
 use crate::quantize::bitpack::unpack;
@@ -62,35 +64,53 @@ fn chunk<const W: usize>(rows: &VectorRows<'_>, x: &[[f32; LANES]], first: usize
                 &unpacked
             }
         };
-        let products = pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || products(codes, x, &table),
-        );
+        let products = pulp::Arch::new().dispatch(Products { codes, x, table: &table });
         out.copy_from_slice(&products[..length]);
     }
 }
 
-/// The products of `W` rows that share their codes.
-#[inline(always)]
-fn products<const W: usize>(
-    codes: &[[u8; LANES]],
-    x: &[[f32; LANES]],
-    table: &Entries<W>,
-) -> [f32; W] {
-    let mut lanes = [[0.0; W]; LANES];
-    for (pass, lanes) in lanes.as_chunks_mut::<PASS>().0.iter_mut().enumerate() {
+/// The products of `W` rows that share their codes. No closure: compilers leave large ones outside
+/// of what is compiled for a processor's widest registers.
+struct Products<'a, const W: usize> {
+    codes: &'a [[u8; LANES]],
+    x: &'a [[f32; LANES]],
+    table: &'a Entries<W>,
+}
+
+impl<const W: usize> WithSimd for Products<'_, W> {
+    type Output = [f32; W];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let mut lanes = [[0.0; W]; LANES];
+        for (pass, lanes) in lanes.as_chunks_mut::<PASS>().0.iter_mut().enumerate() {
+            *lanes = self.pass(pass);
+        }
+        total(lanes)
+    }
+}
+
+impl<const W: usize> Products<'_, W> {
+    /// The sums of `PASS` lanes.
+    #[inline(always)]
+    fn pass(&self, pass: usize) -> [[f32; W]; PASS] {
         let mut sums = [[0.0f32; W]; PASS];
-        for (codes, x) in codes.iter().zip(x) {
+        for (codes, x) in self.codes.iter().zip(self.x) {
             let (codes, x) = (&codes.as_chunks::<PASS>().0[pass], &x.as_chunks::<PASS>().0[pass]);
             for ((sums, code), x) in sums.iter_mut().zip(codes).zip(x) {
-                let entry = &table[usize::from(*code)];
+                let entry = &self.table[usize::from(*code)];
                 for (sum, weight) in sums.iter_mut().zip(entry) {
                     *sum = weight.mul_add(*x, *sum);
                 }
             }
         }
-        *lanes = sums;
+        sums
     }
+}
+
+/// The sum of the lanes, halves added to halves.
+#[inline(always)]
+fn total<const W: usize>(mut lanes: [[f32; W]; LANES]) -> [f32; W] {
     let mut width = LANES / 2;
     while width > 0 {
         let (low, high) = lanes.split_at_mut(width);
