@@ -28,11 +28,15 @@ fn main() {
     for (night, run) in (0..).zip(&runs) {
         write(run, night).expect("room for the stores");
     }
-    let seen: Vec<(f64, f64)> = (0..REPETITIONS).map(|_| measure(&runs)).collect();
-    let seconds = seen.iter().map(|(seconds, _)| *seconds).fold(f64::INFINITY, f64::min);
-    let mb = seen.iter().map(|(_, mb)| *mb).fold(0.0, f64::max);
+    let seen: Vec<Taken> = (0..REPETITIONS).map(|_| measure(&runs)).collect();
+    let least = |of: fn(&Taken) -> f64| seen.iter().map(of).fold(f64::INFINITY, f64::min);
+    let (seconds, cpu_seconds) = (least(|taken| taken.seconds), least(|taken| taken.cpu_seconds));
+    let mb = seen.iter().map(|taken| taken.peak_mb).fold(0.0, f64::max);
     let records = 2 * (1 + 2 * VARIANTS + VARIANTS * WINDOWS);
-    let told = format!("check of {records} records: {seconds:.2} s, peak memory {mb:.0} MB\n");
+    let told = format!(
+        "check of {records} records: {seconds:.2} s ({cpu_seconds:.2} s of cores), peak memory \
+         {mb:.0} MB\n"
+    );
     std::io::stdout().write_all(told.as_bytes()).expect("stdout");
     assert!(seconds <= MAX_SECONDS, "more than {MAX_SECONDS} s");
     assert!(mb <= MAX_MB, "more than {MAX_MB} MB");
@@ -88,17 +92,26 @@ fn scores(cell_id: String, variant: usize, window: usize, night: u64) -> Window 
     }
 }
 
-/// Runs a check and returns seconds and peak megabytes.
-fn measure([then, now]: &[PathBuf; 2]) -> (f64, f64) {
+/// What a check took.
+struct Taken {
+    seconds: f64,
+    /// Of all cores together.
+    cpu_seconds: f64,
+    peak_mb: f64,
+}
+
+/// Runs a check.
+fn measure([then, now]: &[PathBuf; 2]) -> Taken {
     let clock = Instant::now();
     let mut command = Command::new("/usr/bin/time");
-    command.args(["-f", "peak %M kB", env!("CARGO_BIN_EXE_evalkit"), "check"]);
+    command.args(["-f", "took %U %S %M", env!("CARGO_BIN_EXE_evalkit"), "check"]);
     command.arg(now).arg("--baseline").arg(then).args(["--format", "json", "-q"]);
     let output = command.stdout(Stdio::null()).output().expect("GNU time");
     let seconds = clock.elapsed().as_secs_f64();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let peak = told.lines().find_map(|line| line.strip_prefix("peak ")?.strip_suffix(" kB"));
-    let kilobytes: f64 =
-        peak.and_then(|peak| peak.parse().ok()).unwrap_or_else(|| panic!("{told}"));
-    (seconds, kilobytes * 1024.0 / 1e6)
+    let took = told.lines().find_map(|line| line.strip_prefix("took "));
+    let numbers = took.into_iter().flat_map(|took| took.split(' '));
+    let numbers: Vec<f64> = numbers.filter_map(|number| number.parse().ok()).collect();
+    let [user, system, peak_kb] = numbers[..] else { panic!("{told}") };
+    Taken { seconds, cpu_seconds: user + system, peak_mb: peak_kb * 1024.0 / 1e6 }
 }

@@ -17,7 +17,7 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Reads it from the start alone where that looks as [`Record::to_line`] writes it.
+    /// Reads it from the start alone where that looks as [`Record::to_line`](super::Record::to_line) writes it.
     pub fn of(line: &str) -> serde_json::Result<Head<'_>> {
         let written = line.strip_prefix(WRITTEN_HEAD).and_then(|rest| rest.split_once('"'));
         match written {

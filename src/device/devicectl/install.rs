@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Tool, failure, run};
-use crate::device::client::Token;
+use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
 
 /// The Xcode project, from the root of the sources.

@@ -7,10 +7,10 @@ use crate::results::{Run, RunFolder};
 
 /// Everything that explains a difference of numbers, one sentence each.
 pub(super) fn between(now: &RunFolder, then: &RunFolder) -> Vec<String> {
-    let sentence = |(what, now, then): (&str, String, String)| {
-        let [now, then] =
-            [now, then].map(|side| if side.is_empty() { "none".into() } else { side });
-        format!("other {what}: {now}, was {then}")
+    let sentence = |(what, now, then): (&str, String, String)| match (&*now, &*then) {
+        (now, "") => format!("{what} in this run only: {now}"),
+        ("", then) => format!("{what} in the baseline only: {then}"),
+        (now, then) => format!("other {what}: {now}, was {then}"),
     };
     differences(now, then).into_iter().map(sentence).collect()
 }

@@ -50,8 +50,12 @@ fn tonight() -> Vec<Record> {
 
 /// Six visits of a laptop and of a phone to the packages of `palette4`, two repetitions each.
 fn measured(token_ms: f64, phone: &Outcome) -> Vec<Measurement> {
-    let binary_hash = "9b".repeat(32);
-    let method = Method { method_id: "m0".into(), binary_hash, tokens: 4, ..Method::default() };
+    let method = Method {
+        method_id: "m0".into(),
+        binary_hash: if *phone == Outcome::Kept { "9b" } else { "8a" }.repeat(32),
+        tokens: 4,
+        ..Method::default()
+    };
     let subject = Subject {
         package: "p0".into(),
         variant: "palette4".into(),
