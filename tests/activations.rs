@@ -177,7 +177,7 @@ fn calibration_that_cannot_be_meant_is_refused() {
     let int8 = ["--recipes", "int8-a8"];
     refuses(
         &int8,
-        "int8-a8 needs a text to choose the ranges of its activations on\n\
+        "int8-a8 needs a text to be calibrated on\n\
          hint: give one with --calibrate FILE, other than the text that is scored",
     );
     refuses(

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
-    CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, write_calibrated,
+    CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, sweep_up, write_calibrated,
 };
 use crate::results::{Cell, Failure, Record, Store};
 
@@ -54,7 +54,10 @@ pub fn code(
     for (cell, variant) in job.cells.iter().filter(is_needed) {
         let path = path(&folder, variant, &told.windows_hash);
         match kept(&path, job, variant, &told.windows_hash) {
-            Some(file) => coded.files.push(Arc::new(file)),
+            Some(file) => {
+                sweep_up(&path)?;
+                coded.files.push(Arc::new(file));
+            }
             None => missing.push((cell, variant.clone(), path)),
         }
     }

@@ -105,6 +105,11 @@ impl Scorer {
         Scorer { states: vec![TokenState::default(); tokens] }
     }
 
+    /// The logarithm of what the exponentials of each token's logits sum to, by now.
+    pub fn log_sums(&self) -> Vec<f64> {
+        self.states.iter().map(|state| state.exponentials.log()).collect()
+    }
+
     /// Takes the next slice of logits `[tokens, slice]`, with the reference's for the same slice
     /// where this is not the reference itself.
     pub fn add(&mut self, slice: VocabularySlice<'_>, logits: &[f32], reference: Option<&[f32]>) {

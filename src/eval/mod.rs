@@ -35,7 +35,7 @@ pub use protocol::{BOS_MODES, BosMode, Cut, PROTOCOLS, Protocol, Tokens, Window}
 pub use setting::Walk;
 pub use state::{State, read as read_state};
 pub use timing::{Phase, Timings};
-pub use tuning::{Plan as TuningPlan, write_calibrated};
+pub use tuning::{Plan as TuningPlan, sweep_up, write_calibrated};
 pub use variant::{MIN_CODED_WEIGHTS, Variant};
 pub use vocabulary::SLICE_ROWS;
 pub use walk::{Observer, Walked};

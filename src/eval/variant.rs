@@ -175,6 +175,13 @@ impl Variant {
         [self.attention, self.mlp].iter().any(|part| part.method != Method::DataFree)
     }
 
+    /// Whether all blocks are tuned together, against the reference's logits, after each was by
+    /// itself.
+    pub fn is_tuned_whole(&self) -> bool {
+        let parts = [self.attention, self.mlp];
+        parts.iter().filter_map(|part| part.method.steps()).any(|steps| steps.fine_tune)
+    }
+
     /// Whether a text is needed beside the one that is scored.
     pub fn needs_calibration(&self) -> bool {
         self.needs_ranges() || self.is_calibrated()

@@ -168,9 +168,7 @@ impl DifferentiableBlock {
     }
 
     fn norm(&self, x: &Tensor, role: Role) -> CandleResult<Tensor> {
-        let gain = self.find(role)?;
-        let square = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
-        x.broadcast_div(&square)?.broadcast_mul(gain)
+        normed(x, self.find(role)?, self.eps)
     }
 
     fn linear(&self, x: &Tensor, role: Role) -> CandleResult<Tensor> {
@@ -185,4 +183,32 @@ impl DifferentiableBlock {
         let missing = || candle_core::Error::Msg(format!("a block without {role:?}"));
         self.variable(role).map(Var::as_tensor).ok_or_else(missing)
     }
+}
+
+/// Derivatives of the sum of `weights` `[tokens, hidden]` times the norm of `x` with a gain: by `x`
+/// and by the gain.
+///
+/// # Errors
+/// Bug-class errors of candle.
+pub fn norm_gradients(
+    x: &Tensor,
+    gain: &Tensor,
+    eps: f64,
+    weights: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let derive = || -> CandleResult<_> {
+        let (x, gain) = (Var::from_tensor(x)?, Var::from_tensor(gain)?);
+        let y = normed(&x, &gain, eps)?;
+        let mut store = (y * weights)?.sum_all()?.backward()?;
+        Ok((store.remove(&x), store.remove(&gain)))
+    };
+    match derive().map_err(failed)? {
+        (Some(by_x), Some(by_gain)) => Ok((by_x, by_gain)),
+        _ => Err(Error::bug("a norm without gradients")),
+    }
+}
+
+fn normed(x: &Tensor, gain: &Tensor, eps: f64) -> CandleResult<Tensor> {
+    let square = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    x.broadcast_div(&square)?.broadcast_mul(gain)
 }

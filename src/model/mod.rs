@@ -18,7 +18,7 @@ use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use block::{Block, BlockWeights, Linear, Mlp};
-pub use gradient::{DifferentiableBlock, Gradients};
+pub use gradient::{DifferentiableBlock, Gradients, norm_gradients};
 pub use inputs::{Input, Inputs};
 pub use ops::{exp, max};
 pub use rope::RopeTables;

@@ -23,7 +23,7 @@ fn a_width_that_no_recipe_has_is_refused_with_those_there_are() {
 fn an_unknown_recipe_is_refused_with_the_nearest() {
     refuses(
         &["--recipes", "fp16,pallete4"],
-        "--recipes: recipe `pallete4`: unknown scheme, expected fp, fp16, mxfp4, paletteN or intN\n\
+        "--recipes: recipe `pallete4`: unknown scheme, expected fp, fp16, mxfp4, paletteN, intN or vectorN\n\
          hint: did you mean `palette4`?",
     );
     refuses(
@@ -38,7 +38,7 @@ fn an_unknown_recipe_is_refused_with_the_nearest() {
     );
     refuses(
         &["--recipes", ""],
-        "--recipes: recipe ``: unknown scheme, expected fp, fp16, mxfp4, paletteN or intN\n\
+        "--recipes: recipe ``: unknown scheme, expected fp, fp16, mxfp4, paletteN, intN or vectorN\n\
          hint: for example fp16, palette4-g16, palette2-g16, int4-b32",
     );
     refuses(
@@ -48,7 +48,7 @@ fn an_unknown_recipe_is_refused_with_the_nearest() {
     );
     refuses(
         &["--head", "nf4"],
-        "--head: recipe `nf4`: unknown scheme, expected fp, fp16, mxfp4, paletteN or intN\n\
+        "--head: recipe `nf4`: unknown scheme, expected fp, fp16, mxfp4, paletteN, intN or vectorN\n\
          hint: for example fp16, palette4-g16, palette2-g16, int4-b32",
     );
 }

@@ -54,7 +54,7 @@ fn a_plan_with_a_value_of_the_wrong_type_is_refused() {
 fn a_plan_with_an_unknown_recipe_is_refused_with_the_key() {
     refuses(
         "recipes = [\"palete4\"]\n",
-        "recipes: recipe `palete4`: unknown scheme, expected fp, fp16, mxfp4, paletteN or intN\n\
+        "recipes: recipe `palete4`: unknown scheme, expected fp, fp16, mxfp4, paletteN, intN or vectorN\n\
          hint: did you mean `palette4`?",
     );
 }

@@ -2,24 +2,29 @@
 //! together, which coding layer by layer cannot. What comes of it is kept only if windows that it
 //! did not see come nearer to the reference, all in the fp16 that is stored.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use half::f16;
+use rayon::prelude::*;
 
 use super::layer::{Fit, both};
 use super::unit::Fitted;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::eval::weights::block_weights;
-use crate::model::{self, Block, BlockWeights, DifferentiableBlock, Gradients};
+use crate::model::{self, Block, BlockWeights, DifferentiableBlock};
 use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
 /// One of so many windows is held out.
-const HELD_OUT: usize = 8;
+pub const HELD_OUT: usize = 8;
+/// Windows whose gradients make one step, whatever the number of threads.
+pub const BATCH: usize = 2;
 /// Step of a norm's gain, of the mean gain.
-const NORM_RATE: f32 = 1e-3;
+pub const NORM_RATE: f32 = 1e-3;
 /// The pace of the last step, of the first.
 const LAST_PACE: f32 = 0.1;
 
@@ -56,23 +61,17 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     let config = &fit.walk.checkpoint.config;
     let block = DifferentiableBlock::new(config, fit.layer, weights(fit, fitted)?)?;
     let mut parameters = parameters(&block, fitted)?;
-    let steps = EPOCHS * seen.len();
+    let batches: Vec<Range<usize>> =
+        seen.clone().step_by(BATCH).map(|first| first..(first + BATCH).min(seen.end)).collect();
+    let steps = EPOCHS * batches.len();
     for step in 0..steps {
-        let window = step % seen.len();
-        let (wanted, tokens) = (&fit.reference.output[window], fit.tokens.window(window));
-        let weigh = |y: &Tensor| {
-            let lack = (y - wanted).and_then(|lack| lack.broadcast_mul(tokens));
-            lack.map_err(model::failed)
-        };
-        let Gradients { weights, .. } = block.gradients(&given[window], fit.rope, false, weigh)?;
-        let turn = std::f32::consts::PI * step as f32 / steps as f32;
-        let pace = LAST_PACE + (1.0 - LAST_PACE) * 0.5 * (1.0 + turn.cos());
-        for (role, parameter) in &mut parameters {
-            let gradient = weights.iter().find(|(found, _)| found == role);
-            if let Some((_, gradient)) = gradient {
-                move_by(&block, *role, parameter, gradient, pace)?;
-            }
-        }
+        let gradients = gradients(fit, &block, given, batches[step % batches.len()].clone())?;
+        let pace = pace(step, steps);
+        parameters.par_iter_mut().try_for_each(|(role, parameter)| {
+            let gradient = gradients.iter().find(|(found, _)| found == role);
+            gradient
+                .map_or(Ok(()), |(_, gradient)| move_by(&block, *role, parameter, gradient, pace))
+        })?;
     }
     let tuned = stored(&parameters, fitted)?;
     let decoded = fitted.iter().map(|one| {
@@ -91,6 +90,46 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     Ok(Some(Tuned { before, after }))
 }
 
+/// The pace of a step among so many: a half turn of the cosine, down to [`LAST_PACE`].
+pub fn pace(step: usize, steps: usize) -> f32 {
+    let turn = std::f32::consts::PI * step as f32 / steps as f32;
+    LAST_PACE + (1.0 - LAST_PACE) * 0.5 * (1.0 + turn.cos())
+}
+
+/// Derivatives of what the windows of a batch lack, summed over them in their order.
+fn gradients(
+    fit: &Fit<'_>,
+    block: &DifferentiableBlock,
+    given: &[Tensor],
+    batch: Range<usize>,
+) -> Result<Vec<(Role, Tensor)>> {
+    let of = |window: usize| -> Result<Vec<(Role, Tensor)>> {
+        let (wanted, tokens) = (&fit.reference.output[window], fit.tokens.window(window));
+        let weigh = |y: &Tensor| {
+            let lack = (y - wanted).and_then(|lack| lack.broadcast_mul(tokens));
+            lack.map_err(model::failed)
+        };
+        Ok(block.gradients(&given[window], fit.rope, false, weigh)?.weights)
+    };
+    let all: Vec<_> = batch.into_par_iter().map(of).collect::<Result<_>>()?;
+    sum(all)
+}
+
+/// Sums gradients of several windows, role by role.
+///
+/// # Errors
+/// Bug-class errors of candle.
+pub fn sum(windows: Vec<Vec<(Role, Tensor)>>) -> Result<Vec<(Role, Tensor)>> {
+    let mut windows = windows.into_iter();
+    let mut sums = windows.next().unwrap_or_default();
+    for window in windows {
+        for ((_, sum), (_, gradient)) in sums.iter_mut().zip(window) {
+            *sum = (&*sum + gradient).map_err(model::failed)?;
+        }
+    }
+    Ok(sums)
+}
+
 /// The block that coded tensors decode to.
 ///
 /// # Errors
@@ -104,7 +143,7 @@ pub fn weights(fit: &Fit<'_>, fitted: &[Fitted]) -> Result<BlockWeights> {
 fn loss(
     fit: &Fit<'_>,
     given: &[Tensor],
-    windows: std::ops::Range<usize>,
+    windows: Range<usize>,
     weights: BlockWeights,
 ) -> Result<f64> {
     let block = Block::new(&fit.walk.checkpoint.config, fit.layer, weights)?;
@@ -156,7 +195,7 @@ fn move_by(
             tunable.decoded()
         }
         Parameter::Gain(gain, adam, rate) => {
-            adam.step(gain.iter_mut(), derivatives.into_iter(), pace * *rate);
+            adam.step(gain, &derivatives, pace * *rate);
             gain.clone()
         }
     };

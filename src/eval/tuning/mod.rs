@@ -14,20 +14,22 @@ mod correlation;
 mod equalise;
 mod experts;
 mod fine;
+mod kept;
 mod layer;
 mod unit;
+mod whole;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use correlation::Tokens;
+use kept::beside;
+pub use kept::sweep_up;
 use layer::{Fit, Stages};
 use unit::{Fitted, Unit};
+use whole::Whole;
 
-use super::code_file::{Calibrated, Content, contents, write_contents};
 use super::coded_file::CodedFile;
-use super::coder::Coder;
 use super::embed;
 use super::lane::{Cause, Lane};
 use super::layer::{Layer, finish};
@@ -35,9 +37,9 @@ use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use super::walk::{Observer, stop_if_asked};
-use crate::checkpoint::TensorId;
-use crate::error::{Error, Result};
+use crate::error::{Exit, Result};
 use crate::model::{self, Block, RopeTables};
+use candle_core::Tensor;
 
 /// What is to be coded, and where to.
 pub struct Plan<'a> {
@@ -76,11 +78,18 @@ pub fn write_calibrated(
         }
         stop_if_asked(observer)?;
     }
+    let reference = match variants.iter().any(Variant::is_tuned_whole) {
+        true => whole::normed(&plan.walk, &lanes[0].hidden)?,
+        false => Vec::new(),
+    };
     let mut outcomes = Vec::new();
     for (at, lane) in lanes.drain(1..).enumerate() {
         let done = match lane.failure {
             Some(cause) => Err(cause),
-            None => plan.join(at, layers).map(|()| pooled[at]).map_err(|e| Cause::from(&e)),
+            None => match plan.finish(at, &rope, &reference, observer) {
+                Err(error) if error.exit() == Exit::Interrupted => return Err(error),
+                done => done.map(|()| pooled[at]).map_err(|e| Cause::from(&e)),
+            },
         };
         outcomes.push(done);
     }
@@ -89,19 +98,29 @@ pub fn write_calibrated(
 }
 
 impl Plan<'_> {
-    fn part(&self, variant: usize, layer: usize) -> PathBuf {
+    /// Writes a variant's file, tuned as a whole where it is to be, and removes what led to it.
+    fn finish(
+        &self,
+        variant: usize,
+        rope: &RopeTables,
+        reference: &[Tensor],
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         let path = &self.paths[variant];
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.with_file_name(format!("{name}.layer{layer}"))
-    }
-
-    /// A layer's part file, where it is there and belongs to this calibration.
-    fn kept(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
-        let file = CodedFile::open(&self.part(variant, layer)).ok()?;
-        let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
-            && file.variant == self.walk.variants[variant]
-            && file.calibrated.windows_hash == self.windows_hash;
-        is_ours.then(|| Arc::new(file))
+        let of = &self.walk.variants[variant];
+        if !of.is_tuned_whole() {
+            self.join(variant, path)?;
+            return sweep_up(path);
+        }
+        let (coded, state) = (beside(path, "coded"), beside(path, "tuning"));
+        self.join(variant, &coded)?;
+        let file = Arc::new(CodedFile::open(&coded)?);
+        let whole = Whole { walk: &self.walk, variant: of, rope, file: &file, reference };
+        match whole.tune(&state, observer)? {
+            Some((parameters, _)) => self.write(variant, &file, |id| parameters.tensor(id))?,
+            None => self.join(variant, path)?,
+        }
+        sweep_up(path)
     }
 
     /// Takes every lane through a layer that is kept for all of them; whether it was.
@@ -208,58 +227,10 @@ impl Plan<'_> {
         }
         Ok(())
     }
-
-    /// Writes a layer's part file.
-    fn keep(&self, variant: usize, layer: usize, fitted: &[Fitted]) -> Result<()> {
-        let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
-        let mut contents: Vec<Content> = Vec::new();
-        let mut errors = BTreeMap::new();
-        for one in fitted {
-            let stored = checkpoint.stored(one.id)?;
-            contents.push((one.id.name(), one.id, of.recipe_of(one.id, stored)));
-            if let Some(coding) = &one.coding {
-                let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
-                errors.insert(one.id.name(), steps.collect());
-            }
-        }
-        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors };
-        let path = self.part(variant, layer);
-        write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
-            let found = fitted.iter().find(|one| one.id == id);
-            found.map(|one| one.tensor.clone()).ok_or_else(|| Error::bug("a tensor was not coded"))
-        })
-    }
-
-    /// Joins a variant's parts, and what no layer holds, to its file, and removes the parts.
-    fn join(&self, variant: usize, layers: usize) -> Result<()> {
-        let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
-        let path = &self.paths[variant];
-        let mut parts = Vec::new();
-        let mut calibrated =
-            Calibrated { windows_hash: self.windows_hash.to_owned(), ..Calibrated::default() };
-        for layer in 0..layers {
-            let part = CodedFile::open(&self.part(variant, layer))?;
-            calibrated.errors.extend(part.calibrated.errors.clone());
-            parts.push(Arc::new(part));
-        }
-        let contents = contents(checkpoint, of);
-        write_contents(path, (checkpoint, of), &contents, &calibrated, &mut |id: TensorId| {
-            let file = id.layer.and_then(|layer| parts.get(layer));
-            Coder { checkpoint, variant: of, file, scales: None }.tensor(id)
-        })?;
-        for layer in 0..layers {
-            remove(&self.part(variant, layer))?;
-        }
-        Ok(())
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))
 }
 
 /// Where tokens go in a mixture; nothing in a dense block.
-fn route(block: &Block, hidden: &[candle_core::Tensor]) -> Result<Vec<model::Routed>> {
+fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
     if block.mlp().is_some() {
         return Ok(Vec::new());
     }

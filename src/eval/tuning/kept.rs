@@ -1,0 +1,112 @@
+//! What a walk that codes leaves on the disk: a part file for each layer of each variant, for those
+//! that are tuned as a whole their codes before and the state of tuning, and in the end one file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Plan;
+use super::unit::Fitted;
+use crate::checkpoint::TensorId;
+use crate::error::{Error, Result};
+use crate::eval::code_file::{Calibrated, Content, contents, write_contents};
+use crate::eval::coded_file::CodedFile;
+use crate::eval::coder::Coder;
+use crate::quantize::CodedTensor;
+
+impl Plan<'_> {
+    fn part(&self, variant: usize, layer: usize) -> PathBuf {
+        beside(&self.paths[variant], &format!("layer{layer}"))
+    }
+
+    /// A layer's part file, where it is there and belongs to this calibration.
+    pub(super) fn kept(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
+        let file = CodedFile::open(&self.part(variant, layer)).ok()?;
+        let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
+            && file.variant == self.walk.variants[variant]
+            && file.calibrated.windows_hash == self.windows_hash;
+        is_ours.then(|| Arc::new(file))
+    }
+
+    /// Writes a layer's part file.
+    pub(super) fn keep(&self, variant: usize, layer: usize, fitted: &[Fitted]) -> Result<()> {
+        let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
+        let mut contents: Vec<Content> = Vec::new();
+        let mut errors = BTreeMap::new();
+        for one in fitted {
+            let stored = checkpoint.stored(one.id)?;
+            contents.push((one.id.name(), one.id, of.recipe_of(one.id, stored)));
+            if let Some(coding) = &one.coding {
+                let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
+                errors.insert(one.id.name(), steps.collect());
+            }
+        }
+        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors };
+        let path = self.part(variant, layer);
+        write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
+            let found = fitted.iter().find(|one| one.id == id);
+            found.map(|one| one.tensor.clone()).ok_or_else(|| Error::bug("a tensor was not coded"))
+        })
+    }
+
+    /// A variant's parts and what no layer holds as one file at `path`.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint and of the parts, surroundings errors of the disk.
+    pub(super) fn join(&self, variant: usize, path: &Path) -> Result<()> {
+        let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
+        let mut parts = Vec::new();
+        let mut calibrated =
+            Calibrated { windows_hash: self.windows_hash.to_owned(), ..Calibrated::default() };
+        for layer in 0..checkpoint.config.layers {
+            let part = CodedFile::open(&self.part(variant, layer))?;
+            calibrated.errors.extend(part.calibrated.errors.clone());
+            parts.push(Arc::new(part));
+        }
+        let contents = contents(checkpoint, of);
+        write_contents(path, (checkpoint, of), &contents, &calibrated, &mut |id: TensorId| {
+            let file = id.layer.and_then(|layer| parts.get(layer));
+            Coder { checkpoint, variant: of, file, scales: None }.tensor(id)
+        })
+    }
+
+    /// A file's tensors with those that were tuned in their place, as the variant's file.
+    ///
+    /// # Errors
+    /// Those of `tuned`, surroundings errors of the disk.
+    pub(super) fn write(
+        &self,
+        variant: usize,
+        file: &CodedFile,
+        tuned: impl Fn(TensorId) -> Result<CodedTensor>,
+    ) -> Result<()> {
+        let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
+        let contents = contents(checkpoint, of);
+        let path = &self.paths[variant];
+        write_contents(path, (checkpoint, of), &contents, &file.calibrated, &mut |id| tuned(id))
+    }
+}
+
+/// A file that belongs to the one at `path`.
+pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.{what}"))
+}
+
+/// Removes everything that coding left beside a finished file, which kills may have kept it from.
+///
+/// # Errors
+/// Surroundings errors of the disk.
+pub fn sweep_up(path: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let name = name.to_string_lossy();
+    let failed = |error| Error::io("read", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if found.trim_start_matches('.').strip_prefix(&*name).is_some_and(|r| r.starts_with('.')) {
+            std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The KL divergence from the reference at every token of some windows, and its derivatives by what
+//! the head is given, slice by slice of the vocabulary.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::Whole;
+use crate::error::{Error, Result};
+use crate::eval::coded_file::head_name;
+use crate::eval::divergence::{Scorer, VocabularySlice};
+use crate::eval::vocabulary::{Source, Vocabulary, distinct};
+use crate::model::{self, exp};
+use crate::quantize::Recipe;
+
+/// Both heads.
+pub struct Divergence<'a> {
+    vocabulary: Vocabulary<'a>,
+    /// Which of the vocabulary's codings the reference has, and which the variant.
+    own: [usize; 2],
+    device: &'a Device,
+}
+
+/// One window at both heads.
+struct Pair {
+    reference: Scorer,
+    own: Scorer,
+}
+
+impl<'a> Divergence<'a> {
+    /// Prepares the heads of the reference and of a coded variant.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint and of the file.
+    pub fn new(whole: &'a Whole<'_>) -> Result<Self> {
+        let checkpoint = whole.walk.checkpoint;
+        let recipe = whole.variant.head.weights;
+        let name = head_name(checkpoint, whole.variant);
+        let file = (!recipe.is_reference()).then(|| (Arc::clone(whole.file), name));
+        let reference = Source { recipe: Recipe::Reference, file: None };
+        let (sources, own) = distinct([reference, Source { recipe, file }].into_iter());
+        let vocabulary = Vocabulary::new(checkpoint, checkpoint.head(), &sources)?;
+        let own = [own[0], own[1]];
+        Ok(Divergence { vocabulary, own, device: whole.walk.device })
+    }
+
+    /// The mean over all tokens of windows `[tokens, hidden]`, in nats.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint and of the file, bug-class errors of candle.
+    pub fn mean_nats(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<f64> {
+        let pairs = self.pairs(reference, own)?;
+        let kl: Vec<f64> = pairs.iter().flat_map(|p| p.own.finish(&p.reference).kl_nats).collect();
+        Ok(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
+    }
+
+    /// Derivatives of the mean by `own`, per window `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// As [`mean_nats`](Divergence::mean_nats).
+    pub fn gradients(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<Tensor>> {
+        let pairs = self.pairs(reference, own)?;
+        let tokens: usize = own.iter().map(|x| x.dim(0).unwrap_or(0)).sum();
+        let weight = 1.0 / tokens.max(1) as f32;
+        let zeros = own.iter().map(Tensor::zeros_like).collect::<Result<Vec<_>, _>>();
+        let mut gradients = zeros.map_err(model::failed)?;
+        for slice in self.vocabulary.slices() {
+            let [base, head] = self.heads(slice)?;
+            let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(&pairs);
+            windows.try_for_each(|(((gradient, reference), own), pair)| -> Result<()> {
+                let wanted = model::logits(reference, &base)?;
+                let found = model::logits(own, &head)?;
+                let sums = [&pair.reference, &pair.own].map(Scorer::log_sums);
+                let lack = lack([&wanted, &found], &sums, weight)?;
+                let more = lack.matmul(&head).and_then(|more| &*gradient + more);
+                *gradient = more.map_err(model::failed)?;
+                Ok(())
+            })?;
+        }
+        Ok(gradients)
+    }
+
+    /// Sums over the vocabulary.
+    fn pairs(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<Pair>> {
+        let tokens = own.iter().map(|x| x.dim(0).map_err(model::failed));
+        let tokens: Vec<usize> = tokens.collect::<Result<_>>()?;
+        let pair =
+            |tokens: &usize| Pair { reference: Scorer::new(*tokens), own: Scorer::new(*tokens) };
+        let mut pairs: Vec<Pair> = tokens.iter().map(pair).collect();
+        // Only the divergence is asked for, whatever the targets are.
+        let targets = vec![0; tokens.iter().copied().max().unwrap_or(0)];
+        for rows in self.vocabulary.slices() {
+            let first = rows.start as u32;
+            let [base, head] = self.heads(rows)?;
+            let windows = pairs.par_iter_mut().zip(reference).zip(own).zip(&tokens);
+            windows.try_for_each(|(((pair, reference), own), tokens)| -> Result<()> {
+                let slice = VocabularySlice { first, targets: &targets[..*tokens] };
+                let (wanted, found) =
+                    (model::logits(reference, &base)?, model::logits(own, &head)?);
+                model::with_values(&wanted, |wanted| {
+                    pair.reference.add(slice, wanted, None);
+                    model::with_values(&found, |found| pair.own.add(slice, found, Some(wanted)))
+                })?
+            })?;
+        }
+        Ok(pairs)
+    }
+
+    /// Rows of both heads, `[rows, hidden]`.
+    fn heads(&mut self, rows: Range<usize>) -> Result<[Tensor; 2]> {
+        let decoded = self.vocabulary.decode(rows.clone())?;
+        let head = |coding: usize| -> Result<Tensor> {
+            let values = decoded[coding].clone().ok_or_else(|| Error::bug("a head that failed"))?;
+            let hidden = values.len() / rows.len().max(1);
+            model::matrix(values, [rows.len(), hidden], self.device)
+        };
+        Ok([head(self.own[0])?, head(self.own[1])?])
+    }
+}
+
+/// Derivatives of the divergence by the variant's logits `[tokens, rows]`: its probabilities less
+/// the reference's, times `weight`; `sums` are the logarithms of what exponentials sum to.
+fn lack(logits: [&Tensor; 2], sums: &[Vec<f64>; 2], weight: f32) -> Result<Tensor> {
+    let [wanted, found] = logits;
+    let mut lack = model::values(found)?;
+    let (tokens, rows) = found.dims2().map_err(model::failed)?;
+    model::with_values(wanted, |wanted| {
+        let lines = lack.chunks_exact_mut(rows).zip(wanted.chunks_exact(rows));
+        for ((lack, wanted), (base, own)) in lines.zip(sums[0].iter().zip(&sums[1])) {
+            let sums = [*base as f32, *own as f32];
+            pulp::Arch::new().dispatch(Lack { lack, wanted, sums, weight });
+        }
+    })?;
+    model::matrix(lack, [tokens, rows], found.device())
+}
+
+/// One token: logits become what they lack.
+struct Lack<'a> {
+    lack: &'a mut [f32],
+    wanted: &'a [f32],
+    sums: [f32; 2],
+    weight: f32,
+}
+
+impl pulp::NullaryFnOnce for Lack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let [base, own] = self.sums;
+        for (lack, wanted) in self.lack.iter_mut().zip(self.wanted) {
+            *lack = (exp(*lack - own) - exp(*wanted - base)) * self.weight;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Tuning a coded model as a whole against the reference's logits: tables, scales and norms move,
+//! codes stay. What one block cannot make up for, another can, and what counts is what is measured:
+//! the KL divergence.
+//!
+//! Gradients go back block by block from the states before each, which are kept for the windows of
+//! one step; a block's weights are decoded when it is run and again when it is differentiated. So
+//! memory holds one block, its gradients, and states `[layers, tokens, hidden]` of a step's windows.
+
+mod divergence;
+mod parameters;
+mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::fine::{HELD_OUT, Tuned, pace, sum};
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::eval::coded_file::CodedFile;
+use crate::eval::embed;
+use crate::eval::lane::Lane;
+use crate::eval::setting::Walk;
+use crate::eval::variant::Variant;
+use crate::eval::walk::{Observer, stop_if_asked};
+use crate::model::{self, Block, DifferentiableBlock, RopeTables};
+use divergence::Divergence;
+pub use parameters::Parameters;
+use state::State;
+
+/// Times that every window is seen.
+const EPOCHS: usize = 2;
+/// Windows whose gradients make one step, whatever the number of threads.
+const BATCH: usize = 4;
+/// The state of tuning is kept at most this often.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// A coded variant that is tuned.
+pub struct Whole<'a> {
+    /// The windows, and what they are walked with.
+    pub walk: &'a Walk<'a>,
+    /// Which variant.
+    pub variant: &'a Variant,
+    /// Positions of the longest window.
+    pub rope: &'a RopeTables,
+    /// Its codes.
+    pub file: &'a Arc<CodedFile>,
+    /// What the reference's head is given, per window `[tokens, hidden]`.
+    pub reference: &'a [Tensor],
+}
+
+impl Whole<'_> {
+    /// Tunes the variant and gives what came of it, unless windows that were held out did not come
+    /// nearer to the reference, or there are too few to hold any out. `kept` is the file that holds
+    /// the state of tuning that was interrupted; it is there until the caller removes it.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
+    pub fn tune(
+        &self,
+        kept: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<(Parameters<'_>, Tuned)>> {
+        let held = self.reference.len() / HELD_OUT;
+        if held == 0 {
+            return Ok(None);
+        }
+        let seen = self.reference.len() - held;
+        let first = self.embedded()?;
+        let mut divergence = Divergence::new(self)?;
+        let mut parameters = Parameters::new(self)?;
+        let mut state = State::begin(kept, &mut parameters)?;
+        let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
+            let states = self.last(parameters, &first[seen..])?;
+            let normed = parameters.normed(&states)?;
+            divergence.mean_nats(&self.reference[seen..], &normed)
+        };
+        if state.before.is_nan() {
+            state.before = loss(&parameters, &mut divergence)?;
+        }
+        let batches = seen.div_ceil(BATCH);
+        let steps = EPOCHS * batches;
+        let mut saved = Instant::now();
+        while state.step < steps {
+            observer.progress(state.step, steps);
+            let start = state.step % batches * BATCH;
+            let batch = start..(start + BATCH).min(seen);
+            let pace = pace(state.step, steps);
+            let reference = &self.reference[batch.clone()];
+            self.step(&mut parameters, &mut divergence, &first[batch], reference, pace)?;
+            state.step += 1;
+            if state.step.is_multiple_of(batches) {
+                let now = loss(&parameters, &mut divergence)?;
+                state.note(now, &parameters);
+            }
+            if saved.elapsed() >= KEEP_EVERY || observer.interrupted() {
+                state.keep(kept, &parameters)?;
+                saved = Instant::now();
+            }
+            stop_if_asked(observer)?;
+        }
+        let before = state.before;
+        state.best(&mut parameters)?;
+        parameters.round()?;
+        let after = loss(&parameters, &mut divergence)?;
+        Ok((after < before).then_some((parameters, Tuned { before, after })))
+    }
+
+    /// The variant's states before the first block, per window.
+    fn embedded(&self) -> Result<Vec<Tensor>> {
+        let mut lane = Lane::new(self.variant.clone());
+        lane.file = Some(Arc::clone(self.file));
+        let mut lanes = [lane];
+        embed::embed(self.walk, &mut lanes)?;
+        let [lane] = lanes;
+        Ok(lane.hidden)
+    }
+
+    /// One step down the gradient of some windows, whose states before the first block are `first`.
+    fn step(
+        &self,
+        parameters: &mut Parameters<'_>,
+        divergence: &mut Divergence<'_>,
+        first: &[Tensor],
+        reference: &[Tensor],
+        pace: f32,
+    ) -> Result<()> {
+        let layers = self.walk.checkpoint.config.layers;
+        let mut states = vec![first.to_vec()];
+        for layer in 0..layers {
+            let next = self.through(parameters, layer, &states[layer])?;
+            states.push(next);
+        }
+        let last = states.pop().unwrap_or_default();
+        let by_normed = divergence.gradients(reference, &parameters.normed(&last)?)?;
+        let mut by_states = parameters.final_norm(&last, &by_normed, pace)?;
+        drop(last);
+        for layer in (0..layers).rev() {
+            let given = states.pop().unwrap_or_default();
+            by_states = self.back(parameters, layer, &given, &by_states, pace)?;
+        }
+        Ok(())
+    }
+
+    /// Windows after block `layer`.
+    fn through(
+        &self,
+        parameters: &Parameters<'_>,
+        layer: usize,
+        given: &[Tensor],
+    ) -> Result<Vec<Tensor>> {
+        let weights = parameters.weights(layer)?;
+        let block = Block::new(&self.walk.checkpoint.config, layer, weights)?;
+        let next = given.par_iter().map(|x| block.forward(x, self.rope).map(|(y, _)| y));
+        next.collect()
+    }
+
+    /// Windows after the last block.
+    fn last(&self, parameters: &Parameters<'_>, first: &[Tensor]) -> Result<Vec<Tensor>> {
+        let layers = 0..self.walk.checkpoint.config.layers;
+        layers.into_iter().try_fold(first.to_vec(), |x, layer| self.through(parameters, layer, &x))
+    }
+
+    /// From derivatives by what block `layer` makes to those by what it is given; its parameters
+    /// are moved.
+    fn back(
+        &self,
+        parameters: &mut Parameters<'_>,
+        layer: usize,
+        given: &[Tensor],
+        by_output: &[Tensor],
+        pace: f32,
+    ) -> Result<Vec<Tensor>> {
+        let config = &self.walk.checkpoint.config;
+        let block = DifferentiableBlock::new(config, layer, parameters.weights(layer)?)?;
+        let of = |(x, by_output): (&Tensor, &Tensor)| -> Result<_> {
+            block.gradients(x, self.rope, true, |_| Ok(by_output.clone()))
+        };
+        let windows = given.par_iter().zip(by_output);
+        let all: Vec<_> = windows.map(of).collect::<Result<_>>()?;
+        let (by_weights, by_input): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|gradients| (gradients.weights, gradients.input)).unzip();
+        parameters.step(layer, &sum(by_weights)?, pace)?;
+        Ok(by_input.into_iter().flatten().collect())
+    }
+}
+
+/// What the reference's head is given: its states after the last block, normed.
+///
+/// # Errors
+/// Input errors of the checkpoint, bug-class errors of candle.
+pub fn normed(walk: &Walk<'_>, states: &[Tensor]) -> Result<Vec<Tensor>> {
+    let gain = walk.checkpoint.read(TensorId::model(Role::FinalNorm))?;
+    let gain = model::vector(gain, walk.device)?;
+    let norm = |x: &Tensor| {
+        let tokens = x.dim(0).map_err(model::failed)?;
+        model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
+    };
+    states.par_iter().map(norm).collect()
+}

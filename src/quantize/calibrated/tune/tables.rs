@@ -1,0 +1,238 @@
+//! Tables and row scales that gradients move, while codes stay what they are.
+
+use rayon::prelude::*;
+
+use super::adam::Adam;
+use crate::error::{Error, Result};
+use crate::quantize::calibrated::convert::{Frame, finish, tables_of};
+use crate::quantize::calibrated::meaning::Tables;
+use crate::quantize::coded::CodedTensor;
+use crate::quantize::recipe::{Recipe, TableEntry};
+
+/// Step of a table's entry, of the spread of its rows.
+const TABLE_RATE: f32 = 1e-3;
+/// Step of a scale, of itself.
+const SCALE_RATE: f32 = 1e-3;
+
+/// What is tuned of a coded tensor beside its codes: small, whatever the tensor. Its codes are
+/// handed in where they are needed.
+pub struct TunableTables(Box<dyn Turn>);
+
+impl TunableTables {
+    /// The tables and scales of a tensor. Nothing for recipes without tables, and for int8 tables,
+    /// whose entries lie on a grid of their own.
+    ///
+    /// # Errors
+    /// Bug-class errors: codes that are not the recipe's.
+    pub fn of(tensor: &CodedTensor) -> Result<Option<Self>> {
+        let boxed: Option<Box<dyn Turn>> = with_dimension!(tensor, D => {
+            let frame = Frame::of(tensor)?;
+            Box::new(Knobs::<D>::new(tables_of(&frame, tensor)?, &frame.codes, tensor.shape()))
+        });
+        Ok(boxed.map(TunableTables))
+    }
+
+    /// What `tensor` decodes to with these tables and scales, before they are rounded to fp16.
+    ///
+    /// # Errors
+    /// Bug-class errors: another tensor's codes.
+    pub fn decoded(&self, tensor: &CodedTensor) -> Result<Vec<f32>> {
+        Ok(self.0.decoded(&Frame::of(tensor)?.codes))
+    }
+
+    /// Moves tables and scales against the derivatives by decoded weights `[out, in]`, `pace` times
+    /// as far as at full speed.
+    ///
+    /// # Errors
+    /// Bug-class errors: another tensor's codes.
+    pub fn step(&mut self, tensor: &CodedTensor, derivatives: &[f32], pace: f32) -> Result<()> {
+        self.0.step(&Frame::of(tensor)?.codes, derivatives, pace);
+        Ok(())
+    }
+
+    /// The tensor with these tables and scales, in fp16.
+    ///
+    /// # Errors
+    /// An input error where tables or scales left the range of fp16.
+    pub fn coded(&self, tensor: &CodedTensor) -> Result<CodedTensor> {
+        let frame = Frame::of(tensor)?;
+        self.0.coded(&frame, frame.codes.clone())
+    }
+
+    /// Tables, scales and what the optimizer remembers, for [`restore`](TunableTables::restore).
+    pub fn numbers(&self) -> Vec<f32> {
+        self.0.numbers()
+    }
+
+    /// Takes what [`numbers`](TunableTables::numbers) gave for the same tensor.
+    ///
+    /// # Errors
+    /// An input error where there are fewer.
+    pub fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        self.0.restore(numbers)
+    }
+}
+
+/// The same for vectors of any length.
+trait Turn: Send + Sync {
+    fn decoded(&self, codes: &[u8]) -> Vec<f32>;
+    fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32);
+    fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor>;
+    fn numbers(&self) -> Vec<f32>;
+    fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
+}
+
+/// Runs `$body` with `$d` the number of weights in a vector of `$tensor`'s codes; nothing for
+/// tensors whose tables cannot be tuned.
+macro_rules! with_dimension {
+    ($tensor:expr, $d:ident => $body:expr) => {
+        match $tensor.recipe() {
+            Recipe::Vector(vector) => match vector.weights_per_code() {
+                2 => with_dimension!(@ $d, 2, $body),
+                3 => with_dimension!(@ $d, 3, $body),
+                4 => with_dimension!(@ $d, 4, $body),
+                6 => with_dimension!(@ $d, 6, $body),
+                _ => with_dimension!(@ $d, 8, $body),
+            },
+            Recipe::Palette(palette) if palette.entry == TableEntry::Half => {
+                with_dimension!(@ $d, 1, $body)
+            }
+            _ => None,
+        }
+    };
+    (@ $d:ident, $count:literal, $body:expr) => {{
+        const $d: usize = $count;
+        Some($body)
+    }};
+}
+pub(super) use with_dimension;
+
+/// Tables and scales with the optimizer's memory of them.
+pub(super) struct Knobs<const D: usize> {
+    shape: [usize; 2],
+    pub tables: Tables<D>,
+    /// What entries are in units of: 1 where rows have scales, else the rows' mean spread.
+    unit: f32,
+    of_tables: Adam,
+    of_scales: Adam,
+}
+
+impl<const D: usize> Knobs<D> {
+    pub(super) fn new(tables: Tables<D>, codes: &[u8], shape: [usize; 2]) -> Self {
+        let unit = match &tables.scales {
+            Some(_) => 1.0,
+            None => spreads(&tables, codes, shape).iter().sum::<f32>() / shape[0].max(1) as f32,
+        };
+        let of_tables = Adam::new(tables.entries.len() * D);
+        Knobs { shape, unit, of_tables, of_scales: Adam::new(shape[0]), tables }
+    }
+
+    /// Derivatives by tables, in the order of their entries, and by rows' scales.
+    fn gathered(&self, codes: &[u8], derivatives: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let inputs = self.shape[1].max(1);
+        let (count, vectors) = (self.tables.count, self.tables.vectors);
+        let mut by_table = vec![0.0f32; self.tables.entries.len() * D];
+        let mut by_scale = vec![0.0f32; self.shape[0]];
+        let rows = derivatives.chunks_exact(D * inputs).zip(codes.chunks_exact(inputs));
+        for (vector, (rows, codes)) in rows.enumerate() {
+            let (table, factors) = (self.tables.of(vector), self.tables.factors(vector));
+            let first = vector / vectors * count;
+            for (column, code) in codes.iter().enumerate() {
+                let entry = usize::from(*code);
+                for d in 0..D {
+                    let derivative = rows[d * inputs + column];
+                    by_table[(first + entry) * D + d] += derivative * factors[d];
+                    by_scale[vector * D + d] += derivative * table[entry][d];
+                }
+            }
+        }
+        (by_table, by_scale)
+    }
+
+    /// The weights that codes decode to, `[out, in]`.
+    pub(super) fn decoded(&self, codes: &[u8]) -> Vec<f32> {
+        let [out, inputs] = self.shape;
+        let mut decoded = vec![0.0; out * inputs];
+        let rows = decoded.par_chunks_exact_mut((D * inputs).max(1));
+        let vectors = rows.zip(codes.par_chunks_exact(inputs.max(1))).enumerate();
+        vectors.for_each(|(vector, (rows, codes))| {
+            let (table, factors) = (self.tables.of(vector), self.tables.factors(vector));
+            for (column, code) in codes.iter().enumerate() {
+                let entry = &table[usize::from(*code)];
+                (0..D).for_each(|d| rows[d * inputs + column] = entry[d] * factors[d]);
+            }
+        });
+        decoded
+    }
+
+    /// Moves tables and scales, `pace` times as far as at full speed.
+    pub(super) fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32) {
+        let (by_table, by_scale) = self.gathered(codes, derivatives);
+        let entries = self.tables.entries.as_flattened_mut();
+        self.of_tables.step(entries, &by_table, pace * TABLE_RATE * self.unit);
+        if let Some(scales) = &mut self.tables.scales {
+            let mut logarithms = vec![0.0f32; scales.len()];
+            self.of_scales.step(&mut logarithms, &by_scale, pace * SCALE_RATE);
+            scales.iter_mut().zip(logarithms).for_each(|(scale, change)| *scale *= change.exp());
+        }
+    }
+
+    /// A tensor with these tables and scales, in fp16.
+    pub(super) fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor> {
+        let wide: Vec<[f64; D]> = self.tables.entries.iter().map(|e| e.map(f64::from)).collect();
+        let mut entries = Vec::with_capacity(wide.len());
+        for table in wide.chunks(self.tables.count) {
+            let rounded = self.tables.rounded(table);
+            entries.extend(rounded.ok_or_else(|| Error::input("a tuned table left fp16"))?);
+        }
+        let round = |scale: &f32| half::f16::from_f32(*scale).to_f32();
+        let scales = self.tables.scales.as_ref().map(|s| s.iter().map(round).collect());
+        let tables = Tables { entries, scales, columns: Vec::new(), ..self.tables };
+        finish(frame, codes, tables)
+    }
+}
+
+impl<const D: usize> Turn for Knobs<D> {
+    fn decoded(&self, codes: &[u8]) -> Vec<f32> {
+        self.decoded(codes)
+    }
+
+    fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32) {
+        self.step(codes, derivatives, pace);
+    }
+
+    fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor> {
+        self.coded(frame, codes)
+    }
+
+    fn numbers(&self) -> Vec<f32> {
+        let entries = self.tables.entries.as_flattened().iter();
+        let own = entries.chain(self.tables.scales.iter().flatten()).copied();
+        own.chain(self.of_tables.numbers()).chain(self.of_scales.numbers()).collect()
+    }
+
+    fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        let scales = self.tables.scales.iter_mut().flatten();
+        for value in self.tables.entries.as_flattened_mut().iter_mut().chain(scales) {
+            let next = numbers.next();
+            *value = next.ok_or_else(|| Error::input("a tuning state is too short"))?;
+        }
+        self.of_tables.restore(&mut numbers)?;
+        self.of_scales.restore(&mut numbers)
+    }
+}
+
+/// The root mean square of what each row decodes to, where rows have no scales; 1 for rows of zeros.
+pub(super) fn spreads<const D: usize>(
+    tables: &Tables<D>,
+    codes: &[u8],
+    [out, inputs]: [usize; 2],
+) -> Vec<f32> {
+    let square = |row: usize| -> f32 {
+        let table = tables.of(row / D);
+        let codes = &codes[row / D * inputs..][..inputs];
+        codes.iter().map(|code| table[usize::from(*code)][row % D].powi(2)).sum()
+    };
+    let spread = |row| (square(row) / inputs.max(1) as f32).sqrt();
+    (0..out).map(|row| Some(spread(row)).filter(|spread| *spread > 0.0).unwrap_or(1.0)).collect()
+}
