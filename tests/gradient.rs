@@ -10,7 +10,7 @@ mod forward;
 use candle_core::{Device, Tensor};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::demo;
-use evalkit::model::{Block, DifferentiableBlock, RopeTables};
+use evalkit::model::{Block, DifferentiableBlock, RopeTables, norm_gradients};
 
 const TOKENS: usize = 12;
 
@@ -53,6 +53,37 @@ fn it_computes_what_the_block_computes() {
     }
 }
 
+/// Along the derivative itself, a loss changes by its square.
+fn along(name: &str, gradient: &Tensor, moved: &dyn Fn(f32) -> f64) {
+    let square: f64 = values(gradient).iter().map(|g| f64::from(*g).powi(2)).sum();
+    let step = 0.02 / square.sqrt();
+    let change = (moved(step as f32) - moved(-step as f32)) / (2.0 * step);
+    assert!((change / square - 1.0).abs() < 0.01, "{name}: {change}, expected {square}");
+}
+
+#[test]
+fn derivatives_of_a_norm_are_what_small_changes_do() {
+    let tensor = |len: usize, shape: &[usize]| {
+        let values: Vec<f32> = (0..len).map(|i| (i as f32 * 0.71).sin() + 0.2).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    let (x, gain, factors) = (tensor(24, &[3, 8]), tensor(8, &[8]), tensor(24, &[3, 8]));
+    let (by_x, by_gain) = norm_gradients(&x, &gain, 1e-5, &factors).unwrap();
+    let loss = |x: &Tensor, gain: &Tensor| -> f64 {
+        let (x, gain, factors) = (values(x), values(gain), values(&factors));
+        let row = |(x, factors): (&[f32], &[f32])| {
+            let square = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 8.0;
+            let scaled = x.iter().zip(&gain).map(|(x, g)| f64::from(*x) * f64::from(*g));
+            let terms = scaled.zip(factors).map(|(y, f)| y * f64::from(*f));
+            terms.sum::<f64>() / (square + 1e-5).sqrt()
+        };
+        x.chunks(8).zip(factors.chunks(8)).map(row).sum()
+    };
+    let moved = |x: &Tensor, by: &Tensor, step: f32| (x + (by * f64::from(step)).unwrap()).unwrap();
+    along("x", &by_x, &|step| loss(&moved(&x, &by_x, step), &gain));
+    along("gain", &by_gain, &|step| loss(&x, &moved(&gain, &by_gain, step)));
+}
+
 #[test]
 fn derivatives_are_what_small_changes_do() {
     let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
@@ -66,17 +97,10 @@ fn derivatives_are_what_small_changes_do() {
         let y = values(&block.forward(x, &rope).unwrap());
         y.iter().zip(values(&factors)).map(|(y, f)| f64::from(*y) * f64::from(f)).sum()
     };
-    // Along the derivative itself, the loss changes by its square.
-    let check = |name: &str, gradient: &Tensor, moved: &dyn Fn(f32) -> f64| {
-        let square: f64 = values(gradient).iter().map(|g| f64::from(*g).powi(2)).sum();
-        let step = 0.02 / square.sqrt();
-        let change = (moved(step as f32) - moved(-step as f32)) / (2.0 * step);
-        assert!((change / square - 1.0).abs() < 0.01, "{name}: {change}, expected {square}");
-    };
     for (role, gradient) in &gradients.weights {
         let variable = block.variable(*role).unwrap();
         let start = variable.as_tensor().copy().unwrap();
-        check(&format!("{role:?}"), gradient, &|step| {
+        along(&format!("{role:?}"), gradient, &|step| {
             let change = (gradient * f64::from(step)).unwrap();
             variable.set(&(&start + change).unwrap()).unwrap();
             let loss = loss(&x);
@@ -86,7 +110,7 @@ fn derivatives_are_what_small_changes_do() {
     }
     assert_eq!(gradients.weights.len(), 9);
     let input = gradients.input.unwrap();
-    check("input", &input, &|step| loss(&(&x + (&input * f64::from(step)).unwrap()).unwrap()));
+    along("input", &input, &|step| loss(&(&x + (&input * f64::from(step)).unwrap()).unwrap()));
 }
 
 #[test]

@@ -135,8 +135,10 @@ impl Plan {
             ("embed", args.embed.clone().or(file.embed)),
             ("head", args.head.clone().or(file.head)),
         ];
-        let recipes = variants(args, file.recipes, file.bits, &parts)?;
-        let ranges = args.calibration.clone();
+        let CalibrationArgs { calibrate, calibration_windows, activation_range } =
+            args.calibration.clone();
+        let calibrate = calibrate.or(file.calibrate);
+        let recipes = variants(args, file.recipes, file.bits, &parts, calibrate.is_some())?;
         let plan = Plan {
             model,
             text,
@@ -147,9 +149,9 @@ impl Plan {
             parse_special: args.parse_special || file.parse_special.unwrap_or(false),
             recipes,
             seed: args.seed.or(file.seed).unwrap_or(0),
-            calibrate: ranges.calibrate.or(file.calibrate),
-            calibration_windows: ranges.calibration_windows.or(file.calibration_windows),
-            activation_range: ranges.activation_range.or(file.activation_range),
+            calibrate,
+            calibration_windows: calibration_windows.or(file.calibration_windows),
+            activation_range: activation_range.or(file.activation_range),
             check: spelled(file.check.unwrap_or_default()),
         };
         plan.check()?;
@@ -225,14 +227,17 @@ fn absolute(text: &str) -> String {
 }
 
 /// The variants as canonical mixes: recipes or bit-widths, with the parts that flags or keys set.
+/// With a text to calibrate on, vectors are, and whatever a bit-width below 8 stands for.
 fn variants(
     args: &PlanArgs,
     file_recipes: Option<Vec<String>>,
     file_bits: Option<Vec<u8>>,
     parts: &[(&str, Option<String>); 4],
+    is_calibrated: bool,
 ) -> Result<Vec<String>> {
     let of_bits = |bits: &[u8], place: &'static str| -> Result<Vec<Variant>> {
-        let of = |bits: &u8| Recipe::for_bits(*bits).map(Variant::uniform);
+        let is_meant = |recipe: &Recipe| is_calibrated && recipe.nominal_bits() < Some(8);
+        let of = |bits: &u8| Ok(Variant::uniform(Recipe::for_bits(*bits)?).calibrated(is_meant));
         bits.iter().map(of).collect::<Result<_>>().at(|| place)
     };
     let of_recipes = |texts: &[String], place: &'static str| -> Result<Vec<Variant>> {
@@ -264,7 +269,8 @@ fn variants(
                 variant.set_part(part, recipe).at(|| format!("--{part}"))?;
             }
         }
-        Ok(variant.to_string())
+        let is_meant = |recipe: &Recipe| is_calibrated && matches!(recipe, Recipe::Vector(_));
+        Ok(variant.calibrated(is_meant).to_string())
     };
     variants.into_iter().map(with_parts).collect()
 }

@@ -107,7 +107,7 @@ impl Variant {
                     let what = "an embedding is looked up: it has no input to round to int8";
                     return Err(Error::input(what).hint(format!("use `{weights}`")));
                 }
-                if method != Method::DataFree {
+                if method.steps().is_some() {
                     let what = "an embedding is looked up: it has no input to calibrate on";
                     return Err(Error::input(what).hint(format!("use `{weights}`")));
                 }
@@ -172,7 +172,7 @@ impl Variant {
 
     /// Whether the codes of any part are chosen on a text.
     pub fn is_calibrated(&self) -> bool {
-        [self.attention, self.mlp].iter().any(|part| part.method != Method::DataFree)
+        [self.attention, self.mlp].iter().any(|part| part.method.steps().is_some())
     }
 
     /// Whether all blocks are tuned together, against the reference's logits, after each was by
@@ -192,8 +192,15 @@ impl Variant {
         match PartKind::of(id) {
             PartKind::Attention => self.attention.method,
             PartKind::Mlp => self.mlp.method,
-            PartKind::Embedding | PartKind::Head | PartKind::Rest => Method::DataFree,
+            PartKind::Embedding | PartKind::Head | PartKind::Rest => Method::Unsaid,
         }
+    }
+
+    /// The same where there is a text to calibrate on: blocks that are coded by what `is_meant` are
+    /// calibrated, if nothing is said of how their codes are found.
+    pub fn calibrated(self, is_meant: impl Fn(&Recipe) -> bool) -> Self {
+        let of = |part: LayerRecipe| if is_meant(&part.weights) { part.calibrated() } else { part };
+        Variant { attention: of(self.attention), mlp: of(self.mlp), ..self }
     }
 
     /// Whether this is the reference itself.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::method::Method;
+use super::method::{Method, Steps};
 use super::recipe::Recipe;
 use crate::error::{At, Error, Result};
 
@@ -25,6 +25,13 @@ pub struct LayerRecipe {
 }
 
 impl LayerRecipe {
+    /// The same with its codes calibrated, if nothing is said of how they are found and they can be.
+    pub fn calibrated(self) -> Self {
+        let method = Method::Calibrated(Steps::ALL);
+        let is_open = self.method == Method::Unsaid && method.check(&self.weights).is_ok();
+        LayerRecipe { method: if is_open { method } else { self.method }, ..self }
+    }
+
     /// Whether weights and inputs are those of the reference.
     pub fn is_reference(&self) -> bool {
         self.weights.is_reference() && !self.int8_inputs
@@ -34,7 +41,7 @@ impl LayerRecipe {
 impl From<Recipe> for LayerRecipe {
     /// Weights by a recipe, coded from themselves alone, inputs as they come.
     fn from(weights: Recipe) -> Self {
-        LayerRecipe { weights, method: Method::DataFree, int8_inputs: false }
+        LayerRecipe { weights, method: Method::Unsaid, int8_inputs: false }
     }
 }
 
@@ -104,6 +111,7 @@ mod tests {
             "vector1-d8-ft-noeq",
             "palette2-g16-s-cal-noeq-norep-nocomp-noalt-nodesc",
             "int4-b32-cal-nodesc-a8",
+            "vector2-d4-free",
         ] {
             assert_eq!(text.parse::<LayerRecipe>().unwrap().to_string(), text);
         }
@@ -111,7 +119,7 @@ mod tests {
         assert_eq!(spelled.to_string(), "vector2-d4-ft-nocomp");
         let steps = spelled.method.steps().unwrap();
         assert!(steps.fine_tune && !steps.compensate && steps.alternate);
-        assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::DataFree);
+        assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::Unsaid);
     }
 
     #[test]
@@ -123,6 +131,7 @@ mod tests {
             assert!(text.contains("calibration cannot change"), "{text}");
         }
         assert!(refusal("int4-noeq").contains("use `-cal-noeq`"));
+        assert!(refusal("vector2-d4-free-cal").contains("`-free` codes without a text"));
         assert!(refusal("int4-cal-cal").contains("`-cal` repeats"));
     }
 

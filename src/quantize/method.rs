@@ -2,7 +2,8 @@
 //!
 //! A method changes no byte of the format: a calibrated `vector2-d4` decodes like any other. It
 //! prints as options after the recipe's own, `-cal` for all steps, `-cal-noeq-nodesc` with some
-//! switched off, and `-ft`, which implies `-cal`, where blocks are tuned afterwards.
+//! switched off, and `-ft`, which implies `-cal`, where blocks are tuned afterwards. Without any of
+//! them codes come from the weights alone; `-free` says so, where a plan would choose otherwise.
 
 use std::fmt;
 
@@ -12,8 +13,10 @@ use crate::error::{Error, Result};
 /// How the codes of a part are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Method {
-    /// From the weights alone.
+    /// From the weights alone, unless a plan with a text knows better.
     #[default]
+    Unsaid,
+    /// `-free`: from the weights alone.
     DataFree,
     /// `-cal`: by the error of the layer's outputs on calibration text.
     Calibrated(Steps),
@@ -32,10 +35,13 @@ pub struct Steps {
     pub alternate: bool,
     /// Codes are improved one at a time; off: `-nodesc`.
     pub descend: bool,
-    /// `-ft`: tables, scales and norms of each block are tuned by gradients afterwards.
+    /// `-ft`: tables, scales, norms and codes of each block are tuned by gradients afterwards, then
+    /// tables, scales and norms of all blocks together.
     pub fine_tune: bool,
 }
 
+/// `-free`, without its dash.
+const DATA_FREE: &str = "free";
 /// `-cal`, without its dash.
 const CALIBRATED: &str = "cal";
 /// `-ft`, without its dash.
@@ -68,7 +74,7 @@ impl Method {
     /// The steps, where there are any.
     pub fn steps(self) -> Option<Steps> {
         match self {
-            Method::DataFree => None,
+            Method::Unsaid | Method::DataFree => None,
             Method::Calibrated(steps) => Some(steps),
         }
     }
@@ -77,7 +83,7 @@ impl Method {
     pub(super) fn knows(option: &str) -> bool {
         let mut steps = Steps::ALL;
         let is_switch = steps.switches().iter().any(|(name, _)| *name == option);
-        is_switch || option == CALIBRATED || option == FINE_TUNED
+        is_switch || [DATA_FREE, CALIBRATED, FINE_TUNED].contains(&option)
     }
 
     /// Reads options that it [`knows`](Method::knows). Fails (input) where one repeats, and where a
@@ -94,7 +100,12 @@ impl Method {
             }
         }
         match options.first() {
-            None => Ok(Method::DataFree),
+            None => Ok(Method::Unsaid),
+            Some(_) if options == [DATA_FREE] => Ok(Method::DataFree),
+            Some(_) if options.contains(&DATA_FREE) => {
+                Err(Error::input("`-free` codes without a text, the other options need one")
+                    .hint("keep one of them"))
+            }
             Some(_) if steps.fine_tune || options.contains(&CALIBRATED) => {
                 Ok(Method::Calibrated(steps))
             }
@@ -114,7 +125,9 @@ impl Method {
             ))
         };
         match (self, recipe) {
-            (Method::DataFree, _) | (_, Recipe::Linear(_) | Recipe::Vector(_)) => Ok(()),
+            (Method::Unsaid | Method::DataFree, _) | (_, Recipe::Linear(_) | Recipe::Vector(_)) => {
+                Ok(())
+            }
             (_, Recipe::Palette(Palette { pruning: Some(_), .. })) => {
                 refuse("pruning chooses weights by their magnitude")
             }
@@ -132,7 +145,11 @@ impl Method {
 impl fmt::Display for Method {
     /// The options with their dashes; nothing for the method that needs none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Method::Calibrated(mut steps) = *self else { return f.pad("") };
+        let mut steps = match *self {
+            Method::Unsaid => return f.pad(""),
+            Method::DataFree => return f.pad(&format!("-{DATA_FREE}")),
+            Method::Calibrated(steps) => steps,
+        };
         let first = if steps.fine_tune { FINE_TUNED } else { CALIBRATED };
         let mut text = format!("-{first}");
         for (name, step) in steps.switches() {

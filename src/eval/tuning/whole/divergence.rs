@@ -2,15 +2,13 @@
 //! the head is given, slice by slice of the vocabulary.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::Whole;
 use crate::error::{Error, Result};
-use crate::eval::coded_file::head_name;
 use crate::eval::divergence::{Scorer, VocabularySlice};
+use crate::eval::setting::Walk;
 use crate::eval::vocabulary::{Source, Vocabulary, distinct};
 use crate::model::{self, exp};
 use crate::quantize::Recipe;
@@ -30,20 +28,16 @@ struct Pair {
 }
 
 impl<'a> Divergence<'a> {
-    /// Prepares the heads of the reference and of a coded variant.
+    /// Prepares the reference's head, and a variant's, which comes from `head`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the file.
-    pub fn new(whole: &'a Whole<'_>) -> Result<Self> {
-        let checkpoint = whole.walk.checkpoint;
-        let recipe = whole.variant.head.weights;
-        let name = head_name(checkpoint, whole.variant);
-        let file = (!recipe.is_reference()).then(|| (Arc::clone(whole.file), name));
+    pub fn new(walk: &Walk<'a>, head: Source) -> Result<Self> {
+        let checkpoint = walk.checkpoint;
         let reference = Source { recipe: Recipe::Reference, file: None };
-        let (sources, own) = distinct([reference, Source { recipe, file }].into_iter());
+        let (sources, own) = distinct([reference, head].into_iter());
         let vocabulary = Vocabulary::new(checkpoint, checkpoint.head(), &sources)?;
-        let own = [own[0], own[1]];
-        Ok(Divergence { vocabulary, own, device: whole.walk.device })
+        Ok(Divergence { vocabulary, own: [own[0], own[1]], device: walk.device })
     }
 
     /// The mean over all tokens of windows `[tokens, hidden]`, in nats.
@@ -153,5 +147,49 @@ impl pulp::NullaryFnOnce for Lack<'_> {
         for (lack, wanted) in self.lack.iter_mut().zip(self.wanted) {
             *lack = (exp(*lack - own) - exp(*wanted - base)) * self.weight;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::demo;
+
+    #[test]
+    fn derivatives_are_what_small_changes_do() {
+        let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
+        let device = Device::Cpu;
+        let (variants, windows, coded) = (&[][..], &[][..], &[][..]);
+        let walk = Walk {
+            checkpoint: &checkpoint,
+            variants,
+            windows,
+            coded,
+            calibration: None,
+            device: &device,
+        };
+        let head = Source { recipe: Recipe::Reference, file: None };
+        let mut divergence = Divergence::new(&walk, head).unwrap();
+        let (tokens, hidden) = (6, checkpoint.config.hidden_size);
+        let states = |phase: f32| {
+            let value = |at: usize| (at as f32 * 0.37).sin() * 2.0 + (at as f32 + phase).cos();
+            let values = (0..tokens * hidden).map(value).collect();
+            [model::matrix(values, [tokens, hidden], &device).unwrap()]
+        };
+        let (reference, own) = (states(0.0), states(0.5));
+        let nats = |divergence: &mut Divergence<'_>, own: &Tensor| {
+            divergence.mean_nats(&reference, std::slice::from_ref(own)).unwrap()
+        };
+        assert!(divergence.mean_nats(&reference, &reference).unwrap().abs() < 1e-6);
+        let gradient = divergence.gradients(&reference, &own).unwrap().remove(0);
+        let values = model::values(&gradient).unwrap();
+        let square: f64 = values.iter().map(|g| f64::from(*g).powi(2)).sum();
+        // Along the derivative itself, the divergence changes by its square.
+        let step = 0.05 / square.sqrt();
+        let moved = |by: f64| (&own[0] + (&gradient * by).unwrap()).unwrap();
+        let change = nats(&mut divergence, &moved(step)) - nats(&mut divergence, &moved(-step));
+        let change = change / (2.0 * step);
+        assert!((change / square - 1.0).abs() < 0.01, "{change}, expected {square}");
     }
 }

@@ -20,11 +20,12 @@ use rayon::prelude::*;
 use super::fine::{HELD_OUT, Tuned, pace, sum};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
-use crate::eval::coded_file::CodedFile;
+use crate::eval::coded_file::{CodedFile, head_name};
 use crate::eval::embed;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
 use crate::eval::variant::Variant;
+use crate::eval::vocabulary::Source;
 use crate::eval::walk::{Observer, stop_if_asked};
 use crate::model::{self, Block, DifferentiableBlock, RopeTables};
 use divergence::Divergence;
@@ -70,7 +71,7 @@ impl Whole<'_> {
         }
         let seen = self.reference.len() - held;
         let first = self.embedded()?;
-        let mut divergence = Divergence::new(self)?;
+        let mut divergence = Divergence::new(self.walk, self.head())?;
         let mut parameters = Parameters::new(self)?;
         let mut state = State::begin(kept, &mut parameters)?;
         let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
@@ -107,6 +108,14 @@ impl Whole<'_> {
         parameters.round()?;
         let after = loss(&parameters, &mut divergence)?;
         Ok((after < before).then_some((parameters, Tuned { before, after })))
+    }
+
+    /// Where the variant's head comes from.
+    fn head(&self) -> Source {
+        let recipe = self.variant.head.weights;
+        let name = head_name(self.walk.checkpoint, self.variant);
+        let file = (!recipe.is_reference()).then(|| (Arc::clone(self.file), name));
+        Source { recipe, file }
     }
 
     /// The variant's states before the first block, per window.
