@@ -12,7 +12,6 @@ const CHUNK_TOKENS: usize = 2048;
 /// How much each token counts, per window `[tokens, 1]`; the mean is about 1.
 pub struct Tokens {
     weights: Vec<Tensor>,
-    total: f64,
 }
 
 impl Tokens {
@@ -40,7 +39,7 @@ impl Tokens {
             Tensor::from_vec(weights, (inverse.len(), 1), output.device()).map_err(failed)
         };
         let weights = all.iter().zip(outputs).map(window).collect::<Result<_>>()?;
-        Ok(Tokens { weights, total: tokens as f64 })
+        Ok(Tokens { weights })
     }
 
     /// Every row of `rows` counts once.
@@ -52,9 +51,7 @@ impl Tokens {
             Tensor::ones((rows.dim(0)?, 1), rows.dtype(), rows.device())
         };
         let weights = rows.iter().map(ones).collect::<CandleResult<Vec<_>>>().map_err(failed)?;
-        let count = |rows: &Tensor| rows.dim(0).unwrap_or(0);
-        let total = rows.iter().map(count).sum::<usize>().max(1) as f64;
-        Ok(Tokens { weights, total })
+        Ok(Tokens { weights })
     }
 
     /// How much each token of a window counts, `[tokens, 1]`.
@@ -62,22 +59,25 @@ impl Tokens {
         &self.weights[window]
     }
 
-    /// `E[a bᵀ]` `[p, q]` over all tokens, from windows `a` `[tokens, p]` and `b` `[tokens, q]`.
+    /// `E[a bᵀ]` `[p, q]` over the tokens of the first windows, as many as there are of `a` `[tokens,
+    /// p]` and `b` `[tokens, q]`.
     ///
     /// # Errors
     /// Bug-class errors of candle: other numbers of tokens.
     pub fn mean_product(&self, a: &[Tensor], b: &[Tensor]) -> Result<Vec<f64>> {
         let mut sum: Vec<f64> = Vec::new();
+        let of_windows = &self.weights[..a.len()];
+        let total = of_windows.iter().map(Tensor::elem_count).sum::<usize>().max(1) as f64;
         let mut first = 0;
-        while first < self.weights.len() {
+        while first < of_windows.len() {
             let mut tokens = 0;
             let fits = |weights: &&Tensor| {
                 tokens += weights.elem_count();
                 tokens <= CHUNK_TOKENS
             };
-            let windows = self.weights[first..].iter().take_while(fits).count().max(1);
+            let windows = of_windows[first..].iter().take_while(fits).count().max(1);
             let chunk = first..first + windows;
-            let weights = &self.weights[chunk.clone()];
+            let weights = &of_windows[chunk.clone()];
             let product = product(&a[chunk.clone()], &b[chunk], weights).map_err(failed)?;
             model::with_values(&product, |values| {
                 sum.resize(values.len(), 0.0);
@@ -85,7 +85,7 @@ impl Tokens {
             })?;
             first += windows;
         }
-        sum.iter_mut().for_each(|value| *value /= self.total);
+        sum.iter_mut().for_each(|value| *value /= total);
         Ok(sum)
     }
 }

@@ -19,8 +19,8 @@ use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
-/// One of so many windows is held out.
-pub const HELD_OUT: usize = 8;
+/// One of so many windows is held out, from coding as from tuning.
+const HELD_OUT: usize = 8;
 /// Windows whose gradients make one step, whatever the number of threads.
 pub const BATCH: usize = 2;
 /// Step of a norm's gain, of the mean gain.
@@ -52,11 +52,10 @@ enum Parameter {
 /// # Errors
 /// An input error for blocks that cannot be tuned; bug-class errors of candle.
 pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
-    let held = given.len() / HELD_OUT;
-    if held == 0 {
+    let (seen, unseen) = (0..seen(given.len()), seen(given.len())..given.len());
+    if unseen.is_empty() {
         return Ok(None);
     }
-    let (seen, unseen) = (0..given.len() - held, given.len() - held..given.len());
     let before = loss(fit, given, unseen.clone(), weights(fit, fitted)?)?;
     let config = &fit.walk.checkpoint.config;
     let block = DifferentiableBlock::new(config, fit.layer, weights(fit, fitted)?)?;
@@ -88,6 +87,11 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
         }
     }
     Ok(Some(Tuned { before, after }))
+}
+
+/// How many of so many windows are seen; the last ones are held out.
+pub fn seen(windows: usize) -> usize {
+    windows - windows / HELD_OUT
 }
 
 /// The pace of a step among so many: a half turn of the cosine, down to [`LAST_PACE`].

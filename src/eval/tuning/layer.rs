@@ -149,6 +149,7 @@ impl Fit<'_> {
         factors: &Option<Tensor>,
     ) -> Result<Option<Seen>> {
         let Some(steps) = steps else { return Ok(None) };
+        let [given, reference] = [given, reference].map(|windows| coded_on(windows, steps));
         let own = self.moments(given)?;
         if !steps.repair {
             return Ok(Some(Seen { own, wanted: Wanted::Nothing }));
@@ -173,10 +174,12 @@ impl Fit<'_> {
         outputs: impl Fn() -> Result<Vec<Tensor>>,
     ) -> Result<Option<Seen>> {
         let Some(steps) = steps else { return Ok(None) };
+        let [given, reference] = [given, reference].map(|windows| coded_on(windows, steps));
         let own = self.moments(given)?;
         let wanted = match steps.repair {
             true => {
-                let lack = both(reference, &outputs()?, |wanted, found| wanted - found)?;
+                let lack =
+                    both(reference, &outputs()?[..given.len()], |wanted, found| wanted - found)?;
                 Wanted::Outputs(self.tokens.mean_product(&lack, given)?)
             }
             false => Wanted::Nothing,
@@ -187,6 +190,14 @@ impl Fit<'_> {
     fn moments(&self, given: &[Tensor]) -> Result<Moments> {
         let inputs = given.first().map_or(0, |given| given.dim(1).unwrap_or(0));
         Moments::new(self.tokens.mean_product(given, given)?, inputs)
+    }
+}
+
+/// The windows that codes are chosen on: all, but for those that tuning holds out.
+fn coded_on(windows: &[Tensor], steps: Steps) -> &[Tensor] {
+    match steps.fine_tune {
+        true => &windows[..fine::seen(windows.len())],
+        false => windows,
     }
 }
 

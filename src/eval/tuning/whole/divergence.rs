@@ -21,12 +21,6 @@ pub struct Divergence<'a> {
     device: &'a Device,
 }
 
-/// One window at both heads.
-struct Pair {
-    reference: Scorer,
-    own: Scorer,
-}
-
 impl<'a> Divergence<'a> {
     /// Prepares the reference's head, and a variant's, which comes from `head`.
     ///
@@ -46,28 +40,41 @@ impl<'a> Divergence<'a> {
     /// Input errors of the checkpoint and of the file, bug-class errors of candle.
     pub fn mean_nats(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<f64> {
         let pairs = self.pairs(reference, own)?;
-        let kl: Vec<f64> = pairs.iter().flat_map(|p| p.own.finish(&p.reference).kl_nats).collect();
+        let kl: Vec<f64> = pairs.iter().flat_map(|[base, own]| own.finish(base).kl_nats).collect();
         Ok(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
     }
 
-    /// Derivatives of the mean by `own`, per window `[tokens, hidden]`.
+    /// The logarithms of what the exponentials of each token's logits sum to, at the reference's
+    /// head, per window.
     ///
     /// # Errors
     /// As [`mean_nats`](Divergence::mean_nats).
-    pub fn gradients(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<Tensor>> {
-        let pairs = self.pairs(reference, own)?;
-        let tokens: usize = own.iter().map(|x| x.dim(0).unwrap_or(0)).sum();
+    pub fn reference_sums(&mut self, reference: &[Tensor]) -> Result<Vec<Vec<f64>>> {
+        self.sums(reference, 0)
+    }
+
+    /// Derivatives of the mean by `own`, per window `[tokens, hidden]`; the reference's windows come
+    /// with their [`reference_sums`](Divergence::reference_sums).
+    ///
+    /// # Errors
+    /// As [`mean_nats`](Divergence::mean_nats).
+    pub fn gradients(
+        &mut self,
+        (reference, base_sums): (&[Tensor], &[Vec<f64>]),
+        own: &[Tensor],
+    ) -> Result<Vec<Tensor>> {
+        let own_sums = self.sums(own, 1)?;
+        let tokens: usize = own_sums.iter().map(Vec::len).sum();
         let weight = 1.0 / tokens.max(1) as f32;
         let zeros = own.iter().map(Tensor::zeros_like).collect::<Result<Vec<_>, _>>();
         let mut gradients = zeros.map_err(model::failed)?;
         for slice in self.vocabulary.slices() {
             let [base, head] = self.heads(slice)?;
-            let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(&pairs);
-            windows.try_for_each(|(((gradient, reference), own), pair)| -> Result<()> {
+            let sums = base_sums.par_iter().zip(&own_sums);
+            let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(sums);
+            windows.try_for_each(|(((gradient, reference), own), sums)| -> Result<()> {
                 let wanted = model::logits(reference, &base)?;
-                let found = model::logits(own, &head)?;
-                let sums = [&pair.reference, &pair.own].map(Scorer::log_sums);
-                let lack = lack([&wanted, &found], &sums, weight)?;
+                let lack = lack([&wanted, &model::logits(own, &head)?], sums, weight)?;
                 let more = lack.matmul(&head).and_then(|more| &*gradient + more);
                 *gradient = more.map_err(model::failed)?;
                 Ok(())
@@ -76,30 +83,40 @@ impl<'a> Divergence<'a> {
         Ok(gradients)
     }
 
-    /// Sums over the vocabulary.
-    fn pairs(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<Pair>> {
-        let tokens = own.iter().map(|x| x.dim(0).map_err(model::failed));
-        let tokens: Vec<usize> = tokens.collect::<Result<_>>()?;
-        let pair =
-            |tokens: &usize| Pair { reference: Scorer::new(*tokens), own: Scorer::new(*tokens) };
-        let mut pairs: Vec<Pair> = tokens.iter().map(pair).collect();
-        // Only the divergence is asked for, whatever the targets are.
-        let targets = vec![0; tokens.iter().copied().max().unwrap_or(0)];
+    /// The logarithms at one of the heads.
+    fn sums(&mut self, states: &[Tensor], own: usize) -> Result<Vec<Vec<f64>>> {
+        let mut scorers = scorers(states)?;
         for rows in self.vocabulary.slices() {
             let first = rows.start as u32;
-            let [base, head] = self.heads(rows)?;
-            let windows = pairs.par_iter_mut().zip(reference).zip(own).zip(&tokens);
-            windows.try_for_each(|(((pair, reference), own), tokens)| -> Result<()> {
-                let slice = VocabularySlice { first, targets: &targets[..*tokens] };
-                let (wanted, found) =
-                    (model::logits(reference, &base)?, model::logits(own, &head)?);
+            let head = &self.heads(rows)?[own];
+            let windows = scorers.par_iter_mut().zip(states);
+            windows.try_for_each(|((scorer, targets), states)| -> Result<()> {
+                let slice = VocabularySlice { first, targets };
+                model::with_values(&model::logits(states, head)?, |l| scorer.add(slice, l, None))
+            })?;
+        }
+        Ok(scorers.into_iter().map(|(scorer, _)| scorer.log_sums()).collect())
+    }
+
+    /// Both heads over the vocabulary: the reference's scorers and the variant's.
+    fn pairs(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<[Scorer; 2]>> {
+        let mut base = scorers(reference)?;
+        let mut scorers = scorers(own)?;
+        for rows in self.vocabulary.slices() {
+            let first = rows.start as u32;
+            let [base_head, head] = self.heads(rows)?;
+            let windows = base.par_iter_mut().zip(&mut scorers).zip(reference).zip(own);
+            windows.try_for_each(|((((base, targets), (scorer, _)), reference), own)| {
+                let slice = VocabularySlice { first, targets };
+                let wanted = model::logits(reference, &base_head)?;
+                let found = model::logits(own, &head)?;
                 model::with_values(&wanted, |wanted| {
-                    pair.reference.add(slice, wanted, None);
-                    model::with_values(&found, |found| pair.own.add(slice, found, Some(wanted)))
+                    base.add(slice, wanted, None);
+                    model::with_values(&found, |found| scorer.add(slice, found, Some(wanted)))
                 })?
             })?;
         }
-        Ok(pairs)
+        Ok(base.into_iter().zip(scorers).map(|((base, _), (own, _))| [base, own]).collect())
     }
 
     /// Rows of both heads, `[rows, hidden]`.
@@ -114,15 +131,22 @@ impl<'a> Divergence<'a> {
     }
 }
 
+/// A scorer for all tokens of each window, and targets for it: any will do, as only sums and
+/// divergences are asked for.
+fn scorers(states: &[Tensor]) -> Result<Vec<(Scorer, Vec<u32>)>> {
+    let tokens = states.iter().map(|x| x.dim(0).map_err(model::failed));
+    tokens.map(|tokens| tokens.map(|tokens| (Scorer::new(tokens), vec![0; tokens]))).collect()
+}
+
 /// Derivatives of the divergence by the variant's logits `[tokens, rows]`: its probabilities less
 /// the reference's, times `weight`; `sums` are the logarithms of what exponentials sum to.
-fn lack(logits: [&Tensor; 2], sums: &[Vec<f64>; 2], weight: f32) -> Result<Tensor> {
+fn lack(logits: [&Tensor; 2], sums: (&Vec<f64>, &Vec<f64>), weight: f32) -> Result<Tensor> {
     let [wanted, found] = logits;
     let mut lack = model::values(found)?;
     let (tokens, rows) = found.dims2().map_err(model::failed)?;
     model::with_values(wanted, |wanted| {
         let lines = lack.chunks_exact_mut(rows).zip(wanted.chunks_exact(rows));
-        for ((lack, wanted), (base, own)) in lines.zip(sums[0].iter().zip(&sums[1])) {
+        for ((lack, wanted), (base, own)) in lines.zip(sums.0.iter().zip(sums.1)) {
             let sums = [*base as f32, *own as f32];
             pulp::Arch::new().dispatch(Lack { lack, wanted, sums, weight });
         }
@@ -182,7 +206,8 @@ mod tests {
             divergence.mean_nats(&reference, std::slice::from_ref(own)).unwrap()
         };
         assert!(divergence.mean_nats(&reference, &reference).unwrap().abs() < 1e-6);
-        let gradient = divergence.gradients(&reference, &own).unwrap().remove(0);
+        let sums = divergence.reference_sums(&reference).unwrap();
+        let gradient = divergence.gradients((&reference, &sums), &own).unwrap().remove(0);
         let values = model::values(&gradient).unwrap();
         let square: f64 = values.iter().map(|g| f64::from(*g).powi(2)).sum();
         // Along the derivative itself, the divergence changes by its square.

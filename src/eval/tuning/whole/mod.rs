@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::fine::{HELD_OUT, Tuned, pace, sum};
+use super::fine::{self, Tuned, pace, sum};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::eval::coded_file::{CodedFile, head_name};
@@ -65,11 +65,10 @@ impl Whole<'_> {
         kept: &Path,
         observer: &mut dyn Observer,
     ) -> Result<Option<(Parameters<'_>, Tuned)>> {
-        let held = self.reference.len() / HELD_OUT;
-        if held == 0 {
+        let seen = fine::seen(self.reference.len());
+        if seen == self.reference.len() {
             return Ok(None);
         }
-        let seen = self.reference.len() - held;
         let first = self.embedded()?;
         let mut divergence = Divergence::new(self.walk, self.head())?;
         let mut parameters = Parameters::new(self)?;
@@ -82,6 +81,7 @@ impl Whole<'_> {
         if state.before.is_nan() {
             state.before = loss(&parameters, &mut divergence)?;
         }
+        let sums = divergence.reference_sums(&self.reference[..seen])?;
         let batches = seen.div_ceil(BATCH);
         let steps = EPOCHS * batches;
         let mut saved = Instant::now();
@@ -90,7 +90,7 @@ impl Whole<'_> {
             let start = state.step % batches * BATCH;
             let batch = start..(start + BATCH).min(seen);
             let pace = pace(state.step, steps);
-            let reference = &self.reference[batch.clone()];
+            let reference = (&self.reference[batch.clone()], &sums[batch.clone()]);
             self.step(&mut parameters, &mut divergence, &first[batch], reference, pace)?;
             state.step += 1;
             if state.step.is_multiple_of(batches) {
@@ -134,7 +134,7 @@ impl Whole<'_> {
         parameters: &mut Parameters<'_>,
         divergence: &mut Divergence<'_>,
         first: &[Tensor],
-        reference: &[Tensor],
+        reference: (&[Tensor], &[Vec<f64>]),
         pace: f32,
     ) -> Result<()> {
         let layers = self.walk.checkpoint.config.layers;
