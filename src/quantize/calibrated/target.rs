@@ -4,12 +4,15 @@ use super::matrix::{View, product};
 use super::moments::{Moments, check_finite};
 use crate::error::{Error, Result};
 
-/// Pull towards the reference's weights, of the mean square of an input.
-const RIDGE: f64 = 0.03;
+/// Pull towards the reference's weights, of the mean square of an input. Weights that repair what
+/// they see on some ten thousand tokens do harm elsewhere: on SmolLM2-135M, 32 windows of 512 tokens,
+/// the KL divergence of `vector2-d4-cal` on other text is 1.12 nats with 0.03, 0.93 with 0.3 (and 5 %
+/// instead of 1 % of damping), 1.11 with 1.
+const RIDGE: f64 = 0.3;
 
 /// The weights `[out, in]` whose products with the coded model's inputs `x̂` come nearest, in least
 /// squares, to what the reference's `weights` make of its own inputs `x`, plus a residual:
-/// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹` with λ 3 % of the mean diagonal.
+/// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹` with λ 30 % of the mean diagonal.
 ///
 /// `cross` is `E[x x̂ᵀ]` `[in, in]` (rows are the reference's; without it inputs are taken to be the
 /// same), `own` is `E[x̂ x̂ᵀ]`, `residual` `[out, in]` is `E[(y - ŷ) x̂ᵀ]` for what the outputs `ŷ` of
