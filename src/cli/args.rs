@@ -25,6 +25,10 @@ pub struct PlanArgs {
     /// apart: palette2-g16+attention:palette4-g16+embed:int8
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
     pub recipes: Option<Vec<String>>,
+    /// A calibrated recipe, such as vector2-d4-cal: adds the variants that show what each of its
+    /// steps is worth
+    #[arg(long, value_name = "RECIPE")]
+    pub ablate: Option<String>,
     /// Bit-widths, comma-separated, each with its recommended recipe [default: 4,2,1]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub bits: Option<Vec<u8>>,

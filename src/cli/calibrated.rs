@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
@@ -10,7 +11,7 @@ use crate::error::{Error, Exit, Result};
 use crate::eval::{
     CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, write_calibrated,
 };
-use crate::results::{Cell, Failure, Record, Store};
+use crate::results::{Cell, CodedLayer, Failure, Record, Store};
 
 /// The folder in a run's folder that holds the coded weights.
 const CODED: &str = "coded";
@@ -76,19 +77,26 @@ pub fn code(
         paths: &paths,
         windows_hash: &told.windows_hash,
     };
-    let mut watch = Watch { bar: Progress::new("calibrating", talk.quiet), interrupt };
+    let mut watch = Watch {
+        bar: Progress::new("calibrating", talk.quiet),
+        interrupt,
+        store,
+        cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
+    };
     let outcomes = write_calibrated(&plan, &mut coded.timings, &mut watch);
     watch.bar.finish();
     for (outcome, (cell, variant, path)) in outcomes?.into_iter().zip(missing) {
         match outcome {
-            Ok(pooled) => {
+            Ok(()) => {
+                let file = CodedFile::open(&path)?;
+                let pooled = file.calibrated.told.pooled_experts;
                 if pooled > 0 {
                     talk.say(format!(
                         "{variant}: {pooled} experts had too few tokens of their own and were \
                          calibrated on those of all"
                     ));
                 }
-                coded.files.push(Arc::new(CodedFile::open(&path)?));
+                coded.files.push(Arc::new(file));
             }
             Err(cause) => coded.failures.push(Record::Failure(Failure {
                 cell_id: cell.cell_id.clone(),
@@ -117,10 +125,14 @@ fn kept(path: &Path, job: &Job, variant: &Variant, windows_hash: &str) -> Option
     })
 }
 
-/// Shows progress and stops when asked; what is kept between layers is the walk's own affair.
+/// Shows progress, notes times and stops when asked; what is kept between layers is the walk's own
+/// affair.
 struct Watch<'a> {
     bar: Progress,
     interrupt: &'a Interrupt,
+    store: &'a Store,
+    /// What is coded, in order.
+    cells: Vec<String>,
 }
 
 impl Observer for Watch<'_> {
@@ -137,5 +149,14 @@ impl Observer for Watch<'_> {
             true => Err(Error::new(Exit::Interrupted, "interrupted")),
             false => Ok(()),
         }
+    }
+
+    fn coded(&mut self, variant: usize, layer: usize, elapsed: Duration) -> Result<()> {
+        self.store.append_coded_layer(&CodedLayer {
+            cell_id: self.cells[variant].clone(),
+            layer,
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+            threads: rayon::current_num_threads(),
+        })
     }
 }

@@ -27,9 +27,6 @@ const CODING_WINDOWS: usize = 32;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
 
-/// What records call the method where only codes are calibrated.
-const CODES: &str = "second moments";
-
 /// Calibration, and how records tell of it.
 pub struct Prepared {
     /// What the walk needs.
@@ -78,7 +75,7 @@ pub fn prepare(
         windows_hash: hasher.finalize().to_hex().to_string(),
         method: match variants.iter().any(Variant::needs_ranges) {
             true => method.to_string(),
-            false => CODES.to_owned(),
+            false => results::Calibration::SECOND_MOMENTS.to_owned(),
         },
     };
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record }))

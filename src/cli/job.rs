@@ -189,7 +189,11 @@ fn cell(
     variant: &Variant,
     calibration: Option<&results::Calibration>,
 ) -> Result<Cell> {
-    let calibration = calibration.filter(|_| variant.needs_calibration()).cloned();
+    let mut calibration = calibration.filter(|_| variant.needs_calibration()).cloned();
+    if let Some(calibration) = calibration.as_mut().filter(|_| !variant.needs_ranges()) {
+        // Whatever ranges other variants need.
+        calibration.method = results::Calibration::SECOND_MOMENTS.to_owned();
+    }
     let depends_on = [
         &run.model_hash,
         &run.tokenizer_hash,

@@ -5,6 +5,7 @@
 // Help texts are doc comments, but for terminals: their brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
+mod ablation;
 mod args;
 mod baseline;
 mod baselines;

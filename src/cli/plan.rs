@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ablation;
 use super::args::{CalibrationArgs, PlanArgs};
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -239,7 +240,7 @@ fn variants(
         texts.iter().map(|text| text.parse()).collect::<Result<_>>().at(|| place)
     };
     let experts = parts[1].1.as_ref();
-    let variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {
+    let mut variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {
         (Some(recipes), _, _, _) => of_recipes(recipes, "--recipes")?,
         (None, Some(bits), _, _) => of_bits(bits, "--bits")?,
         (None, None, Some(recipes), None) => of_recipes(recipes, "recipes")?,
@@ -249,12 +250,16 @@ fn variants(
                 Error::input("the plan has both `recipes` and `bits`").hint("keep one of them")
             );
         }
+        (None, None, None, None) if args.ablate.is_some() => Vec::new(),
         // Recipes by part alone are one variant.
         (None, None, None, None) => match experts {
             Some(recipe) => of_recipes(std::slice::from_ref(recipe), "--experts")?,
             None => of_bits(&DEFAULT_BITS, "--bits")?,
         },
     };
+    if let Some(recipe) = &args.ablate {
+        variants.extend(ablation::variants(recipe).at(|| "--ablate")?);
+    }
     let with_parts = |mut variant: Variant| -> Result<String> {
         if variant.is_reference() {
             return Ok(variant.to_string());

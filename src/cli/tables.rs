@@ -57,8 +57,8 @@ pub fn measure(
         on_devices(&job, &finished, also.devices, how, talk, &interrupt)?;
     }
     let asked = asked_records(&finished);
-    let summary = Summary::from_records(&asked, job.plan.seed)?;
     let folder = RunFolder::read(&finished.folder)?;
+    let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&folder.coding);
     let asked = folder.measured.iter().filter(|one| is_asked(one, &finished)).cloned();
     let asked: Vec<Measurement> = asked.collect();
     print(format, &run::with_devices(&summary, &asked))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::coded_file::{Described, FORMAT, PREFIX_BYTES, VERSION, head_name};
@@ -13,7 +14,7 @@ use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
 use crate::quantize::{CodedTensor, Recipe};
-use crate::results::write_aside_with;
+use crate::results::{TunedLayer, write_aside_with};
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
@@ -65,6 +66,32 @@ pub struct Calibrated {
     pub windows_hash: String,
     /// By tensor: what was done, and the relative error of its outputs after it.
     pub errors: BTreeMap<String, Vec<(String, f64)>>,
+    /// What else there is to know of coding.
+    pub told: Told,
+}
+
+/// What a file says of coding beside its errors. No time: a file repeats bit for bit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Experts that had too few tokens of their own and were coded on those of all.
+    #[serde(default)]
+    pub pooled_experts: usize,
+    /// Inputs of linear layers that were always zero.
+    #[serde(default)]
+    pub dead_inputs: usize,
+    /// By layer: what fine-tuning did.
+    #[serde(default)]
+    pub tuned: BTreeMap<usize, TunedLayer>,
+}
+
+impl Calibrated {
+    /// Adds what another file says of the other layers of the same variant.
+    pub(super) fn join(&mut self, other: &Calibrated) {
+        self.errors.extend(other.errors.clone());
+        self.told.pooled_experts += other.told.pooled_experts;
+        self.told.dead_inputs += other.told.dead_inputs;
+        self.told.tuned.extend(&other.told.tuned);
+    }
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
@@ -132,7 +159,10 @@ fn facts(
     if !calibrated.windows_hash.is_empty() {
         let errors = serde_json::to_string(&calibrated.errors)
             .map_err(|e| Error::bug("cannot describe the errors").because(e))?;
+        let told = serde_json::to_string(&calibrated.told)
+            .map_err(|e| Error::bug("cannot describe the coding").because(e))?;
         facts["calibration"] = Value::from(calibrated.windows_hash.clone());
+        facts["coding"] = Value::from(told);
         facts["errors"] = Value::from(errors);
     }
     Ok(facts)

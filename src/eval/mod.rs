@@ -8,6 +8,7 @@ mod calibration;
 mod code_file;
 mod coded_file;
 mod coder;
+mod coding;
 mod divergence;
 mod embed;
 mod head;
@@ -25,7 +26,7 @@ mod walk;
 mod weights;
 
 pub use calibration::{Calibration, InputScales, RangeMethod};
-pub use code_file::{Calibrated, write as write_coded};
+pub use code_file::{Calibrated, Told, write as write_coded};
 pub use coded_file::CodedFile;
 pub use coder::Coder;
 pub use divergence::{LayerRouting, Score, Scorer, VocabularySlice};

@@ -175,6 +175,17 @@ impl Variant {
         [self.attention, self.mlp].iter().any(|part| part.method != Method::DataFree)
     }
 
+    /// The parts whose codes may be chosen on a text.
+    pub fn calibrated_parts(&mut self) -> [&mut LayerRecipe; 2] {
+        [&mut self.attention, &mut self.mlp]
+    }
+
+    /// The same recipes, coded from the weights alone.
+    pub fn data_free(mut self) -> Self {
+        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::DataFree);
+        self
+    }
+
     /// Whether a text is needed beside the one that is scored.
     pub fn needs_calibration(&self) -> bool {
         self.needs_ranges() || self.is_calibrated()

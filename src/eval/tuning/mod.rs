@@ -20,12 +20,13 @@ mod unit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use correlation::Tokens;
-use layer::{Fit, Stages};
-use unit::{Fitted, Unit};
+use layer::{Done, Fit, Stages};
+use unit::Unit;
 
-use super::code_file::{Calibrated, Content, contents, write_contents};
+use super::code_file::{Calibrated, Content, Told, contents, write_contents};
 use super::coded_file::CodedFile;
 use super::coder::Coder;
 use super::embed;
@@ -38,6 +39,7 @@ use super::walk::{Observer, stop_if_asked};
 use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
 use crate::model::{self, Block, RopeTables};
+use crate::results::TunedLayer;
 
 /// What is to be coded, and where to.
 pub struct Plan<'a> {
@@ -49,8 +51,7 @@ pub struct Plan<'a> {
     pub windows_hash: &'a str,
 }
 
-/// Codes variants and writes a file for each; gives, per variant, the number of experts that had too
-/// few tokens, or why there is no file.
+/// Codes variants and writes a file for each; gives, per variant, why there is none.
 ///
 /// # Errors
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
@@ -59,7 +60,7 @@ pub fn write_calibrated(
     plan: &Plan<'_>,
     timings: &mut Timings,
     observer: &mut dyn Observer,
-) -> Result<Vec<std::result::Result<usize, Cause>>> {
+) -> Result<Vec<std::result::Result<(), Cause>>> {
     let Walk { checkpoint, variants, windows, device, .. } = plan.walk;
     let layers = checkpoint.config.layers;
     let all = std::iter::once(Variant::reference()).chain(variants.iter().cloned());
@@ -67,12 +68,11 @@ pub fn write_calibrated(
     timings.measure(Phase::Embedding, || embed::embed(&plan.walk, &mut lanes))?;
     let tokens = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
     let rope = RopeTables::new(&checkpoint.config, tokens, device)?;
-    let mut pooled = vec![0; variants.len()];
     for layer in 0..layers {
         observer.progress(layer, layers + 1);
         checkpoint.check_unchanged()?;
         if !plan.replay(layer, &rope, &mut lanes, timings)? {
-            plan.layer(layer, &rope, &mut lanes, &mut pooled, timings)?;
+            plan.layer(layer, &rope, &mut lanes, timings, observer)?;
         }
         stop_if_asked(observer)?;
     }
@@ -80,7 +80,7 @@ pub fn write_calibrated(
     for (at, lane) in lanes.drain(1..).enumerate() {
         let done = match lane.failure {
             Some(cause) => Err(cause),
-            None => plan.join(at, layers).map(|()| pooled[at]).map_err(|e| Cause::from(&e)),
+            None => plan.join(at, layers).map_err(|e| Cause::from(&e)),
         };
         outcomes.push(done);
     }
@@ -130,8 +130,8 @@ impl Plan<'_> {
         layer: usize,
         rope: &RopeTables,
         lanes: &mut [Lane],
-        pooled: &mut [usize],
         timings: &mut Timings,
+        observer: &mut dyn Observer,
     ) -> Result<()> {
         let Walk { checkpoint, device, .. } = self.walk;
         let config = &checkpoint.config;
@@ -143,14 +143,15 @@ impl Plan<'_> {
         let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
         let tokens = Tokens::by_output(outputs)?;
         let fit = Fit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
-        let mut fitted: Vec<Vec<Fitted>> = lanes[1..].iter().map(|_| Vec::new()).collect();
-        for (lane, fitted) in lanes[1..].iter_mut().zip(&mut fitted) {
+        let mut done: Vec<Done> = lanes[1..].iter().map(|_| Done::default()).collect();
+        for (lane, done) in lanes[1..].iter_mut().zip(&mut done) {
             if !lane.is_alive() {
                 continue;
             }
+            let clock = Instant::now();
             match timings.measure(Phase::Code, || fit.block(unit.clone(), lane)) {
                 Ok((block, coded)) => {
-                    *fitted = coded;
+                    *done = Done { elapsed: clock.elapsed(), ..coded };
                     lane.routed = route(&block, &lane.hidden)?;
                 }
                 Err(error) => lane.fail(&error.at(format!("layer {layer}"))),
@@ -163,12 +164,13 @@ impl Plan<'_> {
         for expert in 0..experts {
             let ids = config.expert_tensors(layer, expert);
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
-            self.expert(unit, expert, lanes, &mut fitted, pooled, timings)?;
+            self.expert(unit, expert, lanes, &mut done, timings)?;
         }
         lanes.iter_mut().try_for_each(finish)?;
-        for (at, (lane, fitted)) in lanes[1..].iter().zip(&fitted).enumerate() {
+        for (at, (lane, done)) in lanes[1..].iter().zip(&done).enumerate() {
             if lane.is_alive() {
-                self.keep(at, layer, fitted)?;
+                self.keep(at, layer, done)?;
+                observer.coded(at, layer, done.elapsed)?;
             }
         }
         Ok(())
@@ -180,8 +182,7 @@ impl Plan<'_> {
         unit: Unit,
         expert: usize,
         lanes: &mut [Lane],
-        fitted: &mut [Vec<Fitted>],
-        pooled: &mut [usize],
+        done: &mut [Done],
         timings: &mut Timings,
     ) -> Result<()> {
         let Walk { checkpoint, device, .. } = self.walk;
@@ -192,16 +193,18 @@ impl Plan<'_> {
                 .iter_mut()
                 .try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
         })?;
-        for (at, lane) in lanes[1..].iter_mut().enumerate() {
+        for (lane, done) in lanes[1..].iter_mut().zip(done) {
             if !lane.is_alive() {
                 continue;
             }
+            let clock = Instant::now();
             let coded = timings
                 .measure(Phase::Code, || experts::code(&self.walk, unit.clone(), expert, lane));
             match coded {
                 Ok(coded) => {
-                    fitted[at].extend(coded.fitted);
-                    pooled[at] += usize::from(coded.is_pooled);
+                    done.fitted.extend(coded.fitted);
+                    done.pooled_experts += usize::from(coded.is_pooled);
+                    done.elapsed += clock.elapsed();
                 }
                 Err(error) => lane.fail(&error.at(format!("expert {expert}"))),
             }
@@ -210,22 +213,26 @@ impl Plan<'_> {
     }
 
     /// Writes a layer's part file.
-    fn keep(&self, variant: usize, layer: usize, fitted: &[Fitted]) -> Result<()> {
+    fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut contents: Vec<Content> = Vec::new();
         let mut errors = BTreeMap::new();
-        for one in fitted {
+        let mut told = Told { pooled_experts: done.pooled_experts, ..Told::default() };
+        let tuned = done.tuned.map(|tuned| TunedLayer { before: tuned.before, after: tuned.after });
+        told.tuned.extend(tuned.map(|tuned| (layer, tuned)));
+        for one in &done.fitted {
             let stored = checkpoint.stored(one.id)?;
             contents.push((one.id.name(), one.id, of.recipe_of(one.id, stored)));
             if let Some(coding) = &one.coding {
                 let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
                 errors.insert(one.id.name(), steps.collect());
+                told.dead_inputs += coding.dead_inputs;
             }
         }
-        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors };
+        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors, told };
         let path = self.part(variant, layer);
         write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
-            let found = fitted.iter().find(|one| one.id == id);
+            let found = done.fitted.iter().find(|one| one.id == id);
             found.map(|one| one.tensor.clone()).ok_or_else(|| Error::bug("a tensor was not coded"))
         })
     }
@@ -239,7 +246,7 @@ impl Plan<'_> {
             Calibrated { windows_hash: self.windows_hash.to_owned(), ..Calibrated::default() };
         for layer in 0..layers {
             let part = CodedFile::open(&self.part(variant, layer))?;
-            calibrated.errors.extend(part.calibrated.errors.clone());
+            calibrated.join(&part.calibrated);
             parts.push(Arc::new(part));
         }
         let contents = contents(checkpoint, of);
