@@ -9,7 +9,8 @@ use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
-    CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, write_calibrated,
+    Cause, CodedFile, MomentsFile, Observer, Origin, State, Timings, TuningPlan, Variant, Walk,
+    write_by_moments, write_calibrated,
 };
 use crate::results::{Cell, CodedLayer, Failure, Record, Store};
 
@@ -43,7 +44,7 @@ pub fn code(
     interrupt: &Interrupt,
 ) -> Result<Coded> {
     let mut coded = Coded::default();
-    let (Some(calibration), Some(told)) = (&job.calibration, &job.told) else { return Ok(coded) };
+    let Some(origin) = &job.basis.origin else { return Ok(coded) };
     let index = store.index();
     let is_needed = |(cell, variant): &&(Cell, Variant)| {
         let is_given = job.coded.iter().any(|file| file.variant == *variant);
@@ -53,8 +54,8 @@ pub fn code(
     let folder = store.folder().join(CODED);
     let mut missing: Vec<(&Cell, Variant, PathBuf)> = Vec::new();
     for (cell, variant) in job.cells.iter().filter(is_needed) {
-        let path = path(&folder, variant, &told.windows_hash);
-        match kept(&path, job, variant, &told.windows_hash) {
+        let path = path(&folder, variant, origin);
+        match kept(&path, job, variant, origin) {
             Some(file) => coded.files.push(Arc::new(file)),
             None => missing.push((cell, variant.clone(), path)),
         }
@@ -65,25 +66,22 @@ pub fn code(
     std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
     let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
     let paths: Vec<PathBuf> = missing.iter().map(|(_, _, path)| path.clone()).collect();
-    let plan = TuningPlan {
-        walk: Walk {
-            checkpoint: &job.checkpoint,
-            variants: &variants,
-            windows: &calibration.windows,
-            coded: &[],
-            calibration: None,
-            device: &job.device,
-        },
-        paths: &paths,
-        windows_hash: &told.windows_hash,
+    let walk = Walk {
+        checkpoint: &job.checkpoint,
+        variants: &variants,
+        windows: job.basis.windows.as_ref().map_or(&[], |calibration| &calibration.windows),
+        coded: &[],
+        calibration: None,
+        device: &job.device,
     };
+    let plan = TuningPlan { walk, paths: &paths, origin };
     let mut watch = Watch {
         bar: Progress::new("calibrating", talk.quiet),
         interrupt,
         store,
         cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
     };
-    let outcomes = write_calibrated(&plan, &mut coded.timings, &mut watch);
+    let outcomes = write(&plan, job.basis.moments.as_ref(), &mut coded.timings, &mut watch);
     watch.bar.finish();
     for (outcome, (cell, variant, path)) in outcomes?.into_iter().zip(missing) {
         match outcome {
@@ -109,19 +107,35 @@ pub fn code(
     Ok(coded)
 }
 
+/// Codes what `plan` says by saved moments, where they are given, else on its windows.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption.
+pub fn write(
+    plan: &TuningPlan<'_>,
+    moments: Option<&MomentsFile>,
+    timings: &mut Timings,
+    observer: &mut dyn Observer,
+) -> Result<Vec<std::result::Result<(), Cause>>> {
+    match moments {
+        Some(moments) => write_by_moments(plan, moments, timings, observer),
+        None => write_calibrated(plan, timings, observer),
+    }
+}
+
 /// Where a variant's codes are kept.
-fn path(folder: &Path, variant: &Variant, windows_hash: &str) -> PathBuf {
+fn path(folder: &Path, variant: &Variant, origin: &Origin) -> PathBuf {
     let name = variant.to_string().replace(['+', ':'], "_");
-    let hash = windows_hash.get(..HASH_DIGITS).unwrap_or(windows_hash);
+    let hash = origin.key().get(..HASH_DIGITS).unwrap_or(origin.key());
     folder.join(format!("{name}-{hash}.safetensors"))
 }
 
 /// The file of a variant, where it is there and belongs to this model and calibration.
-fn kept(path: &Path, job: &Job, variant: &Variant, windows_hash: &str) -> Option<CodedFile> {
+fn kept(path: &Path, job: &Job, variant: &Variant, origin: &Origin) -> Option<CodedFile> {
     CodedFile::open(path).ok().filter(|file| {
         file.model_hash == job.run.model_hash
             && file.variant == *variant
-            && file.calibrated.windows_hash == windows_hash
+            && file.calibrated.origin.as_ref() == Some(origin)
     })
 }
 

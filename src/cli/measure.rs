@@ -185,7 +185,7 @@ impl<'a> Measuring<'a> {
             variants: &variants,
             windows: &windows,
             coded: &coded,
-            calibration: job.calibration.as_ref().filter(|_| needs_ranges),
+            calibration: job.basis.windows.as_ref().filter(|_| needs_ranges),
             device: &job.device,
         };
         let resumed = eval::read_state(&self.state_path(), &key, &walk)?;

@@ -44,6 +44,9 @@ pub struct Plan {
     /// Windows of that text; absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_windows: Option<usize>,
+    /// File of second moments that codes are chosen by, instead of a text.
+    #[serde(rename = "calibration", skip_serializing_if = "Option::is_none")]
+    pub moments: Option<String>,
     /// How ranges are chosen; absent: by percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_range: Option<String>,
@@ -102,6 +105,7 @@ struct PlanFile {
     calibrate: Option<String>,
     calibration_windows: Option<usize>,
     activation_range: Option<String>,
+    calibration: Option<String>,
     check: Option<BTreeMap<String, Limit>>,
 }
 
@@ -151,6 +155,7 @@ impl Plan {
             calibrate: ranges.calibrate.or(file.calibrate),
             calibration_windows: ranges.calibration_windows.or(file.calibration_windows),
             activation_range: ranges.activation_range.or(file.activation_range),
+            moments: args.moments.clone().or(file.calibration),
             check: spelled(file.check.unwrap_or_default()),
         };
         plan.check()?;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::coded_file::{Described, FORMAT, PREFIX_BYTES, VERSION, head_name};
 use super::coder::Coder;
+use super::origin::Origin;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
@@ -62,8 +63,8 @@ pub fn write(
 /// What a file says of coded tensors that were calibrated.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibrated {
-    /// Hash of the windows they were calibrated on; empty for tensors that were not.
-    pub windows_hash: String,
+    /// What they were calibrated on; nothing for tensors that were not.
+    pub origin: Option<Origin>,
     /// By tensor: what was done, and the relative error of its outputs after it.
     pub errors: BTreeMap<String, Vec<(String, f64)>>,
     /// What else there is to know of coding.
@@ -156,12 +157,14 @@ fn facts(
         "variant": variant.to_string(),
         "tensors": tensors,
     });
-    if !calibrated.windows_hash.is_empty() {
+    if let Some(origin) = &calibrated.origin {
         let errors = serde_json::to_string(&calibrated.errors)
             .map_err(|e| Error::bug("cannot describe the errors").because(e))?;
         let told = serde_json::to_string(&calibrated.told)
             .map_err(|e| Error::bug("cannot describe the coding").because(e))?;
-        facts["calibration"] = Value::from(calibrated.windows_hash.clone());
+        let origin = serde_json::to_string(origin)
+            .map_err(|e| Error::bug("cannot describe the calibration").because(e))?;
+        facts["calibration"] = Value::from(origin);
         facts["coding"] = Value::from(told);
         facts["errors"] = Value::from(errors);
     }

@@ -14,7 +14,7 @@
 //! | `model_hash` | of the checkpoint it was coded from |
 //! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
-//! | `calibration` | where there was any: hash of the windows |
+//! | `calibration` | where there was any, JSON: the text, hashes of its windows and of saved moments |
 //! | `errors` | with it, JSON: name to `[[step, relative error of the outputs], …]` |
 //! | `coding` | with it, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
 
@@ -109,7 +109,7 @@ impl CodedFile {
         let variant: Variant = fact("variant")?.parse().at(|| "metadata `variant`")?;
         let errors = json(facts.get("errors"), "errors")?;
         let told = json(facts.get("coding"), "coding")?;
-        let windows_hash = facts.get("calibration").cloned().unwrap_or_default();
+        let origin = json(facts.get("calibration"), "calibration")?;
         let model_hash = fact("model_hash")?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
         let mut entries = BTreeMap::new();
@@ -125,7 +125,7 @@ impl CodedFile {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
         }
-        let calibrated = Calibrated { windows_hash, errors, told };
+        let calibrated = Calibrated { origin, errors, told };
         Ok(CodedFile { bytes, entries, tensors, variant, model_hash, calibrated })
     }
 

@@ -14,6 +14,10 @@ pub struct Calibration {
     /// How ranges were chosen: `minmax`, `percentile` or `entropy`; of variants without int8 inputs
     /// [`SECOND_MOMENTS`](Self::SECOND_MOMENTS).
     pub method: String,
+    /// Content hash of the saved second moments by which codes were chosen, in hexadecimal; none
+    /// where the windows were walked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments_hash: Option<String>,
 }
 
 impl Calibration {

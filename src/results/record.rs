@@ -124,10 +124,17 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The variant's name, with how its ranges were chosen where it has some: `int8-a8 (entropy)`.
+    /// The variant's name, with how its ranges were chosen where it has some, `int8-a8 (entropy)`, and
+    /// which saved second moments its codes were chosen by.
     pub fn label(&self) -> String {
-        let method = self.calibration.as_ref().and_then(Calibration::ranges);
-        method.map_or(self.variant.clone(), |method| format!("{} ({method})", self.variant))
+        let Some(calibration) = &self.calibration else { return self.variant.clone() };
+        let moments = calibration.moments_hash.as_ref().map(|hash| format!("moments {hash:.8}"));
+        let how: Vec<String> =
+            calibration.ranges().map(str::to_owned).into_iter().chain(moments).collect();
+        match how.is_empty() {
+            true => self.variant.clone(),
+            false => format!("{} ({})", self.variant, how.join(", ")),
+        }
     }
 }
 

@@ -10,11 +10,14 @@
 //! variant) this takes two matrices `[in, in]` in f64 for the linear layer at hand, and what
 //! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes) says.
 
+mod collect;
 mod correlation;
 mod equalise;
 mod experts;
 mod fine;
 mod layer;
+mod memory;
+mod saved;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -22,8 +25,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use collect::{Collection, collect};
 use correlation::Tokens;
 use layer::{Done, Fit, Stages};
+pub use memory::calibrating_memory;
+pub use saved::write_by_moments;
 use unit::Unit;
 
 use super::code_file::{Calibrated, Content, Told, contents, write_contents};
@@ -32,6 +38,7 @@ use super::coder::Coder;
 use super::embed;
 use super::lane::{Cause, Lane};
 use super::layer::{Layer, finish};
+use super::origin::Origin;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
@@ -47,8 +54,8 @@ pub struct Plan<'a> {
     pub walk: Walk<'a>,
     /// Per variant the file that is to be written.
     pub paths: &'a [PathBuf],
-    /// Hash of the windows, kept in the files.
-    pub windows_hash: &'a str,
+    /// What codes are chosen on, kept in the files.
+    pub origin: &'a Origin,
 }
 
 /// Codes variants and writes a file for each; gives, per variant, why there is none.
@@ -100,7 +107,7 @@ impl Plan<'_> {
         let file = CodedFile::open(&self.part(variant, layer)).ok()?;
         let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
             && file.variant == self.walk.variants[variant]
-            && file.calibrated.windows_hash == self.windows_hash;
+            && file.calibrated.origin.as_ref() == Some(self.origin);
         is_ours.then(|| Arc::new(file))
     }
 
@@ -229,7 +236,7 @@ impl Plan<'_> {
                 told.dead_inputs += coding.dead_inputs;
             }
         }
-        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors, told };
+        let calibrated = Calibrated { origin: Some(self.origin.clone()), errors, told };
         let path = self.part(variant, layer);
         write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
             let found = done.fitted.iter().find(|one| one.id == id);
@@ -243,7 +250,7 @@ impl Plan<'_> {
         let path = &self.paths[variant];
         let mut parts = Vec::new();
         let mut calibrated =
-            Calibrated { windows_hash: self.windows_hash.to_owned(), ..Calibrated::default() };
+            Calibrated { origin: Some(self.origin.clone()), ..Calibrated::default() };
         for layer in 0..layers {
             let part = CodedFile::open(&self.part(variant, layer))?;
             calibrated.join(&part.calibrated);

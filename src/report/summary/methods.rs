@@ -66,7 +66,7 @@ pub(super) fn calibrations(cells: &[&Cell], index: &Index) -> Vec<String> {
     let mut sentences = Vec::new();
     for cell in cells {
         let Some(calibration) = &cell.calibration else { continue };
-        let Calibration { text_name, windows, windows_hash, .. } = calibration;
+        let Calibration { text_name, windows, windows_hash, moments_hash, .. } = calibration;
         if let Some(method) = calibration.ranges() {
             sentences.push(format!(
                 "Ranges of int8 activations were chosen by {method} on {windows} windows of \
@@ -75,8 +75,12 @@ pub(super) fn calibrations(cells: &[&Cell], index: &Index) -> Vec<String> {
         }
         let has_codes = index.done(&cell.cell_id).is_some_and(|done| done.coding.is_some());
         if has_codes || calibration.ranges().is_none() {
+            let by = moments_hash.as_ref().map_or(String::new(), |hash| {
+                format!(", by second moments that were saved (hash {hash:.16})")
+            });
             sentences.push(format!(
-                "Codes were calibrated on {windows} windows of {text_name} (hash {windows_hash:.16})."
+                "Codes were calibrated on {windows} windows of {text_name} (hash \
+                 {windows_hash:.16}){by}."
             ));
         }
     }
@@ -285,7 +289,13 @@ mod tests {
                 Record::Cell(cell) if cell.cell_id == "b0" => {
                     let (text_name, windows_hash) = ("tales".to_owned(), "ab".repeat(32));
                     let method = Calibration::SECOND_MOMENTS.to_owned();
-                    let own = Calibration { text_name, windows: 8, windows_hash, method };
+                    let own = Calibration {
+                        text_name,
+                        windows: 8,
+                        windows_hash,
+                        method,
+                        moments_hash: None,
+                    };
                     cell.calibration = Some(own);
                     cell.variant = "palette2-g16-cal".to_owned();
                 }
