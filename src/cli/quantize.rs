@@ -116,6 +116,11 @@ pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
     let variant = args.recipe.variant()?;
     let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
     let interrupt = Interrupt::listen(talk)?;
+    if args.moments.is_some() && !variant.is_calibrated() {
+        return Err(Error::input(format!("{variant} is not calibrated"))
+            .at("--calibration")
+            .hint("leave it out, or add -cal-norep to the recipe"));
+    }
     match variant.is_calibrated() {
         true => calibrated(args, &checkpoint, &variant, &interrupt, talk)?,
         false => data_free(args, &checkpoint, &variant, &interrupt, talk)?,

@@ -24,6 +24,15 @@ impl Calibration {
     /// The method of variants whose codes alone are calibrated.
     pub const SECOND_MOMENTS: &str = "second moments";
 
+    /// What tells variants of one name apart: how ranges were chosen, where there are any, and saved
+    /// moments.
+    pub(super) fn how(&self) -> Option<String> {
+        let moments = self.moments_hash.as_ref().map(|hash| format!("moments {hash:.8}"));
+        let words = self.ranges().map(str::to_owned).into_iter().chain(moments);
+        let words: Vec<String> = words.collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// How ranges were chosen, where there are any.
     pub fn ranges(&self) -> Option<&str> {
         Some(self.method.as_str()).filter(|method| *method != Self::SECOND_MOMENTS)

@@ -127,14 +127,8 @@ impl Cell {
     /// The variant's name, with how its ranges were chosen where it has some, `int8-a8 (entropy)`, and
     /// which saved second moments its codes were chosen by.
     pub fn label(&self) -> String {
-        let Some(calibration) = &self.calibration else { return self.variant.clone() };
-        let moments = calibration.moments_hash.as_ref().map(|hash| format!("moments {hash:.8}"));
-        let how: Vec<String> =
-            calibration.ranges().map(str::to_owned).into_iter().chain(moments).collect();
-        match how.is_empty() {
-            true => self.variant.clone(),
-            false => format!("{} ({})", self.variant, how.join(", ")),
-        }
+        let how = self.calibration.as_ref().and_then(Calibration::how);
+        how.map_or(self.variant.clone(), |how| format!("{} ({how})", self.variant))
     }
 }
 
