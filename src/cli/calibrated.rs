@@ -83,28 +83,39 @@ pub fn code(
     };
     let outcomes = write(&plan, job.basis.moments.as_ref(), &mut coded.timings, &mut watch);
     watch.bar.finish();
-    for (outcome, (cell, variant, path)) in outcomes?.into_iter().zip(missing) {
-        match outcome {
-            Ok(()) => {
-                let file = CodedFile::open(&path)?;
-                let pooled = file.calibrated.told.pooled_experts;
-                if pooled > 0 {
-                    talk.say(format!(
-                        "{variant}: {pooled} experts had too few tokens of their own and were \
-                         calibrated on those of all"
-                    ));
-                }
-                coded.files.push(Arc::new(file));
-            }
-            Err(cause) => coded.failures.push(Record::Failure(Failure {
-                cell_id: cell.cell_id.clone(),
-                variant: cell.variant.clone(),
-                cause: cause.what,
-                hint: cause.hint,
-            })),
-        }
+    for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
+        coded.note(outcome, cell, &path, talk)?;
     }
     Ok(coded)
+}
+
+impl Coded {
+    /// Notes what came of a variant: its file, or why there is none.
+    fn note(
+        &mut self,
+        outcome: std::result::Result<(), Cause>,
+        cell: &Cell,
+        path: &Path,
+        talk: Talk,
+    ) -> Result<()> {
+        if let Err(Cause { what, hint }) = outcome {
+            let (cell_id, variant) = (cell.cell_id.clone(), cell.variant.clone());
+            let failure = Failure { cell_id, variant, cause: what, hint };
+            self.failures.push(Record::Failure(failure));
+            return Ok(());
+        }
+        let file = CodedFile::open(path)?;
+        let pooled = file.calibrated.told.pooled_experts;
+        if pooled > 0 {
+            talk.say(format!(
+                "{}: {pooled} experts had too few tokens of their own and were calibrated on those \
+                 of all",
+                cell.variant
+            ));
+        }
+        self.files.push(Arc::new(file));
+        Ok(())
+    }
 }
 
 /// Codes what `plan` says by saved moments, where they are given, else on its windows.

@@ -110,7 +110,7 @@ pub fn refuse_scored(origin: &Origin, scored: &[Window]) -> Result<()> {
         "window {at} of calibration is window {place} of the text that is scored"
     ))
     .at(origin.text_name.clone())
-    .hint("calibrate on other text with --calibrate FILE, or score fewer windows with --limit"))
+    .hint("give other text with --calibrate FILE, or score fewer windows with --limit"))
 }
 
 /// Scales for all int8 inputs of a package that is only planned: its size does not depend on what
