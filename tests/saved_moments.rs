@@ -230,6 +230,7 @@ fn files_that_are_not_this_models_moments_are_refused() {
 #[test]
 fn a_calibrated_recipe_is_packaged_from_its_file_alone() {
     let place = Place::new(&Tiny::default(), 100);
+    std::fs::write(place.path("long.txt"), common::text(1000)).unwrap();
     let package = ["package", "-q", "--model", "model", "--output", "p"];
     let recipe = ["--recipe", "vector2-d4-cal"];
     let text = told(&run(place.evalkit(&package).args(recipe), 2));
@@ -240,7 +241,7 @@ fn a_calibrated_recipe_is_packaged_from_its_file_alone() {
         2,
     ));
     assert!(text.contains("--calibrate FILE"), "{text}");
-    run(quantize.args(recipe).args(["--calibrate", "other.txt"]), 0);
+    run(quantize.args(recipe).args(["--calibrate", "long.txt"]), 0);
     run(place.evalkit(&package).args(["--coded", "c"]), 0);
     let verify = ["verify", "p", "--model", "model", "--tokens", "16"];
     run(place.evalkit(&verify).args(["--coded", "c"]), 0);

@@ -9,7 +9,7 @@ use super::correlation::Tokens;
 use super::experts::{given, pooled};
 use super::layer::{Stages, each};
 use super::unit::Unit;
-use super::{remove, route};
+use super::{remove, route, sweep_up};
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Result};
 use crate::eval::embed;
@@ -200,7 +200,9 @@ impl Collection<'_> {
         write(self.path, &facts, &sizes, |at| entries[at].1)?;
         drop(entries);
         drop(parts);
-        (0..layers).try_for_each(|layer| remove(&self.part(layer)))
+        (0..layers).try_for_each(|layer| remove(&self.part(layer)))?;
+        sweep_up(self.path);
+        Ok(())
     }
 }
 

@@ -46,7 +46,7 @@ use super::walk::{Observer, stop_if_asked};
 use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
 use crate::model::{self, Block, RopeTables};
-use crate::results::TunedLayer;
+use crate::results::{TunedLayer, remove_parts};
 
 /// What is to be coded, and where to.
 pub struct Plan<'a> {
@@ -264,8 +264,16 @@ impl Plan<'_> {
         for layer in 0..layers {
             remove(&self.part(variant, layer))?;
         }
+        sweep_up(path);
         Ok(())
     }
+}
+
+/// Removes what writes that were killed left of a file and of its parts.
+fn sweep_up(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    remove_parts(folder.unwrap_or(Path::new(".")), &name);
 }
 
 fn remove(path: &Path) -> Result<()> {
