@@ -25,6 +25,10 @@ pub struct PlanArgs {
     /// apart: palette2-g16+attention:palette4-g16+embed:int8
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
     pub recipes: Option<Vec<String>>,
+    /// A calibrated recipe, such as vector2-d4-cal: adds the variants that show what each of its
+    /// steps is worth
+    #[arg(long, value_name = "RECIPE")]
+    pub ablate: Option<String>,
     /// Bit-widths, comma-separated, each with its recommended recipe [default: 4,2,1]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub bits: Option<Vec<u8>>,
@@ -60,15 +64,19 @@ pub struct PlanArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub calibration: CalibrationArgs,
+    /// Second moments that evalkit calibrate saved: -cal recipes are coded by them, without a text
+    #[arg(long = "calibration", value_name = "FILE")]
+    pub moments: Option<String>,
 }
 
-/// What the ranges of int8 activations are chosen on, and how.
+/// What codes and the ranges of int8 activations are chosen on, and how.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CalibrationArgs {
-    /// Text (UTF-8) that the ranges of int8 activations (-a8) are chosen on; the demo has its own
+    /// Text (UTF-8) that codes (-cal, -ft) and the ranges of int8 activations (-a8) are chosen on; the
+    /// demo has its own
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<String>,
-    /// Windows of that text that ranges are chosen on [default: 16]
+    /// Windows of that text [default: 32 for codes, 16 for ranges alone]
     #[arg(long, value_name = "WINDOWS")]
     pub calibration_windows: Option<usize>,
     /// How ranges are chosen: minmax, percentile (99.99) or entropy [default: percentile]

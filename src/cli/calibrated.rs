@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::job::Job;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
-    CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, sweep_up, write_calibrated,
+    Cause, CodedFile, MomentsFile, Observer, Origin, State, Timings, TuningPlan, Variant, Walk,
+    sweep_up, write_by_moments, write_calibrated,
 };
-use crate::results::{Cell, Failure, Record, Store};
+use crate::results::{Cell, CodedLayer, Failure, Record, Store};
 
 /// The folder in a run's folder that holds the coded weights.
 const CODED: &str = "coded";
@@ -42,7 +44,7 @@ pub fn code(
     interrupt: &Interrupt,
 ) -> Result<Coded> {
     let mut coded = Coded::default();
-    let (Some(calibration), Some(told)) = (&job.calibration, &job.told) else { return Ok(coded) };
+    let Some(origin) = &job.basis.origin else { return Ok(coded) };
     let index = store.index();
     let is_needed = |(cell, variant): &&(Cell, Variant)| {
         let is_given = job.coded.iter().any(|file| file.variant == *variant);
@@ -52,8 +54,8 @@ pub fn code(
     let folder = store.folder().join(CODED);
     let mut missing: Vec<(&Cell, Variant, PathBuf)> = Vec::new();
     for (cell, variant) in job.cells.iter().filter(is_needed) {
-        let path = path(&folder, variant, &told.windows_hash);
-        match kept(&path, job, variant, &told.windows_hash) {
+        let path = path(&folder, variant, origin);
+        match kept(&path, job, variant, origin) {
             Some(file) => {
                 sweep_up(&path)?;
                 coded.files.push(Arc::new(file));
@@ -67,63 +69,98 @@ pub fn code(
     std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
     let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
     let paths: Vec<PathBuf> = missing.iter().map(|(_, _, path)| path.clone()).collect();
-    let plan = TuningPlan {
-        walk: Walk {
-            checkpoint: &job.checkpoint,
-            variants: &variants,
-            windows: &calibration.windows,
-            coded: &[],
-            calibration: None,
-            device: &job.device,
-        },
-        paths: &paths,
-        windows_hash: &told.windows_hash,
+    let walk = Walk {
+        checkpoint: &job.checkpoint,
+        variants: &variants,
+        windows: job.basis.windows.as_ref().map_or(&[], |calibration| &calibration.windows),
+        coded: &[],
+        calibration: None,
+        device: &job.device,
     };
-    let mut watch = Watch { bar: Progress::new("calibrating", talk.quiet), interrupt };
-    let outcomes = write_calibrated(&plan, &mut coded.timings, &mut watch);
+    let plan = TuningPlan { walk, paths: &paths, origin };
+    let mut watch = Watch {
+        bar: Progress::new("calibrating", talk.quiet),
+        interrupt,
+        store,
+        cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
+    };
+    let outcomes = write(&plan, job.basis.moments.as_ref(), &mut coded.timings, &mut watch);
     watch.bar.finish();
-    for (outcome, (cell, variant, path)) in outcomes?.into_iter().zip(missing) {
-        match outcome {
-            Ok(pooled) => {
-                if pooled > 0 {
-                    talk.say(format!(
-                        "{variant}: {pooled} experts had too few tokens of their own and were \
-                         calibrated on those of all"
-                    ));
-                }
-                coded.files.push(Arc::new(CodedFile::open(&path)?));
-            }
-            Err(cause) => coded.failures.push(Record::Failure(Failure {
-                cell_id: cell.cell_id.clone(),
-                variant: cell.variant.clone(),
-                cause: cause.what,
-                hint: cause.hint,
-            })),
-        }
+    for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
+        coded.note(outcome, cell, &path, talk)?;
     }
     Ok(coded)
 }
 
+impl Coded {
+    /// Notes what came of a variant: its file, or why there is none.
+    fn note(
+        &mut self,
+        outcome: std::result::Result<(), Cause>,
+        cell: &Cell,
+        path: &Path,
+        talk: Talk,
+    ) -> Result<()> {
+        if let Err(Cause { what, hint }) = outcome {
+            let (cell_id, variant) = (cell.cell_id.clone(), cell.variant.clone());
+            let failure = Failure { cell_id, variant, cause: what, hint };
+            self.failures.push(Record::Failure(failure));
+            return Ok(());
+        }
+        let file = CodedFile::open(path)?;
+        let pooled = file.calibrated.told.pooled_experts;
+        if pooled > 0 {
+            talk.say(format!(
+                "{}: {pooled} experts had too few tokens of their own and were calibrated on those \
+                 of all",
+                cell.variant
+            ));
+        }
+        self.files.push(Arc::new(file));
+        Ok(())
+    }
+}
+
+/// Codes what `plan` says by saved moments, where they are given, else on its windows.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption.
+pub fn write(
+    plan: &TuningPlan<'_>,
+    moments: Option<&MomentsFile>,
+    timings: &mut Timings,
+    observer: &mut dyn Observer,
+) -> Result<Vec<std::result::Result<(), Cause>>> {
+    match moments {
+        Some(moments) => write_by_moments(plan, moments, timings, observer),
+        None => write_calibrated(plan, timings, observer),
+    }
+}
+
 /// Where a variant's codes are kept.
-fn path(folder: &Path, variant: &Variant, windows_hash: &str) -> PathBuf {
+fn path(folder: &Path, variant: &Variant, origin: &Origin) -> PathBuf {
     let name = variant.to_string().replace(['+', ':'], "_");
-    let hash = windows_hash.get(..HASH_DIGITS).unwrap_or(windows_hash);
+    let hash = origin.key().get(..HASH_DIGITS).unwrap_or(origin.key());
     folder.join(format!("{name}-{hash}.safetensors"))
 }
 
 /// The file of a variant, where it is there and belongs to this model and calibration.
-fn kept(path: &Path, job: &Job, variant: &Variant, windows_hash: &str) -> Option<CodedFile> {
+fn kept(path: &Path, job: &Job, variant: &Variant, origin: &Origin) -> Option<CodedFile> {
     CodedFile::open(path).ok().filter(|file| {
         file.model_hash == job.run.model_hash
             && file.variant == *variant
-            && file.calibrated.windows_hash == windows_hash
+            && file.calibrated.origin.as_ref() == Some(origin)
     })
 }
 
-/// Shows progress and stops when asked; what is kept between layers is the walk's own affair.
+/// Shows progress, notes times and stops when asked; what is kept between layers is the walk's own
+/// affair.
 struct Watch<'a> {
     bar: Progress,
     interrupt: &'a Interrupt,
+    store: &'a Store,
+    /// What is coded, in order.
+    cells: Vec<String>,
 }
 
 impl Observer for Watch<'_> {
@@ -140,5 +177,14 @@ impl Observer for Watch<'_> {
             true => Err(Error::new(Exit::Interrupted, "interrupted")),
             false => Ok(()),
         }
+    }
+
+    fn coded(&mut self, variant: usize, layer: usize, elapsed: Duration) -> Result<()> {
+        self.store.append_coded_layer(&CodedLayer {
+            cell_id: self.cells[variant].clone(),
+            layer,
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+            threads: rayon::current_num_threads(),
+        })
     }
 }

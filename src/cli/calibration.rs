@@ -1,7 +1,6 @@
 //! What the ranges of int8 activations are chosen on: from flags to windows, and to the scales that
 //! a package needs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use half::f16;
@@ -16,26 +15,26 @@ use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::demo;
 use crate::error::{At, Error, Exit, Result};
 use crate::eval::{
-    Calibration, CodedFile, Cut, InputScales, Observer, RangeMethod, State, Variant, Walk, Window,
+    Calibration, CodedFile, Cut, InputScales, Observer, Origin, RangeMethod, State, Variant, Walk,
+    Window,
 };
 use crate::{model, results};
 
 /// Windows that ranges are chosen on unless asked otherwise.
 const WINDOWS: usize = 16;
 /// Windows that codes are chosen on unless asked otherwise.
-const CODING_WINDOWS: usize = 32;
+pub const CODING_WINDOWS: usize = 32;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
-
-/// What records call the method where only codes are calibrated.
-const CODES: &str = "second moments";
 
 /// Calibration, and how records tell of it.
 pub struct Prepared {
     /// What the walk needs.
     pub calibration: Calibration,
-    /// What records say.
+    /// What records say of ranges.
     pub record: results::Calibration,
+    /// What codes are chosen on.
+    pub origin: Origin,
 }
 
 /// The windows that ranges are chosen on, where any of `variants` needs ranges: the first of the
@@ -57,31 +56,41 @@ pub fn prepare(
     let text = text(calibrate.as_deref(), &plan.model, variant)?;
     let codes = variants.iter().any(Variant::is_calibrated);
     let count = calibration_windows.unwrap_or(if codes { CODING_WINDOWS } else { WINDOWS });
+    let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
+    let method = method.at(|| "--activation-range")?;
+    let (windows, origin) = cut_windows(plan, &text, count, cut, tokenizer)?;
+    refuse_scored(&origin, scored).at(|| FLAG)?;
+    let record = results::Calibration {
+        text_name: origin.text_name.clone(),
+        windows: windows.len(),
+        windows_hash: origin.windows_hash.clone(),
+        method: method.to_string(),
+        moments_hash: None,
+    };
+    Ok(Some(Prepared { calibration: Calibration { windows, method }, record, origin }))
+}
+
+/// The first `count` windows of a text, or the last of the demo's, whose first ones are scored.
+///
+/// # Errors
+/// Input errors: no such text, no windows.
+pub fn cut_windows(
+    plan: &Plan,
+    text: &str,
+    count: usize,
+    cut: &Cut,
+    tokenizer: &TextTokenizer,
+) -> Result<(Vec<Window>, Origin)> {
     if count == 0 {
         return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
     }
-    let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
-    let method = method.at(|| "--activation-range")?;
     let is_demo = text == demo::NAME;
-    let text = source::read_text(&text).at(|| FLAG)?;
+    let text = source::read_text(text).at(|| FLAG)?;
     let cut = Cut { limit: (!is_demo).then_some(count), ..*cut };
     let mut windows = source::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
     windows.drain(..windows.len().saturating_sub(count));
-    refuse_scored(&windows, scored, &text.name)?;
-    let mut hasher = blake3::Hasher::new();
-    windows.iter().for_each(|window| {
-        hasher.update(bytemuck::cast_slice(&window.ids));
-    });
-    let record = results::Calibration {
-        text_name: text.name,
-        windows: windows.len(),
-        windows_hash: hasher.finalize().to_hex().to_string(),
-        method: match variants.iter().any(Variant::needs_ranges) {
-            true => method.to_string(),
-            false => CODES.to_owned(),
-        },
-    };
-    Ok(Some(Prepared { calibration: Calibration { windows, method }, record }))
+    let origin = Origin::of(text.name, &windows);
+    Ok((windows, origin))
 }
 
 /// The text that `--calibrate` names; the demo has its own.
@@ -94,20 +103,14 @@ fn text(calibrate: Option<&str>, model: &str, variant: &Variant) -> Result<Strin
     Ok(text.to_owned())
 }
 
-/// Ranges chosen on what is scored would flatter the score.
-fn refuse_scored(windows: &[Window], scored: &[Window], text: &str) -> Result<()> {
-    let places: HashMap<&[u32], usize> =
-        scored.iter().enumerate().map(|(at, window)| (window.ids.as_slice(), at)).collect();
-    for (at, window) in windows.iter().enumerate() {
-        if let Some(place) = places.get(window.ids.as_slice()) {
-            return Err(Error::input(format!(
-                "window {at} of calibration is window {place} of the text that is scored"
-            ))
-            .at(format!("{FLAG}: {text}"))
-            .hint("give other text with --calibrate FILE, or score fewer windows with --limit"));
-        }
-    }
-    Ok(())
+/// Refuses (input) what was chosen on windows that are scored: it would flatter the score.
+pub fn refuse_scored(origin: &Origin, scored: &[Window]) -> Result<()> {
+    let Some((at, place)) = origin.scored(scored) else { return Ok(()) };
+    Err(Error::input(format!(
+        "window {at} of calibration is window {place} of the text that is scored"
+    ))
+    .at(origin.text_name.clone())
+    .hint("give other text with --calibrate FILE, or score fewer windows with --limit"))
 }
 
 /// Scales for all int8 inputs of a package that is only planned: its size does not depend on what
@@ -141,7 +144,7 @@ pub fn scales(
     if variant.int8_inputs(&checkpoint.config)?.is_empty() {
         return Ok(InputScales::default());
     }
-    let (prepared, variants) = (of_package(args, model, checkpoint, variant)?, [variant.clone()]);
+    let (prepared, variants) = (of_one(args, model, checkpoint, variant)?, [variant.clone()]);
     let device = model::device()?;
     let walk = Walk {
         checkpoint,
@@ -151,9 +154,9 @@ pub fn scales(
         calibration: Some(&prepared.calibration),
         device: &device,
     };
-    let mut watch = Watch { bar: Progress::new("calibrating", talk.quiet), interrupt };
+    let mut watch = Watch::new("calibrating", interrupt, talk);
     let walked = walk.run(None, &mut watch);
-    watch.bar.finish();
+    watch.finish();
     match walked?.outcomes.pop() {
         Some(Ok(scored)) => Ok(scored.scales),
         Some(Err(cause)) => Err(Error::input(cause.what).hint(cause.hint)),
@@ -161,8 +164,11 @@ pub fn scales(
     }
 }
 
-/// The calibration of a package: windows as `sweep` cuts them by default.
-fn of_package(
+/// The calibration of a single variant: windows as `sweep` cuts them by default.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn of_one(
     args: &CalibrationArgs,
     model: &str,
     checkpoint: &Checkpoint,
@@ -179,13 +185,25 @@ fn of_package(
     let tokenizer = checkpoint.tokenizer()?;
     let cut = source::cut(&plan, checkpoint, &tokenizer)?;
     let prepared = prepare(&plan, std::slice::from_ref(variant), &cut, &tokenizer, &[])?;
-    prepared.ok_or_else(|| Error::bug(format!("{variant} needs no ranges")))
+    prepared.ok_or_else(|| Error::bug(format!("{variant} needs no calibration")))
 }
 
 /// Shows the progress of a walk and stops it when asked; keeps nothing.
-struct Watch<'a> {
+pub struct Watch<'a> {
     bar: Progress,
     interrupt: &'a Interrupt,
+}
+
+impl<'a> Watch<'a> {
+    /// A bar with this name.
+    pub fn new(name: &'static str, interrupt: &'a Interrupt, talk: Talk) -> Self {
+        Watch { bar: Progress::new(name, talk.quiet), interrupt }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish();
+    }
 }
 
 impl Observer for Watch<'_> {

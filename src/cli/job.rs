@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::args::RunArgs;
-use super::calibration;
+use super::basis::Basis;
 use super::folders::run_folder;
 use super::plan::Plan;
 use super::progress::Talk;
@@ -19,7 +19,7 @@ use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
-use crate::eval::{BosMode, Calibration, CodedFile, Host, MemorySum, Variant, Window};
+use crate::eval::{BosMode, CodedFile, Host, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{self, Cell, Run, Store};
 
@@ -40,13 +40,13 @@ pub struct Job {
     /// Coded weights that are read instead of coding them.
     pub coded: Vec<Arc<CodedFile>>,
     /// What codes and the ranges of int8 activations are chosen on, where a variant needs that.
-    pub calibration: Option<Calibration>,
-    /// What records say of it.
-    pub told: Option<results::Calibration>,
+    pub basis: Basis,
     /// Windows per pass over the layers.
     pub batch: usize,
     /// Peak memory of a pass.
     pub memory: MemorySum,
+    /// Peak memory of calibrating codes before it, where there are any to be chosen.
+    pub calibrating: Option<MemorySum>,
 }
 
 impl Job {
@@ -91,18 +91,22 @@ impl Job {
                 variants.push(file.variant.clone());
             }
         }
-        let prepared = calibration::prepare(&plan, &variants, &cut, &tokenizer, &windows)?;
-        let (calibration, told) = prepared.map(|p| (p.calibration, p.record)).unzip();
+        let (of, how) = ((&variants[..], &coded[..]), (&cut, &tokenizer));
+        let basis = Basis::of(&plan, &checkpoint, of, how, &windows)?;
+        let told = |variant: &Variant| {
+            basis.told(variant, coded.iter().find(|file| file.variant == *variant))
+        };
         let cells = std::iter::once(Variant::reference())
             .chain(variants.iter().cloned())
-            .map(|variant| Ok((cell(&run, &checkpoint, &variant, told.as_ref())?, variant)))
+            .map(|variant| Ok((cell(&run, &checkpoint, &variant, told(&variant))?, variant)))
             .collect::<Result<Vec<_>>>()?;
         drop((tokenizer, text));
         let host = Host::now();
-        let unscored = calibration.as_ref().map_or(&[][..], |c| &c.windows);
+        let unscored = basis.windows.as_ref().map_or(&[][..], |c| &c.windows);
         let batch =
             MemorySum::batch_within(args.memory, &checkpoint, &variants, &windows, unscored, host)?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
+        let calibrating = basis.memory(&checkpoint, (&variants, &coded), host)?;
         let device = model::device()?;
         Ok(Job {
             plan,
@@ -112,10 +116,10 @@ impl Job {
             cells,
             run,
             coded,
-            calibration,
-            told,
+            basis,
             batch,
             memory,
+            calibrating,
         })
     }
 
@@ -187,9 +191,8 @@ fn cell(
     run: &Run,
     checkpoint: &Checkpoint,
     variant: &Variant,
-    calibration: Option<&results::Calibration>,
+    calibration: Option<results::Calibration>,
 ) -> Result<Cell> {
-    let calibration = calibration.filter(|_| variant.needs_calibration()).cloned();
     let depends_on = [
         &run.model_hash,
         &run.tokenizer_hash,
@@ -204,8 +207,11 @@ fn cell(
     for part in depends_on {
         hasher.update(part.as_bytes()).update(b"\n");
     }
-    if let Some(results::Calibration { method, windows_hash, .. }) = &calibration {
+    if let Some(results::Calibration { method, windows_hash, moments_hash, .. }) = &calibration {
         hasher.update(format!("{method} {windows_hash}\n").as_bytes());
+        if let Some(moments_hash) = moments_hash {
+            hasher.update(format!("moments {moments_hash}\n").as_bytes());
+        }
     }
     Ok(Cell {
         cell_id: hasher.finalize().to_hex()[..16].to_owned(),

@@ -15,8 +15,8 @@ use crate::eval::{
 };
 use crate::model::Input;
 use crate::results::{
-    Cell, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session, Store,
-    Window as WindowRecord, remove_parts, write_aside, write_aside_with,
+    Cell, Coding, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session,
+    Store, Window as WindowRecord, remove_parts, write_aside, write_aside_with,
 };
 
 /// Name of the file in a run's folder that holds the plan.
@@ -185,7 +185,7 @@ impl<'a> Measuring<'a> {
             variants: &variants,
             windows: &windows,
             coded: &coded,
-            calibration: job.calibration.as_ref().filter(|_| needs_ranges),
+            calibration: job.basis.windows.as_ref().filter(|_| needs_ranges),
             device: &job.device,
         };
         let resumed = eval::read_state(&self.state_path(), &key, &walk)?;
@@ -245,6 +245,7 @@ impl<'a> Measuring<'a> {
                 windows: self.job.windows.len(),
                 coded_hash: blake3::Hash::from_bytes(*coded).to_hex().to_string(),
                 input_scales: scales.iter().map(scale_record).collect(),
+                coding: self.coding(cell),
             }),
             Err(cause) => Record::Failure(Failure {
                 cell_id,
@@ -253,6 +254,12 @@ impl<'a> Measuring<'a> {
                 hint: cause.hint.clone(),
             }),
         }
+    }
+
+    /// How a cell's codes were chosen, as the file that was scored says.
+    fn coding(&self, cell: &Cell) -> Option<Coding> {
+        let (_, variant) = self.pending.iter().find(|(other, _)| other.cell_id == cell.cell_id)?;
+        self.job.coded.iter().find(|file| file.variant == *variant)?.coding()
     }
 
     fn state_path(&self) -> PathBuf {

@@ -5,10 +5,13 @@
 // Help texts are doc comments, but for terminals: their brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
+mod ablation;
 mod args;
 mod baseline;
 mod baselines;
+mod basis;
 mod bench;
+mod calibrate;
 mod calibrated;
 mod calibration;
 mod check;
@@ -69,6 +72,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Perplexity of a model as it is stored, or under recipes
     Perplexity(perplexity::PerplexityArgs),
+    /// Collect second moments of a model's layers, by which recipes of any width are calibrated
+    Calibrate(calibrate::CalibrateArgs),
     /// Code a checkpoint's weights under one recipe and write them to a file
     Quantize(quantize::QuantizeArgs),
     /// Write a checkpoint as Core ML packages under one recipe
@@ -120,6 +125,7 @@ fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, talk),
         Command::Perplexity(args) => perplexity::run(&args, talk),
+        Command::Calibrate(args) => calibrate::run(&args, talk),
         Command::Quantize(args) => quantize::run(&args, talk),
         Command::Package(args) => package::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),

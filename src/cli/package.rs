@@ -58,6 +58,10 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         Some(file) => file.variant.clone(),
         None => args.recipe.variant()?,
     };
+    if !args.dry_run {
+        let file = file.as_ref();
+        Coder { checkpoint: &checkpoint, variant: &variant, file, scales: None }.check()?;
+    }
     let interrupt = Interrupt::listen(talk)?;
     let scales = match args.dry_run {
         true => calibration::planned(&variant, &checkpoint.config)?,

@@ -25,7 +25,8 @@ pub struct PerplexityArgs {
 /// Those of the plan, the checkpoint, the text and the store.
 pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<Exit> {
     let mut plan_args = args.plan.clone();
-    if plan_args.recipes.is_none() && plan_args.bits.is_none() && plan_args.plan.is_none() {
+    let is_named = plan_args.recipes.is_some() || plan_args.bits.is_some();
+    if !is_named && plan_args.ablate.is_none() && plan_args.plan.is_none() {
         plan_args.recipes = Some(vec!["fp".into()]);
     }
     tables::measure(

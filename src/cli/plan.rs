@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ablation;
 use super::args::{CalibrationArgs, PlanArgs};
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -43,6 +44,9 @@ pub struct Plan {
     /// Windows of that text; absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_windows: Option<usize>,
+    /// File of second moments that codes are chosen by, instead of a text.
+    #[serde(rename = "calibration", skip_serializing_if = "Option::is_none")]
+    pub moments: Option<String>,
     /// How ranges are chosen; absent: by percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_range: Option<String>,
@@ -101,6 +105,7 @@ struct PlanFile {
     calibrate: Option<String>,
     calibration_windows: Option<usize>,
     activation_range: Option<String>,
+    calibration: Option<String>,
     check: Option<BTreeMap<String, Limit>>,
 }
 
@@ -152,6 +157,7 @@ impl Plan {
             calibrate,
             calibration_windows: calibration_windows.or(file.calibration_windows),
             activation_range: activation_range.or(file.activation_range),
+            moments: args.moments.clone().or(file.calibration),
             check: spelled(file.check.unwrap_or_default()),
         };
         plan.check()?;
@@ -244,7 +250,7 @@ fn variants(
         texts.iter().map(|text| text.parse()).collect::<Result<_>>().at(|| place)
     };
     let experts = parts[1].1.as_ref();
-    let variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {
+    let mut variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {
         (Some(recipes), _, _, _) => of_recipes(recipes, "--recipes")?,
         (None, Some(bits), _, _) => of_bits(bits, "--bits")?,
         (None, None, Some(recipes), None) => of_recipes(recipes, "recipes")?,
@@ -254,12 +260,16 @@ fn variants(
                 Error::input("the plan has both `recipes` and `bits`").hint("keep one of them")
             );
         }
+        (None, None, None, None) if args.ablate.is_some() => Vec::new(),
         // Recipes by part alone are one variant.
         (None, None, None, None) => match experts {
             Some(recipe) => of_recipes(std::slice::from_ref(recipe), "--experts")?,
             None => of_bits(&DEFAULT_BITS, "--bits")?,
         },
     };
+    if let Some(recipe) = &args.ablate {
+        variants.extend(ablation::variants(recipe).at(|| "--ablate")?);
+    }
     let with_parts = |mut variant: Variant| -> Result<String> {
         if variant.is_reference() {
             return Ok(variant.to_string());

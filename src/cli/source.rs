@@ -74,6 +74,12 @@ fn repository(model: &str) -> Option<String> {
 /// Input errors of the file; another checkpoint.
 pub fn open_coded(path: &Path, model_hash: &str) -> Result<CodedFile> {
     let file = CodedFile::open(path)?;
+    if file.variant.is_calibrated() && file.calibrated.origin.is_none() {
+        let what = format!("coded as {}, but does not say on which text", file.variant);
+        return Err(Error::input(what)
+            .at(path.display())
+            .hint("code it again with evalkit quantize --calibrate FILE"));
+    }
     if file.model_hash == model_hash {
         return Ok(file);
     }

@@ -11,6 +11,7 @@ use super::progress::{Interrupt, Talk};
 use super::{pages, print, source};
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
+use crate::eval::MemorySum;
 use crate::report::{Column, Document, Fact, Format, Summary, Table, Unit, Value, run};
 use crate::results::measurement::{Measurement, Subject};
 use crate::results::{Record, RunFolder};
@@ -57,8 +58,8 @@ pub fn measure(
         on_devices(&job, &finished, also.devices, how, talk, &interrupt)?;
     }
     let asked = asked_records(&finished);
-    let summary = Summary::from_records(&asked, job.plan.seed)?;
     let folder = RunFolder::read(&finished.folder)?;
+    let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&folder.coding);
     let asked = folder.measured.iter().filter(|one| is_asked(one, &finished)).cloned();
     let asked: Vec<Measurement> = asked.collect();
     print(format, &run::with_devices(&summary, &asked))?;
@@ -140,18 +141,11 @@ fn dry_run(job: &Job) -> Document {
             ]);
         }
     }
-    let mut memory = Table {
-        title: "Peak memory, predicted".into(),
-        columns: vec![
-            Column::text("purpose", "purpose"),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    };
-    for (purpose, bytes) in &job.memory.items {
-        memory.rows.push(vec![Value::from(*purpose), Value::from(*bytes)]);
+    let mut tables = vec![work];
+    if let Some(calibrating) = &job.calibrating {
+        tables.push(memory("Peak memory while calibrating, predicted", calibrating));
     }
-    memory.rows.push(vec![Value::from("sum"), Value::from(job.memory.total_bytes())]);
+    tables.push(memory("Peak memory, predicted", &job.memory));
     Document {
         title: format!("{}: what a sweep would do", run.model),
         facts: vec![
@@ -161,7 +155,22 @@ fn dry_run(job: &Job) -> Document {
             Fact::new("batch_windows", "Windows per pass", job.batch),
             Fact::new("passes", "Passes over the layers", run.windows.div_ceil(job.batch)),
         ],
-        tables: vec![work, memory],
+        tables,
         ..Document::default()
+    }
+}
+
+/// A sum of memory, item by item.
+fn memory(title: &str, memory: &MemorySum) -> Table {
+    let row = |(purpose, bytes): &(&'static str, u64)| vec![(*purpose).into(), (*bytes).into()];
+    let sum = vec![Value::from("sum"), Value::from(memory.total_bytes())];
+    Table {
+        title: title.into(),
+        columns: vec![
+            Column::text("purpose", "purpose"),
+            Column::number("size", "size", Unit::Bytes),
+        ],
+        rows: memory.items.iter().map(row).chain([sum]).collect(),
+        ..Table::default()
     }
 }

@@ -79,6 +79,7 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
         file: file.as_ref(),
         scales: Some(&scales),
     };
+    coder.check()?;
     let ids = ids(args, &checkpoint, described.context_tokens)?;
     let precision = if args.half { Precision::Half } else { Precision::Single };
     let question = Question { bundle: &bundle, coder, ids: &ids, precision };

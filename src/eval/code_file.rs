@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::coded_file::{Described, FORMAT, PREFIX_BYTES, VERSION, head_name};
 use super::coder::Coder;
+use super::origin::Origin;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
 use crate::quantize::{CodedTensor, Recipe};
-use crate::results::write_aside_with;
+use crate::results::{TunedLayer, write_aside_with};
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
@@ -61,10 +63,39 @@ pub fn write(
 /// What a file says of coded tensors that were calibrated.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibrated {
-    /// Hash of the windows they were calibrated on; empty for tensors that were not.
-    pub windows_hash: String,
+    /// What they were calibrated on; nothing for tensors that were not.
+    pub origin: Option<Origin>,
     /// By tensor: what was done, and the relative error of its outputs after it.
     pub errors: BTreeMap<String, Vec<(String, f64)>>,
+    /// What else there is to know of coding.
+    pub told: Told,
+}
+
+/// What a file says of coding beside its errors. No time: a file repeats bit for bit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Experts that had too few tokens of their own and were coded on those of all.
+    #[serde(default)]
+    pub pooled_experts: usize,
+    /// Inputs of linear layers that were always zero.
+    #[serde(default)]
+    pub dead_inputs: usize,
+    /// By layer: what fine-tuning did.
+    #[serde(default)]
+    pub tuned: BTreeMap<usize, TunedLayer>,
+    /// What tuning all layers together did: mean KL divergences in nats.
+    #[serde(default)]
+    pub tuned_whole: Option<TunedLayer>,
+}
+
+impl Calibrated {
+    /// Adds what another file says of the other layers of the same variant.
+    pub(super) fn join(&mut self, other: &Calibrated) {
+        self.errors.extend(other.errors.clone());
+        self.told.pooled_experts += other.told.pooled_experts;
+        self.told.dead_inputs += other.told.dead_inputs;
+        self.told.tuned.extend(&other.told.tuned);
+    }
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
@@ -129,10 +160,15 @@ fn facts(
         "variant": variant.to_string(),
         "tensors": tensors,
     });
-    if !calibrated.windows_hash.is_empty() {
+    if let Some(origin) = &calibrated.origin {
         let errors = serde_json::to_string(&calibrated.errors)
             .map_err(|e| Error::bug("cannot describe the errors").because(e))?;
-        facts["calibration"] = Value::from(calibrated.windows_hash.clone());
+        let told = serde_json::to_string(&calibrated.told)
+            .map_err(|e| Error::bug("cannot describe the coding").because(e))?;
+        let origin = serde_json::to_string(origin)
+            .map_err(|e| Error::bug("cannot describe the calibration").because(e))?;
+        facts["calibration"] = Value::from(origin);
+        facts["coding"] = Value::from(told);
         facts["errors"] = Value::from(errors);
     }
     Ok(facts)

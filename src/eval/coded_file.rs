@@ -14,13 +14,15 @@
 //! | `model_hash` | of the checkpoint it was coded from |
 //! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
-//! | `calibration` | where there was any: hash of the windows |
+//! | `calibration` | where there was any, JSON: the text, hashes of its windows and of saved moments |
 //! | `errors` | with it, JSON: name to `[[step, relative error of the outputs], …]` |
+//! | `coding` | with it, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::code_file::Calibrated;
@@ -49,7 +51,7 @@ pub struct CodedFile {
     bytes: FileBytes,
     /// Entry name to type, shape and byte range in the file.
     entries: BTreeMap<String, Entry>,
-    tensors: BTreeMap<String, Described>,
+    pub(super) tensors: BTreeMap<String, Described>,
     /// The recipes it was coded with.
     pub variant: Variant,
     /// The checkpoint that it was coded from.
@@ -105,11 +107,9 @@ impl CodedFile {
         let tensors = serde_json::from_str(fact("tensors")?)
             .map_err(|e| Error::input("metadata `tensors` is damaged").because(e))?;
         let variant: Variant = fact("variant")?.parse().at(|| "metadata `variant`")?;
-        let errors = facts.get("errors").map_or(Ok(BTreeMap::new()), |text| {
-            serde_json::from_str(text)
-                .map_err(|e| Error::input("metadata `errors` is damaged").because(e))
-        })?;
-        let windows_hash = facts.get("calibration").cloned().unwrap_or_default();
+        let errors = json(facts.get("errors"), "errors")?;
+        let told = json(facts.get("coding"), "coding")?;
+        let origin = json(facts.get("calibration"), "calibration")?;
         let model_hash = fact("model_hash")?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
         let mut entries = BTreeMap::new();
@@ -125,7 +125,7 @@ impl CodedFile {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
         }
-        let calibrated = Calibrated { windows_hash, errors };
+        let calibrated = Calibrated { origin, errors, told };
         Ok(CodedFile { bytes, entries, tensors, variant, model_hash, calibrated })
     }
 
@@ -152,6 +152,14 @@ impl CodedFile {
             Some((entry.dtype, &entry.shape[..], &self.bytes[entry.range.clone()]))
         })
     }
+}
+
+/// Metadata that may be absent.
+fn json<T: Default + DeserializeOwned>(text: Option<&String>, key: &str) -> Result<T> {
+    text.map_or(Ok(T::default()), |text| {
+        serde_json::from_str(text)
+            .map_err(|e| Error::input(format!("metadata `{key}` is damaged")).because(e))
+    })
 }
 
 /// The name under which a variant's head is stored.

@@ -47,6 +47,16 @@ impl Coder<'_> {
         Ok(mask.map(|mask| (0..=rows).map(|row| mask.kept_in(0..row * inputs)).collect()))
     }
 
+    /// Refuses (input) to code what is calibrated: its codes lie in a file, or nowhere.
+    pub fn check(&self) -> Result<()> {
+        if self.file.is_some() || !self.variant.is_calibrated() {
+            return Ok(());
+        }
+        let what = format!("the codes of {} are chosen on a text", self.variant);
+        Err(Error::input(what)
+            .hint("code them with evalkit quantize, and give its file with --coded FILE"))
+    }
+
     /// A tensor in its coded form.
     ///
     /// # Errors

@@ -182,6 +182,17 @@ impl Variant {
         parts.iter().filter_map(|part| part.method.steps()).any(|steps| steps.fine_tune)
     }
 
+    /// The parts whose codes may be chosen on a text.
+    pub fn calibrated_parts(&mut self) -> [&mut LayerRecipe; 2] {
+        [&mut self.attention, &mut self.mlp]
+    }
+
+    /// The same recipes, coded from the weights alone.
+    pub fn data_free(mut self) -> Self {
+        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::DataFree);
+        self
+    }
+
     /// Whether a text is needed beside the one that is scored.
     pub fn needs_calibration(&self) -> bool {
         self.needs_ranges() || self.is_calibrated()

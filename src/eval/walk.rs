@@ -13,6 +13,8 @@
 //! Results of a variant do not depend on which others walk along: each window of each variant is
 //! computed by itself, in a fixed order of operations. Threads share out windows and tiles only.
 
+use std::time::Duration;
+
 use candle_core::Tensor;
 
 use super::embed;
@@ -40,6 +42,14 @@ pub trait Observer {
     /// # Errors
     /// Surroundings errors.
     fn keep(&mut self, state: &State<'_>) -> Result<()>;
+
+    /// A layer of a calibrated variant, by its place among those that are coded, is coded and kept.
+    ///
+    /// # Errors
+    /// Surroundings errors.
+    fn coded(&mut self, _variant: usize, _layer: usize, _elapsed: Duration) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a walk found.

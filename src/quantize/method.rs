@@ -58,8 +58,11 @@ impl Steps {
         fine_tune: false,
     };
 
+    /// How many steps can be switched off.
+    pub const SWITCHES: usize = 5;
+
     /// The steps that can be switched off, by the option that does it.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 5] {
+    fn switches(&mut self) -> [(&'static str, &mut bool); Self::SWITCHES] {
         [
             ("noeq", &mut self.equalise),
             ("norep", &mut self.repair),
@@ -67,6 +70,21 @@ impl Steps {
             ("noalt", &mut self.alternate),
             ("nodesc", &mut self.descend),
         ]
+    }
+
+    /// The steps with one of [`SWITCHES`](Self::SWITCHES) off as well.
+    pub fn without(mut self, switch: usize) -> Steps {
+        if let Some((_, step)) = self.switches().into_iter().nth(switch) {
+            *step = false;
+        }
+        self
+    }
+
+    /// The steps that are on, by the options that switch them off or on: `eq`, `rep`, …, `ft`.
+    pub fn words(mut self) -> Vec<&'static str> {
+        let tuned = self.fine_tune.then_some(FINE_TUNED);
+        let on = self.switches().into_iter().filter(|(_, is_on)| **is_on);
+        on.map(|(option, _)| option.trim_start_matches("no")).chain(tuned).collect()
     }
 }
 

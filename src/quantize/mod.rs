@@ -13,7 +13,6 @@ mod grammar;
 mod kmeans;
 mod lagrange;
 mod layers;
-pub mod limits;
 mod linear;
 mod mask;
 mod method;

@@ -142,6 +142,6 @@ pub(super) fn folder(name: &str, records: &[Record]) -> RunFolder {
         name: name.into(),
         hash: format!("{hash:016x}").repeat(4),
         index,
-        measured: Vec::new(),
+        ..RunFolder::default()
     }
 }

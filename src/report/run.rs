@@ -26,7 +26,7 @@ pub fn document(run: &RunFolder) -> Result<Document> {
 /// Input errors: the records do not say what was run.
 pub fn summary(run: &RunFolder) -> Result<Summary> {
     let seed = run.index.run().map_or(0, |run| run.seed);
-    Summary::from_index(&run.index, seed)
+    Ok(Summary::from_index(&run.index, seed)?.timed(&run.coding))
 }
 
 /// The document of variants that were scored, and may have been measured.

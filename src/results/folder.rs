@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::blocks::read_lines;
+use super::coding::CodedLayer;
 use super::index::Index;
 use super::measurement::{MEASUREMENTS, Measurement, read_into as read_measurements_into};
 use super::record::{Record, Window};
-use super::store::{RECORDS, read_into};
+use super::store::{CODING, RECORDS, read_into};
 use crate::error::{Error, Result};
 
 /// Everything that a run's folder holds, or the folders of its shards together.
@@ -19,6 +21,8 @@ pub struct RunFolder {
     pub index: Index,
     /// What devices measured.
     pub measured: Vec<Measurement>,
+    /// How long calibrated variants took to be coded.
+    pub coding: Vec<CodedLayer>,
 }
 
 impl RunFolder {
@@ -70,6 +74,13 @@ impl RunFolder {
             if measured.exists() {
                 let extent = read_measurements_into(&measured, &mut read.measured)?;
                 hasher.update(extent.hasher.finalize().as_bytes());
+            }
+            let coding = folder.join(CODING);
+            if coding.exists() {
+                read_lines(&coding, CodedLayer::from_line, |layer| {
+                    read.coding.push(layer);
+                    Ok(())
+                })?;
             }
         }
         read.name = folders.first().map_or(String::new(), |folder| name_of(folder.as_ref()));

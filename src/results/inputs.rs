@@ -1,10 +1,8 @@
-//! Inputs of linear layers that a variant rounds to int8, as records have them.
-
-use std::fmt;
+//! What codes and the ranges of int8 inputs were chosen on, as records have it.
 
 use serde::{Deserialize, Serialize};
 
-/// What the ranges of int8 inputs were chosen on, and how.
+/// What codes or the ranges of int8 inputs were chosen on, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Name of the text.
@@ -13,14 +11,31 @@ pub struct Calibration {
     pub windows: usize,
     /// Hash of their tokens, in hexadecimal.
     pub windows_hash: String,
-    /// `minmax`, `percentile` or `entropy`.
+    /// How ranges were chosen: `minmax`, `percentile` or `entropy`; of variants without int8 inputs
+    /// [`SECOND_MOMENTS`](Self::SECOND_MOMENTS).
     pub method: String,
+    /// Content hash of the saved second moments by which codes were chosen, in hexadecimal; none
+    /// where the windows were walked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments_hash: Option<String>,
 }
 
-impl fmt::Display for Calibration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Calibration { text_name, windows, method, .. } = self;
-        write!(f, "by {method} on {windows} windows of {text_name}")
+impl Calibration {
+    /// The method of variants whose codes alone are calibrated.
+    pub const SECOND_MOMENTS: &str = "second moments";
+
+    /// What tells variants of one name apart: how ranges were chosen, where there are any, and saved
+    /// moments.
+    pub(super) fn how(&self) -> Option<String> {
+        let moments = self.moments_hash.as_ref().map(|hash| format!("moments {hash:.8}"));
+        let words = self.ranges().map(str::to_owned).into_iter().chain(moments);
+        let words: Vec<String> = words.collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// How ranges were chosen, where there are any.
+    pub fn ranges(&self) -> Option<&str> {
+        Some(self.method.as_str()).filter(|method| *method != Self::SECOND_MOMENTS)
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::coding::Coding;
 use super::head::{Head, UPDATE, check_schema};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
@@ -123,10 +124,11 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The variant's name, with how its ranges were chosen where it has some: `int8-a8 (entropy)`.
+    /// The variant's name, with how its ranges were chosen where it has some, `int8-a8 (entropy)`, and
+    /// which saved second moments its codes were chosen by.
     pub fn label(&self) -> String {
-        let method = self.calibration.as_ref().map(|calibration| &calibration.method);
-        method.map_or(self.variant.clone(), |method| format!("{} ({method})", self.variant))
+        let how = self.calibration.as_ref().and_then(Calibration::how);
+        how.map_or(self.variant.clone(), |how| format!("{} ({how})", self.variant))
     }
 }
 
@@ -179,6 +181,9 @@ pub struct Done {
     /// Inputs of linear layers that were rounded to int8; empty for variants without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_scales: Vec<InputScale>,
+    /// How its codes were chosen on a text; none for variants without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coding: Option<Coding>,
 }
 
 /// Why a variant has no result.
@@ -264,6 +269,12 @@ impl Record {
                 let kl = w.kl_tokens.iter().map(|&kl| f64::from(kl)).chain([w.kl_nats]);
                 match kl.into_iter().find(|kl| !kl.is_finite()) {
                     Some(kl) => refuse("kl_nats", kl).map_err(|e: Error| e.at(place)),
+                    None => Ok(()),
+                }
+            }
+            Record::Done(Done { coding: Some(coding), .. }) => {
+                match coding.numbers().find(|number| !number.is_finite()) {
+                    Some(number) => refuse("coding", number),
                     None => Ok(()),
                 }
             }

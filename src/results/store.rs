@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{Extent, read_lines};
+use super::coding::CodedLayer;
 use super::index::Index;
 use super::lines::Lines;
 use super::record::Record;
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// Name of the file of records in a run's folder.
 pub const RECORDS: &str = "records.jsonl";
+/// Name of the file in a run's folder that says how long coding took.
+pub const CODING: &str = "coding.jsonl";
 /// Name of the file of sessions in a run's folder.
 pub const SESSIONS: &str = "sessions.jsonl";
 
@@ -102,10 +105,23 @@ impl Store {
     /// # Errors
     /// The file cannot be written.
     pub fn append_session(&self, session: &Session) -> Result<()> {
-        let path = self.folder.join(SESSIONS);
+        self.append_beside(SESSIONS, session.to_line()?)
+    }
+
+    /// Appends how long a layer took to `coding.jsonl`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append_coded_layer(&self, layer: &CodedLayer) -> Result<()> {
+        self.append_beside(CODING, layer.to_line()?)
+    }
+
+    /// Appends a line to a file beside the records.
+    fn append_beside(&self, name: &str, line: String) -> Result<()> {
+        let path = self.folder.join(name);
         let mut lines = Lines::open(&path)?;
         lines.cut_torn(&read_lines(&path, |_| Ok(()), |()| Ok(()))?)?;
-        lines.append(&(session.to_line()? + "\n"))
+        lines.append(&(line + "\n"))
     }
 }
 

@@ -7,7 +7,7 @@ use super::unit::Unit;
 use crate::checkpoint::Role;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
-use crate::model;
+use crate::model::{self, Input};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::{equalise_between, equalise_inputs};
 
@@ -16,8 +16,25 @@ use crate::quantize::calibrated::{equalise_between, equalise_inputs};
 pub struct Factors {
     /// Inputs of queries, keys and values.
     pub attention: Option<Tensor>,
+    /// Inputs of the output projection.
+    pub output: Option<Tensor>,
     /// Inputs of gate and up.
     pub mlp: Option<Tensor>,
+    /// Inputs of down.
+    pub down: Option<Tensor>,
+}
+
+impl Factors {
+    /// Those of an input.
+    pub fn of(&self, input: Input) -> Option<&Tensor> {
+        match input {
+            Input::Attention => self.attention.as_ref(),
+            Input::Output => self.output.as_ref(),
+            Input::Mlp => self.mlp.as_ref(),
+            Input::Down => self.down.as_ref(),
+            Input::Head => None,
+        }
+    }
 }
 
 /// Equalises a block, attention and MLP each where its steps say so. Experts are left as they are:
@@ -39,13 +56,13 @@ pub fn equalise(
         let (dim, shared) = (config.head_dim, config.heads / config.kv_heads);
         let row_of = |column| column / dim / shared * dim + column % dim;
         let row_of: Vec<usize> = (0..config.heads * dim).map(row_of).collect();
-        between(unit, Role::Value, Role::Output, &row_of)?;
+        factors.output = Some(between(unit, Role::Value, Role::Output, &row_of, device)?);
     }
     if wanted(steps[1]) && config.experts.is_none() {
         let roles = [Role::Gate, Role::Up];
         factors.mlp = Some(inputs(unit, &roles, Role::MlpNorm, device)?);
         let row_of: Vec<usize> = (0..config.intermediate_size).collect();
-        between(unit, Role::Up, Role::Down, &row_of)?;
+        factors.down = Some(between(unit, Role::Up, Role::Down, &row_of, device)?);
     }
     Ok(factors)
 }
@@ -61,16 +78,22 @@ fn inputs(unit: &mut Unit, roles: &[Role], norm: Role, device: &Device) -> Resul
     model::vector(factors, device)
 }
 
-fn between(unit: &mut Unit, first: Role, second: Role, row_of: &[usize]) -> Result<()> {
+fn between(
+    unit: &mut Unit,
+    first: Role,
+    second: Role,
+    row_of: &[usize],
+    device: &Device,
+) -> Result<Tensor> {
     let (mut rows, mut columns) = (take(unit, first)?, take(unit, second)?);
     let mut bias = unit.take(first, true);
-    equalise_between(&mut rows, bias.as_deref_mut(), &mut columns, row_of)?;
+    let factors = equalise_between(&mut rows, bias.as_deref_mut(), &mut columns, row_of)?;
     unit.put(first, false, rows);
     unit.put(second, false, columns);
     if let Some(bias) = bias {
         unit.put(first, true, bias);
     }
-    Ok(())
+    model::vector(row_of.iter().map(|row| factors[*row]).collect(), device)
 }
 
 fn take(unit: &mut Unit, role: Role) -> Result<Vec<f32>> {

@@ -8,13 +8,12 @@ use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
+use crate::eval::moments_file::is_pooled;
 use crate::eval::setting::Walk;
 use crate::model::{self, Mlp, Routed};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::Moments;
 
-/// An expert that gets fewer tokens than this share of its inputs is coded on what all experts get.
-const FEW: usize = 4;
 /// Tokens of all experts that then stand for its own.
 const POOLED_TOKENS: usize = 4096;
 
@@ -64,21 +63,31 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
 }
 
 /// What an expert is given, by window, and whether that is what all are given.
-fn given(routed: &[Routed], expert: usize, inputs: usize) -> Result<(Vec<Tensor>, bool)> {
+///
+/// # Errors
+/// Bug-class errors of candle.
+pub fn given(routed: &[Routed], expert: usize, inputs: usize) -> Result<(Vec<Tensor>, bool)> {
     let own = routed.iter().map(|window| window.given(expert));
     let own: Vec<Tensor> = own.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    let count =
-        |windows: &[Tensor]| -> usize { windows.iter().map(|rows| rows.dim(0).unwrap_or(0)).sum() };
-    if count(&own) * FEW >= inputs {
-        return Ok((own, false));
+    match is_pooled(count(&own) as u64, inputs) {
+        true => Ok((pooled(routed), true)),
+        false => Ok((own, false)),
     }
+}
+
+fn count(windows: &[Tensor]) -> usize {
+    windows.iter().map(|rows| rows.dim(0).unwrap_or(0)).sum()
+}
+
+/// What all experts are given, by window, as far as that is enough.
+pub fn pooled(routed: &[Routed]) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = Vec::new();
     for window in routed {
         if count(&all) < POOLED_TOKENS {
             all.push(window.normed().clone());
         }
     }
-    Ok((all, true))
+    all
 }
 
 fn seen(

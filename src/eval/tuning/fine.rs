@@ -16,6 +16,7 @@ use crate::eval::weights::block_weights;
 use crate::model::{self, Block, BlockWeights, DifferentiableBlock};
 use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
+use crate::results::TunedLayer;
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
@@ -36,6 +37,13 @@ pub struct Tuned {
     pub before: f64,
     /// After tuning; the block is kept as it was if this is no less.
     pub after: f64,
+}
+
+impl Tuned {
+    /// What files and records say of it.
+    pub fn told(self) -> TunedLayer {
+        TunedLayer { before: self.before, after: self.after }
+    }
 }
 
 /// A parameter of a block, by what is stored of it.

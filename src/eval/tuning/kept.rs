@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Plan;
-use super::unit::Fitted;
+use super::fine::Tuned;
+use super::layer::Done;
+use super::whole::Parameters;
 use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
-use crate::eval::code_file::{Calibrated, Content, contents, write_contents};
+use crate::eval::code_file::{Calibrated, Content, Told, contents, write_contents};
 use crate::eval::coded_file::CodedFile;
 use crate::eval::coder::Coder;
-use crate::quantize::CodedTensor;
 
 impl Plan<'_> {
     fn part(&self, variant: usize, layer: usize) -> PathBuf {
@@ -24,27 +25,30 @@ impl Plan<'_> {
         let file = CodedFile::open(&self.part(variant, layer)).ok()?;
         let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
             && file.variant == self.walk.variants[variant]
-            && file.calibrated.windows_hash == self.windows_hash;
+            && file.calibrated.origin.as_ref() == Some(self.origin);
         is_ours.then(|| Arc::new(file))
     }
 
     /// Writes a layer's part file.
-    pub(super) fn keep(&self, variant: usize, layer: usize, fitted: &[Fitted]) -> Result<()> {
+    pub(super) fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut contents: Vec<Content> = Vec::new();
         let mut errors = BTreeMap::new();
-        for one in fitted {
+        let mut told = Told { pooled_experts: done.pooled_experts, ..Told::default() };
+        told.tuned.extend(done.tuned.map(|tuned| (layer, tuned.told())));
+        for one in &done.fitted {
             let stored = checkpoint.stored(one.id)?;
             contents.push((one.id.name(), one.id, of.recipe_of(one.id, stored)));
             if let Some(coding) = &one.coding {
                 let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
                 errors.insert(one.id.name(), steps.collect());
+                told.dead_inputs += coding.dead_inputs;
             }
         }
-        let calibrated = Calibrated { windows_hash: self.windows_hash.to_owned(), errors };
+        let calibrated = Calibrated { origin: Some(self.origin.clone()), errors, told };
         let path = self.part(variant, layer);
         write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
-            let found = fitted.iter().find(|one| one.id == id);
+            let found = done.fitted.iter().find(|one| one.id == id);
             found.map(|one| one.tensor.clone()).ok_or_else(|| Error::bug("a tensor was not coded"))
         })
     }
@@ -57,10 +61,10 @@ impl Plan<'_> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut parts = Vec::new();
         let mut calibrated =
-            Calibrated { windows_hash: self.windows_hash.to_owned(), ..Calibrated::default() };
+            Calibrated { origin: Some(self.origin.clone()), ..Calibrated::default() };
         for layer in 0..checkpoint.config.layers {
             let part = CodedFile::open(&self.part(variant, layer))?;
-            calibrated.errors.extend(part.calibrated.errors.clone());
+            calibrated.join(&part.calibrated);
             parts.push(Arc::new(part));
         }
         let contents = contents(checkpoint, of);
@@ -70,20 +74,25 @@ impl Plan<'_> {
         })
     }
 
-    /// A file's tensors with those that were tuned in their place, as the variant's file.
+    /// A variant's file: the tensors of `file`, those that were tuned as a whole in their place.
     ///
     /// # Errors
-    /// Those of `tuned`, surroundings errors of the disk.
-    pub(super) fn write(
+    /// Input errors of the file and of what was tuned, surroundings errors of the disk.
+    pub(super) fn write_tuned(
         &self,
         variant: usize,
-        file: &CodedFile,
-        tuned: impl Fn(TensorId) -> Result<CodedTensor>,
+        file: &Arc<CodedFile>,
+        tuned: (Option<Parameters<'_>>, Option<Tuned>),
     ) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
+        let (parameters, losses) = tuned;
+        let mut calibrated = file.calibrated.clone();
+        calibrated.told.tuned_whole = losses.map(Tuned::told);
         let contents = contents(checkpoint, of);
-        let path = &self.paths[variant];
-        write_contents(path, (checkpoint, of), &contents, &file.calibrated, &mut |id| tuned(id))
+        let coder = Coder { checkpoint, variant: of, file: Some(file), scales: None };
+        write_contents(&self.paths[variant], (checkpoint, of), &contents, &calibrated, &mut |id| {
+            parameters.as_ref().map_or_else(|| coder.tensor(id), |tuned| tuned.tensor(id))
+        })
     }
 }
 
@@ -98,8 +107,9 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
 /// # Errors
 /// Surroundings errors of the disk.
 pub fn sweep_up(path: &Path) -> Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    let name = name.to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let failed = |error| Error::io("read", folder, error);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -5,12 +5,14 @@
 //! norm ─> query, key, value ─> attention ─> output ─> + ─> norm ─> gate, up ─> down ─> +
 //! ```
 
+use std::time::Duration;
+
 use candle_core::{Result as CandleResult, Tensor};
 use rayon::prelude::*;
 
 use super::correlation::Tokens;
 use super::equalise::{Factors, equalise};
-use super::fine;
+use super::fine::{self, Tuned};
 use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
 use crate::checkpoint::Role;
 use crate::error::Result;
@@ -50,6 +52,19 @@ impl Stages {
     }
 }
 
+/// What came of coding a layer.
+#[derive(Default)]
+pub struct Done {
+    /// Its tensors.
+    pub fitted: Vec<Fitted>,
+    /// What fine-tuning did, where it was asked for.
+    pub tuned: Option<Tuned>,
+    /// Experts that had too few tokens of their own.
+    pub pooled_experts: usize,
+    /// Wall time of coding.
+    pub elapsed: Duration,
+}
+
 /// A layer that is being coded.
 pub struct Fit<'a> {
     /// What is walked.
@@ -70,7 +85,7 @@ impl Fit<'_> {
     ///
     /// # Errors
     /// Input errors: states that overflow, a recipe that does not fit. Bug-class errors of candle.
-    pub fn block(&self, mut unit: Unit, lane: &mut Lane) -> Result<(Block, Vec<Fitted>)> {
+    pub fn block(&self, mut unit: Unit, lane: &mut Lane) -> Result<(Block, Done)> {
         let (checkpoint, device) = (self.walk.checkpoint, self.walk.device);
         let given = lane.hidden.clone();
         let steps = [lane.variant.attention, lane.variant.mlp].map(|part| part.method.steps());
@@ -82,10 +97,9 @@ impl Fit<'_> {
             lane.hidden = self.mlp(&mut block, &mut coder, &lane.hidden, steps[1], &factors)?;
         }
         let mut fitted = coder.finish();
-        if steps.iter().flatten().any(|steps| steps.fine_tune)
-            && fine::tune(self, &given, &mut fitted)?
-                .is_some_and(|tuned| tuned.after < tuned.before)
-        {
+        let is_asked = steps.iter().flatten().any(|steps| steps.fine_tune);
+        let tuned = if is_asked { fine::tune(self, &given, &mut fitted)? } else { None };
+        if tuned.is_some_and(|tuned| tuned.after < tuned.before) {
             block = Block::new(&checkpoint.config, self.layer, fine::weights(self, &fitted)?)?;
             let forward = |x: &Tensor| {
                 let forward = block.forward(x, self.rope);
@@ -93,7 +107,7 @@ impl Fit<'_> {
             };
             lane.hidden = each(&given, forward)?;
         }
-        Ok((block, fitted))
+        Ok((block, Done { fitted, tuned, ..Done::default() }))
     }
 
     /// Codes attention and gives the states after it.

@@ -10,36 +10,45 @@
 //! variant) this takes two matrices `[in, in]` in f64 for the linear layer at hand, and what
 //! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes) says.
 
+mod collect;
 mod correlation;
 mod equalise;
 mod experts;
 mod fine;
 mod kept;
 mod layer;
+mod memory;
+mod saved;
 mod unit;
 mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
+use candle_core::Tensor;
+
+pub use collect::{Collection, collect};
 use correlation::Tokens;
 use kept::beside;
 pub use kept::sweep_up;
-use layer::{Fit, Stages};
-use unit::{Fitted, Unit};
+use layer::{Done, Fit, Stages};
+pub use memory::calibrating_memory;
+pub use saved::write_by_moments;
+use unit::Unit;
 use whole::Whole;
 
 use super::coded_file::CodedFile;
 use super::embed;
 use super::lane::{Cause, Lane};
 use super::layer::{Layer, finish};
+use super::origin::Origin;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use super::walk::{Observer, stop_if_asked};
 use crate::error::{Exit, Result};
 use crate::model::{self, Block, RopeTables};
-use candle_core::Tensor;
 
 /// What is to be coded, and where to.
 pub struct Plan<'a> {
@@ -47,12 +56,11 @@ pub struct Plan<'a> {
     pub walk: Walk<'a>,
     /// Per variant the file that is to be written.
     pub paths: &'a [PathBuf],
-    /// Hash of the windows, kept in the files.
-    pub windows_hash: &'a str,
+    /// What codes are chosen on, kept in the files.
+    pub origin: &'a Origin,
 }
 
-/// Codes variants and writes a file for each; gives, per variant, the number of experts that had too
-/// few tokens, or why there is no file.
+/// Codes variants and writes a file for each; gives, per variant, why there is none.
 ///
 /// # Errors
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
@@ -61,7 +69,7 @@ pub fn write_calibrated(
     plan: &Plan<'_>,
     timings: &mut Timings,
     observer: &mut dyn Observer,
-) -> Result<Vec<std::result::Result<usize, Cause>>> {
+) -> Result<Vec<std::result::Result<(), Cause>>> {
     let Walk { checkpoint, variants, windows, device, .. } = plan.walk;
     let layers = checkpoint.config.layers;
     let all = std::iter::once(Variant::reference()).chain(variants.iter().cloned());
@@ -69,12 +77,11 @@ pub fn write_calibrated(
     timings.measure(Phase::Embedding, || embed::embed(&plan.walk, &mut lanes))?;
     let tokens = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
     let rope = RopeTables::new(&checkpoint.config, tokens, device)?;
-    let mut pooled = vec![0; variants.len()];
     for layer in 0..layers {
         observer.progress(layer, layers + 1);
         checkpoint.check_unchanged()?;
         if !plan.replay(layer, &rope, &mut lanes, timings)? {
-            plan.layer(layer, &rope, &mut lanes, &mut pooled, timings)?;
+            plan.layer(layer, &rope, &mut lanes, timings, observer)?;
         }
         stop_if_asked(observer)?;
     }
@@ -88,7 +95,7 @@ pub fn write_calibrated(
             Some(cause) => Err(cause),
             None => match plan.finish(at, &rope, &reference, observer) {
                 Err(error) if error.exit() == Exit::Interrupted => return Err(error),
-                done => done.map(|()| pooled[at]).map_err(|e| Cause::from(&e)),
+                done => done.map_err(|e| Cause::from(&e)),
             },
         };
         outcomes.push(done);
@@ -98,6 +105,13 @@ pub fn write_calibrated(
 }
 
 impl Plan<'_> {
+    /// Writes a variant's file, and removes what led to it.
+    fn finish_coded(&self, variant: usize) -> Result<()> {
+        let path = &self.paths[variant];
+        self.join(variant, path)?;
+        sweep_up(path)
+    }
+
     /// Writes a variant's file, tuned as a whole where it is to be, and removes what led to it.
     fn finish(
         &self,
@@ -109,17 +123,16 @@ impl Plan<'_> {
         let path = &self.paths[variant];
         let of = &self.walk.variants[variant];
         if !of.is_tuned_whole() {
-            self.join(variant, path)?;
-            return sweep_up(path);
+            return self.finish_coded(variant);
         }
         let (coded, state) = (beside(path, "coded"), beside(path, "tuning"));
         self.join(variant, &coded)?;
         let file = Arc::new(CodedFile::open(&coded)?);
         let whole = Whole { walk: &self.walk, variant: of, rope, file: &file, reference };
-        match whole.tune(&state, observer)? {
-            Some((parameters, _)) => self.write(variant, &file, |id| parameters.tensor(id))?,
-            None => self.join(variant, path)?,
-        }
+        let clock = Instant::now();
+        let tuned = whole.tune(&state, observer)?;
+        observer.coded(variant, self.walk.checkpoint.config.layers, clock.elapsed())?;
+        self.write_tuned(variant, &file, tuned)?;
         sweep_up(path)
     }
 
@@ -149,8 +162,8 @@ impl Plan<'_> {
         layer: usize,
         rope: &RopeTables,
         lanes: &mut [Lane],
-        pooled: &mut [usize],
         timings: &mut Timings,
+        observer: &mut dyn Observer,
     ) -> Result<()> {
         let Walk { checkpoint, device, .. } = self.walk;
         let config = &checkpoint.config;
@@ -162,14 +175,15 @@ impl Plan<'_> {
         let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
         let tokens = Tokens::by_output(outputs)?;
         let fit = Fit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
-        let mut fitted: Vec<Vec<Fitted>> = lanes[1..].iter().map(|_| Vec::new()).collect();
-        for (lane, fitted) in lanes[1..].iter_mut().zip(&mut fitted) {
+        let mut done: Vec<Done> = lanes[1..].iter().map(|_| Done::default()).collect();
+        for (lane, done) in lanes[1..].iter_mut().zip(&mut done) {
             if !lane.is_alive() {
                 continue;
             }
+            let clock = Instant::now();
             match timings.measure(Phase::Code, || fit.block(unit.clone(), lane)) {
                 Ok((block, coded)) => {
-                    *fitted = coded;
+                    *done = Done { elapsed: clock.elapsed(), ..coded };
                     lane.routed = route(&block, &lane.hidden)?;
                 }
                 Err(error) => lane.fail(&error.at(format!("layer {layer}"))),
@@ -182,12 +196,13 @@ impl Plan<'_> {
         for expert in 0..experts {
             let ids = config.expert_tensors(layer, expert);
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
-            self.expert(unit, expert, lanes, &mut fitted, pooled, timings)?;
+            self.expert(unit, expert, lanes, &mut done, timings)?;
         }
         lanes.iter_mut().try_for_each(finish)?;
-        for (at, (lane, fitted)) in lanes[1..].iter().zip(&fitted).enumerate() {
+        for (at, (lane, done)) in lanes[1..].iter().zip(&done).enumerate() {
             if lane.is_alive() {
-                self.keep(at, layer, fitted)?;
+                self.keep(at, layer, done)?;
+                observer.coded(at, layer, done.elapsed)?;
             }
         }
         Ok(())
@@ -199,8 +214,7 @@ impl Plan<'_> {
         unit: Unit,
         expert: usize,
         lanes: &mut [Lane],
-        fitted: &mut [Vec<Fitted>],
-        pooled: &mut [usize],
+        done: &mut [Done],
         timings: &mut Timings,
     ) -> Result<()> {
         let Walk { checkpoint, device, .. } = self.walk;
@@ -211,16 +225,18 @@ impl Plan<'_> {
                 .iter_mut()
                 .try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
         })?;
-        for (at, lane) in lanes[1..].iter_mut().enumerate() {
+        for (lane, done) in lanes[1..].iter_mut().zip(done) {
             if !lane.is_alive() {
                 continue;
             }
+            let clock = Instant::now();
             let coded = timings
                 .measure(Phase::Code, || experts::code(&self.walk, unit.clone(), expert, lane));
             match coded {
                 Ok(coded) => {
-                    fitted[at].extend(coded.fitted);
-                    pooled[at] += usize::from(coded.is_pooled);
+                    done.fitted.extend(coded.fitted);
+                    done.pooled_experts += usize::from(coded.is_pooled);
+                    done.elapsed += clock.elapsed();
                 }
                 Err(error) => lane.fail(&error.at(format!("expert {expert}"))),
             }

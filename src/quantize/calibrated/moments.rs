@@ -3,7 +3,7 @@
 use super::factor::{Lower, cholesky};
 use crate::error::{Error, Result};
 
-/// What is added to the diagonal, of the mean of the diagonal: 1 % (GPTQ, section 3.3).
+/// What is added to the diagonal, of its mean. GPTQ (section 3.3) has 1 %; see `RIDGE` in `target.rs`.
 const DAMPING: f64 = 0.05;
 /// Entries on both sides of the diagonal may differ by this share of what the diagonal allows.
 const ASYMMETRY: f64 = 1e-3;

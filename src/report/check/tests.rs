@@ -123,6 +123,7 @@ fn judged(now: Vec<Record>, then: Vec<Record>) -> Checked {
         hash: hash.repeat(32),
         index: index(records),
         measured,
+        ..RunFolder::default()
     };
     let now = folder("tonight", "4d", now, measured(20.1, &heat));
     let then = folder("accepted", "5e", then, measured(20.0, &Outcome::Kept));
@@ -219,7 +220,7 @@ fn a_history_on_a_terminal_and_as_json() {
             at => measured(if at < 8 { 20.0 } else { 26.0 }, &Outcome::Kept),
         };
         let name = format!("2026-11-{:02}", at + 1);
-        Night::of(&RunFolder { name, hash: String::new(), index, measured }, 7)
+        Night::of(&RunFolder { name, index, measured, ..RunFolder::default() }, 7)
     };
     let nights: Vec<Night> = (0..16).map(night).collect();
     let text = render(Format::Terminal, &history(&nights, 7, Format::Terminal), 80).unwrap();

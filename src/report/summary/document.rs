@@ -94,8 +94,7 @@ impl Summary {
             significant(level * 100.0, 2),
             self.windows
         )];
-        let ranges = self.calibrations.iter();
-        notes.extend(ranges.map(|how| format!("Ranges of int8 activations were chosen {how}.")));
+        notes.extend(self.calibrations.iter().cloned());
         let floor = self.run.entropy_floor_nats_per_byte.zip(self.perplexity_floor());
         if let Some((nats_per_byte, perplexity)) = floor {
             notes.push(format!(
@@ -110,6 +109,7 @@ impl Summary {
 
     fn tables(&self) -> Vec<Table> {
         let mut tables = vec![self.table()];
+        tables.extend(self.method_tables());
         tables.extend(self.parts_table());
         tables.extend(self.packages_table());
         tables.extend(self.router_tables());

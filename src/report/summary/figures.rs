@@ -50,6 +50,7 @@ impl Summary {
                 front: Some(Front::Less),
             },
         ];
+        figures.extend(self.method_figures());
         if self.kl_by_window.iter().any(|series| series.points.len() > 1) {
             figures.push(Figure::Lines {
                 title: "Divergence from the reference along the text".to_owned(),

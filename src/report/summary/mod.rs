@@ -7,9 +7,11 @@
 mod details;
 mod document;
 mod figures;
+mod methods;
 mod packages;
 
 pub use details::{Router, Storage};
+pub use methods::Method;
 pub use packages::PackagedVariant;
 
 use rayon::prelude::*;
@@ -35,7 +37,9 @@ pub struct Summary {
     pub routers: Vec<Router>,
     /// Packages that were written.
     pub packages: Vec<PackagedVariant>,
-    /// How ranges of int8 activations were chosen, each way once.
+    /// Ways in which recipes were coded; empty where none is calibrated.
+    pub methods: Vec<Method>,
+    /// What codes and ranges of int8 activations were chosen on, a sentence each.
     pub calibrations: Vec<String>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
@@ -111,10 +115,6 @@ impl Summary {
             .iter()
             .map(|cell| Storage { variant: cell.label(), parts: cell.parts.clone() })
             .collect();
-        let mut calibrations: Vec<String> =
-            cells.iter().filter_map(|cell| Some(cell.calibration.as_ref()?.to_string())).collect();
-        calibrations.sort();
-        calibrations.dedup();
         rows.extend(failures_without_cell(index));
         let tokens: usize = scored.iter().map(|w| w.scored_tokens).sum();
         let bytes: u64 = scored.iter().map(|w| w.scored_bytes).sum();
@@ -130,7 +130,8 @@ impl Summary {
             storage,
             routers,
             packages: packages::of(&cells, index),
-            calibrations,
+            calibrations: methods::calibrations(&cells, index),
+            methods: methods::of(&cells, index),
             bootstrap,
             windows,
             bytes_per_token: (tokens > 0).then(|| bytes as f64 / tokens as f64),

@@ -54,8 +54,8 @@ pub struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Tunes the variant and gives what came of it, unless windows that were held out did not come
-    /// nearer to the reference, or there are too few to hold any out. `kept` is the file that holds
+    /// Tunes the variant. Gives what came of it, if windows that were held out came nearer to the
+    /// reference, and how near they came, if there are enough windows to hold any out. `kept` is the file that holds
     /// the state of tuning that was interrupted; it is there until the caller removes it.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ impl Whole<'_> {
         &self,
         kept: &Path,
         observer: &mut dyn Observer,
-    ) -> Result<Option<(Parameters<'_>, Tuned)>> {
+    ) -> Result<(Option<Parameters<'_>>, Option<Tuned>)> {
         let seen = fine::seen(self.reference.len());
         if seen == self.reference.len() {
-            return Ok(None);
+            return Ok((None, None));
         }
         let first = self.embedded()?;
         let mut divergence = Divergence::new(self.walk, self.head())?;
@@ -107,7 +107,7 @@ impl Whole<'_> {
         state.best(&mut parameters)?;
         parameters.round()?;
         let after = loss(&parameters, &mut divergence)?;
-        Ok((after < before).then_some((parameters, Tuned { before, after })))
+        Ok(((after < before).then_some(parameters), Some(Tuned { before, after })))
     }
 
     /// Where the variant's head comes from.

@@ -1,0 +1,85 @@
+//! `--ablate RECIPE`: the variants that show what each step of calibrated coding is worth.
+
+use crate::error::{Error, Result};
+use crate::eval::Variant;
+use crate::quantize::{Method, Steps};
+
+/// The recipe without calibration, with every step off, with each step off by itself, with all its
+/// steps, and, where it has that, tuned.
+///
+/// # Errors
+/// Input errors: a recipe that cannot be read, or that has no steps.
+pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
+    let whole: Variant = recipe.parse()?;
+    if !whole.is_calibrated() {
+        return Err(Error::input("nothing in this recipe is calibrated")
+            .at(format!("recipe `{recipe}`"))
+            .hint(format!("use `{recipe}-cal`")));
+    }
+    let coded = with(&whole, |steps| Steps { fine_tune: false, ..steps });
+    let none = with(&coded, |steps| (0..Steps::SWITCHES).fold(steps, Steps::without));
+    let each = (0..Steps::SWITCHES).map(|switch| with(&coded, |steps| steps.without(switch)));
+    // A step that is off anyway gives the whole recipe, which comes last.
+    let each = each.filter(|variant| *variant != coded);
+    let all =
+        [whole.clone().data_free(), none].into_iter().chain(each).chain([coded.clone(), whole]);
+    let mut variants: Vec<Variant> = Vec::new();
+    for variant in all {
+        if !variants.contains(&variant) {
+            variants.push(variant);
+        }
+    }
+    Ok(variants)
+}
+
+/// A variant with other steps in the parts that are calibrated.
+fn with(variant: &Variant, steps: impl Fn(Steps) -> Steps) -> Variant {
+    let mut changed = variant.clone();
+    for part in changed.calibrated_parts() {
+        if let Method::Calibrated(own) = part.method {
+            part.method = Method::Calibrated(steps(own));
+        }
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(recipe: &str) -> Vec<String> {
+        variants(recipe).unwrap().iter().map(Variant::to_string).collect()
+    }
+
+    #[test]
+    fn a_recipe_becomes_every_variant_that_tells_its_steps_apart() {
+        let all = [
+            "vector2-d4",
+            "vector2-d4-cal-noeq-norep-nocomp-noalt-nodesc",
+            "vector2-d4-cal-noeq",
+            "vector2-d4-cal-norep",
+            "vector2-d4-cal-nocomp",
+            "vector2-d4-cal-noalt",
+            "vector2-d4-cal-nodesc",
+            "vector2-d4-cal",
+            "vector2-d4-ft",
+        ];
+        assert_eq!(names("vector2-d4-ft"), all);
+        assert_eq!(names("vector2-d4-cal"), all[..8]);
+    }
+
+    #[test]
+    fn steps_that_are_off_stay_off_and_parts_without_steps_stay_as_they_are() {
+        let found = names("int4-cal-norep-noalt-nodesc+attention:int8");
+        let all = [
+            "int4+attention:int8",
+            "int4-cal-noeq-norep-nocomp-noalt-nodesc+attention:int8",
+            "int4-cal-noeq-norep-noalt-nodesc+attention:int8",
+            "int4-cal-norep-nocomp-noalt-nodesc+attention:int8",
+            "int4-cal-norep-noalt-nodesc+attention:int8",
+        ];
+        assert_eq!(found, all);
+        let error = variants("palette2").unwrap_err().to_string();
+        assert!(error.contains("use `palette2-cal`"), "{error}");
+    }
+}

@@ -1,0 +1,68 @@
+//! What a file of coded weights says of how it was coded, as records have it.
+
+use super::coded_file::CodedFile;
+use super::variant::Variant;
+use crate::results::{Coding, StepError};
+
+impl CodedFile {
+    /// How the codes were chosen on a text; nothing where they were not.
+    pub fn coding(&self) -> Option<Coding> {
+        if !self.variant.is_calibrated() {
+            return None;
+        }
+        let told = &self.calibrated.told;
+        Some(Coding {
+            base: self.variant.clone().data_free().to_string(),
+            steps: steps(&self.variant),
+            nominal_bits: nominal_bits(&self.variant),
+            errors: self.errors(),
+            pooled_experts: told.pooled_experts,
+            dead_inputs: told.dead_inputs,
+            tuned: told.tuned.clone(),
+            tuned_whole: told.tuned_whole,
+        })
+    }
+
+    /// Errors after each step, means over tensors by their weights. A step that comes several times
+    /// is several steps; of a mix, each mean is over the tensors that have the step.
+    fn errors(&self) -> Vec<StepError> {
+        let mut sums: Vec<(String, [f64; 2])> = Vec::new();
+        for (name, errors) in &self.calibrated.errors {
+            let shape = self.tensors.get(name).map_or([0; 2], |described| described.shape);
+            let weights = shape[0] as f64 * shape[1] as f64;
+            for (at, (step, error)) in errors.iter().enumerate() {
+                let times = errors[..=at].iter().filter(|(other, _)| other == step).count();
+                let step = if times > 1 { format!("{step} {times}") } else { step.clone() };
+                let place = sums.iter().position(|(other, _)| *other == step);
+                let place = place.unwrap_or_else(|| {
+                    sums.push((step, [0.0; 2]));
+                    sums.len() - 1
+                });
+                sums[place].1[0] += error * weights;
+                sums[place].1[1] += weights;
+            }
+        }
+        let mean = |(step, [sum, weights]): (String, [f64; 2])| {
+            (weights > 0.0).then(|| StepError { step, relative_error: sum / weights })
+        };
+        sums.into_iter().filter_map(mean).collect()
+    }
+}
+
+/// The steps that are on in any part.
+fn steps(variant: &Variant) -> Vec<String> {
+    let parts = [variant.attention, variant.mlp].into_iter().filter_map(|part| part.method.steps());
+    let mut words: Vec<String> = Vec::new();
+    for word in parts.flat_map(|steps| steps.words()) {
+        if words.iter().all(|other| other != word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
+/// The width of the blocks, where attention and MLP have the same one.
+fn nominal_bits(variant: &Variant) -> Option<u8> {
+    let [attention, mlp] = [variant.attention, variant.mlp].map(|part| part.weights.nominal_bits());
+    attention.filter(|_| attention == mlp)
+}
