@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Result};
 use crate::eval::{
     CodedFile, Observer, State, Timings, TuningPlan, Variant, Walk, write_calibrated,
 };
-use crate::results::{Cell, Failure, Record, Store};
+use crate::results::{Cell, Failure, Record, Store, label};
 
 /// The folder in a run's folder that holds the coded weights.
 const CODED: &str = "coded";
@@ -52,7 +52,7 @@ pub fn code(
     let folder = store.folder().join(CODED);
     let mut missing: Vec<(&Cell, Variant, PathBuf)> = Vec::new();
     for (cell, variant) in job.cells.iter().filter(is_needed) {
-        let path = path(&folder, variant, &told.windows_hash);
+        let path = path(&folder, cell, &told.windows_hash);
         match kept(&path, job, variant, &told.windows_hash) {
             Some(file) => coded.files.push(Arc::new(file)),
             None => missing.push((cell, variant.clone(), path)),
@@ -79,13 +79,14 @@ pub fn code(
     let mut watch = Watch { bar: Progress::new("calibrating", talk.quiet), interrupt };
     let outcomes = write_calibrated(&plan, &mut coded.timings, &mut watch);
     watch.bar.finish();
-    for (outcome, (cell, variant, path)) in outcomes?.into_iter().zip(missing) {
+    for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
         match outcome {
             Ok(pooled) => {
                 if pooled > 0 {
                     talk.say(format!(
-                        "{variant}: {pooled} experts had too few tokens of their own and were \
-                         calibrated on those of all"
+                        "{}: {pooled} experts had too few tokens of their own and were \
+                         calibrated on those of all",
+                        cell.label()
                     ));
                 }
                 coded.files.push(Arc::new(CodedFile::open(&path)?));
@@ -102,8 +103,8 @@ pub fn code(
 }
 
 /// Where a variant's codes are kept.
-fn path(folder: &Path, variant: &Variant, windows_hash: &str) -> PathBuf {
-    let name = variant.to_string().replace(['+', ':'], "_");
+fn path(folder: &Path, cell: &Cell, windows_hash: &str) -> PathBuf {
+    let name = label(&cell.variant, &cell.parts).replace(['+', ':'], "_");
     let hash = windows_hash.get(..HASH_DIGITS).unwrap_or(windows_hash);
     folder.join(format!("{name}-{hash}.safetensors"))
 }

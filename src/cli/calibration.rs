@@ -57,31 +57,63 @@ pub fn prepare(
     let text = text(calibrate.as_deref(), &plan.model, variant)?;
     let codes = variants.iter().any(Variant::is_calibrated);
     let count = calibration_windows.unwrap_or(if codes { CODING_WINDOWS } else { WINDOWS });
-    if count == 0 {
-        return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
-    }
     let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
     let method = method.at(|| "--activation-range")?;
-    let is_demo = text == demo::NAME;
-    let text = source::read_text(&text).at(|| FLAG)?;
-    let cut = Cut { limit: (!is_demo).then_some(count), ..*cut };
-    let mut windows = source::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
-    windows.drain(..windows.len().saturating_sub(count));
-    refuse_scored(&windows, scored, &text.name)?;
-    let mut hasher = blake3::Hasher::new();
-    windows.iter().for_each(|window| {
-        hasher.update(bytemuck::cast_slice(&window.ids));
-    });
+    let (text_name, windows) = windows(plan, &text, count, (cut, tokenizer), scored)?;
     let record = results::Calibration {
-        text_name: text.name,
+        text_name,
         windows: windows.len(),
-        windows_hash: hasher.finalize().to_hex().to_string(),
+        windows_hash: hash(&windows),
         method: match variants.iter().any(Variant::needs_ranges) {
             true => method.to_string(),
             false => CODES.to_owned(),
         },
     };
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record }))
+}
+
+/// The windows that codes are chosen on, or would be: those of the text that `plan` names for it, or
+/// the demo's own.
+///
+/// # Errors
+/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+pub fn coding_windows(
+    plan: &Plan,
+    of: (&Cut, &TextTokenizer),
+    scored: &[Window],
+) -> Result<Vec<Window>> {
+    let text = plan.calibrate.as_deref().unwrap_or(demo::NAME);
+    let count = plan.calibration_windows.unwrap_or(CODING_WINDOWS);
+    windows(plan, text, count, of, scored).map(|(_, windows)| windows)
+}
+
+/// A text's name and its first `count` windows; of the demo's the last, whose first are scored.
+fn windows(
+    plan: &Plan,
+    text: &str,
+    count: usize,
+    (cut, tokenizer): (&Cut, &TextTokenizer),
+    scored: &[Window],
+) -> Result<(String, Vec<Window>)> {
+    if count == 0 {
+        return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
+    }
+    let is_demo = text == demo::NAME;
+    let text = source::read_text(text).at(|| FLAG)?;
+    let cut = Cut { limit: (!is_demo).then_some(count), ..*cut };
+    let mut windows = source::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
+    windows.drain(..windows.len().saturating_sub(count));
+    refuse_scored(&windows, scored, &text.name)?;
+    Ok((text.name, windows))
+}
+
+/// Hash of the tokens of windows, in hexadecimal.
+pub fn hash(windows: &[Window]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    windows.iter().for_each(|window| {
+        hasher.update(bytemuck::cast_slice(&window.ids));
+    });
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The text that `--calibrate` names; the demo has its own.
@@ -183,9 +215,11 @@ fn of_package(
 }
 
 /// Shows the progress of a walk and stops it when asked; keeps nothing.
-struct Watch<'a> {
-    bar: Progress,
-    interrupt: &'a Interrupt,
+pub struct Watch<'a> {
+    /// Where it is shown.
+    pub bar: Progress,
+    /// What asks.
+    pub interrupt: &'a Interrupt,
 }
 
 impl Observer for Watch<'_> {

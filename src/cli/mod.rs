@@ -5,12 +5,16 @@
 // Help texts are doc comments, but for terminals: their brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
+mod allocated;
+mod allocation;
+mod allocation_file;
 mod args;
 mod baseline;
 mod baselines;
 mod bench;
 mod calibrated;
 mod calibration;
+mod candidates;
 mod check;
 mod design;
 mod devices;
@@ -34,6 +38,7 @@ mod runs;
 mod source;
 mod sweep;
 mod tables;
+mod target;
 mod verify;
 
 use std::io::Write;

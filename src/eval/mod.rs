@@ -4,6 +4,7 @@
 //! every variant through the layers side by side with the reference; the head turns hidden states
 //! into [`Score`]s, vocabulary slice by slice.
 
+pub mod allocate;
 mod calibration;
 mod code_file;
 mod coded_file;
@@ -16,6 +17,7 @@ mod layer;
 mod memory;
 mod protocol;
 mod setting;
+mod sizes;
 mod state;
 mod timing;
 mod tuning;

@@ -126,7 +126,11 @@ impl Cell {
     /// The variant's name, with how its ranges were chosen where it has some: `int8-a8 (entropy)`.
     pub fn label(&self) -> String {
         let method = self.calibration.as_ref().map(|calibration| &calibration.method);
-        method.map_or(self.variant.clone(), |method| format!("{} ({method})", self.variant))
+        let variant = super::label(&self.variant, &self.parts);
+        match method {
+            Some(method) => format!("{variant} ({method})"),
+            None => variant,
+        }
     }
 }
 

@@ -190,7 +190,8 @@ impl Fit<'_> {
     }
 }
 
-fn dense(block: &Block) -> CandleResult<&Mlp> {
+/// The MLP of a dense block.
+pub fn dense(block: &Block) -> CandleResult<&Mlp> {
     block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
 }
 

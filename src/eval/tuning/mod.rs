@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(super) use layer::{both, dense, each};
+
 use correlation::Tokens;
 use layer::{Fit, Stages};
 use unit::{Fitted, Unit};
@@ -259,7 +261,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// Where tokens go in a mixture; nothing in a dense block.
-fn route(block: &Block, hidden: &[candle_core::Tensor]) -> Result<Vec<model::Routed>> {
+pub(super) fn route(block: &Block, hidden: &[candle_core::Tensor]) -> Result<Vec<model::Routed>> {
     if block.mlp().is_some() {
         return Ok(Vec::new());
     }
