@@ -64,7 +64,7 @@ pub fn allocate(
         }
     };
     let allocated = problem.solve(&measured, budget_bytes)?;
-    talk.say(render(Format::Terminal, &allocated.document(), TABLE_WIDTH)?);
+    talk.say(render(Format::Terminal, &allocated.document(), TABLE_WIDTH)?.trim_end());
     if !args.dry_run {
         allocated.write(&folder, talk)?;
     }
