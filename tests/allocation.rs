@@ -126,9 +126,9 @@ fn a_file_that_was_edited_is_replayed_packaged_and_never_overwritten() {
     assert!(again.contains("was edited and is left as it is"), "{again}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), edited);
 
-    run(place.evalkit(&["quantize", "-q", "-o", "coded.safetensors", "--recipe", &name]), 0);
+    run(&mut place.evalkit(&["quantize", "-q", "-o", "coded.safetensors", "--recipe", &name]), 0);
     let variant = replayed["variant"].as_str().unwrap();
-    run(place.evalkit(&["package", "-q", "-o", "package", "--recipe", variant]), 0);
+    run(&mut place.evalkit(&["package", "-q", "-o", "package", "--recipe", variant]), 0);
     let coded = ["verify", "-q", "package", "--coded", "coded.safetensors"];
     let verified = run(&mut place.evalkit(&coded), 0);
     assert!(String::from_utf8_lossy(&verified.stdout).contains("the packages are this model"));
@@ -180,7 +180,8 @@ fn a_text_to_calibrate_on_decides_bits_and_codes() {
 fn what_fits_a_device_is_the_widest_where_there_is_room() {
     let place = Place::new(&Tiny::default(), 100);
     let fit = ["--fit", "iPhone 13 Pro", "--limit", "1", "--text", "text.txt"];
-    let said = told(&run(place.evalkit(&["sweep", "--model", "model", "--context", "16"]).args(fit), 0));
+    let said =
+        told(&run(place.evalkit(&["sweep", "--model", "model", "--context", "16"]).args(fit), 0));
     assert!(said.contains("the widest candidates take"), "{said}");
     let of_run = records(&place);
     cell(&of_run, |name| name == "palette6-g16-s");

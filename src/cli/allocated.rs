@@ -52,7 +52,8 @@ impl Allocated<'_> {
             facts: vec![
                 Fact::new("budget", "Budget", self.budget_bytes).in_unit(Unit::Bytes),
                 Fact::new("size", "Blocks' linear layers", size).in_unit(Unit::Bytes),
-                Fact::new("predicted_kl", "Predicted KL (nats)", self.chosen.cost).in_unit(Unit::Nats),
+                Fact::new("predicted_kl", "Predicted KL (nats)", self.chosen.cost)
+                    .in_unit(Unit::Nats),
                 Fact::new("proven_gap", "Proven gap (%)", self.chosen.gap()).in_unit(Unit::Share),
             ],
             tables: vec![table],
