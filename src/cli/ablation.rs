@@ -21,8 +21,7 @@ pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
     let each = (0..Steps::SWITCHES).map(|switch| with(&coded, |steps| steps.without(switch)));
     // A step that is off anyway gives the whole recipe, which comes last.
     let each = each.filter(|variant| *variant != coded);
-    let all =
-        [whole.clone().data_free(), none].into_iter().chain(each).chain([coded.clone(), whole]);
+    let all = [free(&whole), none].into_iter().chain(each).chain([coded.clone(), whole]);
     let mut variants: Vec<Variant> = Vec::new();
     for variant in all {
         if !variants.contains(&variant) {
@@ -30,6 +29,17 @@ pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
         }
     }
     Ok(variants)
+}
+
+/// A variant whose calibrated parts are coded from the weights alone, whatever text there is.
+fn free(variant: &Variant) -> Variant {
+    let mut changed = variant.clone();
+    for part in changed.calibrated_parts() {
+        if part.method.steps().is_some() {
+            part.method = Method::DataFree;
+        }
+    }
+    changed
 }
 
 /// A variant with other steps in the parts that are calibrated.
@@ -54,7 +64,7 @@ mod tests {
     #[test]
     fn a_recipe_becomes_every_variant_that_tells_its_steps_apart() {
         let all = [
-            "vector2-d4",
+            "vector2-d4-free",
             "vector2-d4-cal-noeq-norep-nocomp-noalt-nodesc",
             "vector2-d4-cal-noeq",
             "vector2-d4-cal-norep",
@@ -72,7 +82,7 @@ mod tests {
     fn steps_that_are_off_stay_off_and_parts_without_steps_stay_as_they_are() {
         let found = names("int4-cal-norep-noalt-nodesc+attention:int8");
         let all = [
-            "int4+attention:int8",
+            "int4-free+attention:int8",
             "int4-cal-noeq-norep-nocomp-noalt-nodesc+attention:int8",
             "int4-cal-noeq-norep-noalt-nodesc+attention:int8",
             "int4-cal-norep-nocomp-noalt-nodesc+attention:int8",

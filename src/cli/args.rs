@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::allocation_file;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::quantize::LayerRecipe;
@@ -22,7 +23,8 @@ pub struct PlanArgs {
     #[arg(long, short, value_name = "FILE")]
     pub text: Option<String>,
     /// Recipes of the decoder blocks, comma-separated [default: those of --bits]; a mix sets parts
-    /// apart: palette2-g16+attention:palette4-g16+embed:int8
+    /// apart: palette2-g16+attention:palette4-g16+embed:int8; @FILE takes them, tensor by tensor, from
+    /// the file of an allocation
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
     pub recipes: Option<Vec<String>>,
     /// A calibrated recipe, such as vector2-d4-cal: adds the variants that show what each of its
@@ -67,6 +69,32 @@ pub struct PlanArgs {
     /// Second moments that evalkit calibrate saved: -cal recipes are coded by them, without a text
     #[arg(long = "calibration", value_name = "FILE")]
     pub moments: Option<String>,
+    #[command(flatten)]
+    pub allocation: AllocationArgs,
+}
+
+/// What bits are allocated for, tensor by tensor, and from which recipes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AllocationArgs {
+    /// Allocate bits by tensor, so many per weight of the blocks' linear layers on average, tables
+    /// and scales included; the tensors' sensitivities are measured first
+    #[arg(long, value_name = "BITS", conflicts_with = "fit", help_heading = "Allocation")]
+    pub target_bits: Option<f64>,
+    /// The same, so many as this device is predicted to hold with windows of --context in its cache:
+    /// iPhone14,2 or "iPhone 13 Pro"
+    #[arg(long, value_name = "DEVICE", help_heading = "Allocation")]
+    pub fit: Option<String>,
+    /// Count on the entitlement for an increased memory limit on the device of --fit
+    #[arg(long, help_heading = "Allocation")]
+    pub entitled: bool,
+    /// Recipes to choose from, comma-separated [default: palettes of 1, 2, 3, 4 and 6 bits, with
+    /// --calibrate vectors of 1 and 2 bits too]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Allocation")]
+    pub candidates: Option<Vec<String>>,
+    /// Windows that sensitivities are measured on: the first of --calibrate, else the first that are
+    /// not scored [default: 2]
+    #[arg(long, value_name = "WINDOWS", help_heading = "Allocation")]
+    pub sensitivity_windows: Option<usize>,
 }
 
 /// What codes and the ranges of int8 activations are chosen on, and how.
@@ -150,8 +178,8 @@ pub struct RecipeArgs {
     /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
     #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
     pub model: String,
-    /// Recipe of the decoder blocks, such as palette2-g16-s, or a mix by part such as
-    /// palette2-g16+attention:palette4-g16
+    /// Recipe of the decoder blocks, such as palette2-g16-s, a mix by part such as
+    /// palette2-g16+attention:palette4-g16, or @FILE for that of an allocation
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<String>,
     /// Recipe of the embedding [default: fp16]
@@ -172,7 +200,7 @@ impl RecipeArgs {
             Error::input("no recipe to code by")
                 .hint("give one with --recipe, such as palette2-g16-s")
         })?;
-        let mut variant: Variant = recipe.parse().at(|| "--recipe")?;
+        let mut variant = allocation_file::variant(recipe).at(|| "--recipe")?;
         for (part, recipe) in [("embed", &self.embed), ("head", &self.head)] {
             if let Some(recipe) = recipe {
                 variant.set_part(part, recipe).at(|| format!("--{part}"))?;

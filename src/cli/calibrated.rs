@@ -12,7 +12,7 @@ use crate::eval::{
     Cause, CodedFile, MomentsFile, Observer, Origin, State, Timings, TuningPlan, Variant, Walk,
     sweep_up, write_by_moments, write_calibrated,
 };
-use crate::results::{Cell, CodedLayer, Failure, Record, Store};
+use crate::results::{Cell, CodedLayer, Failure, Record, Store, label};
 
 /// The folder in a run's folder that holds the coded weights.
 const CODED: &str = "coded";
@@ -54,7 +54,7 @@ pub fn code(
     let folder = store.folder().join(CODED);
     let mut missing: Vec<(&Cell, Variant, PathBuf)> = Vec::new();
     for (cell, variant) in job.cells.iter().filter(is_needed) {
-        let path = path(&folder, variant, origin);
+        let path = path(&folder, cell, origin);
         match kept(&path, job, variant, origin) {
             Some(file) => {
                 sweep_up(&path)?;
@@ -113,7 +113,7 @@ impl Coded {
             talk.say(format!(
                 "{}: {pooled} experts had too few tokens of their own and were calibrated on those \
                  of all",
-                cell.variant
+                cell.label()
             ));
         }
         self.files.push(Arc::new(file));
@@ -138,8 +138,8 @@ pub fn write(
 }
 
 /// Where a variant's codes are kept.
-fn path(folder: &Path, variant: &Variant, origin: &Origin) -> PathBuf {
-    let name = variant.to_string().replace(['+', ':'], "_");
+fn path(folder: &Path, cell: &Cell, origin: &Origin) -> PathBuf {
+    let name = label(&cell.variant, &cell.parts).replace(['+', ':'], "_");
     let hash = origin.key().get(..HASH_DIGITS).unwrap_or(origin.key());
     folder.join(format!("{name}-{hash}.safetensors"))
 }

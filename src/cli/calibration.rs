@@ -93,6 +93,23 @@ pub fn cut_windows(
     Ok((windows, origin))
 }
 
+/// The windows that codes are chosen on, or would be: those of the text that `plan` names for it, or
+/// the demo's own.
+///
+/// # Errors
+/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+pub fn coding_windows(
+    plan: &Plan,
+    of: (&Cut, &TextTokenizer),
+    scored: &[Window],
+) -> Result<Vec<Window>> {
+    let text = plan.calibrate.as_deref().unwrap_or(demo::NAME);
+    let count = plan.calibration_windows.unwrap_or(CODING_WINDOWS);
+    let (windows, origin) = cut_windows(plan, text, count, of.0, of.1)?;
+    refuse_scored(&origin, scored).at(|| FLAG)?;
+    Ok(windows)
+}
+
 /// The text that `--calibrate` names; the demo has its own.
 fn text(calibrate: Option<&str>, model: &str, variant: &Variant) -> Result<String> {
     let default = (model == demo::NAME).then_some(demo::NAME);

@@ -3,10 +3,12 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, Prediction, devices, predict};
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Manifest, Role};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::results::{BLOCK_PARTS, Part, label};
+use crate::units::Bytes;
 
 /// Tokens in the cache unless asked otherwise.
 const CONTEXT_TOKENS: usize = 4096;
@@ -35,7 +37,10 @@ pub fn checkpoint(
     let context = context.unwrap_or(usual_context(checkpoint));
     let mut rows = Vec::new();
     for variant in variants {
-        let name = if variant.is_reference() { "as stored".into() } else { variant.to_string() };
+        let name = match variant.is_reference() {
+            true => "as stored".into(),
+            false => variant.label(&variant.parts(checkpoint)?),
+        };
         rows.push((name, demand(checkpoint, variant, context)?));
     }
     add(document, device, &rows, context);
@@ -55,13 +60,47 @@ pub fn prediction(
     Ok(predict(device, devices().memory_limit(device).as_ref(), demand))
 }
 
+/// What a device is predicted to leave for the linear layers of the blocks, beside the cache, the
+/// app, and everything else of `variant`.
+///
+/// # Errors
+/// An input error where nobody has seen the device's limit, and where nothing is left.
+pub fn room_bytes(
+    device: &Device,
+    is_entitled: bool,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+    context: usize,
+) -> Result<u64> {
+    let limit = devices().memory_limit(device);
+    let limit = limit.and_then(|l| if is_entitled { l.entitled_bytes } else { l.default_bytes });
+    let limit = limit.ok_or_else(|| {
+        Error::input(format!("nobody has seen the memory limit of {}", device.name))
+            .hint("name a budget with --target-bits BITS")
+    })?;
+    let is_block = |part: &&Part| BLOCK_PARTS.contains(&part.part.as_str());
+    let parts = variant.parts(checkpoint)?;
+    let blocks: u64 = parts.iter().filter(is_block).map(|part| part.size_bytes).sum();
+    let demand = demand(checkpoint, variant, context)?;
+    let others = demand.weights_bytes - blocks + demand.cache_bytes + OVERHEAD_BYTES;
+    limit.checked_sub(others).filter(|room| *room > 0).ok_or_else(|| {
+        Error::input(format!(
+            "{} is predicted to give {}, and without the blocks' linear layers {} are needed",
+            device.name,
+            Bytes(limit),
+            Bytes(others)
+        ))
+        .hint("code embedding and head with --embed and --head, or give a shorter --context")
+    })
+}
+
 fn usual_context(checkpoint: &Checkpoint) -> usize {
     CONTEXT_TOKENS.min(checkpoint.config.max_position_embeddings)
 }
 
 fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Result<Demand> {
     let config = &checkpoint.config;
-    let size = |parts: Vec<crate::results::Part>| parts.iter().map(|p| p.size_bytes).sum();
+    let size = |parts: Vec<Part>| parts.iter().map(|p| p.size_bytes).sum();
     Ok(Demand {
         weights_bytes: size(variant.parts(checkpoint)?),
         cache_bytes: cache_bytes(config.layers, config.kv_heads, config.head_dim, context),
@@ -86,7 +125,7 @@ pub fn packages(document: &mut Document, device: &Device, manifest: &Manifest) {
         cache_bytes: cache_bytes(model.layers, model.kv_heads, model.head_dim, context),
         read_bytes: manifest.packages.iter().map(|entry| read(entry.role, entry.size_bytes)).sum(),
     };
-    add(document, device, &[(model.variant.clone(), demand)], context);
+    add(document, device, &[(label(&model.variant, &[]), demand)], context);
 }
 
 fn cache_bytes(layers: usize, kv_heads: usize, head_dim: usize, context: usize) -> u64 {

@@ -3,6 +3,7 @@
 
 use clap::Args;
 
+use super::allocation_file;
 use super::args::FormatArgs;
 use super::fits;
 use super::print;
@@ -83,7 +84,9 @@ pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
 /// The variants whose fit is predicted.
 fn variants(args: &InspectArgs) -> Result<Vec<Variant>> {
     match &args.recipes {
-        Some(recipes) => recipes.iter().map(|text| text.parse().at(|| "--recipes")).collect(),
+        Some(recipes) => {
+            recipes.iter().map(|text| allocation_file::variant(text).at(|| "--recipes")).collect()
+        }
         None => ladder(),
     }
 }

@@ -14,14 +14,49 @@ use super::basis::Basis;
 use super::folders::run_folder;
 use super::plan::Plan;
 use super::progress::Talk;
-use super::source;
+use super::source::{self, Text};
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
+use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::error::{Error, Result};
-use crate::eval::{BosMode, CodedFile, Host, MemorySum, Variant, Window};
+use crate::eval::{BosMode, CodedFile, Cut, Host, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{self, Cell, Run, Store};
+
+/// What a plan names, opened.
+pub struct Opened {
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The text that is scored.
+    pub text: Text,
+    /// How it is cut.
+    pub cut: Cut,
+    /// Its windows.
+    pub windows: Vec<Window>,
+}
+
+impl Opened {
+    /// Opens everything that `plan` names.
+    ///
+    /// # Errors
+    /// Input errors of checkpoint, tokenizer and text.
+    pub fn open(plan: &Plan, talk: Talk) -> Result<Opened> {
+        let checkpoint = source::open_checkpoint(&plan.model, talk)?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let text = source::read_text(&plan.text)?;
+        let cut = source::cut(plan, &checkpoint, &tokenizer)?;
+        let windows = source::windows(plan, &cut, &tokenizer, &text)?;
+        Ok(Opened { checkpoint, tokenizer, text, cut, windows })
+    }
+
+    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    pub fn folder(&self, plan: &Plan, reports: &Path) -> PathBuf {
+        run_folder(reports, &self.checkpoint.name, &plan.question_hash())
+    }
+}
 
 /// Everything that is known before the first weight is read.
 pub struct Job {
@@ -50,16 +85,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// Opens everything that `plan` names and checks that it fits together.
+    /// Checks that everything that `plan` names fits together; `allocated` is measured beside its
+    /// recipes.
     ///
     /// # Errors
-    /// Input errors of checkpoint, tokenizer and text; a memory budget that one window exceeds.
-    pub fn prepare(plan: Plan, args: &RunArgs, talk: Talk) -> Result<Job> {
-        let checkpoint = source::open_checkpoint(&plan.model, talk)?;
-        let tokenizer = checkpoint.tokenizer()?;
-        let text = source::read_text(&plan.text)?;
-        let cut = source::cut(&plan, &checkpoint, &tokenizer)?;
-        let windows = source::windows(&plan, &cut, &tokenizer, &text)?;
+    /// Input errors of coded files and calibration; a memory budget that one window exceeds.
+    pub fn prepare(
+        plan: Plan,
+        opened: Opened,
+        allocated: Option<Variant>,
+        args: &RunArgs,
+    ) -> Result<Job> {
+        let Opened { checkpoint, tokenizer, text, cut, windows } = opened;
         let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
         let run = Run {
             model: checkpoint.name.clone(),
@@ -86,9 +123,9 @@ impl Job {
         };
         let mut variants = plan.variants()?;
         let coded = open_coded(&args.coded, &run.model_hash)?;
-        for file in &coded {
-            if !variants.contains(&file.variant) {
-                variants.push(file.variant.clone());
+        for variant in allocated.into_iter().chain(coded.iter().map(|file| file.variant.clone())) {
+            if !variants.contains(&variant) {
+                variants.push(variant);
             }
         }
         let (of, how) = ((&variants[..], &coded[..]), (&cut, &tokenizer));

@@ -6,6 +6,9 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod ablation;
+mod allocated;
+mod allocation;
+mod allocation_file;
 mod args;
 mod baseline;
 mod baselines;
@@ -14,6 +17,7 @@ mod bench;
 mod calibrate;
 mod calibrated;
 mod calibration;
+mod candidates;
 mod check;
 mod design;
 mod devices;
@@ -37,6 +41,7 @@ mod runs;
 mod source;
 mod sweep;
 mod tables;
+mod target;
 mod verify;
 
 use std::io::Write;

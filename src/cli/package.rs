@@ -12,7 +12,6 @@ use super::packaging::write;
 use super::print;
 use super::progress::{Interrupt, Talk};
 use super::source;
-use crate::checkpoint::Checkpoint;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;
 use crate::package::aside::Existing;
@@ -62,6 +61,7 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         let file = file.as_ref();
         Coder { checkpoint: &checkpoint, variant: &variant, file, scales: None }.check()?;
     }
+    let label = variant.label(&variant.parts(&checkpoint)?);
     let interrupt = Interrupt::listen(talk)?;
     let scales = match args.dry_run {
         true => calibration::planned(&variant, &checkpoint.config)?,
@@ -76,18 +76,17 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
     let order = args.design.order(coder, existing);
     let predicted_bytes = bundle::predicted_bytes(&order)?;
     if args.dry_run {
-        let title =
-            format!("{} as {variant}: {predicted_bytes} bytes (predicted)", checkpoint.name);
+        let title = format!("{} as {label}: {predicted_bytes} bytes (predicted)", checkpoint.name);
         print(args.format.format, &Document { title, ..Document::default() })?;
         return Ok(Exit::Done);
     }
     let written = write(&order, &args.output, talk, &interrupt)?;
-    let document = document(&checkpoint, &written, args);
+    let document = document(&format!("{} as {label}", checkpoint.name), &written, args);
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }
 
-fn document(checkpoint: &Checkpoint, manifest: &Manifest, args: &PackageArgs) -> Document {
+fn document(title: &str, manifest: &Manifest, args: &PackageArgs) -> Document {
     let model = &manifest.model;
     let mut table = Table {
         title: "Packages".into(),
@@ -110,7 +109,7 @@ fn document(checkpoint: &Checkpoint, manifest: &Manifest, args: &PackageArgs) ->
         ]);
     }
     Document {
-        title: format!("{} as {}", checkpoint.name, model.variant),
+        title: title.to_owned(),
         facts: vec![
             Fact::new("folder", "Folder", args.output.display().to_string()),
             Fact::new("target", "Target", model.target.as_str()),

@@ -16,7 +16,7 @@ use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predi
 use crate::package::execute::Precision;
 use crate::package::verify::{Link, Question, Walked, verify, walked};
 use crate::report::{Column, Table, Unit, Value};
-use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink};
+use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, label};
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
@@ -80,7 +80,7 @@ pub fn planned(job: &Job, design: &DesignArgs) -> Result<Table> {
         ],
         ..Table::default()
     };
-    for (_, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+    for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
         let file = job.coded.iter().find(|file| file.variant == *variant);
         let config = &job.checkpoint.config;
         let size = calibration::planned(variant, config).and_then(|scales| {
@@ -91,12 +91,12 @@ pub fn planned(job: &Job, design: &DesignArgs) -> Result<Table> {
         let size = match size {
             Ok(bytes) => Value::from(bytes),
             Err(error) if error.exit() == Exit::Input => {
-                table.notes.push(format!("{variant} cannot be packaged: {}", error.cause()));
+                table.notes.push(format!("{} cannot be packaged: {}", cell.label(), error.cause()));
                 Value::Empty
             }
             Err(error) => return Err(error),
         };
-        table.rows.push(vec![Value::from(variant.to_string()), size]);
+        table.rows.push(vec![Value::from(cell.label()), size]);
     }
     Ok(table)
 }
@@ -120,7 +120,7 @@ pub fn package_all(
         let scales = scales(done)?;
         let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales: Some(&scales) };
         let order = design.order(coder, Existing::Replace);
-        let folder = finished.folder.join(PACKAGES).join(folder_name(variant));
+        let folder = finished.folder.join(PACKAGES).join(folder_name(cell));
         let known = store.index().packaged(&cell.cell_id).into_iter();
         let is_there = folder.join(MANIFEST_NAME).exists();
         if is_there && known.into_iter().any(|packaged| packaged.design == design_name(&order)) {
@@ -149,8 +149,8 @@ pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
         own.is_some_and(|packaged| packaged.broken().is_none())
     };
     let proven = job.cells.iter().filter(|(cell, _)| !cell.is_reference && is_proven(cell));
-    let folder = |(cell, variant): &(Cell, Variant)| Folder {
-        path: finished.folder.join(PACKAGES).join(folder_name(variant)),
+    let folder = |(cell, _): &(Cell, Variant)| Folder {
+        path: finished.folder.join(PACKAGES).join(folder_name(cell)),
         cell_id: Some(cell.cell_id.clone()),
     };
     proven.map(folder).collect()
@@ -240,7 +240,7 @@ fn design_name(order: &Order<'_>) -> String {
     )
 }
 
-/// A variant's name as that of a folder.
-fn folder_name(variant: &Variant) -> String {
-    variant.to_string().replace(':', "=")
+/// A variant's label as that of a folder.
+fn folder_name(cell: &Cell) -> String {
+    label(&cell.variant, &cell.parts).replace(':', "=")
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ablation;
-use super::args::{CalibrationArgs, PlanArgs};
+use super::allocation_file;
+use super::args::{AllocationArgs, CalibrationArgs, PlanArgs};
+use super::target::Target;
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
@@ -15,8 +17,7 @@ use crate::quantize::Recipe;
 use crate::report::check::Tolerances;
 
 /// A plan with every choice made. Its TOML form is both input and record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// Folder, GGUF file, `hf:owner/name[@revision]`, or `demo`.
     pub model: String,
@@ -50,10 +51,16 @@ pub struct Plan {
     /// How ranges are chosen; absent: by percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_range: Option<String>,
+    /// What bits are allocated for by tensor, if they are.
+    #[serde(flatten)]
+    pub target: Target,
     /// Tolerances of a check, as far as the plan sets them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub check: Limits,
 }
+
+/// The recipes that flags or keys set for a part, by its name.
+pub type Parts = [(&'static str, Option<String>); 4];
 
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;
@@ -106,7 +113,25 @@ struct PlanFile {
     calibration_windows: Option<usize>,
     activation_range: Option<String>,
     calibration: Option<String>,
+    target_bits: Option<f64>,
+    fit: Option<String>,
+    entitled: Option<bool>,
+    candidates: Option<Vec<String>>,
+    sensitivity_windows: Option<usize>,
     check: Option<BTreeMap<String, Limit>>,
+}
+
+impl PlanFile {
+    /// What the file says of an allocation.
+    fn allocation(&self) -> AllocationArgs {
+        AllocationArgs {
+            target_bits: self.target_bits,
+            fit: self.fit.clone(),
+            entitled: self.entitled.unwrap_or(false),
+            candidates: self.candidates.clone(),
+            sensitivity_windows: self.sensitivity_windows,
+        }
+    }
 }
 
 /// Largest plan file that is read, in bytes.
@@ -121,7 +146,14 @@ impl Plan {
     /// # Errors
     /// Input errors that name the flag or key.
     pub fn resolve(args: &PlanArgs) -> Result<Plan> {
-        let file = args.plan.as_deref().map(read).transpose()?.unwrap_or_default();
+        let mut file = args.plan.as_deref().map(read).transpose()?.unwrap_or_default();
+        let parts = [
+            ("attention", args.attention.clone().or(file.attention.take())),
+            ("experts", args.experts.clone().or(file.experts.take())),
+            ("embed", args.embed.clone().or(file.embed.take())),
+            ("head", args.head.clone().or(file.head.take())),
+        ];
+        let target = Target::resolve(&args.allocation, file.allocation(), &parts)?;
         let model = args.model.clone().or(file.model).unwrap_or_else(|| demo::NAME.into());
         let is_demo = model == demo::NAME;
         let text = args.text.clone().or(file.text).or_else(|| is_demo.then(|| demo::NAME.into()));
@@ -134,16 +166,17 @@ impl Plan {
         bos.as_deref().map(str::parse::<BosMode>).transpose()?;
         let demo_context = is_demo.then_some(demo::WINDOW_TOKENS);
         let context = args.context.or(file.context).or(demo_context);
-        let parts = [
-            ("attention", args.attention.clone().or(file.attention)),
-            ("experts", args.experts.clone().or(file.experts)),
-            ("embed", args.embed.clone().or(file.embed)),
-            ("head", args.head.clone().or(file.head)),
-        ];
         let CalibrationArgs { calibrate, calibration_windows, activation_range } =
             args.calibration.clone();
         let calibrate = calibrate.or(file.calibrate);
-        let recipes = variants(args, file.recipes, file.bits, &parts, calibrate.is_some())?;
+        let is_calibrated = calibrate.is_some();
+        let recipes = match (file.recipes, file.bits) {
+            // An allocation or an ablation alone is enough.
+            (None, None) if target.is_set() && args.recipes.is_none() && args.bits.is_none() => {
+                Vec::new()
+            }
+            (recipes, bits) => variants(args, recipes, bits, &parts, is_calibrated)?,
+        };
         let plan = Plan {
             model,
             text,
@@ -158,6 +191,7 @@ impl Plan {
             calibration_windows: calibration_windows.or(file.calibration_windows),
             activation_range: activation_range.or(file.activation_range),
             moments: args.moments.clone().or(file.calibration),
+            target,
             check: spelled(file.check.unwrap_or_default()),
         };
         plan.check()?;
@@ -238,7 +272,7 @@ fn variants(
     args: &PlanArgs,
     file_recipes: Option<Vec<String>>,
     file_bits: Option<Vec<u8>>,
-    parts: &[(&str, Option<String>); 4],
+    parts: &Parts,
     is_calibrated: bool,
 ) -> Result<Vec<String>> {
     let of_bits = |bits: &[u8], place: &'static str| -> Result<Vec<Variant>> {
@@ -247,7 +281,7 @@ fn variants(
         bits.iter().map(of).collect::<Result<_>>().at(|| place)
     };
     let of_recipes = |texts: &[String], place: &'static str| -> Result<Vec<Variant>> {
-        texts.iter().map(|text| text.parse()).collect::<Result<_>>().at(|| place)
+        texts.iter().map(|text| allocation_file::variant(text)).collect::<Result<_>>().at(|| place)
     };
     let experts = parts[1].1.as_ref();
     let mut variants = match (&args.recipes, &args.bits, &file_recipes, &file_bits) {

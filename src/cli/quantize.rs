@@ -38,8 +38,7 @@ pub struct QuantizeArgs {
 /// What a reader should know about the recipes in Core ML, once each.
 fn notes(variant: &Variant) -> Vec<String> {
     let mut notes = Vec::new();
-    let Variant { attention, mlp, embedding, head } = variant;
-    for recipe in [attention.weights, mlp.weights, *embedding, head.weights] {
+    for recipe in variant.recipes() {
         let note = recipe.expressible().map(|what| format!("{recipe} in Core ML: {what}."));
         notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
     }
@@ -136,7 +135,9 @@ pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
         ],
         ..Table::default()
     };
-    for part in variant.parts(&checkpoint)? {
+    let parts = variant.parts(&checkpoint)?;
+    let title = format!("{} as {}", checkpoint.name, variant.label(&parts));
+    for part in parts {
         table.rows.push(vec![
             Value::from(part.part),
             Value::from(part.recipe),
@@ -146,7 +147,7 @@ pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
         ]);
     }
     let document = Document {
-        title: format!("{} as {}", checkpoint.name, variant),
+        title,
         facts: vec![Fact::new("file", "File", args.output.display().to_string())],
         tables: vec![table],
         notes: notes(&variant),

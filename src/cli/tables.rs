@@ -1,8 +1,9 @@
 //! From a plan to a printed table: what every command that measures does.
 
+use super::allocation;
 use super::args::RunArgs;
 use super::design::DesignArgs;
-use super::job::Job;
+use super::job::{Job, Opened};
 use super::measure::{Finished, execute};
 use super::measuring::{MeasureArgs, Setting, targets, verdict};
 use super::packaging::{package_all, planned, proven};
@@ -40,7 +41,10 @@ pub fn measure(
     format: Format,
     talk: Talk,
 ) -> Result<Exit> {
-    let mut job = Job::prepare(plan, args, talk)?;
+    let interrupt = Interrupt::listen(talk)?;
+    let opened = Opened::open(&plan, talk)?;
+    let allocated = allocation::allocate(&plan, &opened, args, talk, &interrupt)?;
+    let mut job = Job::prepare(plan, opened, allocated, args)?;
     if args.dry_run {
         let mut document = dry_run(&job);
         if let Some(design) = also.design {
@@ -49,7 +53,6 @@ pub fn measure(
         print(format, &document)?;
         return Ok(Exit::Done);
     }
-    let interrupt = Interrupt::listen(talk)?;
     let mut finished = execute(&mut job, &args.reports, also.design.is_some(), talk, &interrupt)?;
     if let Some(design) = also.design {
         package_all(&job, &mut finished, design, talk, &interrupt)?;
@@ -133,7 +136,7 @@ fn dry_run(job: &Job) -> Document {
     for (cell, _) in &job.cells {
         for part in &cell.parts {
             work.rows.push(vec![
-                Value::from(cell.variant.as_str()),
+                Value::from(cell.label()),
                 Value::from(part.part.as_str()),
                 Value::from(part.recipe.as_str()),
                 Value::from(part.weights),

@@ -18,6 +18,7 @@ use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
 use crate::package::verify::{Distance, Link, Question, by_block, walked};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::results::label;
 
 /// Tokens that are predicted unless asked otherwise.
 const TOKENS: usize = 48;
@@ -164,7 +165,7 @@ fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document 
     Document {
         title: format!("{}: {verdict}", folder.display()),
         facts: vec![
-            Fact::new("variant", "Variant", model.variant.as_str()),
+            Fact::new("variant", "Variant", label(&model.variant, &[])),
             Fact::new("target", "Target", model.target.as_str()),
             Fact::new("compute", "Laid out for", model.compute.as_str()),
             Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),

@@ -50,6 +50,7 @@ pub fn write(
     variant: &Variant,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<()> {
+    variant.check(&checkpoint.config)?;
     let contents = contents(checkpoint, variant);
     let coder = Coder { checkpoint, variant, file: None, scales: None };
     let (mut done, total) = (0, contents.len());

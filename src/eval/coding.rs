@@ -12,7 +12,7 @@ impl CodedFile {
         }
         let told = &self.calibrated.told;
         Some(Coding {
-            base: self.variant.clone().data_free().to_string(),
+            base: self.variant.clone().uncalibrated().to_string(),
             steps: steps(&self.variant),
             nominal_bits: nominal_bits(&self.variant),
             errors: self.errors(),

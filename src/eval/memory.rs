@@ -111,6 +111,40 @@ impl MemorySum {
         Ok(MemorySum { items })
     }
 
+    /// The peak of measuring sensitivities ([`Probe`](super::allocate::Probe)) on `windows` with so many
+    /// anchors.
+    ///
+    /// # Errors
+    /// Bug-class errors for tensors the checkpoint does not have.
+    pub fn of_probe(
+        checkpoint: &Checkpoint,
+        windows: &[Window],
+        anchors: usize,
+        Host { threads, resident_bytes }: Host,
+    ) -> Result<Self> {
+        let config = &checkpoint.config;
+        let lanes = (1 + 2 * anchors * config.layers) as u64;
+        let tokens: u64 = windows.iter().map(|window| window.ids.len() as u64).sum();
+        let longest = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0) as u64;
+        let state_bytes = config.hidden_size as u64 * 4;
+        let unit = Unit::widest(checkpoint, &[], threads as u64)?;
+        let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
+        let tried = config.experts.as_ref().map_or(0, |_| 2 * lanes * tokens * state_bytes);
+        let logits = threads as u64 * 2 * longest * SLICE_ROWS as u64 * 4;
+        let items = vec![
+            ("hidden states of all lanes", 2 * lanes * tokens * state_bytes),
+            ("rows on their way through experts", tried),
+            (unit.name, unit.f32_bytes),
+            ("its parts under the anchors", unit.f32_bytes * (1 + anchors as u64)),
+            ("activations", threads as u64 * activation_bytes(checkpoint, longest)),
+            ("vocabulary slices and logits", 3 * slice_bytes + logits),
+            ("scores", tokens * lanes * SCORE_BYTES),
+            ("program, tokenizer and text", resident_bytes),
+            ("allocator and small things", CONSTANT_BYTES),
+        ];
+        Ok(MemorySum { items: items.into_iter().filter(|(_, bytes)| *bytes > 0).collect() })
+    }
+
     /// The most windows per batch that stay within `budget_bytes`.
     ///
     /// # Errors
@@ -160,17 +194,32 @@ struct Unit {
 
 impl Unit {
     /// A dense block; of a mixture, one expert or a block outside its experts, whichever takes
-    /// more. The shapes of all blocks and of all experts are the same.
+    /// more. The shapes of all blocks and of all experts are the same, their recipes may differ from
+    /// layer to layer.
     fn widest(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<Self> {
         let config = &checkpoint.config;
-        let of = |name, ids: &[TensorId]| Unit::of(name, ids, checkpoint, variants, threads);
-        let block = |name| of(name, &config.block_tensors(0));
-        if config.experts.is_none() {
-            return block("one block in f32");
+        let layers = match variants.iter().any(|variant| variant.mixed.is_some()) {
+            true => config.layers,
+            false => 1,
+        };
+        let mut widest: Option<Unit> = None;
+        for layer in 0..layers {
+            let block = config.block_tensors(layer);
+            let units = match config.experts {
+                Some(_) => vec![
+                    ("one block without experts in f32", block),
+                    ("one expert in f32", config.expert_tensors(layer, 0)),
+                ],
+                None => vec![("one block in f32", block)],
+            };
+            for (name, ids) in units {
+                let unit = Unit::of(name, &ids, checkpoint, variants, threads)?;
+                if widest.as_ref().is_none_or(|most| unit.total_bytes() > most.total_bytes()) {
+                    widest = Some(unit);
+                }
+            }
         }
-        let block = block("one block without experts in f32")?;
-        let expert = of("one expert in f32", &config.expert_tensors(0, 0))?;
-        Ok(if expert.total_bytes() > block.total_bytes() { expert } else { block })
+        widest.ok_or_else(|| Error::bug("a model without layers"))
     }
 
     fn of(

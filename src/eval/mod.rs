@@ -4,6 +4,7 @@
 //! every variant through the layers side by side with the reference; the head turns hidden states
 //! into [`Score`]s, vocabulary slice by slice.
 
+pub mod allocate;
 mod calibration;
 mod code_file;
 mod coded_file;
@@ -19,6 +20,7 @@ mod moments_file;
 mod origin;
 mod protocol;
 mod setting;
+mod sizes;
 mod state;
 mod timing;
 mod tuning;

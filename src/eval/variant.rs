@@ -3,19 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::allocate::{Blocks, Mixed};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
-use crate::quantize::{LayerRecipe, Method, Recipe, kept_weights};
-use crate::results::Part;
+use crate::quantize::{LayerRecipe, Method, Recipe};
+use crate::results::{self, Part};
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
 /// nothing that shows. (coremltools' `weight_threshold` has the same default.)
 pub const MIN_CODED_WEIGHTS: u64 = 2048;
-
-/// The fp16 scale of an input that is rounded to int8.
-const INPUT_SCALE_BYTES: u64 = 2;
 
 /// Which recipe codes which part of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +27,20 @@ pub struct Variant {
     /// The head; where it is tied to the embedding and the weights' recipes agree, it is stored
     /// once.
     pub head: LayerRecipe,
+    /// Where the linear layers of the blocks have a recipe each: `attention` and `mlp` are then the
+    /// same, and say how codes are found and inputs given; their weights mean nothing.
+    pub mixed: Option<Mixed>,
 }
 
 /// The parts that a mix names, in the order in which they are written.
-const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
+pub(super) const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
 
 /// What else a part may be called.
-const MLP: &str = "mlp";
+pub(super) const MLP: &str = "mlp";
 
 /// The parts that sizes are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PartKind {
+pub(super) enum PartKind {
     Attention,
     Mlp,
     Embedding,
@@ -53,7 +54,7 @@ impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default =
             if self.mlp.is_reference() { self.mlp } else { LayerRecipe::from(Recipe::Half) };
-        let mut text = self.mlp.to_string();
+        let mut text = self.blocks(Mixed::to_string);
         for (part, recipe, default) in [
             (PARTS[0], self.attention, self.mlp),
             (PARTS[2], self.embedding.into(), default),
@@ -73,8 +74,9 @@ impl FromStr for Variant {
     /// Parses a mix such as `palette2-g16`, `palette2-g16+attention:palette4-g16+embed:int8`.
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split('+');
-        let base: LayerRecipe = words.next().unwrap_or_default().parse()?;
-        let mut variant = Variant { attention: base, mlp: base, ..Self::uniform(Recipe::Half) };
+        let (base, mixed) = Blocks::parse(words.next().unwrap_or_default())?;
+        let mut variant =
+            Variant { attention: base, mlp: base, mixed, ..Self::uniform(Recipe::Half) };
         if base.is_reference() {
             variant = Self::reference();
         }
@@ -94,10 +96,16 @@ impl Variant {
     /// Sets the recipe of a part by its name in mixes.
     ///
     /// # Errors
-    /// An input error for other names, for recipes that cannot be read, and for `-a8` and `-cal`
-    /// on an embedding.
+    /// An input error for other names, for recipes that cannot be read, for `-a8` and `-cal` on an
+    /// embedding, and for parts of blocks that have recipes per tensor.
     pub fn set_part(&mut self, part: &str, recipe: &str) -> Result<()> {
         let slot = match part {
+            "attention" | "experts" | MLP if self.mixed.is_some() => {
+                let what = "the blocks have a recipe of its own for every tensor";
+                return Err(Error::input(what)
+                    .at(part)
+                    .hint("edit the allocation's file and replay it with --recipes @FILE"));
+            }
             "attention" => &mut self.attention,
             "experts" | MLP => &mut self.mlp,
             "head" => &mut self.head,
@@ -126,13 +134,54 @@ impl Variant {
     /// The reference: everything as the checkpoint stores it.
     pub fn reference() -> Self {
         let fp = LayerRecipe::from(Recipe::Reference);
-        Variant { attention: fp, mlp: fp, embedding: fp.weights, head: fp }
+        Variant { attention: fp, mlp: fp, embedding: fp.weights, head: fp, mixed: None }
     }
 
     /// Blocks by one recipe, embedding and head at fp16.
     pub fn uniform(blocks: Recipe) -> Self {
         let (blocks, half) = (LayerRecipe::from(blocks), LayerRecipe::from(Recipe::Half));
-        Variant { attention: blocks, mlp: blocks, embedding: half.weights, head: half }
+        Variant { attention: blocks, mlp: blocks, embedding: half.weights, head: half, mixed: None }
+    }
+
+    /// What people read instead of the name where that lists a recipe for every tensor; `parts` are
+    /// this variant's.
+    pub fn label(&self, parts: &[Part]) -> String {
+        results::label(&self.to_string(), parts)
+    }
+
+    /// Every recipe of weights that occurs, once each.
+    pub fn recipes(&self) -> Vec<Recipe> {
+        let of_parts = [self.attention.weights, self.mlp.weights];
+        let blocks = self.mixed.as_ref().map_or(&of_parts[..], Mixed::recipes);
+        let mut recipes = Vec::new();
+        for recipe in blocks.iter().copied().chain([self.embedding, self.head.weights]) {
+            if !recipes.contains(&recipe) {
+                recipes.push(recipe);
+            }
+        }
+        recipes
+    }
+
+    /// Fails (input) for a model that has not the layers that recipes per tensor are of.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        match &self.mixed {
+            Some(mixed) if mixed.layers() != config.layers => Err(Error::input(format!(
+                "recipes per tensor for {} layers, but the model has {}",
+                mixed.layers(),
+                config.layers
+            ))
+            .at(self.label(&[]))
+            .hint("allocate bits for this model with --target-bits")),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the blocks are coded, `named` where tensors have a recipe each.
+    pub(super) fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
+        match &self.mixed {
+            Some(mixed) => named(mixed) + &self.mlp.options(),
+            None => self.mlp.to_string(),
+        }
     }
 
     /// The inputs that are rounded to int8, in the order of the computation: the layer, none for
@@ -187,9 +236,9 @@ impl Variant {
         [&mut self.attention, &mut self.mlp]
     }
 
-    /// The same recipes, coded from the weights alone.
-    pub fn data_free(mut self) -> Self {
-        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::DataFree);
+    /// The same recipes, without a word of how codes are found.
+    pub fn uncalibrated(mut self) -> Self {
+        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::Unsaid);
         self
     }
 
@@ -230,14 +279,19 @@ impl Variant {
         match PartKind::of(id) {
             PartKind::Embedding => self.embedding,
             PartKind::Head => self.head.weights,
-            PartKind::Attention => of_block(self.attention.weights),
-            PartKind::Mlp => of_block(self.mlp.weights),
+            PartKind::Attention => of_block(self.weights_of(id, self.attention)),
+            PartKind::Mlp => of_block(self.weights_of(id, self.mlp)),
             PartKind::Rest => self.rest(),
         }
     }
 
+    fn weights_of(&self, id: TensorId, part: LayerRecipe) -> Recipe {
+        let mixed = self.mixed.as_ref().zip(id.layer);
+        mixed.map_or(part.weights, |(mixed, layer)| mixed.recipe(layer, id.role))
+    }
+
     /// Norms, biases, router and sinks.
-    fn rest(&self) -> Recipe {
+    pub(super) fn rest(&self) -> Recipe {
         let others = [self.attention.weights, self.embedding, self.head.weights];
         if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
@@ -246,88 +300,11 @@ impl Variant {
     pub fn stores_tied_head(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.config.tied && self.head.weights != self.embedding
     }
-
-    /// Storage of each part, exact to the byte. Weights are read only for recipes with a threshold,
-    /// whose sizes depend on them.
-    ///
-    /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have, input errors of its weights.
-    pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
-        self.sum_parts(checkpoint, |_, all| all)
-    }
-
-    /// What computing one token reads of each part: every weight of a layer that computes, of
-    /// experts as many as a token is sent to, and of the embedding one row.
-    ///
-    /// # Errors
-    /// As [`Variant::parts`].
-    pub fn parts_per_token(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
-        let config = &checkpoint.config;
-        let chosen = config.experts.as_ref().map(|experts| experts.per_token);
-        let is_head_too = config.tied && !self.stores_tied_head(checkpoint);
-        self.sum_parts(checkpoint, |id, all| match id.role {
-            // Experts are all alike: the first ones stand for those that are chosen.
-            _ if id.expert.is_some() && id.expert >= chosen => 0,
-            Role::Embedding if !is_head_too => all.div_ceil(config.vocab_size as u64),
-            _ => all,
-        })
-    }
-
-    /// Parts, of each tensor what `counted` makes of its weights and its bytes.
-    fn sum_parts(
-        &self,
-        checkpoint: &Checkpoint,
-        counted: impl Fn(TensorId, u64) -> u64,
-    ) -> Result<Vec<Part>> {
-        let part = |name: &str, recipe: LayerRecipe| Part {
-            part: name.into(),
-            recipe: recipe.to_string(),
-            ..Part::default()
-        };
-        let mlp = if checkpoint.config.experts.is_some() { PARTS[1] } else { MLP };
-        let mut parts = [
-            part(PARTS[0], self.attention),
-            part(mlp, self.mlp),
-            part("embedding", self.embedding.into()),
-            part("head", self.head),
-            part("norms and biases", self.rest().into()),
-        ];
-        for (id, stored) in checkpoint.tensors() {
-            let part = &mut parts[PartKind::of(id) as usize];
-            part.weights += counted(id, stored.weights());
-            let recipe = self.recipe_of(id, stored);
-            part.size_bytes += counted(id, size_bytes(checkpoint, id, recipe)?);
-        }
-        if self.stores_tied_head(checkpoint) {
-            let size_bytes = size_bytes(checkpoint, checkpoint.head(), self.head.weights)?;
-            parts[PartKind::Head as usize].size_bytes = size_bytes;
-        }
-        for (_, input) in self.int8_inputs(&checkpoint.config)? {
-            let kind = match input {
-                Input::Attention | Input::Output => PartKind::Attention,
-                Input::Mlp | Input::Down => PartKind::Mlp,
-                Input::Head => PartKind::Head,
-            };
-            parts[kind as usize].size_bytes += INPUT_SCALE_BYTES;
-        }
-        Ok(parts.into_iter().filter(|part| part.size_bytes > 0).collect())
-    }
-}
-
-/// What a tensor takes under a recipe.
-fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
-    let stored = checkpoint.stored(id)?;
-    let shape = stored.matrix();
-    recipe.check_shape(shape).at(|| id.name())?;
-    let kept = match recipe.kept(shape[0] * shape[1]) {
-        Some(kept) => kept,
-        None => kept_weights(&recipe, &checkpoint.read(id)?)?.map_or(0, |mask| mask.kept()),
-    };
-    Ok(recipe.stored_size_of(shape, kept).map_or(stored.size_bytes(), |size| size.0))
 }
 
 impl PartKind {
-    fn of(id: TensorId) -> Self {
+    /// That of a tensor.
+    pub(super) fn of(id: TensorId) -> Self {
         match id.role {
             _ if id.bias => PartKind::Rest,
             Role::Embedding => PartKind::Embedding,

@@ -104,6 +104,7 @@ impl Walk<'_> {
     fn lanes(&self) -> Result<Vec<Lane>> {
         let config = &self.checkpoint.config;
         for variant in self.variants {
+            variant.check(config)?;
             if !variant.int8_inputs(config)?.is_empty() && self.calibration_windows().is_empty() {
                 return Err(Error::bug(format!("{variant} without calibration windows")));
             }

@@ -165,6 +165,14 @@ impl Mlp {
         }
     }
 
+    /// The weight `[out, in]` of a linear layer.
+    ///
+    /// # Errors
+    /// A bug-class error for a role that an MLP does not have.
+    pub fn weight(&mut self, role: Role) -> Result<Tensor> {
+        self.linear_mut(role).map(|linear| linear.weight.clone()).ok_or_else(|| missing(role))
+    }
+
     /// Puts another weight `[out, in]` in a linear layer's place.
     ///
     /// # Errors
@@ -290,21 +298,34 @@ impl Block {
         Ok(Some(Routed::new(normed, &logits, experts)))
     }
 
+    /// The linear layer with a role.
+    fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
+        match role {
+            Role::Query => Some(&mut self.query),
+            Role::Key => Some(&mut self.key),
+            Role::Value => Some(&mut self.value),
+            Role::Output => Some(&mut self.output),
+            _ => match &mut self.mlp {
+                BlockMlp::Dense(mlp) => mlp.linear_mut(role),
+                BlockMlp::Experts(..) => None,
+            },
+        }
+    }
+
+    /// The weight `[out, in]` of a linear layer.
+    ///
+    /// # Errors
+    /// A bug-class error for a role that the block does not have.
+    pub fn weight(&mut self, role: Role) -> Result<Tensor> {
+        self.linear_mut(role).map(|linear| linear.weight.clone()).ok_or_else(|| missing(role))
+    }
+
     /// Puts another weight `[out, in]` in a linear layer's place.
     ///
     /// # Errors
     /// A bug-class error for a role that the block does not have.
     pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
-        let linear = match role {
-            Role::Query => &mut self.query,
-            Role::Key => &mut self.key,
-            Role::Value => &mut self.value,
-            Role::Output => &mut self.output,
-            _ => match &mut self.mlp {
-                BlockMlp::Dense(mlp) => return mlp.replace(role, weight),
-                BlockMlp::Experts(..) => return Err(missing(role)),
-            },
-        };
+        let linear = self.linear_mut(role).ok_or_else(|| missing(role))?;
         linear.weight = weight;
         Ok(())
     }

@@ -36,6 +36,12 @@ impl LayerRecipe {
     pub fn is_reference(&self) -> bool {
         self.weights.is_reference() && !self.int8_inputs
     }
+
+    /// What prints after the recipe of the weights: the method's options, `-a8` last.
+    pub fn options(&self) -> String {
+        let inputs = if self.int8_inputs { format!("-{INT8_INPUTS}") } else { String::new() };
+        format!("{}{inputs}", self.method)
+    }
 }
 
 impl From<Recipe> for LayerRecipe {
@@ -48,8 +54,7 @@ impl From<Recipe> for LayerRecipe {
 impl fmt::Display for LayerRecipe {
     /// The recipe's canonical name, then the method's options, `-a8` last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = if self.int8_inputs { format!("-{INT8_INPUTS}") } else { String::new() };
-        f.pad(&format!("{}{}{inputs}", self.weights, self.method))
+        f.pad(&format!("{}{}", self.weights, self.options()))
     }
 }
 

@@ -128,7 +128,11 @@ impl Cell {
     /// which saved second moments its codes were chosen by.
     pub fn label(&self) -> String {
         let how = self.calibration.as_ref().and_then(Calibration::how);
-        how.map_or(self.variant.clone(), |how| format!("{} ({how})", self.variant))
+        let variant = super::label(&self.variant, &self.parts);
+        match how {
+            Some(how) => format!("{variant} ({how})"),
+            None => variant,
+        }
     }
 }
 

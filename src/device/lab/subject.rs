@@ -6,6 +6,7 @@ use super::truth::Expected;
 use crate::device::client::Package;
 use crate::error::{Error, Result};
 use crate::package::bundle::Bundle;
+use crate::results::label;
 use crate::results::measurement::Subject;
 
 /// Tokens whose predictions are compared before any speed is believed.
@@ -49,7 +50,7 @@ impl Prepared {
         let traffic = bundle.traffic()?;
         let subject = Subject {
             package: package.name.clone(),
-            variant: model.variant.clone(),
+            variant: label(&model.variant, &[]),
             cell_id,
             model: model.name.clone(),
             model_hash: model.model_hash.clone(),

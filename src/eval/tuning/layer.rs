@@ -215,7 +215,8 @@ fn coded_on(windows: &[Tensor], steps: Steps) -> &[Tensor] {
     }
 }
 
-fn dense(block: &Block) -> CandleResult<&Mlp> {
+/// The MLP of a dense block.
+pub fn dense(block: &Block) -> CandleResult<&Mlp> {
     block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
 }
 

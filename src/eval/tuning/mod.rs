@@ -33,6 +33,7 @@ use correlation::Tokens;
 use kept::beside;
 pub use kept::sweep_up;
 use layer::{Done, Fit, Stages};
+pub(super) use layer::{both, dense, each};
 pub use memory::calibrating_memory;
 pub use saved::write_by_moments;
 use unit::Unit;
@@ -246,7 +247,7 @@ impl Plan<'_> {
 }
 
 /// Where tokens go in a mixture; nothing in a dense block.
-fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
+pub(super) fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
     if block.mlp().is_some() {
         return Ok(Vec::new());
     }

@@ -158,7 +158,7 @@ fn program(
     let facts = [("variant", variant.to_string()), ("numbers", crate::NUMERIC_VERSION.to_string())];
     let facts = facts.map(|(key, value)| (format!("evalkit.{key}"), value));
     let metadata = Metadata {
-        short_description: format!("{} as {variant}", checkpoint.name),
+        short_description: format!("{} as {}", checkpoint.name, variant.label(&[])),
         license: order.license.to_owned(),
         user_defined: BTreeMap::from(facts),
         ..Metadata::default()

@@ -43,7 +43,8 @@ pub(super) fn of(cells: &[&Cell], index: &Index) -> Vec<Method> {
     for base in bases {
         let of_base = cells.iter().filter_map(|cell| {
             let coding = codings.get(cell.cell_id.as_str()).copied();
-            let is_here = coding.map_or(cell.variant == base, |coding| coding.base == base);
+            let is_base = || cell.variant.replace("-free", "") == base;
+            let is_here = coding.map_or_else(is_base, |coding| coding.base == base);
             is_here.then(|| Method {
                 cell_id: cell.cell_id.clone(),
                 base: base.to_owned(),

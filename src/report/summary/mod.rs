@@ -230,7 +230,7 @@ fn failures_without_cell(index: &Index) -> Vec<Row> {
         }
         rows.push(Row {
             cell_id: failure.cell_id.clone(),
-            variant: failure.variant.clone(),
+            variant: crate::results::label(&failure.variant, &[]),
             is_reference: false,
             blocks_bits_per_weight: None,
             file_bits_per_weight: None,

@@ -2,7 +2,7 @@
 
 use super::Summary;
 use crate::report::{Column, Table, Unit, Value};
-use crate::results::{Cell, Index, Packaged};
+use crate::results::{Cell, Index, Packaged, label};
 
 /// Packages of one variant.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub struct PackagedVariant {
 /// The packages of every variant.
 pub(super) fn of(cells: &[&Cell], index: &Index) -> Vec<PackagedVariant> {
     let of = |cell: &&Cell| {
-        let variant = cell.variant.clone();
+        let variant = label(&cell.variant, &cell.parts);
         let named = move |packaged: &Packaged| PackagedVariant {
             variant: variant.clone(),
             packaged: packaged.clone(),
