@@ -40,7 +40,7 @@ fn records(place: &Place) -> Vec<Value> {
     place.records().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn cell<'a>(records: &'a [Value], is_it: impl Fn(&str) -> bool) -> &'a Value {
+fn cell(records: &[Value], is_it: impl Fn(&str) -> bool) -> &Value {
     let mut cells = records.iter().filter(|record| record["kind"] == "cell");
     cells.find(|cell| is_it(cell["variant"].as_str().unwrap())).unwrap()
 }

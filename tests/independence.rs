@@ -127,6 +127,7 @@ fn weights_are_read_once_however_many_variants_there_are() {
                 mlp: blocks.parse().unwrap(),
                 embedding: embedding.parse().unwrap(),
                 head: head.parse().unwrap(),
+                mixed: None,
             })
             .into();
         let windows = [Window { ids: (0..16).collect(), scored: 1..16, scored_bytes: 15 }];
