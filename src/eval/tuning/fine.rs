@@ -18,8 +18,6 @@ use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 use crate::results::TunedLayer;
 
-/// Times that every window is seen.
-const EPOCHS: usize = 2;
 /// One of so many windows is held out, from coding as from tuning.
 const HELD_OUT: usize = 8;
 /// Windows whose gradients make one step, whatever the number of threads.
@@ -70,9 +68,9 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     let mut parameters = parameters(&block, fitted)?;
     let batches: Vec<Range<usize>> =
         seen.clone().step_by(BATCH).map(|first| first..(first + BATCH).min(seen.end)).collect();
-    let steps = EPOCHS * batches.len();
+    let steps = batches.len();
     for step in 0..steps {
-        let gradients = gradients(fit, &block, given, batches[step % batches.len()].clone())?;
+        let gradients = gradients(fit, &block, given, batches[step].clone())?;
         let pace = pace(step, steps);
         parameters.par_iter_mut().try_for_each(|(role, parameter)| {
             let gradient = gradients.iter().find(|(found, _)| found == role);

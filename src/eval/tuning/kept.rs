@@ -9,11 +9,13 @@ use super::Plan;
 use super::fine::Tuned;
 use super::layer::Done;
 use super::whole::Parameters;
-use crate::checkpoint::TensorId;
+use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{Error, Result};
 use crate::eval::code_file::{Calibrated, Content, Told, contents, write_contents};
 use crate::eval::coded_file::CodedFile;
 use crate::eval::coder::Coder;
+use crate::eval::variant::Variant;
+use crate::quantize::CodedTensor;
 
 impl Plan<'_> {
     fn part(&self, variant: usize, layer: usize) -> PathBuf {
@@ -32,13 +34,10 @@ impl Plan<'_> {
     /// Writes a layer's part file.
     pub(super) fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
-        let mut contents: Vec<Content> = Vec::new();
         let mut errors = BTreeMap::new();
         let mut told = Told { pooled_experts: done.pooled_experts, ..Told::default() };
         told.tuned.extend(done.tuned.map(|tuned| (layer, tuned.told())));
         for one in &done.fitted {
-            let stored = checkpoint.stored(one.id)?;
-            contents.push((one.id.name(), one.id, of.recipe_of(one.id, stored)));
             if let Some(coding) = &one.coding {
                 let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
                 errors.insert(one.id.name(), steps.collect());
@@ -46,11 +45,8 @@ impl Plan<'_> {
             }
         }
         let calibrated = Calibrated { origin: Some(self.origin.clone()), errors, told };
-        let path = self.part(variant, layer);
-        write_contents(&path, (checkpoint, of), &contents, &calibrated, &mut |id| {
-            let found = done.fitted.iter().find(|one| one.id == id);
-            found.map(|one| one.tensor.clone()).ok_or_else(|| Error::bug("a tensor was not coded"))
-        })
+        let coded: Vec<_> = done.fitted.iter().map(|one| (one.id, &one.tensor)).collect();
+        write_tensors(&self.part(variant, layer), (checkpoint, of), &coded, &calibrated)
     }
 
     /// A variant's parts and what no layer holds as one file at `path`.
@@ -94,6 +90,26 @@ impl Plan<'_> {
             parameters.as_ref().map_or_else(|| coder.tensor(id), |tuned| tuned.tensor(id))
         })
     }
+}
+
+/// Writes tensors of a variant, and nothing else, to `path`.
+///
+/// # Errors
+/// Surroundings errors of the disk.
+pub(super) fn write_tensors(
+    path: &Path,
+    (checkpoint, variant): (&Checkpoint, &Variant),
+    tensors: &[(TensorId, &CodedTensor)],
+    calibrated: &Calibrated,
+) -> Result<()> {
+    let content = |(id, _): &(TensorId, &CodedTensor)| -> Result<Content> {
+        Ok((id.name(), *id, variant.recipe_of(*id, checkpoint.stored(*id)?)))
+    };
+    let contents: Vec<Content> = tensors.iter().map(content).collect::<Result<_>>()?;
+    write_contents(path, (checkpoint, variant), &contents, calibrated, &mut |id| {
+        let found = tensors.iter().find(|(other, _)| *other == id);
+        found.map(|(_, tensor)| (*tensor).clone()).ok_or_else(|| Error::bug("a tensor not coded"))
+    })
 }
 
 /// A file that belongs to the one at `path`.

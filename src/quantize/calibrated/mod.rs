@@ -24,7 +24,7 @@ use std::fmt;
 pub use equalise::{equalise_between, equalise_inputs};
 pub use moments::Moments;
 pub use target::asymmetric_target;
-pub use tune::{Adam, Tunable, TunableTables};
+pub use tune::{Adam, Tunable};
 
 use super::coded::CodedTensor;
 use super::method::{Method, Steps};

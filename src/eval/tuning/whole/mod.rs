@@ -1,18 +1,17 @@
-//! Tuning a coded model as a whole against the reference's logits: tables, scales and norms move,
-//! codes stay. What one block cannot make up for, another can, and what counts is what is measured:
-//! the KL divergence.
+//! Tuning a coded model as a whole against the reference's logits: what one block cannot make up for,
+//! another can, and what counts is what is measured, the KL divergence.
 //!
 //! Gradients go back block by block from the states before each, which are kept for the windows of
-//! one step; a block's weights are decoded when it is run and again when it is differentiated. So
-//! memory holds one block, its gradients, and states `[layers, tokens, hidden]` of a step's windows.
+//! one step; a block's weights are decoded when it is run and again when it is differentiated, and
+//! what the optimizer knows of it lies on the disk in between. So memory holds one block with its
+//! gradients, and states `[layers, tokens, hidden]` of a step's windows.
 
 mod divergence;
+mod numbers;
 mod parameters;
-mod state;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -30,14 +29,13 @@ use crate::eval::walk::{Observer, stop_if_asked};
 use crate::model::{self, Block, DifferentiableBlock, RopeTables};
 use divergence::Divergence;
 pub use parameters::Parameters;
-use state::State;
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
 /// Windows whose gradients make one step, whatever the number of threads.
 const BATCH: usize = 4;
-/// The state of tuning is kept at most this often.
-const KEEP_EVERY: Duration = Duration::from_secs(20);
+/// How far a step goes, as a multiple of those of a block: there are fewer of them.
+const PACE: f32 = 3.0;
 
 /// A coded variant that is tuned.
 pub struct Whole<'a> {
@@ -55,57 +53,46 @@ pub struct Whole<'a> {
 
 impl Whole<'_> {
     /// Tunes the variant. Gives what came of it, if windows that were held out came nearer to the
-    /// reference, and how near they came, if there are enough windows to hold any out. `kept` is the file that holds
-    /// the state of tuning that was interrupted; it is there until the caller removes it.
+    /// reference, and how near they came, if there are enough windows to hold any out. Every step is
+    /// kept in the file `kept` and others beside it, so that tuning goes on where it was interrupted;
+    /// the caller removes them.
     ///
     /// # Errors
     /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
-    pub fn tune(
-        &self,
-        kept: &Path,
+    pub fn tune<'k>(
+        &'k self,
+        kept: &'k Path,
         observer: &mut dyn Observer,
-    ) -> Result<(Option<Parameters<'_>>, Option<Tuned>)> {
+    ) -> Result<(Option<Parameters<'k>>, Option<Tuned>)> {
         let seen = fine::seen(self.reference.len());
         if seen == self.reference.len() {
             return Ok((None, None));
         }
         let first = self.embedded()?;
         let mut divergence = Divergence::new(self.walk, self.head())?;
-        let mut parameters = Parameters::new(self)?;
-        let mut state = State::begin(kept, &mut parameters)?;
+        let (mut parameters, before) = Parameters::new(self, kept)?;
         let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
             let states = self.last(parameters, &first[seen..])?;
             let normed = parameters.normed(&states)?;
             divergence.mean_nats(&self.reference[seen..], &normed)
         };
-        if state.before.is_nan() {
-            state.before = loss(&parameters, &mut divergence)?;
-        }
+        let before = match before {
+            Some(before) => before,
+            None => loss(&parameters, &mut divergence)?,
+        };
         let sums = divergence.reference_sums(&self.reference[..seen])?;
         let batches = seen.div_ceil(BATCH);
         let steps = EPOCHS * batches;
-        let mut saved = Instant::now();
-        while state.step < steps {
-            observer.progress(state.step, steps);
-            let start = state.step % batches * BATCH;
+        while parameters.step() < steps {
+            observer.progress(parameters.step(), steps);
+            let start = parameters.step() % batches * BATCH;
             let batch = start..(start + BATCH).min(seen);
-            let pace = pace(state.step, steps);
+            let pace = PACE * pace(parameters.step(), steps);
             let reference = (&self.reference[batch.clone()], &sums[batch.clone()]);
             self.step(&mut parameters, &mut divergence, &first[batch], reference, pace)?;
-            state.step += 1;
-            if state.step.is_multiple_of(batches) {
-                let now = loss(&parameters, &mut divergence)?;
-                state.note(now, &parameters);
-            }
-            if saved.elapsed() >= KEEP_EVERY || observer.interrupted() {
-                state.keep(kept, &parameters)?;
-                saved = Instant::now();
-            }
+            parameters.finish_step(before)?;
             stop_if_asked(observer)?;
         }
-        let before = state.before;
-        state.best(&mut parameters)?;
-        parameters.round()?;
         let after = loss(&parameters, &mut divergence)?;
         Ok(((after < before).then_some(parameters), Some(Tuned { before, after })))
     }
@@ -192,7 +179,7 @@ impl Whole<'_> {
         let all: Vec<_> = windows.map(of).collect::<Result<_>>()?;
         let (by_weights, by_input): (Vec<_>, Vec<_>) =
             all.into_iter().map(|gradients| (gradients.weights, gradients.input)).unzip();
-        parameters.step(layer, &sum(by_weights)?, pace)?;
+        parameters.move_layer(layer, &sum(by_weights)?, pace)?;
         Ok(by_input.into_iter().flatten().collect())
     }
 }

@@ -1,76 +1,92 @@
-//! What is tuned of a whole model: the tables and scales of its linear layers and the gains of its
-//! norms. Codes stay in their file and are read where they are needed.
+//! What is tuned of a whole model: codes, tables and scales of its linear layers and the gains of its
+//! norms. Of every layer there is a file of coded weights, which is what is run, and a file of what
+//! the optimizer knows of it; both are written anew in each step, beside those of the step before,
+//! so that memory holds one layer and a step that is interrupted leaves the last one whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use half::f16;
 use rayon::prelude::*;
 
 use super::Whole;
+use super::numbers::{read_numbers, write_numbers};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
+use crate::eval::code_file::Calibrated;
+use crate::eval::coded_file::CodedFile;
 use crate::eval::coder::Coder;
 use crate::eval::tuning::fine::NORM_RATE;
+use crate::eval::tuning::kept::{beside, write_tensors};
 use crate::eval::weights::block_weights;
 use crate::model::{self, BlockWeights};
-use crate::quantize::calibrated::{Adam, TunableTables};
+use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-/// One tensor of a block.
-struct Parameter {
-    id: TensorId,
-    kind: Kind,
-}
-
-enum Kind {
-    /// A linear layer with tables.
-    Tables(TunableTables),
-    /// A norm's gain.
-    Gain(Gain),
-    /// Anything else stays.
-    Fixed,
-}
-
-/// A norm's gain, with its step.
-struct Gain {
-    values: Vec<f32>,
-    adam: Adam,
-    rate: f32,
-}
-
-/// Everything that is tuned.
+/// Everything that is tuned, after some step.
 pub struct Parameters<'a> {
     whole: &'a Whole<'a>,
-    /// By layer.
-    layers: Vec<Vec<Parameter>>,
+    /// What the files of layers are beside.
+    kept: &'a Path,
+    /// Steps that were made.
+    step: usize,
+    /// By layer, where its weights are coded.
+    layers: Vec<Arc<CodedFile>>,
+    /// The same after the step that is being made, the last layers first.
+    next: Vec<Arc<CodedFile>>,
     last: Gain,
 }
 
+/// How far tuning got, beside what is in layers' files.
+struct Progress {
+    step: usize,
+    before_nats: f64,
+}
+
 impl<'a> Parameters<'a> {
-    /// Takes what the file has.
+    /// Takes what the file has, or what an earlier tuning left beside `kept`; with the loss before
+    /// the first step, where that is known.
     ///
     /// # Errors
     /// Input errors of the file.
-    pub fn new(whole: &'a Whole<'a>) -> Result<Self> {
-        let config = &whole.walk.checkpoint.config;
-        let coder = coder(whole);
-        let parameter = |id: &TensorId| -> Result<Parameter> {
-            let tensor = coder.tensor(*id)?;
-            let kind = match id.role {
-                _ if id.bias => Kind::Fixed,
-                role if role.is_linear() => {
-                    TunableTables::of(&tensor)?.map_or(Kind::Fixed, Kind::Tables)
-                }
-                Role::AttentionNorm | Role::MlpNorm | Role::QueryNorm | Role::KeyNorm => {
-                    Kind::Gain(Gain::new(tensor.decode()))
-                }
-                _ => Kind::Fixed,
-            };
-            Ok(Parameter { id: *id, kind })
+    pub fn new(whole: &'a Whole<'a>, kept: &'a Path) -> Result<(Self, Option<f64>)> {
+        let layers = whole.walk.checkpoint.config.layers;
+        let last = coder(whole, whole.file).tensor(TensorId::model(Role::FinalNorm))?;
+        let mut parameters = Parameters {
+            whole,
+            kept,
+            step: 0,
+            layers: vec![Arc::clone(whole.file); layers],
+            next: Vec::new(),
+            last: Gain::new(last.decode()),
         };
-        let layer = |layer| config.block_tensors(layer).iter().map(parameter).collect();
-        let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
-        let last = Gain::new(coder.tensor(TensorId::model(Role::FinalNorm))?.decode());
-        Ok(Parameters { whole, layers, last })
+        let before_nats = parameters.resume().map(|progress| progress.before_nats);
+        Ok((parameters, before_nats))
+    }
+
+    /// Takes up what an earlier tuning left, if all of it is there.
+    fn resume(&mut self) -> Option<Progress> {
+        let numbers = read_numbers(self.kept).ok()?;
+        let (head, gain) = numbers.split_first_chunk::<3>()?;
+        let bits = u64::from(head[1].to_bits()) << 32 | u64::from(head[2].to_bits());
+        let progress =
+            Progress { step: head[0].to_bits() as usize, before_nats: f64::from_bits(bits) };
+        let layers = 0..self.layers.len();
+        let files =
+            layers.map(|layer| CodedFile::open(&self.coded_path(layer, progress.step)).ok());
+        let files: Option<Vec<_>> = files.collect();
+        let files =
+            files.filter(|files| files.iter().all(|file| file.variant == *self.whole.variant))?;
+        self.last.restore(&mut gain.iter().copied()).ok()?;
+        self.step = progress.step;
+        self.layers = files.into_iter().map(Arc::new).collect();
+        Some(progress)
+    }
+
+    /// Steps that were made.
+    pub fn step(&self) -> usize {
+        self.step
     }
 
     /// The weights of a block as they are by now.
@@ -79,40 +95,72 @@ impl<'a> Parameters<'a> {
     /// Input errors of the file, bug-class errors of candle.
     pub fn weights(&self, layer: usize) -> Result<BlockWeights> {
         let walk = self.whole.walk;
-        let decode = |parameter: &Parameter| -> Result<(TensorId, Vec<f32>)> {
-            let tensor = || coder(self.whole).tensor(parameter.id);
-            let values = match &parameter.kind {
-                Kind::Tables(tables) => tables.decoded(&tensor()?)?,
-                Kind::Gain(gain) => gain.values.clone(),
-                Kind::Fixed => tensor()?.decode(),
-            };
-            Ok((parameter.id, values))
-        };
-        let decoded = self.layers[layer].iter().map(decode).collect::<Result<Vec<_>>>()?;
+        let ids = walk.checkpoint.config.block_tensors(layer);
+        let coder = coder(self.whole, &self.layers[layer]);
+        let decoded = ids.par_iter().map(|id| Ok((*id, coder.tensor(*id)?.decode())));
+        let decoded = decoded.collect::<Result<Vec<_>>>()?;
         block_weights(walk.checkpoint, walk.device, decoded.into_iter())
     }
 
-    /// Moves a block's parameters against the derivatives by its weights.
+    /// Moves a block against the derivatives by its weights; what it is by now stays until
+    /// [`finish_step`](Parameters::finish_step). Layers come in turn, the last one first.
     ///
     /// # Errors
-    /// Input errors of the file, bug-class errors of candle.
-    pub fn step(&mut self, layer: usize, gradients: &[(Role, Tensor)], pace: f32) -> Result<()> {
-        let whole = self.whole;
-        self.layers[layer].par_iter_mut().try_for_each(|parameter| {
+    /// Input errors of the files and where tables, scales or gains left fp16, surroundings errors of
+    /// the disk, bug-class errors of candle.
+    pub fn move_layer(
+        &mut self,
+        layer: usize,
+        gradients: &[(Role, Tensor)],
+        pace: f32,
+    ) -> Result<()> {
+        let ids = self.whole.walk.checkpoint.config.block_tensors(layer);
+        let coder = coder(self.whole, &self.layers[layer]);
+        let mut parameters = ids
+            .iter()
+            .map(|id| Parameter::of(*id, coder.tensor(*id)?))
+            .collect::<Result<Vec<_>>>()?;
+        if self.step > 0 {
+            let mut numbers = read_numbers(&self.numbers_path(layer, self.step))?.into_iter();
+            parameters.iter_mut().try_for_each(|parameter| parameter.restore(&mut numbers))?;
+        }
+        parameters.par_iter_mut().try_for_each(|parameter| {
             let is_it = |(role, _): &&(Role, Tensor)| *role == parameter.id.role;
-            let Some((_, gradient)) = gradients.iter().find(is_it) else { return Ok(()) };
-            let derivatives = model::values(gradient)?;
-            match &mut parameter.kind {
-                Kind::Tables(tables) => {
-                    tables.step(&coder(whole).tensor(parameter.id)?, &derivatives, pace)
-                }
-                Kind::Gain(gain) => {
-                    gain.step(&derivatives, pace);
-                    Ok(())
-                }
-                Kind::Fixed => Ok(()),
-            }
-        })
+            gradients
+                .iter()
+                .find(is_it)
+                .map_or(Ok(()), |(_, gradient)| parameter.step(&model::values(gradient)?, pace))
+        })?;
+        let numbers: Vec<f32> = parameters.iter().flat_map(Parameter::numbers).collect();
+        write_numbers(&self.numbers_path(layer, self.step + 1), &numbers)?;
+        let path = self.coded_path(layer, self.step + 1);
+        let calibrated = Calibrated {
+            origin: self.whole.file.calibrated.origin.clone(),
+            ..Calibrated::default()
+        };
+        let coded: Vec<(TensorId, &CodedTensor)> =
+            parameters.iter().map(|parameter| (parameter.id, &parameter.tensor)).collect();
+        write_tensors(
+            &path,
+            (self.whole.walk.checkpoint, self.whole.variant),
+            &coded,
+            &calibrated,
+        )?;
+        self.next.push(Arc::new(CodedFile::open(&path)?));
+        Ok(())
+    }
+
+    /// Ends a step in which every layer was moved, and keeps it.
+    ///
+    /// # Errors
+    /// Surroundings errors of the disk.
+    pub fn finish_step(&mut self, before_nats: f64) -> Result<()> {
+        self.layers = std::mem::take(&mut self.next).into_iter().rev().collect();
+        self.step += 1;
+        let bits = before_nats.to_bits();
+        let head = [self.step as u32, (bits >> 32) as u32, bits as u32].map(f32::from_bits);
+        let numbers: Vec<f32> = head.into_iter().chain(self.last.numbers()).collect();
+        write_numbers(self.kept, &numbers)
     }
 
     /// What the head is given, from states after the last block.
@@ -121,7 +169,7 @@ impl<'a> Parameters<'a> {
     /// Bug-class errors of candle.
     pub fn normed(&self, states: &[Tensor]) -> Result<Vec<Tensor>> {
         let walk = self.whole.walk;
-        let gain = model::vector(self.last.values.clone(), walk.device)?;
+        let gain = model::vector(self.last.stored(), walk.device)?;
         let norm = |x: &Tensor| {
             let tokens = x.dim(0).map_err(model::failed)?;
             model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
@@ -141,7 +189,7 @@ impl<'a> Parameters<'a> {
         pace: f32,
     ) -> Result<Vec<Tensor>> {
         let walk = self.whole.walk;
-        let gain = model::vector(self.last.values.clone(), walk.device)?;
+        let gain = model::vector(self.last.stored(), walk.device)?;
         let eps = walk.checkpoint.config.rms_norm_eps;
         let windows = states.par_iter().zip(by_normed);
         let all = windows.map(|(x, by)| model::norm_gradients(x, &gain, eps, by));
@@ -157,85 +205,104 @@ impl<'a> Parameters<'a> {
         Ok(by_states)
     }
 
-    /// A tensor of the file, tuned where it is a parameter.
+    /// A tensor as it is by now.
     ///
     /// # Errors
-    /// Input errors of the file, and where tables, scales or gains left the range of fp16.
+    /// Input errors of the files.
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
-        let tensor = coder(self.whole).tensor(id)?;
-        let all = self.layers.iter().flatten();
-        let kind = all.into_iter().find(|p| p.id == id).map(|parameter| &parameter.kind);
-        match kind {
-            Some(Kind::Tables(tables)) => tables.coded(&tensor),
-            Some(Kind::Gain(gain)) => gain.coded(&tensor),
-            None if id == TensorId::model(Role::FinalNorm) => self.last.coded(&tensor),
-            Some(Kind::Fixed) | None => Ok(tensor),
+        let file = id.layer.map_or(self.whole.file, |layer| &self.layers[layer]);
+        let tensor = coder(self.whole, file).tensor(id)?;
+        match id == TensorId::model(Role::FinalNorm) {
+            true => half(&self.last.stored(), tensor.shape()),
+            false => Ok(tensor),
         }
     }
 
-    /// Everything becomes what is stored of it.
-    ///
-    /// # Errors
-    /// As [`tensor`](Parameters::tensor).
-    pub fn round(&mut self) -> Result<()> {
-        let coder = coder(self.whole);
-        for parameter in self.layers.iter_mut().flatten() {
-            match &mut parameter.kind {
-                Kind::Tables(tables) => {
-                    let coded = tables.coded(&coder.tensor(parameter.id)?)?;
-                    let rounded = TunableTables::of(&coded)?;
-                    *tables = rounded.ok_or_else(|| Error::bug("tables that are none"))?;
-                }
-                Kind::Gain(gain) => gain.round(),
-                Kind::Fixed => {}
+    /// Files of two steps take turns.
+    fn coded_path(&self, layer: usize, step: usize) -> PathBuf {
+        beside(self.kept, &format!("layer{layer}.{}", step % 2))
+    }
+
+    fn numbers_path(&self, layer: usize, step: usize) -> PathBuf {
+        beside(self.kept, &format!("layer{layer}.{}.numbers", step % 2))
+    }
+}
+
+fn coder<'a>(whole: &'a Whole<'_>, file: &'a Arc<CodedFile>) -> Coder<'a> {
+    Coder {
+        checkpoint: whole.walk.checkpoint,
+        variant: whole.variant,
+        file: Some(file),
+        scales: None,
+    }
+}
+
+/// One tensor of a block.
+struct Parameter {
+    id: TensorId,
+    tensor: CodedTensor,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A linear layer with tables.
+    Coded(Tunable),
+    /// A norm's gain.
+    Gain(Gain),
+    /// Anything else stays.
+    Fixed,
+}
+
+impl Parameter {
+    fn of(id: TensorId, tensor: CodedTensor) -> Result<Self> {
+        let kind = match id.role {
+            _ if id.bias => Kind::Fixed,
+            role if role.is_linear() => Tunable::of(&tensor)?.map_or(Kind::Fixed, Kind::Coded),
+            Role::AttentionNorm | Role::MlpNorm | Role::QueryNorm | Role::KeyNorm => {
+                Kind::Gain(Gain::new(tensor.decode()))
             }
+            _ => Kind::Fixed,
+        };
+        Ok(Parameter { id, tensor, kind })
+    }
+
+    fn step(&mut self, derivatives: &[f32], pace: f32) -> Result<()> {
+        match &mut self.kind {
+            Kind::Coded(coded) => {
+                coded.step(derivatives, pace);
+                self.tensor = coded.coded()?;
+            }
+            Kind::Gain(gain) => {
+                gain.step(derivatives, pace);
+                self.tensor = half(&gain.stored(), self.tensor.shape())?;
+            }
+            Kind::Fixed => {}
         }
-        self.last.round();
         Ok(())
     }
 
-    /// Everything that moves, for [`restore`](Parameters::restore).
-    pub fn numbers(&self) -> Vec<f32> {
-        let mut numbers = Vec::new();
-        for parameter in self.layers.iter().flatten() {
-            match &parameter.kind {
-                Kind::Tables(tables) => numbers.extend(tables.numbers()),
-                Kind::Gain(gain) => numbers.extend(gain.numbers()),
-                Kind::Fixed => {}
-            }
+    fn numbers(&self) -> Vec<f32> {
+        match &self.kind {
+            Kind::Coded(coded) => coded.numbers(),
+            Kind::Gain(gain) => gain.numbers().collect(),
+            Kind::Fixed => Vec::new(),
         }
-        numbers.extend(self.last.numbers());
-        numbers
     }
 
-    /// Takes what [`numbers`](Parameters::numbers) gave for the same file.
-    ///
-    /// # Errors
-    /// An input error where there are other than as many.
-    pub fn restore(&mut self, numbers: &[f32]) -> Result<()> {
-        let mut numbers = numbers.iter().copied();
-        for parameter in self.layers.iter_mut().flatten() {
-            match &mut parameter.kind {
-                Kind::Tables(tables) => tables.restore(&mut numbers)?,
-                Kind::Gain(gain) => gain.restore(&mut numbers)?,
-                Kind::Fixed => {}
-            }
-        }
-        self.last.restore(&mut numbers)?;
-        match numbers.next() {
-            None => Ok(()),
-            Some(_) => Err(Error::input("a tuning state is too long")),
+    fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        match &mut self.kind {
+            Kind::Coded(coded) => coded.restore(numbers),
+            Kind::Gain(gain) => gain.restore(numbers),
+            Kind::Fixed => Ok(()),
         }
     }
 }
 
-fn coder<'a>(whole: &'a Whole<'_>) -> Coder<'a> {
-    Coder {
-        checkpoint: whole.walk.checkpoint,
-        variant: whole.variant,
-        file: Some(whole.file),
-        scales: None,
-    }
+/// A norm's gain, with its step.
+struct Gain {
+    values: Vec<f32>,
+    adam: Adam,
+    rate: f32,
 }
 
 impl Gain {
@@ -248,23 +315,26 @@ impl Gain {
         self.adam.step(&mut self.values, derivatives, pace * self.rate);
     }
 
-    fn round(&mut self) {
-        self.values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
-    }
-
-    fn coded(&self, tensor: &CodedTensor) -> Result<CodedTensor> {
-        let coded = quantize(&Recipe::Half, &self.values, tensor.shape(), None)?;
-        coded.ok_or_else(|| Error::bug("a gain without a form"))
+    /// What is stored of it.
+    fn stored(&self) -> Vec<f32> {
+        self.values.iter().map(|value| f16::from_f32(*value).to_f32()).collect()
     }
 
     fn numbers(&self) -> impl Iterator<Item = f32> {
-        self.values.iter().copied().chain(self.adam.numbers())
+        let rate = std::iter::once(self.rate);
+        rate.chain(self.values.iter().copied()).chain(self.adam.numbers())
     }
 
-    fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
-        for value in &mut self.values {
+    fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        for value in std::iter::once(&mut self.rate).chain(&mut self.values) {
             *value = numbers.next().ok_or_else(|| Error::input("a tuning state is too short"))?;
         }
-        self.adam.restore(numbers)
+        self.adam.restore(&mut numbers)
     }
+}
+
+/// Values at fp16.
+fn half(values: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
+    let coded = quantize(&Recipe::Half, values, shape, None)?;
+    coded.ok_or_else(|| Error::bug("a gain without a form"))
 }

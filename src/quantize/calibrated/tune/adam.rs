@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
+use super::too_short;
+use crate::error::Result;
 
 /// Decay of the mean and of the mean square of derivatives.
 const DECAY: [f32; 2] = [0.9, 0.95];
@@ -48,7 +49,7 @@ impl Adam {
     /// # Errors
     /// An input error where there are fewer.
     pub fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
-        let mut next = || numbers.next().ok_or_else(|| Error::input("a tuning state is too short"));
+        let mut next = || numbers.next().ok_or_else(too_short);
         self.steps = next()? as i32;
         for value in self.means.iter_mut().chain(&mut self.squares) {
             *value = next()?;

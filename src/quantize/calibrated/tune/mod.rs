@@ -7,18 +7,17 @@
 //! every layer.
 
 mod adam;
-mod tables;
+mod knobs;
 
 use rayon::prelude::*;
 
 use super::convert::{Frame, tables_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::quantize::coded::CodedTensor;
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Recipe, TableEntry};
 pub use adam::Adam;
-pub use tables::TunableTables;
-use tables::{Knobs, spreads, with_dimension};
+use knobs::{Knobs, spreads};
 
 /// Step of a latent weight, of the spread of its row.
 const LATENT_RATE: f32 = 5e-3;
@@ -33,9 +32,19 @@ impl Tunable {
     /// # Errors
     /// Bug-class errors: codes that are not the recipe's.
     pub fn of(tensor: &CodedTensor) -> Result<Option<Self>> {
-        let boxed: Option<Box<dyn Tune>> =
-            with_dimension!(tensor, D => Box::new(Latent::<D>::new(tensor)?));
-        Ok(boxed.map(Tunable))
+        Ok(match tensor.recipe() {
+            Recipe::Vector(vector) => Some(match vector.weights_per_code() {
+                2 => Latent::<2>::boxed(tensor)?,
+                3 => Latent::<3>::boxed(tensor)?,
+                4 => Latent::<4>::boxed(tensor)?,
+                6 => Latent::<6>::boxed(tensor)?,
+                _ => Latent::<8>::boxed(tensor)?,
+            }),
+            Recipe::Palette(palette) if palette.entry == TableEntry::Half => {
+                Some(Latent::<1>::boxed(tensor)?)
+            }
+            _ => None,
+        })
     }
 
     /// The weights that codes decode to, `[out, in]`, before tables and scales are rounded to fp16.
@@ -56,6 +65,20 @@ impl Tunable {
     pub fn coded(&self) -> Result<CodedTensor> {
         self.0.coded()
     }
+
+    /// Everything that moves and what the optimizer remembers of it.
+    pub fn numbers(&self) -> Vec<f32> {
+        self.0.numbers()
+    }
+
+    /// Takes what [`numbers`](Tunable::numbers) gave for the same tensor, whatever its codes and
+    /// tables were by then.
+    ///
+    /// # Errors
+    /// An input error where there are fewer.
+    pub fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        self.0.restore(numbers)
+    }
 }
 
 /// The same for vectors of any length.
@@ -63,6 +86,8 @@ trait Tune: Send + Sync {
     fn decoded(&self) -> Vec<f32>;
     fn step(&mut self, derivatives: &[f32], pace: f32);
     fn coded(&self) -> Result<CodedTensor>;
+    fn numbers(&self) -> Vec<f32>;
+    fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
 }
 
 /// Codes and the latent weights that they are nearest to.
@@ -77,7 +102,7 @@ struct Latent<const D: usize> {
 }
 
 impl<const D: usize> Latent<D> {
-    fn new(tensor: &CodedTensor) -> Result<Self> {
+    fn boxed(tensor: &CodedTensor) -> Result<Tunable> {
         let frame = Frame::of(tensor)?;
         let tables = tables_of::<D>(&frame, tensor)?;
         let (shape, codes) = (tensor.shape(), frame.codes.clone());
@@ -88,7 +113,8 @@ impl<const D: usize> Latent<D> {
         for (row, unit) in latent.chunks_exact_mut(shape[1].max(1)).zip(&unit) {
             row.iter_mut().for_each(|latent| *latent /= unit);
         }
-        Ok(Latent { adam: Adam::new(latent.len()), frame, codes, knobs, unit, latent })
+        let adam = Adam::new(latent.len());
+        Ok(Tunable(Box::new(Latent { frame, codes, knobs, unit, latent, adam })))
     }
 
     /// Every code becomes that of the entry nearest to its latent weights.
@@ -143,4 +169,24 @@ impl<const D: usize> Tune for Latent<D> {
     fn coded(&self) -> Result<CodedTensor> {
         self.knobs.coded(&self.frame, self.codes.clone())
     }
+
+    fn numbers(&self) -> Vec<f32> {
+        let latent = self.unit.iter().chain(&self.latent).copied();
+        self.knobs.numbers().chain(latent).chain(self.adam.numbers()).collect()
+    }
+
+    fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        self.knobs.restore(&mut numbers)?;
+        for value in self.unit.iter_mut().chain(&mut self.latent) {
+            *value = numbers.next().ok_or_else(too_short)?;
+        }
+        self.adam.restore(&mut numbers)?;
+        self.recode();
+        Ok(())
+    }
+}
+
+/// Why numbers cannot be taken up.
+fn too_short() -> Error {
+    Error::input("a state of tuning is too short")
 }

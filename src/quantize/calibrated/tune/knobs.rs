@@ -1,111 +1,18 @@
-//! Tables and row scales that gradients move, while codes stay what they are.
+//! Tables and row scales that gradients move.
 
 use rayon::prelude::*;
 
 use super::adam::Adam;
+use super::too_short;
 use crate::error::{Error, Result};
-use crate::quantize::calibrated::convert::{Frame, finish, tables_of};
+use crate::quantize::calibrated::convert::{Frame, finish};
 use crate::quantize::calibrated::meaning::Tables;
 use crate::quantize::coded::CodedTensor;
-use crate::quantize::recipe::{Recipe, TableEntry};
 
 /// Step of a table's entry, of the spread of its rows.
 const TABLE_RATE: f32 = 1e-3;
 /// Step of a scale, of itself.
 const SCALE_RATE: f32 = 1e-3;
-
-/// What is tuned of a coded tensor beside its codes: small, whatever the tensor. Its codes are
-/// handed in where they are needed.
-pub struct TunableTables(Box<dyn Turn>);
-
-impl TunableTables {
-    /// The tables and scales of a tensor. Nothing for recipes without tables, and for int8 tables,
-    /// whose entries lie on a grid of their own.
-    ///
-    /// # Errors
-    /// Bug-class errors: codes that are not the recipe's.
-    pub fn of(tensor: &CodedTensor) -> Result<Option<Self>> {
-        let boxed: Option<Box<dyn Turn>> = with_dimension!(tensor, D => {
-            let frame = Frame::of(tensor)?;
-            Box::new(Knobs::<D>::new(tables_of(&frame, tensor)?, &frame.codes, tensor.shape()))
-        });
-        Ok(boxed.map(TunableTables))
-    }
-
-    /// What `tensor` decodes to with these tables and scales, before they are rounded to fp16.
-    ///
-    /// # Errors
-    /// Bug-class errors: another tensor's codes.
-    pub fn decoded(&self, tensor: &CodedTensor) -> Result<Vec<f32>> {
-        Ok(self.0.decoded(&Frame::of(tensor)?.codes))
-    }
-
-    /// Moves tables and scales against the derivatives by decoded weights `[out, in]`, `pace` times
-    /// as far as at full speed.
-    ///
-    /// # Errors
-    /// Bug-class errors: another tensor's codes.
-    pub fn step(&mut self, tensor: &CodedTensor, derivatives: &[f32], pace: f32) -> Result<()> {
-        self.0.step(&Frame::of(tensor)?.codes, derivatives, pace);
-        Ok(())
-    }
-
-    /// The tensor with these tables and scales, in fp16.
-    ///
-    /// # Errors
-    /// An input error where tables or scales left the range of fp16.
-    pub fn coded(&self, tensor: &CodedTensor) -> Result<CodedTensor> {
-        let frame = Frame::of(tensor)?;
-        self.0.coded(&frame, frame.codes.clone())
-    }
-
-    /// Tables, scales and what the optimizer remembers, for [`restore`](TunableTables::restore).
-    pub fn numbers(&self) -> Vec<f32> {
-        self.0.numbers()
-    }
-
-    /// Takes what [`numbers`](TunableTables::numbers) gave for the same tensor.
-    ///
-    /// # Errors
-    /// An input error where there are fewer.
-    pub fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
-        self.0.restore(numbers)
-    }
-}
-
-/// The same for vectors of any length.
-trait Turn: Send + Sync {
-    fn decoded(&self, codes: &[u8]) -> Vec<f32>;
-    fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32);
-    fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor>;
-    fn numbers(&self) -> Vec<f32>;
-    fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
-}
-
-/// Runs `$body` with `$d` the number of weights in a vector of `$tensor`'s codes; nothing for
-/// tensors whose tables cannot be tuned.
-macro_rules! with_dimension {
-    ($tensor:expr, $d:ident => $body:expr) => {
-        match $tensor.recipe() {
-            Recipe::Vector(vector) => match vector.weights_per_code() {
-                2 => with_dimension!(@ $d, 2, $body),
-                3 => with_dimension!(@ $d, 3, $body),
-                4 => with_dimension!(@ $d, 4, $body),
-                6 => with_dimension!(@ $d, 6, $body),
-                _ => with_dimension!(@ $d, 8, $body),
-            },
-            Recipe::Palette(palette) if palette.entry == TableEntry::Half => {
-                with_dimension!(@ $d, 1, $body)
-            }
-            _ => None,
-        }
-    };
-    (@ $d:ident, $count:literal, $body:expr) => {{
-        const $d: usize = $count;
-        Some($body)
-    }};
-}
-pub(super) use with_dimension;
 
 /// Tables and scales with the optimizer's memory of them.
 pub(super) struct Knobs<const D: usize> {
@@ -190,35 +97,23 @@ impl<const D: usize> Knobs<D> {
         let tables = Tables { entries, scales, columns: Vec::new(), ..self.tables };
         finish(frame, codes, tables)
     }
-}
 
-impl<const D: usize> Turn for Knobs<D> {
-    fn decoded(&self, codes: &[u8]) -> Vec<f32> {
-        self.decoded(codes)
-    }
-
-    fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32) {
-        self.step(codes, derivatives, pace);
-    }
-
-    fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor> {
-        self.coded(frame, codes)
-    }
-
-    fn numbers(&self) -> Vec<f32> {
+    /// Tables, scales and what the optimizer remembers of them.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = f32> {
         let entries = self.tables.entries.as_flattened().iter();
-        let own = entries.chain(self.tables.scales.iter().flatten()).copied();
-        own.chain(self.of_tables.numbers()).chain(self.of_scales.numbers()).collect()
+        let own = entries.chain(self.tables.scales.iter().flatten()).chain([&self.unit]).copied();
+        own.chain(self.of_tables.numbers()).chain(self.of_scales.numbers())
     }
 
-    fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+    /// Takes what [`numbers`](Knobs::numbers) gave.
+    pub(super) fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
         let scales = self.tables.scales.iter_mut().flatten();
-        for value in self.tables.entries.as_flattened_mut().iter_mut().chain(scales) {
-            let next = numbers.next();
-            *value = next.ok_or_else(|| Error::input("a tuning state is too short"))?;
+        let entries = self.tables.entries.as_flattened_mut().iter_mut();
+        for value in entries.chain(scales).chain([&mut self.unit]) {
+            *value = numbers.next().ok_or_else(too_short)?;
         }
-        self.of_tables.restore(&mut numbers)?;
-        self.of_scales.restore(&mut numbers)
+        self.of_tables.restore(numbers)?;
+        self.of_scales.restore(numbers)
     }
 }
 
