@@ -9,6 +9,7 @@ use super::fits;
 use super::print;
 use super::progress::Talk;
 use super::source;
+use super::widths;
 use crate::checkpoint::config::RopeScaling;
 use crate::checkpoint::{Checkpoint, Outline, Stored, TensorId};
 use crate::error::{At, Exit, Result};
@@ -16,7 +17,6 @@ use crate::eval::Variant;
 use crate::package::bundle::{Bundle, MANIFEST_NAME};
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
-use crate::results::BLOCK_PARTS;
 use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit inspect`.
@@ -75,19 +75,25 @@ pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
     };
     if let Some(device) = device {
         let context = args.context.map(std::num::NonZeroUsize::get);
-        fits::checkpoint(&mut document, device, &checkpoint, &variants(args)?, context)?;
+        fits::checkpoint(
+            &mut document,
+            device,
+            &checkpoint,
+            &variants(args, &checkpoint)?,
+            context,
+        )?;
     }
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }
 
 /// The variants whose fit is predicted.
-fn variants(args: &InspectArgs) -> Result<Vec<Variant>> {
+fn variants(args: &InspectArgs, checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
     match &args.recipes {
         Some(recipes) => {
             recipes.iter().map(|text| allocation_file::variant(text).at(|| "--recipes")).collect()
         }
-        None => ladder(),
+        None => ladder(checkpoint),
     }
 }
 
@@ -185,10 +191,10 @@ fn roles(checkpoint: &Checkpoint) -> Table {
 }
 
 /// The variants of the ladder: fp16, as stored, then each width by its recommended recipe.
-fn ladder() -> Result<Vec<Variant>> {
+fn ladder(checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
     let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
     for bits in LADDER_BITS {
-        variants.push(Variant::uniform(Recipe::for_bits(bits)?));
+        variants.push(Variant::uniform(widths::recipe(bits, checkpoint)?));
     }
     Ok(variants)
 }
@@ -222,13 +228,10 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
         ]);
     };
     row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
-    for variant in ladder()? {
+    for variant in ladder(checkpoint)? {
         let parts = variant.parts(checkpoint)?;
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
-        let blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
-        let (bytes, weights) =
-            blocks.fold((0, 0), |(b, w), part| (b + part.size_bytes, w + part.weights));
-        let bits = BitsPerWeight::of(bytes, weights).0;
+        let bits = widths::blocks_bits(&parts);
         let is_reference = variant.is_reference();
         let rest = if is_reference { "as stored".into() } else { variant.embedding.to_string() };
         row(blocks_as(&variant), rest, bits, size_bytes);
@@ -246,7 +249,7 @@ fn reads(checkpoint: &Checkpoint) -> Result<Table> {
     if let Some(experts) = &checkpoint.config.experts {
         table.title = format!("Read per token, {} of {} experts", experts.per_token, experts.count);
     }
-    let variants = ladder()?;
+    let variants = ladder(checkpoint)?;
     let of_reference = Variant::reference().parts_per_token(checkpoint)?;
     for part in &of_reference {
         table.columns.push(Column::number(&part.part.replace(' ', "_"), &part.part, Unit::Bytes));

@@ -15,6 +15,7 @@ use super::folders::run_folder;
 use super::plan::Plan;
 use super::progress::Talk;
 use super::source::{self, Text};
+use super::widths;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
@@ -91,12 +92,13 @@ impl Job {
     /// # Errors
     /// Input errors of coded files and calibration; a memory budget that one window exceeds.
     pub fn prepare(
-        plan: Plan,
+        mut plan: Plan,
         opened: Opened,
         allocated: Option<Variant>,
         args: &RunArgs,
     ) -> Result<Job> {
         let Opened { checkpoint, tokenizer, text, cut, windows } = opened;
+        widths::settle(&mut plan, &checkpoint)?;
         let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
         let run = Run {
             model: checkpoint.name.clone(),

@@ -43,6 +43,7 @@ mod sweep;
 mod tables;
 mod target;
 mod verify;
+mod widths;
 
 use std::io::Write;
 

@@ -37,6 +37,9 @@ pub struct Plan {
     pub parse_special: bool,
     /// Variants: a recipe of the decoder blocks each, or a mix by part.
     pub recipes: Vec<String>,
+    /// Whether they stand for widths, and depend on the model until they are settled.
+    #[serde(skip)]
+    pub is_by_width: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Text that ranges of int8 activations are chosen on.
@@ -170,6 +173,7 @@ impl Plan {
             args.calibration.clone();
         let calibrate = calibrate.or(file.calibrate);
         let is_calibrated = calibrate.is_some();
+        let is_by_width = args.recipes.is_none() && (args.bits.is_some() || file.recipes.is_none());
         let recipes = match (file.recipes, file.bits) {
             // An allocation or an ablation alone is enough.
             (None, None) if target.is_set() && args.recipes.is_none() && args.bits.is_none() => {
@@ -186,6 +190,7 @@ impl Plan {
             limit: args.limit.or(file.limit),
             parse_special: args.parse_special || file.parse_special.unwrap_or(false),
             recipes,
+            is_by_width,
             seed: args.seed.or(file.seed).unwrap_or(0),
             calibrate,
             calibration_windows: calibration_windows.or(file.calibration_windows),

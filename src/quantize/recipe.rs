@@ -107,16 +107,26 @@ impl Recipe {
     /// 4-bit file, 1,530 tokens) the scale costs 0.03 bits per weight and brings the median KL
     /// divergence from 0.99 to 0.33 nats at 4 bits and from 12.1 to 9.1 at 2. At 8 bits tables
     /// of 256 entries would cost 0.4 bits per weight at 576 inputs, so integers are used. At 2 and 1
-    /// a code stands for 4 or 8 weights at once, which costs less and loses less.
+    /// a code stands for 4 or 8 weights at once, which loses less; the tables are large for small models.
     pub fn for_bits(bits: u8) -> Result<Recipe> {
+        let name = match bits {
+            2 => "vector2-d4",
+            1 => "vector1-d8",
+            _ => return Recipe::scalar_for_bits(bits),
+        };
+        name.parse()
+    }
+
+    /// The same with a code for each weight.
+    pub fn scalar_for_bits(bits: u8) -> Result<Recipe> {
         let name = match bits {
             16 => "fp16",
             8 => "int8",
             6 => "palette6-g16-s",
             4 => "palette4-g16-s",
             3 => "palette3-g16-s",
-            2 => "vector2-d4",
-            1 => "vector1-d8",
+            2 => "palette2-g16-s",
+            1 => "palette1-g16-s",
             _ => {
                 return Err(Error::input(format!("no recipe has {bits} bits"))
                     .hint("16, 8, 6, 4, 3, 2 and 1 have a recommended recipe"));

@@ -15,7 +15,8 @@ fn a_plan_with_an_unknown_key_is_refused() {
         "plan.toml: not a plan: TOML parse error at line 1, column 1\n  |\n1 | windows = 3\n  | \
          ^^^^^^^\nunknown field `windows`, expected one of `model`, `text`, `protocol`, `bos`, \
          `context`, `limit`, `parse_special`, `recipes`, `bits`, `attention`, `experts`, `embed`, `head`, `seed`, \
-         `calibrate`, `calibration_windows`, `activation_range`, `check`",
+         `calibrate`, `calibration_windows`, `activation_range`, `calibration`, `target_bits`, `fit`, `entitled`, \
+         `candidates`, `sensitivity_windows`, `check`",
     );
 }
 

@@ -24,13 +24,13 @@ residual = random.normal(size=(OUT, TOKENS)) @ seen / TOKENS
 
 
 def target(repair):
-    ridge = 0.03 * np.mean(np.diag(own))
+    ridge = 0.3 * np.mean(np.diag(own))
     wanted = weights @ cross + repair + ridge * weights
     return wanted @ np.linalg.inv(own + ridge * np.eye(IN))
 
 
 def feedback(order):
-    moments = own + 0.01 * np.mean(np.diag(own)) * np.eye(IN)
+    moments = own + 0.05 * np.mean(np.diag(own)) * np.eye(IN)
     inverse = np.linalg.inv(moments[np.ix_(order, order)])
     upper = np.linalg.cholesky(inverse).T
     unit = upper / np.diag(upper)[:, None]

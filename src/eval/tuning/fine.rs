@@ -69,8 +69,8 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     let batches: Vec<Range<usize>> =
         seen.clone().step_by(BATCH).map(|first| first..(first + BATCH).min(seen.end)).collect();
     let steps = batches.len();
-    for step in 0..steps {
-        let gradients = gradients(fit, &block, given, batches[step].clone())?;
+    for (step, batch) in batches.into_iter().enumerate() {
+        let gradients = gradients(fit, &block, given, batch)?;
         let pace = pace(step, steps);
         parameters.par_iter_mut().try_for_each(|(role, parameter)| {
             let gradient = gradients.iter().find(|(found, _)| found == role);

@@ -1,6 +1,6 @@
 //! How much memory calibrating takes, before it starts.
 
-use super::Variant;
+use super::{Variant, whole};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::eval::memory::{CONSTANT_BYTES, Host, MemorySum, activation_bytes};
@@ -13,12 +13,17 @@ const REFERENCE_STATES: u64 = 5;
 const VARIANT_STATES: u64 = 3;
 /// Matrices `[in, in]` in f64 of the linear layer at hand.
 const MATRICES: u64 = 2;
+/// Bytes per weight of a block that is tuned: what is differentiated, gradients of a step's windows,
+/// latent weights and what the optimizer remembers of them, as they are and as they are written.
+const TUNED_BYTES: u64 = 4 + 4 * whole::BATCH as u64 + 6 * 4;
+/// Values that autograd keeps of a token, as multiples of hidden and intermediate size and of scores.
+const DIFFERENTIATED: [u64; 3] = [24, 10, 12];
 /// A block in f32: as it is read, in the reference, and of a variant as it is equalised and as it is
 /// run.
 const BLOCKS: u64 = 4;
 
 /// The peak of calibrating `variants` on `windows`; on none where second moments were saved. Each
-/// item is a most, and none depends on the number of layers.
+/// item is a most, and none depends on the number of layers but the states of a step of tuning.
 ///
 /// # Errors
 /// Bug-class errors for tensors the checkpoint does not have.
@@ -56,7 +61,16 @@ pub fn calibrating_memory(
     }
     let hidden_bytes = tokens * config.hidden_size as u64 * 4;
     let widest_bytes = tokens * config.intermediate_size.max(config.hidden_size) as u64 * 4;
+    let is_tuned = u64::from(variants.iter().any(Variant::is_tuned_whole));
+    let [of_hidden, of_inner, of_scores] = DIFFERENTIATED;
+    let differentiated = of_hidden * config.hidden_size as u64
+        + of_inner * config.intermediate_size as u64
+        + of_scores * config.heads as u64 * longest;
+    let step_bytes = whole::BATCH as u64 * longest * config.hidden_size as u64 * 4;
     let items = [
+        ("a block that is tuned", is_tuned * block_bytes / 4 * TUNED_BYTES),
+        ("what is differentiated", is_tuned * busy * longest * differentiated * 4),
+        ("states of a step of tuning", is_tuned * step_bytes * config.layers as u64),
         ("states of the calibration windows", hidden_bytes * states),
         ("inputs of the linear layer at hand", widest_bytes),
         ("blocks in f32", block_bytes * BLOCKS),

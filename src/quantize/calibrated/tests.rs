@@ -70,7 +70,7 @@ fn run(
 
 /// `tr((Q - W) H (Q - W)ᵀ)` by definition, with the damped moments.
 fn cost(coded: &CodedTensor, target: &[f32], moments: &Moments) -> f64 {
-    let (n, damping) = (moments.inputs(), moments.damping(0.01));
+    let (n, damping) = (moments.inputs(), moments.damping(0.05));
     let errors: Vec<f64> =
         coded.decode().iter().zip(target).map(|(q, w)| f64::from(q - w)).collect();
     let mut sum = 0.0;

@@ -33,7 +33,7 @@ pub use parameters::Parameters;
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
 /// Windows whose gradients make one step, whatever the number of threads.
-const BATCH: usize = 4;
+pub const BATCH: usize = 4;
 /// How far a step goes, as a multiple of those of a block: there are fewer of them.
 const PACE: f32 = 3.0;
 
