@@ -88,7 +88,7 @@ fn tuning_helps_and_says_how_much() {
 #[test]
 fn a_walk_that_was_killed_goes_on_and_ends_with_the_same_codes() {
     let place = Place::new(&Tiny::default(), 100);
-    let recipes = "vector2-d4-cal,palette2-g16-s-cal-noeq";
+    let recipes = "vector2-d4-ft,palette2-g16-s-cal-noeq";
     run(&mut quick(&place, "whole", recipes), 0);
     let mut kills = 0;
     loop {

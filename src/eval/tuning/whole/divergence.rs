@@ -178,11 +178,11 @@ impl pulp::NullaryFnOnce for Lack<'_> {
 mod tests {
     use super::*;
     use crate::checkpoint::Checkpoint;
-    use crate::demo;
 
     #[test]
     fn derivatives_are_what_small_changes_do() {
-        let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mixtures/qwen3-moe-4");
+        let checkpoint = Checkpoint::open(std::path::Path::new(model)).unwrap();
         let device = Device::Cpu;
         let (variants, windows, coded) = (&[][..], &[][..], &[][..]);
         let walk = Walk {
