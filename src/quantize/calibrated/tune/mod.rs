@@ -58,6 +58,11 @@ impl Tunable {
         self.0.step(derivatives, pace);
     }
 
+    /// Moves tables and scales in the same way; codes stay.
+    pub fn step_tables(&mut self, derivatives: &[f32], pace: f32) {
+        self.0.step_tables(derivatives, pace);
+    }
+
     /// The tensor as it is by now, in fp16.
     ///
     /// # Errors
@@ -66,13 +71,12 @@ impl Tunable {
         self.0.coded()
     }
 
-    /// Everything that moves and what the optimizer remembers of it.
+    /// Tables, scales and what the optimizer remembers of them.
     pub fn numbers(&self) -> Vec<f32> {
         self.0.numbers()
     }
 
-    /// Takes what [`numbers`](Tunable::numbers) gave for the same tensor, whatever its codes and
-    /// tables were by then.
+    /// Takes what [`numbers`](Tunable::numbers) gave for a tensor with the same codes.
     ///
     /// # Errors
     /// An input error where there are fewer.
@@ -85,6 +89,7 @@ impl Tunable {
 trait Tune: Send + Sync {
     fn decoded(&self) -> Vec<f32>;
     fn step(&mut self, derivatives: &[f32], pace: f32);
+    fn step_tables(&mut self, derivatives: &[f32], pace: f32);
     fn coded(&self) -> Result<CodedTensor>;
     fn numbers(&self) -> Vec<f32>;
     fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
@@ -161,9 +166,13 @@ impl<const D: usize> Tune for Latent<D> {
     }
 
     fn step(&mut self, derivatives: &[f32], pace: f32) {
-        self.knobs.step(&self.codes, derivatives, pace);
+        self.step_tables(derivatives, pace);
         self.adam.step(&mut self.latent, derivatives, pace * LATENT_RATE);
         self.recode();
+    }
+
+    fn step_tables(&mut self, derivatives: &[f32], pace: f32) {
+        self.knobs.step(&self.codes, derivatives, pace);
     }
 
     fn coded(&self) -> Result<CodedTensor> {
@@ -171,18 +180,11 @@ impl<const D: usize> Tune for Latent<D> {
     }
 
     fn numbers(&self) -> Vec<f32> {
-        let latent = self.unit.iter().chain(&self.latent).copied();
-        self.knobs.numbers().chain(latent).chain(self.adam.numbers()).collect()
+        self.knobs.numbers().collect()
     }
 
     fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
-        self.knobs.restore(&mut numbers)?;
-        for value in self.unit.iter_mut().chain(&mut self.latent) {
-            *value = numbers.next().ok_or_else(too_short)?;
-        }
-        self.adam.restore(&mut numbers)?;
-        self.recode();
-        Ok(())
+        self.knobs.restore(&mut numbers)
     }
 }
 
