@@ -40,7 +40,7 @@ fn files(folder: &str, endings: &[&str]) -> BTreeMap<String, String> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let is_made = name == "target" || name == "reports" || name == ".git";
+            let is_made = ["target", "reports", ".git", ".build"].contains(&name.as_str());
             if path.is_dir() && !is_made {
                 open.push(path);
             } else if path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending)) {
