@@ -1,5 +1,5 @@
 //! What is tuned of a whole model: tables and scales of its linear layers and the gains of its norms.
-//! Codes stay: moved too, they learn the calibration text and forget others. Of every layer there is a file of coded weights, which is what is run, and a file of what
+//! Codes stay. Of every layer there is a file of coded weights, which is what is run, and a file of what
 //! the optimizer knows of it; both are written anew in each step, beside those of the step before,
 //! so that memory holds one layer and a step that is interrupted leaves the last one whole.
 
