@@ -10,6 +10,9 @@ use crate::eval::Variant;
 use crate::quantize::LayerRecipe;
 use crate::report::Format;
 
+/// The recipes that flags or keys set for a part, by its name.
+pub type Parts = [(&'static str, Option<String>); 4];
+
 /// What to measure.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlanArgs {

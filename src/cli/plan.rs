@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ablation;
 use super::allocation_file;
-use super::args::{AllocationArgs, CalibrationArgs, PlanArgs};
+use super::args::{AllocationArgs, CalibrationArgs, Parts, PlanArgs};
 use super::target::Target;
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -61,9 +61,6 @@ pub struct Plan {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub check: Limits,
 }
-
-/// The recipes that flags or keys set for a part, by its name.
-pub type Parts = [(&'static str, Option<String>); 4];
 
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;

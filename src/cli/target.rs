@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::AllocationArgs;
-use super::plan::Parts;
+use super::args::{AllocationArgs, Parts};
 use crate::error::{Error, Result};
 
 /// A budget that bits are allocated within, tensor by tensor.

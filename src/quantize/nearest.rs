@@ -42,6 +42,12 @@ impl<const D: usize> Candidates<D> {
         }));
     }
 
+    /// The nearest candidates to the vectors that stand in `D` rows `[D, inputs]`, as codes
+    /// `[inputs]`.
+    pub(super) fn assign(&self, rows: &[f32], codes: &mut [u8]) {
+        pulp::Arch::new().dispatch(Assign { candidates: self, rows, codes });
+    }
+
     /// The index of the candidate nearest to `point`, the lowest on a tie.
     #[inline(always)]
     pub(super) fn nearest(&self, point: &[f32; D]) -> usize {
@@ -68,6 +74,26 @@ impl<const D: usize> Candidates<D> {
         }
         // Only candidates that are not numbers leave no least.
         if index == u32::MAX { 0 } else { index as usize }
+    }
+}
+
+/// The codes of `D` rows.
+struct Assign<'a, const D: usize> {
+    candidates: &'a Candidates<D>,
+    rows: &'a [f32],
+    codes: &'a mut [u8],
+}
+
+impl<const D: usize> pulp::NullaryFnOnce for Assign<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let inputs = self.codes.len();
+        for (column, code) in self.codes.iter_mut().enumerate() {
+            let point = std::array::from_fn(|d| self.rows[d * inputs + column]);
+            *code = self.candidates.nearest(&point) as u8;
+        }
     }
 }
 

@@ -112,10 +112,27 @@ pub(super) fn write_tensors(
     })
 }
 
+/// What the names of files beside a variant's file begin with after its own: parts, codes before
+/// tuning, tuning itself.
+const PIECES: [&str; 3] = ["layer", "coded", "tuning"];
+/// What names of files end with that are being written.
+const UNFINISHED: &str = ".part";
+
 /// A file that belongs to the one at `path`.
 pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{what}"))
+}
+
+/// Whether coding leaves a file with a name beside the one called `file`.
+fn is_left(name: &str, file: &str) -> bool {
+    let of_file = |name: &str| name.strip_prefix(file)?.strip_prefix('.').map(str::to_owned);
+    if let Some(hidden) = name.strip_prefix('.') {
+        return of_file(hidden).is_some() && hidden.ends_with(UNFINISHED);
+    }
+    let Some(rest) = of_file(name) else { return false };
+    let piece = rest.split('.').next().unwrap_or_default();
+    PIECES.contains(&piece.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// Removes everything that coding left beside a finished file, which kills may have kept it from.
@@ -130,9 +147,41 @@ pub fn sweep_up(path: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if found.trim_start_matches('.').strip_prefix(&*name).is_some_and(|r| r.starts_with('.')) {
+        if is_left(&found, &name) {
             std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_coding_leaves_is_swept_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = [
+            "x.layer0",
+            "x.layer12",
+            "x.coded",
+            "x.tuning",
+            "x.tuning.layer3.1",
+            "x.tuning.layer3.1.numbers",
+            ".x.layer2.4711.part",
+            ".x.4711.part",
+        ];
+        let others = ["x", "x.bak", "x.layers", "x.coded-by-me", "xx.layer0", "y.layer0", ".x.swp"];
+        for name in ours.iter().chain(&others) {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        sweep_up(&folder.path().join("x")).unwrap();
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut others = others.map(str::to_owned);
+        left.sort();
+        others.sort();
+        assert_eq!(left, others);
+    }
 }

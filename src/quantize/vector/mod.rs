@@ -171,28 +171,8 @@ impl Weighted<'_> {
         vectors.for_each_init(Candidates::<D>::default, |candidates, ((codes, rows), scales)| {
             let factors = std::array::from_fn(|d| scales[d].to_f32());
             candidates.refill(&entries, &factors);
-            pulp::Arch::new().dispatch(Nearest { candidates, rows, codes });
+            candidates.assign(rows, codes);
         });
-    }
-}
-
-/// The nearest entries to the vectors of `D` rows.
-struct Nearest<'a, const D: usize> {
-    candidates: &'a Candidates<D>,
-    rows: &'a [f32],
-    codes: &'a mut [u8],
-}
-
-impl<const D: usize> pulp::NullaryFnOnce for Nearest<'_, D> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let inputs = self.codes.len();
-        for (column, code) in self.codes.iter_mut().enumerate() {
-            let point = std::array::from_fn(|d| self.rows[d * inputs + column]);
-            *code = self.candidates.nearest(&point) as u8;
-        }
     }
 }
 

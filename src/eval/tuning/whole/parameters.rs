@@ -76,12 +76,19 @@ impl<'a> Parameters<'a> {
         let files =
             layers.map(|layer| CodedFile::open(&self.coded_path(layer, progress.step)).ok());
         let files: Option<Vec<_>> = files.collect();
-        let files =
-            files.filter(|files| files.iter().all(|file| file.variant == *self.whole.variant))?;
+        let files = files.filter(|files| files.iter().all(|file| self.is_ours(file)))?;
         self.last.restore(&mut gain.iter().copied()).ok()?;
         self.step = progress.step;
         self.layers = files.into_iter().map(Arc::new).collect();
         Some(progress)
+    }
+
+    /// Whether a layer's file is of this variant of this model, coded on this text.
+    fn is_ours(&self, file: &CodedFile) -> bool {
+        let whole = self.whole.file;
+        file.variant == whole.variant
+            && file.model_hash == whole.model_hash
+            && file.calibrated.origin == whole.calibrated.origin
     }
 
     /// Steps that were made.

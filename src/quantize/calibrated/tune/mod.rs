@@ -134,29 +134,9 @@ impl<const D: usize> Latent<D> {
                 let own = tables.factors(vector);
                 let factors = std::array::from_fn(|d| own[d] / unit[vector * D + d]);
                 candidates.refill(tables.of(vector), &factors);
-                pulp::Arch::new().dispatch(Nearest { candidates, latent, codes });
+                candidates.assign(latent, codes);
             },
         );
-    }
-}
-
-/// The codes of one vector of rows.
-struct Nearest<'a, const D: usize> {
-    candidates: &'a Candidates<D>,
-    latent: &'a [f32],
-    codes: &'a mut [u8],
-}
-
-impl<const D: usize> pulp::NullaryFnOnce for Nearest<'_, D> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let inputs = self.codes.len();
-        for (column, code) in self.codes.iter_mut().enumerate() {
-            let point = std::array::from_fn(|d| self.latent[d * inputs + column]);
-            *code = self.candidates.nearest(&point) as u8;
-        }
     }
 }
 
