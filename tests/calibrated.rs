@@ -93,7 +93,7 @@ fn is_finished(entry: &std::fs::DirEntry) -> bool {
 #[test]
 fn a_walk_that_was_killed_goes_on_and_ends_with_the_same_codes() {
     let place = Place::new(&Tiny::default(), 100);
-    let recipes = "vector2-d4-ft,palette2-g16-s-cal-noeq";
+    let recipes = "vector2-d4-ft-blocks,palette2-g16-s-cal-noeq";
     run(&mut quick(&place, "whole", recipes), 0);
     let mut kills = 0;
     loop {
@@ -134,7 +134,7 @@ fn a_walk_that_was_killed_goes_on_and_ends_with_the_same_codes() {
 fn threads_change_no_code() {
     let place = Place::new(&Tiny::default(), 100);
     for (reports, threads) in [("one", "1"), ("two", "2")] {
-        run(quick(&place, reports, "vector2-d4-ft").args(["--threads", threads]), 0);
+        run(quick(&place, reports, "vector2-d4-ft-blocks").args(["--threads", threads]), 0);
     }
     let [one, two] = ["one", "two"].map(|reports| coded(&run_folder(&place, reports)));
     assert!(one == two);

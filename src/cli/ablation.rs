@@ -5,7 +5,7 @@ use crate::eval::Variant;
 use crate::quantize::{Method, Steps};
 
 /// The recipe without calibration, with every step off, with each step off by itself, with all its
-/// steps, and, where it has that, tuned.
+/// steps, and, where it has that, tuned: as a whole, its blocks, and both.
 ///
 /// # Errors
 /// Input errors: a recipe that cannot be read, or that has no steps.
@@ -16,12 +16,17 @@ pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
             .at(format!("recipe `{recipe}`"))
             .hint(format!("use `{recipe}-cal`")));
     }
-    let coded = with(&whole, |steps| Steps { fine_tune: false, ..steps });
+    let coded = with(&whole, Steps::untuned);
     let none = with(&coded, |steps| (0..Steps::SWITCHES).fold(steps, Steps::without));
     let each = (0..Steps::SWITCHES).map(|switch| with(&coded, |steps| steps.without(switch)));
     // A step that is off anyway gives the whole recipe, which comes last.
     let each = each.filter(|variant| *variant != coded);
-    let all = [free(&whole), none].into_iter().chain(each).chain([coded.clone(), whole]);
+    let tuned = [
+        with(&whole, |steps| Steps { tune_blocks: false, ..steps }),
+        with(&whole, |steps| Steps { tune_whole: false, ..steps }),
+    ];
+    let all = [free(&whole), none].into_iter().chain(each).chain([coded.clone()]);
+    let all = all.chain(tuned).chain([whole.clone()]);
     let mut variants: Vec<Variant> = Vec::new();
     for variant in all {
         if !variants.contains(&variant) {
@@ -73,8 +78,11 @@ mod tests {
             "vector2-d4-cal-nodesc",
             "vector2-d4-cal",
             "vector2-d4-ft",
+            "vector2-d4-cal-blocks",
+            "vector2-d4-ft-blocks",
         ];
-        assert_eq!(names("vector2-d4-ft"), all);
+        assert_eq!(names("vector2-d4-ft-blocks"), all);
+        assert_eq!(names("vector2-d4-ft"), all[..9]);
         assert_eq!(names("vector2-d4-cal"), all[..8]);
     }
 

@@ -107,7 +107,7 @@ pub struct CalibrationArgs {
     /// demo has its own
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<String>,
-    /// Windows of that text [default: 32 for codes, 16 for ranges alone]
+    /// Windows of that text, spread over it [default: 128 for -ft, 32 for other codes, 16 for ranges alone]
     #[arg(long, value_name = "WINDOWS")]
     pub calibration_windows: Option<usize>,
     /// How ranges are chosen: minmax, percentile (99.99) or entropy [default: percentile]

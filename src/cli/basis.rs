@@ -161,7 +161,7 @@ fn able(variant: &Variant) -> Variant {
     let mut able = variant.clone();
     for part in able.calibrated_parts() {
         if let Method::Calibrated(steps) = part.method {
-            part.method = Method::Calibrated(Steps { repair: false, fine_tune: false, ..steps });
+            part.method = Method::Calibrated(Steps { repair: false, ..steps.untuned() });
         }
     }
     able

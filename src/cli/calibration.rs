@@ -24,6 +24,8 @@ use crate::{model, results};
 const WINDOWS: usize = 16;
 /// Windows that codes are chosen on unless asked otherwise.
 pub const CODING_WINDOWS: usize = 32;
+/// The same where the model is tuned by gradients as well, which needs more to learn from.
+const TUNING_WINDOWS: usize = 128;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
 
@@ -37,7 +39,7 @@ pub struct Prepared {
     pub origin: Origin,
 }
 
-/// The windows that ranges are chosen on, where any of `variants` needs ranges: the first of the
+/// The windows that ranges are chosen on, where any of `variants` needs ranges: spread over the
 /// calibration text, or the last of the demo's, whose first ones are scored.
 ///
 /// # Errors
@@ -54,8 +56,14 @@ pub fn prepare(
     };
     let CalibrationArgs { calibrate, calibration_windows, activation_range } = &plan.calibration();
     let text = text(calibrate.as_deref(), &plan.model, variant)?;
-    let codes = variants.iter().any(Variant::is_calibrated);
-    let count = calibration_windows.unwrap_or(if codes { CODING_WINDOWS } else { WINDOWS });
+    let count = calibration_windows.unwrap_or_else(|| {
+        let any = |is_it: fn(&Variant) -> bool| variants.iter().any(is_it);
+        match (any(Variant::is_calibrated), any(Variant::is_tuned) && text != demo::NAME) {
+            (false, _) => WINDOWS,
+            (true, false) => CODING_WINDOWS,
+            (true, true) => TUNING_WINDOWS,
+        }
+    });
     let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
     let method = method.at(|| "--activation-range")?;
     let (windows, origin) = cut_windows(plan, &text, count, cut, tokenizer)?;
@@ -70,7 +78,8 @@ pub fn prepare(
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record, origin }))
 }
 
-/// The first `count` windows of a text, or the last of the demo's, whose first ones are scored.
+/// `count` windows spread evenly over a text, so that they are of as many articles as it has, or the
+/// last of the demo's, whose first ones are scored.
 ///
 /// # Errors
 /// Input errors: no such text, no windows.
@@ -86,11 +95,23 @@ pub fn cut_windows(
     }
     let is_demo = text == demo::NAME;
     let text = source::read_text(text).at(|| FLAG)?;
-    let cut = Cut { limit: (!is_demo).then_some(count), ..*cut };
+    let cut = Cut { limit: None, ..*cut };
     let mut windows = source::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
-    windows.drain(..windows.len().saturating_sub(count));
+    match is_demo {
+        true => drop(windows.drain(..windows.len().saturating_sub(count))),
+        false => windows = spread(windows, count),
+    }
     let origin = Origin::of(text.name, &windows);
     Ok((windows, origin))
+}
+
+/// `count` of some windows at equal distances, the first among them; all where there are fewer.
+fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
+    let available = windows.len();
+    let count = count.min(available);
+    let mut chosen = (0..count).map(|at| at * available / count).peekable();
+    let is_chosen = |(at, _): &(usize, Window)| chosen.next_if_eq(at).is_some();
+    windows.into_iter().enumerate().filter(is_chosen).map(|(_, window)| window).collect()
 }
 
 /// The windows that codes are chosen on, or would be: those of the text that `plan` names for it, or
@@ -237,5 +258,23 @@ impl Observer for Watch<'_> {
             true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),
             false => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_spread_over_all_there_are() {
+        let window = |id: u32| Window { ids: vec![id], scored: 0..1, scored_bytes: 1 };
+        let chosen = |available: u32, count: usize| -> Vec<u32> {
+            spread((0..available).map(window).collect(), count).iter().map(|w| w.ids[0]).collect()
+        };
+        assert_eq!(chosen(10, 3), [0, 3, 6]);
+        assert_eq!(chosen(7, 4), [0, 1, 3, 5]);
+        assert_eq!(chosen(3, 3), [0, 1, 2]);
+        assert_eq!(chosen(3, 9), [0, 1, 2]);
+        assert_eq!(chosen(490, 32).last(), Some(&474));
     }
 }

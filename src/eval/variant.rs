@@ -8,7 +8,7 @@ use crate::checkpoint::config::Config;
 use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
-use crate::quantize::{LayerRecipe, Method, Recipe};
+use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
 use crate::results::{self, Part};
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
@@ -172,6 +172,11 @@ impl Variant {
             ))
             .at(self.label(&[]))
             .hint("allocate bits for this model with --target-bits")),
+            _ if self.is_tuned() && (config.experts.is_some() || config.sinks) => {
+                Err(Error::input("`-ft` and `-blocks` are not available for mixtures of experts")
+                    .at(format!("recipe `{self}`"))
+                    .hint("use `-cal` alone, which is"))
+            }
             _ => Ok(()),
         }
     }
@@ -224,11 +229,19 @@ impl Variant {
         [self.attention, self.mlp].iter().any(|part| part.method.steps().is_some())
     }
 
-    /// Whether all blocks are tuned together, against the reference's logits, after each was by
-    /// itself.
+    /// Whether anything is tuned by gradients.
+    pub fn is_tuned(&self) -> bool {
+        self.has_step(Steps::is_tuned)
+    }
+
+    /// Whether all blocks are tuned together, against the reference's logits.
     pub fn is_tuned_whole(&self) -> bool {
+        self.has_step(|steps| steps.tune_whole)
+    }
+
+    fn has_step(&self, is_on: impl Fn(Steps) -> bool) -> bool {
         let parts = [self.attention, self.mlp];
-        parts.iter().filter_map(|part| part.method.steps()).any(|steps| steps.fine_tune)
+        parts.iter().filter_map(|part| part.method.steps()).any(is_on)
     }
 
     /// The parts whose codes may be chosen on a text.

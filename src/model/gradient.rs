@@ -38,12 +38,11 @@ impl DifferentiableBlock {
     /// Takes the weights of block `layer`.
     ///
     /// # Errors
-    /// An input error for a mixture of experts and for attention sinks, which are not tuned;
-    /// bug-class errors where a role is missing.
+    /// Bug-class errors for a mixture of experts and for attention sinks, which are not tuned, and
+    /// where a role is missing.
     pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
         if config.experts.is_some() || config.sinks {
-            return Err(Error::input("`-ft` is not available for mixtures of experts")
-                .hint("use `-cal`, which is"));
+            return Err(Error::bug("a mixture of experts that is differentiated"));
         }
         let (mut variables, mut biases) = (Vec::new(), Vec::new());
         for role in LINEARS {

@@ -114,6 +114,8 @@ mod tests {
             "vector2-d4-cal",
             "vector2-d4-ft",
             "vector1-d8-ft-noeq",
+            "vector2-d4-ft-nodesc-blocks",
+            "vector2-d4-cal-blocks",
             "palette2-g16-s-cal-noeq-norep-nocomp-noalt-nodesc",
             "int4-b32-cal-nodesc-a8",
             "vector2-d4-free",
@@ -123,7 +125,9 @@ mod tests {
         let spelled: LayerRecipe = "vector2-cal-ft-d4-nocomp".parse().unwrap();
         assert_eq!(spelled.to_string(), "vector2-d4-ft-nocomp");
         let steps = spelled.method.steps().unwrap();
-        assert!(steps.fine_tune && !steps.compensate && steps.alternate);
+        assert!(steps.is_tuned() && !steps.compensate && steps.alternate);
+        let error = "vector2-d4-blocks".parse::<LayerRecipe>().unwrap_err().to_string();
+        assert!(error.contains("use `-cal-blocks`"), "{error}");
         assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::Unsaid);
     }
 

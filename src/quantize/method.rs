@@ -2,8 +2,9 @@
 //!
 //! A method changes no byte of the format: a calibrated `vector2-d4` decodes like any other. It
 //! prints as options after the recipe's own, `-cal` for all steps, `-cal-noeq-nodesc` with some
-//! switched off, and `-ft`, which implies `-cal`, where blocks are tuned afterwards. Without any of
-//! them codes come from the weights alone; `-free` says so, where a plan would choose otherwise.
+//! switched off, `-ft`, which implies `-cal`, where the model is tuned afterwards, and `-blocks` with
+//! either of them where blocks are tuned one by one. Without any of these codes come from the weights
+//! alone; `-free` says so, where a plan would choose otherwise.
 
 use std::fmt;
 
@@ -35,9 +36,12 @@ pub struct Steps {
     pub alternate: bool,
     /// Codes are improved one at a time; off: `-nodesc`.
     pub descend: bool,
-    /// `-ft`: tables, scales, norms and codes of each block are tuned by gradients afterwards, then
-    /// tables, scales and norms of all blocks together.
-    pub fine_tune: bool,
+    /// `-blocks`: tables, scales, norms and codes of each block are tuned by gradients towards the
+    /// reference's output.
+    pub tune_blocks: bool,
+    /// `-ft`: tables, scales and norms of all blocks are then tuned together towards the reference's
+    /// logits.
+    pub tune_whole: bool,
 }
 
 /// `-free`, without its dash.
@@ -46,6 +50,8 @@ const DATA_FREE: &str = "free";
 const CALIBRATED: &str = "cal";
 /// `-ft`, without its dash.
 const FINE_TUNED: &str = "ft";
+/// `-blocks`, without its dash.
+const BLOCKS: &str = "blocks";
 
 impl Steps {
     /// Every step of coding, without tuning afterwards: `-cal`.
@@ -55,7 +61,8 @@ impl Steps {
         compensate: true,
         alternate: true,
         descend: true,
-        fine_tune: false,
+        tune_blocks: false,
+        tune_whole: false,
     };
 
     /// How many steps can be switched off.
@@ -72,6 +79,16 @@ impl Steps {
         ]
     }
 
+    /// Whether anything is tuned by gradients, so that windows are held out for it.
+    pub fn is_tuned(self) -> bool {
+        self.tune_blocks || self.tune_whole
+    }
+
+    /// The steps without those of tuning.
+    pub fn untuned(self) -> Steps {
+        Steps { tune_blocks: false, tune_whole: false, ..self }
+    }
+
     /// The steps with one of [`SWITCHES`](Self::SWITCHES) off as well.
     pub fn without(mut self, switch: usize) -> Steps {
         if let Some((_, step)) = self.switches().into_iter().nth(switch) {
@@ -80,11 +97,14 @@ impl Steps {
         self
     }
 
-    /// The steps that are on, by the options that switch them off or on: `eq`, `rep`, …, `ft`.
+    /// The steps that are on, by the options that switch them off or on: `eq`, `rep`, …, `blocks`,
+    /// `ft`.
     pub fn words(mut self) -> Vec<&'static str> {
-        let tuned = self.fine_tune.then_some(FINE_TUNED);
+        let Steps { tune_blocks, tune_whole, .. } = self;
         let on = self.switches().into_iter().filter(|(_, is_on)| **is_on);
-        on.map(|(option, _)| option.trim_start_matches("no")).chain(tuned).collect()
+        let coding = on.map(|(option, _)| option.trim_start_matches("no"));
+        let tuning = [(tune_blocks, BLOCKS), (tune_whole, FINE_TUNED)].into_iter();
+        coding.chain(tuning.filter(|(is_on, _)| *is_on).map(|(_, word)| word)).collect()
     }
 }
 
@@ -101,18 +121,21 @@ impl Method {
     pub(super) fn knows(option: &str) -> bool {
         let mut steps = Steps::ALL;
         let is_switch = steps.switches().iter().any(|(name, _)| *name == option);
-        is_switch || [DATA_FREE, CALIBRATED, FINE_TUNED].contains(&option)
+        is_switch || [DATA_FREE, CALIBRATED, FINE_TUNED, BLOCKS].contains(&option)
     }
 
     /// Reads options that it [`knows`](Method::knows). Fails (input) where one repeats, and where a
-    /// step is switched off without `-cal` or `-ft`.
+    /// step is switched off or on without `-cal` or `-ft`.
     pub(super) fn parse(options: &[&str]) -> Result<Self> {
-        let mut steps = Steps::ALL;
+        let mut steps = Steps {
+            tune_blocks: options.contains(&BLOCKS),
+            tune_whole: options.contains(&FINE_TUNED),
+            ..Steps::ALL
+        };
         for (i, option) in options.iter().enumerate() {
             if options[..i].contains(option) {
                 return Err(Error::input(format!("option `-{option}` repeats")));
             }
-            steps.fine_tune |= *option == FINE_TUNED;
             for (name, step) in steps.switches() {
                 *step &= name != *option;
             }
@@ -124,11 +147,11 @@ impl Method {
                 Err(Error::input("`-free` codes without a text, the other options need one")
                     .hint("keep one of them"))
             }
-            Some(_) if steps.fine_tune || options.contains(&CALIBRATED) => {
+            Some(_) if steps.tune_whole || options.contains(&CALIBRATED) => {
                 Ok(Method::Calibrated(steps))
             }
             Some(option) => {
-                Err(Error::input(format!("option `-{option}` switches off a step of `-cal`"))
+                Err(Error::input(format!("option `-{option}` switches a step of `-cal`"))
                     .hint(format!("use `-cal-{option}`")))
             }
         }
@@ -168,12 +191,15 @@ impl fmt::Display for Method {
             Method::DataFree => return f.pad(&format!("-{DATA_FREE}")),
             Method::Calibrated(steps) => steps,
         };
-        let first = if steps.fine_tune { FINE_TUNED } else { CALIBRATED };
+        let first = if steps.tune_whole { FINE_TUNED } else { CALIBRATED };
         let mut text = format!("-{first}");
         for (name, step) in steps.switches() {
             if !*step {
                 text.push_str(&format!("-{name}"));
             }
+        }
+        if steps.tune_blocks {
+            text.push_str(&format!("-{BLOCKS}"));
         }
         f.pad(&text)
     }

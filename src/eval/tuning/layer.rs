@@ -97,7 +97,7 @@ impl Fit<'_> {
             lane.hidden = self.mlp(&mut block, &mut coder, &lane.hidden, steps[1], &factors)?;
         }
         let mut fitted = coder.finish();
-        let is_asked = steps.iter().flatten().any(|steps| steps.fine_tune);
+        let is_asked = steps.iter().flatten().any(|steps| steps.tune_blocks);
         let tuned = if is_asked { fine::tune(self, &given, &mut fitted)? } else { None };
         if tuned.is_some_and(|tuned| tuned.after < tuned.before) {
             block = Block::new(&checkpoint.config, self.layer, fine::weights(self, &fitted)?)?;
@@ -209,7 +209,7 @@ impl Fit<'_> {
 
 /// The windows that codes are chosen on: all, but for those that tuning holds out.
 fn coded_on(windows: &[Tensor], steps: Steps) -> &[Tensor] {
-    match steps.fine_tune {
+    match steps.is_tuned() {
         true => &windows[..fine::seen(windows.len())],
         false => windows,
     }

@@ -61,7 +61,8 @@ pub fn calibrating_memory(
     }
     let hidden_bytes = tokens * config.hidden_size as u64 * 4;
     let widest_bytes = tokens * config.intermediate_size.max(config.hidden_size) as u64 * 4;
-    let is_tuned = u64::from(variants.iter().any(Variant::is_tuned_whole));
+    let is_tuned = u64::from(variants.iter().any(Variant::is_tuned));
+    let is_whole = u64::from(variants.iter().any(Variant::is_tuned_whole));
     let [of_hidden, of_inner, of_scores] = DIFFERENTIATED;
     let differentiated = of_hidden * config.hidden_size as u64
         + of_inner * config.intermediate_size as u64
@@ -70,7 +71,7 @@ pub fn calibrating_memory(
     let items = [
         ("a block that is tuned", is_tuned * block_bytes / 4 * TUNED_BYTES),
         ("what is differentiated", is_tuned * busy * longest * differentiated * 4),
-        ("states of a step of tuning", is_tuned * step_bytes * config.layers as u64),
+        ("states of a step of tuning", is_whole * step_bytes * config.layers as u64),
         ("states of the calibration windows", hidden_bytes * states),
         ("inputs of the linear layer at hand", widest_bytes),
         ("blocks in f32", block_bytes * BLOCKS),

@@ -26,6 +26,9 @@ pub struct Method {
     pub coding_ms: Option<f64>,
 }
 
+/// What records call the steps of tuning.
+const TUNING: [&str; 2] = ["blocks", "ft"];
+
 /// The calibrated variants, by recipe in order of appearance: data-free first, then by the number of
 /// steps that are on, fine-tuned ones last.
 pub(super) fn of(cells: &[&Cell], index: &Index) -> Vec<Method> {
@@ -56,7 +59,8 @@ pub(super) fn of(cells: &[&Cell], index: &Index) -> Vec<Method> {
         methods.extend(of_base);
         methods[first..].sort_by_key(|method: &Method| {
             let steps = method.coding.as_ref().map(|coding| &coding.steps);
-            steps.map(|steps| (steps.iter().any(|step| step == "ft"), steps.len()))
+            let is_tuned = |steps: &Vec<String>| steps.iter().any(|step| TUNING.contains(&&**step));
+            steps.map(|steps| (is_tuned(steps), steps.len()))
         });
     }
     methods

@@ -33,9 +33,9 @@ pub use parameters::Parameters;
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
 /// Windows whose gradients make one step, whatever the number of threads.
-pub const BATCH: usize = 4;
-/// How far a step goes, as a multiple of those of a block: there are fewer of them.
-const PACE: f32 = 3.0;
+pub const BATCH: usize = 2;
+/// How far a step goes, as a multiple of those of a block.
+const PACE: f32 = 4.0;
 
 /// A coded variant that is tuned.
 pub struct Whole<'a> {
