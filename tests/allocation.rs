@@ -95,6 +95,57 @@ fn a_budget_is_kept_and_spent_better_than_by_one_recipe() {
     assert!(report.contains("| mixed-2.") && !report.contains("| mixed_"), "{report}");
 }
 
+/// The files in the folder of the only run under `reports` whose names begin so.
+fn beginning(place: &Place, reports: &str, start: &str) -> Vec<PathBuf> {
+    let Some(run) = std::fs::read_dir(place.path(reports)).ok().and_then(|mut runs| runs.next())
+    else {
+        return Vec::new();
+    };
+    let files = std::fs::read_dir(run.unwrap().path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_one = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(start);
+    files.filter(is_one).collect()
+}
+
+#[test]
+fn a_walk_for_sensitivities_that_was_killed_goes_on() {
+    let place = Place::new(&Tiny::default(), 100);
+    let asked = |reports: &str| {
+        let mut command = demo(&place, &["-q", "--target-bits", "2.5"]);
+        command.args(["--reports", reports]);
+        command
+    };
+    let kept = |reports: &str| {
+        let files = beginning(&place, reports, "sensitivities-");
+        assert_eq!(files.len(), 1, "{files:?}");
+        serde_json::from_slice::<Value>(&std::fs::read(&files[0]).unwrap()).unwrap()
+    };
+    run(&mut asked("whole"), 0);
+    let mut child = asked("cut").spawn().unwrap();
+    let is_begun = || !beginning(&place, "cut", "sensitivities-begun-").is_empty();
+    while !is_begun() && child.try_wait().unwrap().is_none() {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = beginning(&place, "cut", "sensitivities-begun-").pop();
+    let layers = begun.as_ref().map(|file| std::fs::read(file).unwrap());
+    run(&mut asked("cut"), 0);
+    let [mut whole, cut] = ["whole", "cut"].map(kept);
+    let Some((begun, layers)) = begun.zip(layers) else {
+        eprintln!("the walk was over before it could be killed");
+        return assert_eq!(whole, cut);
+    };
+    assert!(!begun.exists());
+    assert_eq!(whole, cut);
+
+    // What was kept is taken as it is.
+    std::fs::remove_file(beginning(&place, "cut", "sensitivities-").pop().unwrap()).unwrap();
+    let mut layers: Value = serde_json::from_slice(&layers).unwrap();
+    layers["layers"][0][0][0][0] = Value::from(0.125);
+    std::fs::write(&begun, layers.to_string()).unwrap();
+    run(&mut asked("cut"), 0);
+    whole["measured"]["parts"][0]["errors"][0][0] = Value::from(0.125);
+    assert_eq!(whole, kept("cut"));
+}
+
 #[test]
 fn a_file_that_was_edited_is_replayed_packaged_and_never_overwritten() {
     let place = Place::new(&Tiny::default(), 100);

@@ -1,9 +1,7 @@
 //! Bits allocated by tensor before a run: sensitivities measured, or read where they are kept, the
 //! choice solved within the budget, shown, and written to a file that can be edited.
 
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use super::allocated::Allocated;
 use super::allocation_file::Line;
@@ -14,6 +12,7 @@ use super::fits;
 use super::job::Opened;
 use super::plan::Plan;
 use super::progress::{Interrupt, Talk};
+use super::sensitivities::SensitivityFile;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
 use crate::eval::allocate::{
@@ -22,12 +21,10 @@ use crate::eval::allocate::{
 use crate::eval::{Host, MemorySum, Origin, Variant, Walk, Window};
 use crate::quantize::Recipe;
 use crate::report::{Format, render};
-use crate::results::{BLOCK_PARTS, write_aside};
+use crate::results::BLOCK_PARTS;
 use crate::units::{BitsPerWeight, Bytes};
 use crate::{NUMERIC_VERSION, model};
 
-/// Digits of a hash in a file's name.
-const HASH_DIGITS: usize = 8;
 /// Width of the table, in characters.
 const TABLE_WIDTH: usize = 100;
 
@@ -50,16 +47,16 @@ pub fn allocate(
     let problem = Problem::of(plan, opened)?;
     let budget_bytes = problem.budget_bytes(plan, talk)?;
     let folder = opened.folder(plan, &args.reports);
-    let path = problem.kept_path(&folder);
-    let measured = match (problem.kept(&path), args.dry_run) {
+    let kept = problem.file(&folder);
+    let measured = match (kept.measured(), args.dry_run) {
         (Some(measured), _) => measured,
         (None, true) => {
             talk.say("which bits a tensor gets is known once its sensitivity was measured");
             return Ok(None);
         }
         (None, false) => {
-            let measured = problem.measure(args.memory, talk, interrupt)?;
-            problem.keep(&measured, &path)?;
+            let measured = problem.measure(&kept, args.memory, talk, interrupt)?;
+            kept.keep(&measured)?;
             measured
         }
     };
@@ -82,16 +79,6 @@ struct Problem<'a> {
     anchors: Vec<usize>,
     /// Windows that sensitivities are measured on.
     windows: Vec<Window>,
-}
-
-/// Sensitivities as they are kept in a run's folder.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    /// Hash of all that they depend on.
-    question: String,
-    candidates: Vec<String>,
-    windows: usize,
-    measured: Sensitivities,
 }
 
 impl<'a> Problem<'a> {
@@ -177,36 +164,20 @@ impl<'a> Problem<'a> {
         hasher.finalize().to_hex().to_string()
     }
 
-    fn kept_path(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("sensitivities-{}.json", &self.question()[..HASH_DIGITS]))
-    }
-
-    /// The sensitivities that were measured for this question, if they were.
-    fn kept(&self, path: &Path) -> Option<Sensitivities> {
-        let kept: Kept = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        let layers = self.checkpoint.config.layers;
-        let is_ours =
-            kept.question == self.question() && kept.measured.is_of(layers, self.candidates.len());
-        is_ours.then_some(kept.measured)
-    }
-
-    fn keep(&self, measured: &Sensitivities, path: &Path) -> Result<()> {
-        let kept = Kept {
+    /// Where sensitivities are kept.
+    fn file(&self, folder: &Path) -> SensitivityFile {
+        SensitivityFile {
+            folder: folder.to_owned(),
             question: self.question(),
             candidates: self.candidates.iter().map(recipe_name).collect(),
             windows: self.windows.len(),
-            measured: measured.clone(),
-        };
-        let bytes = serde_json::to_vec(&kept)
-            .map_err(|e| Error::bug("sensitivities without JSON").because(e))?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
+            layers: self.checkpoint.config.layers,
         }
-        write_aside(path, &bytes)
     }
 
     fn measure(
         &self,
+        kept: &SensitivityFile,
         memory: Option<u64>,
         talk: Talk,
         interrupt: &Interrupt,
@@ -233,7 +204,8 @@ impl<'a> Problem<'a> {
         };
         let probe = Probe { walk, candidates: &self.candidates, anchors };
         let mut watch = Watch::new("allocating", interrupt, talk);
-        let measured = probe.measure(&mut watch);
+        let measured =
+            probe.measure(kept.layers(), &mut |layers| kept.keep_layers(layers), &mut watch);
         watch.finish();
         measured
     }

@@ -38,6 +38,7 @@ mod quantize;
 mod report;
 mod runner;
 mod runs;
+mod sensitivities;
 mod source;
 mod sweep;
 mod tables;

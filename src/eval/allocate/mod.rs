@@ -13,7 +13,7 @@ mod sensitivity;
 pub use knapsack::{Chosen, Item, choose};
 pub use mixed::{Blocks, Mixed, ROLE_NAMES, ROLES};
 pub use predict::predicted_kl_nats;
-pub use sensitivity::{PartSensitivity, Probe, Sensitivities};
+pub use sensitivity::{LayerErrors, PartSensitivity, Probe, Sensitivities, are_of};
 
 use super::sizes::size_bytes;
 use super::variant::Variant;

@@ -64,32 +64,48 @@ pub struct PartSensitivity {
 impl Sensitivities {
     /// Whether this is of so many layers and candidates: a file may hold anything.
     pub fn is_of(&self, layers: usize, candidates: usize) -> bool {
-        let is_whole = |(at, part): (usize, &PartSensitivity)| {
-            let roles = [Part::Attention, Part::Mlp][at % 2].roles().len();
-            part.kl_nats.len() == self.anchors.len()
-                && part.errors.len() == roles
-                && part.errors.iter().all(|errors| errors.len() == candidates)
+        let is_whole = |parts: &[PartSensitivity]| {
+            let errors = [0, 1].map(|part| parts[part].errors.clone());
+            parts.iter().all(|part| part.kl_nats.len() == self.anchors.len())
+                && are_of(&errors, candidates)
         };
         self.parts.len() == 2 * layers
             && !self.anchors.is_empty()
             && self.anchors.iter().all(|anchor| *anchor < candidates)
-            && self.parts.iter().enumerate().all(is_whole)
+            && self.parts.chunks_exact(2).all(is_whole)
     }
 }
 
 /// Errors by role and candidate.
 type Errors = Vec<Vec<Option<f64>>>;
 
+/// Errors of a layer: of attention, then of MLP or experts.
+pub type LayerErrors = [Errors; 2];
+
+/// Whether errors are of so many candidates: a file may hold anything.
+pub fn are_of(errors: &LayerErrors, candidates: usize) -> bool {
+    let parts = [Part::Attention, Part::Mlp].into_iter().zip(errors);
+    parts.into_iter().all(|(part, errors)| {
+        errors.len() == part.roles().len() && errors.iter().all(|own| own.len() == candidates)
+    })
+}
+
 /// Weights of a part.
 type Weights = Vec<(Role, Tensor)>;
 
 impl Probe<'_> {
-    /// Walks.
+    /// Walks. `known` are the errors of the first layers, as far as an earlier walk got: these are not
+    /// found again; after each further layer `keep` is given all there are.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of candidates that cannot code it, states that overflow,
-    /// interruption.
-    pub fn measure(&self, observer: &mut dyn Observer) -> Result<Sensitivities> {
+    /// interruption, and those of `keep`.
+    pub fn measure(
+        &self,
+        mut known: Vec<LayerErrors>,
+        keep: &mut dyn FnMut(&[LayerErrors]) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Sensitivities> {
         let Walk { checkpoint, windows, device, .. } = self.walk;
         let layers = checkpoint.config.layers;
         let total = layers + checkpoint.config.vocab_size.div_ceil(crate::eval::SLICE_ROWS);
@@ -97,11 +113,15 @@ impl Probe<'_> {
         embed::embed(&self.walk, &mut lanes)?;
         let tokens = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
         let rope = RopeTables::new(&checkpoint.config, tokens, device)?;
-        let mut parts = Vec::new();
         for layer in 0..layers {
             observer.progress(layer, total);
             checkpoint.check_unchanged()?;
-            parts.extend(self.layer(layer, &rope, &mut lanes).at(|| format!("layer {layer}"))?);
+            let of_layer = self.layer(layer, &rope, known.get(layer), &mut lanes);
+            let errors = of_layer.at(|| format!("layer {layer}"))?;
+            if layer == known.len() {
+                known.push(errors);
+                keep(&known)?;
+            }
             stop_if_asked(observer)?;
         }
         let norm = checkpoint.read(TensorId::model(Role::FinalNorm))?;
@@ -112,11 +132,16 @@ impl Probe<'_> {
             stop_if_asked(observer)
         })?;
         let mut measured = outcomes.into_iter().skip(1);
-        for part in &mut parts {
-            for _ in self.anchors {
-                let scored = measured.next().ok_or_else(|| Error::bug("a lane was lost"))?;
-                let scored = scored.map_err(|cause| Error::input(cause.what).hint(cause.hint))?;
-                part.kl_nats.push(mean_kl_nats(&scored, part.layer)?);
+        let mut parts = Vec::new();
+        for (layer, errors) in known.into_iter().enumerate() {
+            for errors in errors {
+                let of_anchor = |_: &usize| -> Result<f64> {
+                    let scored = measured.next().ok_or_else(|| Error::bug("a lane was lost"))?;
+                    let scored = scored.map_err(|cause| Error::input(cause.what).hint(cause.hint));
+                    mean_kl_nats(&scored?, layer)
+                };
+                let kl_nats = self.anchors.iter().map(of_anchor).collect::<Result<_>>()?;
+                parts.push(PartSensitivity { layer, kl_nats, errors });
             }
         }
         Ok(Sensitivities { anchors: self.anchors.to_vec(), parts })
@@ -127,29 +152,30 @@ impl Probe<'_> {
         &self,
         layer: usize,
         rope: &RopeTables,
+        known: Option<&LayerErrors>,
         lanes: &mut Vec<Lane>,
-    ) -> Result<Vec<PartSensitivity>> {
+    ) -> Result<LayerErrors> {
         let config = &self.walk.checkpoint.config;
         let mut block = Block::new(config, layer, self.read(&config.block_tensors(layer))?)?;
         let parts: &[Part] = match config.experts {
             Some(_) => &[Part::Attention],
             None => &[Part::Attention, Part::Mlp],
         };
-        let mut found = Vec::new();
-        for &part in parts {
+        let mut found = [Errors::new(), Errors::new()];
+        for (at, &part) in parts.iter().enumerate() {
             let stage = Stage::of(part, &block, &lanes[0].hidden, rope)?;
-            let (errors, states) = self.part(part, layer, &mut block, &stage, rope)?;
+            let which = (part, layer, known.is_some());
+            let (errors, states) = self.part(which, &mut block, &stage, rope)?;
             advance(lanes, |x| {
                 part.add(&block, &part.inner(&block, &part.normed(&block, x)?, rope)?, x)
             })?;
             lanes.extend(states.into_iter().map(branch));
-            found.push(PartSensitivity { layer, kl_nats: Vec::new(), errors });
+            found[at] = errors;
         }
         if config.experts.is_some() {
-            let errors = self.experts(layer, &block, lanes)?;
-            found.push(PartSensitivity { layer, kl_nats: Vec::new(), errors });
+            found[1] = self.experts((layer, known.is_some()), &block, lanes)?;
         }
-        Ok(found)
+        Ok(known.cloned().unwrap_or(found))
     }
 
     fn read(&self, ids: &[TensorId]) -> Result<BlockWeights> {
@@ -172,12 +198,12 @@ impl Probe<'_> {
         coded.map(|coded| model::matrix(coded.decode(), shape, device)).transpose()
     }
 
-    /// Tries every tensor of a part under every candidate, and the part under every anchor: the
-    /// errors, and per anchor the states behind it. The block is left as it was.
+    /// Tries every tensor of a part under every candidate, unless errors are known, and the part
+    /// under every anchor: the errors, and per anchor the states behind it. The block is left as it
+    /// was.
     fn part(
         &self,
-        part: Part,
-        layer: usize,
+        (part, layer, is_known): (Part, usize, bool),
         block: &mut Block,
         stage: &Stage,
         rope: &RopeTables,
@@ -188,14 +214,17 @@ impl Probe<'_> {
         for &role in part.roles() {
             let (id, original) = (TensorId::block(layer, role), block.weight(role)?);
             let mut of_role = Vec::new();
-            for candidate in 0..self.candidates.len() {
+            for candidate in self.needed(is_known) {
                 let Some(weight) = self.coded(id, &original, candidate)? else {
                     of_role.push(None);
                     continue;
                 };
                 self.keep(candidate, role, &weight, &mut anchored);
-                block.replace(role, weight)?;
-                of_role.push(Some(distance(&stage.after, &stage.again(part, block, role, rope)?)?));
+                if !is_known {
+                    block.replace(role, weight)?;
+                    let states = stage.again(part, block, role, rope)?;
+                    of_role.push(Some(distance(&stage.after, &states)?));
+                }
             }
             block.replace(role, original.clone())?;
             originals.push((role, original));
@@ -210,6 +239,14 @@ impl Probe<'_> {
         Ok((errors, states))
     }
 
+    /// The candidates that have to be coded: anchors alone, where errors are known.
+    fn needed(&self, is_known: bool) -> Vec<usize> {
+        match is_known {
+            true => self.anchors.to_vec(),
+            false => (0..self.candidates.len()).collect(),
+        }
+    }
+
     /// Keeps a weight that belongs to an anchor.
     fn keep(&self, candidate: usize, role: Role, weight: &Tensor, anchored: &mut [Weights]) {
         let anchors = self.anchors.iter().zip(anchored);
@@ -219,16 +256,23 @@ impl Probe<'_> {
     }
 
     /// The same for the experts of a layer, one at a time, where every lane's states are those
-    /// behind attention: each trial is one role of all experts.
-    fn experts(&self, layer: usize, block: &Block, lanes: &mut Vec<Lane>) -> Result<Errors> {
+    /// behind attention: each trial is one role of all experts; none where errors are known.
+    fn experts(
+        &self,
+        (layer, is_known): (usize, bool),
+        block: &Block,
+        lanes: &mut Vec<Lane>,
+    ) -> Result<Errors> {
         let config = &self.walk.checkpoint.config;
         let door = lanes[0].hidden.clone();
         let tries = Part::Mlp.roles().len() * self.candidates.len();
         let of_reference = |count: usize| -> Result<Vec<Vec<Routed>>> {
             (0..count).map(|_| route(block, &door)).collect()
         };
-        let mut tried: Vec<Option<Vec<Routed>>> =
-            of_reference(tries)?.into_iter().map(Some).collect();
+        let mut tried: Vec<Option<Vec<Routed>>> = match is_known {
+            true => (0..tries).map(|_| None).collect(),
+            false => of_reference(tries)?.into_iter().map(Some).collect(),
+        };
         let mut anchored = of_reference(self.anchors.len())?;
         for lane in lanes.iter_mut() {
             lane.routed = route(block, &lane.hidden)?;
@@ -270,6 +314,9 @@ impl Probe<'_> {
         for (&role, tried) in Part::Mlp.roles().iter().zip(of_roles) {
             let (id, original) = (TensorId::expert(layer, expert, role), mlp.weight(role)?);
             for (candidate, routed) in tried.iter_mut().enumerate() {
+                if routed.is_none() && !self.anchors.contains(&candidate) {
+                    continue;
+                }
                 match self.coded(id, &original, candidate)? {
                     Some(weight) => {
                         self.keep(candidate, role, &weight, &mut weights);
