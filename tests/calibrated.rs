@@ -141,6 +141,31 @@ fn threads_change_no_code() {
 }
 
 #[test]
+fn short_memory_takes_more_walks_and_changes_no_code() {
+    let place = Place::new(&Tiny::default(), 100);
+    let recipes = ["vector2-d4-cal", "int4-b32-cal"];
+    let both = recipes.join(",");
+    let predicted_bytes = |recipes: &str| {
+        let mut command = quick(&place, "none", recipes);
+        let output = run(command.args(["--dry-run", "--format", "json"]), 0);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let table = &document["tables"][1];
+        assert_eq!(table["title"], "Peak memory while calibrating, predicted");
+        table["rows"].as_array().unwrap().last().unwrap()["size_bytes"].as_u64().unwrap()
+    };
+    let [one, other] = recipes.map(predicted_bytes);
+    let enough = (one.max(other) + predicted_bytes(&both)) / 2;
+    run(&mut quick(&place, "much", &both), 0);
+    run(quick(&place, "little", &both).args(["--memory", &format!("{enough}B")]), 0);
+    let [much, little] = ["much", "little"].map(|reports| coded(&run_folder(&place, reports)));
+    assert!(much.len() == 2 && much == little);
+    let too_little = format!("{}B", one.min(other) / 2);
+    let output = run(quick(&place, "none", &both).args(["--memory", &too_little]), 2);
+    let text = common::told(&output);
+    assert!(text.contains("--memory"), "{text}");
+}
+
+#[test]
 fn without_a_text_and_on_the_text_that_is_scored_nothing_is_calibrated() {
     let place = Place::new(&Tiny::default(), 100);
     let recipes = ["--recipes", "int4-cal"];

@@ -13,6 +13,7 @@ use crate::eval::{
     sweep_up, write_by_moments, write_calibrated,
 };
 use crate::results::{Cell, CodedLayer, Failure, Record, Store, label};
+use crate::units::Bytes;
 
 /// The folder in a run's folder that holds the coded weights.
 const CODED: &str = "coded";
@@ -30,11 +31,11 @@ pub struct Coded {
     pub timings: Timings,
 }
 
-/// Codes the calibrated variants of a job that are not coded yet. Those that are scored already are
-/// needed only where they are packaged.
+/// Codes the calibrated variants of a job that are not coded yet, as many in one walk as memory
+/// allows. Those that are scored already are needed only where they are packaged.
 ///
 /// # Errors
-/// Input errors of the checkpoint, surroundings errors of the disk, interruption: what was coded by
+/// Input errors of the checkpoint and of a memory budget that one variant exceeds, surroundings errors of the disk, interruption: what was coded by
 /// then is kept, and gone on with.
 pub fn code(
     job: &Job,
@@ -52,7 +53,7 @@ pub fn code(
         variant.is_calibrated() && !is_given && is_open && index.failure_of(&cell.cell_id).is_none()
     };
     let folder = store.folder().join(CODED);
-    let mut missing: Vec<(&Cell, Variant, PathBuf)> = Vec::new();
+    let mut missing: Vec<Missing<'_>> = Vec::new();
     for (cell, variant) in job.cells.iter().filter(is_needed) {
         let path = path(&folder, cell, origin);
         match kept(&path, job, variant, origin) {
@@ -67,32 +68,78 @@ pub fn code(
         return Ok(coded);
     }
     std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
-    let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
-    let paths: Vec<PathBuf> = missing.iter().map(|(_, _, path)| path.clone()).collect();
-    let walk = Walk {
-        checkpoint: &job.checkpoint,
-        variants: &variants,
-        windows: job.basis.windows.as_ref().map_or(&[], |calibration| &calibration.windows),
-        coded: &[],
-        calibration: None,
-        device: &job.device,
-    };
-    let plan = TuningPlan { walk, paths: &paths, origin };
-    let mut watch = Watch {
-        bar: Progress::new("calibrating", talk.quiet),
-        interrupt,
-        store,
-        cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
-    };
-    let outcomes = write(&plan, job.basis.moments.as_ref(), &mut coded.timings, &mut watch);
-    watch.bar.finish();
-    for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
-        coded.note(outcome, cell, &path, talk)?;
+    let mut missing = missing.into_iter();
+    while missing.len() > 0 {
+        let count = fitting(job, missing.as_slice())?;
+        let walked: Vec<Missing<'_>> = missing.by_ref().take(count).collect();
+        coded.walk((job, origin), walked, store, talk, interrupt)?;
     }
     Ok(coded)
 }
 
+/// A variant that is to be coded: its cell, itself, its file.
+type Missing<'a> = (&'a Cell, Variant, PathBuf);
+
+/// How many of some variants can be coded in one walk within the memory that is allowed.
+///
+/// # Errors
+/// An input error where that is too little for one.
+fn fitting(job: &Job, missing: &[Missing<'_>]) -> Result<usize> {
+    let Some(budget_bytes) = job.budget_bytes else { return Ok(missing.len()) };
+    let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
+    let need_bytes = |count: usize| -> Result<u64> {
+        let need = job.basis.memory(&job.checkpoint, (&variants[..count], &[]), job.host)?;
+        Ok(need.map_or(0, |need| need.total_bytes()))
+    };
+    for count in (1..=variants.len()).rev() {
+        if need_bytes(count)? <= budget_bytes {
+            return Ok(count);
+        }
+    }
+    Err(Error::input(format!(
+        "--memory {}: calibrating {} takes {}",
+        Bytes(budget_bytes),
+        variants[0],
+        Bytes(need_bytes(1)?)
+    ))
+    .hint("allow more memory, or give fewer --calibration-windows or a shorter --context"))
+}
+
 impl Coded {
+    /// Codes variants in one walk.
+    fn walk(
+        &mut self,
+        (job, origin): (&Job, &Origin),
+        missing: Vec<Missing<'_>>,
+        store: &Store,
+        talk: Talk,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let variants: Vec<Variant> = missing.iter().map(|(_, v, _)| v.clone()).collect();
+        let paths: Vec<PathBuf> = missing.iter().map(|(_, _, path)| path.clone()).collect();
+        let walk = Walk {
+            checkpoint: &job.checkpoint,
+            variants: &variants,
+            windows: job.basis.windows.as_ref().map_or(&[], |calibration| &calibration.windows),
+            coded: &[],
+            calibration: None,
+            device: &job.device,
+        };
+        let plan = TuningPlan { walk, paths: &paths, origin };
+        let mut watch = Watch {
+            bar: Progress::new("calibrating", talk.quiet),
+            interrupt,
+            store,
+            cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
+        };
+        let outcomes = write(&plan, job.basis.moments.as_ref(), &mut self.timings, &mut watch);
+        watch.bar.finish();
+        for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
+            self.note(outcome, cell, &path, talk)?;
+        }
+        Ok(())
+    }
+
     /// Notes what came of a variant: its file, or why there is none.
     fn note(
         &mut self,

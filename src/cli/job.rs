@@ -79,6 +79,10 @@ pub struct Job {
     pub basis: Basis,
     /// Windows per pass over the layers.
     pub batch: usize,
+    /// What `--memory` allows.
+    pub budget_bytes: Option<u64>,
+    /// What memory is predicted for.
+    pub host: Host,
     /// Peak memory of a pass.
     pub memory: MemorySum,
     /// Peak memory of calibrating codes before it, where there are any to be chosen.
@@ -157,6 +161,8 @@ impl Job {
             coded,
             basis,
             batch,
+            budget_bytes: args.memory,
+            host,
             memory,
             calibrating,
         })
