@@ -166,6 +166,19 @@ fn short_memory_takes_more_walks_and_changes_no_code() {
 }
 
 #[test]
+fn tuning_a_mixture_is_refused_with_advice_before_anything_is_coded() {
+    let Some(model) = common::shared("models/moe-kjv-0.6m-mxfp4") else { return };
+    let place = Place::new(&Tiny::default(), 100);
+    for recipe in ["int4-ft", "int4-cal-blocks", "int8+attention:palette4-ft"] {
+        let mut command = place.evalkit(&["sweep", "-q", "--text", "text.txt", "--context", "16"]);
+        command.arg("--model").arg(&model).args(["--calibrate", "other.txt"]);
+        let text = common::told(&run(command.args(["--recipes", recipe, "--reports", "r"]), 2));
+        assert!(text.contains("not available for mixtures") && text.contains("`-cal`"), "{text}");
+    }
+    assert!(!place.path("r").exists());
+}
+
+#[test]
 fn without_a_text_and_on_the_text_that_is_scored_nothing_is_calibrated() {
     let place = Place::new(&Tiny::default(), 100);
     let recipes = ["--recipes", "int4-cal"];

@@ -112,13 +112,3 @@ fn derivatives_are_what_small_changes_do() {
     let input = gradients.input.unwrap();
     along("input", &input, &|step| loss(&(&x + (&input * f64::from(step)).unwrap()).unwrap()));
 }
-
-#[test]
-fn a_mixture_is_refused_with_advice() {
-    let Some(path) = common::shared("models/moe-kjv-0.6m-mxfp4") else { return };
-    let checkpoint = Checkpoint::open(&path).unwrap();
-    let weights = forward::weights(&checkpoint, checkpoint.config.block_tensors(0));
-    let refused = DifferentiableBlock::new(&checkpoint.config, 0, weights);
-    let error = refused.err().unwrap();
-    assert!(error.to_string().contains("not available for mixtures"), "{error}");
-}

@@ -81,6 +81,9 @@ pub struct Told {
     /// Inputs of linear layers that were always zero.
     #[serde(default)]
     pub dead_inputs: usize,
+    /// By tensor: geometric over arithmetic mean of what its errors count by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flatness: BTreeMap<String, f64>,
     /// By layer: what fine-tuning did.
     #[serde(default)]
     pub tuned: BTreeMap<usize, TunedLayer>,
@@ -95,6 +98,7 @@ impl Calibrated {
         self.errors.extend(other.errors.clone());
         self.told.pooled_experts += other.told.pooled_experts;
         self.told.dead_inputs += other.told.dead_inputs;
+        self.told.flatness.extend(other.told.flatness.clone());
         self.told.tuned.extend(&other.told.tuned);
     }
 }

@@ -18,9 +18,27 @@ impl CodedFile {
             errors: self.errors(),
             pooled_experts: told.pooled_experts,
             dead_inputs: told.dead_inputs,
+            flatness: self.flatness(),
             tuned: told.tuned.clone(),
             tuned_whole: told.tuned_whole,
         })
+    }
+
+    /// What errors are bounded by, a mean over tensors by their weights; nothing where a tensor that was
+    /// calibrated has none.
+    fn flatness(&self) -> Option<f64> {
+        let mut sums = [0.0; 2];
+        for name in self.calibrated.errors.keys() {
+            let weights = self.weights(name);
+            sums[0] += self.calibrated.told.flatness.get(name)? * weights;
+            sums[1] += weights;
+        }
+        (sums[1] > 0.0).then(|| sums[0] / sums[1])
+    }
+
+    fn weights(&self, name: &str) -> f64 {
+        let shape = self.tensors.get(name).map_or([0; 2], |described| described.shape);
+        shape[0] as f64 * shape[1] as f64
     }
 
     /// Errors after each step, means over tensors by their weights. A step that comes several times
@@ -28,8 +46,7 @@ impl CodedFile {
     fn errors(&self) -> Vec<StepError> {
         let mut sums: Vec<(String, [f64; 2])> = Vec::new();
         for (name, errors) in &self.calibrated.errors {
-            let shape = self.tensors.get(name).map_or([0; 2], |described| described.shape);
-            let weights = shape[0] as f64 * shape[1] as f64;
+            let weights = self.weights(name);
             for (at, (step, error)) in errors.iter().enumerate() {
                 let times = errors[..=at].iter().filter(|(other, _)| other == step).count();
                 let step = if times > 1 { format!("{step} {times}") } else { step.clone() };

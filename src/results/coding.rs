@@ -21,6 +21,9 @@ pub struct Coding {
     pub nominal_bits: Option<u8>,
     /// What each step left, in order; fine-tuning, which has another target, is not among them.
     pub errors: Vec<StepError>,
+    /// Times `2^(-2R)`: what no code of `R` bits can leave less of, for Gaussian weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flatness: Option<f64>,
     /// Experts that had too few tokens of their own and were coded on those of all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pooled_experts: usize,
@@ -71,7 +74,7 @@ impl Coding {
             .values()
             .chain(&self.tuned_whole)
             .flat_map(|tuned| [tuned.before, tuned.after]);
-        self.errors.iter().map(|error| error.relative_error).chain(tuned)
+        self.errors.iter().map(|error| error.relative_error).chain(self.flatness).chain(tuned)
     }
 }
 

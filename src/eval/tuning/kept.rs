@@ -41,6 +41,7 @@ impl Plan<'_> {
             if let Some(coding) = &one.coding {
                 let steps = coding.errors.iter().map(|(step, error)| (step.to_string(), *error));
                 errors.insert(one.id.name(), steps.collect());
+                told.flatness.extend(coding.flatness.map(|of| (one.id.name(), of)));
                 told.dead_inputs += coding.dead_inputs;
             }
         }

@@ -70,6 +70,10 @@ pub struct Coding {
     /// What was done, in order, and what was left of the layer's outputs after it:
     /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, 0 where all outputs are 0.
     pub errors: Vec<(Step, f64)>,
+    /// What no code of `R` bits per weight can leave less of than `2^(-2R)`, if rows are Gaussian of
+    /// their variances and nothing else of them is known: geometric over arithmetic mean, of the
+    /// eigenvalues of `H` (damped) and of the rows' variances. Known where errors are compensated.
+    pub flatness: Option<f64>,
     /// Inputs that are always zero, whose weights count for nothing.
     pub dead_inputs: usize,
 }
@@ -108,7 +112,8 @@ pub fn code(
     let ordered = moments.ordered();
     let start = start(recipe, target, shape, moments, seed)?;
     if target.is_empty() {
-        return Ok((start, Coding { errors: Vec::new(), dead_inputs: moments.dead() }));
+        let dead_inputs = moments.dead();
+        return Ok((start, Coding { errors: Vec::new(), flatness: None, dead_inputs }));
     }
     let frame = Frame::new(target, &ordered, &start)?;
     let job = Job { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
@@ -169,10 +174,14 @@ impl Job<'_> {
         let Job { ordered, frame, steps, dead_inputs } = self;
         let moments: Vec<f32> = ordered.values.iter().map(|value| *value as f32).collect();
         let feedback = steps.compensate.then(|| ordered.feedback()).transpose()?;
+        let of_moments = feedback.as_ref().map(|(_, geometric_mean)| *geometric_mean);
+        let feedback = feedback.map(|(feedback, _)| feedback);
         let inputs = frame.shape[1];
         let codes = frame.codes.clone();
         let mut state = State::new(&frame.weights, &moments, inputs, codes, meaning);
         let whole = state.whole();
+        let energy = flat_energy(&frame.weights, inputs);
+        let flatness = of_moments.filter(|_| whole > 0.0).map(|of| of * energy / whole);
         let mut errors = Vec::new();
         let mut note = |step, state: &State<'_, D, M>| {
             let error = if whole > 0.0 { state.cost().max(0.0) / whole } else { 0.0 };
@@ -196,8 +205,16 @@ impl Job<'_> {
             }
         }
         let State { codes, meaning, .. } = state;
-        Ok((finish(frame, codes, meaning)?, Coding { errors, dead_inputs }))
+        Ok((finish(frame, codes, meaning)?, Coding { errors, flatness, dead_inputs }))
     }
+}
+
+/// The energy of weights `[out, in]` if all rows had the geometric mean of their variances.
+fn flat_energy(weights: &[f32], inputs: usize) -> f64 {
+    let square = |row: &[f32]| row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+    let rows = weights.chunks_exact(inputs.max(1));
+    let (count, sum) = rows.fold((0, 0.0), |(count, sum), row| (count + 1, sum + square(row).ln()));
+    f64::from(count) * (sum / f64::from(count.max(1))).exp()
 }
 
 #[cfg(test)]

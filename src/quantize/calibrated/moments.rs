@@ -156,12 +156,16 @@ impl Ordered {
     ///
     /// Feedback of original errors through this factor is the same as updating the remaining
     /// weights with the inverse's factor (Chee et al. 2023, theorem 6, on Frantar et al. 2022).
-    pub(super) fn feedback(mut self) -> Result<Vec<f32>> {
+    ///
+    /// With it comes the geometric mean of the moments' eigenvalues, whose arithmetic mean is 1.
+    pub(super) fn feedback(mut self) -> Result<(Vec<f32>, f64)> {
         let n = self.order.len();
         // Rows and columns reversed, so that the lower factor becomes an upper one.
         self.values.reverse();
         let lower = cholesky(self.values, n)?.values;
         let mut upper = vec![0.0f32; n * n];
+        let logarithms = lower.iter().step_by(n + 1).map(|pivot| 2.0 * pivot.ln());
+        let geometric_mean = (logarithms.sum::<f64>() / n.max(1) as f64).exp();
         let pivots: Vec<f64> =
             lower.iter().step_by(n + 1).rev().map(|pivot| -1.0 / pivot).collect();
         for (row, own) in upper.chunks_exact_mut(n.max(1)).enumerate() {
@@ -170,7 +174,7 @@ impl Ordered {
                 own[column] = counted(from[n - 1 - column] * pivots[column]) as f32;
             }
         }
-        Ok(upper)
+        Ok((upper, geometric_mean))
     }
 }
 
@@ -217,7 +221,7 @@ mod tests {
         let ordered = moments.ordered();
         assert_eq!(ordered.order, [1, 0]);
         assert!(ordered.values[3] > 0.0);
-        assert_eq!(ordered.feedback().unwrap(), [0.0; 4]);
+        assert_eq!(ordered.feedback().unwrap().0, [0.0; 4]);
         let nothing = Moments::new(vec![0.0; 4], 2).unwrap();
         assert_eq!(nothing.ordered().values, [1.0, 0.0, 0.0, 1.0]);
     }
@@ -225,7 +229,7 @@ mod tests {
     #[test]
     fn feedback_of_two_columns_is_their_regression() {
         let moments = Moments::new(vec![4.0, 1.0, 1.0, 2.0], 2).unwrap();
-        let feedback = moments.ordered().feedback().unwrap();
+        let (feedback, _) = moments.ordered().feedback().unwrap();
         let damped = 2.0 + 0.05 * 3.0;
         assert!((f64::from(feedback[1]) + 1.0 / damped).abs() < 1e-6, "{feedback:?}");
     }

@@ -266,7 +266,30 @@ fn targets_and_feedback_are_those_of_numpy() {
     let ordered = own.ordered();
     let order: Vec<f32> = ordered.order.iter().map(|at| *at as f32).collect();
     close(&order, "order");
-    close(&ordered.feedback().unwrap(), "feedback");
+    close(&ordered.feedback().unwrap().0, "feedback");
     assert!(asymmetric_target(&weights, [out, inputs], Some(&[f64::NAN; 25]), &own, None).is_err());
     assert!(asymmetric_target(&weights, [out, 4], Some(&numbers("cross")), &own, None).is_err());
+}
+
+#[test]
+fn errors_stay_above_the_rate_distortion_bound_of_their_own_moments() {
+    // Inputs of an autoregressive process: the determinant is known (Cover and Thomas, chapter 10).
+    let (shape, inputs) = ([96, 128], 128);
+    let correlated = |i: usize, j: usize| 0.9f64.powi(i.abs_diff(j) as i32);
+    let values = (0..inputs * inputs).map(|at| correlated(at / inputs, at % inputs)).collect();
+    let moments = Moments::new(values, inputs).unwrap();
+    let target = weights(3, shape[0] * inputs);
+    for (recipe, bits) in [("palette4-s", 4.0), ("vector2-d4", 2.0), ("palette1-s", 1.0)] {
+        let (_, coding) = run(recipe, &target, shape, &moments);
+        let flatness = coding.flatness.unwrap();
+        // Without damping it would be 0.19^(127/128); with it somewhat more.
+        assert!((0.19..0.35).contains(&flatness), "{flatness}");
+        let bound = flatness * (-2.0f64 * bits).exp2();
+        let error = coding.relative_error();
+        assert!((1.1..4.5).contains(&(error / bound)), "{recipe}: {error}, bound {bound}");
+    }
+    let steps = Steps { compensate: false, ..Steps::ALL };
+    let (_, coding) =
+        code(&"palette2".parse().unwrap(), &target, shape, &moments, steps, 1).unwrap();
+    assert_eq!(coding.flatness, None);
 }

@@ -139,7 +139,8 @@ impl Summary {
             Column::number("blocks", "blocks", Unit::BitsPerWeight).rank(2),
             Column::number("coding", "coding", Unit::Millis),
             Column::number("relative_error", "error", Unit::None),
-            Column::number("rate_distortion", "bound", Unit::None).rank(4),
+            Column::number("rate_distortion_outputs", "bound", Unit::None).rank(4),
+            Column::number("rate_distortion", "of weights", Unit::None).rank(5),
             Column::number("lloyd_max", "Lloyd-Max", Unit::None).rank(3),
             Column::estimate("kl_mean", "KL mean", Unit::Nats),
             Column::estimate("perplexity", "perplexity", Unit::None),
@@ -149,6 +150,7 @@ impl Summary {
         let mut row = |(method, row): (&Method, &Row)| {
             let coding = method.coding.as_ref();
             let bits = row.blocks_bits_per_weight;
+            let flatness = coding.and_then(|coding| coding.flatness);
             let nominal = self.nominal_bits(&method.base).filter(|bits| *bits <= MOST_SCALAR_BITS);
             let nominal =
                 nominal.map(|bits| *scalar.entry(bits).or_insert_with(|| lloyd_max(1 << bits)));
@@ -158,6 +160,7 @@ impl Summary {
                 bits.into(),
                 method.coding_ms.into(),
                 coding.and_then(Coding::relative_error).into(),
+                bits.zip(flatness).map(|(bits, of)| of * rate_distortion(bits)).into(),
                 bits.map(rate_distortion).into(),
                 nominal.into(),
             ];
@@ -187,9 +190,10 @@ impl Summary {
              second moments of the layer's inputs and W what it was asked to be; arithmetic mean over \
              tensors, each counted by its weights. Coding: wall time, summed over layers."
                 .to_owned(),
-            "Bound and Lloyd-Max are limits for Gaussian weights without any knowledge of H: the \
-             rate-distortion bound 2^(-2R) at the stored bits R of the blocks, and the best scalar \
-             table at the nominal width. Codes that know H can be below them."
+            "Bound: the rate-distortion bound of that error at the stored bits R of the blocks, for rows \
+             of Gaussian weights: 2^(-2R) times geometric over arithmetic mean of the eigenvalues of H \
+             and of the rows' variances. Of weights, and Lloyd-Max: 2^(-2R) itself and the best scalar \
+             table at the nominal width, which codes that know H can be below."
                 .to_owned(),
         ];
         notes.extend(self.coded().filter_map(|(method, row)| {
@@ -321,6 +325,7 @@ mod tests {
                         steps: ["eq", "comp"].map(str::to_owned).to_vec(),
                         nominal_bits: Some(2),
                         errors: vec![error("rounded", 0.125), error("compensated", 0.0625)],
+                        flatness: Some(0.5),
                         dead_inputs: 3,
                         tuned: [(0, TunedLayer { before: 2.0, after: 1.0 })].into(),
                         ..Coding::default()
@@ -343,7 +348,11 @@ mod tests {
         let row = &methods.rows[1];
         assert_eq!(row[1], "cal eq comp".into());
         assert_eq!((&row[3], &row[4]), (&1500.0.into(), &0.0625.into()));
-        let Value::Number(scalar) = methods.rows[0][6] else { panic!("no limit") };
+        let [Value::Number(bound), Value::Number(of_weights)] = row[5..7] else {
+            panic!("no bounds")
+        };
+        assert!((bound / of_weights - 0.5).abs() < 1e-12, "{bound} {of_weights}");
+        let Value::Number(scalar) = methods.rows[0][7] else { panic!("no limit") };
         assert!((scalar - 0.1175).abs() < 1e-4, "{scalar}");
         assert_eq!(steps.rows, [["palette2-g16-cal".into(), 0.125.into(), Value::from(0.0625)]]);
         let [Figure::Bars { bars, .. }] = &summary.method_figures()[..] else { panic!("a figure") };
