@@ -35,8 +35,8 @@ pub struct Coded {
 /// allows. Those that are scored already are needed only where they are packaged.
 ///
 /// # Errors
-/// Input errors of the checkpoint and of a memory budget that one variant exceeds, surroundings errors of the disk, interruption: what was coded by
-/// then is kept, and gone on with.
+/// Input errors of the checkpoint and of a memory budget that one variant exceeds, surroundings
+/// errors of the disk, interruption: what was coded by then is kept, and gone on with.
 pub fn code(
     job: &Job,
     store: &Store,

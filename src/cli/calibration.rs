@@ -1,5 +1,5 @@
-//! What the ranges of int8 activations are chosen on: from flags to windows, and to the scales that
-//! a package needs.
+//! What codes and the ranges of int8 activations are chosen on: from flags to windows, and to the scales
+//! that a package needs.
 
 use std::sync::Arc;
 

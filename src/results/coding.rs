@@ -14,14 +14,15 @@ use crate::error::{Error, Result};
 pub struct Coding {
     /// The variant with the same recipes, coded from the weights alone.
     pub base: String,
-    /// The steps that were on: `eq`, `rep`, `comp`, `alt`, `desc`, `ft`.
+    /// The steps that were on: `eq`, `rep`, `comp`, `alt`, `desc`, `blocks`, `ft`.
     pub steps: Vec<String>,
     /// Nominal bits per weight of the blocks; none where attention and MLP have different ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nominal_bits: Option<u8>,
     /// What each step left, in order; fine-tuning, which has another target, is not among them.
     pub errors: Vec<StepError>,
-    /// Times `2^(-2R)`: what no code of `R` bits can leave less of, for Gaussian weights.
+    /// Times `2^(-2R)` the least relative error that any code of `R` bits per weight can have, for
+    /// Gaussian weights: the mean over tensors, each counted by its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flatness: Option<f64>,
     /// Experts that had too few tokens of their own and were coded on those of all.

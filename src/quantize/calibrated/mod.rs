@@ -70,9 +70,10 @@ pub struct Coding {
     /// What was done, in order, and what was left of the layer's outputs after it:
     /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, 0 where all outputs are 0.
     pub errors: Vec<(Step, f64)>,
-    /// What no code of `R` bits per weight can leave less of than `2^(-2R)`, if rows are Gaussian of
-    /// their variances and nothing else of them is known: geometric over arithmetic mean, of the
-    /// eigenvalues of `H` (damped) and of the rows' variances. Known where errors are compensated.
+    /// Geometric over arithmetic mean, of the eigenvalues of `H` (damped) and of the rows' variances.
+    /// Times `2^(-2R)` it is the least relative error of any code of `R` bits per weight, if rows are
+    /// Gaussian and nothing but their variances is known (Shannon's lower bound). Known where errors
+    /// are compensated, which takes the same factor of `H`.
     pub flatness: Option<f64>,
     /// Inputs that are always zero, whose weights count for nothing.
     pub dead_inputs: usize,
