@@ -23,10 +23,10 @@ const ENTRY_BYTES: u64 = 160;
 const MAX_PARTS: u64 = 5;
 
 /// Where a tensor of a variant is stored, and how: name in the file, tensor, recipe.
-pub(super) type Content = (String, TensorId, Recipe);
+pub(crate) type Content = (String, TensorId, Recipe);
 
 /// Everything that a variant stores.
-pub(super) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
+pub(crate) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
     let mut contents: Vec<_> = checkpoint
         .tensors()
         .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
@@ -94,7 +94,7 @@ pub struct Told {
 
 impl Calibrated {
     /// Adds what another file says of the other layers of the same variant.
-    pub(super) fn join(&mut self, other: &Calibrated) {
+    pub(crate) fn join(&mut self, other: &Calibrated) {
         self.errors.extend(other.errors.clone());
         self.told.pooled_experts += other.told.pooled_experts;
         self.told.dead_inputs += other.told.dead_inputs;
@@ -104,7 +104,7 @@ impl Calibrated {
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
-pub(super) fn write_contents(
+pub(crate) fn write_contents(
     path: &Path,
     (checkpoint, variant): (&Checkpoint, &Variant),
     contents: &[Content],
