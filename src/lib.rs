@@ -6,6 +6,7 @@ pub mod demo;
 pub mod device;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod model;
 pub mod package;
 pub mod quantize;

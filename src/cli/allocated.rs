@@ -8,9 +8,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::Variant;
 use crate::eval::allocate::{Chosen, ROLE_NAMES};
+use crate::files::write_atomic;
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
-use crate::results::write_aside;
 
 /// A solved allocation.
 pub struct Allocated<'a> {
@@ -92,7 +92,7 @@ impl Allocated<'_> {
             }
             _ => {
                 std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
-                write_aside(&path, text.as_bytes())?;
+                write_atomic(&path, text.as_bytes())?;
                 talk.say(format!("allocation: {}", path.display()));
                 Ok(())
             }

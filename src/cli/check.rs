@@ -12,11 +12,12 @@ use super::progress::Talk;
 use super::runs::{is_run, only_run, runs_in};
 use super::{baselines, print};
 use crate::error::{Error, Exit, Result};
+use crate::files::write_together;
 use crate::report::check::{
     Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
 };
 use crate::report::{self, Format};
-use crate::results::{RunFolder, write_together};
+use crate::results::RunFolder;
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::args::parse_size;
 use crate::eval::Coder;
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{Limits, Order};
 use crate::package::mil::Opset;
 use crate::package::program::{Compute, Design};

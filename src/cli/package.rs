@@ -14,7 +14,7 @@ use super::progress::{Interrupt, Talk};
 use super::source;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 

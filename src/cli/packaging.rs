@@ -11,7 +11,7 @@ use super::measuring::Folder;
 use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predicted_bytes};
 use crate::package::execute::Precision;
 use crate::package::verify::{Link, Question, Walked, verify, walked};
