@@ -68,6 +68,8 @@ mod error;
 #[cfg(not(feature = "internals"))]
 mod eval;
 #[cfg(not(feature = "internals"))]
+mod files;
+#[cfg(not(feature = "internals"))]
 mod model;
 #[cfg(not(feature = "internals"))]
 mod package;
@@ -109,6 +111,9 @@ pub mod error;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod eval;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod files;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod model;

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 400;
 
 /// Every room of `src/` and the rooms that it may use.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("error", &[]),
     ("units", &[]),
+    ("files", &["error", "units"]),
     ("checkpoint", &["error", "units"]),
     ("quantize", &["error", "units"]),
     ("model", &["checkpoint", "error"]),
-    ("eval", &["checkpoint", "quantize", "model", "results", "error", "units"]),
-    ("package", &["checkpoint", "quantize", "model", "eval", "error", "units"]),
-    ("device", &["results", "package", "error", "units"]),
-    ("results", &["error", "units"]),
+    ("eval", &["checkpoint", "quantize", "model", "results", "error", "files", "units"]),
+    ("package", &["checkpoint", "quantize", "model", "eval", "error", "files", "units"]),
+    ("device", &["results", "package", "error", "files", "units"]),
+    ("results", &["error", "files", "units"]),
     ("stats", &["units"]),
     ("report", &["results", "stats", "units", "error"]),
     ("demo", &["checkpoint"]),

@@ -31,9 +31,9 @@ use crate::checkpoint::{Checkpoint, FileBytes, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::coded_file::PREFIX_BYTES;
 use crate::eval::origin::Origin;
+use crate::files::write_atomic_with;
 use crate::model::Input;
 use crate::quantize::calibrated::Moments;
-use crate::results::write_aside_with;
 
 const FORMAT: &str = "evalkit-moments";
 const VERSION: &str = "1";
@@ -302,7 +302,7 @@ pub(crate) fn write<'a>(
         Ok(text)
     };
     let blank = header(&"0".repeat(blake3::OUT_LEN * 2))?.len() as u64;
-    write_aside_with(path, |out| {
+    write_atomic_with(path, |out| {
         let failed = |e| Error::io("write", path, e);
         out.seek(SeekFrom::Start(PREFIX_BYTES + blank)).map_err(failed)?;
         for (at, (name, _)) in entries.iter().enumerate() {

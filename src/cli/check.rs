@@ -9,13 +9,14 @@ use super::args::FormatArgs;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Error, Exit, Result};
+use crate::files::write_together;
 use crate::report::check::{
     Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
 };
 use crate::report::{self, Format};
+use crate::results::RunFolder;
 use crate::results::baselines;
 use crate::results::runs::{is_run, only_run, runs_in};
-use crate::results::{RunFolder, write_together};
 use crate::run::score::PLAN;
 use crate::run::tolerances::{Limits, kept_limits, limits, tolerances};
 

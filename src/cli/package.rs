@@ -11,7 +11,7 @@ use super::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::run::calibration_text;

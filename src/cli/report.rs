@@ -9,11 +9,12 @@ use super::predicted;
 use super::reporter::Reporter;
 use super::{pages, print};
 use crate::error::{At, Error, Exit, Result};
+use crate::files::write_atomic;
 use crate::report::claims::{self, Claims};
 use crate::report::release::{Release, release};
 use crate::report::splice::{Place, places, spliced};
 use crate::report::{Document, run, versus};
-use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
+use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
@@ -182,7 +183,7 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
         tables.into_iter().map(|(place, release)| (place, release.text)).unzip();
     let new = spliced(&text, &places, &tables);
     if new != text {
-        write_aside(path, new.as_bytes())?;
+        write_atomic(path, new.as_bytes())?;
     }
     reporter.say(format!(
         "{}: {count} tables, {}",

@@ -14,8 +14,9 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
+use crate::files::write_atomic_with;
 use crate::quantize::{CodedTensor, Recipe};
-use crate::results::{TunedLayer, write_aside_with};
+use crate::results::TunedLayer;
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
@@ -117,7 +118,7 @@ pub(crate) fn write_contents(
     let names: u64 = contents.iter().map(|(name, _, _)| name.len() as u64).sum();
     let entries = MAX_PARTS * (names + contents.len() as u64 * ENTRY_BYTES);
     let room = (facts.to_string().len() as u64 * 2 + entries).next_multiple_of(8);
-    write_aside_with(path, |out| {
+    write_atomic_with(path, |out| {
         let failed = |e| Error::io("write", path, e);
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);

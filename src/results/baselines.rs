@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::now;
 use crate::error::{At, Error, Result};
+use crate::files::{AtomicDir, Existing, write_atomic};
 use crate::results::measurement::Measurement;
-use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
+use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
 
 /// The log of a store, which also tells that a folder is one.
 pub const STORE: &str = "accepted.jsonl";
@@ -18,6 +19,8 @@ pub const STORE: &str = "accepted.jsonl";
 pub const DEFAULT: &str = "reports/baselines";
 /// What of a run is kept.
 const FILES: [&str; 3] = [RECORDS, MEASUREMENTS, "plan.toml"];
+/// A folder that holds one of these is a baseline, which a newer one may replace.
+const MARKS: [&str; 2] = [RECORDS, MEASUREMENTS];
 /// The version of the log's lines.
 const SCHEMA: u32 = 1;
 
@@ -67,23 +70,10 @@ pub fn accept(store: &Path, folder: &Path, run: &RunFolder) -> Result<Accepted> 
         accepted: now(),
     };
     std::fs::create_dir_all(store).map_err(|e| Error::io("create", store, e))?;
-    let aside =
-        |what: &str| store.join(format!(".{}.{}{what}", accepted.question, std::process::id()));
-    let (new, old, kept) = (aside(".part"), aside(".old"), store.join(&accepted.question));
-    let replaced = copy(folder, &new).and_then(|()| {
-        if kept.exists() {
-            std::fs::rename(&kept, &old).map_err(|e| Error::io("replace", &kept, e))?;
-        }
-        std::fs::rename(&new, &kept).map_err(|e| {
-            let _ = std::fs::rename(&old, &kept);
-            Error::io("write", &kept, e)
-        })
-    });
-    if replaced.is_err() {
-        let _ = std::fs::remove_dir_all(&new);
-    }
-    replaced?;
-    let _ = std::fs::remove_dir_all(&old);
+    let kept = store.join(&accepted.question);
+    let new = AtomicDir::create(&kept, Existing::Replace, &MARKS)?;
+    copy(folder, new.path())?;
+    new.put()?;
     log.push(accepted.clone());
     let line = |one: &Accepted| serde_json::to_string(one).map(|line| line + "\n");
     let text: String = log
@@ -91,12 +81,11 @@ pub fn accept(store: &Path, folder: &Path, run: &RunFolder) -> Result<Accepted> 
         .map(line)
         .collect::<Result<_, _>>()
         .map_err(|e| Error::bug("cannot write the log of baselines as JSON").because(e))?;
-    write_aside(&store.join(STORE), text.as_bytes())?;
+    write_atomic(&store.join(STORE), text.as_bytes())?;
     Ok(accepted)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir(to).map_err(|e| Error::io("create", to, e))?;
     for name in FILES.into_iter().filter(|name| from.join(name).exists()) {
         std::fs::copy(from.join(name), to.join(name))
             .map_err(|e| Error::io(format!("copy {name} to"), to, e))?;

@@ -32,7 +32,6 @@ pub use folder::RunFolder;
 pub use index::Index;
 pub use inputs::{Calibration, InputScale};
 pub use label::{MIXED, MIXED_SEPARATOR, label};
-pub use lines::{remove_parts, write_aside, write_aside_with, write_together};
 pub use measurement::MEASUREMENTS;
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, Part};

@@ -18,8 +18,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
 use crate::eval::mixed::{Blocks, ROLES};
 use crate::eval::{Host, MemorySum, Origin, Variant, Walk, Window};
+use crate::files::write_atomic;
 use crate::quantize::Recipe;
-use crate::results::{BLOCK_PARTS, write_aside};
+use crate::results::BLOCK_PARTS;
 use crate::units::{BitsPerWeight, Bytes};
 use crate::{NUMERIC_VERSION, model};
 
@@ -114,7 +115,7 @@ impl Allocation {
             return Ok(());
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
-        write_aside(&path, text.as_bytes())?;
+        write_atomic(&path, text.as_bytes())?;
         observer.message(&format!("allocation: {}", path.display()));
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::observer::{Observer, Stage};
 use super::score::Finished;
 use crate::error::{At, Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{
     self, Bundle, Limits, MANIFEST_NAME, Manifest, Order, predicted_bytes,
 };

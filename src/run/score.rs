@@ -13,10 +13,11 @@ use crate::eval::{
     self, Cause, Outcome, Score, Scored, State, Timings, Variant, Walk, WalkObserver, Walked,
     Window,
 };
+use crate::files::{remove_partial_files, write_atomic, write_atomic_with};
 use crate::model::Input;
 use crate::results::{
     Cell, Coding, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session,
-    Store, Window as WindowRecord, now, remove_parts, write_aside, write_aside_with,
+    Store, Window as WindowRecord, now,
 };
 
 /// Name of the file in a run's folder that holds the plan.
@@ -154,8 +155,8 @@ impl<'a> Measuring<'a> {
         ];
         opening.extend(self.job.cells.iter().map(|(cell, _)| Record::Cell(cell.clone())));
         self.store.append(&opening)?;
-        remove_parts(self.store.folder(), STATE);
-        write_aside(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
+        remove_partial_files(self.store.folder(), STATE);
+        write_atomic(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
     }
 
     /// Windows that some pending cell lacks; all of them when only an end is missing, so that the
@@ -334,7 +335,7 @@ impl WalkObserver for Watch<'_> {
             return Ok(());
         }
         let path = &self.state_path;
-        write_aside_with(path, |out| {
+        write_atomic_with(path, |out| {
             state.write(&self.key, out).map_err(|e| Error::io("keep the walk's state in", path, e))
         })?;
         self.kept = Instant::now();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::allocate::{LayerErrors, Sensitivities, are_of};
 use crate::error::{Error, Result};
-use crate::results::write_aside;
+use crate::files::write_atomic;
 
 /// Digits of a hash in a file's name.
 const HASH_DIGITS: usize = 8;
@@ -103,7 +103,7 @@ impl SensitivityFile {
         let bytes = serde_json::to_vec(what)
             .map_err(|e| Error::bug("sensitivities without JSON").because(e))?;
         std::fs::create_dir_all(&self.folder).map_err(|e| Error::io("make", &self.folder, e))?;
-        write_aside(path, &bytes)
+        write_atomic(path, &bytes)
     }
 }
 
