@@ -11,8 +11,9 @@ mod metadata;
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::bytes::FileBytes;
 use crate::checkpoint::config::{Architecture, Config};
-use crate::checkpoint::{FileBytes, RowOrder, Stored};
+use crate::checkpoint::stored::{RowOrder, Stored};
 use crate::error::{At, Error, Result};
 
 use header::{Entry, Header};
