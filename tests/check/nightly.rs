@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::common::run;
 use crate::night::Nights;
 
-const PAGE: &str = include_str!("../../reports/NIGHTLY.md");
+const PAGE: &str = include_str!("../../docs/ci.md");
 
 /// The contents of the page's blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
