@@ -44,7 +44,7 @@ pub fn open_outline(model: &str, talk: Talk) -> Result<Outline> {
 /// Where `model` lies on this machine, after `fetch` where it is on the hub.
 fn local(
     model: &str,
-    fetch: impl FnOnce(&str, hub::Progress<'_>) -> Result<PathBuf>,
+    fetch: impl FnOnce(&str, hub::DownloadProgress<'_>) -> Result<PathBuf>,
     talk: Talk,
 ) -> Result<PathBuf> {
     if model.starts_with(HUB) {

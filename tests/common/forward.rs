@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use evalkit::checkpoint::{Checkpoint, Role, TensorId};
-use evalkit::model::{self, Block, BlockWeights, Linear, Mlp, RopeTables};
+use evalkit::model::{self, Block, BlockWeights, LinearLayer, Mlp, RopeTables};
 
 /// Bound on the largest difference of a mixture's logit from transformers', in f32.
 pub const EXPERTS_MAX_ABS: f32 = 5e-4;
@@ -25,7 +25,7 @@ pub fn weights(checkpoint: &Checkpoint, ids: Vec<TensorId>) -> BlockWeights {
         if id.role.is_linear() || id.role == Role::Router {
             let has_bias = checkpoint.config.has_bias(id.role);
             let bias = has_bias.then(|| tensor(checkpoint, id.with_bias()));
-            weights.linear(id.role, Linear { weight, bias });
+            weights.linear(id.role, LinearLayer { weight, bias });
         } else if id.role == Role::Sinks {
             weights.sinks(checkpoint.read(id).unwrap());
         } else {
