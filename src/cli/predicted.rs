@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::progress::Talk;
-use super::{fits, source};
+use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Fit, Prediction, Verdict, devices};
 use crate::error::{At, Result};
 use crate::eval::Variant;
 use crate::report::claims::{Claim, Claims, Evidence, How, Metric};
+use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
@@ -21,7 +21,7 @@ const HUB: &str = "hf:";
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.
-pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<Evidence>> {
+pub fn evidence(claims: &Claims, file: &Path, reporter: &Reporter) -> Result<Vec<Evidence>> {
     let mut all = Vec::new();
     for model in &claims.models {
         let beside = file.parent().unwrap_or(Path::new("")).join(&model.config);
@@ -29,7 +29,7 @@ pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<Evidence
             true => model.config.clone(),
             false => beside.to_string_lossy().into_owned(),
         };
-        let outline = source::open_outline(&config, talk).at(|| file.display().to_string())?;
+        let outline = inputs::open_outline(&config, reporter).at(|| file.display().to_string())?;
         for claim in claims.claims.iter().filter(|claim| claim.model == model.name) {
             let found = of_claim(claim, &outline.checkpoint);
             all.extend(
@@ -66,7 +66,7 @@ fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<Evidence>> 
             let Some(name) = &claim.device else { return Ok(None) };
             let device = devices().find(name)?;
             let Prediction { need_bytes, default, entitled, .. } =
-                fits::prediction(device, checkpoint, &recipe.parse()?)?;
+                device_fit::prediction(device, checkpoint, &recipe.parse()?)?;
             let Fit { limit_bytes, verdict } =
                 if claim.metric == Metric::Fits { default } else { entitled };
             let (Some(limit), false) = (limit_bytes, verdict == Verdict::Unknown) else {

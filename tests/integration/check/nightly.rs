@@ -6,7 +6,7 @@ use std::process::Command;
 use super::night::Nights;
 use crate::fixtures::run;
 
-const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/reports/NIGHTLY.md"));
+const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md"));
 
 /// The contents of the page's blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
