@@ -10,7 +10,7 @@ use super::measuring::{Folder, MeasureArgs, Setting, targets, verdict};
 use super::progress::{Interrupt, Talk};
 use super::{pages, print, source};
 use crate::checkpoint::tokenizer::TextTokenizer;
-use crate::device::client::{Target, content_of};
+use crate::device::client::{Target, manifest_of};
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::Bundle;
 use crate::report::{devices, run};
@@ -47,7 +47,7 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
     let targets = targets(&args.device)?;
     let mut hash = blake3::Hasher::new();
     for folder in &args.folders {
-        hash.update(content_of(folder)?.package().as_bytes());
+        hash.update(manifest_of(folder)?.package().as_bytes());
     }
     let model = Bundle::open(&args.folders[0])?.manifest.model.name;
     let question = hash.finalize().to_hex()[..8].to_string();

@@ -7,9 +7,8 @@ use clap::Args;
 
 use super::folders::now;
 use super::progress::{Interrupt, Progress, Talk};
+use crate::device::bench::{Prepared, Question, measure};
 use crate::device::client::{Options, Target, Token};
-use crate::device::lab::run::{Question, measure};
-use crate::device::lab::subject::Prepared;
 use crate::device::protocol::message::{ComputeUnits, TOKEN_VARIABLE};
 use crate::device::transport::usbmux;
 use crate::error::{Error, Exit, Result};
@@ -209,7 +208,9 @@ pub fn verdict(all: &[Measurement]) -> Exit {
     for one in all {
         match one {
             Measurement::Repetition(_) => reached = true,
-            Measurement::Truth(truth) => wrong |= !truth.holds && !is_simulated(all, &truth.device),
+            Measurement::CorrectnessCheck(check) => {
+                wrong |= !check.holds && !is_simulated(all, &check.device)
+            }
             _ => {}
         }
     }

@@ -8,8 +8,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evalkit::device::protocol::content::{Content, hex};
 use evalkit::device::protocol::frame::{Frame, MAX_FRAME_BYTES, read_frame, write_frame};
+use evalkit::device::protocol::manifest::{Manifest, hex};
 use evalkit::device::protocol::message::{Answer, Ask, Code, Greeting, Hello, Job, Request};
 use evalkit::device::protocol::{control, message};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub struct State {
     /// How often each job ran.
     pub runs: usize,
     journal: HashMap<String, (u32, Option<Value>)>,
-    manifest: Option<Content>,
+    manifest: Option<Manifest>,
 }
 
 #[derive(Clone)]
@@ -238,8 +238,8 @@ impl Connection<'_> {
         }
     }
 
-    fn have(&mut self, id: u64, manifest: Content) -> Served {
-        manifest.check().map_err(|(_, what)| what)?;
+    fn have(&mut self, id: u64, manifest: Manifest) -> Served {
+        manifest.check().map_err(|refusal| refusal.message)?;
         let held = {
             let mut state = self.state.lock().unwrap();
             let complete = state.placed.as_deref() == Some(&manifest.package());
@@ -293,9 +293,9 @@ impl Connection<'_> {
             state.files.insert(path.clone(), bytes);
         }
         drop(state);
-        match is_right {
-            true => self.done(id, json!({ "path": path, "size_bytes": offset + size }), false, 1),
-            false => self.failed(id, Code::Hash, false, 1),
+        if !is_right {
+            return self.failed(id, Code::Hash, false, 1);
         }
+        self.done(id, json!({ "path": path, "size_bytes": offset + size }), false, 1)
     }
 }
