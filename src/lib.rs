@@ -2,6 +2,7 @@
 //! model that was tested?
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod demo;
 pub mod device;
 pub mod error;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 400;
 
 /// Every room of `src/` and the rooms that it may use.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("error", &[]),
     ("units", &[]),
     ("checkpoint", &["error", "units"]),
@@ -18,7 +18,8 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("device", &["results", "package", "error", "units"]),
     ("results", &["error", "units"]),
     ("stats", &["units"]),
-    ("report", &["results", "stats", "units", "error"]),
+    ("compare", &["results", "stats", "units", "error"]),
+    ("report", &["results", "stats", "compare", "units", "error"]),
     ("demo", &["checkpoint"]),
 ];
 

@@ -10,11 +10,11 @@ use super::ablation;
 use super::allocation_file;
 use super::args::{AllocationArgs, CalibrationArgs, Parts, PlanArgs};
 use super::target::Target;
+use crate::compare::Tolerances;
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
 use crate::quantize::Recipe;
-use crate::report::check::Tolerances;
 
 /// A plan with every choice made. Its TOML form is both input and record.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -8,11 +8,11 @@ use super::args::FormatArgs;
 use super::predicted;
 use super::progress::Talk;
 use super::{pages, print};
+use crate::compare::claims::{self, Claims};
 use crate::error::{At, Error, Exit, Result};
-use crate::report::claims::{self, Claims};
 use crate::report::release::{Release, release};
 use crate::report::splice::{Place, places, spliced};
-use crate::report::{Document, run, versus};
+use crate::report::{self, Document, run, versus};
 use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
 
 /// Arguments of `evalkit report`.
@@ -80,9 +80,10 @@ impl ReportArgs {
         if self.runs.is_empty() && self.claims.is_some() {
             return Ok(Vec::new());
         }
-        let folders = match self.runs.is_empty() {
-            true => vec![last_run(&self.reports, talk)?],
-            false => self.runs.iter().map(|run| self.folder(run)).collect(),
+        let folders = if self.runs.is_empty() {
+            vec![last_run(&self.reports, talk)?]
+        } else {
+            self.runs.iter().map(|run| self.folder(run)).collect()
         };
         for (at, folder) in folders.iter().enumerate() {
             let is_it = |other: &PathBuf| {
@@ -92,10 +93,10 @@ impl ReportArgs {
                 return Err(Error::input("this shard is given twice").at(folder.display()));
             }
         }
-        match self.shards {
-            true => Ok(vec![RunFolder::read_shards(&folders)?]),
-            false => folders.iter().map(|folder| RunFolder::read(folder)).collect(),
+        if self.shards {
+            return Ok(vec![RunFolder::read_shards(&folders)?]);
         }
+        folders.iter().map(|folder| RunFolder::read(folder)).collect()
     }
 
     /// A run by its path, or by its name among the reports.
@@ -141,7 +142,7 @@ fn held(path: &Path, runs: &[RunFolder], talk: Talk) -> Result<(Document, Exit)>
         evidence.extend(claims::evidence(run)?);
     }
     let judged = claims::judge(&claims, &evidence);
-    Ok((claims::document(&claims, &judged), claims::exit(&judged)))
+    Ok((report::claims::document(&claims, &judged), claims::exit(&judged)))
 }
 
 /// A file with places for tables, and the tables that belong there.
@@ -184,14 +185,8 @@ fn splice(path: &Path, talk: Talk) -> Result<()> {
     if new != text {
         write_aside(path, new.as_bytes())?;
     }
-    talk.say(format!(
-        "{}: {count} tables, {}",
-        path.display(),
-        match new == text {
-            true => "unchanged",
-            false => "written",
-        }
-    ));
+    let outcome = if new == text { "unchanged" } else { "written" };
+    talk.say(format!("{}: {count} tables, {outcome}", path.display()));
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use super::packaging::{package_all, planned, proven};
 use super::plan::Plan;
 use super::progress::{Interrupt, Talk};
 use super::{pages, print, source};
+use crate::compare::summary::Summary;
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
 use crate::eval::MemorySum;
-use crate::report::{Column, Document, Fact, Format, Summary, Table, Unit, Value, run};
+use crate::report::{Column, Document, Fact, Format, Table, Unit, Value, run};
 use crate::results::measurement::{Measurement, Subject};
 use crate::results::{Record, RunFolder};
 
