@@ -60,6 +60,8 @@ mod checkpoint;
 #[cfg(not(feature = "internals"))]
 mod cli;
 #[cfg(not(feature = "internals"))]
+mod compare;
+#[cfg(not(feature = "internals"))]
 mod demo;
 #[cfg(not(feature = "internals"))]
 mod device;
@@ -101,6 +103,9 @@ pub mod checkpoint;
 pub mod cli;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
+pub mod compare;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod demo;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
@@ -139,9 +144,10 @@ pub mod stats;
 #[doc(hidden)]
 pub mod units;
 
+pub use compare::summary::{Summary, SummaryRow, VariantScores};
 pub use error::{Error, Exit, Result};
 pub use package::verify::Link;
-pub use report::{Format, Row, Summary};
+pub use report::Format;
 pub use results::{Record, RunFolder};
 pub use run::observer::{Observer, Silent};
 pub use run::options::PlanOptions;

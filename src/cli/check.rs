@@ -8,11 +8,12 @@ use clap::Args;
 use super::args::FormatArgs;
 use super::print;
 use super::reporter::Reporter;
+use crate::compare::Tolerances;
+use crate::compare::check::{Checked, History, Night, check};
+use crate::compare::differences::incomparable;
 use crate::error::{Error, Exit, Result};
 use crate::files::write_together;
-use crate::report::check::{
-    Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
-};
+use crate::report::check::{annotations, document, history, junit};
 use crate::report::{self, Format};
 use crate::results::RunFolder;
 use crate::results::baselines;
@@ -89,7 +90,7 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
             .hint("name a run that scored variants or measured packages"));
     }
     write_files(args, &checked)?;
-    print(args.format.format, &checked.document(args.format.format))?;
+    print(args.format.format, &document(&checked, args.format.format))?;
     tell_github(&checked)?;
     Ok(checked.exit())
 }
@@ -98,9 +99,10 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
 /// question of `now`.
 fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
-    match is_run(path) || holds_runs {
-        true => only_run(path),
-        false => baselines::find(path, &baselines::question(now)),
+    if is_run(path) || holds_runs {
+        only_run(path)
+    } else {
+        baselines::find(path, &baselines::question(now))
     }
 }
 
@@ -137,7 +139,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     }
     let Some(folder) = &args.out else { return Ok(()) };
     let page = |(name, format): (&'static str, Format)| {
-        let text = report::render(format, &checked.document(format), KEPT_WIDTH)?;
+        let text = report::render(format, &document(checked, format), KEPT_WIDTH)?;
         Ok((name, text.into_bytes()))
     };
     let mut files = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
@@ -156,8 +158,7 @@ fn tell_github(checked: &Checked) -> Result<()> {
         return Ok(());
     };
     let path = Path::new(&path);
-    let document = checked.document(Format::Markdown);
-    let page = report::render(Format::Markdown, &document, 0)?;
+    let page = report::render(Format::Markdown, &document(checked, Format::Markdown), 0)?;
     // Other steps write there too.
     let file = std::fs::File::options().append(true).create(true).open(path);
     file.and_then(|mut file| file.write_all(page.as_bytes()))
@@ -195,7 +196,8 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);
-    print(args.format.format, &history(&nights, seed, args.format.format))?;
+    let followed = History::of(nights, seed);
+    print(args.format.format, &history(&followed, args.format.format))?;
     Ok(Exit::Done)
 }
 

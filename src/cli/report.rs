@@ -8,12 +8,12 @@ use super::args::FormatArgs;
 use super::predicted;
 use super::reporter::Reporter;
 use super::{pages, print};
+use crate::compare::claims::{self, Claims};
 use crate::error::{At, Error, Exit, Result};
 use crate::files::write_atomic;
-use crate::report::claims::{self, Claims};
 use crate::report::release::{Release, release};
 use crate::report::splice::{Place, places, spliced};
-use crate::report::{Document, run, versus};
+use crate::report::{self, Document, run, versus};
 use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
 
 /// Arguments of `evalkit report`.
@@ -81,9 +81,10 @@ impl ReportArgs {
         if self.runs.is_empty() && self.claims.is_some() {
             return Ok(Vec::new());
         }
-        let folders = match self.runs.is_empty() {
-            true => vec![last_run(&self.reports, reporter)?],
-            false => self.runs.iter().map(|run| self.folder(run)).collect(),
+        let folders = if self.runs.is_empty() {
+            vec![last_run(&self.reports, reporter)?]
+        } else {
+            self.runs.iter().map(|run| self.folder(run)).collect()
         };
         for (at, folder) in folders.iter().enumerate() {
             let is_it = |other: &PathBuf| {
@@ -93,10 +94,10 @@ impl ReportArgs {
                 return Err(Error::input("this shard is given twice").at(folder.display()));
             }
         }
-        match self.shards {
-            true => Ok(vec![RunFolder::read_shards(&folders)?]),
-            false => folders.iter().map(|folder| RunFolder::read(folder)).collect(),
+        if self.shards {
+            return Ok(vec![RunFolder::read_shards(&folders)?]);
         }
+        folders.iter().map(|folder| RunFolder::read(folder)).collect()
     }
 
     /// A run by its path, or by its name among the reports.
@@ -142,7 +143,7 @@ fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Documen
         evidence.extend(claims::evidence(run)?);
     }
     let judged = claims::judge(&claims, &evidence);
-    Ok((claims::document(&claims, &judged), claims::exit(&judged)))
+    Ok((report::claims::document(&claims, &judged), claims::exit(&judged)))
 }
 
 /// A file with places for tables, and the tables that belong there.
@@ -185,14 +186,8 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
     if new != text {
         write_atomic(path, new.as_bytes())?;
     }
-    reporter.say(format!(
-        "{}: {count} tables, {}",
-        path.display(),
-        match new == text {
-            true => "unchanged",
-            false => "written",
-        }
-    ));
+    let outcome = if new == text { "unchanged" } else { "written" };
+    reporter.say(format!("{}: {count} tables, {outcome}", path.display()));
     Ok(())
 }
 

@@ -11,10 +11,11 @@ use super::options::{PlanOptions, RunOptions};
 use super::package::{PackageOptions, package_all, proven};
 use super::plan::Plan;
 use super::score::{Finished, execute};
+use crate::compare::summary::Summary;
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
 use crate::report::run::with_devices;
-use crate::report::{Format, Summary, render};
+use crate::report::{Format, render};
 use crate::results::measurement::{Measurement, Subject};
 use crate::results::{Record, RunFolder};
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::plan::read;
+use crate::compare::Tolerances;
 use crate::error::{At, Error, Result};
-use crate::report::check::Tolerances;
 
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;

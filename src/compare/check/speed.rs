@@ -1,12 +1,14 @@
 //! Speed, load and memory: medians over repetitions, compared by visits of a device to a package.
 //!
-//! A visit loads the package anew. Repetitions of one visit share its process and its weather, so
-//! that visits are what is resampled first.
+//! A visit loads the package anew. Repetitions within a visit share its process and the state of the
+//! device, so visits are resampled first, then repetitions.
 
 use std::collections::BTreeMap;
 
+use super::series::Series;
 use super::{Found, Metric};
-use crate::report::versus::differences::short;
+use crate::compare::differences::short;
+use crate::compare::on_device::{disturbance, last_method};
 use crate::results::RunFolder;
 use crate::results::measurement::{
     Attempt, CorrectnessCheck, Measurement, Method, Outcome, SeenDevice, Subject,
@@ -14,10 +16,10 @@ use crate::results::measurement::{
 use crate::results::runner::Figures;
 use crate::stats::{Bootstrap, Estimate, Evidence, Verdict, median, ratio_of_medians};
 
-/// Resamples of a check: standard errors need fewer than the ends of percentile intervals do.
+/// Resamples of a change: a standard error needs fewer than the ends of a percentile interval.
 const RESAMPLES: usize = 2_000;
 
-/// Certainty of intervals of medians, which decide nothing but their digits.
+/// The level of intervals of medians, which decide only how many digits are shown.
 const LEVEL: f64 = 0.95;
 
 const METRICS: [Metric; 4] = [Metric::Decode, Metric::Ttft, Metric::Load, Metric::Memory];
@@ -29,21 +31,26 @@ struct Measured<'a> {
     subject: &'a Subject,
     /// Values by metric and visit.
     values: BTreeMap<Metric, BTreeMap<usize, Vec<f64>>>,
-    /// What did not count, in words.
-    spoiled: Vec<String>,
+    /// Attempts that did not count, in words.
+    disturbed: Vec<String>,
     truth: Option<&'a CorrectnessCheck>,
 }
 
-/// Variant, design and device, by which packages of two runs are paired.
-type Key = (String, String, String);
+/// What identifies the same package on the same device in two runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    variant: String,
+    design: String,
+    device: String,
+}
 
-/// Rows for every package that the baseline measured on a device, what only one of the two has, and
-/// attempts of this run that did not count.
+/// Rows for every package that the baseline measured on a device, and notes on what only one of the
+/// two runs has and on attempts of this run that did not count.
 pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Found>, Vec<String>) {
     let (ours, theirs) = (gather(&now.measured), gather(&then.measured));
     let mut rows = Vec::new();
     for (key, old) in &theirs {
-        let (variant, place) = (key.0.as_str(), key.2.as_str());
+        let (variant, place) = (key.variant.as_str(), key.device.as_str());
         let invalid = |why: String| Found::invalid(variant, place, Metric::Result, why);
         let Some(new) = ours.get(key) else {
             let why = format!("it was not measured there in this run{}", trouble(now, place));
@@ -56,44 +63,43 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
         }
         match (new.wrong(), old.wrong()) {
             (Some(truth), None) => {
-                let why = format!("the device computes something else: {}", truth.what);
+                let why = format!("the device computes a different model: {}", truth.what);
                 rows.push(Found::result(variant, place, Verdict::Regressed, why));
             }
             (Some(truth), Some(_)) => {
-                let why = "the device computes something else, as in the baseline";
+                let why = "the device computes a different model, as in the baseline";
                 rows.push(invalid(format!("{why}: {}", truth.what)));
             }
             (None, _) => rows.extend(METRICS.iter().filter_map(|&m| row(new, old, m, seed))),
         }
     }
     let new = ours.keys().filter(|key| !theirs.contains_key(*key));
-    let new =
-        new.map(|(variant, _, device)| format!("{variant} on {device} is not in the baseline"));
-    let spoiled = ours.iter().filter_map(|((variant, _, device), one)| {
-        let last = one.spoiled.last()?;
-        let attempts = one.spoiled.len();
-        Some(format!(
-            "{variant} on {device}: attempts that do not count: {attempts}; the last, {last}"
-        ))
+    let new = new
+        .map(|Key { variant, device, .. }| format!("{variant} on {device} is not in the baseline"));
+    let disturbed = ours.iter().filter_map(|(Key { variant, device, .. }, one)| {
+        let last = one.disturbed.last()?;
+        let attempts = one.disturbed.len();
+        Some(format!("{variant} on {device}: attempts not counted: {attempts}; last: {last}"))
     });
-    let asides = new.chain(spoiled).collect();
+    let asides = new.chain(disturbed).collect();
     (rows, asides)
 }
 
-/// Medians by variant, device and metric of one run.
-pub(super) fn alone(measured: &[Measurement]) -> Vec<(String, String, Metric, Estimate)> {
+/// Medians of one run by variant, device and metric; simulated devices have none.
+pub(super) fn alone(measured: &[Measurement]) -> Vec<(Series, Estimate)> {
     let mut found = Vec::new();
-    for ((variant, _, device), one) in gather(measured) {
+    for (Key { variant, device, .. }, one) in gather(measured) {
         let is_simulated = one.device.description.simulated;
         for metric in METRICS.into_iter().filter(|_| !is_simulated) {
-            let value = typical(&one.runs(metric));
-            found.extend(value.map(|value| (variant.clone(), device.clone(), metric, value)));
+            let value = typical(&one.visits(metric));
+            let series = Series { metric, variant: variant.clone(), place: device.clone() };
+            found.extend(value.map(|value| (series, value)));
         }
     }
     found
 }
 
-/// Why a device was not reached, where that is known.
+/// Why a device was not measured, as `: step: reason`; empty if no reason is recorded.
 fn trouble(side: &RunFolder, device: &str) -> String {
     let last = side.measured.iter().rev().find_map(|one| match one {
         Measurement::FailedStep(trouble) if trouble.device == device => Some(trouble),
@@ -104,10 +110,10 @@ fn trouble(side: &RunFolder, device: &str) -> String {
 
 fn row(new: &Measured<'_>, old: &Measured<'_>, metric: Metric, seed: u64) -> Option<Found> {
     let (variant, place) = (new.subject.variant.as_str(), new.device.device.as_str());
-    let (ours, theirs) = (new.runs(metric), old.runs(metric));
+    let (ours, theirs) = (new.visits(metric), old.visits(metric));
     let refused = |one: &Measured<'_>, which: &str| {
-        let why = one.spoiled.last().map_or(String::new(), |why| format!(": {why}"));
-        Found::scarce(variant, place, metric, format!("nothing counts in {which}{why}"))
+        let why = one.disturbed.last().map_or(String::new(), |why| format!(": {why}"));
+        Found::scarce(variant, place, metric, format!("no repetition counts in {which}{why}"))
     };
     if ours.is_empty() && theirs.is_empty() {
         return None;
@@ -129,11 +135,11 @@ fn row(new: &Measured<'_>, old: &Measured<'_>, metric: Metric, seed: u64) -> Opt
 }
 
 /// The median over all repetitions.
-fn typical(runs: &[Vec<f64>]) -> Option<Estimate> {
-    median(&runs.concat(), LEVEL)
+fn typical(visits: &[Vec<f64>]) -> Option<Estimate> {
+    median(&visits.concat(), LEVEL)
 }
 
-/// Why two measurements of one variant cannot be held against one another.
+/// Why two measurements of one variant cannot be compared.
 fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
     for (one, which) in [(now, "this run"), (then, "the baseline")] {
         if one.device.description.simulated {
@@ -160,18 +166,14 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
     let (now, then) = (fields(now), fields(then));
     let differing = now.iter().zip(&then).find(|(now, then)| now != then);
     differing.map(|((what, now), (_, then))| {
-        format!("other {what}: {}, was {}", now.trim(), then.trim())
+        format!("different {what}: {}, was {}", now.trim(), then.trim())
     })
 }
 
 /// Everything that counts under the last method, by variant, design and device.
 fn gather(all: &[Measurement]) -> BTreeMap<Key, Measured<'_>> {
     let mut found = BTreeMap::new();
-    let method = all.iter().rev().find_map(|one| match one {
-        Measurement::Method(method) => Some(method),
-        _ => None,
-    });
-    let Some(method) = method else { return found };
+    let Some(method) = last_method(all) else { return found };
     let subjects = latest(all, |one| match one {
         Measurement::Subject(subject) => Some(((&subject.variant, &subject.design), subject)),
         _ => None,
@@ -187,14 +189,14 @@ fn gather(all: &[Measurement]) -> BTreeMap<Key, Measured<'_>> {
                 device,
                 subject,
                 values: BTreeMap::new(),
-                spoiled: Vec::new(),
+                disturbed: Vec::new(),
                 truth: None,
             };
             all.iter().for_each(|one| measured.add(one));
-            let is_there = !(measured.values.is_empty() && measured.spoiled.is_empty());
+            let is_there = !(measured.values.is_empty() && measured.disturbed.is_empty());
             if is_there || measured.truth.is_some() {
-                let key = ((*variant).clone(), (*design).clone(), device.device.clone());
-                found.insert(key, measured);
+                let (variant, design) = ((*variant).clone(), (*design).clone());
+                found.insert(Key { variant, design, device: device.device.clone() }, measured);
             }
         }
     }
@@ -212,7 +214,7 @@ impl<'a> Measured<'a> {
     fn add(&mut self, one: &'a Measurement) {
         match one {
             Measurement::Load(load) if self.is_own(&load.attempt) => {
-                self.spoil("load", &load.attempt.outcome);
+                self.note_disturbed("load", &load.attempt.outcome);
                 if let Some(loaded) = &load.loaded {
                     if !loaded.first {
                         self.push(Metric::Load, load.attempt.visit, loaded.load_ms);
@@ -221,7 +223,7 @@ impl<'a> Measured<'a> {
                 }
             }
             Measurement::Repetition(one) if self.is_own(&one.attempt) => {
-                self.spoil("repetition", &one.attempt.outcome);
+                self.note_disturbed("repetition", &one.attempt.outcome);
                 let kept = one.generated.as_ref().filter(|_| one.attempt.outcome == Outcome::Kept);
                 let Some(generated) = kept else { return };
                 let visit = one.attempt.visit;
@@ -242,13 +244,13 @@ impl<'a> Measured<'a> {
         }
     }
 
-    /// The comparison with this machine, where the device computes something else.
+    /// The failed check of correctness; `None` if it passed or was not made.
     fn wrong(&self) -> Option<&'a CorrectnessCheck> {
         self.truth.filter(|truth| !truth.holds)
     }
 
-    /// Values by visit.
-    fn runs(&self, metric: Metric) -> Vec<Vec<f64>> {
+    /// The values of each visit.
+    fn visits(&self, metric: Metric) -> Vec<Vec<f64>> {
         let visits = self.values.get(&metric);
         visits.map_or_else(Vec::new, |visits| visits.values().cloned().collect())
     }
@@ -259,10 +261,8 @@ impl<'a> Measured<'a> {
             && attempt.method_id == self.method.method_id
     }
 
-    fn spoil(&mut self, what: &str, outcome: &Outcome) {
-        if let Some((how, why)) = outcome.reason() {
-            self.spoiled.push(format!("{what} {how}: {why}"));
-        }
+    fn note_disturbed(&mut self, what: &str, outcome: &Outcome) {
+        self.disturbed.extend(disturbance(what, outcome));
     }
 
     fn push(&mut self, metric: Metric, visit: usize, value: f64) {
@@ -271,7 +271,7 @@ impl<'a> Measured<'a> {
         }
     }
 
-    /// One peak per visit: a process holds on to its own.
+    /// One peak per visit: a process keeps its peak for its whole life.
     fn peak<'f>(&mut self, visit: usize, figures: impl Iterator<Item = &'f Figures>) {
         let peak =
             figures.filter_map(|now| now.footprint_peak_bytes.max(now.footprint_bytes)).max();

@@ -1,30 +1,26 @@
-//! Quality and sizes: windows of text in pairs, bytes exactly.
+//! Quality and sizes: windows of text compared in pairs, bytes exactly.
 
 use rayon::prelude::*;
 
-use super::differences::incomparable;
 use super::{Found, Metric};
-use crate::results::{Cell, Failure, Index, RunFolder, Window};
+use crate::compare::differences::incomparable;
+use crate::compare::windows::{in_both, scores};
+use crate::results::{Cell, Failure, Index, RunFolder, label};
 use crate::stats::{
     Bootstrap, Effect, Estimate, Evidence, NotPaired, Paired, Scale, Scores, Verdict,
     block_length_for, difference, paired,
 };
 
-/// Resamples of a change: standard errors need fewer than the ends of percentile intervals do.
+/// Resamples of a change: a standard error needs fewer than the ends of a percentile interval.
 const RESAMPLES: usize = 2_000;
-/// Resamples of a value by itself, whose interval decides nothing but its digits.
+/// Resamples of a single value, whose interval decides only how many digits are shown.
 const RESAMPLES_ALONE: usize = 500;
 
-/// Rows for every variant of the baseline, and what only one of the two has.
+/// Rows for every variant of the baseline, and notes on what only one of the two runs has.
 pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Found>, Vec<String>) {
-    let refused = match (now.index.run(), then.index.run()) {
-        (Some(new), Some(old)) => incomparable(new, old),
-        _ => None,
-    };
-    let is_other_model = match (now.index.run(), then.index.run()) {
-        (Some(new), Some(old)) => new.model_hash != old.model_hash,
-        _ => false,
-    };
+    let runs = now.index.run().zip(then.index.run());
+    let refused = runs.and_then(|(new, old)| incomparable(new, old));
+    let is_other_model = runs.is_some_and(|(new, old)| new.model_hash != old.model_hash);
     let cells: Vec<&Cell> = then.index.cells().collect();
     let of_cell = |old: &&Cell| {
         let label = old.label();
@@ -47,7 +43,7 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
     (rows, asides)
 }
 
-/// Quality and size of a variant by itself, where it has a result.
+/// Quality and size of a variant by itself; empty if it has no result.
 pub(super) fn alone(index: &Index, cell: &Cell, seed: u64) -> Vec<(Metric, Estimate)> {
     let windows = scores(&index.windows_of(&cell.cell_id));
     if index.failure_of(&cell.cell_id).is_some() || windows.is_empty() {
@@ -62,10 +58,11 @@ pub(super) fn alone(index: &Index, cell: &Cell, seed: u64) -> Vec<(Metric, Estim
     found
 }
 
-fn missing(now: &Index, label: &str) -> Found {
-    match now.failures().filter(|failure| failure.variant == label).last() {
-        Some(failure) => failed(label, failure),
-        None => Found::invalid(label, "", Metric::Result, "it is not in this run"),
+/// A variant of the baseline that this run has no cell of.
+fn missing(now: &Index, name: &str) -> Found {
+    match now.failures().filter(|failure| label(&failure.variant, &[]) == name).last() {
+        Some(failure) => failed(name, failure),
+        None => Found::invalid(name, "", Metric::Result, "it is not in this run"),
     }
 }
 
@@ -73,11 +70,12 @@ fn failed(label: &str, failure: &Failure) -> Found {
     Found::result(label, "", Verdict::Regressed, format!("it failed: {}", failure.cause))
 }
 
-/// The reference has nothing to diverge from.
+/// The metrics of windows; the reference does not diverge from itself.
 fn metrics(cell: &Cell) -> &'static [Metric] {
-    match cell.is_reference {
-        true => &[Metric::Perplexity],
-        false => &[Metric::Perplexity, Metric::Kl, Metric::Top1],
+    if cell.is_reference {
+        &[Metric::Perplexity]
+    } else {
+        &[Metric::Perplexity, Metric::Kl, Metric::Top1]
     }
 }
 
@@ -116,7 +114,7 @@ impl Pair<'_> {
         if !self.now.index.is_done(&new.cell_id) {
             let windows = self.now.index.windows_of(&new.cell_id).len();
             let asked = self.now.index.run().map_or(0, |run| run.windows);
-            let why = format!("it was not finished: {windows} of {asked} windows were scored");
+            let why = format!("it is not finished: {windows} of {asked} windows were scored");
             rows.push(invalid(&why));
         }
         if !(self.is_other_model || new.parts.is_empty() || self.old.parts.is_empty()) {
@@ -127,21 +125,17 @@ impl Pair<'_> {
         rows
     }
 
-    /// Both on the windows that both have.
+    /// Both variants, on the windows that both runs scored.
     fn paired(&self, new: &Cell) -> Vec<Found> {
         let theirs = self.then.index.windows_of(&self.old.cell_id);
         let ours = self.now.index.windows_of(&new.cell_id);
-        let in_both = ours.into_iter().filter_map(|new| {
-            let at = theirs.binary_search_by_key(&new.window, |old| old.window).ok()?;
-            Some((new, theirs[at]))
-        });
-        let (new, old): (Vec<&Window>, Vec<&Window>) = in_both.unzip();
+        let (new, old) = in_both(&ours, &theirs);
         let (new, old) = (scores(&new), scores(&old));
         let metrics = metrics(self.old).iter();
         match paired(&new, &old, None, &bootstrap(self.seed, new.len(), RESAMPLES)) {
             Ok(found) => {
                 let values = |metric| [&new, &old].map(|side| value(metric, side, self.seed));
-                metrics.map(|&m| self.estimated(m, &found, values(m))).collect()
+                metrics.filter_map(|&m| self.estimated(m, &found, values(m))).collect()
             }
             Err(why) => {
                 let why = match why {
@@ -153,17 +147,17 @@ impl Pair<'_> {
         }
     }
 
-    fn estimated(&self, metric: Metric, found: &Paired, values: [Option<Estimate>; 2]) -> Found {
-        let effect = match metric {
-            Metric::Perplexity => found.perplexity,
-            Metric::Kl => found.kl_mean_nats,
-            _ => found.top1_agreement,
-        };
-        let evidence = Evidence::Estimated(effect);
-        Found { values, ..Found::new(self.label, "", metric, evidence) }
+    fn estimated(
+        &self,
+        metric: Metric,
+        found: &Paired,
+        values: [Option<Estimate>; 2],
+    ) -> Option<Found> {
+        let evidence = Evidence::Estimated(metric.effect(found)?);
+        Some(Found { values, ..Found::new(self.label, "", metric, evidence) })
     }
 
-    /// Sizes of packages by design; packages that are not the model any more.
+    /// Sizes of packages by design, and packages that no longer hold the model.
     fn packages(&self, new: &Cell) -> Vec<Found> {
         let ours = self.now.index.packaged(&new.cell_id);
         let mut rows = Vec::new();
@@ -175,7 +169,8 @@ impl Pair<'_> {
                 continue;
             };
             if let Some(link) = packaged.broken() {
-                let why = format!("{} do not hold: {}", link.link, link.what);
+                let why =
+                    format!("its packages failed verification of {}: {}", link.link, link.what);
                 rows.push(match old.broken() {
                     None => Found::result(self.label, design, Verdict::Regressed, why),
                     Some(_) => Found::invalid(self.label, design, Metric::Result, why),
@@ -196,7 +191,7 @@ fn bootstrap(seed: u64, windows: usize, resamples: usize) -> Bootstrap {
     }
 }
 
-/// A metric by itself: the same sums as in a pair, against nothing.
+/// A metric of one run: the same sums as in a pair, compared with 0.
 fn value(metric: Metric, windows: &[Scores], seed: u64) -> Option<Estimate> {
     let (of, scale): (fn(&Scores) -> f64, Scale) = match metric {
         Metric::Perplexity => (|window| window.nll_nats, Scale::LogRatio),
@@ -212,15 +207,4 @@ fn value(metric: Metric, windows: &[Scores], seed: u64) -> Option<Estimate> {
 
 fn size_bytes(cell: &Cell) -> u64 {
     cell.parts.iter().map(|part| part.size_bytes).sum()
-}
-
-fn scores(windows: &[&Window]) -> Vec<Scores> {
-    let of_window = |window: &&Window| Scores {
-        tokens: window.scored_tokens as f64,
-        text_bytes: window.scored_bytes as f64,
-        nll_nats: window.nll_nats,
-        kl_nats: window.kl_nats,
-        top1_agree: window.top1_agree as f64,
-    };
-    windows.iter().map(of_window).collect()
 }

@@ -1,53 +1,52 @@
-//! Files of claims.
+//! Reading files of claims (TOML).
 
 use serde::Deserialize;
 
-use super::Metric;
+use super::ClaimMetric;
 use crate::error::{At, Error, Result};
-use crate::stats::Estimate;
 
 /// A file of claims.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Claims {
-    /// Who says so.
+    /// Who makes the claims.
     pub source: String,
-    /// How the claims were read, for people.
+    /// A note for readers on how the claims were interpreted.
     pub note: Option<String>,
     /// Models whose sizes are predicted from their configuration.
     pub models: Vec<ModelConfig>,
-    /// What is said.
+    /// The claims.
     pub claims: Vec<Claim>,
 }
 
-/// A model and where its configuration lies.
+/// A model and the path of its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// The name that claims use.
     pub name: String,
-    /// Folder, file or `hf:owner/name`, as `evalkit inspect` takes it; paths relative to the file
-    /// of claims.
+    /// Folder, file or `hf:owner/name`, as `evalkit inspect` takes it; paths are relative to the
+    /// file of claims.
     pub config: String,
 }
 
 /// A claim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
-    /// In the words of whoever says so.
+    /// The claim in its author's words.
     pub says: String,
-    /// Where it says so.
+    /// Where it was made.
     pub source: Option<String>,
     /// The model's name.
     pub model: String,
-    /// The variant; any where none is named.
+    /// The variant; `None` for any.
     pub recipe: Option<String>,
-    /// The device, by identifier or name.
+    /// The device, by identifier or name; `None` if the claim is not about one.
     pub device: Option<String>,
     /// What is claimed.
-    pub metric: Metric,
-    /// Least value that agrees with it, in the unit of the metric's name.
+    pub metric: ClaimMetric,
+    /// The least value that agrees with the claim, in the unit of the metric's name.
     pub low: f64,
-    /// Largest value that agrees with it.
+    /// The largest value that agrees with it.
     pub high: f64,
 }
 
@@ -80,8 +79,7 @@ impl Claims {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// Input errors that name the claim: bad TOML, an unknown key or metric, a range that holds
-    /// nothing.
+    /// Input errors that name the claim: bad TOML, an unknown key or metric, an empty range.
     pub fn parse(text: &str) -> Result<Claims> {
         let raw: RawClaims =
             toml::from_str(text).map_err(|e| Error::input("not a file of claims").because(e))?;
@@ -96,7 +94,7 @@ impl Claims {
 
 impl RawClaim {
     fn checked(self) -> Result<Claim> {
-        let metric = Metric::from_name(&self.metric).at(|| "metric")?;
+        let metric = ClaimMetric::from_name(&self.metric).at(|| "metric")?;
         let (low, high) = self.range(metric)?;
         if low > high || low.is_nan() || high.is_nan() {
             return Err(Error::input(format!(
@@ -115,9 +113,8 @@ impl RawClaim {
         })
     }
 
-    fn range(&self, metric: Metric) -> Result<(f64, f64)> {
-        let shape =
-            "expected `value` with or without `tolerance`, or `low` and `high`, one or both";
+    fn range(&self, metric: ClaimMetric) -> Result<(f64, f64)> {
+        let shape = "expected `value` with or without `tolerance`, or `low`, `high` or both";
         let value = match &self.value {
             Some(toml::Value::Boolean(value)) if metric.is_yes_or_no() => {
                 Some(f64::from(u8::from(*value)))
@@ -145,26 +142,6 @@ impl RawClaim {
             (None, low, high, None) => {
                 Ok((low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY)))
             }
-        }
-    }
-}
-
-impl Claim {
-    /// Model, variant and device in words.
-    pub(super) fn about(&self) -> String {
-        let on = self.device.as_ref().map(|device| format!("on {device}"));
-        let parts = [Some(self.model.clone()), self.recipe.clone(), on];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-    }
-
-    /// The claimed range in words.
-    pub(super) fn range(&self) -> String {
-        let words = |value: f64| self.metric.words(&Estimate::exact(value));
-        match (self.low.is_finite(), self.high.is_finite()) {
-            _ if self.low == self.high => words(self.low),
-            (true, true) => format!("{} to {}", words(self.low), words(self.high)),
-            (true, false) => format!("at least {}", words(self.low)),
-            _ => format!("at most {}", words(self.high)),
         }
     }
 }

@@ -1,60 +1,134 @@
-//! What was measured of one package on one device, gathered from its measurements.
+//! What was measured of each package on each device, gathered from single measurements.
 
 use crate::results::measurement::{
-    CorrectnessCheck, Load, Measurement, Method, Outcome, Repetition, Subject,
+    CorrectnessCheck, Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Estimate, Sample, median};
 
-/// Certainty of intervals.
+/// The level of intervals.
 const LEVEL: f64 = 0.95;
 
 /// A package on a device.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::report) struct Row<'a> {
+pub struct DeviceRow<'a> {
+    /// The package.
     pub subject: &'a Subject,
-    /// The first load of this content by this runner, compilation apart.
+    /// The first load of this content by this runner, without compilation.
     pub load_first_ms: Option<f64>,
-    /// Compilation at that load.
-    pub compile_ms: Option<f64>,
-    /// Every later load.
+    /// Median of every later load.
     pub load_ms: Option<Estimate>,
+    /// Median time from the prompt's arrival to the first token.
     pub ttft_ms: Option<Estimate>,
+    /// Median speed of reading the prompt.
     pub prefill_tokens_per_s: Option<Estimate>,
+    /// Median speed of decoding.
     pub decode_tokens_per_s: Option<Estimate>,
-    /// 95th percentile of the time between tokens, over all of them.
+    /// 95th percentile of the time between two tokens, over all kept repetitions.
     pub token_p95_ms: Option<f64>,
+    /// The largest footprint of the process.
     pub footprint_peak_bytes: Option<u64>,
-    /// Most that the footprint leaves out.
+    /// The most memory of the Neural Engine that the footprint does not include.
     pub neural_bytes: Option<u64>,
-    /// Kept repetitions, and how many were asked for.
+    /// Repetitions that were kept.
     pub kept: usize,
-    /// What did not count, in words, in order.
+    /// Attempts that did not count, in words, in order.
     pub failures: Vec<String>,
+    /// Whether the device computes the model; `None` if that was not checked.
     pub truth: Option<&'a CorrectnessCheck>,
-    /// Tokens per second at minutes of a sustained measurement.
-    pub sustained: Vec<(f64, f64)>,
-    /// Kept repetitions outside it, in order.
+    /// Kept repetitions in order, without those of a sustained measurement.
     pub bursts: Vec<Burst>,
 }
 
 /// A repetition that counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::report) struct Burst {
-    /// Between two visits the package was loaded again.
+pub struct Burst {
+    /// The visit: between two visits the package was loaded again.
     pub visit: usize,
+    /// Time from the prompt's arrival to the first token.
     pub ttft_ms: f64,
+    /// Speed of decoding.
     pub decode_tokens_per_s: f64,
 }
 
-impl<'a> Row<'a> {
-    /// Gathers what `all` says of `subject` on `device` under `method`.
-    pub fn of(
+/// A device with the packages that were measured on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRows<'a> {
+    /// The device.
+    pub device: &'a SeenDevice,
+    /// The packages of which anything is known there.
+    pub rows: Vec<DeviceRow<'a>>,
+}
+
+/// The measurements of one method.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnDevices<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The devices, in order of appearance.
+    pub devices: Vec<DeviceRows<'a>>,
+}
+
+impl<'a> OnDevices<'a> {
+    /// Gathers what `all` holds under its last method; `None` if it has no method.
+    pub fn of(all: &'a [Measurement]) -> Option<OnDevices<'a>> {
+        let method = last_method(all)?;
+        let subjects = subjects(all);
+        let of_device = |device: &'a SeenDevice| {
+            let rows = subjects.iter().map(|s| DeviceRow::of(all, method, &device.device, s));
+            let is_known = |row: &DeviceRow<'_>| {
+                row.kept > 0 || row.truth.is_some() || !row.failures.is_empty()
+            };
+            DeviceRows { device, rows: rows.filter(is_known).collect() }
+        };
+        let devices = devices(all).into_iter().map(of_device);
+        Some(OnDevices { method, devices: devices.filter(|one| !one.rows.is_empty()).collect() })
+    }
+}
+
+/// The last method.
+pub fn last_method(all: &[Measurement]) -> Option<&Method> {
+    all.iter().rev().find_map(|one| match one {
+        Measurement::Method(method) => Some(method),
+        _ => None,
+    })
+}
+
+/// Every package once, in order of appearance.
+pub fn subjects(all: &[Measurement]) -> Vec<&Subject> {
+    let mut found: Vec<&Subject> = Vec::new();
+    for one in all {
+        if let Measurement::Subject(subject) = one
+            && !found.iter().any(|known| known.package == subject.package)
+        {
+            found.push(subject);
+        }
+    }
+    found
+}
+
+/// Every device as it was last seen, in order of appearance.
+fn devices(all: &[Measurement]) -> Vec<&SeenDevice> {
+    let mut found: Vec<&SeenDevice> = Vec::new();
+    for one in all {
+        if let Measurement::Device(device) = one {
+            match found.iter_mut().find(|known| known.device == device.device) {
+                Some(known) => *known = device,
+                None => found.push(device),
+            }
+        }
+    }
+    found
+}
+
+impl<'a> DeviceRow<'a> {
+    /// Gathers what `all` holds about `subject` on `device` under `method`.
+    fn of(
         all: &'a [Measurement],
         method: &Method,
         device: &str,
         subject: &'a Subject,
-    ) -> Row<'a> {
+    ) -> DeviceRow<'a> {
         let is_own =
             |own_device: &str, package: &str| own_device == device && package == subject.package;
         let loads: Vec<&Load> = all
@@ -81,17 +155,16 @@ impl<'a> Row<'a> {
             }
             _ => None,
         });
-        let mut row = Row { truth, ..Row::empty(subject) };
+        let mut row = DeviceRow { truth, ..DeviceRow::empty(subject) };
         row.add_loads(&loads);
         row.add_repetitions(&repetitions);
         row
     }
 
-    fn empty(subject: &'a Subject) -> Row<'a> {
-        Row {
+    fn empty(subject: &'a Subject) -> DeviceRow<'a> {
+        DeviceRow {
             subject,
             load_first_ms: None,
-            compile_ms: None,
             load_ms: None,
             ttft_ms: None,
             prefill_tokens_per_s: None,
@@ -102,7 +175,6 @@ impl<'a> Row<'a> {
             kept: 0,
             failures: Vec::new(),
             truth: None,
-            sustained: Vec::new(),
             bursts: Vec::new(),
         }
     }
@@ -111,13 +183,13 @@ impl<'a> Row<'a> {
         let kept: Vec<_> = loads.iter().filter_map(|load| load.loaded.as_ref()).collect();
         let first = kept.iter().find(|loaded| loaded.first);
         self.load_first_ms = first.map(|loaded| loaded.load_ms);
-        self.compile_ms = first.and_then(|loaded| loaded.compile_ms);
         let later = kept.iter().filter(|loaded| !loaded.first).map(|loaded| loaded.load_ms);
         self.load_ms = median(&later.collect::<Vec<f64>>(), LEVEL);
         for loaded in kept {
             self.add_figures(loaded.samples.iter().chain([&loaded.after]));
         }
-        self.failures.extend(loads.iter().filter_map(|load| said("load", &load.attempt.outcome)));
+        self.failures
+            .extend(loads.iter().filter_map(|load| disturbance("load", &load.attempt.outcome)));
     }
 
     fn add_repetitions(&mut self, repetitions: &[&Repetition]) {
@@ -149,15 +221,11 @@ impl<'a> Row<'a> {
         self.prefill_tokens_per_s = median(&prefills, LEVEL);
         let gaps: Vec<f64> = bursts.iter().flat_map(|(_, _, one)| &one.token_ms).copied().collect();
         self.token_p95_ms = Sample::new(gaps).ok().map(|sample| sample.quantile(0.95));
-        for (_, at, generated) in kept {
+        for (_, _, generated) in kept {
             self.add_figures(generated.samples.iter().chain([&generated.after]));
-            if let Some(at) = at {
-                let decoded = rate(generated.token_ms.len(), generated.token_ms.iter().sum());
-                self.sustained.push((at / 60_000.0, decoded));
-            }
         }
         let failures =
-            repetitions.iter().filter_map(|one| said("repetition", &one.attempt.outcome));
+            repetitions.iter().filter_map(|one| disturbance("repetition", &one.attempt.outcome));
         self.failures.extend(failures);
     }
 
@@ -174,7 +242,8 @@ fn rate(tokens: usize, elapsed_ms: f64) -> f64 {
     tokens as f64 * 1000.0 / elapsed_ms
 }
 
-fn said(what: &str, outcome: &Outcome) -> Option<String> {
+/// What kept an attempt from counting, in words; `None` if it counts or was a warm-up.
+pub(super) fn disturbance(what: &str, outcome: &Outcome) -> Option<String> {
     let (how, why) = outcome.reason()?;
     Some(format!("{what} {how}: {why}"))
 }

@@ -1,57 +1,76 @@
-//! What differs between two runs apart from their results; `check` says the same.
+//! What differs between two runs apart from their results, and which differences make their scores
+//! incomparable.
 
 use std::collections::BTreeSet;
 
-use crate::report::{Column, Table, Value};
-use crate::results::measurement::Measurement;
-use crate::results::{Run, RunFolder};
+use crate::results::measurement::{Measurement, Method};
+use crate::results::{Cell, Run, RunFolder};
 
 /// Hexadecimal digits of a hash that people compare.
 const SHORT: usize = 12;
 
-/// Something that differs, and what of it is only in the one run and only in the other.
-pub(in crate::report) type Difference = (&'static str, String, String);
+/// Something that differs between two runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What differs: `model`, `machine`, `seed`.
+    pub what: &'static str,
+    /// What only the first run has; several values are separated by commas.
+    pub only_first: String,
+    /// What only the second run has.
+    pub only_second: String,
+}
 
-/// Everything that differs.
-pub(in crate::report) fn between(a: &RunFolder, b: &RunFolder) -> Vec<Difference> {
+/// Everything that differs between two runs, apart from their results.
+pub fn between(first: &RunFolder, second: &RunFolder) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut compare = |what: &'static str, a: BTreeSet<String>, b: BTreeSet<String>| {
-        // A comma between what is only on one side; what both have is left out.
         let only = |own: &BTreeSet<String>, other: &BTreeSet<String>| {
             own.difference(other).cloned().collect::<Vec<_>>().join(", ")
         };
         if a != b {
-            found.push((what, only(&a, &b), only(&b, &a)));
+            found.push(Difference { what, only_first: only(&a, &b), only_second: only(&b, &a) });
         }
     };
     for (what, of) in FIELDS {
         let field = |side: &RunFolder| side.index.run().map(of).into_iter().collect();
-        compare(what, field(a), field(b));
+        compare(what, field(first), field(second));
     }
     for (what, of) in SETS {
-        compare(what, of(a), of(b));
+        compare(what, of(first), of(second));
     }
     found
 }
 
-/// A row for everything that differs.
-pub(super) fn table(a: &RunFolder, b: &RunFolder) -> Table {
-    let row = |(what, a, b): Difference| vec![what.into(), a.into(), b.into()];
-    let rows: Vec<Vec<Value>> = between(a, b).into_iter().map(row).collect();
-    let notes = match rows.is_empty() {
-        true => vec!["Nothing: the same question, asked of the same program.".to_owned()],
-        false => Vec::new(),
+/// The setting that keeps scores of two runs from being comparable window by window; `None` if
+/// they measure the same text in the same way.
+pub fn obstacle(a: &Run, b: &Run) -> Option<&'static str> {
+    let same = [
+        ("protocol", a.protocol == b.protocol),
+        ("begin-of-text token", a.bos == b.bos),
+        ("number of tokens per window", a.window_tokens == b.window_tokens),
+        ("stride", a.stride_tokens == b.stride_tokens),
+        ("text", a.text_hash == b.text_hash),
+        ("tokenizer", a.tokenizer_hash == b.tokenizer_hash),
+    ];
+    same.into_iter().find(|(_, is_same)| !is_same).map(|(what, _)| what)
+}
+
+/// Why no score of one run can be judged against the other's: a different setting or model. `None`
+/// if all of them can.
+pub fn incomparable(now: &Run, then: &Run) -> Option<String> {
+    let model = (now.model_hash != then.model_hash).then_some("model");
+    obstacle(now, then).or(model).map(|what| format!("different {what}"))
+}
+
+/// The name of the model that a run scored or measured, if the run names one.
+pub fn model_name(side: &RunFolder) -> Option<String> {
+    let of_subject = || {
+        side.measured.iter().find_map(|one| match one {
+            Measurement::Subject(subject) => Some(subject.model.clone()),
+            _ => None,
+        })
     };
-    Table {
-        title: "What differs".into(),
-        columns: vec![
-            Column::text("what", "what"),
-            Column::text("a", "only in A"),
-            Column::text("b", "only in B"),
-        ],
-        rows,
-        notes,
-    }
+    side.index.run().map(|run| run.model.clone()).or_else(of_subject)
 }
 
 type Field = (&'static str, fn(&Run) -> String);
@@ -80,7 +99,7 @@ const SETS: [Set; 6] = [
         let machines = side.index.environments();
         machines.map(|one| format!("{} ({}, {})", one.cpu_model, one.os, one.device)).collect()
     }),
-    ("recipes", |side| side.index.cells().map(crate::results::Cell::label).collect()),
+    ("recipes", |side| side.index.cells().map(Cell::label).collect()),
     ("packages", |side| {
         let designs = side.measured.iter().filter_map(|one| match one {
             Measurement::Subject(subject) => {
@@ -103,22 +122,22 @@ const SETS: [Set; 6] = [
         devices.collect()
     }),
     ("method of measuring", |side| {
-        let told = |method: &crate::results::measurement::Method| {
+        let described = |method: &Method| {
             let (prompt, tokens) = (method.prompt_tokens, method.tokens);
             format!("{tokens} tokens after {prompt} ({})", method.compute_units)
         };
-        methods(side).map(told).collect()
+        methods(side).map(described).collect()
     }),
 ];
 
-fn methods(side: &RunFolder) -> impl Iterator<Item = &crate::results::measurement::Method> {
+fn methods(side: &RunFolder) -> impl Iterator<Item = &Method> {
     side.measured.iter().filter_map(|one| match one {
         Measurement::Method(method) => Some(method),
         _ => None,
     })
 }
 
-/// The beginning of a hash.
-pub(in crate::report) fn short(hash: &str) -> String {
+/// The first digits of a hash, enough for people to compare.
+pub(super) fn short(hash: &str) -> String {
     hash.chars().take(SHORT).collect()
 }

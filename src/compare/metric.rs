@@ -1,16 +1,16 @@
-//! What a check judges, and how large a change of it does not matter.
+//! The metrics that runs are compared by, and the tolerance of each: the change that does not matter.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::report::Unit;
-use crate::stats::{Better, Limit, Tolerance};
+use crate::stats::{Better, Effect, Limit, Paired, Tolerance};
+use crate::units::Unit;
 
-/// A number that a check judges.
+/// A number that runs are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Whether there is a result at all: the variant did not fail, its packages are the model, a
-    /// device computes it.
+    /// Whether there is a valid result: the variant did not fail, its packages hold the model, and
+    /// the device computes that model.
     Result,
     /// Perplexity, paired by window.
     Perplexity,
@@ -20,13 +20,13 @@ pub enum Metric {
     Top1,
     /// Size of the whole file; exact.
     Size,
-    /// Size of the packages on the disk; exact.
+    /// Size of the packages on disk; exact.
     Packages,
     /// Tokens per second while decoding.
     Decode,
     /// Time to the first token.
     Ttft,
-    /// Time to load a package that was loaded before.
+    /// Time to load a package that this device has loaded before.
     Load,
     /// Peak memory.
     Memory,
@@ -75,7 +75,7 @@ impl Metric {
         }
     }
 
-    /// Which way it is better.
+    /// Which direction is better.
     pub fn better(self) -> Better {
         match self {
             Metric::Top1 | Metric::Decode => Better::Higher,
@@ -83,23 +83,38 @@ impl Metric {
         }
     }
 
-    /// The unit of its changes: those of times, speeds and perplexity are ratios.
-    pub(super) fn change_unit(self) -> Unit {
+    /// The unit of its changes: times, speeds and perplexity change by ratios.
+    pub fn change_unit(self) -> Unit {
         match self {
             Metric::Kl | Metric::Top1 | Metric::Size | Metric::Packages => self.unit(),
             _ => Unit::Ratio,
         }
     }
 
-    /// What is repeated to know it better.
-    pub(super) fn repeats(self) -> &'static str {
+    /// The change that means "the same": a ratio of 1 or a difference of 0.
+    pub fn unchanged(self) -> f64 {
+        if self.change_unit() == Unit::Ratio { 1.0 } else { 0.0 }
+    }
+
+    /// What more of would make an estimate more precise.
+    pub fn repeats(self) -> &'static str {
         match self {
             Metric::Decode | Metric::Ttft | Metric::Load | Metric::Memory => "visits",
             _ => "windows",
         }
     }
 
-    /// The key of its tolerance; packages are held to that of sizes, and a result has none.
+    /// The change of this metric between paired windows; `None` for what windows do not have.
+    pub fn effect(self, paired: &Paired) -> Option<Effect> {
+        match self {
+            Metric::Perplexity => Some(paired.perplexity),
+            Metric::Kl => Some(paired.kl_mean_nats),
+            Metric::Top1 => Some(paired.top1_agreement),
+            _ => None,
+        }
+    }
+
+    /// The key of its tolerance. Packages share that of sizes; a result has no tolerance.
     fn key(self) -> Option<&'static str> {
         Some(match self {
             Metric::Result => return None,
@@ -115,8 +130,8 @@ impl Metric {
     }
 }
 
-/// Keys of tolerances with their defaults, as a plan spells them. KL has a floor: near zero, a few
-/// per cent of it are rounding.
+/// Keys of tolerances with their defaults, as a plan spells them. KL has a floor in nats: close to
+/// zero, a change of a few per cent is rounding.
 pub const DEFAULTS: [(&str, &str); 8] = [
     ("perplexity", "0.5%"),
     ("kl", "2% or 0.00001"),
@@ -128,7 +143,7 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     ("memory", "5%"),
 ];
 
-/// A share of the baseline, an amount in the metric's unit, or whichever of the two is more.
+/// A share of the baseline, an amount in the metric's unit, or both; the larger one counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Allowance {
     share: Option<f64>,
@@ -142,22 +157,22 @@ pub struct Tolerances {
 }
 
 impl Tolerances {
-    /// The defaults with the changes `set`, later ones over earlier ones: a key, and a percentage of
-    /// the baseline (`0.5%`), an amount in the metric's unit (nats, bytes, ms, tokens per second;
-    /// of top-1, a part of 1), or both (`2% or 0.00001`), of which the larger counts.
+    /// The defaults, changed by the pairs of key and limit in `set`; later pairs override earlier
+    /// ones. A limit is a percentage of the baseline (`0.5%`), an amount in the metric's unit (nats,
+    /// bytes, ms, tokens per second; for top-1 a share from 0 to 1), or both (`2% or 0.00001`); the
+    /// larger one counts.
     ///
     /// # Errors
-    /// Input errors that name the key: one that is unknown, a text that is no number, a number that
-    /// is negative or not finite.
+    /// Input errors that name the key: it is unknown, or its limit is not a finite number of 0 or more.
     pub fn resolve<'a>(set: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Tolerances> {
         let mut allowed = BTreeMap::new();
         for (key, text) in DEFAULTS.into_iter().chain(set) {
             let known = DEFAULTS.iter().find(|(known, _)| *known == key);
             let Some((known, _)) = known else {
                 let keys: Vec<&str> = DEFAULTS.iter().map(|(key, _)| *key).collect();
-                return Err(Error::input("there is no such tolerance")
+                return Err(Error::input("unknown tolerance")
                     .at(key)
-                    .hint(format!("tolerances are {}", keys.join(", "))));
+                    .hint(format!("the tolerances are {}", keys.join(", "))));
             };
             allowed.insert(*known, allowance(text).map_err(|e| e.at(key))?);
         }
@@ -169,7 +184,7 @@ impl Tolerances {
         found.unwrap_or(Allowance { share: None, amount: Some(0.0) })
     }
 
-    /// The tolerance of a metric whose baseline is `baseline`; nothing of a result.
+    /// The tolerance of a metric whose accepted value is `baseline`; 0 for a result.
     pub fn of(&self, metric: Metric, baseline: f64) -> Tolerance {
         let Allowance { share, amount } = self.allowed(metric);
         let limit = match (share, amount) {
@@ -199,7 +214,7 @@ impl Tolerances {
     }
 }
 
-/// A number without the noise of binary fractions.
+/// The number without the rounding noise of binary fractions.
 fn without_noise(value: f64) -> f64 {
     (value * 1e10).round() / 1e10
 }
@@ -208,8 +223,9 @@ fn allowance(text: &str) -> Result<Allowance> {
     let mut found = Allowance { share: None, amount: None };
     for part in text.split(" or ") {
         let refused = || {
-            let what =
-                format!("expected a tolerance such as 0.5%, 0.001 or 2% or 0.001, found {text:?}");
+            let what = format!(
+                "expected a tolerance such as `0.5%`, `0.001` or `2% or 0.001`, found {text:?}"
+            );
             Error::input(what)
         };
         let (number, slot) = match part.trim().strip_suffix('%') {
@@ -235,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_tolerances_win_and_the_rest_are_the_defaults() {
+    fn later_tolerances_override_earlier_ones_and_the_defaults() {
         let set = [("decode", "3%"), ("kl", "0.5"), ("decode", "2.5 %")];
         let found = Tolerances::resolve(set).unwrap();
         assert_eq!(found.of(Metric::Decode, 9.0).limit(), Limit::Relative(0.025));
@@ -248,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_tolerances_the_larger_counts() {
+    fn the_larger_of_two_limits_counts() {
         let found = Tolerances::resolve([]).unwrap();
         assert_eq!(found.of(Metric::Kl, 0.1).limit(), Limit::Relative(0.02));
         assert_eq!(found.of(Metric::Kl, 1e-6).limit(), Limit::Absolute(0.00001));
@@ -256,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tolerance_that_cannot_be_meant_is_refused_with_its_key() {
+    fn a_bad_tolerance_is_refused_with_its_key() {
         let refused = |key: &'static str, text: &'static str| {
             let error = Tolerances::resolve([(key, text)]).unwrap_err();
             assert_eq!(error.exit().code(), 2);
@@ -270,7 +286,7 @@ mod tests {
         assert!(refused("ttft", "NaN%").contains("finite"));
         assert!(refused("kl", "2% or -1").contains("-1: expected a tolerance of 0 or more"));
         assert!(refused("kl", "2% or 3%").contains("expected a tolerance such as"));
-        assert!(refused("ttft", "fast").contains("expected a tolerance such as 0.5%"));
-        assert!(refused("speed", "5%").starts_with("speed: there is no such tolerance\nhint:"));
+        assert!(refused("ttft", "fast").contains("expected a tolerance such as `0.5%`"));
+        assert!(refused("speed", "5%").starts_with("speed: unknown tolerance\nhint:"));
     }
 }
