@@ -3,10 +3,10 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::ROLES;
-use crate::calibrate::{both, dense, each};
 use crate::checkpoint::Role;
 use crate::error::{Error, Result};
+use crate::eval::mixed::ROLES;
+use crate::eval::windows::{both, dense, each};
 use crate::model::{self, Block, RopeTables};
 
 /// How many of a layer's roles are attention's.

@@ -16,7 +16,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::part::{Part, Stage, distance};
-use crate::calibrate::{each, route};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::lane::{Lane, Scored};
@@ -26,6 +25,7 @@ use crate::eval::timing::Timings;
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::eval::weights::block_weights;
+use crate::eval::windows::{each, route};
 use crate::eval::{embed, head};
 use crate::model::{self, Block, BlockWeights, Mlp, RopeTables, Routed};
 use crate::quantize::quantize;

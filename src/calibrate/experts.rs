@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 
 use super::correlation::Tokens;
-use super::layer::both;
 use super::moments_file::is_pooled;
 use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
+use crate::eval::windows::both;
 use crate::model::{self, Mlp, Routed};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::Moments;
