@@ -25,16 +25,15 @@ mod rows;
 mod vector;
 mod widths;
 
-pub use arrays::{ArrayType, NamedArray};
-pub use coded::{CodedArrays, CodedTensor, Tables};
+pub use arrays::ArrayType;
+pub use coded::{CodedArrays, CodedTensor};
 pub use layers::LayerRecipe;
 pub use mask::Mask;
 pub use method::{Method, Steps};
 pub use mxfp4::VALUES as MXFP4_VALUES;
-pub use pruning::{Magnitude, Percent, Pruning};
-pub use recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker};
+pub use recipe::{Linear, Palette, Recipe, TableEntry};
 pub use vector::form::Vector;
-pub use widths::{IndexBits, LinearBits, effective_group};
+pub use widths::{IndexBits, LinearBits};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;

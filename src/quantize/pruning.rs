@@ -34,8 +34,8 @@ const MILLION: u32 = 1_000_000;
 const PLACES: usize = 6;
 
 impl Magnitude {
-    /// So many millionths.
-    pub fn from_millionths(millionths: u32) -> Self {
+    #[cfg(test)]
+    pub(super) fn from_millionths(millionths: u32) -> Self {
         Magnitude { millionths }
     }
 
