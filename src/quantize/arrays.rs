@@ -242,9 +242,10 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
                 scales: self.half("table_scales", &[groups])?,
             },
         };
-        let channel_scales = match palette.channel_scale {
-            true => Some(self.half("channel_scales", &[shape[0]])?),
-            false => None,
+        let channel_scales = if palette.channel_scale {
+            Some(self.half("channel_scales", &[shape[0]])?)
+        } else {
+            None
         };
         Ok(CodedArrays::Palette { codes, mask, tables, channel_scales })
     }
@@ -260,9 +261,10 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
         let codes = self.codes("codes", weights, bits)?;
         let blocks = linear.blocks(inputs);
         let scales = self.half("scales", &[out, blocks])?;
-        let zero_points = match linear.asymmetric {
-            true => Some(self.codes("zero_points", out * blocks, bits)?),
-            false => None,
+        let zero_points = if linear.asymmetric {
+            Some(self.codes("zero_points", out * blocks, bits)?)
+        } else {
+            None
         };
         let lowest = 1 << (bits - 1);
         let is_lowest = |index| code_at(&codes, bits, index) == lowest;
