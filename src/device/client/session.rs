@@ -1,7 +1,7 @@
 //! One connection to a runner: the handshake, then one request at a time.
 //!
 //! A thread reads frames and passes on all but `alive`. So silence is noticed even while a file is
-//! sent, and so is an answer that comes early. Whoever waits for an answer checks the stop flag in
+//! sent, and so is an answer that comes early. The wait for an answer checks the stop flag in
 //! between.
 
 use std::io;

@@ -51,7 +51,7 @@ fn one(device: &Value) -> ListedDevice {
 }
 
 impl ListedDevice {
-    /// What keeps a runner from working on the device, as far as the list tells.
+    /// What keeps a runner from working on the device; `None` if the list shows no obstacle.
     pub fn device_error(&self) -> Option<DeviceError> {
         let major = self.os.as_deref().and_then(|os| os.split('.').next()?.parse::<u32>().ok());
         if self.pairing.as_deref() == Some("unsupported") || major.is_some_and(|major| major < 17) {
