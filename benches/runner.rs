@@ -1,11 +1,11 @@
-//! What the runner costs: bytes per second of a package that is sent over loopback, and time per
-//! token above that of the packages themselves.
+//! What the runner costs: bytes per second when a package is sent over loopback, and the time per
+//! token that the runner adds to executing the packages directly.
 //!
-//! `put` is from the announcement of 256 MB of random bytes to the answer that their hash is
-//! right; `commit` (waiting for the disk) is printed beside it, and so is SHA-256 alone on one
-//! core, which is a limit. Tokens are those of the demo, after a prompt of three, each from an
-//! empty cache to 250 tokens: decoded directly, and asked of the runner, whose time is that from
-//! the request to the answer, journal included.
+//! `put` is the time from announcing 256 MB of random bytes to the answer that their hash is right.
+//! The time of `commit`, which waits for the disk, is printed as well, and so is the speed of SHA-256
+//! on one core, which bounds that of `put`. For the time per token, the demo generates 250 tokens
+//! from an empty cache after a prompt of three: once directly, and once through the runner, from the
+//! request to the answer, journal included.
 
 #![allow(clippy::print_stderr)]
 
@@ -81,7 +81,7 @@ impl Client {
         self.answer()
     }
 
-    /// Sends a file; gives the time from `have` to the answer of `put`.
+    /// Sends a file, and returns the time from `have` to the answer of `put`.
     fn put(&mut self, manifest: &Manifest, file: &ManifestFile, bytes: &[u8]) -> Duration {
         let start = Instant::now();
         self.ask(json!({"type": "have", "manifest": manifest}));
@@ -157,7 +157,7 @@ fn package(folder: &Path) {
     bundle::write(folder, &order, &mut |_, _| Ok(())).expect("packages");
 }
 
-/// Sends every file of a folder and puts it in place.
+/// Sends every file of a folder and commits the package.
 fn send(client: &mut Client, folder: &Path) -> String {
     let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = open.pop() {
@@ -190,7 +190,7 @@ fn tokens(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("token");
     group.throughput(Throughput::Elements(1)).sample_size(10);
     group.measurement_time(Duration::from_secs(20));
-    // As many tokens every time: what a token costs depends on those before it.
+    // The number of tokens is fixed, because the cost of a token depends on those before it.
     let rounds = |rounds: u64, round: &mut dyn FnMut()| {
         let start = Instant::now();
         (0..rounds).for_each(|_| round());

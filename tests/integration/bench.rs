@@ -211,7 +211,7 @@ fn a_device_that_computes_something_else_is_wrong_and_its_speeds_are_struck_out(
 }
 
 #[test]
-fn a_warm_device_is_waited_for_and_heat_that_rises_spoils_a_repetition() {
+fn a_warm_device_is_waited_for_and_heat_that_rises_disturbs_a_repetition() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let phone = Listening::start(&lab.folder.path().join("store"));
     let change = |from: usize, until: usize| -> Arc<proxy::Change> {

@@ -25,7 +25,7 @@ mod target;
 mod token_store;
 mod transfer;
 
-pub use self::answer::{Logits, RequestProgress};
+pub use self::answer::Logits;
 pub use self::limits::Limits;
 pub use self::link::{APP_PORT, Options};
 pub use self::outcome::{Finished, Gone, Killed, LossReason, RefusedRequest, RequestOutcome};
@@ -33,5 +33,4 @@ pub use self::package::{Package, manifest_of};
 pub use self::runner::{Runner, new_job};
 pub use self::target::Target;
 pub use self::token_store::TokenStore;
-pub use self::transfer::TransferReport;
 pub use crate::device::protocol::token::Token;

@@ -39,11 +39,6 @@ impl Tool {
         cfg!(target_os = "macos").then(tool)
     }
 
-    /// The tools in a folder.
-    pub fn in_folder(folder: &Path) -> Tool {
-        Tool { xcrun: folder.join("xcrun"), xcodebuild: folder.join("xcodebuild") }
-    }
-
     /// Lists the devices that devicectl knows.
     ///
     /// # Errors
