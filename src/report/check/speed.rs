@@ -9,7 +9,7 @@ use super::{Found, Metric};
 use crate::report::versus::differences::short;
 use crate::results::RunFolder;
 use crate::results::measurement::{
-    Attempt, Measurement, Method, Outcome, SeenDevice, Subject, Truth,
+    Attempt, CorrectnessCheck, Measurement, Method, Outcome, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Bootstrap, Estimate, Evidence, Verdict, median, ratio_of_medians};
@@ -31,7 +31,7 @@ struct Measured<'a> {
     values: BTreeMap<Metric, BTreeMap<usize, Vec<f64>>>,
     /// What did not count, in words.
     spoiled: Vec<String>,
-    truth: Option<&'a Truth>,
+    truth: Option<&'a CorrectnessCheck>,
 }
 
 /// Variant, design and device, by which packages of two runs are paired.
@@ -96,7 +96,7 @@ pub(super) fn alone(measured: &[Measurement]) -> Vec<(String, String, Metric, Es
 /// Why a device was not reached, where that is known.
 fn trouble(side: &RunFolder, device: &str) -> String {
     let last = side.measured.iter().rev().find_map(|one| match one {
-        Measurement::Trouble(trouble) if trouble.device == device => Some(trouble),
+        Measurement::FailedStep(trouble) if trouble.device == device => Some(trouble),
         _ => None,
     });
     last.map_or(String::new(), |trouble| format!(": {}: {}", trouble.step, trouble.reason))
@@ -233,7 +233,7 @@ impl<'a> Measured<'a> {
                     self.push(Metric::Ttft, visit, generated.ttft_ms);
                 }
             }
-            Measurement::Truth(truth)
+            Measurement::CorrectnessCheck(truth)
                 if truth.device == self.device.device && truth.package == self.subject.package =>
             {
                 self.truth = Some(truth);
@@ -243,7 +243,7 @@ impl<'a> Measured<'a> {
     }
 
     /// The comparison with this machine, where the device computes something else.
-    fn wrong(&self) -> Option<&'a Truth> {
+    fn wrong(&self) -> Option<&'a CorrectnessCheck> {
         self.truth.filter(|truth| !truth.holds)
     }
 

@@ -1,6 +1,8 @@
 //! What was measured of one package on one device, gathered from its measurements.
 
-use crate::results::measurement::{Load, Measurement, Method, Outcome, Repetition, Subject, Truth};
+use crate::results::measurement::{
+    CorrectnessCheck, Load, Measurement, Method, Outcome, Repetition, Subject,
+};
 use crate::results::runner::Figures;
 use crate::stats::{Estimate, Sample, median};
 
@@ -29,7 +31,7 @@ pub(in crate::report) struct Row<'a> {
     pub kept: usize,
     /// What did not count, in words, in order.
     pub failures: Vec<String>,
-    pub truth: Option<&'a Truth>,
+    pub truth: Option<&'a CorrectnessCheck>,
     /// Tokens per second at minutes of a sustained measurement.
     pub sustained: Vec<(f64, f64)>,
     /// Kept repetitions outside it, in order.
@@ -74,7 +76,9 @@ impl<'a> Row<'a> {
             .filter(|one| one.attempt.method_id == method.method_id)
             .collect();
         let truth = all.iter().rev().find_map(|one| match one {
-            Measurement::Truth(truth) if is_own(&truth.device, &truth.package) => Some(truth),
+            Measurement::CorrectnessCheck(truth) if is_own(&truth.device, &truth.package) => {
+                Some(truth)
+            }
             _ => None,
         });
         let mut row = Row { truth, ..Row::empty(subject) };

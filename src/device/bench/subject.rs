@@ -1,38 +1,38 @@
-//! What is measured: a folder of packages, its name, and what it should predict.
+//! What is measured: a folder of packages, its name, and the logits that it should give.
 
 use std::path::Path;
 
-use super::truth::Expected;
+use super::correctness::Expected;
 use crate::device::client::Package;
 use crate::error::{Error, Result};
 use crate::package::bundle::Bundle;
 use crate::results::label;
 use crate::results::measurement::Subject;
 
-/// Tokens whose predictions are compared before any speed is believed.
-pub const TRUTH_TOKENS: usize = 48;
+/// How many predictions are compared before any speed is trusted.
+const CHECKED_TOKENS: usize = 48;
 
 /// A folder of packages, ready to be measured.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What records say of it.
+    /// Its description in records.
     pub subject: Subject,
-    /// What is sent.
+    /// The files to send.
     pub package: Package,
-    /// What it predicts on this machine.
+    /// The logits that it gives on this machine.
     pub expected: Expected,
-    /// Tokens that its cache holds.
+    /// How many tokens its cache holds.
     pub context_tokens: usize,
-    /// Tokens in its vocabulary.
+    /// Size of its vocabulary.
     pub vocab_size: usize,
 }
 
 impl Prepared {
-    /// Hashes the folder and predicts the tokens that `text` begins with, or `spread` makes, on this
-    /// machine. `cell_id` is of the sweep that it was written for.
+    /// Hashes the folder, and executes its packages on this machine. `text` gives a number of token
+    /// ids below a vocabulary's size; `cell_id` names the cell of the sweep that wrote the folder.
     ///
     /// # Errors
-    /// Input errors of the folder.
+    /// Input if the folder or a package in it is invalid.
     pub fn of(
         folder: &Path,
         cell_id: Option<String>,
@@ -41,10 +41,12 @@ impl Prepared {
         let bundle = Bundle::open(folder)?;
         let package = Package::open(folder)?;
         let model = &bundle.manifest.model;
-        let tokens = TRUTH_TOKENS.min(model.context_tokens);
+        let tokens = CHECKED_TOKENS.min(model.context_tokens);
         let ids = text(tokens, model.vocab_size)?;
         if ids.len() < 2 {
-            return Err(Error::input("a cache of fewer than 2 tokens").at(folder.display()));
+            return Err(Error::input("expected a cache of 2 tokens or more")
+                .at(folder.display())
+                .hint("package the model with a larger --max-sequence-length"));
         }
         let expected = Expected::of(&bundle, &ids)?;
         let traffic = bundle.traffic()?;
@@ -55,7 +57,7 @@ impl Prepared {
             model: model.name.clone(),
             model_hash: model.model_hash.clone(),
             design: format!("{} {}", model.target, model.compute),
-            size_bytes: package.content.size_bytes(),
+            size_bytes: package.manifest.size_bytes(),
             weight_bytes_per_token: traffic.weight_bytes,
             calls_per_token: traffic.calls,
         };

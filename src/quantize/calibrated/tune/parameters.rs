@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::adam::{Adam, too_short};
 use crate::error::{Error, Result};
+use crate::quantize::calibrated::codebook::TableCodebook;
 use crate::quantize::calibrated::convert::{Frame, finish};
-use crate::quantize::calibrated::meaning::Tables;
 use crate::quantize::coded::CodedTensor;
 
 /// Step of a table's entry, of the spread of its rows.
@@ -14,23 +14,23 @@ const TABLE_RATE: f32 = 1e-3;
 const SCALE_RATE: f32 = 1e-3;
 
 /// Tables and scales with the optimizer's memory of them.
-pub(super) struct Knobs<const D: usize> {
+pub(super) struct TableParameters<const D: usize> {
     shape: [usize; 2],
-    pub tables: Tables<D>,
+    pub tables: TableCodebook<D>,
     /// What entries are in units of: 1 where rows have scales, else the rows' mean spread.
     unit: f32,
     of_tables: Adam,
     of_scales: Adam,
 }
 
-impl<const D: usize> Knobs<D> {
-    pub(super) fn new(tables: Tables<D>, codes: &[u8], shape: [usize; 2]) -> Self {
+impl<const D: usize> TableParameters<D> {
+    pub(super) fn new(tables: TableCodebook<D>, codes: &[u8], shape: [usize; 2]) -> Self {
         let unit = match &tables.scales {
             Some(_) => 1.0,
             None => spreads(&tables, codes, shape).iter().sum::<f32>() / shape[0].max(1) as f32,
         };
         let of_tables = Adam::new(tables.entries.len() * D);
-        Knobs { shape, unit, of_tables, of_scales: Adam::new(shape[0]), tables }
+        TableParameters { shape, unit, of_tables, of_scales: Adam::new(shape[0]), tables }
     }
 
     /// Derivatives by tables, in the order of their entries, and by rows' scales.
@@ -71,14 +71,14 @@ impl<const D: usize> Knobs<D> {
         decoded
     }
 
-    /// Moves tables and scales, `pace` times as far as at full speed.
-    pub(super) fn step(&mut self, codes: &[u8], derivatives: &[f32], pace: f32) {
+    /// Moves tables and scales, `lr_scale` times as far as at full speed.
+    pub(super) fn step(&mut self, codes: &[u8], derivatives: &[f32], lr_scale: f32) {
         let (by_table, by_scale) = self.gathered(codes, derivatives);
         let entries = self.tables.entries.as_flattened_mut();
-        self.of_tables.step(entries, &by_table, pace * TABLE_RATE * self.unit);
+        self.of_tables.step(entries, &by_table, lr_scale * TABLE_RATE * self.unit);
         if let Some(scales) = &mut self.tables.scales {
             let mut logarithms = vec![0.0f32; scales.len()];
-            self.of_scales.step(&mut logarithms, &by_scale, pace * SCALE_RATE);
+            self.of_scales.step(&mut logarithms, &by_scale, lr_scale * SCALE_RATE);
             scales.iter_mut().zip(logarithms).for_each(|(scale, change)| *scale *= change.exp());
         }
     }
@@ -93,7 +93,7 @@ impl<const D: usize> Knobs<D> {
         }
         let round = |scale: &f32| half::f16::from_f32(*scale).to_f32();
         let scales = self.tables.scales.as_ref().map(|s| s.iter().map(round).collect());
-        let tables = Tables { entries, scales, columns: Vec::new(), ..self.tables };
+        let tables = TableCodebook { entries, scales, columns: Vec::new(), ..self.tables };
         finish(frame, codes, tables)
     }
 
@@ -104,7 +104,7 @@ impl<const D: usize> Knobs<D> {
         own.chain(self.of_tables.numbers()).chain(self.of_scales.numbers())
     }
 
-    /// Takes what [`numbers`](Knobs::numbers) gave.
+    /// Takes what [`numbers`](TableParameters::numbers) gave.
     pub(super) fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
         let scales = self.tables.scales.iter_mut().flatten();
         let entries = self.tables.entries.as_flattened_mut().iter_mut();
@@ -118,7 +118,7 @@ impl<const D: usize> Knobs<D> {
 
 /// The root mean square of what each row decodes to, where rows have no scales; 1 for rows of zeros.
 pub(super) fn spreads<const D: usize>(
-    tables: &Tables<D>,
+    tables: &TableCodebook<D>,
     codes: &[u8],
     [out, inputs]: [usize; 2],
 ) -> Vec<f32> {

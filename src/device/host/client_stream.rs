@@ -1,5 +1,5 @@
-//! A connection's two ends: reading that knows when the other side is gone, and writing that
-//! several threads share.
+//! The two ends of a connection to a client: a writer that several threads share, and a reader that
+//! notices when the client is gone.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -10,40 +10,41 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::lock;
+use super::locks::lock;
+use crate::device::protocol::code::Code;
+use crate::device::protocol::control;
 use crate::device::protocol::frame::{Frame, MAX_FRAME_BYTES, write_frame};
-use crate::device::protocol::message::{Answer, Code};
-use crate::device::protocol::{control, frame};
+use crate::device::protocol::message::Answer;
 
-/// How long neither side stays silent while the other waits.
+/// The longest silence of either side while the other waits for it.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
-/// How often a reader looks whether the connection was given up meanwhile.
+/// Interval between a reader's checks of whether the connection was given up.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
-/// How long, and how much, is read after a refusal, so that the client reads it.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 << 20;
+/// For how long, and how many bytes, the connection is drained after a refusal.
+const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: usize = 16 << 20;
 
 /// The end that is written to.
-pub(super) struct Wire {
+pub(super) struct ClientWriter {
     out: Mutex<BufWriter<File>>,
-    /// The socket, where it is one.
+    /// `None` if the connection is standard input and output.
     socket: Option<TcpStream>,
     gone: AtomicBool,
-    /// Whether nothing more comes from the client.
+    /// Whether the client has ended its side.
     left: AtomicBool,
     /// Whether the client owes bytes.
     owed: AtomicBool,
 }
 
-impl Wire {
-    /// Writes to `out`, which belongs to `socket` where there is one.
-    pub fn new(out: File, socket: Option<TcpStream>) -> Arc<Wire> {
+impl ClientWriter {
+    /// Writes to `out`, which belongs to `socket` if there is one.
+    pub fn new(out: File, socket: Option<TcpStream>) -> Arc<ClientWriter> {
         let out = Mutex::new(BufWriter::with_capacity(64 << 10, out));
         let [gone, left, owed] = [(); 3].map(|()| AtomicBool::new(false));
-        Arc::new(Wire { out, socket, gone, left, owed })
+        Arc::new(ClientWriter { out, socket, gone, left, owed })
     }
 
-    /// Sends a frame; whether the client is still there.
+    /// Sends a frame. Returns whether the client is still there.
     pub fn send(&self, frame: &Frame) -> bool {
         let mut out = lock(&self.out);
         if self.is_gone() {
@@ -56,7 +57,8 @@ impl Wire {
         sent
     }
 
-    /// Sends a message; one that is too long for a frame is a failure in its place.
+    /// Sends an answer; a failure in its place if it is too long for a frame. Returns whether the
+    /// client is still there.
     pub fn answer(&self, answer: &Answer) -> bool {
         let Ok(frame) = control(answer) else { return false };
         match (&frame, answer) {
@@ -64,8 +66,9 @@ impl Wire {
                 if json.len() >= MAX_FRAME_BYTES =>
             {
                 let (id, replayed, attempt) = (*id, *replayed, *attempt);
-                let most = frame::MAX_FRAME_BYTES;
-                let message = format!("a result of {} bytes: a frame has {most}", json.len());
+                let found = json.len();
+                let message =
+                    format!("expected a result below {MAX_FRAME_BYTES} bytes, found {found}");
                 let code = Code::TooLarge;
                 self.answer(&Answer::Failed { id, code, message, replayed, attempt })
             }
@@ -73,13 +76,13 @@ impl Wire {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Whether nobody reads what is sent.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Relaxed)
     }
 
-    /// Keeps that nothing more will come.
-    pub fn left(&self) {
+    /// Notes that nothing more will come from the client.
+    pub fn set_left(&self) {
         self.left.store(true, Relaxed);
     }
 
@@ -88,7 +91,7 @@ impl Wire {
         self.left.load(Relaxed) || self.is_gone()
     }
 
-    /// Gives the connection up: whoever reads or writes it stops.
+    /// Gives the connection up: threads that read from it or write to it stop.
     pub fn give_up(&self) {
         self.gone.store(true, Relaxed);
         if let Some(socket) = &self.socket {
@@ -96,19 +99,19 @@ impl Wire {
         }
     }
 
-    /// Says whether the client owes bytes: its silence is then its end.
-    pub fn owe(&self, owed: bool) {
+    /// Notes whether the client owes bytes: only then does its silence mean that it is gone.
+    pub fn set_owed(&self, owed: bool) {
         self.owed.store(owed, Relaxed);
     }
 
-    /// Ends the writing and reads what is still on its way: closing a socket with unread bytes
-    /// would take the last words from the client.
-    pub fn linger(&self) {
+    /// Ends the writing, and reads what is still on its way: closing a socket with unread bytes would
+    /// keep the client from receiving the last answer.
+    pub fn drain(&self) {
         let Some(mut socket) = self.socket.as_ref() else { return };
         let _ = socket.shutdown(Shutdown::Write);
-        let _ = socket.set_read_timeout(Some(LINGER / 4));
+        let _ = socket.set_read_timeout(Some(DRAIN / 4));
         let (start, mut bytes, mut rest) = (Instant::now(), 0, vec![0; 64 << 10]);
-        while start.elapsed() < LINGER && bytes < LINGER_BYTES {
+        while start.elapsed() < DRAIN && bytes < DRAIN_BYTES {
             match socket.read(&mut rest) {
                 Ok(0) => break,
                 Ok(count) => bytes += count,
@@ -119,24 +122,25 @@ impl Wire {
     }
 }
 
-/// The end that is read: a read fails when the client owes bytes and sends none for ten seconds,
-/// or when the connection was given up.
-pub(super) struct Patient {
+/// The end that is read. A read fails if the client owes bytes and sends none for [`SILENCE`], or if
+/// the connection was given up.
+pub(super) struct ClientReader {
     file: File,
-    wire: Arc<Wire>,
-    /// When everything must have come.
+    writer: Arc<ClientWriter>,
+    /// When everything must have come, if there is such a limit.
     pub until: Option<Instant>,
-    /// Whether a frame has begun.
-    pub within: bool,
+    /// Whether part of a frame has come.
+    pub within_frame: bool,
 }
 
-impl Patient {
-    pub fn new(file: File, wire: Arc<Wire>) -> Patient {
-        Patient { file, wire, until: None, within: false }
+impl ClientReader {
+    /// Reads from `file`, the other end of `writer`'s connection.
+    pub fn new(file: File, writer: Arc<ClientWriter>) -> ClientReader {
+        ClientReader { file, writer, until: None, within_frame: false }
     }
 }
 
-impl Read for Patient {
+impl Read for ClientReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let start = Instant::now();
         loop {
@@ -145,7 +149,7 @@ impl Read for Patient {
                 Err(rustix::io::Errno::INTR) => false,
                 Err(error) => return Err(error.into()),
             };
-            if self.wire.is_gone() {
+            if self.writer.is_gone() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             if self.until.is_some_and(|until| Instant::now() > until) {
@@ -155,12 +159,12 @@ impl Read for Patient {
                 match self.file.read(out) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     read => {
-                        self.within = true;
+                        self.within_frame = true;
                         return read;
                     }
                 }
             }
-            let owed = self.within || self.wire.owed.load(Relaxed);
+            let owed = self.within_frame || self.writer.owed.load(Relaxed);
             if owed && start.elapsed() > SILENCE {
                 return Err(io::ErrorKind::TimedOut.into());
             }

@@ -2,12 +2,15 @@
 //!
 //! Sorted values make clusters intervals, so a clustering is a choice of boundaries and the
 //! optimum is a shortest path. Two methods find it, both exact up to f64 rounding of sums:
-//! `pruned.rs` (dynamic programming inside certified windows; fast for few clusters) and
+//! `windows.rs` (dynamic programming inside certified windows; fast for few clusters) and
 //! `lagrange.rs` (a price per cluster; linear memory, fast for many). Nothing here is random.
 
-use super::lagrange;
-use super::points::Points;
-use super::pruned;
+pub(super) mod distinct;
+mod lagrange;
+pub(super) mod points;
+mod windows;
+
+use points::Points;
 
 /// Above this many clusters the priced path is faster than the windows.
 const WINDOWS_MAX_CLUSTERS: usize = 16;
@@ -15,7 +18,7 @@ const WINDOWS_MAX_CLUSTERS: usize = 16;
 /// Memory that a thread reuses from one clustering to the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    pub(super) pruned: pruned::Scratch,
+    windows: windows::WindowScratch,
 }
 
 /// The boundaries of the optimal clustering into `clusters`: positions `0 .. n`, outer ones
@@ -32,7 +35,7 @@ pub(super) fn boundaries(points: &Points, clusters: usize, scratch: &mut Scratch
             let priced = (clusters > WINDOWS_MAX_CLUSTERS)
                 .then(|| lagrange::boundaries(points, clusters))
                 .flatten();
-            priced.unwrap_or_else(|| pruned::boundaries(points, clusters, &mut scratch.pruned))
+            priced.unwrap_or_else(|| windows::boundaries(points, clusters, &mut scratch.windows))
         }
     }
 }
@@ -119,8 +122,8 @@ mod tests {
     fn three_ways(points: &Points, clusters: usize, optimum: f64) {
         let mut scratch = Scratch::default();
         check(points, &boundaries(points, clusters, &mut scratch), clusters, optimum);
-        let pruned = pruned::boundaries(points, clusters, &mut scratch.pruned);
-        check(points, &pruned, clusters, optimum);
+        let windowed = windows::boundaries(points, clusters, &mut scratch.windows);
+        check(points, &windowed, clusters, optimum);
         check(points, &lagrange::boundaries(points, clusters).unwrap(), clusters, optimum);
     }
 

@@ -17,7 +17,7 @@ const DIGITS: usize = 1 << DIGIT_BITS;
 const PASSES: usize = 3;
 
 /// How the squared error of a weight counts, and what it is relative to.
-pub(super) struct Weighting<'a> {
+pub(in crate::quantize) struct Weighting<'a> {
     /// Weights in a row.
     pub inputs: usize,
     /// Importance `[in]` of each input channel, or all alike.
@@ -28,7 +28,7 @@ pub(super) struct Weighting<'a> {
 
 /// Memory reused between groups.
 #[derive(Default)]
-pub(super) struct Sorter {
+pub(in crate::quantize) struct Sorter {
     keys: Vec<u32>,
     spare: Vec<u32>,
     pairs: Vec<(u32, f64)>,
@@ -51,7 +51,7 @@ impl Sorter {
     /// Fills `points` with the group's values, divided by their row's scale if there is one. The
     /// error of such a value counts by the square of its scale, so that k-means minimises the
     /// error of the weights themselves.
-    pub(super) fn points(
+    pub(in crate::quantize) fn points(
         &mut self,
         weights: &[f32],
         weighting: &Weighting<'_>,
@@ -89,7 +89,11 @@ impl Sorter {
 
     /// Smallest and largest value, divided by their row's scale if there is one; of no values at
     /// all infinities, the smallest above the largest.
-    pub(super) fn extent(&self, weights: &[f32], weighting: &Weighting<'_>) -> (f64, f64) {
+    pub(in crate::quantize) fn extent(
+        &self,
+        weights: &[f32],
+        weighting: &Weighting<'_>,
+    ) -> (f64, f64) {
         let rows = weights.chunks_exact(weighting.inputs).enumerate();
         rows.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (r, row)| {
             let scale = weighting.scales.map_or(1.0, |scales| scales[r].to_f64());
@@ -101,7 +105,7 @@ impl Sorter {
     }
 
     /// The distinct values in ascending order.
-    pub(super) fn distinct(&mut self, weights: &[f32]) -> Vec<f32> {
+    pub(in crate::quantize) fn distinct(&mut self, weights: &[f32]) -> Vec<f32> {
         self.sort(weights);
         self.keys.dedup();
         self.keys.iter().map(|key| value(*key)).collect()

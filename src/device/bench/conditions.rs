@@ -1,9 +1,9 @@
-//! When a device may be measured, and what spoils a measurement. What a system does not tell
-//! spoils nothing: a record shows that it was not told.
+//! When a device may be measured, and what disturbs a measurement. A figure that the system does not
+//! report disturbs nothing; the record shows that it is missing.
 
 use crate::results::runner::{Figures, Power, Thermal};
 
-/// Why a measurement should not begin now; nothing where it may.
+/// Why a measurement should not begin now; `None` if it may.
 pub fn not_ready(now: &Figures) -> Option<String> {
     match now {
         Figures { thermal: Some(thermal), .. } if *thermal > Thermal::Nominal => {
@@ -17,8 +17,8 @@ pub fn not_ready(now: &Figures) -> Option<String> {
     }
 }
 
-/// What spoils a measurement between `before` and `after`; nothing where it counts.
-pub fn spoiled(before: &Figures, during: &[Figures], after: &Figures) -> Option<String> {
+/// What disturbed a measurement between `before` and `after`; `None` if it counts.
+pub fn disturbed(before: &Figures, during: &[Figures], after: &Figures) -> Option<String> {
     let mut seen = during.iter().chain([after]);
     seen.find_map(|now| {
         if let (Some(was), Some(is)) = (before.thermal, now.thermal)
@@ -40,7 +40,7 @@ pub fn spoiled(before: &Figures, during: &[Figures], after: &Figures) -> Option<
 }
 
 /// The state's name in the protocol.
-pub fn name(thermal: Thermal) -> &'static str {
+fn name(thermal: Thermal) -> &'static str {
     match thermal {
         Thermal::Nominal => "nominal",
         Thermal::Fair => "fair",
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_ready_when_it_is_cool_awake_and_unhindered() {
+    fn a_device_is_ready_if_it_is_cool_at_full_power_and_shows_the_app() {
         assert_eq!(not_ready(&calm()), None);
         assert_eq!(not_ready(&Figures::default()), None);
         let refused = [
@@ -81,20 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_on_the_way_spoils_a_repetition() {
-        assert_eq!(spoiled(&calm(), &[calm()], &calm()), None);
-        assert_eq!(spoiled(&Figures::default(), &[Figures::default()], &Figures::default()), None);
+    fn heat_power_and_focus_that_change_disturb_a_repetition() {
+        assert_eq!(disturbed(&calm(), &[calm()], &calm()), None);
+        assert_eq!(
+            disturbed(&Figures::default(), &[Figures::default()], &Figures::default()),
+            None
+        );
         let hot = Figures { thermal: Some(Thermal::Serious), ..calm() };
         let rose = "the thermal state rose from nominal to serious";
-        assert_eq!(spoiled(&calm(), std::slice::from_ref(&hot), &calm()).as_deref(), Some(rose));
-        assert_eq!(spoiled(&calm(), &[], &hot).as_deref(), Some(rose));
-        assert_eq!(spoiled(&hot, &[calm()], &calm()), None, "cooling down spoils nothing");
+        assert_eq!(disturbed(&calm(), std::slice::from_ref(&hot), &calm()).as_deref(), Some(rose));
+        assert_eq!(disturbed(&calm(), &[], &hot).as_deref(), Some(rose));
+        assert_eq!(disturbed(&hot, &[calm()], &calm()), None, "cooling down disturbs nothing");
         let plugged = Figures { power: Some(Power::Plugged), ..calm() };
-        assert_eq!(spoiled(&calm(), &[], &plugged).as_deref(), Some("power was plugged in"));
-        assert_eq!(spoiled(&plugged, &[], &calm()).as_deref(), Some("power was unplugged"));
+        assert_eq!(disturbed(&calm(), &[], &plugged).as_deref(), Some("power was plugged in"));
+        assert_eq!(disturbed(&plugged, &[], &calm()).as_deref(), Some("power was unplugged"));
         let away = Figures { foreground: Some(false), ..calm() };
         assert_eq!(
-            spoiled(&calm(), &[away], &calm()).as_deref(),
+            disturbed(&calm(), &[away], &calm()).as_deref(),
             Some("the app left the foreground")
         );
     }

@@ -1,4 +1,4 @@
-//! Tokens that are kept for the phones that `devices install` launched.
+//! The stored tokens of the phones on which `evalkit devices install` launched the runner.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
 use crate::files::write_atomic_private;
 
-/// The tokens of phones, one file each.
+/// A folder with one file per phone.
 #[derive(Debug, Clone)]
-pub struct Tokens {
+pub struct TokenStore {
     folder: PathBuf,
 }
 
-impl Tokens {
-    /// Those of this user, where there is a home to keep them in.
-    pub fn of_user() -> Option<Tokens> {
+impl TokenStore {
+    /// This user's folder; `None` if there is no home folder.
+    pub fn of_user() -> Option<TokenStore> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let home = || variable("HOME").map(PathBuf::from);
         let base = match variable("XDG_CONFIG_HOME") {
@@ -23,18 +23,18 @@ impl Tokens {
             None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
             None => home()?.join(".config"),
         };
-        Some(Tokens::in_folder(&base.join("evalkit/tokens")))
+        Some(TokenStore::in_folder(&base.join("evalkit/tokens")))
     }
 
-    /// Those in a folder, which need not be there yet.
-    pub fn in_folder(folder: &Path) -> Tokens {
-        Tokens { folder: folder.to_owned() }
+    /// The store in a folder, which need not exist yet.
+    pub fn in_folder(folder: &Path) -> TokenStore {
+        TokenStore { folder: folder.to_owned() }
     }
 
-    /// The token of a phone, where one is kept.
+    /// The token of a phone; `None` if none is stored.
     ///
     /// # Errors
-    /// A file that cannot be read or holds no token.
+    /// The file cannot be read, or holds no valid token.
     pub fn get(&self, udid: &str) -> Result<Option<Token>> {
         let path = self.path(udid);
         match std::fs::read_to_string(&path) {
@@ -44,18 +44,18 @@ impl Tokens {
         }
     }
 
-    /// Keeps the token of a phone, for this user's eyes only.
+    /// Stores the token of a phone, in a file that only this user can read.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// The disk failed.
     pub fn keep(&self, udid: &str, token: &Token) -> Result<()> {
-        let failed = |error| Error::io("keep a token", &self.folder, error);
+        let failed = |error| Error::io("store a token", &self.folder, error);
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
         write_atomic_private(&self.path(udid), format!("{}\n", token.as_str()).as_bytes())
     }
 
-    /// One name for every spelling of a UDID; no spelling leaves the folder.
+    /// The file of a phone. All spellings of a UDID give the same name, and none leaves the folder.
     fn path(&self, udid: &str) -> PathBuf {
         let plain: String = udid.chars().filter(char::is_ascii_alphanumeric).collect();
         self.folder.join(plain.to_ascii_lowercase())
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_kept_per_phone_for_their_user_alone() {
+    fn tokens_are_stored_per_phone_and_readable_only_by_their_user() {
         let folder = tempfile::tempdir().unwrap();
-        let tokens = Tokens::in_folder(&folder.path().join("a/tokens"));
+        let tokens = TokenStore::in_folder(&folder.path().join("a/tokens"));
         assert_eq!(tokens.get("A-1").unwrap(), None);
         let (first, second) = (Token::random(), Token::random());
         assert_ne!(first, second);
@@ -82,6 +82,10 @@ mod tests {
         assert_eq!(tokens.get("B-1").unwrap(), Some(first));
         let mode = std::fs::metadata(tokens.path("A-1")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(&tokens.folder).unwrap().count(), 2, "nothing left aside");
+        assert_eq!(
+            std::fs::read_dir(&tokens.folder).unwrap().count(),
+            2,
+            "no temporary file is left"
+        );
     }
 }

@@ -1,14 +1,12 @@
 //! The order in which packages take turns.
 
-/// Indices of `packages` packages in the order of their visits, each `rounds` times, every second
-/// round backwards: A B C, C B A, A B C. A drift of the device (heat, battery) that is linear in time
-/// then falls on all alike over an even number of rounds.
+/// The order in which packages are visited, as indices below `packages`. Each package is visited
+/// `rounds` times, and every second round goes backwards: A B C, C B A, A B C. So over an even number
+/// of rounds, a drift of the device (heat, battery) that is linear in time affects all alike.
 pub fn visits(packages: usize, rounds: usize) -> Vec<usize> {
     let round = |round: usize| -> Vec<usize> {
-        match round % 2 {
-            0 => (0..packages).collect(),
-            _ => (0..packages).rev().collect(),
-        }
+        let forwards = 0..packages;
+        if round.is_multiple_of(2) { forwards.collect() } else { forwards.rev().collect() }
     };
     (0..rounds).flat_map(round).collect()
 }
@@ -18,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_linear_drift_hits_all_packages_alike() {
+    fn a_linear_drift_affects_all_packages_alike() {
         assert_eq!(visits(2, 2), [0, 1, 1, 0]);
         assert_eq!(visits(3, 3), [0, 1, 2, 2, 1, 0, 0, 1, 2]);
         assert_eq!(visits(2, 0), [0; 0]);

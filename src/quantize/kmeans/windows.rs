@@ -27,7 +27,7 @@ const ROUNDING_MARGIN: f64 = 1e-13;
 
 /// Memory reused between calls.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct WindowScratch {
     near: Prefix,
     far: Prefix,
     forward: Vec<Layer>,
@@ -73,7 +73,11 @@ impl Prefix {
 }
 
 /// The optimal boundaries; there are more values than clusters and at least two clusters.
-pub(super) fn boundaries(points: &Points, clusters: usize, scratch: &mut Scratch) -> Vec<usize> {
+pub(super) fn boundaries(
+    points: &Points,
+    clusters: usize,
+    scratch: &mut WindowScratch,
+) -> Vec<usize> {
     let len = points.len();
     let inner = clusters - 1;
     let mut step = 1;
@@ -114,13 +118,13 @@ fn forward(
     points: &Points,
     step: usize,
     windows: &[Range<usize>],
-    scratch: &mut Scratch,
+    scratch: &mut WindowScratch,
 ) -> Vec<usize> {
     let len = points.len();
     let cells = (len - 1) / step + 1;
     scratch.near.fill(points, (0..cells).map(|cell| cell * step));
     scratch.far.fill(points, (0..cells).map(|cell| (cell * step + step - 1).min(len - 1)));
-    let Scratch { near, far, forward, .. } = scratch;
+    let WindowScratch { near, far, forward, .. } = scratch;
     let far_edge = |cell: usize| (cell * step + step - 1).min(len - 1);
     for (m, window) in windows.iter().enumerate() {
         let (before, layer) = forward.split_at_mut(m);
@@ -166,9 +170,9 @@ fn forward(
 }
 
 /// Lower bounds from the right, on the edges that `forward` has filled.
-fn backward(points: &Points, step: usize, windows: &[Range<usize>], scratch: &mut Scratch) {
+fn backward(points: &Points, step: usize, windows: &[Range<usize>], scratch: &mut WindowScratch) {
     let len = points.len();
-    let Scratch { near, far, backward, .. } = scratch;
+    let WindowScratch { near, far, backward, .. } = scratch;
     for (m, window) in windows.iter().enumerate().rev() {
         let (layer, after) = backward.split_at_mut(m + 1);
         let layer = &mut layer[m];

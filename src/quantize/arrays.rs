@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use half::f16;
 
 use super::bitpack::{code_at, pack, packed_size_bytes, unpack};
-use super::coded::{CodedTensor, Stored, Tables};
+use super::coded::{CodedArrays, CodedTensor, Tables};
 use super::mask::Mask;
 use super::pruning::Pruning;
 use super::recipe::{Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry};
@@ -16,11 +16,11 @@ use crate::error::{At, Error, Result};
 
 /// One stored array of a coded tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part<'a> {
+pub struct NamedArray<'a> {
     /// What distinguishes it from the tensor's other arrays, for example `codes`.
     pub suffix: &'static str,
     /// The type of its elements.
-    pub dtype: PartType,
+    pub dtype: ArrayType,
     /// Its shape in elements; packed codes are one-dimensional bytes.
     pub shape: Vec<usize>,
     /// Its elements, row-major, little endian.
@@ -29,7 +29,7 @@ pub struct Part<'a> {
 
 /// The type of a stored array's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PartType {
+pub enum ArrayType {
     /// Unsigned bytes, also for packed codes of any width.
     U8,
     /// Signed bytes.
@@ -38,44 +38,52 @@ pub enum PartType {
     F16,
 }
 
-impl PartType {
+impl ArrayType {
     /// The name that safetensors gives this type.
     pub fn name(self) -> &'static str {
         match self {
-            PartType::U8 => "U8",
-            PartType::I8 => "I8",
-            PartType::F16 => "F16",
+            ArrayType::U8 => "U8",
+            ArrayType::I8 => "I8",
+            ArrayType::F16 => "F16",
         }
     }
 
     fn size_bytes(self) -> usize {
         match self {
-            PartType::U8 | PartType::I8 => 1,
-            PartType::F16 => 2,
+            ArrayType::U8 | ArrayType::I8 => 1,
+            ArrayType::F16 => 2,
         }
     }
 }
 
-fn half_part<'a>(suffix: &'static str, shape: &[usize], values: &'a [f16]) -> Part<'a> {
+fn half_part<'a>(suffix: &'static str, shape: &[usize], values: &'a [f16]) -> NamedArray<'a> {
     let bytes = if cfg!(target_endian = "little") {
         Cow::Borrowed(bytemuck::cast_slice(values))
     } else {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     };
-    Part { suffix, dtype: PartType::F16, shape: shape.to_vec(), bytes }
+    NamedArray { suffix, dtype: ArrayType::F16, shape: shape.to_vec(), bytes }
 }
 
-fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> Part<'a> {
-    Part { suffix, dtype: PartType::U8, shape: vec![bytes.len()], bytes: Cow::Borrowed(bytes) }
+fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> NamedArray<'a> {
+    NamedArray {
+        suffix,
+        dtype: ArrayType::U8,
+        shape: vec![bytes.len()],
+        bytes: Cow::Borrowed(bytes),
+    }
 }
 
 impl CodedTensor {
-    /// The stored arrays by name, in a fixed order; [`CodedTensor::from_parts`] reads them back.
-    pub fn parts(&self) -> Vec<Part<'_>> {
+    /// The stored arrays by name, in a fixed order; [`CodedTensor::from_named_arrays`] reads them back.
+    pub fn named_arrays(&self) -> Vec<NamedArray<'_>> {
         let [out, inputs] = self.shape;
         match (&self.stored, &self.recipe) {
-            (Stored::Half(values), _) => vec![half_part("values", &self.shape, values)],
-            (Stored::Palette { codes, mask, tables, channel_scales }, Recipe::Palette(palette)) => {
+            (CodedArrays::Half(values), _) => vec![half_part("values", &self.shape, values)],
+            (
+                CodedArrays::Palette { codes, mask, tables, channel_scales },
+                Recipe::Palette(palette),
+            ) => {
                 let mut parts = vec![byte_part("codes", codes)];
                 parts.extend(mask.as_ref().map(|mask| byte_part("mask", mask.bytes())));
                 let groups = palette.tables(self.shape);
@@ -83,8 +91,8 @@ impl CodedTensor {
                 match tables {
                     Tables::Half(entries) => parts.push(half_part("tables", &shape, entries)),
                     Tables::Int8 { entries, scales } => {
-                        parts.push(Part {
-                            dtype: PartType::I8,
+                        parts.push(NamedArray {
+                            dtype: ArrayType::I8,
                             shape: shape.to_vec(),
                             ..byte_part("tables", bytemuck::cast_slice(entries))
                         });
@@ -95,7 +103,7 @@ impl CodedTensor {
                 parts.extend(scales.map(|scales| half_part("channel_scales", &[out], scales)));
                 parts
             }
-            (Stored::Linear { codes, scales, zero_points }, recipe) => {
+            (CodedArrays::Linear { codes, scales, zero_points }, recipe) => {
                 let blocks = match recipe {
                     Recipe::Linear(linear) => linear.blocks(inputs),
                     _ => inputs / MXFP4_BLOCK,
@@ -106,11 +114,13 @@ impl CodedTensor {
                 parts.extend(zero_points.as_ref().map(|points| byte_part("zero_points", points)));
                 parts
             }
-            (Stored::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => vec![
-                byte_part("codes", codes),
-                half_part("tables", &vector.table_shape(self.shape), tables),
-                half_part("channel_scales", &[out], channel_scales),
-            ],
+            (CodedArrays::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
+                vec![
+                    byte_part("codes", codes),
+                    half_part("tables", &vector.table_shape(self.shape), tables),
+                    half_part("channel_scales", &[out], channel_scales),
+                ]
+            }
             // Makers choose the arrays by the recipe; nothing stored fails the size check.
             _ => Vec::new(),
         }
@@ -119,10 +129,10 @@ impl CodedTensor {
     /// Reads a coded tensor `[out, in]` back from its parts, which `find` gives by suffix as type,
     /// shape and bytes. Fails (input) when a part is missing or has a type, shape, length or value
     /// that the recipe does not allow.
-    pub fn from_parts<'a>(
+    pub fn from_named_arrays<'a>(
         recipe: Recipe,
         shape: [usize; 2],
-        find: impl FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>,
+        find: impl FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>,
     ) -> Result<CodedTensor> {
         let [out, inputs] = shape;
         let recipe = recipe.resolved(shape);
@@ -133,10 +143,10 @@ impl CodedTensor {
         let mut reader = Reader { find };
         let stored = match recipe {
             Recipe::Reference => return Err(Error::input("recipe fp has no coded form")),
-            Recipe::Half => Stored::Half(reader.half("values", &shape)?),
+            Recipe::Half => CodedArrays::Half(reader.half("values", &shape)?),
             Recipe::Palette(palette) => reader.palette(&palette, shape, weights)?,
             Recipe::Linear(linear) => reader.linear(&linear, shape, weights)?,
-            Recipe::Vector(vector) => Stored::Vector {
+            Recipe::Vector(vector) => CodedArrays::Vector {
                 codes: reader.codes(
                     "codes",
                     weights / vector.weights_per_code(),
@@ -145,7 +155,7 @@ impl CodedTensor {
                 tables: reader.half("tables", &vector.table_shape(shape))?,
                 channel_scales: reader.half("channel_scales", &[out])?,
             },
-            Recipe::Mxfp4 => Stored::Linear {
+            Recipe::Mxfp4 => CodedArrays::Linear {
                 codes: reader.codes("codes", weights, 4)?,
                 scales: reader.half("scales", &[out, inputs / MXFP4_BLOCK])?,
                 zero_points: None,
@@ -159,8 +169,8 @@ struct Reader<F> {
     find: F,
 }
 
-impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> {
-    fn bytes(&mut self, suffix: &str, dtype: PartType, shape: &[usize]) -> Result<&'a [u8]> {
+impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F> {
+    fn bytes(&mut self, suffix: &str, dtype: ArrayType, shape: &[usize]) -> Result<&'a [u8]> {
         let refuse = |what: String| Err(Error::input(what).at(suffix));
         let Some((found, found_shape, bytes)) = (self.find)(suffix) else {
             return refuse("missing".to_owned());
@@ -180,7 +190,7 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
     }
 
     fn half(&mut self, suffix: &str, shape: &[usize]) -> Result<Vec<f16>> {
-        let (pairs, _) = self.bytes(suffix, PartType::F16, shape)?.as_chunks::<2>();
+        let (pairs, _) = self.bytes(suffix, ArrayType::F16, shape)?.as_chunks::<2>();
         let values: Vec<f16> = pairs.iter().map(|pair| f16::from_le_bytes(*pair)).collect();
         match values.iter().find(|value| !value.is_finite()) {
             Some(value) => Err(Error::input(format!("expected finite, found {value}")).at(suffix)),
@@ -191,7 +201,7 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
     /// Packed codes; bits past the last code must be zero.
     fn codes(&mut self, suffix: &str, codes: usize, bits: u8) -> Result<Vec<u8>> {
         let size_bytes = packed_size_bytes(codes, bits);
-        let bytes = self.bytes(suffix, PartType::U8, &[size_bytes])?;
+        let bytes = self.bytes(suffix, ArrayType::U8, &[size_bytes])?;
         let used = codes * usize::from(bits) % 8;
         match bytes.last() {
             Some(last) if used != 0 && last >> used != 0 => {
@@ -213,7 +223,12 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
         Ok(mask)
     }
 
-    fn palette(&mut self, palette: &Palette, shape: [usize; 2], weights: usize) -> Result<Stored> {
+    fn palette(
+        &mut self,
+        palette: &Palette,
+        shape: [usize; 2],
+        weights: usize,
+    ) -> Result<CodedArrays> {
         let mask = palette.pruning.map(|pruning| self.mask(pruning, weights)).transpose()?;
         let kept = mask.as_ref().map_or(weights, Mask::kept);
         let codes = self.codes("codes", kept, palette.bits.get())?;
@@ -222,7 +237,7 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
         let tables = match palette.entry {
             TableEntry::Half => Tables::Half(self.half("tables", &table_shape)?),
             TableEntry::Int8 => Tables::Int8 {
-                entries: bytemuck::cast_slice(self.bytes("tables", PartType::I8, &table_shape)?)
+                entries: bytemuck::cast_slice(self.bytes("tables", ArrayType::I8, &table_shape)?)
                     .to_vec(),
                 scales: self.half("table_scales", &[groups])?,
             },
@@ -231,10 +246,15 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
             true => Some(self.half("channel_scales", &[shape[0]])?),
             false => None,
         };
-        Ok(Stored::Palette { codes, mask, tables, channel_scales })
+        Ok(CodedArrays::Palette { codes, mask, tables, channel_scales })
     }
 
-    fn linear(&mut self, linear: &Linear, shape: [usize; 2], weights: usize) -> Result<Stored> {
+    fn linear(
+        &mut self,
+        linear: &Linear,
+        shape: [usize; 2],
+        weights: usize,
+    ) -> Result<CodedArrays> {
         let [out, inputs] = shape;
         let bits = linear.bits.get();
         let codes = self.codes("codes", weights, bits)?;
@@ -254,7 +274,7 @@ impl<'a, F: FnMut(&str) -> Option<(PartType, &'a [usize], &'a [u8])>> Reader<F> 
             ))
             .at("codes"));
         }
-        Ok(Stored::Linear { codes, scales, zero_points })
+        Ok(CodedArrays::Linear { codes, scales, zero_points })
     }
 }
 
@@ -292,18 +312,18 @@ impl CodedTensor {
         let sizes: Vec<usize> = slices.iter().map(|slice| slice.codes()).collect();
         let block = |len: usize| len / inputs.max(1);
         let bits = recipe.code_bits().unwrap_or(16);
-        let mut joined: Vec<Stored> = slices.into_iter().map(|slice| slice.stored).collect();
+        let mut joined: Vec<CodedArrays> = slices.into_iter().map(|slice| slice.stored).collect();
         let mut stored = joined.remove(0);
-        let all_codes = |own: &[u8], codes_of: fn(&Stored) -> &[u8], counts: &[usize]| {
+        let all_codes = |own: &[u8], codes_of: fn(&CodedArrays) -> &[u8], counts: &[usize]| {
             let rest = joined.iter().map(codes_of);
             join_codes(std::iter::once(own).chain(rest).zip(counts.iter().copied()), bits)
         };
         match &mut stored {
-            Stored::Half(_) => {}
-            Stored::Palette { codes, .. } | Stored::Vector { codes, .. } => {
+            CodedArrays::Half(_) => {}
+            CodedArrays::Palette { codes, .. } | CodedArrays::Vector { codes, .. } => {
                 *codes = all_codes(codes, codes_of, &sizes)?;
             }
-            Stored::Linear { codes, zero_points, .. } => {
+            CodedArrays::Linear { codes, zero_points, .. } => {
                 *codes = all_codes(codes, codes_of, &sizes)?;
                 if let (Some(points), Recipe::Linear(linear)) = (zero_points, &recipe) {
                     let blocks = linear.blocks(inputs);
@@ -318,30 +338,33 @@ impl CodedTensor {
     }
 }
 
-fn codes_of(stored: &Stored) -> &[u8] {
+fn codes_of(stored: &CodedArrays) -> &[u8] {
     match stored {
-        Stored::Half(_) => &[],
-        Stored::Palette { codes, .. }
-        | Stored::Linear { codes, .. }
-        | Stored::Vector { codes, .. } => codes,
+        CodedArrays::Half(_) => &[],
+        CodedArrays::Palette { codes, .. }
+        | CodedArrays::Linear { codes, .. }
+        | CodedArrays::Vector { codes, .. } => codes,
     }
 }
 
-fn zero_points_of(stored: &Stored) -> &[u8] {
+fn zero_points_of(stored: &CodedArrays) -> &[u8] {
     match stored {
-        Stored::Linear { zero_points: Some(points), .. } => points,
+        CodedArrays::Linear { zero_points: Some(points), .. } => points,
         _ => &[],
     }
 }
 
 /// Appends everything that is not codes.
-fn append_others(stored: &mut Stored, next: Stored) -> Result<()> {
+fn append_others(stored: &mut CodedArrays, next: CodedArrays) -> Result<()> {
     match (stored, next) {
-        (Stored::Half(values), Stored::Half(more)) => values.extend(more),
+        (CodedArrays::Half(values), CodedArrays::Half(more)) => values.extend(more),
         (
-            Stored::Palette { mask, tables, channel_scales, .. },
-            Stored::Palette {
-                mask: next, tables: more_tables, channel_scales: more_scales, ..
+            CodedArrays::Palette { mask, tables, channel_scales, .. },
+            CodedArrays::Palette {
+                mask: next,
+                tables: more_tables,
+                channel_scales: more_scales,
+                ..
             },
         ) => {
             if let (Some(mask), Some(next)) = (mask, next) {
@@ -362,10 +385,12 @@ fn append_others(stored: &mut Stored, next: Stored) -> Result<()> {
                 scales.extend(more);
             }
         }
-        (Stored::Linear { scales, .. }, Stored::Linear { scales: more, .. }) => scales.extend(more),
+        (CodedArrays::Linear { scales, .. }, CodedArrays::Linear { scales: more, .. }) => {
+            scales.extend(more)
+        }
         (
-            Stored::Vector { tables, channel_scales, .. },
-            Stored::Vector { tables: more_tables, channel_scales: more_scales, .. },
+            CodedArrays::Vector { tables, channel_scales, .. },
+            CodedArrays::Vector { tables: more_tables, channel_scales: more_scales, .. },
         ) => {
             tables.extend(more_tables);
             channel_scales.extend(more_scales);

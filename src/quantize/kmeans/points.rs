@@ -5,20 +5,24 @@
 /// Position `i` stands between value `i - 1` and value `i`, so that a cluster is a pair of
 /// positions. Sums are f64; the centre keeps cancellation small.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Points {
+pub(in crate::quantize) struct Points {
     /// Ascending, distinct.
-    pub(super) values: Vec<f32>,
-    pub(super) centre: f64,
+    pub(in crate::quantize) values: Vec<f32>,
+    pub(in crate::quantize) centre: f64,
     /// `[n + 1]`: weight, weighted value and weighted square of everything before a position.
-    pub(super) weight: Vec<f64>,
-    pub(super) sum: Vec<f64>,
-    pub(super) square: Vec<f64>,
+    pub(in crate::quantize) weight: Vec<f64>,
+    pub(in crate::quantize) sum: Vec<f64>,
+    pub(in crate::quantize) square: Vec<f64>,
 }
 
 impl Points {
     /// Replaces the content by `(value, weight)` pairs in ascending order of value. Equal values
     /// are merged, values without weight left out.
-    pub(super) fn refill(&mut self, sorted: impl Iterator<Item = (f32, f64)>, centre: f32) {
+    pub(in crate::quantize) fn refill(
+        &mut self,
+        sorted: impl Iterator<Item = (f32, f64)>,
+        centre: f32,
+    ) {
         self.values.clear();
         self.centre = f64::from(centre);
         for prefix in [&mut self.weight, &mut self.sum, &mut self.square] {
@@ -50,34 +54,34 @@ impl Points {
     }
 
     /// The number of distinct values.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::quantize) fn len(&self) -> usize {
         self.values.len()
     }
 
     /// The weighted squared error of one cluster between positions `from < to`.
     #[inline(always)]
-    pub(super) fn cost(&self, from: usize, to: usize) -> f64 {
+    pub(in crate::quantize) fn cost(&self, from: usize, to: usize) -> f64 {
         let sum = self.sum[to] - self.sum[from];
         let weight = self.weight[to] - self.weight[from];
         self.square[to] - self.square[from] - sum * sum / weight
     }
 
     /// The mean of a cluster between positions `from < to`.
-    pub(super) fn mean(&self, from: usize, to: usize) -> f64 {
+    pub(in crate::quantize) fn mean(&self, from: usize, to: usize) -> f64 {
         let weight = self.weight[to] - self.weight[from];
         self.centre + (self.sum[to] - self.sum[from]) / weight
     }
 
     /// [`Points::mean`] from the values themselves, free of the cancellation in prefix sums: what is
     /// stored must not depend on the centre, not even where rounding to fp16 is a tie.
-    pub(super) fn exact_mean(&self, from: usize, to: usize) -> f64 {
+    pub(in crate::quantize) fn exact_mean(&self, from: usize, to: usize) -> f64 {
         let weights = self.weight[from..=to].windows(2).map(|pair| pair[1] - pair[0]);
         let weighted = self.values[from..to].iter().zip(weights).map(|(v, w)| f64::from(*v) * w);
         weighted.sum::<f64>() / (self.weight[to] - self.weight[from])
     }
 
     /// The squared error of the clusters between successive boundaries, outer ones included.
-    pub(super) fn total_cost(&self, boundaries: &[usize]) -> f64 {
+    pub(in crate::quantize) fn total_cost(&self, boundaries: &[usize]) -> f64 {
         boundaries.windows(2).map(|pair| self.cost(pair[0], pair[1])).sum()
     }
 }

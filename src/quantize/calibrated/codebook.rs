@@ -9,7 +9,7 @@ use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Linear, TableEntry};
 
 /// What the codes of all vectors mean. A vector is `D` consecutive rows.
-pub(super) trait Meaning<const D: usize>: Sync {
+pub(super) trait Codebook<const D: usize>: Sync {
     /// What the codes of one vector mean.
     type Levels: Levels<D> + Default;
 
@@ -20,7 +20,7 @@ pub(super) trait Meaning<const D: usize>: Sync {
     fn scales(&mut self) -> Option<Scales<'_>>;
 
     /// The tables, where entries are free to move.
-    fn tables(&mut self) -> Option<&mut Tables<D>>;
+    fn tables(&mut self) -> Option<&mut TableCodebook<D>>;
 }
 
 /// What the codes of one vector mean, column by column.
@@ -42,7 +42,7 @@ pub(super) struct Scales<'a> {
 }
 
 /// Tables of vectors, or of single weights.
-pub(super) struct Tables<const D: usize> {
+pub(super) struct TableCodebook<const D: usize> {
     /// Entries `[groups, 2^bits]` as they decode.
     pub entries: Vec<[f32; D]>,
     /// Entries of a table.
@@ -57,7 +57,7 @@ pub(super) struct Tables<const D: usize> {
     pub columns: Vec<Vec<usize>>,
 }
 
-impl<const D: usize> Tables<D> {
+impl<const D: usize> TableCodebook<D> {
     /// The table of a vector.
     pub(super) fn of(&self, vector: usize) -> &[[f32; D]] {
         let first = vector / self.vectors * self.count;
@@ -97,7 +97,7 @@ pub(super) fn int8_scale(reach: f64) -> f16 {
     if scale == f16::ZERO { f16::ONE } else { scale }
 }
 
-impl<const D: usize> Meaning<D> for Tables<D> {
+impl<const D: usize> Codebook<D> for TableCodebook<D> {
     type Levels = TableLevels<D>;
 
     #[inline(always)]
@@ -116,7 +116,7 @@ impl<const D: usize> Meaning<D> for Tables<D> {
         Some(Scales { values, blocks: &self.columns, reach })
     }
 
-    fn tables(&mut self) -> Option<&mut Tables<D>> {
+    fn tables(&mut self) -> Option<&mut TableCodebook<D>> {
         Some(self)
     }
 }
@@ -141,7 +141,7 @@ impl<const D: usize> Levels<D> for TableLevels<D> {
 }
 
 /// Whole steps of a scale. Codes are kept without sign: a symmetric code of 0 is half the range.
-pub(super) struct Steps {
+pub(super) struct IntegerCodebook {
     pub linear: Linear,
     /// fp16 factors `[out, blocks]`.
     pub scales: Vec<f32>,
@@ -153,7 +153,7 @@ pub(super) struct Steps {
     pub block_of: Vec<usize>,
 }
 
-impl Steps {
+impl IntegerCodebook {
     /// The smallest and largest code without sign.
     fn range(&self) -> (f32, f32) {
         let (low, high) = self.linear.code_range();
@@ -162,11 +162,11 @@ impl Steps {
     }
 }
 
-impl Meaning<1> for Steps {
-    type Levels = StepLevels;
+impl Codebook<1> for IntegerCodebook {
+    type Levels = IntegerLevels;
 
     #[inline(always)]
-    fn levels(&self, row: usize, levels: &mut StepLevels) {
+    fn levels(&self, row: usize, levels: &mut IntegerLevels) {
         let own = row * self.blocks.len()..(row + 1) * self.blocks.len();
         let (scales, zeros) = (&self.scales[own.clone()], &self.zeros[own]);
         (levels.low, levels.high) = self.range();
@@ -180,21 +180,21 @@ impl Meaning<1> for Steps {
         Some(Scales { values: &mut self.scales, blocks: &self.blocks, reach })
     }
 
-    fn tables(&mut self) -> Option<&mut Tables<1>> {
+    fn tables(&mut self) -> Option<&mut TableCodebook<1>> {
         None
     }
 }
 
 /// The steps of one row.
 #[derive(Default)]
-pub(super) struct StepLevels {
+pub(super) struct IntegerLevels {
     low: f32,
     high: f32,
     /// Scale and zero of every column.
     columns: Vec<(f32, f32)>,
 }
 
-impl Levels<1> for StepLevels {
+impl Levels<1> for IntegerLevels {
     #[inline(always)]
     fn nearest(&self, column: usize, point: &[f32; 1]) -> u8 {
         let (scale, zero) = self.columns[column];

@@ -97,7 +97,7 @@ fn a_threshold_stores_what_is_above_it() {
     let stored = |value: f32| half::f16::from_f32(value).to_f32();
     let expected = [0.5, 0.0, stored(0.2), 0.0, -0.5, stored(0.2), 0.0, stored(0.2)];
     assert_eq!(coded.decode(), expected);
-    let Stored::Palette { codes, mask: Some(mask), .. } = coded.stored() else { panic!() };
+    let CodedArrays::Palette { codes, mask: Some(mask), .. } = coded.stored() else { panic!() };
     // Codes 2, 1, 0, 1, 1 of the table -0.5, 0.2, 0.5.
     assert_eq!((&codes[..], mask.bytes()), (&[0b0100_0110, 0b01][..], &[0b1011_0101][..]));
     assert_eq!(coded.stored_bytes(), Bytes(1 + 2 + 8));
@@ -138,11 +138,11 @@ fn thresholds_that_leave_nothing_are_refused() {
 mod hostile_parts {
     use super::*;
 
-    fn refuse(recipe: &str, suffix: &str, spoil: impl Fn(&mut Part<'_>)) -> String {
+    fn refuse(recipe: &str, suffix: &str, spoil: impl Fn(&mut NamedArray<'_>)) -> String {
         let coded = code(recipe, &coarse(5, 15), [3, 5]);
-        let mut parts = coded.parts();
+        let mut parts = coded.named_arrays();
         parts.iter_mut().filter(|part| part.suffix == suffix).for_each(spoil);
-        let error = CodedTensor::from_parts(coded.recipe(), coded.shape(), |suffix| {
+        let error = CodedTensor::from_named_arrays(coded.recipe(), coded.shape(), |suffix| {
             let part = parts.iter().find(|part| part.suffix == suffix)?;
             Some((part.dtype, &part.shape[..], &part.bytes[..]))
         });
@@ -156,7 +156,7 @@ mod hostile_parts {
         let recipe = "palette2-p40";
         assert_eq!(refuse(recipe, "mask", |part| part.suffix = "other"), "mask: missing");
         refuse(recipe, "mask", |part| part.bytes.to_mut().push(0));
-        refuse(recipe, "mask", |part| part.dtype = PartType::I8);
+        refuse(recipe, "mask", |part| part.dtype = ArrayType::I8);
         let text = refuse(recipe, "mask", |part| part.bytes.to_mut()[1] |= 0x80);
         assert_eq!(text, "mask: bits past the last code are set");
     }
