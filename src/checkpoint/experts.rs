@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::config::{Architecture, Config};
+use super::dtype::Dtype;
 use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
-use super::{Dtype, Place, Role, RowOrder, Stored, TensorId, absent};
+use super::names::{Role, TensorId};
+use super::stored::{Place, RowOrder, Stored, absent};
 use crate::error::{At, Error, Result};
 
 /// One packed tensor, and which rows of it belong to which role.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
+use super::bytes::FileBytes;
 use super::config::Config;
+use super::dtype::Dtype;
+use super::names::{Role, TensorId};
+use super::stored::{Stored, absent};
 use super::tokenizer::TextTokenizer;
-use super::{
-    Dtype, FileBytes, Role, Stored, TensorId, absent, config_json, experts, gguf, safetensors,
-};
+use super::{config_json, experts, gguf, safetensors};
 use crate::error::{At, Error, Result};
 
 /// Files of a checkpoint's folder that go wherever its weights go.

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::bytes::FileBytes;
 use super::config::Config;
-use super::open::name_of;
-use super::{
-    Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, absent, config_json, experts,
-    safetensors,
-};
+use super::dtype::Dtype;
+use super::names::TensorId;
+use super::open::{Checkpoint, name_of};
+use super::stored::{Place, RowOrder, Stored, absent};
+use super::{config_json, experts, safetensors};
 use crate::error::{At, Error, Result};
 
 /// A checkpoint that can be looked at, and perhaps not read.

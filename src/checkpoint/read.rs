@@ -6,7 +6,12 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::{Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, gguf, mxfp4};
+use super::bytes::FileBytes;
+use super::dtype::Dtype;
+use super::names::TensorId;
+use super::open::Checkpoint;
+use super::stored::{Place, RowOrder, Stored};
+use super::{gguf, mxfp4};
 use crate::error::{At, Error, Result};
 
 /// Weights per parallel task: large enough to hide the scheduling, small enough to balance.

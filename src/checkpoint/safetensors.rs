@@ -9,7 +9,9 @@ use std::path::Path;
 use safetensors::{Dtype as FileDtype, SafeTensorError, SafeTensors};
 use serde_json::{Map, Value};
 
-use super::{Dtype, FileBytes, RowOrder, Stored};
+use super::bytes::FileBytes;
+use super::dtype::Dtype;
+use super::stored::{RowOrder, Stored};
 use crate::error::{At, Error, Result};
 
 /// Length of the field that holds the header's length.

@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::FormatArgs;
-use super::measure::PLAN;
-use super::plan::{Limits, kept_limits, limits, tolerances};
-use super::progress::Talk;
-use super::runs::{is_run, only_run, runs_in};
-use super::{baselines, print};
+use super::print;
+use super::reporter::Reporter;
 use crate::compare::Tolerances;
 use crate::compare::check::{Checked, History, Night, check};
 use crate::compare::differences::incomparable;
 use crate::error::{Error, Exit, Result};
+use crate::files::write_together;
 use crate::report::check::{annotations, document, history, junit};
 use crate::report::{self, Format};
-use crate::results::{RunFolder, write_together};
+use crate::results::RunFolder;
+use crate::results::baselines;
+use crate::results::runs::{is_run, only_run, runs_in};
+use crate::run::score::PLAN;
+use crate::run::tolerances::{Limits, kept_limits, limits, tolerances};
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
@@ -68,14 +70,14 @@ const KEPT_WIDTH: usize = 120;
 ///
 /// # Errors
 /// Input errors of run, baseline, plan and tolerances; outputs that cannot be written.
-pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     let folder = match &args.run {
         Some(path) => only_run(path)?,
-        None => latest(&args.reports, talk)?,
+        None => latest(&args.reports, reporter)?,
     };
     let now = RunFolder::read_sums(&folder)?;
     if args.history {
-        return show_history(args, &now, talk);
+        return show_history(args, &now, reporter);
     }
     let tolerances = resolve(args, &folder)?;
     let against = baseline(&args.baseline, &now)?;
@@ -105,11 +107,11 @@ fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
 }
 
 /// The latest run among all.
-fn latest(reports: &Path, talk: Talk) -> Result<PathBuf> {
+fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let found = runs_in(reports).pop().ok_or_else(|| {
         Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
     })?;
-    talk.say(format!("checking {}", found.display()));
+    reporter.say(format!("checking {}", found.display()));
     Ok(found)
 }
 
@@ -149,7 +151,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
-            Talk { quiet: false }.say(line);
+            Reporter::new(false).say(line);
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
@@ -164,7 +166,7 @@ fn tell_github(checked: &Checked) -> Result<()> {
 }
 
 /// The runs that answer the question of `now`, over time.
-fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
+fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Result<Exit> {
     let question = baselines::question(now);
     let mut nights: Vec<Night> = Vec::new();
     let mut others = 0;
@@ -190,7 +192,7 @@ fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
             .hint("name the folder of all runs with --reports"));
     }
     if others > 0 {
-        talk.say(format!("left out, for they answer other questions: {others}"));
+        reporter.say(format!("left out, for they answer other questions: {others}"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);

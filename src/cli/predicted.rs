@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::progress::Talk;
-use super::{fits, source};
+use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
 use crate::compare::claims::{Claim, ClaimEvidence, ClaimMetric, Claims, EvidenceKind};
 use crate::device::table::{Fit, Prediction, Verdict, devices};
 use crate::error::{At, Result};
 use crate::eval::Variant;
+use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
@@ -21,7 +21,7 @@ const HUB: &str = "hf:";
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.
-pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<ClaimEvidence>> {
+pub fn evidence(claims: &Claims, file: &Path, reporter: &Reporter) -> Result<Vec<ClaimEvidence>> {
     let mut all = Vec::new();
     for model in &claims.models {
         let config = if model.config.starts_with(HUB) {
@@ -33,7 +33,7 @@ pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<ClaimEvi
                 .to_string_lossy()
                 .into_owned()
         };
-        let outline = source::open_outline(&config, talk).at(|| file.display().to_string())?;
+        let outline = inputs::open_outline(&config, reporter).at(|| file.display().to_string())?;
         for claim in claims.claims.iter().filter(|claim| claim.model == model.name) {
             let found = of_claim(claim, &outline.checkpoint);
             all.extend(
@@ -70,7 +70,7 @@ fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<ClaimEviden
             let Some(name) = &claim.device else { return Ok(None) };
             let device = devices().find(name)?;
             let Prediction { need_bytes, default, entitled, .. } =
-                fits::prediction(device, checkpoint, &recipe.parse()?)?;
+                device_fit::prediction(device, checkpoint, &recipe.parse()?)?;
             let Fit { limit_bytes, verdict } =
                 if claim.metric == ClaimMetric::Fits { default } else { entitled };
             let (Some(limit), false) = (limit_bytes, verdict == Verdict::Unknown) else {

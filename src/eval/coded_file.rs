@@ -32,13 +32,13 @@ use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
 use crate::quantize::{CodedTensor, PartType, Recipe};
 
-pub(super) const FORMAT: &str = "evalkit-coded";
-pub(super) const VERSION: &str = "1";
+pub(crate) const FORMAT: &str = "evalkit-coded";
+pub(crate) const VERSION: &str = "1";
 /// Length of the field that holds the header's length.
-pub(super) const PREFIX_BYTES: u64 = 8;
+pub(crate) const PREFIX_BYTES: u64 = 8;
 /// One tensor of the file, as its metadata has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Described {
+pub(crate) struct Described {
     /// Recipe of this tensor.
     pub recipe: String,
     /// `[out, in]`.
@@ -51,7 +51,7 @@ pub struct CodedFile {
     bytes: FileBytes,
     /// Entry name to type, shape and byte range in the file.
     entries: BTreeMap<String, Entry>,
-    pub(super) tensors: BTreeMap<String, Described>,
+    pub(crate) tensors: BTreeMap<String, Described>,
     /// The recipes it was coded with.
     pub variant: Variant,
     /// The checkpoint that it was coded from.

@@ -3,8 +3,9 @@
 use candle_core::{Result as CandleResult, Tensor};
 
 use super::inputs::{Input, Inputs};
+use super::rope::RopeTables;
 use super::routing::Routed;
-use super::{RopeTables, attention, failed, ops, values};
+use super::{attention, failed, ops, values};
 use crate::checkpoint::Role;
 use crate::checkpoint::config::{Activation, Config, Experts};
 use crate::error::{Error, Result};

@@ -6,7 +6,8 @@
 use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 
 use super::block::{BlockWeights, Linear};
-use super::{RopeTables, failed};
+use super::failed;
+use super::rope::RopeTables;
 use crate::checkpoint::Role;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};

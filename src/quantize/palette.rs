@@ -9,9 +9,10 @@ use rayon::prelude::*;
 
 use super::bitpack::{UNIT, pack_into, packed_size_bytes};
 use super::coded::{CodedTensor, Stored, Tables};
-use super::decode::{Table, round_to_half};
+use super::decode::round_to_half;
 use super::distinct::{Sorter, Weighting};
 use super::kmeans::{Scratch, means};
+use super::lookup::Table;
 use super::points::Points;
 use super::recipe::{Palette, Recipe, TableEntry, TableMaker};
 use crate::error::{Error, Result};

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
-use crate::checkpoint::Dtype;
+use crate::checkpoint::dtype::Dtype;
 use crate::error::{At, Error, Result};
 
 use super::cursor::Cursor;

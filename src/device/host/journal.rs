@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::store::disk;
 use crate::device::protocol::message::Code;
 use crate::error::{Error, Result};
-use crate::results::write_aside_with;
+use crate::files::write_atomic_with;
 
 /// Jobs that are kept.
 const KEPT_JOBS: usize = 1000;
@@ -210,7 +210,7 @@ impl Journal {
 
     /// Writes the lines of the jobs that are kept into a new file in the place of this one.
     fn compact(&mut self) -> Result<()> {
-        write_aside_with(&self.path, |out| {
+        write_atomic_with(&self.path, |out| {
             let failed = |e| Error::io("write the journal", &self.path, e);
             for (job, known) in self.order.iter().filter_map(|job| Some((job, self.jobs.get(job)?)))
             {

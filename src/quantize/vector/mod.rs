@@ -5,20 +5,18 @@
 //! weights themselves, so that codes are the best ones for the table and scales that ship.
 
 mod clusters;
-mod form;
+pub(super) mod form;
 
 use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-#[cfg(test)]
-pub(super) use form::FORMS;
-pub use form::Vector;
+use form::Vector;
 
 use super::bitpack::pack;
 use super::coded::{CodedTensor, Stored};
-use super::decode::look_up;
+use super::lookup::look_up;
 use super::nearest::Candidates;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::adam::Adam;
-use super::too_short;
+use super::adam::{Adam, too_short};
 use crate::error::{Error, Result};
 use crate::quantize::calibrated::convert::{Frame, finish};
 use crate::quantize::calibrated::meaning::Tables;

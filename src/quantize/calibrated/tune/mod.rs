@@ -12,7 +12,7 @@ mod knobs;
 use rayon::prelude::*;
 
 use super::convert::{Frame, tables_of};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::quantize::coded::CodedTensor;
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Recipe, TableEntry};
@@ -166,9 +166,4 @@ impl<const D: usize> Tune for Latent<D> {
     fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
         self.knobs.restore(&mut numbers)
     }
-}
-
-/// Why numbers cannot be taken up.
-fn too_short() -> Error {
-    Error::input("a state of tuning is too short")
 }
