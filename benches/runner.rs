@@ -17,11 +17,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::demo;
 use evalkit::device::client::Token;
-use evalkit::device::host::{Cpu, Host, Options, serve_listener};
-use evalkit::device::protocol::content::{Content, File, hex};
+use evalkit::device::host::{Cpu, Host, HostOptions, serve_listener};
 use evalkit::device::protocol::frame::{
     MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
 use evalkit::device::protocol::{control, message};
 use evalkit::eval::{Coder, Variant};
 use evalkit::files::Existing;
@@ -47,7 +47,7 @@ impl Client {
     /// A session with a runner in this process, on a store in `folder`.
     fn start(folder: &Path) -> Client {
         let token = TOKEN.parse::<Token>().expect("a token");
-        let options = Options { store: folder.to_owned(), limit_bytes: None, token };
+        let options = HostOptions { store: folder.to_owned(), limit_bytes: None, token };
         let host = Host::open(options, Box::new(Cpu::default())).expect("a store");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -82,11 +82,11 @@ impl Client {
     }
 
     /// Sends a file; gives the time from `have` to the answer of `put`.
-    fn put(&mut self, content: &Content, file: &File, bytes: &[u8]) -> Duration {
+    fn put(&mut self, manifest: &Manifest, file: &ManifestFile, bytes: &[u8]) -> Duration {
         let start = Instant::now();
-        self.ask(json!({"type": "have", "manifest": content}));
+        self.ask(json!({"type": "have", "manifest": manifest}));
         self.id += 1;
-        self.send(&json!({"type": "put", "id": self.id, "package": content.package(),
+        self.send(&json!({"type": "put", "id": self.id, "package": manifest.package(),
             "path": file.path, "offset_bytes": 0, "size_bytes": bytes.len()}));
         for chunk in bytes.chunks(MAX_CHUNK_BYTES) {
             write_chunk(&mut self.stream, chunk).expect("sent");
@@ -102,9 +102,9 @@ impl Client {
     }
 }
 
-fn file(path: &str, bytes: &[u8]) -> File {
+fn file(path: &str, bytes: &[u8]) -> ManifestFile {
     let sha256 = hex(&Sha256::digest(bytes));
-    File { path: path.into(), size_bytes: bytes.len() as u64, sha256 }
+    ManifestFile { path: path.into(), size_bytes: bytes.len() as u64, sha256 }
 }
 
 fn sending(criterion: &mut Criterion) {
@@ -114,7 +114,7 @@ fn sending(criterion: &mut Criterion) {
     let file = file("weight.bin", &bytes);
     let speed = |time: Duration| SENT_BYTES as f64 / 1e6 / time.as_secs_f64();
     eprintln!("SHA-256 on one core: {:.0} MB/s", speed(start.elapsed()));
-    let content = Content { files: vec![file.clone()] };
+    let manifest = Manifest { files: vec![file.clone()] };
     let folder = tempfile::tempdir().expect("a folder");
     let mut client = Client::start(folder.path());
     let mut commits = Vec::new();
@@ -124,11 +124,11 @@ fn sending(criterion: &mut Criterion) {
         bencher.iter_custom(|times| {
             let mut elapsed = Duration::ZERO;
             for _ in 0..times {
-                elapsed += client.put(&content, &file, &bytes);
+                elapsed += client.put(&manifest, &file, &bytes);
                 let start = Instant::now();
-                client.ask(json!({"type": "commit", "package": content.package()}));
+                client.ask(json!({"type": "commit", "package": manifest.package()}));
                 commits.push(start.elapsed());
-                client.ask(json!({"type": "evict", "package": content.package()}));
+                client.ask(json!({"type": "evict", "package": manifest.package()}));
             }
             elapsed
         });
@@ -172,12 +172,12 @@ fn send(client: &mut Client, folder: &Path) -> String {
             }
         }
     }
-    let content = Content { files: files.iter().map(|(file, _)| file.clone()).collect() };
+    let manifest = Manifest { files: files.iter().map(|(file, _)| file.clone()).collect() };
     for (file, bytes) in &files {
-        client.put(&content, file, bytes);
+        client.put(&manifest, file, bytes);
     }
-    client.ask(json!({"type": "commit", "package": content.package()}));
-    content.package()
+    client.ask(json!({"type": "commit", "package": manifest.package()}));
+    manifest.package()
 }
 
 fn tokens(criterion: &mut Criterion) {

@@ -144,7 +144,7 @@ pub mod stats;
 #[doc(hidden)]
 pub mod units;
 
-pub use compare::summary::{Summary, SummaryRow};
+pub use compare::summary::{Summary, SummaryRow, VariantScores};
 pub use error::{Error, Exit, Result};
 pub use package::verify::Link;
 pub use report::Format;

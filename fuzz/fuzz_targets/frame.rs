@@ -3,7 +3,7 @@
 //! The input is a stream of bytes; frames are read, written again, and read as every message.
 #![no_main]
 
-use evalkit::device::protocol::content::check_path;
+use evalkit::device::protocol::manifest::check_path;
 use evalkit::device::protocol::frame::{
     Frame, MAX_FRAME_BYTES, MAX_GREETING_BYTES, read_frame, write_frame,
 };

@@ -25,4 +25,4 @@ pub use dtype::Dtype;
 pub use names::{Role, TensorId};
 pub use open::{Checkpoint, Embedded};
 pub use outline::Outline;
-pub use stored::{Place, RowOrder, Stored};
+pub use stored::{FileRange, RowOrder, StoredTensor};

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Where one tensor lies, and how it is stored.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredTensor {
     /// The tensor's name as the file spells it, for messages.
     pub name: String,
     /// Index into the checkpoint's files.
@@ -20,19 +20,19 @@ pub struct Stored {
     /// The order of the rows in the file.
     pub rows: RowOrder,
     /// Where the block scales lie, for types that keep them apart.
-    pub scales: Option<Place>,
+    pub scales: Option<FileRange>,
 }
 
 /// A range of bytes in one of the checkpoint's files.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct FileRange {
     /// Index into the checkpoint's files.
     pub file: usize,
     /// Bytes.
     pub range: std::ops::Range<usize>,
 }
 
-impl Stored {
+impl StoredTensor {
     /// Rows and columns; a vector is one row.
     pub fn matrix(&self) -> [usize; 2] {
         match self.shape[..] {

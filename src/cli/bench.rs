@@ -9,7 +9,7 @@ use super::measure_args::MeasureArgs;
 use super::reporter::Reporter;
 use super::{pages, print};
 use crate::checkpoint::tokenizer::TextTokenizer;
-use crate::device::client::{Target, content_of};
+use crate::device::client::{Target, manifest_of};
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::Bundle;
 use crate::report::{devices, run};
@@ -49,7 +49,7 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
     let targets = targets(&args.device)?;
     let mut hash = blake3::Hasher::new();
     for folder in &args.folders {
-        hash.update(content_of(folder)?.package().as_bytes());
+        hash.update(manifest_of(folder)?.package().as_bytes());
     }
     let model = Bundle::open(&args.folders[0])?.manifest.model.name;
     let question = hash.finalize().to_hex()[..8].to_string();

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use super::args::FormatArgs;
 use super::print;
 use super::reporter::Reporter;
-use crate::device::client::{Limits, Options, Runner, Target, Token, Tokens};
-use crate::device::devicectl::{self, BUNDLE_ID, Order, Phone, Tool, merged};
+use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
+use crate::device::devicectl::{self, BUNDLE_ID, InstallOrder, Phone, Tool, merged};
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::result::Description;
 use crate::device::table::devices as table;
@@ -171,8 +171,8 @@ fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
     };
     let asked = match phone {
         Some(phone) if !phone.is_attached => {
-            let trouble = phone.listed.as_ref().and_then(devicectl::Listed::trouble);
-            Err(trouble.unwrap_or(devicectl::Trouble::NotConnected).into_error())
+            let known = phone.listed.as_ref().and_then(devicectl::ListedDevice::device_error);
+            Err(known.unwrap_or(devicectl::DeviceError::NotConnected).into_error())
         }
         _ => describe(target, options).map_err(|error| explained(phone, error)),
     };
@@ -226,12 +226,12 @@ fn describe(target: &Target, options: &Options) -> Result<Description> {
 
 /// What devicectl knows explains more than a connection that is refused.
 fn explained(phone: Option<&Phone>, error: Error) -> Error {
-    let trouble = phone.and_then(|phone| phone.listed.as_ref()?.trouble());
-    if let Some(trouble) = trouble {
-        return trouble.into_error();
+    let known = phone.and_then(|phone| phone.listed.as_ref()?.device_error());
+    if let Some(known) = known {
+        return known.into_error();
     }
     let locked = || Tool::of_system()?.is_locked(&phone?.udid).ok().flatten();
-    if locked() == Some(true) { devicectl::Trouble::Locked.into_error() } else { error }
+    if locked() == Some(true) { devicectl::DeviceError::Locked.into_error() } else { error }
 }
 
 fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
@@ -252,10 +252,10 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
         return Err(Error::bug("usb means a phone"));
     };
     let listed = phones.iter().find(|phone| phone.udid == udid).and_then(|p| p.listed.as_ref());
-    if let Some(trouble) = listed.and_then(devicectl::Listed::trouble) {
-        return Err(trouble.into_error());
+    if let Some(error) = listed.and_then(devicectl::ListedDevice::device_error) {
+        return Err(error.into_error());
     }
-    let order = Order {
+    let order = InstallOrder {
         udid: udid.clone(),
         team: args.team.clone(),
         bundle_id: args.bundle_id.clone(),
@@ -265,7 +265,7 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     };
     let token = Token::random();
     devicectl::install(&tool, &order, &token, &mut |step| reporter.say(format!("{step} ...")))?;
-    let tokens = Tokens::of_user()
+    let tokens = TokenStore::of_user()
         .ok_or_else(|| Error::surroundings("no folder to keep the token in: HOME is not set"))?;
     tokens.keep(&udid, &token)?;
     reporter.say("waiting for the runner to answer ...");

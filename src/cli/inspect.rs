@@ -8,7 +8,7 @@ use super::device_fit_tables;
 use super::print;
 use super::reporter::Reporter;
 use crate::checkpoint::config::RopeScaling;
-use crate::checkpoint::{Checkpoint, Outline, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Outline, StoredTensor, TensorId};
 use crate::error::{At, Exit, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Bundle, MANIFEST_NAME};
@@ -141,7 +141,7 @@ fn structure_table(first: Column) -> Table {
     }
 }
 
-fn shape(stored: &Stored) -> String {
+fn shape(stored: &StoredTensor) -> String {
     let dims: Vec<String> = stored.shape.iter().map(usize::to_string).collect();
     dims.join(" x ")
 }
@@ -162,7 +162,7 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
 
 /// One line per role: all layers of it together, with every shape and type that occurs.
 fn roles(checkpoint: &Checkpoint) -> Table {
-    let mut lines: Vec<(TensorId, Vec<&Stored>)> = Vec::new();
+    let mut lines: Vec<(TensorId, Vec<&StoredTensor>)> = Vec::new();
     for (id, stored) in checkpoint.tensors() {
         match lines.iter_mut().find(|(of, _)| (of.role, of.bias) == (id.role, id.bias)) {
             Some((_, tensors)) => tensors.push(stored),
@@ -172,7 +172,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
     let mut table = structure_table(Column::text("role", "role"));
     table.columns.insert(1, Column::number("tensors", "tensors", Unit::None));
     for (TensorId { role, bias, .. }, tensors) in lines {
-        let distinct = |text: fn(&Stored) -> String| {
+        let distinct = |text: fn(&StoredTensor) -> String| {
             let mut found: Vec<String> = tensors.iter().map(|stored| text(stored)).collect();
             found.sort();
             found.dedup();

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 
 use super::reporter::Reporter;
 use super::write_stdout;
-use crate::device::host::{Cpu, Host, Options, serve_listener, serve_stdio};
+use crate::device::host::{Cpu, Host, HostOptions, serve_listener, serve_stdio};
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Exit, Result};
@@ -54,7 +54,7 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
         Some(store) => store.clone(),
         None => cache()?.join("evalkit").join("runner"),
     };
-    let options = Options { store, limit_bytes: args.store_limit, token };
+    let options = HostOptions { store, limit_bytes: args.store_limit, token };
     let host = Host::open(options, Box::new(Cpu::default()))?;
     let Some(address) = args.listen else {
         return serve_stdio(&host).map(|()| Exit::Done);

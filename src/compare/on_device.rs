@@ -1,7 +1,7 @@
 //! What was measured of each package on each device, gathered from single measurements.
 
 use crate::results::measurement::{
-    Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject, Truth,
+    CorrectnessCheck, Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Estimate, Sample, median};
@@ -35,7 +35,7 @@ pub struct DeviceRow<'a> {
     /// Attempts that did not count, in words, in order.
     pub failures: Vec<String>,
     /// Whether the device computes the model; `None` if that was not checked.
-    pub truth: Option<&'a Truth>,
+    pub truth: Option<&'a CorrectnessCheck>,
     /// Kept repetitions in order, without those of a sustained measurement.
     pub bursts: Vec<Burst>,
 }
@@ -150,7 +150,9 @@ impl<'a> DeviceRow<'a> {
             .filter(|one| one.attempt.method_id == method.method_id)
             .collect();
         let truth = all.iter().rev().find_map(|one| match one {
-            Measurement::Truth(truth) if is_own(&truth.device, &truth.package) => Some(truth),
+            Measurement::CorrectnessCheck(truth) if is_own(&truth.device, &truth.package) => {
+                Some(truth)
+            }
             _ => None,
         });
         let mut row = DeviceRow { truth, ..DeviceRow::empty(subject) };

@@ -124,7 +124,7 @@ pub(crate) fn write_contents(
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
         let mut offset = 0u64;
         for (name, id, _) in contents {
-            for part in coded(*id)?.parts() {
+            for part in coded(*id)?.named_arrays() {
                 let end = offset + part.bytes.len() as u64;
                 let entry = json!({
                     "dtype": part.dtype.name(), "shape": part.shape, "data_offsets": [offset, end],

@@ -30,7 +30,7 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
-use crate::quantize::{CodedTensor, PartType, Recipe};
+use crate::quantize::{ArrayType, CodedTensor, Recipe};
 
 pub(crate) const FORMAT: &str = "evalkit-coded";
 pub(crate) const VERSION: &str = "1";
@@ -62,7 +62,7 @@ pub struct CodedFile {
 
 #[derive(Debug)]
 struct Entry {
-    dtype: PartType,
+    dtype: ArrayType,
     shape: Vec<usize>,
     range: std::ops::Range<usize>,
 }
@@ -115,9 +115,9 @@ impl CodedFile {
         let mut entries = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let dtype = match info.dtype {
-                Dtype::U8 => PartType::U8,
-                Dtype::I8 => PartType::I8,
-                Dtype::F16 => PartType::F16,
+                Dtype::U8 => ArrayType::U8,
+                Dtype::I8 => ArrayType::I8,
+                Dtype::F16 => ArrayType::F16,
                 other => {
                     return Err(Error::input(format!("entry {name}: unexpected type {other:?}")));
                 }
@@ -147,7 +147,7 @@ impl CodedFile {
         if *described != expected {
             return Err(Error::input(format!("expected {expected:?}, found {described:?}")));
         }
-        CodedTensor::from_parts(recipe, shape, |suffix| {
+        CodedTensor::from_named_arrays(recipe, shape, |suffix| {
             let entry = self.entries.get(&format!("{name}.{suffix}"))?;
             Some((entry.dtype, &entry.shape[..], &self.bytes[entry.range.clone()]))
         })

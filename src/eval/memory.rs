@@ -6,7 +6,7 @@
 use super::protocol::Window;
 use super::variant::Variant;
 use super::vocabulary::{SLICE_ROWS, Source, distinct, is_coded_whole};
-use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Role, StoredTensor, TensorId};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::quantize::Recipe;
@@ -257,7 +257,7 @@ fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
 
 /// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
 /// a tensor before they are packed, where its groups are not packed one by one.
-fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
+fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
     let [rows, columns] = stored.matrix();
     let group_weights = match recipe.border_unit([rows, columns]) {
         Some(unit) => threads * (unit * columns) as u64,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::mixed::{Blocks, Mixed};
 use crate::checkpoint::config::Config;
-use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Role, StoredTensor, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
 use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
@@ -284,7 +284,7 @@ impl Variant {
     /// The recipe of one tensor. What a variant does not code it ships at fp16, norms and biases
     /// included, so it is scored at fp16. As stored are only the reference and, so that a lossless
     /// recipe of the experts can be seen to be one, a variant whose other parts are all `fp`.
-    pub fn recipe_of(&self, id: TensorId, stored: &Stored) -> Recipe {
+    pub fn recipe_of(&self, id: TensorId, stored: &StoredTensor) -> Recipe {
         let of_block = |recipe: Recipe| match recipe {
             recipe if recipe.is_reference() || stored.weights() >= MIN_CODED_WEIGHTS => recipe,
             _ => self.rest(),

@@ -10,7 +10,7 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::bitpack::{code_at, unpack};
-use super::coded::{CodedTensor, Stored, Tables};
+use super::coded::{CodedArrays, CodedTensor, Tables};
 use super::lookup::{Table, look_up};
 use super::mxfp4;
 use super::recipe::{Linear, Recipe};
@@ -58,11 +58,11 @@ impl CodedTensor {
         }
         let inputs = self.shape[1];
         match (&self.stored, &self.recipe) {
-            (Stored::Half(values), _) => {
+            (CodedArrays::Half(values), _) => {
                 let start = first_row * inputs;
                 values[start..start + weights.len()].convert_to_f32_slice(weights);
             }
-            (Stored::Palette { codes, mask, tables, channel_scales }, recipe) => {
+            (CodedArrays::Palette { codes, mask, tables, channel_scales }, recipe) => {
                 let bits = recipe.nominal_bits().unwrap_or(8);
                 let group = self.table_rows().unwrap_or(1);
                 let (mut table, mut values) = ([0.0; 256], Vec::new());
@@ -87,20 +87,20 @@ impl CodedTensor {
                     }
                 }
             }
-            (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
+            (CodedArrays::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
                 let rows =
                     LinearRows { codes, scales, zero_points: zero_points.as_deref(), linear };
                 rows.decode(first_row, inputs, weights);
             }
-            (Stored::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
+            (CodedArrays::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
                 mxfp4::decode(codes, scales, first_row, inputs, weights);
             }
-            (Stored::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
+            (CodedArrays::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
                 let rows = VectorRows { vector, codes, tables, channel_scales };
                 rows.decode(self.shape, first_row, weights);
             }
             // `CodedTensor::new` has checked that stored arrays and recipe agree.
-            (Stored::Linear { .. } | Stored::Vector { .. }, _) => {}
+            (CodedArrays::Linear { .. } | CodedArrays::Vector { .. }, _) => {}
         }
     }
 }

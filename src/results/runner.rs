@@ -153,7 +153,7 @@ pub struct Scored {
 
 /// What the system expects to compute where.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct ComputePlan {
     /// Every operation of every function.
     pub operations: Vec<Operation>,
 }
@@ -168,9 +168,9 @@ pub struct Operation {
     /// The operator.
     pub operator: String,
     /// Where it is expected to run; nothing where the system does not say.
-    pub preferred: Option<Unit>,
+    pub preferred: Option<ComputeDevice>,
     /// Where it could.
-    pub supported: Vec<Unit>,
+    pub supported: Vec<ComputeDevice>,
     /// Its share of the cost, where the system estimates one.
     pub cost_weight: Option<f64>,
 }
@@ -178,7 +178,7 @@ pub struct Operation {
 /// A unit that computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub enum ComputeDevice {
     /// The processor.
     Cpu,
     /// The GPU.

@@ -2,7 +2,7 @@
 //! of devices, each said to be one.
 
 use crate::checkpoint::Checkpoint;
-use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, Prediction, devices, predict};
+use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, predict};
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Manifest, Role};

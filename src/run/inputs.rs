@@ -44,7 +44,7 @@ pub fn open_outline(model: &str, observer: &dyn Observer) -> Result<Outline> {
 /// Where `model` lies on this machine, after `fetch` where it is on the hub.
 fn local(
     model: &str,
-    fetch: impl FnOnce(&str, hub::Progress<'_>) -> Result<PathBuf>,
+    fetch: impl FnOnce(&str, hub::DownloadProgress<'_>) -> Result<PathBuf>,
     observer: &dyn Observer,
 ) -> Result<PathBuf> {
     if model.starts_with(HUB) {

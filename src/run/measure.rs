@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::observer::{Observer, Stage};
+use crate::device::bench::{Prepared, Question, measure};
 use crate::device::client::{Options, Target, Token};
-use crate::device::lab::run::{Question, measure};
-use crate::device::lab::subject::Prepared;
 use crate::device::protocol::message::ComputeUnits;
 use crate::device::transport::usbmux;
 use crate::error::{Error, Exit, Result};
@@ -184,7 +183,9 @@ pub fn verdict(all: &[Measurement]) -> Exit {
     for one in all {
         match one {
             Measurement::Repetition(_) => reached = true,
-            Measurement::Truth(truth) => wrong |= !truth.holds && !is_simulated(all, &truth.device),
+            Measurement::CorrectnessCheck(check) => {
+                wrong |= !check.holds && !is_simulated(all, &check.device)
+            }
             _ => {}
         }
     }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
 use evalkit::device::client::{
-    Limits, Logits, Options, Outcome, Package, Progress, Runner, Target, Token, Why, again, new_job,
+    Limits, Logits, LossReason, Options, Package, RequestOutcome, RequestProgress, Runner, Target,
+    Token, new_job,
 };
-use evalkit::device::protocol::message::Code;
+use evalkit::device::protocol::message::{Code, Job};
 use evalkit::device::protocol::result::Generated;
 
 const MIB: usize = 1 << 20;
@@ -36,15 +37,17 @@ fn connected(faults: &[Fault]) -> (FakeRunner, Runner) {
     (fake, runner)
 }
 
-fn quiet(_: Progress) {}
+fn quiet(_: RequestProgress) {}
 
-fn generate(runner: &mut Runner) -> Outcome<Generated> {
+fn generate(runner: &mut Runner) -> RequestOutcome<Generated> {
     runner.generate(&new_job(), &[1, 2], 4, 0, &mut quiet).unwrap()
 }
 
 fn succeeds(runner: &mut Runner) {
     match generate(runner) {
-        Outcome::Finished(done) => assert_eq!((done.value.ids.len(), done.replayed), (4, false)),
+        RequestOutcome::Finished(done) => {
+            assert_eq!((done.value.ids.len(), done.replayed), (4, false))
+        }
         other => panic!("the next job failed: {other:?}"),
     }
 }
@@ -55,7 +58,7 @@ fn greetings_that_go_wrong_are_told_apart_and_say_how_to_mend_them() {
         (Fault::Version, "speaks version 2"),
         (Fault::CloseAtOnce, "closed the connection without a greeting"),
         (Fault::SilentGreeting, "no greeting came within"),
-        (Fault::GarbageGreeting, "does not keep to the protocol"),
+        (Fault::GarbageGreeting, "violates the protocol"),
     ] {
         let fake = FakeRunner::start(&[fault]);
         let error = Runner::connect(&target(&fake), &options()).unwrap_err();
@@ -80,11 +83,13 @@ fn a_runner_that_is_busy_for_a_moment_is_waited_for() {
 }
 
 #[test]
-fn answers_that_break_the_protocol_are_gone_as_garbled_and_the_next_job_succeeds() {
+fn answers_that_violate_the_protocol_end_the_request_and_the_next_job_succeeds() {
     for fault in [Fault::LongFrame, Fault::GarbageAnswer, Fault::OtherId] {
         let (_fake, mut runner) = connected(&[fault]);
         match generate(&mut runner) {
-            Outcome::Gone(gone) => assert_eq!(gone.why, Why::Garbled, "{fault:?}"),
+            RequestOutcome::Gone(gone) => {
+                assert_eq!(gone.reason, LossReason::ProtocolViolation, "{fault:?}")
+            }
             other => panic!("{fault:?}: {other:?}"),
         }
         succeeds(&mut runner);
@@ -96,7 +101,7 @@ fn a_job_is_asked_for_again_after_a_cut_and_answered_from_the_journal() {
     for fault in [Fault::CutJob, Fault::SilentJob] {
         let (fake, mut runner) = connected(&[fault]);
         match generate(&mut runner) {
-            Outcome::Finished(done) => assert_eq!((done.attempt, done.replayed), (1, true)),
+            RequestOutcome::Finished(done) => assert_eq!((done.attempt, done.replayed), (1, true)),
             other => panic!("{fault:?}: {other:?}"),
         }
         assert_eq!(fake.state.lock().unwrap().runs, 1, "nothing runs twice");
@@ -109,11 +114,11 @@ fn a_job_whose_process_ended_is_killed_and_runs_again_as_another_attempt() {
     let (fake, mut runner) = connected(&[Fault::Interrupt]);
     let job = new_job();
     let killed = match runner.generate(&job, &[1], 2, 0, &mut quiet).unwrap() {
-        Outcome::Killed(killed) => killed,
+        RequestOutcome::Killed(killed) => killed,
         other => panic!("{other:?}"),
     };
     assert_eq!(killed.attempt, 1);
-    let next = again(&job, killed.attempt);
+    let next = Job { attempt: killed.attempt + 1, ..job };
     let done = runner.generate(&next, &[1], 2, 0, &mut quiet).unwrap().finished().unwrap();
     assert_eq!((done.attempt, done.replayed), (2, false));
     assert_eq!(fake.state.lock().unwrap().runs, 2);
@@ -123,7 +128,7 @@ fn a_job_whose_process_ended_is_killed_and_runs_again_as_another_attempt() {
 fn a_job_that_never_ends_is_overdue_and_one_that_is_stopped_stops() {
     let (_fake, mut runner) = connected(&[Fault::EndlessJob]);
     match generate(&mut runner) {
-        Outcome::Gone(gone) => assert_eq!(gone.why, Why::Overdue),
+        RequestOutcome::Gone(gone) => assert_eq!(gone.reason, LossReason::Overdue),
         other => panic!("{other:?}"),
     }
     succeeds(&mut runner);
@@ -178,7 +183,7 @@ fn a_transfer_that_is_cut_goes_on_and_sends_at_most_one_chunk_again() {
         runner.send(&package, &mut |done, of| last = (done, of)).unwrap().finished().unwrap();
     assert_eq!(sent.value.losses, 1);
     let state = fake.state.lock().unwrap();
-    let size = package.content.size_bytes();
+    let size = package.manifest.size_bytes();
     assert_eq!((last, sent.value.size_bytes), ((size, size), size));
     assert!(state.received <= size as usize + MIB, "{} of {size}", state.received);
     assert_eq!(state.files["m.mlpackage/Data/weight.bin"].len(), bytes);
@@ -195,7 +200,7 @@ fn a_full_disk_is_said_before_everything_is_sent_and_the_next_job_succeeds() {
     let (_fake, mut runner) = connected(&[Fault::FullAfter(2 * MIB)]);
     let mut sent = 0;
     match runner.send(&package, &mut |done, _| sent = done).unwrap() {
-        Outcome::Refused(refused) => assert_eq!(refused.code, Code::NoSpace),
+        RequestOutcome::Refused(refused) => assert_eq!(refused.code, Code::NoSpace),
         other => panic!("{other:?}"),
     }
     assert!(sent < 64 * MIB as u64);
@@ -209,7 +214,7 @@ fn a_file_that_changes_while_it_is_sent_is_refused_by_its_hash() {
     std::fs::write(folder.path().join("model.json"), "[]").unwrap();
     let (_fake, mut runner) = connected(&[]);
     match runner.send(&package, &mut |_, _| ()).unwrap() {
-        Outcome::Refused(refused) => assert_eq!(refused.code, Code::Hash),
+        RequestOutcome::Refused(refused) => assert_eq!(refused.code, Code::Hash),
         other => panic!("{other:?}"),
     }
     std::fs::write(folder.path().join("model.json"), "longer").unwrap();

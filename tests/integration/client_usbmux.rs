@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
 use evalkit::device::client::{
-    APP_PORT, Limits, Options, Outcome, Package, Runner, Target, Why, new_job,
+    APP_PORT, Limits, LossReason, Options, Package, RequestOutcome, Runner, Target, new_job,
 };
-use evalkit::device::transport::usbmux::{Address, Event, Fault as MuxFault, Mux, Number};
+use evalkit::device::transport::usbmux::{Address, Mux, MuxError, PhoneEvent, ResultCode};
 
 const UDID: &str = "00008110-000A1B2C3D4E001E";
 const OTHER: &str = "00008130-000000000000001E";
@@ -104,13 +104,13 @@ fn phones_are_listed_and_reached_and_a_closed_port_is_refused() {
     socket.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"hello");
     let refused = |id, port| Mux::open(&muxd.address()).unwrap().connect(id, port).unwrap_err();
-    let number = |fault: MuxFault| match fault {
-        MuxFault::Refused(number) => number,
+    let number = |fault: MuxError| match fault {
+        MuxError::Refused(number) => number,
         other => panic!("{other}"),
     };
-    assert_eq!(number(refused(phones[0].id, 5)), Number::ConnectionRefused);
-    assert_eq!(number(refused(phones[1].id, APP_PORT)), Number::ConnectionRefused);
-    assert_eq!(number(refused(99, APP_PORT)), Number::BadDevice);
+    assert_eq!(number(refused(phones[0].id, 5)), ResultCode::ConnectionRefused);
+    assert_eq!(number(refused(phones[1].id, APP_PORT)), ResultCode::ConnectionRefused);
+    assert_eq!(number(refused(99, APP_PORT)), ResultCode::BadDevice);
 }
 
 #[test]
@@ -118,12 +118,12 @@ fn a_listener_is_told_who_comes_and_goes() {
     let Some(muxd) = Muxd::start(&[(UDID, 1)]) else { return };
     let mut listener = Mux::open(&muxd.address()).unwrap().listen().unwrap();
     let mut next = || listener.next(Duration::from_secs(5)).unwrap().expect("an event");
-    let Event::Attached(phone) = next() else { panic!("expected a phone") };
+    let PhoneEvent::Attached(phone) = next() else { panic!("expected a phone") };
     assert_eq!(phone.udid, UDID);
     muxd.toggle();
-    assert_eq!(next(), Event::Detached(phone.id));
+    assert_eq!(next(), PhoneEvent::Detached(phone.id));
     muxd.toggle();
-    assert_eq!(next(), Event::Attached(phone));
+    assert_eq!(next(), PhoneEvent::Attached(phone));
     assert_eq!(listener.next(Duration::from_millis(50)).unwrap(), None);
 }
 
@@ -166,8 +166,8 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
     let (mut lost, mut kept) = (connect(&first), connect(&second));
     first.toggle();
     match lost.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap() {
-        Outcome::Gone(gone) => {
-            assert_eq!(gone.why, Why::Detached, "{}", gone.message);
+        RequestOutcome::Gone(gone) => {
+            assert_eq!(gone.reason, LossReason::Detached, "{}", gone.message);
             assert!(gone.after >= Duration::from_secs(2), "{:?}", gone.after);
         }
         other => panic!("{other:?}"),
@@ -188,7 +188,7 @@ fn a_phone_without_a_token_or_an_app_or_that_is_absent_says_what_to_do() {
     assert!(hint("usb", &options).contains("open the evalkit runner app"));
     assert!(hint("usb:1234", &options).contains(UDID));
     let empty = tempfile::tempdir().unwrap();
-    let tokens = evalkit::device::client::Tokens::in_folder(empty.path());
+    let tokens = evalkit::device::client::TokenStore::in_folder(empty.path());
     let none = Options { token: None, tokens: Some(tokens), ..options };
     assert!(hint("usb", &none).contains("--token"));
     let away = Options { mux: Some("/nowhere/mux".parse().unwrap()), ..none };

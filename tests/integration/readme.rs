@@ -89,7 +89,8 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// Flags on the pages that are of other programs.
-const OTHER_FLAGS: [&str; 9] = [
+const OTHER_FLAGS: [&str; 10] = [
+    "--bench",
     "--release",
     "--locked",
     "--path",

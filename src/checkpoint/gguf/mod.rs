@@ -13,17 +13,17 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
 use crate::checkpoint::config::{Architecture, Config};
-use crate::checkpoint::stored::{RowOrder, Stored};
+use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
-use header::{Entry, Header};
-pub use metadata::{Metadata, Value};
+use header::{Header, TensorEntry};
+pub use metadata::{Metadata, MetadataValue};
 
 /// A GGUF file: where its tensors lie and what its metadata says.
 #[derive(Debug)]
 pub struct Gguf {
     /// By Hugging Face name, for example `model.layers.0.self_attn.q_proj.weight`.
-    pub tensors: BTreeMap<String, Stored>,
+    pub tensors: BTreeMap<String, StoredTensor>,
     /// The architecture.
     pub config: Config,
     /// All key-value pairs, the tokenizer's among them.
@@ -49,7 +49,7 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
     let factors = factors.at(|| "tensor rope_freqs.weight")?;
     let config = config::read(&metadata, &tensors, factors)?;
     let mut stored = BTreeMap::new();
-    for (name, Entry { shape, dtype, range }) in tensors {
+    for (name, TensorEntry { shape, dtype, range }) in tensors {
         let ours = hugging_face_name(&name, config.layers).ok_or_else(|| {
             Error::input(format!(
                 "expected no tensor of this name in a model of {} blocks",
@@ -64,14 +64,14 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
         check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
         stored.insert(
             ours,
-            Stored { name, file: file_index, range, shape, dtype, rows, scales: None },
+            StoredTensor { name, file: file_index, range, shape, dtype, rows, scales: None },
         );
     }
     Ok(Gguf { tensors: stored, config, metadata })
 }
 
 /// Decodes one vector of at most a head's size.
-fn decode(bytes: &[u8], entry: &Entry) -> Result<Vec<f32>> {
+fn decode(bytes: &[u8], entry: &TensorEntry) -> Result<Vec<f32>> {
     const MAX_FACTORS: usize = 1 << 12;
     let len = match entry.shape.as_slice() {
         &[len] if len <= MAX_FACTORS => len,

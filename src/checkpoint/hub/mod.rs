@@ -13,7 +13,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use crate::error::{At, Error, Exit, Result};
 
 /// Told while a file is fetched: its name, bytes so far, bytes in all.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+pub type DownloadProgress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 const OPTIONAL: [&str; 2] = ["generation_config.json", "tokenizer_config.json"];
@@ -67,7 +67,7 @@ impl Hub {
     /// # Errors
     /// A name that is not `hf:owner/name[@revision]`, a repository that does not exist or may not
     /// be read, a failing connection, a file that is not as long as announced.
-    pub fn fetch(&self, spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+    pub fn fetch(&self, spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         let spec = Spec::parse(spec)?;
         let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
         if self.offline {
@@ -81,7 +81,7 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Hub::fetch`].
-    pub fn fetch_outline(&self, spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+    pub fn fetch_outline(&self, spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         let spec = Spec::parse(spec)?;
         let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
         if self.offline {
@@ -95,7 +95,7 @@ impl Hub {
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn fetch(spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+pub fn fetch(spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
     Hub::from_env()?.fetch(spec, progress)
 }
 
@@ -103,7 +103,7 @@ pub fn fetch(spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn fetch_outline(spec: &str, progress: Progress<'_>) -> Result<PathBuf> {
+pub fn fetch_outline(spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
     Hub::from_env()?.fetch_outline(spec, progress)
 }
 
@@ -183,7 +183,7 @@ impl Fetch {
         Ok(())
     }
 
-    fn outline(&self, progress: Progress<'_>) -> Result<PathBuf> {
+    fn outline(&self, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         let config = self.file(REQUIRED[0], progress)?;
         if self.listed.contains(INDEX) {
             self.file(INDEX, progress)?;
@@ -191,7 +191,7 @@ impl Fetch {
         folder_of(&config)
     }
 
-    fn files(&self, progress: Progress<'_>) -> Result<PathBuf> {
+    fn files(&self, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         for name in REQUIRED {
             self.file(name, progress)?;
         }
@@ -214,14 +214,19 @@ impl Fetch {
     }
 
     /// Fetches one file unless the cache has it in full.
-    fn file(&self, name: &str, progress: Progress<'_>) -> Result<PathBuf> {
+    fn file(&self, name: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         if !self.listed.contains(name) {
             return Err(Error::input(format!("the repository has no {name}")));
         }
         self.checked_file(&self.api.repo(self.repo.clone()), name, progress).at(|| name.to_owned())
     }
 
-    fn checked_file(&self, repo: &ApiRepo, name: &str, progress: Progress<'_>) -> Result<PathBuf> {
+    fn checked_file(
+        &self,
+        repo: &ApiRepo,
+        name: &str,
+        progress: DownloadProgress<'_>,
+    ) -> Result<PathBuf> {
         let url = repo.url(name);
         let announced = self.api.metadata(&url).map_err(|e| refused(e, "the file"))?;
         self.refuse_paths(&announced)?;

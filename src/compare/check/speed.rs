@@ -11,7 +11,7 @@ use crate::compare::differences::short;
 use crate::compare::on_device::{disturbance, last_method};
 use crate::results::RunFolder;
 use crate::results::measurement::{
-    Attempt, Measurement, Method, Outcome, SeenDevice, Subject, Truth,
+    Attempt, CorrectnessCheck, Measurement, Method, Outcome, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Bootstrap, Estimate, Evidence, Verdict, median, ratio_of_medians};
@@ -33,7 +33,7 @@ struct Measured<'a> {
     values: BTreeMap<Metric, BTreeMap<usize, Vec<f64>>>,
     /// Attempts that did not count, in words.
     disturbed: Vec<String>,
-    truth: Option<&'a Truth>,
+    truth: Option<&'a CorrectnessCheck>,
 }
 
 /// What identifies the same package on the same device in two runs.
@@ -102,7 +102,7 @@ pub(super) fn alone(measured: &[Measurement]) -> Vec<(Series, Estimate)> {
 /// Why a device was not measured, as `: step: reason`; empty if no reason is recorded.
 fn trouble(side: &RunFolder, device: &str) -> String {
     let last = side.measured.iter().rev().find_map(|one| match one {
-        Measurement::Trouble(trouble) if trouble.device == device => Some(trouble),
+        Measurement::FailedStep(trouble) if trouble.device == device => Some(trouble),
         _ => None,
     });
     last.map_or(String::new(), |trouble| format!(": {}: {}", trouble.step, trouble.reason))
@@ -235,7 +235,7 @@ impl<'a> Measured<'a> {
                     self.push(Metric::Ttft, visit, generated.ttft_ms);
                 }
             }
-            Measurement::Truth(truth)
+            Measurement::CorrectnessCheck(truth)
                 if truth.device == self.device.device && truth.package == self.subject.package =>
             {
                 self.truth = Some(truth);
@@ -245,7 +245,7 @@ impl<'a> Measured<'a> {
     }
 
     /// The failed check of correctness; `None` if it passed or was not made.
-    fn wrong(&self) -> Option<&'a Truth> {
+    fn wrong(&self) -> Option<&'a CorrectnessCheck> {
         self.truth.filter(|truth| !truth.holds)
     }
 

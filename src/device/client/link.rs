@@ -1,71 +1,73 @@
-//! How a runner is reached, again and again: a child is started, a phone connected to.
+//! How a runner is reached: a child is started, a phone or an address is connected to. A link can be
+//! opened again after its connection was lost.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::outcome::{Lost, Why};
-use super::session::{Limits, Session, Stop};
+use super::limits::{Limits, Stop, is_stopped};
+use super::outcome::{ConnectionLost, LossReason};
+use super::session::Session;
 use super::target::Target;
-use super::tokens::Tokens;
+use super::token_store::TokenStore;
 use crate::device::devicectl::{BUNDLE_ID, Tool};
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::device::transport::Socket;
 use crate::device::transport::child::{Process, Program};
-use crate::device::transport::usbmux::{Address, Event, Fault, Mux, Number, is_same};
+use crate::device::transport::usbmux::{Address, Mux, MuxError, PhoneEvent, ResultCode, is_same};
 use crate::error::{Error, Result};
 
-/// The port that the app on a phone listens on.
+/// The port on which the app on a phone listens.
 pub const APP_PORT: u16 = 47193;
-/// How long a child may take to end once its stream has.
+/// How long a child may take to end after its stream has ended.
 const CHILD_PATIENCE: Duration = Duration::from_secs(2);
-/// Between looks at the stop flag while waiting for a phone.
-const TURN: Duration = Duration::from_millis(200);
+/// Interval between checks of the stop flag while waiting for a phone.
+const POLL: Duration = Duration::from_millis(200);
 
-/// What is needed to reach runners, beside the target.
+/// What is needed to reach a runner, besides the target.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The runner's token; a child gets a fresh one, a phone has one that was kept.
+    /// The runner's token [default: a random one for a child, the stored one for a phone].
     pub token: Option<Token>,
-    /// Where a child keeps packages and journal [default: this user's cache].
+    /// Where a child keeps packages and its journal [default: this user's cache].
     pub store: Option<PathBuf>,
-    /// Where usbmuxd listens [default: as the environment says].
+    /// Where usbmuxd listens [default: the address that the environment names].
     pub mux: Option<Address>,
     /// What is started for `host` [default: this program, as a runner].
     pub program: Option<Program>,
-    /// Kept tokens [default: this user's].
-    pub tokens: Option<Tokens>,
+    /// The stored tokens of phones [default: this user's].
+    pub tokens: Option<TokenStore>,
     /// What launches the app on a phone [default: devicectl, on a Mac].
     pub tool: Option<Tool>,
-    /// The app's bundle identifier [default: the project's].
+    /// The app's bundle identifier [default: [`BUNDLE_ID`]].
     pub bundle_id: Option<String>,
     /// How long things may take.
     pub limits: Limits,
-    /// Ends everything when set.
+    /// Set to end all waiting.
     pub stop: Stop,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Route {
     Child { program: Program, process: Option<Process> },
     Usb { mux: Address, udid: String, relaunch: Option<(Tool, String)> },
     Tcp { host: String, port: u16 },
 }
 
-/// A way to a runner.
+/// How one runner is reached.
 #[derive(Debug)]
-pub struct Link {
-    way: Way,
+pub(super) struct Link {
+    route: Route,
     token: Token,
 }
 
 impl Link {
-    /// The way to one target; a phone must be attached.
+    /// The link to a single target. A phone must be attached.
     ///
     /// # Errors
-    /// Input errors: `all`, a token that is missing. Surroundings: no such phone.
+    /// Input if the target is `all` or its token is not known; surroundings if the phone is not
+    /// attached.
     pub fn new(target: &Target, options: &Options) -> Result<Link> {
         match target {
             Target::All => Err(Error::input("expected one device, found all")),
@@ -77,11 +79,11 @@ impl Link {
                 };
                 let variable = (TOKEN_VARIABLE.to_owned(), token.as_str().to_owned());
                 program.variables.push(variable);
-                Ok(Link { way: Way::Child { program, process: None }, token })
+                Ok(Link { route: Route::Child { program, process: None }, token })
             }
             Target::Tcp { host, port } => {
-                let token = options.token.clone().ok_or_else(|| no_token(target))?;
-                Ok(Link { way: Way::Tcp { host: host.clone(), port: *port }, token })
+                let token = options.token.clone().ok_or_else(no_token)?;
+                Ok(Link { route: Route::Tcp { host: host.clone(), port: *port }, token })
             }
             Target::Usb(_) => Self::to_phone(target, options),
         }
@@ -92,115 +94,114 @@ impl Link {
             Some(mux) => mux.clone(),
             None => Address::from_environment()?,
         };
-        let attached = Mux::open(&mux).and_then(|mut mux| mux.list()).map_err(Fault::into_error)?;
+        let attached =
+            Mux::open(&mux).and_then(|mut mux| mux.list()).map_err(MuxError::into_error)?;
         let mut udids: Vec<String> = attached.into_iter().map(|phone| phone.udid).collect();
         udids.dedup();
         let Some(Target::Usb(Some(udid))) = target.expand(&udids)?.into_iter().next() else {
             return Err(Error::bug("usb means a phone"));
         };
-        let kept = || match options.tokens.clone().or_else(Tokens::of_user) {
+        let stored = || match options.tokens.clone().or_else(TokenStore::of_user) {
             Some(tokens) => tokens.get(&udid),
             None => Ok(None),
         };
         let token = match &options.token {
             Some(token) => token.clone(),
-            None => kept()?.ok_or_else(|| no_token(target))?,
+            None => stored()?.ok_or_else(no_token)?,
         };
         let tool = options.tool.clone().or_else(Tool::of_system);
         let bundle_id = options.bundle_id.clone().unwrap_or_else(|| BUNDLE_ID.to_owned());
         let relaunch = tool.map(|tool| (tool, bundle_id));
-        Ok(Link { way: Way::Usb { mux, udid, relaunch }, token })
+        Ok(Link { route: Route::Usb { mux, udid, relaunch }, token })
     }
 
-    /// Opens a session. A child that ran is ended and another started.
+    /// Opens a session. If the runner is a child, a running one is ended and a new one started.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn open(&mut self, limits: &Limits, stop: &Stop) -> Result<Session, Lost> {
-        if stop.load(Ordering::SeqCst) {
-            return Err(Lost::stopped());
+    /// Why there is no session.
+    pub fn open(&mut self, limits: &Limits, stop: &Stop) -> Result<Session, ConnectionLost> {
+        if is_stopped(stop) {
+            return Err(ConnectionLost::stopped());
         }
-        let socket = match &mut self.way {
-            Way::Child { program, process } => {
+        let socket = match &mut self.route {
+            Route::Child { program, process } => {
                 *process = None;
                 let (started, socket) = program.start().map_err(|error| {
                     let path = program.path.display();
-                    Lost::new(Why::NotListening, format!("cannot start {path}: {error}"))
+                    let what = format!("cannot start {path}: {error}");
+                    ConnectionLost::new(LossReason::NotListening, what)
                 })?;
                 *process = Some(started);
                 socket
             }
-            Way::Usb { mux, udid, .. } => connect(mux, udid).map_err(|fault| unreached(&fault))?,
-            Way::Tcp { host, port } => {
+            Route::Usb { mux, udid, .. } => {
+                connect(mux, udid).map_err(|error| unreached(&error))?
+            }
+            Route::Tcp { host, port } => {
                 Socket::tcp(host, *port, limits.handshake).map_err(|error| {
-                    Lost::new(Why::NotListening, format!("nothing listens there: {error}"))
+                    let what = format!("nothing listens there: {error}");
+                    ConnectionLost::new(LossReason::NotListening, what)
                 })?
             }
         };
         let session = Session::open(socket, &self.token, limits, stop);
-        session.map_err(|lost| match (lost.why, self.end()) {
-            (Why::Closed, Some(end)) => Lost::new(Why::Closed, end),
+        session.map_err(|lost| match (lost.reason, self.end()) {
+            (LossReason::Closed, Some(end)) => ConnectionLost::new(LossReason::Closed, end),
             _ => lost,
         })
     }
 
-    /// Ends the child, where there is one; says how it ended.
+    /// Waits for the child to end, or kills it. Returns how it ended; `None` if there is no child.
     pub fn end(&mut self) -> Option<String> {
-        match &mut self.way {
-            Way::Child { process, .. } => process.take().map(|process| process.end(CHILD_PATIENCE)),
-            _ => None,
-        }
+        self.end_within(CHILD_PATIENCE)
     }
 
-    /// Ends the child at once, where there is one that does not answer.
+    /// Ends a child that does not answer at once. Returns how it ended; `None` if there is no child.
     pub fn abandon(&mut self) -> Option<String> {
-        match &mut self.way {
-            Way::Child { process, .. } => process.take().map(|process| process.end(Duration::ZERO)),
+        self.end_within(Duration::ZERO)
+    }
+
+    fn end_within(&mut self, patience: Duration) -> Option<String> {
+        match &mut self.route {
+            Route::Child { process, .. } => process.take().map(|process| process.end(patience)),
             _ => None,
         }
     }
 
     /// Whether the runner is a child of this process.
     pub fn is_child(&self) -> bool {
-        matches!(self.way, Way::Child { .. })
+        matches!(self.route, Route::Child { .. })
     }
 
-    /// The child's process number, where there is one.
-    pub fn process_id(&self) -> Option<u32> {
-        match &self.way {
-            Way::Child { process, .. } => process.as_ref().map(Process::id),
-            _ => None,
-        }
-    }
-
-    /// Whether the app on the phone can be started from here.
+    /// Whether the app on the phone can be launched from here.
     pub fn can_relaunch(&self) -> bool {
-        matches!(&self.way, Way::Usb { relaunch: Some(_), .. })
+        matches!(&self.route, Route::Usb { relaunch: Some(_), .. })
     }
 
-    /// Starts the app on the phone afresh.
+    /// Launches the app on the phone in a new process.
     ///
     /// # Errors
-    /// Those of devicectl; surroundings where there is none.
+    /// Errors of devicectl; surroundings if the runner cannot be launched from here.
     pub fn relaunch(&self) -> Result<()> {
-        match &self.way {
-            Way::Usb { udid, relaunch: Some((tool, bundle_id)), .. } => {
-                tool.launch(udid, bundle_id, &self.token).map(|_| ())
+        match &self.route {
+            Route::Usb { udid, relaunch: Some((tool, bundle_id)), .. } => {
+                tool.launch(udid, bundle_id, &self.token)
             }
-            Way::Usb { .. } => {
-                let what = "starting the app on the phone afresh needs a Mac with Xcode";
+            Route::Usb { .. } => {
+                let what = "launching the app on the phone needs a Mac with Xcode";
                 Err(Error::surroundings(what).hint("close the app on the phone and open it again"))
             }
             _ => Err(Error::surroundings("this runner cannot be started from here")
-                .hint("start it again where it runs")),
+                .hint("start it again on its own machine")),
         }
     }
 
-    /// Waits before the next try: so long, or until the phone is attached again.
-    pub fn wait(&self, lost: &Lost, pause: Duration, left: Duration, stop: &AtomicBool) {
-        match &self.way {
-            Way::Usb { mux, udid, .. } if lost.why == Why::Detached => {
-                if wait_for(mux, udid, left, stop).is_err() {
+    /// Waits before the next attempt to connect: for `pause`, or, if the phone was detached, for up
+    /// to `left` until it is attached again.
+    pub fn wait(&self, lost: &ConnectionLost, pause: Duration, left: Duration, stop: &AtomicBool) {
+        match &self.route {
+            Route::Usb { mux, udid, .. } if lost.reason == LossReason::Detached => {
+                if wait_for_phone(mux, udid, left, stop).is_err() {
                     sleep(pause, stop);
                 }
             }
@@ -211,12 +212,14 @@ impl Link {
 
 /// This program as a runner.
 fn own_program(options: &Options) -> Result<Program> {
-    let path = std::env::current_exe()
-        .map_err(|error| Error::surroundings("cannot find this program").because(error))?;
+    let path = std::env::current_exe().map_err(|error| {
+        Error::surroundings("cannot find the file of this program").because(error)
+    })?;
     let store = match &options.store {
         Some(store) => store.clone(),
         None => default_store().ok_or_else(|| {
-            Error::surroundings("no folder for the runner's packages: HOME is not set")
+            Error::surroundings("there is no folder for the runner's packages: HOME is not set")
+                .hint("set HOME to a folder that can be written to")
         })?,
     };
     let words = ["runner".into(), "--stdio".into(), "--store".into(), store.into()];
@@ -234,64 +237,63 @@ fn default_store() -> Option<PathBuf> {
     Some(base.join("evalkit/runner"))
 }
 
-fn no_token(target: &Target) -> Error {
-    Error::input(format!("{target}: the runner's token is not known")).hint(format!(
-        "give it with --token or {TOKEN_VARIABLE}; evalkit devices install keeps one per phone"
+fn no_token() -> Error {
+    Error::input("the runner's token is not known").hint(format!(
+        "give it with --token or {TOKEN_VARIABLE}; evalkit devices install stores one per phone"
     ))
 }
 
-fn connect(address: &Address, udid: &str) -> Result<Socket, Fault> {
+fn connect(address: &Address, udid: &str) -> Result<Socket, MuxError> {
     let mut mux = Mux::open(address)?;
     let mut found: Vec<_> = mux.list()?;
     found.retain(|phone| is_same(&phone.udid, udid));
     let phone = found.iter().find(|phone| phone.is_usb).or(found.first());
-    let phone = phone.ok_or(Fault::Refused(Number::BadDevice))?;
+    let phone = phone.ok_or(MuxError::Refused(ResultCode::BadDevice))?;
     mux.connect(phone.id, APP_PORT)
 }
 
-fn unreached(fault: &Fault) -> Lost {
-    let why = match fault {
-        Fault::Refused(Number::ConnectionRefused) => Why::NotListening,
-        Fault::Absent(..) | Fault::Refused(_) | Fault::Broken(_) => Why::Detached,
-        Fault::Silent(_) => Why::Silent,
-        Fault::Garbled(_) => Why::Garbled,
+fn unreached(error: &MuxError) -> ConnectionLost {
+    let reason = match error {
+        MuxError::Refused(ResultCode::ConnectionRefused) => LossReason::NotListening,
+        MuxError::Absent(..) | MuxError::Refused(_) | MuxError::Broken(_) => LossReason::Detached,
+        MuxError::Silent(_) => LossReason::Silent,
+        MuxError::ProtocolViolation(_) => LossReason::ProtocolViolation,
     };
-    let what = match fault {
-        Fault::Refused(Number::BadDevice) => "the phone is not attached".to_owned(),
-        Fault::Refused(Number::ConnectionRefused) => {
-            "the phone is attached, but the runner does not listen on it".to_owned()
+    let what = match error {
+        MuxError::Refused(ResultCode::BadDevice) => "the phone is not attached".to_owned(),
+        MuxError::Refused(ResultCode::ConnectionRefused) => {
+            "the phone is attached, but no runner listens on it".to_owned()
         }
-        _ => fault.to_string(),
+        _ => error.to_string(),
     };
-    Lost::new(why, what)
+    ConnectionLost::new(reason, what)
 }
 
-/// Until usbmuxd says that the phone is there, the time is over, or the stop flag is set.
-fn wait_for(address: &Address, udid: &str, left: Duration, stop: &AtomicBool) -> Result<(), Fault> {
+/// Waits until usbmuxd reports the phone, `left` is over, or the stop flag is set.
+fn wait_for_phone(
+    address: &Address,
+    udid: &str,
+    left: Duration,
+    stop: &AtomicBool,
+) -> Result<(), MuxError> {
     let until = Instant::now() + left;
     let mut listener = Mux::open(address)?.listen()?;
-    while Instant::now() < until && !stop.load(Ordering::SeqCst) {
-        match listener.next(TURN)? {
-            Some(Event::Attached(phone)) if is_same(&phone.udid, udid) => return Ok(()),
+    while Instant::now() < until && !is_stopped(stop) {
+        match listener.next(POLL)? {
+            Some(PhoneEvent::Attached(phone)) if is_same(&phone.udid, udid) => return Ok(()),
             _ => {}
         }
     }
     Ok(())
 }
 
+/// Sleeps for `time`, or until the stop flag is set.
 fn sleep(time: Duration, stop: &AtomicBool) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
-        if stop.load(Ordering::SeqCst) {
+        if is_stopped(stop) {
             return;
         }
-        std::thread::sleep(left.min(TURN));
-    }
-}
-
-impl Options {
-    /// The same options, sharing the stop flag, with other limits.
-    pub fn with_limits(&self, limits: Limits) -> Options {
-        Options { limits, stop: Arc::clone(&self.stop), ..self.clone() }
+        std::thread::sleep(left.min(POLL));
     }
 }

@@ -1,83 +1,83 @@
-//! How a request ended, so that whoever asked can write it down and go on.
+//! How a request ended, so that the caller can record it and go on.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::device::protocol::message::Code;
+use crate::device::protocol::code::Code;
 use crate::error::{Error, Exit, Result};
 
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome<T> {
-    /// It was done.
+pub enum RequestOutcome<T> {
+    /// The runner gave a result.
     Finished(Finished<T>),
-    /// The runner said no.
-    Refused(Refused),
-    /// The runner's process ended while the job ran: the system took its memory back, or it
+    /// The runner refused.
+    Refused(RefusedRequest),
+    /// The runner's process ended while the job ran: the system reclaimed its memory, or it
     /// crashed. A request with a higher attempt runs the job again.
     Killed(Killed),
     /// The runner does not answer any more.
     Gone(Gone),
 }
 
-/// What a request gave.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished<T> {
     /// The result.
     pub value: T,
-    /// The attempt that it is of; 1 for what is no job.
+    /// The attempt that produced it; 1 for a request that is not a job.
     pub attempt: u32,
-    /// Whether the runner took it from its journal.
+    /// Whether it comes from the runner's journal.
     pub replayed: bool,
 }
 
-/// Why the runner said no.
+/// Why the runner refused a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedRequest {
     /// The protocol's code.
     pub code: Code,
-    /// The same in the runner's words.
+    /// The runner's explanation.
     pub message: String,
-    /// The attempt that it is of.
+    /// The attempt that failed.
     pub attempt: u32,
-    /// Whether the runner took it from its journal.
+    /// Whether the refusal comes from the runner's journal.
     pub replayed: bool,
 }
 
-/// A job whose process ended.
+/// A job during which the runner's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Killed {
-    /// The attempt that was.
+    /// The attempt that was running.
     pub attempt: u32,
-    /// What is known of the end.
+    /// What is known of the process's end.
     pub message: String,
 }
 
 /// A runner that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
-    /// Why, as far as it shows from here.
-    pub why: Why,
-    /// The same in words.
+    /// Why, as seen from here.
+    pub reason: LossReason,
+    /// The reason in words.
     pub message: String,
-    /// How long it was tried to reach it again.
+    /// How long reconnecting was tried.
     pub after: Duration,
 }
 
 /// Why there is no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
+pub enum LossReason {
     /// The phone is not attached, or there is no usbmuxd.
     Detached,
-    /// Nothing listens: the app is not open, the program cannot be started.
+    /// Nothing listens: the app is not open, or the program cannot be started.
     NotListening,
     /// The connection ended.
     Closed,
-    /// Nothing came for as long as the protocol allows.
+    /// No data came for as long as the protocol allows.
     Silent,
-    /// The other side does not keep to the protocol.
-    Garbled,
-    /// A request took longer than it may.
+    /// The other side violates the protocol.
+    ProtocolViolation,
+    /// A request exceeded its time limit.
     Overdue,
     /// The runner refused the session.
     Refused(Code),
@@ -85,144 +85,163 @@ pub enum Why {
     Stopped,
 }
 
-impl Why {
+impl LossReason {
     /// The name in records.
     pub fn name(self) -> &'static str {
         match self {
-            Why::Detached => "detached",
-            Why::NotListening => "not_listening",
-            Why::Closed => "closed",
-            Why::Silent => "silent",
-            Why::Garbled => "garbled",
-            Why::Overdue => "overdue",
-            Why::Refused(_) => "refused",
-            Why::Stopped => "stopped",
+            LossReason::Detached => "detached",
+            LossReason::NotListening => "not_listening",
+            LossReason::Closed => "closed",
+            LossReason::Silent => "silent",
+            LossReason::ProtocolViolation => "protocol_violation",
+            LossReason::Overdue => "overdue",
+            LossReason::Refused(_) => "refused",
+            LossReason::Stopped => "stopped",
         }
     }
 
-    /// How to mend it, where that is known.
-    pub fn hint(self) -> Option<&'static str> {
+    /// How to mend it; `None` if there is no general advice.
+    fn hint(self) -> Option<&'static str> {
         match self {
-            Why::Detached => Some("attach the phone with a cable and unlock it"),
-            Why::NotListening => {
-                Some("start the runner: on a phone, unlock it and open the evalkit runner app")
+            LossReason::Detached => Some("attach the phone with a cable and unlock it"),
+            LossReason::NotListening => {
+                Some("start the runner; on a phone, unlock it and open the evalkit runner app")
             }
-            Why::Closed => Some("start the runner again; on a phone, leave it in the foreground"),
-            Why::Silent => Some("start the runner again; on a phone, unlock it first"),
-            Why::Garbled => Some("is it an evalkit runner that listens there?"),
-            Why::Overdue => Some("give it more time with --timeout, or a smaller task"),
-            Why::Refused(Code::Token) => {
+            LossReason::Closed => {
+                Some("start the runner again; on a phone, keep the app in the foreground")
+            }
+            LossReason::Silent => Some("start the runner again; on a phone, unlock it first"),
+            LossReason::ProtocolViolation => {
+                Some("check that an evalkit runner listens at this address")
+            }
+            LossReason::Overdue => {
+                Some("ask for fewer tokens, or allow more time with evalkit devices --timeout")
+            }
+            LossReason::Refused(Code::Token) => {
                 Some("give the runner's token with --token, or run evalkit devices install again")
             }
-            Why::Refused(Code::Version) => {
-                Some("install the runner that came with this evalkit: evalkit devices install")
+            LossReason::Refused(Code::Version) => {
+                Some("install the runner of this version of evalkit: evalkit devices install")
             }
-            Why::Refused(Code::Busy) => Some("end the other evalkit that uses this runner"),
-            Why::Refused(_) | Why::Stopped => None,
+            LossReason::Refused(Code::Busy) => Some("end the other evalkit that uses this runner"),
+            LossReason::Refused(_) | LossReason::Stopped => None,
         }
     }
 }
 
-/// A session that ended, or could not begin.
+/// Why a session ended, or could not begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct ConnectionLost {
     /// Why.
-    pub why: Why,
-    /// The same in words.
+    pub reason: LossReason,
+    /// The reason in words.
     pub message: String,
 }
 
-impl Lost {
+impl ConnectionLost {
     /// A reason with its words.
-    pub fn new(why: Why, message: impl Into<String>) -> Lost {
-        Lost { why, message: message.into() }
+    pub(super) fn new(reason: LossReason, message: impl Into<String>) -> ConnectionLost {
+        ConnectionLost { reason, message: message.into() }
     }
 
-    /// The stop flag.
-    pub fn stopped() -> Lost {
-        Lost::new(Why::Stopped, "interrupted")
+    /// The stop flag was set.
+    pub(super) fn stopped() -> ConnectionLost {
+        ConnectionLost::new(LossReason::Stopped, "interrupted")
+    }
+
+    /// The stream ended.
+    pub(super) fn closed() -> ConnectionLost {
+        ConnectionLost::new(LossReason::Closed, "the runner closed the connection")
+    }
+
+    /// The runner violated the protocol, in the way that `what` says.
+    pub(super) fn violation(what: impl fmt::Display) -> ConnectionLost {
+        let message = format!("the runner violates the protocol: {what}");
+        ConnectionLost::new(LossReason::ProtocolViolation, message)
     }
 
     /// Whether another client is connected.
-    pub fn is_busy(&self) -> bool {
-        self.why == Why::Refused(Code::Busy)
+    pub(super) fn is_busy(&self) -> bool {
+        self.reason == LossReason::Refused(Code::Busy)
     }
 
-    /// Whether another try may end otherwise.
-    pub fn is_passing(&self) -> bool {
-        !matches!(self.why, Why::Stopped | Why::Overdue)
-            && (!matches!(self.why, Why::Refused(_)) || self.is_busy())
+    /// Whether another attempt may succeed.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self.reason {
+            LossReason::Stopped | LossReason::Overdue => false,
+            LossReason::Refused(_) => self.is_busy(),
+            _ => true,
+        }
     }
-}
 
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Lost {
-    /// As an error, with a hint where one is known.
+    /// The crate's error, with a hint if there is one.
     pub fn into_error(self) -> Error {
-        let exit = if self.why == Why::Stopped { Exit::Interrupted } else { Exit::Surroundings };
+        let is_stopped = self.reason == LossReason::Stopped;
+        let exit = if is_stopped { Exit::Interrupted } else { Exit::Surroundings };
         let error = Error::new(exit, self.message);
-        match self.why.hint() {
+        match self.reason.hint() {
             Some(hint) => error.hint(hint),
             None => error,
         }
     }
 }
 
-impl<T> Outcome<T> {
-    /// What was done, for callers that keep no record of failures.
+impl<T> RequestOutcome<T> {
+    /// The result, for callers that do not record failures.
     ///
     /// # Errors
-    /// Everything else: exit code 3 where the surroundings are at fault, 2 where the question is.
+    /// Everything but a result: surroundings if the device failed, input if the request was wrong.
     pub fn finished(self) -> Result<Finished<T>> {
         match self {
-            Outcome::Finished(finished) => Ok(finished),
-            Outcome::Refused(refused) => Err(refused.into_error()),
-            Outcome::Killed(Killed { attempt, message }) => Err(Error::surroundings(format!(
-                "the runner's process ended during attempt {attempt}: {message}"
-            ))
-            .hint("the model may need more memory than the device gives: try a smaller one")),
-            Outcome::Gone(Gone { why, message, .. }) => Err(Lost { why, message }.into_error()),
+            RequestOutcome::Finished(finished) => Ok(finished),
+            RequestOutcome::Refused(refused) => Err(refused.into_error()),
+            RequestOutcome::Killed(Killed { attempt, message }) => {
+                let what =
+                    format!("the runner's process ended during attempt {attempt}: {message}");
+                Err(Error::surroundings(what)
+                    .hint("the model may need more memory than the device has: try a smaller one"))
+            }
+            RequestOutcome::Gone(Gone { reason, message, .. }) => {
+                Err(ConnectionLost { reason, message }.into_error())
+            }
         }
     }
 
-    /// The same with another value.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
+    /// Applies `change` to the result, if there is one.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> RequestOutcome<U> {
         match self {
-            Outcome::Finished(Finished { value, attempt, replayed }) => {
-                Outcome::Finished(Finished { value: change(value), attempt, replayed })
+            RequestOutcome::Finished(Finished { value, attempt, replayed }) => {
+                RequestOutcome::Finished(Finished { value: change(value), attempt, replayed })
             }
-            Outcome::Refused(refused) => Outcome::Refused(refused),
-            Outcome::Killed(killed) => Outcome::Killed(killed),
-            Outcome::Gone(gone) => Outcome::Gone(gone),
+            RequestOutcome::Refused(refused) => RequestOutcome::Refused(refused),
+            RequestOutcome::Killed(killed) => RequestOutcome::Killed(killed),
+            RequestOutcome::Gone(gone) => RequestOutcome::Gone(gone),
         }
     }
 }
 
-impl Refused {
-    /// As an error, with a hint where one is known.
-    pub fn into_error(self) -> Error {
-        let Refused { code, message, .. } = self;
+impl RefusedRequest {
+    /// The crate's error, with a hint.
+    fn into_error(self) -> Error {
+        let RefusedRequest { code, message, .. } = self;
         let (exit, hint) = match code {
             Code::NoSpace => (Exit::Surroundings, "free space on the device"),
             Code::OutOfMemory => (Exit::Surroundings, "try a smaller model"),
             Code::Hash => (Exit::Surroundings, "a file changed while it was sent: send it again"),
-            Code::Busy => (Exit::Surroundings, "another job runs there: wait for it"),
-            Code::Io => (Exit::Surroundings, "is the device's disk full or locked?"),
+            Code::Busy => (Exit::Surroundings, "wait until the other job on the runner has ended"),
+            Code::Io => {
+                (Exit::Surroundings, "check whether the device is locked or its disk is full")
+            }
             Code::Engine => (Exit::Surroundings, "check the packages with evalkit verify"),
-            Code::Interrupted => (Exit::Surroundings, "ask again with a higher attempt"),
+            Code::Interrupted => (Exit::Surroundings, "run the command again"),
             Code::BadFrame | Code::UnknownType | Code::Unknown => {
-                (Exit::Surroundings, "install the runner that came with this evalkit")
+                (Exit::Surroundings, "install the runner of this version of evalkit")
             }
             Code::NotFound | Code::Incomplete => (Exit::Input, "send the package first"),
             Code::NotLoaded => (Exit::Input, "load a package first"),
             Code::TooLarge => (Exit::Input, "ask for fewer tokens"),
-            Code::Unsupported => (Exit::Input, "evalkit devices says what the runner can do"),
-            _ => (Exit::Input, "is the package one that evalkit package wrote?"),
+            Code::Unsupported => (Exit::Input, "evalkit devices shows what the runner supports"),
+            _ => (Exit::Input, "check that evalkit package wrote the package"),
         };
         Error::new(exit, format!("the runner refuses: {message}")).hint(hint)
     }

@@ -1,26 +1,26 @@
-//! A package on this side: a folder, and the hashes of all its files.
+//! A package on this machine: a folder, and the hashes of its files.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::device::protocol::content::{Content, File, MAX_FILES, check_path, hex};
+use crate::device::protocol::manifest::{MAX_FILES, Manifest, ManifestFile, check_path, hex};
 use crate::error::{Error, Result};
 
-/// Bytes that are hashed at a time.
+/// How many bytes are hashed at a time.
 const BLOCK_BYTES: usize = 1 << 20;
-/// What Finder leaves in folders; no part of a package.
+/// The file that Finder leaves in folders; it is not part of a package.
 const FINDER: &str = ".DS_Store";
 
-/// A folder to be sent.
+/// A folder that can be sent to runners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Where it is.
+    /// The folder.
     pub folder: PathBuf,
-    /// Its files.
-    pub content: Content,
-    /// Its name on every runner.
+    /// The files in it.
+    pub manifest: Manifest,
+    /// The name by which every runner knows the package.
     pub name: String,
 }
 
@@ -28,26 +28,27 @@ impl Package {
     /// Reads and hashes every file of the folder.
     ///
     /// # Errors
-    /// Input errors: links, odd names, nothing in it.
+    /// Input if the folder is empty, or holds links or names that the protocol does not allow.
     pub fn open(folder: &Path) -> Result<Package> {
-        let content = content_of(folder)?;
-        let name = content.package();
-        Ok(Package { folder: folder.to_owned(), content, name })
+        let manifest = manifest_of(folder)?;
+        let name = manifest.package();
+        Ok(Package { folder: folder.to_owned(), manifest, name })
     }
 }
 
-/// The files of a folder, hashed in parallel, sorted by path.
+/// Lists and hashes the files of a folder, sorted by path.
 ///
 /// # Errors
-/// Input errors: links and other things that are no files, names that the protocol does not allow.
-pub fn content_of(folder: &Path) -> Result<Content> {
+/// Input if the folder is empty, or holds links or names that the protocol does not allow.
+pub fn manifest_of(folder: &Path) -> Result<Manifest> {
     let mut paths = Vec::new();
     walk(folder, "", &mut paths)?;
     paths.sort();
-    let files: Result<Vec<File>> = paths.par_iter().map(|path| hashed(folder, path)).collect();
-    let content = Content { files: files? };
-    content.check().map_err(|(_, what)| Error::input(what).at(folder.display()))?;
-    Ok(content)
+    let files: Result<Vec<ManifestFile>> =
+        paths.par_iter().map(|path| hashed(folder, path)).collect();
+    let manifest = Manifest { files: files? };
+    manifest.check().map_err(|refusal| Error::input(refusal.message).at(folder.display()))?;
+    Ok(manifest)
 }
 
 fn walk(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
@@ -57,7 +58,7 @@ fn walk(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
         let refused = |what: String| Err(Error::input(what).at(entry.path().display()));
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
-            return refused("a name that is not UTF-8 cannot be sent".into());
+            return refused("a file whose name is not UTF-8 cannot be sent".into());
         };
         if name == FINDER {
             continue;
@@ -72,18 +73,21 @@ fn walk(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
         } else if kind.is_file() {
             paths.push(path);
         } else {
-            return Err(Error::input("neither a file nor a folder: links cannot be sent")
-                .at(entry.path().display())
-                .hint("put the file itself there"));
+            return Err(Error::input(
+                "this is neither a file nor a folder, and links cannot be sent",
+            )
+            .at(entry.path().display())
+            .hint("replace the link with a copy of its target"));
         }
         if paths.len() > MAX_FILES {
-            return Err(Error::input(format!("more than {MAX_FILES} files")).at(folder.display()));
+            return Err(Error::input(format!("expected at most {MAX_FILES} files, found more"))
+                .at(folder.display()));
         }
     }
     Ok(())
 }
 
-fn hashed(folder: &Path, path: &str) -> Result<File> {
+fn hashed(folder: &Path, path: &str) -> Result<ManifestFile> {
     let place = folder.join(path);
     let failed = |error| Error::io("read", &place, error);
     let mut file = std::fs::File::open(&place).map_err(failed)?;
@@ -94,7 +98,7 @@ fn hashed(folder: &Path, path: &str) -> Result<File> {
         let count = std::io::Read::read(&mut file, &mut block).map_err(failed)?;
         if count == 0 {
             let sha256 = hex(&hash.finalize());
-            return Ok(File { path: path.to_owned(), size_bytes, sha256 });
+            return Ok(ManifestFile { path: path.to_owned(), size_bytes, sha256 });
         }
         hash.update(&block[..count]);
         size_bytes += count as u64;
@@ -106,30 +110,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_its_files_sorted_and_hashed_without_what_finder_leaves() {
+    fn a_folder_is_its_files_sorted_and_hashed_without_those_of_finder() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
         for (name, text) in [("model.json", "{}"), ("a/b", ""), (".DS_Store", "x"), ("Z", "1")] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let package = Package::open(folder.path()).unwrap();
-        let paths: Vec<&str> = package.content.files.iter().map(|f| f.path.as_str()).collect();
+        let paths: Vec<&str> = package.manifest.files.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["Z", "a/b", "model.json"]);
         let object = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-        assert_eq!(package.content.files[2].sha256, object);
-        assert_eq!(package.name, package.content.package());
+        assert_eq!(package.manifest.files[2].sha256, object);
+        assert_eq!(package.name, package.manifest.package());
     }
 
     #[test]
-    fn links_odd_names_and_nothing_are_refused() {
+    fn links_bad_names_and_an_empty_folder_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let told = || content_of(folder.path()).unwrap_err().to_string();
-        assert!(told().contains("0 files"), "{}", told());
+        let error = || manifest_of(folder.path()).unwrap_err().to_string();
+        assert!(error().contains("found 0"), "{}", error());
         let file = folder.path().join("a:b");
         std::fs::write(&file, "x").unwrap();
-        assert!(told().contains("':' in a path"), "{}", told());
+        assert!(error().contains("':' is not allowed in a path"), "{}", error());
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
-        assert!(told().contains("links cannot be sent"), "{}", told());
+        assert!(error().contains("links cannot be sent"), "{}", error());
     }
 }

@@ -1,10 +1,10 @@
-//! The runner's process: its end, and a fresh one for cold loads.
+//! The runner's process: ending it, and starting a new one so that a load is cold.
 
 use std::time::Instant;
 
-use super::Runner;
-use super::outcome::{Finished, Lost, Outcome, Why};
-use super::session::Reply;
+use super::answer::Reply;
+use super::outcome::{ConnectionLost, Finished, LossReason, RequestOutcome};
+use super::runner::Runner;
 use crate::device::protocol::message::Ask;
 use crate::error::{At, Result};
 
@@ -12,32 +12,31 @@ impl Runner {
     /// Ends the runner's process.
     ///
     /// # Errors
-    /// The stop flag.
-    pub fn exit(&mut self) -> Result<Outcome<()>> {
+    /// The stop flag was set.
+    pub fn exit(&mut self) -> Result<RequestOutcome<()>> {
+        let exited = RequestOutcome::Finished(Finished { value: (), attempt: 1, replayed: false });
         let limit = self.limits.request;
         let Some(session) = &mut self.session else {
             self.end = self.link.abandon();
-            return Ok(Outcome::Finished(Finished { value: (), attempt: 1, replayed: false }));
+            return Ok(exited);
         };
         let reply = session.ask(&Ask::Exit, limit, &mut |_| ());
         if let Ok(Reply::Failed(refused)) = reply {
-            return Ok(Outcome::Refused(refused));
+            return Ok(RequestOutcome::Refused(refused));
         }
         self.session = None;
         self.end = self.link.end();
         match reply {
-            // Its end may overtake its answer.
-            Ok(_) | Err(Lost { why: Why::Closed, .. }) => {
-                Ok(Outcome::Finished(Finished { value: (), attempt: 1, replayed: false }))
-            }
+            // The process may end before its answer has been sent.
+            Ok(_) | Err(ConnectionLost { reason: LossReason::Closed, .. }) => Ok(exited),
             Err(lost) => self.gone(lost, Instant::now()),
         }
     }
 
-    /// A fresh process: for cold loads.
+    /// Starts the runner in a new process, so that the next load is cold.
     ///
     /// # Errors
-    /// Where it cannot be started from here; why it does not answer.
+    /// The runner cannot be started from here, or does not answer afterwards.
     pub fn restart(&mut self) -> Result<()> {
         let place = self.target.to_string();
         if self.link.is_child() {
@@ -47,6 +46,6 @@ impl Runner {
             self.session = None;
             self.link.relaunch().at(|| &place)?;
         }
-        self.session().map(|_| ()).map_err(Lost::into_error).at(|| place)
+        self.session().map(|_| ()).map_err(ConnectionLost::into_error).at(|| place)
     }
 }

@@ -1,140 +1,68 @@
 //! One connection to a runner: the handshake, then one request at a time.
 //!
-//! A thread reads frames and passes on all but `alive`, so that silence is noticed while files are
-//! sent, and an answer that comes early is seen. Whoever asks looks at the stop flag in between.
+//! A thread reads frames and passes on all but `alive`. So silence is noticed even while a file is
+//! sent, and so is an answer that comes early. Whoever waits for an answer checks the stop flag in
+//! between.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use super::greeting::{Turns, greet};
-use super::hearing::{Got, Heard, ended, garbled, listen};
-use super::outcome::{Lost, Refused, Why};
+use super::answer::{Reply, RequestProgress};
+use super::greeting::greet;
+use super::incoming::{Incoming, PendingReply, read_incoming};
+use super::limits::{Limits, POLL, Stop, is_stopped};
+use super::outcome::{ConnectionLost, LossReason};
+use super::polled_socket::PolledSocket;
+use crate::device::protocol::code::Code;
 use crate::device::protocol::control;
 use crate::device::protocol::frame::{Frame, MAX_FRAME_BYTES, write_chunk, write_frame};
-use crate::device::protocol::message::{Ask, Code, Request};
+use crate::device::protocol::message::{Ask, Request};
 use crate::device::protocol::token::Token;
 use crate::device::transport::Socket;
 use crate::error::Error;
 
-/// Set by whoever wants everything to end; looked at several times a second.
-pub type Stop = Arc<AtomicBool>;
-
-/// Between looks at the stop flag.
-pub(super) const TURN: Duration = Duration::from_millis(100);
-/// Frames that wait between the reading thread and whoever asked.
+/// How many frames may wait between the reading thread and the session.
 const WAITING_FRAMES: usize = 4;
-
-/// How long things may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// To connect, and to be welcomed.
-    pub handshake: Duration,
-    /// Without a byte from the runner.
-    pub silence: Duration,
-    /// A request that is no job and no transfer.
-    pub request: Duration,
-    /// A job.
-    pub job: Duration,
-    /// Trying to reach a runner again that was lost.
-    pub reconnect: Duration,
-    /// How often one request may lose its connection.
-    pub losses: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            handshake: Duration::from_secs(10),
-            silence: Duration::from_secs(10),
-            request: Duration::from_secs(120),
-            job: Duration::from_secs(3600),
-            reconnect: Duration::from_secs(30),
-            losses: 5,
-        }
-    }
-}
-
-/// How far a request is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// So many.
-    pub done: u64,
-    /// Of so many.
-    pub of: u64,
-    /// Of what.
-    pub unit: String,
-}
-
-/// Logits after the token at a position.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Logits {
-    /// Index of the token.
-    pub position: u32,
-    /// `[vocabulary]`.
-    pub values: Vec<f32>,
-}
-
-/// What a runner answered.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reply {
-    /// A result.
-    Done {
-        /// As JSON.
-        result: Value,
-        /// Frames of logits that came before it.
-        logits: Vec<Logits>,
-        /// The attempt that it is of.
-        attempt: u32,
-        /// Whether it is from the journal.
-        replayed: bool,
-    },
-    /// A refusal.
-    Failed(Refused),
-}
 
 /// An open session.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     socket: Socket,
-    heard: Receiver<Heard>,
+    incoming: Receiver<Incoming>,
     next_id: u64,
     limits: Limits,
     stop: Stop,
-    /// Set once the stream cannot be used for another request.
+    /// Set once the stream cannot carry another request.
     is_spent: bool,
-    /// The runner's name and version.
-    pub runner: String,
 }
 
 impl Session {
-    /// Greets a runner.
+    /// Greets a runner and starts the reading thread.
     ///
     /// # Errors
-    /// [`Why::Refused`] with the runner's code, and everything else that can go wrong in a stream.
+    /// The runner refused ([`LossReason::Refused`]), or the stream failed.
     pub fn open(
         socket: Socket,
         token: &Token,
         limits: &Limits,
         stop: &Stop,
-    ) -> Result<Session, Lost> {
-        let runner = greet(&socket, token, limits, stop)?;
+    ) -> Result<Session, ConnectionLost> {
+        greet(&socket, token, limits, stop)?;
         let read = || -> io::Result<Socket> {
             let read = socket.try_clone()?;
             read.set_read_timeout(limits.silence)?;
-            socket.set_write_timeout(TURN)?;
+            socket.set_write_timeout(POLL)?;
             Ok(read)
         };
-        let read = read().map_err(|error| Lost::new(Why::Closed, error.to_string()))?;
-        let (say, heard) = sync_channel(WAITING_FRAMES);
+        let read =
+            read().map_err(|error| ConnectionLost::new(LossReason::Closed, error.to_string()))?;
+        let (pass_on, incoming) = sync_channel(WAITING_FRAMES);
         let silence = limits.silence;
-        std::thread::spawn(move || listen(read, silence, &say));
+        std::thread::spawn(move || read_incoming(read, silence, &pass_on));
         let (limits, stop) = (limits.clone(), Arc::clone(stop));
-        Ok(Session { socket, heard, next_id: 1, limits, stop, is_spent: false, runner })
+        Ok(Session { socket, incoming, next_id: 1, limits, stop, is_spent: false })
     }
 
     /// Whether another request can be sent.
@@ -142,148 +70,151 @@ impl Session {
         !self.is_spent
     }
 
-    /// How long a request that is no job may take.
+    /// The time limit of a request that is not a job.
     pub fn request_limit(&self) -> Duration {
         self.limits.request
     }
 
-    /// Asks, and waits at most `limit` for the answer.
+    /// Sends a request, and waits at most `limit` for the reply.
     ///
     /// # Errors
-    /// A session that ended, which is then spent.
+    /// The session ended; it is spent then.
     pub fn ask(
         &mut self,
         ask: &Ask,
         limit: Duration,
-        hear: &mut dyn FnMut(Progress),
-    ) -> Result<Reply, Lost> {
+        on_progress: &mut dyn FnMut(RequestProgress),
+    ) -> Result<Reply, ConnectionLost> {
         let id = self.request(ask)?;
-        self.answer(id, Instant::now() + limit, wanted_logits(ask), hear)
+        self.wait_for_reply(id, Instant::now() + limit, wanted_logits(ask), on_progress)
     }
 
-    /// Sends a `put` and its chunks, in order, as `next` gives them; tells `sent` of the bytes of
-    /// each. A refusal may come before the last chunk, and ends it.
+    /// Sends a `put` and the chunks that `next` gives, and calls `on_sent` with the bytes of each.
+    /// A refusal may come before the last chunk, and ends the transfer.
     ///
     /// # Errors
-    /// A session that ended, or what `next` failed with, after which it is spent.
+    /// The inner error is the end of the session, the outer one that of `next`; the session is spent
+    /// after either.
     pub fn put(
         &mut self,
         ask: &Ask,
         next: &mut dyn FnMut() -> Result<Option<Vec<u8>>, Error>,
-        sent: &mut dyn FnMut(u64),
-    ) -> Result<Result<Reply, Lost>, Error> {
+        on_sent: &mut dyn FnMut(u64),
+    ) -> Result<Result<Reply, ConnectionLost>, Error> {
         let id = match self.request(ask) {
             Ok(id) => id,
             Err(lost) => return Ok(Err(lost)),
         };
-        let until = |session: &Session| Instant::now() + session.limits.request;
         loop {
             let chunk = next().inspect_err(|_| self.is_spent = true)?;
             let Some(chunk) = chunk else {
-                let until = until(self);
-                return Ok(self.answer(id, until, &[], &mut |_| ()));
+                let until = Instant::now() + self.limits.request;
+                return Ok(self.wait_for_reply(id, until, &[], &mut |_| ()));
             };
-            if let Some(early) = self.early(id) {
+            if let Some(early) = self.early_reply(id) {
                 return Ok(early);
             }
             if let Err(lost) = self.write(|out| write_chunk(out, &chunk)) {
                 return Ok(self.last_words(id, lost));
             }
-            sent(chunk.len() as u64);
+            on_sent(chunk.len() as u64);
         }
     }
 
-    /// An answer that came before the last chunk: a refusal, after which the runner drops chunks that
-    /// are on their way, or the end.
-    fn early(&mut self, id: u64) -> Option<Result<Reply, Lost>> {
-        let heard = match self.heard.try_recv() {
-            Ok(heard) => heard,
+    /// What came before the last chunk was sent, if anything: a refusal, after which the runner drops
+    /// the chunks that are still on their way, or the end of the session.
+    fn early_reply(&mut self, id: u64) -> Option<Result<Reply, ConnectionLost>> {
+        let incoming = match self.incoming.try_recv() {
+            Ok(incoming) => incoming,
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Heard::End(ended()),
+            Err(TryRecvError::Disconnected) => Incoming::End(ConnectionLost::closed()),
         };
-        let lost = match Got::new(id, &[]).take(heard, &mut |_| ()) {
+        let lost = match PendingReply::new(id, &[]).add(incoming, &mut |_| ()) {
             Ok(None) => return None,
             Ok(Some(refused @ Reply::Failed(_))) => return Some(Ok(refused)),
-            Ok(Some(_)) => garbled("a put that was done before its last chunk".into()),
+            Ok(Some(_)) => ConnectionLost::violation("a put was done before its last chunk"),
             Err(lost) => lost,
         };
         self.is_spent = true;
         Some(Err(lost))
     }
 
-    fn request(&mut self, ask: &Ask) -> Result<u64, Lost> {
+    /// Sends a request, and returns its id.
+    fn request(&mut self, ask: &Ask) -> Result<u64, ConnectionLost> {
         let id = self.next_id;
         self.next_id += 1;
-        let frame = control(&Request { id, ask: ask.clone() })
-            .map_err(|error| garbled(error.to_string()))?;
+        let frame =
+            control(&Request { id, ask: ask.clone() }).map_err(ConnectionLost::violation)?;
         if let Frame::Control(json) = &frame
             && json.len() + 1 > MAX_FRAME_BYTES
         {
-            let what = format!("a request of {} bytes does not fit into a frame", json.len());
-            return Err(Lost::new(Why::Refused(Code::TooLarge), what));
+            let found = json.len();
+            let what = format!("expected a request below {MAX_FRAME_BYTES} bytes, found {found}");
+            return Err(ConnectionLost::new(LossReason::Refused(Code::TooLarge), what));
         }
         match self.write(|out| write_frame(out, &frame)) {
             Ok(()) => Ok(id),
-            Err(lost) => Err(self.last_words(id, lost).err().unwrap_or_else(ended)),
+            Err(lost) => {
+                Err(self.last_words(id, lost).err().unwrap_or_else(ConnectionLost::closed))
+            }
         }
     }
 
     fn write(
         &mut self,
-        write: impl FnOnce(&mut Turns<'_>) -> crate::error::Result<()>,
-    ) -> Result<(), Lost> {
+        write: impl FnOnce(&mut PolledSocket<'_>) -> crate::error::Result<()>,
+    ) -> Result<(), ConnectionLost> {
         if self.is_spent {
-            return Err(ended());
+            return Err(ConnectionLost::closed());
         }
-        let mut turns = Turns::new(&mut self.socket, self.limits.silence, &self.stop);
-        match write(&mut turns) {
+        let mut polled = PolledSocket::new(&mut self.socket, self.limits.silence, &self.stop);
+        match write(&mut polled) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let why = turns.why.unwrap_or(Why::Closed);
+                let reason = polled.given_up.unwrap_or(LossReason::Closed);
                 self.is_spent = true;
-                Err(Lost::new(why, error.cause()))
+                Err(ConnectionLost::new(reason, error.cause()))
             }
         }
     }
 
-    /// What the runner said before it closed, where a write failed with `lost`.
-    fn last_words(&mut self, id: u64, lost: Lost) -> Result<Reply, Lost> {
+    /// After a write failed with `lost`: what the runner sent before it closed, or `lost`.
+    fn last_words(&mut self, id: u64, lost: ConnectionLost) -> Result<Reply, ConnectionLost> {
         self.is_spent = true;
-        if lost.why != Why::Closed {
+        if lost.reason != LossReason::Closed {
             return Err(lost);
         }
-        let mut got = Got::new(id, &[]);
-        while let Ok(heard) = self.heard.recv_timeout(TURN) {
-            match got.take(heard, &mut |_| ()) {
-                Ok(Some(reply)) => return Ok(reply),
-                Ok(None) => {}
-                Err(said) => return Err(said),
+        let mut pending = PendingReply::new(id, &[]);
+        while let Ok(incoming) = self.incoming.recv_timeout(POLL) {
+            if let Some(reply) = pending.add(incoming, &mut |_| ())? {
+                return Ok(reply);
             }
         }
         Err(lost)
     }
 
-    fn answer(
+    fn wait_for_reply(
         &mut self,
         id: u64,
         until: Instant,
         logits_at: &[u32],
-        hear: &mut dyn FnMut(Progress),
-    ) -> Result<Reply, Lost> {
-        let mut got = Got::new(id, logits_at);
+        on_progress: &mut dyn FnMut(RequestProgress),
+    ) -> Result<Reply, ConnectionLost> {
+        let mut pending = PendingReply::new(id, logits_at);
         let lost = loop {
-            if self.stop.load(Ordering::SeqCst) {
-                break Lost::stopped();
+            if is_stopped(&self.stop) {
+                break ConnectionLost::stopped();
             }
             if Instant::now() >= until {
-                break Lost::new(Why::Overdue, "the runner took longer than it may");
+                let what = "the runner exceeded the time limit";
+                break ConnectionLost::new(LossReason::Overdue, what);
             }
-            let heard = match self.heard.recv_timeout(TURN) {
-                Ok(heard) => heard,
+            let incoming = match self.incoming.recv_timeout(POLL) {
+                Ok(incoming) => incoming,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => Heard::End(ended()),
+                Err(RecvTimeoutError::Disconnected) => Incoming::End(ConnectionLost::closed()),
             };
-            match got.take(heard, hear) {
+            match pending.add(incoming, on_progress) {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
                 Err(lost) => break lost,

@@ -1,4 +1,4 @@
-//! What is meant by `--device`: this machine, a phone, an address.
+//! The values of `--device`: this machine, a phone, an address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use crate::device::transport::usbmux::{host_and_port, is_same, join};
 use crate::error::{Error, Result};
 
-/// A device to measure on, as it is written on the command line.
+/// A device to measure on, as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// `host`: this machine, in a process of its own.
+    /// `host`: this machine, in a separate process.
     Host,
-    /// `usb:<udid>`: a phone; `usb`: the only one.
+    /// `usb:<udid>`: the phone with this UDID; `usb`: the only phone that is attached.
     Usb(Option<String>),
-    /// `tcp:HOST:PORT`: a runner that listens there.
+    /// `tcp:HOST:PORT`: a runner that listens on this address.
     Tcp {
         /// The host.
         host: String,
@@ -25,11 +25,11 @@ pub enum Target {
 }
 
 impl Target {
-    /// The single targets that are meant, where `udids` are those of the phones that are attached:
-    /// `usb` becomes the only phone, `all` this machine and every phone.
+    /// Resolves to single targets, given the UDIDs of the attached phones: `usb` becomes the only
+    /// phone, `all` this machine and every phone.
     ///
     /// # Errors
-    /// Surroundings errors: a phone that is not there, or `usb` where there are several.
+    /// Surroundings if the phone is not attached, or if `usb` could mean several phones.
     pub fn expand(&self, udids: &[String]) -> Result<Vec<Target>> {
         let phone = |udid: &String| Target::Usb(Some(udid.clone()));
         match self {
@@ -53,8 +53,8 @@ impl Target {
 fn absent(what: String, udids: &[String]) -> Error {
     let error = Error::surroundings(what).at("usb");
     match udids {
-        [] => error.hint("attach it with a cable, unlock it, and tap Trust when it asks"),
-        _ => error.hint(format!("attached: usb:{}", udids.join(", usb:"))),
+        [] => error.hint("attach the phone with a cable, unlock it, and tap Trust when it asks"),
+        _ => error.hint(format!("these are attached: usb:{}", udids.join(", usb:"))),
     }
 }
 
@@ -64,7 +64,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Target> {
         let refused = |expected: &str| {
             Error::input(format!("expected {expected}, found {text:?}"))
-                .hint("evalkit devices lists what there is")
+                .hint("evalkit devices lists the devices and their names")
         };
         match text.split_once(':') {
             None if text == "host" => Ok(Target::Host),
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_printed_as_they_are_read() {
+    fn a_target_is_printed_as_it_was_written() {
         for text in ["host", "all", "usb", "usb:00008110-000A", "tcp:mac.local:5", "tcp:[::1]:5"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn usb_is_the_only_phone_and_all_is_the_host_and_every_phone() {
+    fn usb_means_the_only_phone_and_all_means_the_host_and_every_phone() {
         let udids = |all: &[&str]| all.iter().map(|&udid| udid.to_owned()).collect::<Vec<_>>();
         let expand = |text: &str, all: &[&str]| {
             let targets = text.parse::<Target>().unwrap().expand(&udids(all));

@@ -1,183 +1,184 @@
-//! Sending a package: files are read while their predecessors are sent, and a cut connection goes
-//! on where the runner's files end.
+//! Sending a package: chunks are read from the disk while earlier ones are sent, and a transfer that
+//! was cut resumes with the first byte that the runner lacks.
 
 use std::collections::HashMap;
-use std::fs::File as Disk;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::outcome::{Finished, Lost, Outcome, Refused};
+use serde_json::Value;
+
+use super::answer::Reply;
+use super::outcome::{ConnectionLost, Finished, RefusedRequest, RequestOutcome};
 use super::package::Package;
-use super::session::{Reply, Session};
-use super::{Runner, hearing};
-use crate::device::protocol::content::File;
+use super::runner::Runner;
+use super::session::Session;
 use crate::device::protocol::frame::MAX_CHUNK_BYTES;
+use crate::device::protocol::manifest::ManifestFile;
 use crate::device::protocol::message::Ask;
 use crate::device::protocol::result::Held;
 use crate::error::{Error, Result};
 
-/// Chunks that are read ahead.
+/// How many chunks are read ahead.
 const READ_AHEAD: usize = 8;
-/// The slowest that a device may read, hash or write, in bytes per second: what bounds waiting.
-const SLOWEST: u64 = 20_000_000;
+/// The lowest speed at which a device is expected to read, hash and write, in bytes per second. It
+/// sets how long a transfer may wait.
+const SLOWEST_BYTES_PER_S: u64 = 20_000_000;
 
 /// A package that was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Its bytes.
+pub struct TransferReport {
+    /// Size of the package.
     pub size_bytes: u64,
-    /// Those that the runner held before the first was sent.
+    /// Bytes that the runner had before the transfer began.
     pub held_bytes: u64,
-    /// Those that were sent, bytes that were sent again included.
+    /// Bytes that were sent, including bytes that were sent twice.
     pub sent_bytes: u64,
-    /// How often the connection was lost on the way.
+    /// How often the connection was lost during the transfer.
     pub losses: u32,
-    /// How long it took, commit included.
+    /// Duration of the transfer, commit included.
     pub elapsed: Duration,
 }
 
-/// How one try ended.
-enum Try {
-    InPlace,
-    Refused(Refused),
-    Lost(Lost),
+/// What ended a transfer before its commit.
+enum Interruption {
+    /// The runner refused.
+    Refused(RefusedRequest),
+    /// The connection was lost.
+    Lost(ConnectionLost),
+    /// A file could not be read.
+    Failed(Error),
+}
+
+impl From<ConnectionLost> for Interruption {
+    fn from(lost: ConnectionLost) -> Self {
+        Interruption::Lost(lost)
+    }
+}
+
+impl From<Error> for Interruption {
+    fn from(error: Error) -> Self {
+        Interruption::Failed(error)
+    }
 }
 
 impl Runner {
-    /// Sends a package and puts it in place; `hear` is told of bytes that are there, of all.
+    /// Sends a package and commits it. `on_progress` is called with the bytes that the runner has,
+    /// and with the size of the package.
     ///
     /// # Errors
-    /// The stop flag; files that cannot be read or have changed.
+    /// The stop flag was set, or a file cannot be read or has changed.
     pub fn send(
         &mut self,
         package: &Package,
-        hear: &mut dyn FnMut(u64, u64),
-    ) -> Result<Outcome<Sent>> {
+        on_progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<RequestOutcome<TransferReport>> {
         let begun = Instant::now();
-        let mut sending = Sending {
-            package,
-            sent: Sent { size_bytes: package.content.size_bytes(), ..Sent::default() },
-            is_begun: false,
-            hear,
-        };
+        let size_bytes = package.manifest.size_bytes();
+        let report = TransferReport { size_bytes, ..TransferReport::default() };
+        let mut upload = Upload { package, report, held_at_start: None, on_progress };
         let mut lost_at = None;
         let mut losses = 0;
         loop {
-            let sent_before = sending.sent.sent_bytes;
-            let tried = match self.session() {
-                Ok(session) => sending.go(session)?,
-                Err(lost) => Try::Lost(lost),
-            };
+            let sent_before = upload.report.sent_bytes;
+            let session = self.session().map_err(Interruption::from);
+            let sent = session.and_then(|session| upload.send(session));
             let is_unreached = self.session.is_none();
-            let lost = match tried {
-                Try::Refused(refused) => return Ok(Outcome::Refused(refused)),
-                Try::Lost(lost) => lost,
-                Try::InPlace => {
-                    let value = Sent { elapsed: begun.elapsed(), ..sending.sent };
-                    return Ok(Outcome::Finished(Finished { value, attempt: 1, replayed: false }));
+            let lost = match sent {
+                Ok(()) => {
+                    let held_bytes = upload.held_at_start.unwrap_or(0);
+                    let elapsed = begun.elapsed();
+                    let value = TransferReport { held_bytes, elapsed, ..upload.report };
+                    let finished = Finished { value, attempt: 1, replayed: false };
+                    return Ok(RequestOutcome::Finished(finished));
                 }
+                Err(Interruption::Refused(refused)) => return Ok(RequestOutcome::Refused(refused)),
+                Err(Interruption::Failed(error)) => return Err(error),
+                Err(Interruption::Lost(lost)) => lost,
             };
-            if sending.sent.sent_bytes > sent_before {
+            if upload.report.sent_bytes > sent_before {
                 (lost_at, losses) = (None, 0);
             }
             let since = *lost_at.get_or_insert_with(Instant::now);
             self.lose(&lost);
             losses += 1;
-            sending.sent.losses += 1;
-            if !lost.is_passing() || is_unreached || losses > self.limits.losses {
+            upload.report.losses += 1;
+            if !lost.is_temporary() || is_unreached || losses > self.limits.losses {
                 return self.gone(lost, since);
             }
         }
     }
 }
 
-struct Sending<'a> {
-    package: &'a Package,
-    sent: Sent,
-    is_begun: bool,
-    hear: &'a mut dyn FnMut(u64, u64),
+/// The result of a reply, unless it is a refusal.
+fn result_of(reply: Reply) -> Result<Value, Interruption> {
+    match reply {
+        Reply::Done { result, .. } => Ok(result),
+        Reply::Failed(refused) => Err(Interruption::Refused(refused)),
+    }
 }
 
-impl Sending<'_> {
-    /// Over one session: what is missing, then the commit.
-    fn go(&mut self, session: &mut Session) -> Result<Try> {
-        let patience = session.request_limit() + self.work_limit();
-        let have = Ask::Have { manifest: self.package.content.clone() };
-        let held: Held = match session.ask(&have, patience, &mut |_| ()) {
-            Ok(Reply::Done { result, .. }) => match serde_json::from_value(result) {
-                Ok(held) => held,
-                Err(error) => return Ok(Try::Lost(hearing::garbled(error.to_string()))),
-            },
-            Ok(Reply::Failed(refused)) => return Ok(Try::Refused(refused)),
-            Err(lost) => return Ok(Try::Lost(lost)),
-        };
-        let size_bytes = self.sent.size_bytes;
+struct Upload<'a> {
+    package: &'a Package,
+    report: TransferReport,
+    /// Bytes that the runner had when it was first asked.
+    held_at_start: Option<u64>,
+    on_progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Upload<'_> {
+    /// Sends over one session what the runner lacks, and commits.
+    fn send(&mut self, session: &mut Session) -> Result<(), Interruption> {
+        let size_bytes = self.report.size_bytes;
+        let work_limit = Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S);
+        let limit = session.request_limit() + work_limit;
+        let have = Ask::Have { manifest: self.package.manifest.clone() };
+        let held = result_of(session.ask(&have, limit, &mut |_| ())?)?;
+        let held: Held = serde_json::from_value(held).map_err(ConnectionLost::violation)?;
         if held.complete {
-            self.begin(size_bytes);
-            (self.hear)(size_bytes, size_bytes);
-            return Ok(Try::InPlace);
+            self.held_at_start.get_or_insert(size_bytes);
+            (self.on_progress)(size_bytes, size_bytes);
+            return Ok(());
         }
-        let offsets = match self.offsets(&held) {
-            Ok(offsets) => offsets,
-            Err(what) => return Ok(Try::Lost(hearing::garbled(what))),
-        };
+        let offsets = self.offsets(&held).map_err(ConnectionLost::violation)?;
         let mut there = offsets.iter().sum();
-        self.begin(there);
-        for (file, offset) in self.package.content.files.iter().zip(offsets) {
-            (self.hear)(there, size_bytes);
-            if offset == file.size_bytes {
-                continue;
-            }
-            match self.put(session, file, offset, &mut there)? {
-                Ok(Reply::Done { .. }) => {}
-                Ok(Reply::Failed(refused)) => return Ok(Try::Refused(refused)),
-                Err(lost) => return Ok(Try::Lost(lost)),
+        self.held_at_start.get_or_insert(there);
+        for (file, offset) in self.package.manifest.files.iter().zip(offsets) {
+            (self.on_progress)(there, size_bytes);
+            if offset < file.size_bytes {
+                result_of(self.put(session, file, offset, &mut there)??)?;
             }
         }
         let commit = Ask::Commit { package: self.package.name.clone() };
-        Ok(match session.ask(&commit, patience, &mut |_| ()) {
-            Ok(Reply::Done { .. }) => Try::InPlace,
-            Ok(Reply::Failed(refused)) => Try::Refused(refused),
-            Err(lost) => Try::Lost(lost),
-        })
+        result_of(session.ask(&commit, limit, &mut |_| ())?).map(|_| ())
     }
 
-    fn begin(&mut self, held_bytes: u64) {
-        if !self.is_begun {
-            self.is_begun = true;
-            self.sent.held_bytes = held_bytes;
-        }
-    }
-
-    fn work_limit(&self) -> Duration {
-        Duration::from_secs(self.sent.size_bytes / SLOWEST)
-    }
-
-    /// Where each file goes on.
+    /// Where in each file the transfer resumes, in the manifest's order.
     fn offsets(&self, held: &Held) -> Result<Vec<u64>, String> {
         let held: HashMap<&str, u64> =
             held.files.iter().map(|file| (file.path.as_str(), file.have_bytes)).collect();
-        let offset = |file: &File| {
+        let offset = |file: &ManifestFile| {
             let have = held.get(file.path.as_str()).copied().unwrap_or(0);
-            let is_whole = have.is_multiple_of(MAX_CHUNK_BYTES as u64);
-            if have > file.size_bytes || (have < file.size_bytes && !is_whole) {
+            let is_whole_chunks = have.is_multiple_of(MAX_CHUNK_BYTES as u64);
+            if have > file.size_bytes || (have < file.size_bytes && !is_whole_chunks) {
                 let (path, size) = (&file.path, file.size_bytes);
-                return Err(format!("it holds {have} bytes of {path:?}, which has {size}"));
+                return Err(format!("it claims to have {have} of the {size} bytes of {path:?}"));
             }
             Ok(have)
         };
-        self.package.content.files.iter().map(offset).collect()
+        self.package.manifest.files.iter().map(offset).collect()
     }
 
+    /// Sends a file from `offset_bytes` on, and adds to `there` what was sent.
     fn put(
         &mut self,
         session: &mut Session,
-        file: &File,
+        file: &ManifestFile,
         offset_bytes: u64,
         there: &mut u64,
-    ) -> Result<Result<Reply, Lost>> {
+    ) -> Result<Result<Reply, ConnectionLost>> {
         let place = self.package.folder.join(&file.path);
         let size_bytes = file.size_bytes - offset_bytes;
         let ask = Ask::Put {
@@ -187,36 +188,42 @@ impl Sending<'_> {
             size_bytes,
         };
         let (give, take) = sync_channel(READ_AHEAD);
-        let all = self.sent.size_bytes;
-        let (sent, hear) = (&mut self.sent.sent_bytes, &mut self.hear);
+        let all = self.report.size_bytes;
+        let (sent, on_progress) = (&mut self.report.sent_bytes, &mut self.on_progress);
         std::thread::scope(|scope| {
             let place = &place;
             scope.spawn(move || {
-                if let Err(error) = read(place, offset_bytes, size_bytes, &give) {
-                    // Whoever does not listen any more has failed already.
+                if let Err(error) = read_chunks(place, offset_bytes, size_bytes, &give) {
+                    // If the receiver is gone, the transfer has failed already.
                     let _ = give.send(Err(error));
                 }
             });
-            // Moved in, so that it is dropped before the reading thread is waited for.
+            // `take` is moved into the closure, so that it is dropped before the scope waits for
+            // the reading thread.
             let mut next = move || take.recv().map_or(Ok(None), |chunk| chunk.map(Some));
             session.put(&ask, &mut next, &mut |bytes| {
                 *sent += bytes;
                 *there += bytes;
-                hear(*there, all);
+                on_progress(*there, all);
             })
         })
     }
 }
 
-/// Gives chunks of a file to a channel until it is read, or nobody takes them.
-fn read(place: &Path, offset: u64, size: u64, give: &SyncSender<Result<Vec<u8>>>) -> Result<()> {
+/// Reads a file in chunks, and gives them to a channel until the file ends or nobody takes them.
+fn read_chunks(
+    place: &Path,
+    offset: u64,
+    size: u64,
+    give: &SyncSender<Result<Vec<u8>>>,
+) -> Result<()> {
     let failed = |error| Error::io("read", place, error);
     let changed = || {
         Error::input("the file changed while it was sent")
             .at(place.display())
-            .hint("leave the package alone and send it again")
+            .hint("send the package again, and do not change it meanwhile")
     };
-    let mut file = Disk::open(place).map_err(failed)?;
+    let mut file = File::open(place).map_err(failed)?;
     if file.metadata().map_err(failed)?.len() != offset + size {
         return Err(changed());
     }

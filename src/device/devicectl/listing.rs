@@ -1,18 +1,18 @@
-//! What devicectl lists, and what it knows together with usbmuxd.
+//! The devices that devicectl lists, merged with the phones that usbmuxd lists.
 
 use serde_json::Value;
 
-use super::Trouble;
+use super::device_error::DeviceError;
 use crate::device::transport::usbmux::{Attached, is_same};
 
-/// A device of devicectl's list; whatever it does not say is none.
+/// A device of devicectl's list. Fields are `None` if the list does not have them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedDevice {
     /// CoreDevice's own identifier, which is not the UDID.
     pub identifier: Option<String>,
     /// The UDID.
     pub udid: Option<String>,
-    /// The name its owner gave it.
+    /// The name that its owner gave it.
     pub name: Option<String>,
     /// `iPhone14,2`.
     pub product_type: Option<String>,
@@ -24,11 +24,11 @@ pub struct Listed {
     pub os_build: Option<String>,
     /// `iOS`, `iPadOS`.
     pub platform: Option<String>,
-    /// The chip's number of it; up to 2^64 - 1.
+    /// The chip's unique number, up to 2^64 - 1.
     pub ecid: Option<u64>,
     /// `paired`, `unpaired`, `unsupported`.
     pub pairing: Option<String>,
-    /// `connected`, `disconnected`, `unavailable`: of devicectl's tunnel, not of the phone.
+    /// `connected`, `disconnected`, `unavailable`: the state of devicectl's tunnel, not the phone's.
     pub tunnel: Option<String>,
     /// `wired`, `localNetwork`.
     pub transport: Option<String>,
@@ -38,8 +38,8 @@ pub struct Listed {
     pub has_developer_image: Option<bool>,
 }
 
-/// The devices of a list's `result`, simulated ones left out.
-pub fn listed(result: &Value) -> Vec<Listed> {
+/// The devices in the `result` of a list, without simulators.
+pub fn listed(result: &Value) -> Vec<ListedDevice> {
     let all = result.get("devices").and_then(Value::as_array);
     let is_physical = |device: &&Value| {
         let reality = device.pointer("/hardwareProperties/reality").and_then(Value::as_str);
@@ -48,10 +48,10 @@ pub fn listed(result: &Value) -> Vec<Listed> {
     all.into_iter().flatten().filter(is_physical).map(one).collect()
 }
 
-fn one(device: &Value) -> Listed {
+fn one(device: &Value) -> ListedDevice {
     let text = |pointer: &str| device.pointer(pointer)?.as_str().map(str::to_owned);
     let ddi = device.pointer("/deviceProperties/ddiServicesAvailable");
-    Listed {
+    ListedDevice {
         identifier: text("/identifier"),
         udid: text("/hardwareProperties/udid"),
         name: text("/deviceProperties/name"),
@@ -69,37 +69,37 @@ fn one(device: &Value) -> Listed {
     }
 }
 
-impl Listed {
-    /// What keeps a runner from working on it, as far as the list tells.
-    pub fn trouble(&self) -> Option<Trouble> {
+impl ListedDevice {
+    /// What keeps a runner from working on the device, as far as the list tells.
+    pub fn device_error(&self) -> Option<DeviceError> {
         let major = self.os.as_deref().and_then(|os| os.split('.').next()?.parse::<u32>().ok());
         if self.pairing.as_deref() == Some("unsupported") || major.is_some_and(|major| major < 17) {
-            Some(Trouble::UnsupportedOs)
+            Some(DeviceError::UnsupportedOs)
         } else if self.pairing.as_deref() == Some("unpaired") {
-            Some(Trouble::NotTrusted)
+            Some(DeviceError::NotTrusted)
         } else if self.developer_mode.as_deref() == Some("disabled") {
-            Some(Trouble::DeveloperModeOff)
+            Some(DeviceError::DeveloperModeOff)
         } else if self.tunnel.as_deref() == Some("unavailable") {
-            Some(Trouble::NotConnected)
+            Some(DeviceError::NotConnected)
         } else {
             None
         }
     }
 }
 
-/// A phone, as usbmuxd and devicectl know it together.
+/// A phone that usbmuxd or devicectl knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Phone {
     /// Its UDID.
     pub udid: String,
-    /// Whether usbmuxd knows it.
+    /// Whether usbmuxd lists it.
     pub is_attached: bool,
-    /// What devicectl says, where it says something.
-    pub listed: Option<Listed>,
+    /// The entry in devicectl's list, if there is one.
+    pub listed: Option<ListedDevice>,
 }
 
-/// Phones by UDID: those that usbmuxd knows first.
-pub fn merged(attached: &[Attached], listed: &[Listed]) -> Vec<Phone> {
+/// Merges both lists by UDID; the phones that usbmuxd lists come first.
+pub fn merged(attached: &[Attached], listed: &[ListedDevice]) -> Vec<Phone> {
     let mut phones: Vec<Phone> = Vec::new();
     for Attached { udid, .. } in attached {
         if !phones.iter().any(|phone| is_same(&phone.udid, udid)) {

@@ -1,8 +1,13 @@
-//! Apple's tools by the shapes of their JSON, and by scripts that stand in for them.
+//! Tests of Apple's tools, with recorded JSON and with scripts in place of the tools.
 
 use std::os::unix::fs::PermissionsExt;
 
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
 use super::*;
+use crate::device::protocol::token::Token;
 use crate::device::transport::usbmux::Attached;
 
 const LIST: &str = include_str!("fixtures/list.json");
@@ -13,7 +18,7 @@ const FAILURES: &str = include_str!("fixtures/failures.json");
 fn fake(xcrun: &str, xcodebuild: &str) -> (tempfile::TempDir, Tool) {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in [("xcrun", xcrun), ("xcodebuild", xcodebuild)] {
-        // Written by another process, so that none of this one's holds it open when it is run.
+        // `cp` writes it: a file that a thread of this process holds open cannot be run.
         let path = folder.path().join(name);
         let script =
             format!("#!/bin/sh\necho {name} \"$@\" >> {}/log\n{script}\n", folder.path().display());
@@ -26,7 +31,7 @@ fn fake(xcrun: &str, xcodebuild: &str) -> (tempfile::TempDir, Tool) {
     (folder, tool)
 }
 
-/// A script that writes `json` where `--json-output` says.
+/// A script that writes `json` to the file named by `--json-output`.
 fn writes(json: &str, code: i32) -> String {
     format!(
         "while [ \"$1\" != --json-output ]; do shift; done\ncat > \"$2\" <<'END'\n{json}\nEND\nexit {code}"
@@ -34,22 +39,22 @@ fn writes(json: &str, code: i32) -> String {
 }
 
 #[test]
-fn a_list_is_read_whatever_is_absent_and_simulators_are_left_out() {
+fn a_list_with_absent_fields_is_read_without_its_simulators() {
     let (_folder, tool) = fake(&writes(LIST, 0), "");
     let list = tool.list().unwrap();
     assert_eq!(list.len(), 6);
     assert_eq!(list[0].ecid, Some(u64::MAX));
     assert_eq!(list[0].product_type.as_deref(), Some("iPhone14,2"));
-    let troubles: Vec<Option<Trouble>> = list.iter().map(Listed::trouble).collect();
+    let errors: Vec<Option<DeviceError>> = list.iter().map(ListedDevice::device_error).collect();
     let expected = [
         None,
-        Some(Trouble::NotTrusted),
-        Some(Trouble::DeveloperModeOff),
-        Some(Trouble::UnsupportedOs),
+        Some(DeviceError::NotTrusted),
+        Some(DeviceError::DeveloperModeOff),
+        Some(DeviceError::UnsupportedOs),
         None,
         None,
     ];
-    assert_eq!(troubles, expected);
+    assert_eq!(errors, expected);
 }
 
 #[test]
@@ -69,9 +74,9 @@ fn phones_are_merged_by_udid_however_it_is_written() {
 #[test]
 fn known_failures_are_recognised_by_code_and_text_and_each_has_a_hint() {
     let cases: Vec<(String, Option<String>)> = serde_json::from_str(FAILURES).unwrap();
-    for (said, expected) in cases {
-        let found = Trouble::of(&said).map(|trouble| trouble.to_string());
-        assert_eq!(found, expected, "{said}");
+    for (output, expected) in cases {
+        let found = DeviceError::of(&output).map(|error| error.to_string());
+        assert_eq!(found, expected, "{output}");
     }
     let (_folder, tool) = fake(&writes(LOCKED, 1), "");
     let error = tool.launch("A", BUNDLE_ID, &Token::random()).unwrap_err();
@@ -80,12 +85,12 @@ fn known_failures_are_recognised_by_code_and_text_and_each_has_a_hint() {
 }
 
 #[test]
-fn a_tool_that_is_absent_silent_or_says_no_json_is_a_failure_with_its_words() {
+fn a_tool_that_is_absent_hangs_or_writes_no_json_fails_with_its_last_line() {
     let (_folder, tool) = fake("echo it broke >&2; exit 70", "");
     let error = tool.list().unwrap_err().to_string();
     assert!(error.contains("devicectl failed: it broke"), "{error}");
     let (_folder, tool) = fake("exit 0", "");
-    assert!(tool.list().unwrap_err().to_string().contains("it said nothing"));
+    assert!(tool.list().unwrap_err().to_string().contains("it printed nothing"));
     let (_folder, tool) = fake("exec sleep 30", "");
     let error = tool.json(&["x".into()], Duration::from_millis(100)).unwrap_err();
     assert!(error.to_string().contains("did not end within"), "{error}");
@@ -93,10 +98,10 @@ fn a_tool_that_is_absent_silent_or_says_no_json_is_a_failure_with_its_words() {
     assert!(absent.list().unwrap_err().advice().unwrap().contains("install Xcode"));
 }
 
-fn order(folder: &Path) -> Order {
+fn order(folder: &Path) -> InstallOrder {
     let project = folder.join("P.xcodeproj");
     std::fs::create_dir_all(&project).unwrap();
-    Order {
+    InstallOrder {
         udid: "A-1".into(),
         team: Some("TEAM".into()),
         bundle_id: "my.runner".into(),
@@ -111,9 +116,9 @@ fn an_install_builds_installs_and_launches_with_the_token() {
     let json = r#"{"info":{"outcome":"success"},"result":{"process":{"processIdentifier":41}}}"#;
     let (folder, tool) = fake(&writes(json, 0), "exit 0");
     let token = Token::random();
-    let mut told = Vec::new();
-    install(&tool, &order(folder.path()), &token, &mut |step| told.push(step.to_owned())).unwrap();
-    assert_eq!(told, ["build", "install", "launch"]);
+    let mut steps = Vec::new();
+    install(&tool, &order(folder.path()), &token, &mut |step| steps.push(step.to_owned())).unwrap();
+    assert_eq!(steps, ["build", "install", "launch"]);
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert!(
@@ -127,11 +132,11 @@ fn an_install_builds_installs_and_launches_with_the_token() {
 }
 
 #[test]
-fn a_personal_team_is_told_how_to_sign_and_can() {
-    let said = "echo 'error: Personal development teams, including \"A B\", do not support the \
+fn a_personal_team_is_told_to_sign_without_entitlements_and_can() {
+    let output = "echo 'error: Personal development teams, including \"A B\", do not support the \
                 Increased Memory Limit capability.'; exit 65";
-    let (folder, tool) = fake("exit 0", said);
-    let order = Order { is_entitled: false, ..order(folder.path()) };
+    let (folder, tool) = fake("exit 0", output);
+    let order = InstallOrder { is_entitled: false, ..order(folder.path()) };
     let error = install(&tool, &order, &Token::random(), &mut |_| ()).unwrap_err();
     assert!(error.advice().unwrap().contains("--without-entitlements"), "{error}");
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
@@ -139,9 +144,9 @@ fn a_personal_team_is_told_how_to_sign_and_can() {
 }
 
 #[test]
-fn a_build_that_fails_says_how_to_mend_it_and_nothing_is_installed() {
-    let said = "echo 'note: building'; echo 'error: No Accounts: add one'; echo '** BUILD FAILED **'; exit 65";
-    let (folder, tool) = fake("exit 0", said);
+fn a_build_that_fails_has_a_hint_and_nothing_is_installed() {
+    let output = "echo 'note: building'; echo 'error: No Accounts: add one'; echo '** BUILD FAILED **'; exit 65";
+    let (folder, tool) = fake("exit 0", output);
     let error = install(&tool, &order(folder.path()), &Token::random(), &mut |_| ()).unwrap_err();
     assert!(error.to_string().starts_with("build: Xcode knows no Apple account"), "{error}");
     assert_eq!(std::fs::read_to_string(folder.path().join("log")).unwrap().lines().count(), 1);

@@ -1,10 +1,10 @@
-//! The engine of this machine: evalkit's own execution of packages on the processor.
+//! The engine of this machine: evalkit executes packages on the processor by itself.
 
 use std::path::Path;
 
-use super::engine::{Engine, Kind, Shape};
+use super::engine::{Engine, EngineKind, ModelShape};
 use crate::device::protocol::message::ComputeUnits;
-use crate::device::protocol::result::{Operation, Plan, Unit};
+use crate::device::protocol::result::{ComputeDevice, ComputePlan, Operation};
 use crate::error::{At, Error, Result};
 use crate::package::bundle::{Bundle, Check};
 use crate::package::chain::Chain;
@@ -12,10 +12,10 @@ use crate::package::execute::Precision;
 use crate::package::program::FUNCTIONS;
 use crate::package::spec::Block;
 
-/// Blocks within blocks that a plan goes into.
+/// How deep a plan descends into nested blocks.
 const MAX_DEPTH: usize = 64;
 
-/// Packages on the processor, at single precision.
+/// Executes packages on the processor, in single precision.
 #[derive(Debug, Default)]
 pub struct Cpu {
     chain: Option<Chain>,
@@ -23,31 +23,31 @@ pub struct Cpu {
 
 impl Cpu {
     fn chain(&mut self) -> Result<&mut Chain> {
-        self.chain.as_mut().ok_or_else(|| Error::bug("an engine that has loaded nothing"))
+        self.chain.as_mut().ok_or_else(|| Error::bug("the engine has no package loaded"))
     }
 }
 
 impl Engine for Cpu {
-    fn kind(&self) -> Kind {
-        Kind {
+    fn kind(&self) -> EngineKind {
+        EngineKind {
             engine: "evalkit-cpu",
             runtime: format!("evalkit {}", env!("CARGO_PKG_VERSION")),
             compute_units: vec![ComputeUnits::Cpu, ComputeUnits::All],
         }
     }
 
-    fn load(&mut self, folder: &Path, _units: ComputeUnits) -> Result<Shape> {
+    fn load(&mut self, folder: &Path, _units: ComputeUnits) -> Result<ModelShape> {
         self.chain = None;
         let bundle = Bundle::open(folder)?;
-        // Files are mapped: one that is too short must be found before it is read.
+        // Files are memory-mapped, so one that is too short must be found before it is read.
         bundle.check_files(Check::Sizes)?;
         let model = &bundle.manifest.model;
         if model.prefill_tokens == 0 || model.context_tokens == 0 || model.vocab_size == 0 {
-            return Err(Error::input("model.json: expected sizes above 0"));
+            return Err(Error::input("expected sizes above 0, found a 0").at("model.json"));
         }
         let mut functions = FUNCTIONS.map(str::to_owned).to_vec();
         functions.sort();
-        let shape = Shape {
+        let shape = ModelShape {
             functions,
             context_tokens: model.context_tokens,
             prefill_tokens: model.prefill_tokens,
@@ -73,7 +73,7 @@ impl Engine for Cpu {
         }
     }
 
-    fn plan(&self, folder: &Path, _units: ComputeUnits) -> Result<Plan> {
+    fn plan(&self, folder: &Path, _units: ComputeUnits) -> Result<ComputePlan> {
         let bundle = Bundle::open(folder)?;
         bundle.check_files(Check::Sizes)?;
         let mut operations = Vec::new();
@@ -86,17 +86,17 @@ impl Engine for Cpu {
                     package: entry.path.clone(),
                     function: name.clone(),
                     operator,
-                    preferred: Some(Unit::Cpu),
-                    supported: vec![Unit::Cpu],
+                    preferred: Some(ComputeDevice::Cpu),
+                    supported: vec![ComputeDevice::Cpu],
                     cost_weight: None,
                 }));
             }
         }
-        Ok(Plan { operations })
+        Ok(ComputePlan { operations })
     }
 }
 
-/// The operators of a block and of those within it, in order.
+/// Lists the operators of a block and of the blocks nested in it, in order.
 fn list(block: &Block, depth: usize, kinds: &mut Vec<String>) {
     for operation in &block.operations {
         kinds.push(operation.kind.clone());

@@ -1,64 +1,64 @@
-//! What computes: packages in, logits out. The runner around it does everything else.
+//! What an engine does: packages in, logits out. The runner around it does everything else.
 
 use std::path::Path;
 
 use crate::device::protocol::message::ComputeUnits;
-use crate::device::protocol::result::Plan;
+use crate::device::protocol::result::ComputePlan;
 use crate::error::Result;
 
-/// What an engine says of itself.
+/// What an engine is.
 #[derive(Debug, Clone)]
-pub struct Kind {
-    /// `evalkit-cpu`; `simulated` for one that computes nothing.
+pub struct EngineKind {
+    /// `evalkit-cpu`, or `simulated` for an engine that does not execute the package.
     pub engine: &'static str,
-    /// What computes, with its version.
+    /// The runtime that computes, with its version.
     pub runtime: String,
-    /// Where it can compute.
+    /// The compute units that can be asked for.
     pub compute_units: Vec<ComputeUnits>,
 }
 
-/// Numbers of a loaded model.
+/// Sizes of a loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
-    /// Functions of the packages, sorted.
+pub struct ModelShape {
+    /// Names of the packages' functions, sorted.
     pub functions: Vec<String>,
-    /// Tokens that the cache holds.
+    /// How many tokens the cache holds.
     pub context_tokens: usize,
     /// The most tokens of one [`Engine::append`].
     pub prefill_tokens: usize,
-    /// Tokens in the vocabulary.
+    /// Size of the vocabulary.
     pub vocab_size: usize,
 }
 
-/// An engine; at most one package is loaded.
+/// An engine, which has at most one package loaded.
 pub trait Engine: Send {
-    /// What it is.
-    fn kind(&self) -> Kind;
+    /// What the engine is.
+    fn kind(&self) -> EngineKind;
 
-    /// Loads the package in `folder`, with an empty cache; nothing is loaded before.
+    /// Loads the package in `folder`, with an empty cache. The caller has unloaded any other.
     ///
     /// # Errors
-    /// What is wrong with the package.
-    fn load(&mut self, folder: &Path, units: ComputeUnits) -> Result<Shape>;
+    /// The package is invalid, or cannot be read.
+    fn load(&mut self, folder: &Path, units: ComputeUnits) -> Result<ModelShape>;
 
-    /// Forgets the loaded package.
+    /// Unloads the package.
     fn unload(&mut self);
 
     /// Empties the cache.
     ///
     /// # Errors
-    /// Nothing is loaded.
+    /// No package is loaded.
     fn restart(&mut self) -> Result<()>;
 
-    /// Appends tokens to the cache; gives the logits after each, `[tokens][vocabulary]`.
+    /// Appends tokens to the cache, and returns the logits after each, `[tokens][vocabulary]`.
     ///
     /// # Errors
     /// The model could not be computed.
     fn append(&mut self, ids: &[u32]) -> Result<Vec<Vec<f32>>>;
 
-    /// Where each operation of the package in `folder` is expected to run.
+    /// On which compute device each operation of the package in `folder` is expected to run.
     ///
     /// # Errors
-    /// What is wrong with the package.
-    fn plan(&self, folder: &Path, units: ComputeUnits) -> Result<Plan>;
+    /// The package is invalid, or cannot be read.
+    fn plan(&self, folder: &Path, units: ComputeUnits) -> Result<ComputePlan>;
 }

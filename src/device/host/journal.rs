@@ -1,9 +1,9 @@
-//! What was asked and what came of it, on disk before anyone is told: an append-only file of JSON
-//! lines.
+//! What was asked and how it ended, written to disk before it is answered: an append-only file of
+//! JSON lines.
 //!
-//! A job has a line when an attempt starts and another when it ends; both have reached the disk
-//! before the runner goes on. A start without an end is an attempt that the process did not
-//! survive. Results stay in the file, only their places are in memory.
+//! A job has one line for the start of an attempt and one for its end. Each reaches the disk before
+//! the runner goes on. A start without an end is an attempt during which the process ended. Results
+//! stay in the file; only their positions are kept in memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -14,51 +14,46 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::store::disk;
-use crate::device::protocol::message::Code;
+use crate::device::protocol::code::Refusal;
 use crate::error::{Error, Result};
 use crate::files::write_atomic_with;
 
-/// Jobs that are kept.
+/// How many jobs are kept.
 const KEPT_JOBS: usize = 1000;
-/// Lines from which on the file is written anew when it is opened.
+/// A file with more lines than this is compacted when it is opened.
 const MANY_LINES: usize = 4 * KEPT_JOBS;
 
-/// What came of an attempt.
+/// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     /// A result.
     Done(Value),
-    /// None.
-    Failed {
-        /// Why.
-        code: Code,
-        /// The same as a sentence.
-        message: String,
-    },
+    /// A failure.
+    Failed(Refusal),
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum JournalLine {
     Start { job: String, attempt: u32, kind: String, asked: String },
-    End { job: String, attempt: u32, outcome: Outcome },
+    End { job: String, attempt: u32, outcome: JobOutcome },
 }
 
 /// A job that the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct KnownJob {
     /// The last attempt that started.
     pub attempt: u32,
     /// A hash of what was asked.
     pub asked: String,
     kind: String,
-    /// Where the line of its end lies: offset and bytes.
+    /// Offset and length of the line of its end; `None` if the attempt has not ended.
     end: Option<(u64, usize)>,
 }
 
-impl Known {
-    /// Whether the last attempt came to an end.
+impl KnownJob {
+    /// Whether the last attempt has ended.
     pub fn is_finished(&self) -> bool {
         self.end.is_some()
     }
@@ -71,16 +66,16 @@ pub(super) struct Journal {
     file: File,
     bytes: u64,
     lines: usize,
-    jobs: HashMap<String, Known>,
-    /// Names of jobs, the one that started last at the end.
+    jobs: HashMap<String, KnownJob>,
+    /// Ids of jobs in the order of their last starts.
     order: VecDeque<String>,
 }
 
 impl Journal {
-    /// Opens or makes the journal in `store`; a last line that was cut off is removed.
+    /// Opens or creates the journal in `store`. A last line that was cut off is removed.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk failed.
     pub fn open(store: &Path) -> Result<Journal> {
         let path = store.join("journal.jsonl");
         let mut journal = Self::read(&path)?;
@@ -88,7 +83,7 @@ impl Journal {
             journal.compact()?;
             journal = Self::read(&path)?;
         }
-        journal.remove_logits_of_the_forgotten();
+        journal.remove_orphaned_logits();
         Ok(journal)
     }
 
@@ -108,7 +103,7 @@ impl Journal {
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 && line.ends_with(b"\n") {
-            // A line that was damaged says nothing, and the others still do.
+            // A damaged line is skipped; the others are still valid.
             if let Ok(read) = serde_json::from_slice(&line) {
                 journal.remember(read, line.len());
             }
@@ -120,15 +115,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Takes in a line that begins where the file ends.
-    fn remember(&mut self, line: Line, bytes: usize) {
+    /// Adds a line that begins at the end of the file.
+    fn remember(&mut self, line: JournalLine, bytes: usize) {
         match line {
-            Line::Start { job, attempt, kind, asked } => {
+            JournalLine::Start { job, attempt, kind, asked } => {
                 self.order.retain(|other| *other != job);
                 self.order.push_back(job.clone());
-                self.jobs.insert(job, Known { attempt, asked, kind, end: None });
+                self.jobs.insert(job, KnownJob { attempt, asked, kind, end: None });
             }
-            Line::End { job, attempt, .. } => {
+            JournalLine::End { job, attempt, .. } => {
                 if let Some(known) = self.jobs.get_mut(&job)
                     && known.attempt == attempt
                 {
@@ -144,39 +139,39 @@ impl Journal {
         }
     }
 
-    /// What is known of a job.
-    pub fn known(&self, job: &str) -> Option<&Known> {
+    /// What the journal knows of a job.
+    pub fn known(&self, job: &str) -> Option<&KnownJob> {
         self.jobs.get(job)
     }
 
-    /// The file of a job's logits.
+    /// The path of the file of a job's logits.
     pub fn logits(&self, job: &str) -> PathBuf {
         self.path.with_file_name("jobs").join(format!("{job}.f32"))
     }
 
-    /// Keeps that an attempt starts; `asked` is a hash of what was asked.
+    /// Records that an attempt starts. `asked` is a hash of what was asked.
     ///
     /// # Errors
-    /// The disk's; the journal is then as it was.
+    /// The disk failed; the journal is unchanged.
     pub fn start(&mut self, job: &str, attempt: u32, kind: &str, asked: &str) -> io::Result<()> {
         let (job, kind, asked) = (job.to_owned(), kind.to_owned(), asked.to_owned());
-        self.append(Line::Start { job, attempt, kind, asked })
+        self.append(JournalLine::Start { job, attempt, kind, asked })
     }
 
-    /// Keeps how an attempt ended.
+    /// Records how an attempt ended.
     ///
     /// # Errors
-    /// The disk's; the journal is then as it was.
-    pub fn end(&mut self, job: &str, attempt: u32, outcome: Outcome) -> io::Result<()> {
-        self.append(Line::End { job: job.to_owned(), attempt, outcome })
+    /// The disk failed; the journal is unchanged.
+    pub fn end(&mut self, job: &str, attempt: u32, outcome: JobOutcome) -> io::Result<()> {
+        self.append(JournalLine::End { job: job.to_owned(), attempt, outcome })
     }
 
-    fn append(&mut self, line: Line) -> io::Result<()> {
+    fn append(&mut self, line: JournalLine) -> io::Result<()> {
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // If even this fails, the half line is found when the journal is next opened.
+            // If this fails too, the partial line is removed when the journal is opened next.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
@@ -186,17 +181,17 @@ impl Journal {
         Ok(())
     }
 
-    /// How a job's last attempt ended; nothing where it did not.
+    /// How a job's last attempt ended; `None` if it has not ended.
     ///
     /// # Errors
-    /// The disk's, and a line that is no longer what was written.
-    pub fn outcome(&self, job: &str) -> io::Result<Option<Outcome>> {
+    /// The disk failed, or the line is not what was written.
+    pub fn outcome(&self, job: &str) -> io::Result<Option<JobOutcome>> {
         let Some((offset, bytes)) = self.jobs.get(job).and_then(|known| known.end) else {
             return Ok(None);
         };
         match serde_json::from_slice(&self.line(offset, bytes)?)? {
-            Line::End { outcome, .. } => Ok(Some(outcome)),
-            Line::Start { .. } => Err(io::ErrorKind::InvalidData.into()),
+            JournalLine::End { outcome, .. } => Ok(Some(outcome)),
+            JournalLine::Start { .. } => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
@@ -208,14 +203,14 @@ impl Journal {
         Ok(line)
     }
 
-    /// Writes the lines of the jobs that are kept into a new file in the place of this one.
+    /// Replaces the file by one with only the lines of the jobs that are kept.
     fn compact(&mut self) -> Result<()> {
         write_atomic_with(&self.path, |out| {
             let failed = |e| Error::io("write the journal", &self.path, e);
             for (job, known) in self.order.iter().filter_map(|job| Some((job, self.jobs.get(job)?)))
             {
-                let Known { attempt, asked, kind, end } = known.clone();
-                let start = Line::Start { job: job.clone(), attempt, kind, asked };
+                let KnownJob { attempt, asked, kind, end } = known.clone();
+                let start = JournalLine::Start { job: job.clone(), attempt, kind, asked };
                 serde_json::to_writer(&mut *out, &start).map_err(|e| failed(e.into()))?;
                 out.write_all(b"\n").map_err(failed)?;
                 if let Some((offset, bytes)) = end {
@@ -227,11 +222,12 @@ impl Journal {
         })
     }
 
-    fn remove_logits_of_the_forgotten(&self) {
+    /// Removes files of logits whose jobs are not kept, or have not ended.
+    fn remove_orphaned_logits(&self) {
         let Ok(entries) = std::fs::read_dir(self.path.with_file_name("jobs")) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let job = path.file_stem().unwrap_or_default().to_string_lossy();
-            let is_kept = self.jobs.get(job.as_ref()).is_some_and(Known::is_finished);
+            let is_kept = self.jobs.get(job.as_ref()).is_some_and(KnownJob::is_finished);
             if !is_kept || disk::size_of(&path).is_none() {
                 let _ = disk::remove(&path);
             }
@@ -243,12 +239,12 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn done(value: u32) -> Outcome {
-        Outcome::Done(value.into())
+    fn done(value: u32) -> JobOutcome {
+        JobOutcome::Done(value.into())
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_forgotten_and_the_others_are_not() {
+    fn a_line_that_was_cut_off_is_removed_and_the_others_stay() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path()).unwrap();
         journal.start("a", 1, "load", "x").unwrap();
@@ -270,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_thousand_jobs_are_kept_through_writing_anew() {
+    fn compacting_keeps_the_last_thousand_jobs() {
         let folder = tempfile::tempdir().unwrap();
         let mut lines = String::new();
         let mut line = |line| lines.push_str(&(serde_json::to_string(&line).unwrap() + "\n"));
         for job in 0..2_500_u32 {
             let (job, asked) = (job.to_string(), "x".to_owned());
-            line(Line::Start { job: job.clone(), attempt: 1, kind: "plan".into(), asked });
-            line(Line::End { outcome: done(job.parse().unwrap()), job, attempt: 1 });
+            line(JournalLine::Start { job: job.clone(), attempt: 1, kind: "plan".into(), asked });
+            line(JournalLine::End { outcome: done(job.parse().unwrap()), job, attempt: 1 });
         }
         let path = folder.path().join("journal.jsonl");
         std::fs::write(&path, lines).unwrap();

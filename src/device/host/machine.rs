@@ -1,19 +1,23 @@
-//! What this machine says of itself: its description and its figures. Nothing is invented: what
-//! the system has no equal of is null.
+//! What this machine reports: its description and its figures. What the system does not report is
+//! null.
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::engine::Kind;
+use super::engine::EngineKind;
+use super::locks::lock;
 use super::store::disk;
 use crate::device::protocol::result::{Description, Device, Figures, Power};
 use crate::results::{Environment, PeakSampler, memory_now};
 
+/// The runner's name and version.
+pub(super) const NAME: &str = concat!("evalkit-runner ", env!("CARGO_PKG_VERSION"));
+
 /// This machine and this process.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// SHA of the program, version and system: what a compiled model would depend on.
+    /// System, its build, and the hash of this program: what a compiled model would depend on.
     pub version: String,
     device: Device,
     peak_bytes: AtomicU64,
@@ -21,20 +25,17 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Asks the system.
+    /// Asks the system what it is.
     pub fn new() -> Machine {
         let environment = Environment::probe("cpu");
-        let build = match cfg!(target_os = "macos") {
-            true => ask("sw_vers", "-buildVersion"),
-            false => read("/proc/sys/kernel/version"),
-        };
-        let model = match cfg!(target_os = "macos") {
-            true => ask("sysctl", "-nhw.model"),
-            false => None,
+        let (build, model) = if cfg!(target_os = "macos") {
+            (output_of("sw_vers", "-buildVersion"), output_of("sysctl", "-nhw.model"))
+        } else {
+            (read("/proc/sys/kernel/version"), None)
         };
         let device = Device {
             model_identifier: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            // A host's name belongs to its owner; records are published.
+            // The machine's name is private, and records are published.
             name: None,
             chip: Some(environment.cpu_model).filter(|name| name != "unknown"),
             os: environment.os.clone(),
@@ -47,36 +48,36 @@ impl Machine {
         Machine { version, device, peak_bytes: AtomicU64::new(0), sampler: Mutex::new(None) }
     }
 
-    /// The machine, an engine on it, and the store's disk.
-    pub fn describe(&self, kind: &Kind, store: &Path) -> Description {
+    /// Describes the machine, its engine, and the disk of the store.
+    pub fn describe(&self, kind: &EngineKind, store: &Path) -> Description {
         Description {
-            runner: super::NAME.to_owned(),
+            runner: NAME.to_owned(),
             engine: kind.engine.to_owned(),
             runtime: kind.runtime.clone(),
             simulated: kind.engine == "simulated",
             device: self.device.clone(),
             free_bytes: disk::free_bytes(store),
-            // The system sets a process no limit but the machine's.
+            // A process may use all of the machine's memory.
             memory_limit_bytes: None,
             compute_units: kind.compute_units.clone(),
             figures: self.figures(0.0),
         }
     }
 
-    /// Watches memory while a job runs.
-    pub fn watch(&self, on: bool) {
-        let mut sampler = super::lock(&self.sampler);
+    /// Starts or stops sampling the peak of memory, for the duration of a job.
+    pub fn watch_memory(&self, on: bool) {
+        let mut sampler = lock(&self.sampler);
         if let Some(memory) = sampler.as_ref().and_then(PeakSampler::peak) {
             self.peak_bytes.fetch_max(memory.rss_anon_bytes, Relaxed);
         }
         *sampler = on.then(PeakSampler::start);
     }
 
-    /// Figures now. The footprint is RssAnon, null on macOS; its peak is that of what was seen
-    /// every 20 ms while jobs ran and whenever figures were asked for.
+    /// The figures at this moment. The footprint is RssAnon, and null on macOS. Its peak is the
+    /// largest value seen, every 20 ms during jobs and whenever figures are taken.
     pub fn figures(&self, at_ms: f64) -> Figures {
         let footprint = memory_now().map(|memory| memory.rss_anon_bytes);
-        let sampled = super::lock(&self.sampler).as_ref().and_then(PeakSampler::peak);
+        let sampled = lock(&self.sampler).as_ref().and_then(PeakSampler::peak);
         let sampled = sampled.map_or(0, |memory| memory.rss_anon_bytes);
         let now = footprint.unwrap_or(0).max(sampled);
         let peak = self.peak_bytes.fetch_max(now, Relaxed).max(now);
@@ -86,7 +87,7 @@ impl Machine {
             footprint_peak_bytes: footprint.map(|_| peak),
             neural_bytes: None,
             available_bytes: memory_bytes("MemAvailable:"),
-            // Linux's zones have temperatures, and no states that mean what Apple's mean.
+            // Linux reports temperatures, but no states that correspond to Apple's.
             thermal: None,
             low_power: None,
             battery_percent: None,
@@ -96,14 +97,14 @@ impl Machine {
     }
 }
 
-/// A line of `/proc/meminfo`.
+/// The value of a line of `/proc/meminfo`, in bytes.
 fn memory_bytes(key: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Whether a mains supply of `folder` is on line; nothing where there is none.
+/// Whether a mains supply listed in `folder` is online; `None` if none is listed.
 fn power(folder: &Path) -> Option<Power> {
     let mut found = None;
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
@@ -123,8 +124,8 @@ fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// What a command of the system prints.
-fn ask(command: &str, argument: &str) -> Option<String> {
+/// What a command of the system prints; `None` if it fails or prints nothing.
+fn output_of(command: &str, argument: &str) -> Option<String> {
     let output = std::process::Command::new(command).arg(argument).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn power_is_what_the_mains_say_and_nothing_without_them() {
+    fn power_is_what_the_mains_supply_reports_and_none_without_one() {
         let folder = tempfile::tempdir().unwrap();
         let supply = |name: &str, kind: &str, online: &str| {
             let path = folder.path().join(name);

@@ -1,4 +1,5 @@
-//! What jobs do, whatever the engine: checks before, times, figures and likelihoods.
+//! What jobs do, whichever engine computes: timing, sampling the system's figures, choosing tokens,
+//! likelihoods.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,108 +10,28 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::engine::Shape;
-use super::jobs::Progress;
-use super::store::disk::{self, fault};
-use super::{Host, LoadedModel, lock};
-use crate::device::protocol::content::{Refused, is_hash};
-use crate::device::protocol::message::{Ask, Code, ComputeUnits, Job};
+use super::check::bad;
+use super::locks::lock;
+use super::progress::JobProgress;
+use super::shared::{Host, LoadedModel};
+use super::store::disk::{self, io_refusal};
+use crate::device::protocol::code::{Code, Refusal};
+use crate::device::protocol::message::{Ask, ComputeUnits};
 use crate::device::protocol::result::{Figures, Generated, Loaded, Scored};
 use crate::error::{Error, Exit};
+use crate::package::verify::nll_nats;
 
-/// Vocabularies whose logits fit into a frame.
-const MAX_VOCABULARY: usize = 1_048_574;
-/// The shortest interval of figures.
-const MIN_SAMPLE_MS: u32 = 50;
-/// The most figures of a job.
+/// The most samples of the system's figures that a job keeps.
 const MAX_SAMPLES: usize = 10_000;
 
-fn bad<T>(what: impl Into<String>) -> Result<T, Refused> {
-    Err((Code::BadRequest, what.into()))
-}
-
-/// Checks what can be checked of a job by itself.
-pub(super) fn check(ask: &Ask, job: &Job) -> Result<(), Refused> {
-    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if job.job.len() != 32 || !job.job.bytes().all(is_digit) {
-        return bad("job: expected 32 lower-case hexadecimal digits");
-    }
-    if job.attempt == 0 {
-        return bad("attempt: expected 1 or more, found 0");
-    }
-    match ask {
-        Ask::Load { package, .. } | Ask::Plan { package, .. } if !is_hash(package) => {
-            return bad("package: expected 64 lower-case hexadecimal digits");
-        }
-        Ask::Generate { prompt, tokens, .. } if prompt.is_empty() || *tokens == 0 => {
-            return bad("prompt and tokens: expected 1 or more");
-        }
-        Ask::Score { ids, logits_at, .. } => {
-            if ids.is_empty() {
-                return bad("ids: expected 1 or more");
-            }
-            let last = logits_at.last().map_or(0, |last| *last as usize);
-            if !logits_at.is_sorted_by(|a, b| a < b) || last >= ids.len() {
-                let len = ids.len();
-                return bad(format!("logits_at: expected ascending positions below {len}"));
-            }
-        }
-        _ => {}
-    }
-    match ask {
-        Ask::Load { sample_ms, .. } | Ask::Generate { sample_ms, .. }
-            if (1..MIN_SAMPLE_MS).contains(sample_ms) =>
-        {
-            bad(format!("sample_ms: expected 0 or at least {MIN_SAMPLE_MS}, found {sample_ms}"))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Host {
-    /// Checks what must be so before an attempt starts.
-    pub(super) fn check_start(&self, ask: &Ask) -> Result<(), Refused> {
-        match ask {
-            Ask::Load { package, compute_units, .. } | Ask::Plan { package, compute_units, .. } => {
-                lock(&self.store).find(package)?;
-                if !self.kind.compute_units.contains(compute_units) {
-                    let takes = &self.kind.compute_units;
-                    let what = format!("{compute_units:?}: this runner takes {takes:?}");
-                    return Err((Code::Unsupported, what));
-                }
-                Ok(())
-            }
-            Ask::Generate { prompt, tokens, .. } => {
-                let LoadedModel { shape, .. } = self.model()?;
-                check_ids(prompt, &shape)?;
-                fits(prompt.len().saturating_add(*tokens), &shape)
-            }
-            Ask::Score { ids, logits_at, .. } => {
-                let LoadedModel { shape, .. } = self.model()?;
-                check_ids(ids, &shape)?;
-                fits(ids.len(), &shape)?;
-                if !logits_at.is_empty() && shape.vocab_size > MAX_VOCABULARY {
-                    let what = "tokens do not fit into a frame of logits";
-                    return Err((Code::TooLarge, format!("{} {what}", shape.vocab_size)));
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn model(&self) -> Result<LoadedModel, Refused> {
-        let nothing = || (Code::NotLoaded, "no package is loaded".to_owned());
-        lock(&self.loaded).clone().ok_or_else(nothing)
-    }
-
-    /// Does a job.
+    /// Does a job, and returns its result as JSON.
     pub(super) fn work(
         &self,
         ask: &Ask,
         arrived: Instant,
-        progress: &Progress,
-    ) -> Result<Value, Refused> {
+        progress: &JobProgress,
+    ) -> Result<Value, Refusal> {
         let result = match ask {
             Ask::Load { package, compute_units, sample_ms, .. } => {
                 serde_json::to_value(self.load(package, *compute_units, *sample_ms)?)
@@ -125,7 +46,7 @@ impl Host {
             }
             Ask::Score { job, ids, logits_at } => {
                 progress.of.store(ids.len() as u64, Relaxed);
-                let path = lock(&self.jobs).journal().logits(&job.job);
+                let path = lock(&self.jobs).journal.logits(&job.job);
                 let scored = self.score(ids, logits_at, &path, progress);
                 if scored.is_err() {
                     let _ = disk::remove(&path);
@@ -135,21 +56,23 @@ impl Host {
             Ask::Plan { package, compute_units, .. } => {
                 let folder = lock(&self.store).use_now(package)?;
                 let plan = lock(&self.engine).plan(&folder, *compute_units);
-                serde_json::to_value(plan.map_err(|e| broken(&e))?)
+                serde_json::to_value(plan.map_err(|e| engine_refusal(&e))?)
             }
-            _ => return bad("not a job"),
+            _ => return bad("this request is not a job"),
         };
-        result.map_err(|e| (Code::Engine, format!("a result without JSON: {e}")))
+        result.map_err(|e| {
+            Refusal::new(Code::Engine, format!("the result cannot be written as JSON: {e}"))
+        })
     }
 
-    fn load(&self, package: &str, units: ComputeUnits, ms: u32) -> Result<Loaded, Refused> {
+    fn load(&self, package: &str, units: ComputeUnits, ms: u32) -> Result<Loaded, Refusal> {
         let folder = lock(&self.store).use_now(package)?;
         *lock(&self.loaded) = None;
         lock(&self.engine).unload();
         let mut loaded = Loaded::default();
         self.sampled(ms, &mut loaded, |host, loaded| {
             let start = Instant::now();
-            let shape = lock(&host.engine).load(&folder, units).map_err(|e| broken(&e))?;
+            let shape = lock(&host.engine).load(&folder, units).map_err(|e| engine_refusal(&e))?;
             loaded.load_ms = ms_since(start);
             loaded.functions.clone_from(&shape.functions);
             loaded.context_tokens = shape.context_tokens;
@@ -159,8 +82,8 @@ impl Host {
             Ok(())
         })?;
         let key = format!("{package}\n{units:?}\n{}", self.machine.version);
-        let first = lock(&self.store).first_load(&key);
-        loaded.first = first.map_err(|e| fault("write", "loads.jsonl".as_ref(), &e))?;
+        let first = lock(&self.store).is_first_load(&key);
+        loaded.first = first.map_err(|e| io_refusal("write", "loads.jsonl".as_ref(), &e))?;
         Ok(loaded)
     }
 
@@ -169,16 +92,16 @@ impl Host {
         prompt: &[u32],
         tokens: usize,
         arrived: Instant,
-        progress: &Progress,
+        progress: &JobProgress,
         generated: &mut Generated,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         let LoadedModel { shape, .. } = self.model()?;
         let mut engine = lock(&self.engine);
-        engine.restart().map_err(|e| broken(&e))?;
+        engine.restart().map_err(|e| engine_refusal(&e))?;
         generated.prompt_tokens = prompt.len();
         let mut logits = Vec::new();
         for part in prompt.chunks(shape.prefill_tokens) {
-            logits = last(engine.append(part).map_err(|e| broken(&e))?)?;
+            logits = last(engine.append(part).map_err(|e| engine_refusal(&e))?)?;
         }
         let mut id = greedy(&logits)?;
         let mut chosen = Instant::now();
@@ -186,7 +109,7 @@ impl Host {
         generated.ids.push(id);
         progress.done.store(1, Relaxed);
         while generated.ids.len() < tokens {
-            let logits = last(engine.append(&[id]).map_err(|e| broken(&e))?)?;
+            let logits = last(engine.append(&[id]).map_err(|e| engine_refusal(&e))?)?;
             id = greedy(&logits)?;
             let now = Instant::now();
             generated.token_ms.push((now - chosen).as_secs_f64() * 1e3);
@@ -197,15 +120,16 @@ impl Host {
         Ok(())
     }
 
+    /// Scores a text, and writes the logits after the positions `logits_at` to the file `path`.
     fn score(
         &self,
         ids: &[u32],
         logits_at: &[u32],
         path: &Path,
-        progress: &Progress,
-    ) -> Result<Scored, Refused> {
+        progress: &JobProgress,
+    ) -> Result<Scored, Refusal> {
         let LoadedModel { shape, .. } = self.model()?;
-        let failed = |e: std::io::Error| fault("write", path, &e);
+        let failed = |e: std::io::Error| io_refusal("write", path, &e);
         let file = match logits_at {
             [] => None,
             _ => Some(logits_file(path).map_err(failed)?),
@@ -213,13 +137,13 @@ impl Host {
         let mut out = file.map(BufWriter::new);
         let mut wanted = logits_at.iter().map(|at| *at as usize).peekable();
         let mut engine = lock(&self.engine);
-        engine.restart().map_err(|e| broken(&e))?;
-        let mut nll_nats = Vec::with_capacity(ids.len());
+        engine.restart().map_err(|e| engine_refusal(&e))?;
+        let mut scores = Vec::with_capacity(ids.len());
         let mut position = 0;
         for part in ids.chunks(shape.prefill_tokens) {
-            for logits in engine.append(part).map_err(|e| broken(&e))? {
+            for logits in engine.append(part).map_err(|e| engine_refusal(&e))? {
                 if let Some(next) = ids.get(position + 1) {
-                    nll_nats.push(nll(&logits, *next)?);
+                    scores.push(finite_nll_nats(&logits, *next)?);
                 }
                 if let (Some(out), true) = (&mut out, wanted.next_if_eq(&position).is_some()) {
                     let bytes = logits.iter().flat_map(|value| value.to_le_bytes());
@@ -233,16 +157,18 @@ impl Host {
             let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
             file.sync_all().map_err(failed)?;
         }
-        Ok(Scored { nll_nats, positions: logits_at.to_vec(), vocab_size: shape.vocab_size })
+        let positions = logits_at.to_vec();
+        Ok(Scored { nll_nats: scores, positions, vocab_size: shape.vocab_size })
     }
 
-    /// Runs `work` with figures before, after and, where wanted, during it.
+    /// Runs `work`, and samples the system's figures before it, after it and, if `sample_ms` is not
+    /// 0, during it.
     fn sampled<T: Sampled>(
         &self,
         sample_ms: u32,
         result: &mut T,
-        work: impl FnOnce(&Self, &mut T) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
+        work: impl FnOnce(&Self, &mut T) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let start = Instant::now();
         let figures = || self.machine.figures(ms_since(start));
         let before = self.machine.figures(0.0);
@@ -270,7 +196,7 @@ impl Host {
     }
 }
 
-/// Results that carry figures.
+/// A result that carries the system's figures.
 trait Sampled {
     fn keep(&mut self, before: Figures, after: Figures, samples: Vec<Figures>);
 }
@@ -287,13 +213,10 @@ impl Sampled for Generated {
     }
 }
 
-/// A failure of the engine or of the package that it was given.
-fn broken(error: &Error) -> Refused {
-    let code = match error.exit() {
-        Exit::Surroundings => Code::Io,
-        _ => Code::Engine,
-    };
-    (code, error.cause())
+/// The refusal for an error of the engine or of the package that it was given.
+fn engine_refusal(error: &Error) -> Refusal {
+    let is_io = error.exit() == Exit::Surroundings;
+    Refusal::new(if is_io { Code::Io } else { Code::Engine }, error.cause())
 }
 
 fn ms_since(start: Instant) -> f64 {
@@ -305,31 +228,15 @@ fn logits_file(path: &Path) -> std::io::Result<File> {
     disk::open(path, File::options().write(true).create_new(true))
 }
 
-fn check_ids(ids: &[u32], shape: &Shape) -> Result<(), Refused> {
-    match ids.iter().find(|id| **id as usize >= shape.vocab_size) {
-        Some(id) => bad(format!("expected token ids below {}, found {id}", shape.vocab_size)),
-        None => Ok(()),
-    }
+fn last(mut logits: Vec<Vec<f32>>) -> Result<Vec<f32>, Refusal> {
+    logits.pop().ok_or_else(|| Refusal::new(Code::Engine, "the model gave no logits"))
 }
 
-fn fits(tokens: usize, shape: &Shape) -> Result<(), Refused> {
-    if tokens <= shape.context_tokens {
-        return Ok(());
-    }
-    let most = shape.context_tokens;
-    Err((Code::TooLarge, format!("{tokens} tokens: the cache holds {most}")))
-}
-
-fn last(mut logits: Vec<Vec<f32>>) -> Result<Vec<f32>, Refused> {
-    logits.pop().ok_or_else(|| (Code::Engine, "the model gave no logits".to_owned()))
-}
-
-/// The token with the largest logit; of equal ones the lowest.
-fn greedy(logits: &[f32]) -> Result<u32, Refused> {
-    if logits.iter().any(|logit| logit.is_nan()) {
-        return Err((Code::Engine, "a logit is not a number".to_owned()));
-    }
-    let mut best = (0, logits.first().ok_or((Code::Engine, "no logits".to_owned()))?);
+/// The token with the largest logit; of equal ones, the one with the lowest id.
+fn greedy(logits: &[f32]) -> Result<u32, Refusal> {
+    check_numbers(logits)?;
+    let first = logits.first().ok_or_else(|| Refusal::new(Code::Engine, "there are no logits"))?;
+    let mut best = (0, first);
     for (id, logit) in (0..).zip(logits) {
         if logit > best.1 {
             best = (id, logit);
@@ -338,17 +245,22 @@ fn greedy(logits: &[f32]) -> Result<u32, Refused> {
     Ok(best.0)
 }
 
-/// Negative log-likelihood of `id`, summed in f64.
-fn nll(logits: &[f32], id: u32) -> Result<f64, Refused> {
-    let logit = logits.get(id as usize).copied();
-    let logit = logit.ok_or_else(|| (Code::Engine, format!("no logit of token {id}")))?;
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - f64::from(most)).exp()).sum();
-    let nll = f64::from(most) + sum.ln() - f64::from(logit);
-    match nll.is_finite() {
-        true => Ok(nll),
-        false => Err((Code::Engine, format!("the likelihood of token {id} is not a number"))),
+/// The negative log-likelihood of `id`.
+fn finite_nll_nats(logits: &[f32], id: u32) -> Result<f64, Refusal> {
+    check_numbers(logits)?;
+    let nll = nll_nats(logits, id);
+    if nll.is_finite() {
+        return Ok(nll);
     }
+    let what = format!("the negative log-likelihood of token {id} is not finite");
+    Err(Refusal::new(Code::Engine, what))
+}
+
+fn check_numbers(logits: &[f32]) -> Result<(), Refusal> {
+    if logits.iter().any(|logit| logit.is_nan()) {
+        return Err(Refusal::new(Code::Engine, "a logit is not a number"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -363,8 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn uniform_logits_give_the_logarithm_of_the_vocabulary() {
-        let nll = nll(&[1000.0; 8], 3).unwrap();
-        assert!((nll - 8_f64.ln()).abs() < 1e-12, "{nll}");
+    fn a_likelihood_that_is_not_finite_is_refused() {
+        assert!(finite_nll_nats(&[0.0, 0.0, 1.0], 1).is_ok());
+        for logits in
+            [[f32::NAN, 0.0, 1.0], [0.0, f32::NEG_INFINITY, 1.0], [f32::INFINITY, 0.0, 1.0]]
+        {
+            assert!(finite_nll_nats(&logits, 1).is_err(), "{logits:?}");
+        }
+        assert!(finite_nll_nats(&[0.0], 1).is_err(), "there is no logit of token 1");
     }
 }

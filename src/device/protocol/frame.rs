@@ -1,16 +1,17 @@
-//! Frames: a length, a kind, a payload. Lengths are bounded before anything is allocated.
+//! Frames: a length, a kind, a payload. A length is checked against its limit before memory is
+//! allocated for it.
 
 use std::io::{self, Read, Write};
 
 use crate::error::{Error, Result};
 
-/// The most bytes that a frame's length may state (kind and payload).
+/// The largest length of a frame, in bytes of kind and payload.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
-/// The same before the handshake is over.
+/// The largest length of a frame before the handshake is over.
 pub const MAX_GREETING_BYTES: usize = 4096;
-/// The most bytes of a file in one chunk.
+/// The most bytes of a file in one chunk frame.
 pub const MAX_CHUNK_BYTES: usize = 1 << 20;
-/// The most objects and lists that may lie within one another in a control frame.
+/// How deeply objects and lists may be nested in a control frame.
 pub const MAX_DEPTH: usize = 16;
 
 const CONTROL: u8 = 1;
@@ -20,7 +21,7 @@ const LOGITS: u8 = 3;
 /// One frame.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
-    /// A JSON object as its bytes, checked for depth and not yet for content.
+    /// The bytes of a JSON object, of which only the nesting depth has been checked.
     Control(Vec<u8>),
     /// Bytes of a file.
     Chunk(Vec<u8>),
@@ -33,10 +34,10 @@ pub enum Frame {
     },
 }
 
-/// Reads one frame whose length is at most `max_bytes`; nothing where the stream ended before it.
+/// Reads one frame whose length is at most `max_bytes`; `None` if the stream ends before it.
 ///
 /// # Errors
-/// Input errors of bad frames, surroundings of a stream that broke or ended within one.
+/// An input error if the frame is invalid; surroundings if the stream breaks or ends within it.
 pub fn read_frame(stream: &mut impl Read, max_bytes: usize) -> Result<Option<Frame>> {
     let mut head = [0; 5];
     if !fill_or_end(stream, &mut head)? {
@@ -45,21 +46,27 @@ pub fn read_frame(stream: &mut impl Read, max_bytes: usize) -> Result<Option<Fra
     let [a, b, c, d, kind] = head;
     let bytes = u32::from_le_bytes([a, b, c, d]) as usize;
     if bytes == 0 || bytes > max_bytes {
-        return Err(bad(format!("a frame of {bytes} bytes: expected 1 to {max_bytes}")));
+        return Err(bad(format!("expected a frame of 1 to {max_bytes} bytes, found {bytes}")));
     }
     let most = match kind {
         CONTROL | LOGITS => max_bytes,
         CHUNK => MAX_CHUNK_BYTES + 1,
-        _ => return Err(bad(format!("a frame of kind {kind}: expected 1, 2 or 3"))),
+        _ => return Err(bad(format!("expected a frame of kind 1, 2 or 3, found {kind}"))),
     };
     if bytes > most {
-        return Err(bad(format!("a chunk of {} bytes: expected at most {}", bytes - 1, most - 1)));
+        return Err(bad(format!(
+            "expected a chunk of at most {} bytes, found {}",
+            most - 1,
+            bytes - 1
+        )));
     }
     let mut payload = vec![0; bytes - 1];
     stream.read_exact(&mut payload).map_err(broken)?;
     match kind {
         CONTROL => checked_control(payload).map(Some),
-        CHUNK if payload.is_empty() => Err(bad("a chunk without bytes".into())),
+        CHUNK if payload.is_empty() => {
+            Err(bad("expected a chunk of at least 1 byte, found an empty one".into()))
+        }
         CHUNK => Ok(Some(Frame::Chunk(payload))),
         _ => logits(&payload).map(Some),
     }
@@ -68,7 +75,7 @@ pub fn read_frame(stream: &mut impl Read, max_bytes: usize) -> Result<Option<Fra
 /// Writes one frame; the caller flushes.
 ///
 /// # Errors
-/// Surroundings of a stream that broke; a bug for a frame that is too long.
+/// Surroundings if the stream breaks; a bug if the frame is too long.
 pub fn write_frame(stream: &mut impl Write, frame: &Frame) -> Result<()> {
     match frame {
         Frame::Control(json) => write_parts(stream, CONTROL, &[json]),
@@ -80,7 +87,7 @@ pub fn write_frame(stream: &mut impl Write, frame: &Frame) -> Result<()> {
     }
 }
 
-/// Writes a chunk from a borrowed slice of at most [`MAX_CHUNK_BYTES`].
+/// Writes a chunk frame from a borrowed slice of at most [`MAX_CHUNK_BYTES`].
 ///
 /// # Errors
 /// As [`write_frame`].
@@ -99,7 +106,7 @@ fn write_parts(stream: &mut impl Write, kind: u8, parts: &[&[u8]]) -> Result<()>
     parts.iter().try_for_each(|part| stream.write_all(part)).map_err(broken)
 }
 
-/// Whether `head` was filled; not where the stream ended before its first byte.
+/// Fills `head`; `false` if the stream ends before its first byte.
 fn fill_or_end(stream: &mut impl Read, head: &mut [u8]) -> Result<bool> {
     let mut filled = 0;
     while filled < head.len() {
@@ -116,17 +123,17 @@ fn fill_or_end(stream: &mut impl Read, head: &mut [u8]) -> Result<bool> {
 
 fn logits(payload: &[u8]) -> Result<Frame> {
     let Some((position, values)) = payload.split_first_chunk::<4>() else {
-        return Err(bad(format!("logits of {} bytes: expected at least 4", payload.len())));
+        return Err(bad(format!("expected logits of at least 4 bytes, found {}", payload.len())));
     };
     let (values, rest) = values.as_chunks::<4>();
     if !rest.is_empty() {
-        return Err(bad(format!("logits with {} bytes beyond their last number", rest.len())));
+        return Err(bad(format!("expected 4 bytes per logit, found {} left over", rest.len())));
     }
     let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     Ok(Frame::Logits { position: u32::from_le_bytes(*position), values })
 }
 
-/// A control frame whose nesting is bounded before a parser recurses into it.
+/// Checks the nesting depth of a control frame before a parser recurses into it.
 fn checked_control(json: Vec<u8>) -> Result<Frame> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for byte in &json {
@@ -140,7 +147,7 @@ fn checked_control(json: Vec<u8>) -> Result<Frame> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(bad(format!("a control frame nested deeper than {MAX_DEPTH}")));
+            return Err(bad(format!("a control frame is nested deeper than {MAX_DEPTH}")));
         }
     }
     Ok(Frame::Control(json))

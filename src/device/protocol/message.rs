@@ -1,14 +1,15 @@
-//! Control messages: the handshake, requests, answers. `device-runner/PROTOCOL.md` has the words.
+//! Control messages: the handshake, requests, answers. `device-runner/PROTOCOL.md` defines them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::content::Content;
+pub use super::code::Code;
+use super::manifest::Manifest;
 pub use crate::results::runner::ComputeUnits;
 
-/// The version of the protocol.
+/// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
-/// The environment variable that a runner takes its token from.
+/// The environment variable from which a runner reads its token.
 pub const TOKEN_VARIABLE: &str = "EVALKIT_RUNNER_TOKEN";
 
 /// The client's first frame.
@@ -17,7 +18,7 @@ pub const TOKEN_VARIABLE: &str = "EVALKIT_RUNNER_TOKEN";
 pub struct Hello {
     /// The protocol that the client speaks.
     pub protocol: u32,
-    /// What the runner was started with: 32 hexadecimal digits.
+    /// The token that the runner was started with: 32 hexadecimal digits.
     pub token: String,
     /// The client's name and version.
     pub client: String,
@@ -34,13 +35,13 @@ pub enum Greeting {
         /// The runner's name and version.
         runner: String,
     },
-    /// There is none; the connection closes.
+    /// The session is refused, and the connection closes.
     Refused {
         /// The protocol that the runner speaks.
         protocol: u32,
-        /// Why.
+        /// Why, for programs.
         code: Code,
-        /// The same as a sentence.
+        /// Why, as a sentence.
         message: String,
     },
 }
@@ -48,45 +49,45 @@ pub enum Greeting {
 /// A request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Chosen by the client, another for each of a session.
+    /// Chosen by the client, different for every request of a session.
     pub id: u64,
-    /// What is asked.
+    /// What the client asks for.
     #[serde(flatten)]
     pub ask: Ask,
 }
 
-/// What can be asked of a runner.
+/// What a client can ask of a runner, and the result it gets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Ask {
-    /// What it is: a `Description`.
+    /// What the runner is: a `Description`.
     Describe,
-    /// What it holds: a `Listing`.
+    /// Which packages the runner has: a `Listing`.
     List,
-    /// How much it holds of a package: a `Held`. Begins or resumes a transfer.
+    /// Which bytes of a package the runner already has: a `Held`. Begins or resumes a transfer.
     Have {
         /// The package's files.
-        manifest: Content,
+        manifest: Manifest,
     },
-    /// Announces the bytes of a file, as chunks.
+    /// Announces the bytes of a file, which follow as chunks.
     Put {
         /// The package's name.
         package: String,
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Where the chunks begin.
+        /// Where in the file the chunks begin.
         offset_bytes: u64,
-        /// Bytes of all chunks, to the file's end.
+        /// Total bytes of the chunks, which reach to the end of the file.
         size_bytes: u64,
     },
-    /// Puts a package in place whose files are all there.
+    /// Makes a package available once all its files have arrived.
     Commit {
-        /// Its name.
+        /// The package's name.
         package: String,
     },
     /// Removes a package.
     Evict {
-        /// Its name.
+        /// The package's name.
         package: String,
     },
     /// Loads a package: a `Loaded`.
@@ -94,11 +95,11 @@ pub enum Ask {
         /// Job and attempt.
         #[serde(flatten)]
         job: Job,
-        /// Its name.
+        /// The package's name.
         package: String,
-        /// Where it may compute.
+        /// Where the package may compute.
         compute_units: ComputeUnits,
-        /// Interval of figures; 0 for none.
+        /// Interval between samples of the system's figures; 0 for no samples.
         #[serde(default)]
         sample_ms: u32,
     },
@@ -111,41 +112,41 @@ pub enum Ask {
         prompt: Vec<u32>,
         /// Tokens to produce.
         tokens: usize,
-        /// Interval of figures; 0 for none.
+        /// Interval between samples of the system's figures; 0 for no samples.
         #[serde(default)]
         sample_ms: u32,
     },
-    /// Likelihoods of a text: a `Scored`.
+    /// Likelihoods of the tokens of a text: a `Scored`.
     Score {
         /// Job and attempt.
         #[serde(flatten)]
         job: Job,
         /// Token ids.
         ids: Vec<u32>,
-        /// Positions, ascending, after which the logits are wanted.
+        /// Ascending positions; the logits after each are sent too.
         #[serde(default)]
         logits_at: Vec<u32>,
     },
-    /// Which unit the system expects to compute what: a `Plan`.
+    /// On which compute device the system expects to run each operation: a `ComputePlan`.
     Plan {
         /// Job and attempt.
         #[serde(flatten)]
         job: Job,
         /// The package's name.
         package: String,
-        /// Where it may compute.
+        /// Where the package may compute.
         compute_units: ComputeUnits,
     },
-    /// One `Figures`, now.
+    /// The system's `Figures` at this moment.
     Sample,
-    /// Forgets the loaded package.
+    /// Unloads the loaded package.
     Unload,
-    /// Ends the runner.
+    /// Ends the runner's process.
     Exit,
 }
 
 impl Ask {
-    /// The job, where it is one.
+    /// The job; `None` for a request that is not a job.
     pub fn job(&self) -> Option<&Job> {
         match self {
             Ask::Load { job, .. }
@@ -157,12 +158,12 @@ impl Ask {
     }
 }
 
-/// Work that is journaled.
+/// The identity of work that is recorded in the runner's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// 32 hexadecimal digits.
+    /// The job's id: 32 hexadecimal digits.
     pub job: String,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
 }
 
@@ -170,44 +171,44 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// It is there.
+    /// The runner is alive.
     Alive,
-    /// How far a request is.
+    /// How far a request has got.
     Progress {
         /// The request.
         id: u64,
-        /// So many.
+        /// Units done.
         done: u64,
-        /// Of so many.
+        /// Units in total.
         of: u64,
-        /// Of what.
+        /// What is counted: `tokens`, `bytes`.
         unit: String,
     },
-    /// A request's result.
+    /// The result of a request.
     Done {
         /// The request.
         id: u64,
-        /// What it gave.
+        /// The result.
         result: Value,
-        /// Whether the journal gave it.
+        /// Whether it comes from the journal.
         #[serde(default)]
         replayed: bool,
-        /// The attempt that it is of; 1 for what is no job.
+        /// The attempt that produced it; 1 for a request that is not a job.
         #[serde(default = "one")]
         attempt: u32,
     },
-    /// A request that gave no result.
+    /// A request that failed.
     Failed {
-        /// The request; 0 where it could not be read.
+        /// The request; 0 if its id could not be read.
         id: u64,
-        /// Why.
+        /// Why, for programs.
         code: Code,
-        /// The same as a sentence.
+        /// Why, as a sentence.
         message: String,
-        /// Whether the journal gave it.
+        /// Whether it comes from the journal.
         #[serde(default)]
         replayed: bool,
-        /// The attempt that it is of.
+        /// The attempt that failed.
         #[serde(default = "one")]
         attempt: u32,
     },
@@ -215,49 +216,4 @@ pub enum Answer {
 
 fn one() -> u32 {
     1
-}
-
-/// Why a runner refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// Another protocol.
-    Version,
-    /// Not the token it was started with.
-    Token,
-    /// Another client, or another job.
-    Busy,
-    /// Not a frame.
-    BadFrame,
-    /// A request whose fields do not fit.
-    BadRequest,
-    /// A request of a type it does not know.
-    UnknownType,
-    /// A path that may not be.
-    BadName,
-    /// More than fits.
-    TooLarge,
-    /// The disk is full.
-    NoSpace,
-    /// A file whose bytes are not what its hash says.
-    Hash,
-    /// A package that lacks files.
-    Incomplete,
-    /// No such package.
-    NotFound,
-    /// Nothing is loaded.
-    NotLoaded,
-    /// A job that ran when the runner's process ended.
-    Interrupted,
-    /// Not on this runner.
-    Unsupported,
-    /// The system refused memory.
-    OutOfMemory,
-    /// The disk failed.
-    Io,
-    /// The model could not be computed.
-    Engine,
-    /// A code that this version does not know.
-    #[serde(other)]
-    Unknown,
 }

@@ -1,45 +1,46 @@
-//! Results of requests: what a runner is, what it holds, what it measured.
+//! Results of requests: what a runner is, which packages it has, what it measured.
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::results::runner::{
-    Description, Device, Figures, Generated, Loaded, Operation, Plan, Power, Scored, Thermal, Unit,
+    ComputeDevice, ComputePlan, Description, Device, Figures, Generated, Loaded, Operation, Power,
+    Scored, Thermal,
 };
 
-/// Packages that a runner holds.
+/// The packages that a runner has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// The packages.
-    pub packages: Vec<Listed>,
+    pub packages: Vec<StoredPackage>,
 }
 
-/// A package in place.
+/// A complete package in a runner's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct StoredPackage {
     /// Its name.
     pub package: String,
-    /// Bytes of its files.
+    /// Total bytes of its files.
     pub size_bytes: u64,
-    /// When it was last loaded or put, in seconds since 1970.
+    /// When it was last loaded or stored, in seconds since 1970.
     pub last_used_unix_s: u64,
-    /// Whether it is loaded.
+    /// Whether it is the loaded package.
     pub loaded: bool,
 }
 
-/// How much of a package a runner holds.
+/// How much of a package a runner already has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// Whether it is in place.
+    /// Whether the package is complete and in the store.
     pub complete: bool,
-    /// Its files, in the manifest's order; empty when it is in place.
+    /// Its files in the manifest's order; empty if the package is complete.
     pub files: Vec<HeldFile>,
 }
 
-/// How much of a file a runner holds.
+/// How much of a file a runner already has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldFile {
-    /// The file.
+    /// The path of the file.
     pub path: String,
-    /// From its start: all of it, or a multiple of 1 MiB.
+    /// Bytes from its start: the whole file, or a multiple of 1 MiB.
     pub have_bytes: u64,
 }

@@ -1,11 +1,11 @@
-//! The shared examples: what the Swift runner's tests read as well.
+//! The examples in `device-runner/fixtures`, which the Swift runner's tests read too.
 
 use std::fmt::Debug;
 
 use serde_json::{Map, Value, json};
 
-use super::content::{Content, check_path, hex};
 use super::frame::{Frame, MAX_FRAME_BYTES, MAX_GREETING_BYTES, read_frame, write_frame};
+use super::manifest::{Manifest, check_path, hex};
 use super::message::{Answer, Greeting, Hello, Request};
 use super::{control, message, result};
 use crate::error::Result;
@@ -28,7 +28,7 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     list
 }
 
-/// All frames of a stream, control frames parsed.
+/// Reads all frames of a stream as JSON, with control frames parsed.
 fn frames(mut stream: &[u8]) -> Result<Vec<Value>> {
     let mut frames = Vec::new();
     while let Some(frame) = read_frame(&mut stream, MAX_FRAME_BYTES)? {
@@ -60,7 +60,7 @@ fn frames_are_read_as_the_fixtures_say() {
 }
 
 #[test]
-fn frames_are_written_as_they_are_read() {
+fn frames_are_written_byte_for_byte_as_they_were_read() {
     for case in list(&fixture("frames.json"), "good") {
         let bytes = bytes(case);
         let mut again = Vec::new();
@@ -73,7 +73,7 @@ fn frames_are_written_as_they_are_read() {
 }
 
 #[test]
-fn a_long_frame_is_refused_before_it_is_read_and_sooner_before_the_handshake() {
+fn a_frame_over_the_limit_is_refused_before_its_payload_is_read() {
     struct Endless(u64);
     impl std::io::Read for Endless {
         fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
@@ -107,17 +107,17 @@ fn names_are_allowed_or_refused_as_the_fixtures_say() {
 #[test]
 fn manifests_have_the_names_and_faults_that_the_fixtures_say() {
     let fixture = fixture("manifests.json");
-    let content = |case: &Value| {
-        serde_json::from_value::<Content>(json!({ "files": case["files"] })).expect("a manifest")
+    let manifest = |case: &Value| {
+        serde_json::from_value::<Manifest>(json!({ "files": case["files"] })).expect("a manifest")
     };
     for case in list(&fixture, "good") {
-        let content = content(case);
-        assert_eq!(content.check(), Ok(()));
-        assert_eq!(Value::from(content.package()), case["package"]);
+        let manifest = manifest(case);
+        assert_eq!(manifest.check(), Ok(()));
+        assert_eq!(Value::from(manifest.package()), case["package"]);
     }
     for case in list(&fixture, "bad") {
-        let (code, _) = content(case).check().expect_err(&case["name"].to_string());
-        assert_eq!(json!(code), case["code"], "{}", case["name"]);
+        let refusal = manifest(case).check().expect_err(&case["name"].to_string());
+        assert_eq!(json!(refusal.code), case["code"], "{}", case["name"]);
     }
 }
 
@@ -149,6 +149,6 @@ fn every_message_is_read_and_written_again_unchanged() {
     unchanged::<result::Loaded>(results, "loaded");
     unchanged::<result::Generated>(results, "generated");
     unchanged::<result::Scored>(results, "scored");
-    unchanged::<result::Plan>(results, "plan");
+    unchanged::<result::ComputePlan>(results, "plan");
     unchanged::<result::Figures>(results, "figures");
 }

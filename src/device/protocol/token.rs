@@ -4,31 +4,31 @@ use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
 
-use super::content::hex;
+use super::manifest::hex;
 use super::message::TOKEN_VARIABLE;
 use crate::error::{Error, Result};
 
 const DIGITS: usize = 32;
 
-/// 128 random bits as 32 hexadecimal digits in lower case. Never printed by `Debug`.
+/// 128 random bits as 32 lower-case hexadecimal digits. `Debug` does not print them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A fresh one.
+    /// Draws a new token at random.
     pub fn random() -> Token {
         Token(hex(&rand::random::<[u8; DIGITS / 2]>()))
     }
 
-    /// Its digits.
+    /// The token's digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether `text` is this token, in a time that does not tell how much of it is.
+    /// Whether `text` is this token. The time it takes does not depend on how many digits match.
     pub fn is(&self, text: &str) -> bool {
         let other = |(a, b): (u8, u8)| a ^ b.to_ascii_lowercase();
-        // No early end, and none that the compiler could put in.
+        // `black_box` keeps the compiler from stopping at the first digit that differs.
         text.len() == DIGITS
             && self
                 .0
@@ -49,7 +49,7 @@ impl fmt::Debug for Token {
 impl FromStr for Token {
     type Err = Error;
 
-    /// Reads a token. The text is not repeated where it is none.
+    /// Parses a token. The error does not repeat the text, which may be a mistyped secret.
     fn from_str(text: &str) -> Result<Token> {
         if text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(Token(text.to_ascii_lowercase()));
@@ -58,7 +58,7 @@ impl FromStr for Token {
         let what =
             format!("expected a token of {DIGITS} hexadecimal digits, found {found} characters");
         Err(Error::input(what).hint(format!(
-            "a runner is started with one: export {TOKEN_VARIABLE}=$(openssl rand -hex 16)"
+            "create a token and start the runner with it: export {TOKEN_VARIABLE}=$(openssl rand -hex 16)"
         )))
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_shown_and_what_is_none_is_refused_without_repeating_it() {
+    fn debug_hides_the_token_and_errors_do_not_repeat_a_bad_one() {
         assert_eq!(format!("{:?}", TEXT.parse::<Token>().unwrap()), "Token(..)");
         for text in ["", "0123", "x123456789abcdef0123456789abcdef", &"0".repeat(33)] {
             let error = text.parse::<Token>().unwrap_err();

@@ -1,4 +1,4 @@
-//! A runner as a child process: its standard input and output are one end of a pair of sockets.
+//! A runner as a child process, whose standard input and output are one end of a socket pair.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use super::Socket;
 
-/// The most bytes that are kept of what a child says on stderr.
+/// How many of the last bytes of a child's stderr are kept.
 const MAX_SAID_BYTES: usize = 4096;
-/// Between looks at whether a child has ended.
+/// Interval between checks of whether a child has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How a child is started.
+/// The command line of a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// What is run.
+    /// The program.
     pub path: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Environment variables beside those of this process.
+    /// Environment variables, in addition to those of this process.
     pub variables: Vec<(String, String)>,
 }
 
@@ -37,10 +37,10 @@ pub struct Process {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Errors
-    /// Those of the operating system: no such program, no more processes.
+    /// Errors of the operating system, such as a program that does not exist.
     pub fn start(&self) -> io::Result<(Process, Socket)> {
         let (ours, theirs) = UnixStream::pair()?;
         let input = OwnedFd::from(theirs.try_clone()?);
@@ -60,7 +60,7 @@ impl Program {
     }
 }
 
-/// Keeps the last bytes of what the child says.
+/// Keeps the last bytes that the child writes to stderr.
 fn listen(mut stderr: impl Read, said: &Mutex<Vec<u8>>) {
     let mut bytes = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut bytes) {
@@ -72,7 +72,7 @@ fn listen(mut stderr: impl Read, said: &Mutex<Vec<u8>>) {
 }
 
 impl Process {
-    /// Waits for its end at most so long, then kills it; says how it ended.
+    /// Waits up to `patience` for the child to end, then kills it. Returns how it ended.
     pub fn end(mut self, patience: Duration) -> String {
         let status = self.wait(patience);
         let how = match status {
@@ -81,7 +81,7 @@ impl Process {
         };
         self.kill();
         if let Some(listener) = self.listener.take() {
-            // Whoever the child started may hold its stderr open for longer.
+            // Processes that the child started may keep its stderr open.
             let until = Instant::now() + Duration::from_millis(200);
             while !listener.is_finished() && Instant::now() < until {
                 std::thread::sleep(LOOK);
@@ -89,13 +89,13 @@ impl Process {
         }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&said).trim().lines().last() {
-            Some(line) => format!("{how}; it said {line:?}"),
+            Some(line) => format!("{how}; its last message was {line:?}"),
             None => how,
         }
     }
 
-    /// How it ended, if it did within so long.
-    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits up to `patience` for the child to end; `None` if it has not ended by then.
+    fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + patience;
         loop {
             match self.child.try_wait() {
@@ -106,13 +106,8 @@ impl Process {
         }
     }
 
-    /// The process's number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     fn kill(&mut self) {
-        // Both fail only where the child has ended and was waited for.
+        // Both fail only if the child has ended and was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -136,18 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_spoken_to_and_says_how_it_ended() {
+    fn a_child_echoes_and_its_exit_status_and_stderr_are_reported() {
         let (process, mut socket) = shell("head -c 3; echo no model >&2; exit 7").start().unwrap();
         socket.write_all(b"abc").unwrap();
-        let mut heard = Vec::new();
-        socket.read_to_end(&mut heard).unwrap();
-        assert_eq!(heard, b"abc");
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"abc");
         let end = process.end(Duration::from_secs(5));
         assert!(end.contains("exit status: 7") && end.contains("no model"), "{end}");
     }
 
     #[test]
-    fn reading_from_a_silent_child_ends_with_the_timeout_and_the_child_is_killed() {
+    fn reading_from_a_silent_child_times_out_and_the_child_is_killed() {
         let (process, mut socket) = shell("exec sleep 60").start().unwrap();
         socket.set_read_timeout(Duration::from_millis(20)).unwrap();
         let error = socket.read(&mut [0; 1]).unwrap_err();

@@ -1,7 +1,7 @@
-//! Byte streams to runners: usbmux, TCP, a child process. They know nothing of what is said.
+//! Byte streams to runners: usbmux, TCP, a child process. They know nothing of the protocol.
 //!
-//! Every stream is a socket, the child's standard input and output too (one end of a pair), so that
-//! all of them have timeouts and can be shut from another thread.
+//! Every stream is a socket; a child's standard input and output are one end of a socket pair. So
+//! every stream has timeouts and can be shut down from another thread.
 
 pub mod child;
 pub mod usbmux;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
-    /// Over a network, this machine's own included.
+    /// Over TCP, possibly to this machine.
     Tcp(TcpStream),
     /// Within this machine.
     Unix(UnixStream),
@@ -24,7 +24,7 @@ impl Socket {
     /// Connects to an address.
     ///
     /// # Errors
-    /// Those of the operating system, of the last of the host's addresses that was tried.
+    /// The operating system's error for the last address of the host that was tried.
     pub fn tcp(host: &str, port: u16, timeout: Duration) -> io::Result<Socket> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
@@ -39,10 +39,10 @@ impl Socket {
         Err(last)
     }
 
-    /// Another handle of the same socket.
+    /// Another handle to the same socket.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     pub fn try_clone(&self) -> io::Result<Socket> {
         match self {
             Socket::Tcp(stream) => stream.try_clone().map(Socket::Tcp),
@@ -50,10 +50,10 @@ impl Socket {
         }
     }
 
-    /// How long a read waits before it fails with `WouldBlock` or `TimedOut`; at least 1 ms.
+    /// Sets how long a read waits before it fails with `WouldBlock` or `TimedOut`; at least 1 ms.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
@@ -62,10 +62,10 @@ impl Socket {
         }
     }
 
-    /// The same of a write.
+    /// Sets how long a write waits before it fails with `WouldBlock` or `TimedOut`; at least 1 ms.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     pub fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
@@ -74,9 +74,9 @@ impl Socket {
         }
     }
 
-    /// Ends the stream in both directions; whoever waits on it is woken.
+    /// Shuts the stream down in both directions, which wakes every thread that waits on it.
     pub fn shut(&self) {
-        // A socket that the other side has shut already is as shut as it can be.
+        // Failure means that the other side has shut it down already.
         let _ = match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
@@ -106,7 +106,7 @@ impl Write for Socket {
     }
 }
 
-/// Whether an error says that a timeout passed.
+/// Whether an error means that a timeout expired.
 pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

@@ -14,7 +14,7 @@ mod logits;
 mod weights;
 
 use crate::error::{Error, Result};
-use crate::eval::{Coder, Scorer, VocabularySlice};
+use crate::eval::{Coder, SLICE_ROWS, Scorer, VocabularySlice};
 use crate::package::bundle::{Bundle, Check};
 use crate::package::execute::Precision;
 
@@ -200,4 +200,32 @@ pub fn distance(
         max_logit: differences.fold(0.0, f64::max),
     };
     (distance, worst)
+}
+
+/// The negative log-likelihood of the token `target`, in nats, given `logits` over the whole
+/// vocabulary. It is bit for bit what a sweep computes from the same logits. It is not finite if
+/// `target` is not in the vocabulary, or if its logit or the largest logit is not finite; a NaN among
+/// the other logits counts as probability 0.
+pub fn nll_nats(logits: &[f32], target: u32) -> f64 {
+    let mut scorer = Scorer::new(1);
+    for (index, slice) in logits.chunks(SLICE_ROWS).enumerate() {
+        let first = (index * SLICE_ROWS) as u32;
+        scorer.add(VocabularySlice { first, targets: &[target] }, slice, None);
+    }
+    scorer.finish(&scorer).nll_nats[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_logits_give_the_logarithm_of_the_vocabulary_as_negative_log_likelihood() {
+        for vocabulary in [8, SLICE_ROWS, 2 * SLICE_ROWS + 1] {
+            let logits = vec![1000.0; vocabulary];
+            let nll = nll_nats(&logits, vocabulary as u32 - 1);
+            assert!((nll - (vocabulary as f64).ln()).abs() < 1e-12, "{vocabulary}: {nll}");
+            assert!(!nll_nats(&logits, vocabulary as u32).is_finite());
+        }
+    }
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use form::Vector;
 
 use super::bitpack::pack;
-use super::coded::{CodedTensor, Stored};
+use super::coded::{CodedArrays, CodedTensor};
 use super::lookup::look_up;
 use super::nearest::Candidates;
 use super::recipe::Recipe;
@@ -83,7 +83,7 @@ fn code<const D: usize>(
         tables = coded.into_iter().flatten().flatten().collect();
     }
     let codes = pack(&codes, vector.code_bits().get());
-    let stored = Stored::Vector { codes, tables, channel_scales: scales };
+    let stored = CodedArrays::Vector { codes, tables, channel_scales: scales };
     CodedTensor::new(Recipe::Vector(*vector), shape, stored)
 }
 

@@ -12,7 +12,7 @@ pub(super) use self::tests::all as fixture;
 pub use self::figures::figures;
 use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, subjects};
-use crate::results::measurement::{Measurement, Method, SeenDevice, Subject, Trouble};
+use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::Device;
 
 /// The document of a folder that holds measurements and nothing else.
@@ -188,7 +188,6 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
     ];
     let row = |row: &DeviceRow<'_>| {
         let truth = row.truth.filter(|truth| truth.tokens > 0);
-        let per_token = |sum: f64| truth.map(|truth| sum / truth.tokens as f64);
         let read_bytes = row.subject.weight_bytes_per_token;
         let ceiling = device
             .bandwidth_gb_per_s
@@ -206,9 +205,9 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
         });
         vec![
             Value::from(row.subject.variant.as_str()),
-            per_token(truth.map_or(0.0, |truth| truth.kl_nats)).into(),
-            per_token(truth.map_or(0.0, |truth| truth.top1_agree as f64)).into(),
-            truth.map(|truth| truth.max_logit_difference).into(),
+            truth.and_then(|truth| Some(truth.kl_nats? / truth.tokens as f64)).into(),
+            truth.map(|truth| truth.top1_agree as f64 / truth.tokens as f64).into(),
+            truth.and_then(|truth| truth.max_logit_difference).into(),
             Value::from(read_bytes),
             ceiling.into(),
             attained.filter(|_| is_believed).into(),
@@ -235,7 +234,7 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
 /// Steps that came to nothing, as rows of what did not count.
 fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
     let row = |one: &Measurement| {
-        let Measurement::Trouble(Trouble { device, package, step, reason }) = one else {
+        let Measurement::FailedStep(FailedStep { device, package, step, reason }) = one else {
             return None;
         };
         let subject = subjects.iter().find(|subject| Some(&subject.package) == package.as_ref());

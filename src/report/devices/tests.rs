@@ -2,7 +2,9 @@
 
 use super::super::{Format, render};
 use super::*;
-use crate::results::measurement::{Attempt, Load, Outcome, PlanShare, Repetition, Truth};
+use crate::results::measurement::{
+    Attempt, CorrectnessCheck, Load, Outcome, PlanShare, Repetition,
+};
 use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
 
 fn figures(peak: u64) -> Figures {
@@ -89,16 +91,16 @@ fn subject(package: &str, variant: &str) -> Measurement {
 
 pub(in crate::report) fn all() -> Vec<Measurement> {
     let truth = |device: &str, package: &str, holds: bool| {
-        Measurement::Truth(Truth {
+        Measurement::CorrectnessCheck(CorrectnessCheck {
             device: device.into(),
             package: package.into(),
             holds,
             what: if holds { String::new() } else { "token 3: KL 2.10e0 nats".into() },
             tokens: 32,
-            kl_nats: if holds { 0.0032 } else { 64.0 },
+            kl_nats: Some(if holds { 0.0032 } else { 64.0 }),
             top1_agree: if holds { 32 } else { 4 },
-            max_logit_difference: 0.25,
-            ..Truth::default()
+            max_logit_difference: Some(0.25),
+            ..CorrectnessCheck::default()
         })
     };
     let method = Method {
@@ -138,13 +140,13 @@ pub(in crate::report) fn all() -> Vec<Measurement> {
         unassigned: 3,
     };
     all.push(Measurement::Plan(plan));
-    let trouble = |package: Option<&str>| Trouble {
+    let trouble = |package: Option<&str>| FailedStep {
         device: "usb:other".into(),
         package: package.map(str::to_owned),
         step: "send".into(),
         reason: "gone: the phone was detached".into(),
     };
-    all.extend([trouble(Some("a")), trouble(None)].map(Measurement::Trouble));
+    all.extend([trouble(Some("a")), trouble(None)].map(Measurement::FailedStep));
     all.extend([device("tcp:127.0.0.1:1", true), truth("tcp:127.0.0.1:1", "a", false)]);
     all.extend(visits("tcp:127.0.0.1:1", "a", 1.0));
     all

@@ -4,7 +4,7 @@
 
 mod file;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub(super) use self::file::read_into;
 pub use self::file::{MEASUREMENTS, Measurements, read_measurements};
@@ -27,11 +27,13 @@ pub enum Measurement {
     /// A prompt that was continued, or was not.
     Repetition(Repetition),
     /// Whether a device computes what this machine computes from the same bytes.
-    Truth(Truth),
+    #[serde(rename = "truth")]
+    CorrectnessCheck(CorrectnessCheck),
     /// Where the system expects operations to run.
     Plan(PlanShare),
-    /// A step before any measurement that came to nothing.
-    Trouble(Trouble),
+    /// A step before any measurement that failed.
+    #[serde(rename = "trouble")]
+    FailedStep(FailedStep),
 }
 
 /// How is measured.
@@ -221,30 +223,40 @@ pub struct Repetition {
 
 /// A device's predictions against this machine's, from the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Truth {
+pub struct CorrectnessCheck {
     /// The device.
     pub device: String,
     /// The package.
     pub package: String,
     /// Whether the device computes the model.
     pub holds: bool,
-    /// What does not hold, or empty.
+    /// What is wrong; empty if it does.
     #[serde(default)]
     pub what: String,
     /// Predictions that were compared.
     pub tokens: usize,
-    /// Sum over them of the KL divergence from this machine's.
-    pub kl_nats: f64,
-    /// The largest of them.
-    pub worst_kl_nats: f64,
+    /// Sum over them of the KL divergence from this machine's; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite")]
+    pub kl_nats: Option<f64>,
+    /// The largest KL divergence of a prediction; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite")]
+    pub worst_kl_nats: Option<f64>,
     /// Predictions whose likeliest token is the same.
     pub top1_agree: usize,
-    /// Largest difference of a logit.
-    pub max_logit_difference: f64,
-    /// Sum of the negative log-likelihoods on the device.
-    pub device_nll_nats: f64,
-    /// The same on this machine.
-    pub host_nll_nats: f64,
+    /// Largest difference between two logits; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite")]
+    pub max_logit_difference: Option<f64>,
+    /// Sum of the negative log-likelihoods on the device; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite")]
+    pub device_nll_nats: Option<f64>,
+    /// Sum of the negative log-likelihoods on this machine; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite")]
+    pub host_nll_nats: Option<f64>,
+}
+
+/// Reads a number that may be missing. Earlier versions wrote `f64::MAX` for one that is not finite.
+fn finite<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    Ok(Option::deserialize(from)?.filter(|value| *value < f64::MAX))
 }
 
 /// Where the system expects operations to run: shares of the estimated cost; predicted.
@@ -266,12 +278,12 @@ pub struct PlanShare {
     pub unassigned: usize,
 }
 
-/// A step before any measurement that came to nothing: reaching a device, sending, scoring, planning.
+/// A step before any measurement that failed: reaching a device, sending, scoring, planning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct FailedStep {
     /// The device.
     pub device: String,
-    /// The package; nothing where it concerns the device.
+    /// The package; `None` if the step concerns the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
     /// `reach`, `send`, `score` or `plan`.

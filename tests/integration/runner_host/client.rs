@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use evalkit::device::protocol::content::{Content, File, hex};
 use evalkit::device::protocol::frame::{
     Frame, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
 use evalkit::device::protocol::{control, message};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -209,7 +209,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Announces a package; how many bytes of each file are held.
-    pub fn have(&mut self, content: &Content) -> Value {
+    pub fn have(&mut self, content: &Manifest) -> Value {
         self.done(json!({"type": "have", "manifest": content}))["result"].take()
     }
 
@@ -265,18 +265,18 @@ impl<S: Read + Write> Client<S> {
 
 /// Files in memory.
 pub struct Package {
-    pub content: Content,
+    pub content: Manifest,
     pub bytes: Vec<Vec<u8>>,
 }
 
 impl Package {
     pub fn new(files: Vec<(&str, Vec<u8>)>) -> Package {
-        let file = |(path, bytes): &(&str, Vec<u8>)| File {
+        let file = |(path, bytes): &(&str, Vec<u8>)| ManifestFile {
             path: (*path).to_owned(),
             size_bytes: bytes.len() as u64,
             sha256: hex(&Sha256::digest(bytes)),
         };
-        let content = Content { files: files.iter().map(file).collect() };
+        let content = Manifest { files: files.iter().map(file).collect() };
         Package { content, bytes: files.into_iter().map(|(_, bytes)| bytes).collect() }
     }
 

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Runner, demo, generate, job, load};
 
+/// Bound on the difference to a computation in f64.
+const TOLERANCE_NATS: f64 = 1e-6;
+
 fn loaded(runner: &Runner) -> Client<std::net::TcpStream> {
     let mut client = runner.session();
     client.send_package(demo());
@@ -81,7 +84,7 @@ fn a_text_is_scored_with_the_logits_that_were_asked_for_twice() {
             let row = logits[i].iter().map(|logit| f64::from(*logit));
             let sum: f64 = row.clone().map(f64::exp).sum();
             let expected = sum.ln() - f64::from(logits[i][ids[i + 1] as usize]);
-            assert!((nll - expected).abs() < 1e-9, "{i}: {nll} {expected}");
+            assert!((nll - expected).abs() < TOLERANCE_NATS, "{i}: {nll} {expected}");
         }
     }
 }

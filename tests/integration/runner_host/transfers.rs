@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use evalkit::device::protocol::content::{Content, File};
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile};
 use serde_json::{Value, json};
 
 use super::client::{Package, Runner, demo, job, load};
@@ -207,8 +207,8 @@ fn what_was_not_used_for_longest_makes_room_and_the_loaded_package_never() {
     let large = Package::of(9, 7 * MIB + MIB / 4);
     client.fails(json!({"type": "have", "manifest": large.content}), "no_space");
     assert_eq!(client.packages(), names(&[demo, &packages[1], &packages[2], &packages[3]]));
-    let endless = File { path: "x".into(), size_bytes: 1 << 52, sha256: "0".repeat(64) };
-    let endless = Content { files: vec![endless] };
+    let endless = ManifestFile { path: "x".into(), size_bytes: 1 << 52, sha256: "0".repeat(64) };
+    let endless = Manifest { files: vec![endless] };
     client.fails(json!({"type": "have", "manifest": endless}), "no_space");
     client.done(json!({"type": "unload"}));
     client.send_package(&large);

@@ -1,5 +1,5 @@
-//! What the store asks of the disk: links are never followed, failures become codes of the
-//! protocol. Knows nothing of packages.
+//! The store's operations on the disk. Links are never followed, and failures become codes of the
+//! protocol. Nothing here knows of packages.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -9,49 +9,52 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::device::protocol::content::Refused;
-use crate::device::protocol::message::Code;
+use crate::device::protocol::code::{Code, Refusal};
 
-/// Bytes that are read at a time.
+/// How many bytes are read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A failure of the disk as the protocol has it.
-pub fn fault(doing: &str, path: &Path, cause: &io::Error) -> Refused {
+/// The refusal for a failure of the disk.
+pub fn io_refusal(doing: &str, path: &Path, cause: &io::Error) -> Refusal {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let code = match cause.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => Code::NoSpace,
         _ => Code::Io,
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    (code, format!("cannot {doing} {name}: {cause}"))
+    Refusal::new(code, format!("cannot {doing} {name}: {cause}"))
 }
 
-/// Free bytes where `path` lies, for who is not the system's administrator.
+/// Bytes that are free for ordinary users on the disk of `path`; `None` if the system does not tell.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Opens a file that is no link.
+/// Opens a regular file; an error if it is a link.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    // The flags' bits are those of the system's `int`.
+    // The system takes the flags as a signed `int`.
     let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("this is no file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("this is not a regular file"))
+    }
 }
 
-/// Size of a regular file; nothing where there is none.
+/// Size of a regular file; `None` if there is no such file.
 pub fn size_of(path: &Path) -> Option<u64> {
     let found = std::fs::symlink_metadata(path).ok()?;
     found.is_file().then_some(found.len())
 }
 
-/// Whether there is a folder that is no link.
+/// Whether `path` is a folder and not a link.
 pub fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
-/// Removes whatever lies at `path`; of a link the link.
+/// Removes whatever is at `path`. A link is removed, not its target.
 pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
@@ -61,7 +64,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the folder `path`, whose parent exists, where something else lies instead of that.
+/// Creates the folder `path`, whose parent exists, and replaces anything else at that path.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     if is_folder(path) {
         return Ok(());
@@ -70,31 +73,31 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     std::fs::create_dir(path)
 }
 
-/// Makes the folders that `relative`, a path of the protocol, lies in below `root`.
+/// Creates `root` and, below it, the parent folders of `relative`, a path of the protocol.
 pub fn make_parents(root: &Path, relative: &str) -> io::Result<()> {
     make_folder(root)?;
     relative.match_indices('/').try_for_each(|(at, _)| make_folder(&root.join(&relative[..at])))
 }
 
-/// Whether `relative` and every folder above it, below `root`, are what they seem and no links.
+/// Whether `root/relative` is a regular file and neither `root` nor any folder below it is a link.
 pub fn is_plain(root: &Path, relative: &str) -> bool {
     let folders = relative.match_indices('/').all(|(at, _)| is_folder(&root.join(&relative[..at])));
     is_folder(root) && folders && size_of(&root.join(relative)).is_some()
 }
 
-/// What lies below a folder.
+/// Everything below a folder.
 #[derive(Debug, Default)]
 pub struct Tree {
     /// Files with their sizes.
     pub files: Vec<(PathBuf, u64)>,
-    /// Folders, the given one first.
+    /// Folders, beginning with the given one.
     pub folders: Vec<PathBuf>,
     /// Links, devices, pipes.
     pub others: Vec<PathBuf>,
 }
 
 impl Tree {
-    /// Reads the folder; nothing is followed.
+    /// Reads the folder and all folders below it. No link is followed.
     pub fn read(root: &Path) -> io::Result<Tree> {
         let mut tree = Tree { folders: vec![root.to_owned()], ..Tree::default() };
         let mut next = 0;
@@ -113,13 +116,13 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Bytes of its files.
+    /// Total bytes of its files.
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
-/// Waits until a folder's names have reached the disk.
+/// Waits until the entries of a folder have reached the disk.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! A file's bytes on their way to the disk: written by one thread while another hashes them.
+//! Receiving a file: its bytes are written to disk by one thread while another hashes them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -9,31 +9,32 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
-use super::disk::{self, fault};
-use crate::device::protocol::content::{Refused, hex};
-use crate::device::protocol::message::Code;
+use super::disk::{self, io_refusal};
+use crate::device::protocol::code::{Code, Refusal};
+use crate::device::protocol::manifest::hex;
 
-/// From this size on hashing has a thread of its own.
+/// From this size on, hashing has a thread of its own.
 const THREAD_BYTES: u64 = 4 << 20;
-/// Chunks that wait to be hashed.
+/// How many chunks may wait to be hashed.
 const WAITING: usize = 4;
 
 /// A `put` that is under way.
 #[derive(Debug)]
-pub(crate) struct Receiving {
+pub(in crate::device::host) struct Receiving {
     pub(super) package: String,
     pub(super) path: String,
     file: File,
     offset_bytes: u64,
     size_bytes: u64,
-    /// Bytes that were written since the start.
+    /// Bytes written by this `put`.
     written: u64,
     hash: Hashing,
-    refused: Option<Refused>,
+    refusal: Option<Refusal>,
 }
 
-/// Where a file begins to be received.
-pub(super) struct Start {
+/// What a `put` announced, and where its bytes go.
+pub(super) struct ReceiveStart {
+    pub package: String,
     pub path: String,
     pub part: PathBuf,
     pub offset_bytes: u64,
@@ -41,12 +42,12 @@ pub(super) struct Start {
 }
 
 /// How receiving ended.
-pub(super) struct End {
-    /// Why it failed.
-    pub refused: Option<Refused>,
-    /// Bytes of the file that are there.
+pub(super) struct ReceiveEnd {
+    /// Why it failed, if it did.
+    pub refusal: Option<Refusal>,
+    /// How many bytes of the file are there.
     pub have_bytes: u64,
-    /// Of all of them; empty where it failed.
+    /// Hash of the complete file; empty if receiving failed.
     pub sha256: String,
 }
 
@@ -57,12 +58,9 @@ enum Hashing {
 }
 
 impl Receiving {
-    pub(super) fn new(
-        package: String,
-        start: Start,
-        hash: Option<Sha256>,
-    ) -> io::Result<Receiving> {
-        let Start { path, part, offset_bytes, size_bytes } = start;
+    /// Opens the part and, unless `hash` is that of its bytes, hashes what is there.
+    pub(super) fn new(start: ReceiveStart, hash: Option<Sha256>) -> io::Result<Receiving> {
+        let ReceiveStart { package, path, part, offset_bytes, size_bytes } = start;
         if disk::size_of(&part).is_none() {
             disk::remove(&part)?;
         }
@@ -75,53 +73,53 @@ impl Receiving {
             None => disk::hash(&mut file, offset_bytes)?,
         };
         file.seek(SeekFrom::Start(offset_bytes))?;
-        let hash = match size_bytes {
-            THREAD_BYTES.. => Hashing::thread(hash)?,
-            _ => Hashing::Here(hash),
-        };
-        let (written, refused) = (0, None);
-        Ok(Receiving { package, path, file, offset_bytes, size_bytes, written, hash, refused })
+        let is_large = size_bytes >= THREAD_BYTES;
+        let hash = if is_large { Hashing::thread(hash)? } else { Hashing::Here(hash) };
+        let (written, refusal) = (0, None);
+        Ok(Receiving { package, path, file, offset_bytes, size_bytes, written, hash, refusal })
     }
 
-    /// Bytes that have come, and that are to come.
+    /// The bytes that this `put` has received, and those that it announced.
     pub fn progress(&self) -> (u64, u64) {
         (self.written, self.size_bytes)
     }
 
-    /// Whether nothing more is to come.
+    /// Whether all bytes have come, or the transfer has failed.
     pub fn is_over(&self) -> bool {
-        self.refused.is_some() || self.written == self.size_bytes
+        self.refusal.is_some() || self.written == self.size_bytes
     }
 
-    /// Takes a chunk.
+    /// Takes the next chunk.
     pub fn chunk(&mut self, bytes: Vec<u8>) {
         let count = bytes.len() as u64;
         if count > self.size_bytes - self.written {
             let (announced, path) = (self.size_bytes, &self.path);
-            let what = format!("{path:?}: more chunks than the {announced} bytes announced");
-            self.refused = Some((Code::BadRequest, what));
+            let what =
+                format!("{path:?}: expected chunks of {announced} bytes in total, found more");
+            self.refusal = Some(Refusal::new(Code::BadRequest, what));
             return;
         }
         let bytes = Arc::new(bytes);
         self.hash.update(Arc::clone(&bytes));
         match self.file.write_all(&bytes) {
             Ok(()) => self.written += count,
-            Err(e) => self.refused = Some(fault("write", self.path.as_ref(), &e)),
+            Err(e) => self.refusal = Some(io_refusal("write", self.path.as_ref(), &e)),
         }
     }
 
-    /// Refuses what may still come.
-    pub fn stop(&mut self, refused: Refused) {
-        self.refused.get_or_insert(refused);
+    /// Ends receiving with a refusal, unless it has failed already.
+    pub fn stop(&mut self, refusal: Refusal) {
+        self.refusal.get_or_insert(refusal);
     }
 
-    pub(super) fn end(self) -> End {
+    /// Closes the file and finishes the hash.
+    pub(super) fn end(self) -> ReceiveEnd {
         let have_bytes = self.offset_bytes + self.written;
-        let sha256 = match (&self.refused, self.hash.end()) {
+        let sha256 = match (&self.refusal, self.hash.end()) {
             (None, Some(hash)) => hex(&hash.finalize()),
             _ => String::new(),
         };
-        End { refused: self.refused, have_bytes, sha256 }
+        ReceiveEnd { refusal: self.refusal, have_bytes, sha256 }
     }
 }
 
@@ -139,7 +137,7 @@ impl Hashing {
     fn update(&mut self, bytes: Arc<Vec<u8>>) {
         match self {
             Hashing::Here(hash) => hash.update(&*bytes),
-            // The thread ends only when this end of the channel is gone.
+            // The thread ends only after this end of the channel is dropped.
             Hashing::There(chunks, _) => drop(chunks.send(bytes)),
         }
     }

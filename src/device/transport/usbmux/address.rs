@@ -1,4 +1,4 @@
-//! Where usbmuxd listens: its own place, or what the environment says in any of its spellings.
+//! The address on which usbmuxd listens: the default, or the one that the environment names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use crate::error::{At, Error, Result};
 
-/// The variable that every usbmux client obeys.
+/// The environment variable in which usbmux clients look for the address.
 pub const VARIABLE: &str = "USBMUXD_SOCKET_ADDRESS";
-/// Where usbmuxd listens on Linux and macOS.
+/// The default address on Linux and macOS.
 const DEFAULT: &str = "/var/run/usbmuxd";
 
-/// Where usbmuxd listens.
+/// An address of usbmuxd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A socket in the file system: `UNIX:/path` or `/path`.
@@ -26,10 +26,10 @@ pub enum Address {
 }
 
 impl Address {
-    /// What the environment says, else the usual place.
+    /// The address that the environment names, or the default.
     ///
     /// # Errors
-    /// Input errors of the variable.
+    /// An input error if the variable holds no valid address.
     pub fn from_environment() -> Result<Address> {
         match std::env::var(VARIABLE) {
             Ok(text) if !text.is_empty() => text.parse().at(|| VARIABLE),
@@ -41,7 +41,7 @@ impl Address {
     }
 }
 
-/// A host and a port of `host:port`, brackets around an address of IPv6 taken off.
+/// Splits `host:port`, and removes the brackets around an IPv6 address; `None` if it is neither.
 pub fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
@@ -54,7 +54,7 @@ pub fn host_and_port(text: &str) -> Option<(String, u16)> {
     (!host.is_empty() && !host.contains(is_odd)).then(|| (host.to_owned(), port))
 }
 
-/// `host:port` as [`host_and_port`] reads it.
+/// Joins a host and a port in the form that [`host_and_port`] reads.
 pub fn join(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_in_every_spelling_and_printed_in_one_that_is_read() {
+    fn every_spelling_of_an_address_is_read_and_what_is_printed_can_be_read_again() {
         for (text, again) in [
             ("UNIX:/run/mux", "UNIX:/run/mux"),
             ("/run/mux", "UNIX:/run/mux"),

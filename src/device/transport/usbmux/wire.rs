@@ -1,29 +1,30 @@
-//! usbmuxd's messages: a header of 16 bytes, then a property list. Nothing is allocated because a
-//! length says so, and nothing is read beyond a message, for after `Connect` comes the stream.
+//! usbmuxd's messages: a header of 16 bytes, then a property list. Memory grows with what arrives,
+//! not with what a length announces. Nothing is read beyond a message, since the bytes that follow
+//! the answer to `Connect` belong to the stream.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use plist::{Dictionary, Value};
 
-use super::Fault;
+use super::error::MuxError;
 use crate::device::transport::{Socket, is_timeout};
 
 /// The most bytes of a reply, header included.
 pub const MAX_REPLY_BYTES: usize = 1 << 20;
-/// The most lists and dictionaries within one another.
+/// How deeply lists and dictionaries may be nested.
 const MAX_DEPTH: usize = 16;
 const HEADER_BYTES: usize = 16;
-/// `message` of a header before a property list.
+/// The message number of a header that a property list follows.
 const PLIST: u32 = 8;
-/// `message` of a header before the number of a result alone.
+/// The message number of a header that only a result number follows.
 const RESULT: u32 = 1;
 
 /// A connection to usbmuxd.
 #[derive(Debug)]
 pub struct Wire {
     socket: Socket,
-    /// What has come of the next message.
+    /// The bytes of the next message that have arrived.
     partial: Vec<u8>,
     tag: u32,
 }
@@ -31,33 +32,33 @@ pub struct Wire {
 /// What usbmuxd sent.
 #[derive(Debug, PartialEq)]
 pub struct Reply {
-    /// The request that it answers; 0 for an event.
+    /// The tag of the request that it answers; 0 for an event.
     pub tag: u32,
-    /// What it says.
+    /// Its property list.
     pub body: Dictionary,
 }
 
 impl Wire {
-    /// Speaks over a socket.
+    /// A connection over this socket.
     pub fn new(socket: Socket) -> Wire {
         Wire { socket, partial: Vec::new(), tag: 0 }
     }
 
-    /// The socket, of which nothing was read that was not answered.
+    /// Gives the socket back. No bytes beyond the last message were read from it.
     pub fn into_socket(self) -> Socket {
         self.socket
     }
 
-    /// Sends a request with these further fields; its tag.
+    /// Sends a request with these additional fields, and returns its tag.
     ///
     /// # Errors
-    /// A connection that broke or takes nothing.
+    /// The connection broke, or the request could not be sent within `timeout`.
     pub fn send(
         &mut self,
         kind: &str,
         fields: &[(&str, u64)],
         timeout: Duration,
-    ) -> Result<u32, Fault> {
+    ) -> Result<u32, MuxError> {
         let mut body = Dictionary::new();
         for (key, text) in [
             ("MessageType", kind),
@@ -72,7 +73,7 @@ impl Wire {
         let mut bytes = vec![0; HEADER_BYTES];
         Value::Dictionary(body)
             .to_writer_xml(&mut bytes)
-            .map_err(|error| Fault::Garbled(format!("a request: {error}")))?;
+            .map_err(|error| MuxError::Broken(format!("cannot write a request: {error}")))?;
         self.tag += 1;
         let header = [bytes.len() as u32, 1, PLIST, self.tag];
         for (at, number) in header.into_iter().enumerate() {
@@ -83,24 +84,27 @@ impl Wire {
         Ok(self.tag)
     }
 
-    /// The reply to a request.
+    /// Waits for the reply to a request.
     ///
     /// # Errors
-    /// A connection that broke, silence, a message that is none.
-    pub fn answer(&mut self, tag: u32, timeout: Duration) -> Result<Dictionary, Fault> {
-        let reply = self.receive(timeout)?.ok_or(Fault::Silent(timeout))?;
+    /// The connection broke, no reply came, or the message is invalid.
+    pub fn answer(&mut self, tag: u32, timeout: Duration) -> Result<Dictionary, MuxError> {
+        let reply = self.receive(timeout)?.ok_or(MuxError::Silent(timeout))?;
         if reply.tag != tag {
             let found = reply.tag;
-            return Err(Fault::Garbled(format!("expected the answer {tag}, found {found}")));
+            return Err(MuxError::ProtocolViolation(format!(
+                "expected the answer to request {tag}, found the one to {found}"
+            )));
         }
         Ok(reply.body)
     }
 
-    /// The next message, if all of it comes within `timeout`; what came of it is kept.
+    /// Waits for the next message; `None` if it is not complete within `timeout`. What has arrived
+    /// is kept for the next call.
     ///
     /// # Errors
-    /// A connection that broke, a message that is none.
-    pub fn receive(&mut self, timeout: Duration) -> Result<Option<Reply>, Fault> {
+    /// The connection broke, or the message is invalid.
+    pub fn receive(&mut self, timeout: Duration) -> Result<Option<Reply>, MuxError> {
         let until = Instant::now() + timeout;
         loop {
             let wanted = self.wanted()?;
@@ -115,7 +119,7 @@ impl Wire {
             let mut bytes = [0; 16 << 10];
             let most = (wanted - self.partial.len()).min(bytes.len());
             match self.socket.read(&mut bytes[..most]) {
-                Ok(0) => return Err(Fault::Broken("usbmuxd closed the connection".into())),
+                Ok(0) => return Err(MuxError::Broken("usbmuxd closed the connection".into())),
                 Ok(count) => self.partial.extend_from_slice(&bytes[..count]),
                 Err(error) if is_timeout(&error) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -124,47 +128,53 @@ impl Wire {
         }
     }
 
-    /// Bytes of the message that is coming, as far as that is known.
-    fn wanted(&self) -> Result<usize, Fault> {
+    /// Length of the message that is arriving: its header until the header is complete.
+    fn wanted(&self) -> Result<usize, MuxError> {
         let Some((length, _)) = self.partial.split_first_chunk::<4>() else {
             return Ok(HEADER_BYTES);
         };
         let bytes = u32::from_le_bytes(*length) as usize;
         if !(HEADER_BYTES..=MAX_REPLY_BYTES).contains(&bytes) {
-            return Err(Fault::Garbled(format!(
-                "a message of {bytes} bytes: expected {HEADER_BYTES} to {MAX_REPLY_BYTES}"
+            return Err(MuxError::ProtocolViolation(format!(
+                "expected {HEADER_BYTES} to {MAX_REPLY_BYTES} bytes, found {bytes}"
             )));
         }
         Ok(bytes)
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Reply, Fault> {
+fn parse(bytes: &[u8]) -> Result<Reply, MuxError> {
     let (header, body) = bytes.split_at(HEADER_BYTES);
     let number = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
     let (message, tag) = (number(8), number(12));
     if message == RESULT {
-        // How usbmuxd answers a version that it does not know.
+        // This is how usbmuxd answers a protocol version that it does not know.
         let Some(number) = body.first_chunk::<4>() else {
-            return Err(Fault::Garbled("a result without its number".into()));
+            return Err(MuxError::ProtocolViolation("a result without a number".into()));
         };
-        return Err(Fault::Refused(u32::from_le_bytes(*number).into()));
+        return Err(MuxError::Refused(u32::from_le_bytes(*number).into()));
     }
     if message != PLIST {
-        return Err(Fault::Garbled(format!("a message of kind {message}: expected {PLIST}")));
+        return Err(MuxError::ProtocolViolation(format!(
+            "expected message number {PLIST}, found {message}"
+        )));
     }
     check_depth(body)?;
     match Value::from_reader_xml(body) {
         Ok(Value::Dictionary(body)) => Ok(Reply { tag, body }),
-        Ok(_) => Err(Fault::Garbled("a property list that is no dictionary".into())),
-        Err(error) => Err(Fault::Garbled(format!("no property list: {error}"))),
+        Ok(_) => Err(MuxError::ProtocolViolation(
+            "expected a dictionary, found another property list".into(),
+        )),
+        Err(error) => {
+            Err(MuxError::ProtocolViolation(format!("expected a property list: {error}")))
+        }
     }
 }
 
 /// Refuses deep nesting before a parser recurses into it.
-fn check_depth(body: &[u8]) -> Result<(), Fault> {
+fn check_depth(body: &[u8]) -> Result<(), MuxError> {
     let mut depth = 0_usize;
     for (at, _) in body.iter().enumerate().filter(|(_, byte)| **byte == b'<') {
         let tag = &body[at + 1..];
@@ -174,7 +184,9 @@ fn check_depth(body: &[u8]) -> Result<(), Fault> {
             depth = depth.saturating_sub(1);
         }
         if depth > MAX_DEPTH {
-            return Err(Fault::Garbled(format!("a property list nested deeper than {MAX_DEPTH}")));
+            return Err(MuxError::ProtocolViolation(format!(
+                "the property list is nested deeper than {MAX_DEPTH}"
+            )));
         }
     }
     Ok(())
@@ -191,36 +203,45 @@ mod tests {
         [&header, body].concat()
     }
 
-    fn heard(bytes: &[u8]) -> Result<Option<Reply>, Fault> {
+    fn received(bytes: &[u8]) -> Result<Option<Reply>, MuxError> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
         Wire::new(Socket::Unix(ours)).receive(Duration::from_millis(50))
     }
 
     #[test]
-    fn lengths_that_lie_are_refused_without_waiting_for_what_they_promise() {
+    fn a_length_out_of_range_is_refused_without_waiting_for_the_bytes_it_announces() {
         for length in [0, 1, 15, MAX_REPLY_BYTES as u32 + 1, u32::MAX] {
-            let fault = heard(&message(length, PLIST, 0, b"")).unwrap_err();
-            assert!(matches!(&fault, Fault::Garbled(what) if what.contains("expected 16")));
+            let fault = received(&message(length, PLIST, 0, b"")).unwrap_err();
+            assert!(
+                matches!(&fault, MuxError::ProtocolViolation(what) if what.contains("expected 16"))
+            );
         }
-        assert_eq!(heard(&message(1 << 20, PLIST, 0, b"<plist>")).unwrap(), None, "it is coming");
+        assert_eq!(
+            received(&message(1 << 20, PLIST, 0, b"<plist>")).unwrap(),
+            None,
+            "it is coming"
+        );
     }
 
     #[test]
-    fn garbage_and_deep_lists_are_refused_and_a_bare_number_is_a_refusal() {
+    fn invalid_and_deeply_nested_lists_are_errors_and_a_bare_number_is_a_refusal() {
         for body in [b"abcd".to_vec(), b"<plist><array/></plist>".to_vec(), Vec::new()] {
             let bytes = message(16 + body.len() as u32, PLIST, 0, &body);
-            assert!(matches!(heard(&bytes), Err(Fault::Garbled(_))), "{body:?}");
+            assert!(matches!(received(&bytes), Err(MuxError::ProtocolViolation(_))), "{body:?}");
         }
         let deep = [b"<plist>".to_vec(), b"<array>".repeat(10_000)].concat();
-        let fault = heard(&message(16 + deep.len() as u32, PLIST, 0, &deep)).unwrap_err();
-        assert!(matches!(&fault, Fault::Garbled(what) if what.contains("nested")));
-        let fault = heard(&message(20, RESULT, 0, &6_u32.to_le_bytes())).unwrap_err();
-        assert!(matches!(fault, Fault::Refused(super::super::Number::BadVersion)));
+        let fault = received(&message(16 + deep.len() as u32, PLIST, 0, &deep)).unwrap_err();
+        assert!(matches!(&fault, MuxError::ProtocolViolation(what) if what.contains("nested")));
+        let fault = received(&message(20, RESULT, 0, &6_u32.to_le_bytes())).unwrap_err();
+        assert!(matches!(
+            fault,
+            MuxError::Refused(crate::device::transport::usbmux::ResultCode::BadVersion)
+        ));
     }
 
     #[test]
-    fn a_message_is_kept_when_it_comes_in_pieces_and_nothing_beyond_it_is_read() {
+    fn a_message_may_arrive_in_pieces_and_nothing_beyond_it_is_read() {
         let body = b"<plist><dict><key>a</key><integer>1</integer></dict></plist>";
         let bytes = message(16 + body.len() as u32, PLIST, 9, body);
         let (ours, mut theirs) = UnixStream::pair().unwrap();

@@ -1,0 +1,253 @@
+//! Measuring on one device: reach it, send the packages, check what they compute, then visit them in
+//! turns until enough repetitions are kept.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::order::visits;
+use super::subject::Prepared;
+use super::to_records::{outcome_of, plan_share, seen};
+use crate::device::client::{Finished, Options, RequestOutcome, Runner, Target, new_job};
+use crate::device::protocol::message::ComputeUnits;
+use crate::error::{Exit, Result};
+use crate::results::measurement::{
+    CorrectnessCheck, FailedStep, Measurement, Measurements, Method, Outcome, Sent,
+};
+
+/// How many visits may be repeated, per visit that was asked for.
+const MOST_REPEATED: usize = 2;
+
+/// What is measured, and how.
+pub struct Question<'a> {
+    /// The method, as recorded.
+    pub method: &'a Method,
+    /// Where packages may compute.
+    pub units: ComputeUnits,
+    /// Token ids of the prompt.
+    pub prompt: &'a [u32],
+    /// The packages.
+    pub subjects: &'a [Prepared],
+    /// Gives the current time in RFC 3339, for the record of a device.
+    pub now: &'a dyn Fn() -> String,
+}
+
+/// Measures on one device. What could not be measured is recorded with its cause. `on_progress` is
+/// called with the steps done and the steps in total.
+///
+/// # Errors
+/// The stop flag was set, or a record could not be written.
+pub fn measure(
+    question: &Question<'_>,
+    target: &Target,
+    options: &Options,
+    file: &mut Measurements,
+    on_progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    let device = target.to_string();
+    let runner = match Runner::connect(target, options) {
+        Ok(runner) => runner,
+        Err(error) if error.exit() == Exit::Interrupted => return Err(error),
+        Err(error) => {
+            let (step, reason) = ("reach".into(), error.cause());
+            let failed = FailedStep { device, package: None, step, reason };
+            return file.append(Measurement::FailedStep(failed));
+        }
+    };
+    let mut bench = DeviceBench {
+        question,
+        device,
+        runner,
+        file,
+        can_restart: true,
+        failures: vec![0; question.subjects.len()],
+        sent: BTreeSet::new(),
+    };
+    bench.run(on_progress)
+}
+
+/// What follows a visit to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterVisit {
+    /// Go on.
+    Continue,
+    /// Visit the package once more, later.
+    Repeat,
+    /// Visit this package no more on this device.
+    DropPackage,
+    /// Visit no package any more on this device.
+    DropDevice,
+}
+
+/// A device that is being measured. Packages are named by their index in the question.
+pub(super) struct DeviceBench<'a> {
+    pub(super) question: &'a Question<'a>,
+    pub(super) device: String,
+    pub(super) runner: Runner,
+    pub(super) file: &'a mut Measurements,
+    pub(super) can_restart: bool,
+    /// How often each package has failed.
+    pub(super) failures: Vec<usize>,
+    /// The packages that can be visited: they are on the device and passed the check.
+    pub(super) sent: BTreeSet<usize>,
+}
+
+impl DeviceBench<'_> {
+    fn run(&mut self, on_progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let question = self.question;
+        let packages = question.subjects.len();
+        let rounds = question.method.repetitions;
+        let mut queue: VecDeque<usize> = self.missing(visits(packages, rounds));
+        let total = packages + queue.len();
+        if queue.is_empty() && question.method.sustained_ms == 0 {
+            on_progress(total, total);
+            return Ok(());
+        }
+        if !self.describe()? {
+            return Ok(());
+        }
+        for at in 0..packages {
+            on_progress(at, total);
+            if self.introduce(at)? == AfterVisit::DropDevice {
+                return Ok(());
+            }
+        }
+        let mut spare = queue.len() * MOST_REPEATED;
+        let mut visit = 0;
+        while let Some(at) = queue.pop_front() {
+            on_progress(total - queue.len() - 1, total);
+            if !self.sent.contains(&at) {
+                continue;
+            }
+            visit += 1;
+            match self.visit(at, visit)? {
+                AfterVisit::Continue => {}
+                AfterVisit::Repeat if spare > 0 => {
+                    spare -= 1;
+                    queue.push_back(at);
+                }
+                AfterVisit::Repeat | AfterVisit::DropPackage => {
+                    self.sent.remove(&at);
+                }
+                AfterVisit::DropDevice => return Ok(()),
+            }
+        }
+        if question.method.sustained_ms > 0 {
+            self.sustain(visit)?;
+        }
+        on_progress(total, total);
+        Ok(())
+    }
+
+    /// The visits in `order`, less one per repetition that earlier runs of this method have kept.
+    fn missing(&self, order: Vec<usize>) -> VecDeque<usize> {
+        let mut kept: Vec<usize> = self.question.subjects.iter().map(|s| self.kept(s)).collect();
+        let is_missing = |at: &usize| {
+            let there = kept[*at];
+            kept[*at] = there.saturating_sub(1);
+            there == 0
+        };
+        order.into_iter().filter(is_missing).collect()
+    }
+
+    fn kept(&self, prepared: &Prepared) -> usize {
+        let is_kept = |one: &&Measurement| match one {
+            Measurement::Repetition(one) => {
+                one.attempt.outcome == Outcome::Kept
+                    && one.sustained_at_ms.is_none()
+                    && one.attempt.method_id == self.question.method.method_id
+                    && one.attempt.device == self.device
+                    && one.attempt.package == prepared.subject.package
+            }
+            _ => false,
+        };
+        self.file.all().iter().filter(is_kept).count()
+    }
+
+    /// Records what the device is; `false` if it does not answer.
+    fn describe(&mut self) -> Result<bool> {
+        match self.runner.describe()? {
+            RequestOutcome::Finished(Finished { value, .. }) => {
+                let device = seen(self.device.clone(), (self.question.now)(), value);
+                self.file.append(Measurement::Device(device))?;
+                Ok(true)
+            }
+            other => {
+                self.record_failure(None, "reach", &outcome_of(&other))?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sends a package, loads it for the first time, checks what it computes, and records the
+    /// system's compute plan.
+    fn introduce(&mut self, at: usize) -> Result<AfterVisit> {
+        let prepared = &self.question.subjects[at];
+        let package = prepared.subject.package.as_str();
+        let sent = self.runner.send(&prepared.package, &mut |_, _| ())?;
+        let RequestOutcome::Finished(Finished { value, .. }) = sent else {
+            let outcome = outcome_of(&sent);
+            self.record_failure(Some(package), "send", &outcome)?;
+            return Ok(self.after(at, &outcome));
+        };
+        self.file.append(Measurement::Sent(Sent {
+            device: self.device.clone(),
+            package: package.to_owned(),
+            sent_bytes: value.sent_bytes,
+            held_bytes: value.held_bytes,
+            cuts: value.losses,
+            elapsed_ms: value.elapsed.as_secs_f64() * 1e3,
+        }))?;
+        let mut next = self.load(at, 0)?;
+        if next == AfterVisit::Continue {
+            next = self.check(at)?;
+        }
+        if next != AfterVisit::Continue {
+            return Ok(next);
+        }
+        self.sent.insert(at);
+        match self.runner.plan(&new_job(), package, self.question.units)? {
+            RequestOutcome::Finished(Finished { value, .. }) => {
+                let share = plan_share(&self.device, package, &value);
+                self.file.append(Measurement::Plan(share))?;
+            }
+            other => self.record_failure(Some(package), "plan", &outcome_of(&other))?,
+        }
+        Ok(AfterVisit::Continue)
+    }
+
+    /// Checks whether the device computes what this machine does.
+    fn check(&mut self, at: usize) -> Result<AfterVisit> {
+        let Prepared { subject, expected, .. } = &self.question.subjects[at];
+        let positions: Vec<u32> = (0..expected.ids().len() as u32).collect();
+        let scored = self.runner.score(&new_job(), expected.ids(), &positions, &mut |_| ())?;
+        match scored {
+            RequestOutcome::Finished(Finished { value: (scored, logits), .. }) => {
+                let logits: Vec<Vec<f32>> = logits.into_iter().map(|one| one.values).collect();
+                let (device, package) = (self.device.clone(), subject.package.clone());
+                let compared = expected.compare(&scored, &logits);
+                let check = CorrectnessCheck { device, package, ..compared };
+                self.file.append(Measurement::CorrectnessCheck(check))?;
+                Ok(AfterVisit::Continue)
+            }
+            other => {
+                let outcome = outcome_of(&other);
+                self.record_failure(Some(&subject.package), "score", &outcome)?;
+                Ok(self.after(at, &outcome))
+            }
+        }
+    }
+
+    fn record_failure(
+        &mut self,
+        package: Option<&str>,
+        step: &str,
+        outcome: &Outcome,
+    ) -> Result<()> {
+        let reason = outcome.reason().map(|(how, why)| format!("{how}: {why}"));
+        self.file.append(Measurement::FailedStep(FailedStep {
+            device: self.device.clone(),
+            package: package.map(str::to_owned),
+            step: step.to_owned(),
+            reason: reason.unwrap_or_default(),
+        }))
+    }
+}

@@ -1,0 +1,67 @@
+//! What is measured: a folder of packages, its name, and the logits that it should give.
+
+use std::path::Path;
+
+use super::correctness::Expected;
+use crate::device::client::Package;
+use crate::error::{Error, Result};
+use crate::package::bundle::Bundle;
+use crate::results::label;
+use crate::results::measurement::Subject;
+
+/// How many predictions are compared before any speed is trusted.
+const CHECKED_TOKENS: usize = 48;
+
+/// A folder of packages, ready to be measured.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its description in records.
+    pub subject: Subject,
+    /// The files to send.
+    pub package: Package,
+    /// The logits that it gives on this machine.
+    pub expected: Expected,
+    /// How many tokens its cache holds.
+    pub context_tokens: usize,
+    /// Size of its vocabulary.
+    pub vocab_size: usize,
+}
+
+impl Prepared {
+    /// Hashes the folder, and executes its packages on this machine. `text` gives a number of token
+    /// ids below a vocabulary's size; `cell_id` names the cell of the sweep that wrote the folder.
+    ///
+    /// # Errors
+    /// Input if the folder or a package in it is invalid.
+    pub fn of(
+        folder: &Path,
+        cell_id: Option<String>,
+        text: &dyn Fn(usize, usize) -> Result<Vec<u32>>,
+    ) -> Result<Prepared> {
+        let bundle = Bundle::open(folder)?;
+        let package = Package::open(folder)?;
+        let model = &bundle.manifest.model;
+        let tokens = CHECKED_TOKENS.min(model.context_tokens);
+        let ids = text(tokens, model.vocab_size)?;
+        if ids.len() < 2 {
+            return Err(Error::input("expected a cache of 2 tokens or more")
+                .at(folder.display())
+                .hint("package the model with a larger --max-sequence-length"));
+        }
+        let expected = Expected::of(&bundle, &ids)?;
+        let traffic = bundle.traffic()?;
+        let subject = Subject {
+            package: package.name.clone(),
+            variant: label(&model.variant, &[]),
+            cell_id,
+            model: model.name.clone(),
+            model_hash: model.model_hash.clone(),
+            design: format!("{} {}", model.target, model.compute),
+            size_bytes: package.manifest.size_bytes(),
+            weight_bytes_per_token: traffic.weight_bytes,
+            calls_per_token: traffic.calls,
+        };
+        let (context_tokens, vocab_size) = (model.context_tokens, model.vocab_size);
+        Ok(Prepared { subject, package, expected, context_tokens, vocab_size })
+    }
+}
