@@ -82,9 +82,10 @@ pub fn write_calibrated(
         }
         stop_if_asked(observer)?;
     }
-    let reference = match variants.iter().any(Variant::is_tuned_whole) {
-        true => tune_model::normed(&plan.walk, &lanes[0].hidden)?,
-        false => Vec::new(),
+    let reference = if variants.iter().any(Variant::is_tuned_whole) {
+        tune_model::normed(&plan.walk, &lanes[0].hidden)?
+    } else {
+        Vec::new()
     };
     let mut outcomes = Vec::new();
     for (at, lane) in lanes.drain(1..).enumerate() {

@@ -218,9 +218,10 @@ impl<'a> Parameters<'a> {
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
         let file = id.layer.map_or(self.tuning.file, |layer| &self.layers[layer]);
         let tensor = coder(self.tuning, file).tensor(id)?;
-        match id == TensorId::model(Role::FinalNorm) {
-            true => half(&self.last.stored(), tensor.shape()),
-            false => Ok(tensor),
+        if id == TensorId::model(Role::FinalNorm) {
+            half(&self.last.stored(), tensor.shape())
+        } else {
+            Ok(tensor)
         }
     }
 
