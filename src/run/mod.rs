@@ -28,3 +28,4 @@ pub mod sensitivity_file;
 pub mod sweep;
 pub mod target;
 pub mod tolerances;
+pub mod verify;

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::measure::Folder;
 use super::observer::{Observer, Stage};
 use super::score::Finished;
-use crate::error::{At, Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
 use crate::package::bundle::{
@@ -109,34 +109,6 @@ pub fn package(
     coder.check()?;
     let manifest = write(&options.order(coder, Existing::Keep), folder, observer)?;
     Ok(manifest.model.size_bytes)
-}
-
-/// Proves that the packages in `folder` are `model` under the recipe that they claim to be: their
-/// files, every weight bit for bit, and their predictions for the first `tokens` tokens of a fixed
-/// text.
-///
-/// # Errors
-/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
-/// error: see [`Link::holds`].
-pub fn verify_package(
-    folder: &Path,
-    model: &str,
-    tokens: usize,
-    observer: &dyn Observer,
-) -> Result<Vec<Link>> {
-    let bundle = Bundle::open(folder)?;
-    let checkpoint = inputs::open_checkpoint(model, observer)?;
-    let described = &bundle.manifest.model;
-    let variant: Variant = described.variant.parse().at(|| folder.display())?;
-    let scales = bundle.manifest.scales().at(|| folder.display())?;
-    let coder =
-        Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: Some(&scales) };
-    coder.check()?;
-    let tokens = tokens.min(described.context_tokens);
-    let ids = inputs::spread(tokens, checkpoint.config.vocab_size);
-    let question = Question { bundle: &bundle, coder, ids: &ids, precision: Precision::Single };
-    let walked = walked(coder, &ids, &crate::model::device()?)?;
-    check(&question, &walked, observer)
 }
 
 /// Writes packages as one stage.

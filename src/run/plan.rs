@@ -10,7 +10,7 @@ use super::ablation;
 use super::allocation_file;
 use super::options::{CalibrationOptions, PartRecipes, PlanOptions};
 use super::target::Target;
-use super::tolerances::{Limits, spelled, tolerances};
+use super::tolerances::{Limits, tolerances};
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
@@ -120,7 +120,7 @@ impl Plan {
             activation_range: activation_range.or(file.activation_range),
             moments: flags.moments.clone().or(file.moments),
             target,
-            check: spelled(file.check),
+            check: file.check,
         };
         plan.check()?;
         Ok(plan)

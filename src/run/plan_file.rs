@@ -1,12 +1,11 @@
 //! Plan files: TOML whose keys are the fields of [`PlanOptions`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::options::PlanOptions;
-use super::tolerances::{Limit, Limits, spelled};
+use super::tolerances::{Limits, deserialize_limits};
 use crate::error::{Error, Result};
 
 /// Largest plan file that is read, in bytes.
@@ -15,8 +14,8 @@ const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// The part of a plan that a check needs, whatever else is in it.
 #[derive(Debug, Default, Deserialize)]
 struct CheckOnly {
-    #[serde(default)]
-    check: BTreeMap<String, Limit>,
+    #[serde(default, deserialize_with = "deserialize_limits")]
+    check: Limits,
 }
 
 /// Reads a plan file.
@@ -44,7 +43,7 @@ pub fn kept_limits(path: &Path) -> Result<Limits> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
     let plan: CheckOnly = toml::from_str(&text)
         .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
-    Ok(spelled(plan.check))
+    Ok(plan.check)
 }
 
 /// The tolerances in a plan file, all of whose keys are known.
@@ -52,5 +51,5 @@ pub fn kept_limits(path: &Path) -> Result<Limits> {
 /// # Errors
 /// Input errors of the file.
 pub fn limits(path: &Path) -> Result<Limits> {
-    Ok(spelled(read(path)?.check))
+    Ok(read(path)?.check)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::compare::Tolerances;
 use crate::error::{At, Result};
@@ -11,9 +11,9 @@ use crate::error::{At, Result};
 pub type Limits = BTreeMap<String, String>;
 
 /// A tolerance as a plan file spells it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
-pub enum Limit {
+enum Limit {
     Text(String),
     Whole(i64),
     Number(f64),
@@ -39,7 +39,11 @@ pub fn tolerances(plan: &Limits, flags: &[(String, String)]) -> Result<Tolerance
     Tolerances::resolve(of_plan.chain(of_flags)).at(|| "tolerance")
 }
 
-/// The tolerances as text.
-pub fn spelled(limits: BTreeMap<String, Limit>) -> Limits {
-    limits.into_iter().map(|(key, limit)| (key, limit.into())).collect()
+/// Reads tolerances that a plan file spells as text or as numbers.
+///
+/// # Errors
+/// Those of the deserializer.
+pub fn deserialize_limits<'de, D: Deserializer<'de>>(from: D) -> Result<Limits, D::Error> {
+    let limits: BTreeMap<String, Limit> = BTreeMap::deserialize(from)?;
+    Ok(limits.into_iter().map(|(key, limit)| (key, limit.into())).collect())
 }
