@@ -8,10 +8,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evalkit::device::protocol::content::{Content, hex};
+use evalkit::device::protocol::content::Content;
 use evalkit::device::protocol::frame::{Frame, MAX_FRAME_BYTES, read_frame, write_frame};
 use evalkit::device::protocol::message::{Answer, Ask, Code, Greeting, Hello, Job, Request};
 use evalkit::device::protocol::{control, message};
+use evalkit::units::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

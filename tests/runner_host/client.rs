@@ -8,11 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use evalkit::device::protocol::content::{Content, File, hex};
+use evalkit::device::protocol::content::{Content, File};
 use evalkit::device::protocol::frame::{
     Frame, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
 use evalkit::device::protocol::{control, message};
+use evalkit::units::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

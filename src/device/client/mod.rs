@@ -26,13 +26,13 @@ pub use self::session::{Limits, Logits, Progress, Reply, Session, Stop};
 pub use self::target::Target;
 pub use self::tokens::Tokens;
 pub use self::transfer::Sent;
-use crate::device::protocol::content::hex;
 use crate::device::protocol::message::{Ask, Code, ComputeUnits, Job};
 use crate::device::protocol::result::{
     Description, Figures, Generated, Listing, Loaded, Plan, Scored,
 };
 pub use crate::device::protocol::token::Token;
 use crate::error::{At, Result};
+use crate::units::hex;
 
 /// The first pause before another try to connect; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::device::protocol::content::{Content, File, MAX_FILES, check_path, hex};
+use crate::device::protocol::content::{Content, File, MAX_FILES, check_path};
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// Bytes that are hashed at a time.
 const BLOCK_BYTES: usize = 1 << 20;

@@ -17,10 +17,10 @@ use serde_json::Value;
 pub use self::install::{Order, PROJECT, Step, app, install, steps};
 pub use self::listing::{Listed, Phone, listed, merged};
 pub use self::trouble::Trouble;
-use crate::device::protocol::content::hex;
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// The app's bundle identifier unless another is given.
 pub const BUNDLE_ID: &str = "dev.evalkit.runner";

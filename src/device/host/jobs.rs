@@ -11,8 +11,9 @@ use super::journal::{Journal, Outcome};
 use super::store::disk::fault;
 use super::work::check;
 use super::{Host, lock};
-use crate::device::protocol::content::{Refused, hex};
+use crate::device::protocol::content::Refused;
 use crate::device::protocol::message::{Ask, Code, Job};
+use crate::units::hex;
 
 /// Time between two reports of progress.
 pub(super) const PROGRESS: Duration = Duration::from_millis(250);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::message::Code;
+use crate::units::hex;
 
 /// The most files that a package may have.
 pub const MAX_FILES: usize = 65_536;
@@ -129,9 +130,4 @@ pub fn check_path(path: &str) -> Result<(), String> {
 /// Whether `text` is a SHA-256 in lower-case hexadecimal.
 pub fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

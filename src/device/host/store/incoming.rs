@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 use super::disk::{self, Tree, fault};
 use super::receive::{Receiving, Start};
 use super::{Store, check_name, size_bytes, touch};
-use crate::device::protocol::content::{self, Content, Refused, hex};
+use crate::device::protocol::content::{self, Content, Refused};
 use crate::device::protocol::frame::MAX_CHUNK_BYTES;
 use crate::device::protocol::message::Code;
 use crate::device::protocol::result::{Held, HeldFile};
+use crate::units::hex;
 
 /// Parts are kept to multiples of this.
 const STEP_BYTES: u64 = MAX_CHUNK_BYTES as u64;

@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use sha2::{Digest, Sha256};
 
 use super::disk::{self, fault};
-use crate::device::protocol::content::{Refused, hex};
+use crate::device::protocol::content::Refused;
 use crate::device::protocol::message::Code;
+use crate::units::hex;
 
 /// From this size on hashing has a thread of its own.
 const THREAD_BYTES: u64 = 4 << 20;
