@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::parse_size;
 use crate::eval::Coder;
 use crate::files::Existing;
-use crate::package::bundle::{Limits, Order};
+use crate::package::bundle::{BundleRequest, PackageLimits};
 use crate::package::mil::Opset;
 use crate::package::program::{Compute, Design};
 
@@ -40,12 +40,12 @@ pub struct DesignArgs {
 
 impl DesignArgs {
     /// What is to be written of `coder`'s model.
-    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
+    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
         let longest = coder.checkpoint.config.max_position_embeddings;
         let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
         let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
-        let limits = Limits::of(self.compute);
-        Order {
+        let limits = PackageLimits::of(self.compute);
+        BundleRequest {
             coder,
             design: Design {
                 target: self.target,
@@ -53,7 +53,10 @@ impl DesignArgs {
                 context_tokens,
                 prefill_tokens,
             },
-            limits: Limits { chunk_bytes: self.chunk_size.unwrap_or(limits.chunk_bytes), ..limits },
+            limits: PackageLimits {
+                chunk_bytes: self.chunk_size.unwrap_or(limits.chunk_bytes),
+                ..limits
+            },
             license: &self.license,
             existing,
         }

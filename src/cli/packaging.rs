@@ -12,9 +12,13 @@ use super::progress::{Interrupt, Progress, Talk};
 use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
-use crate::package::bundle::{self, Bundle, MANIFEST_NAME, Manifest, Order, predicted_bytes};
+use crate::package::bundle::{
+    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, predicted_bytes,
+};
 use crate::package::execute::Precision;
-use crate::package::verify::{Link, Question, Walked, verify, walked};
+use crate::package::verify::{
+    VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
+};
 use crate::report::{Column, Table, Unit, Value};
 use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, label};
 
@@ -28,7 +32,7 @@ const VERIFIED_TOKENS: usize = 48;
 /// # Errors
 /// As [`bundle::write()`], interruption.
 pub fn write(
-    order: &Order<'_>,
+    order: &BundleRequest<'_>,
     folder: &Path,
     talk: Talk,
     interrupt: &Interrupt,
@@ -50,11 +54,11 @@ pub fn write(
 /// # Errors
 /// As [`verify`], interruption.
 pub fn check(
-    question: &Question<'_>,
-    walked: &Walked,
+    question: &VerificationInput<'_>,
+    walked: &WalkPrediction,
     talk: Talk,
     interrupt: &Interrupt,
-) -> Result<Vec<Link>> {
+) -> Result<Vec<VerificationLink>> {
     let bar = Progress::new("verifying", talk.quiet);
     let links = verify(question, walked, &mut |done, total| {
         bar.set(done as u64, total as u64);
@@ -165,7 +169,7 @@ fn scales(done: &Done) -> Result<InputScales> {
 struct One<'a> {
     job: &'a Job,
     cell: &'a Cell,
-    order: Order<'a>,
+    order: BundleRequest<'a>,
     folder: &'a Path,
     talk: Talk,
     interrupt: &'a Interrupt,
@@ -181,13 +185,13 @@ impl One<'_> {
         let bundle = Bundle::open(self.folder)?;
         let window = self.job.windows.first().map_or(&[][..], |window| &window.ids);
         let tokens = window.len().min(VERIFIED_TOKENS).min(self.order.design.context_tokens);
-        let question = Question {
+        let question = VerificationInput {
             bundle: &bundle,
             coder: self.order.coder,
             ids: &window[..tokens],
             precision: Precision::Single,
         };
-        let walked = walked(question.coder, question.ids, &self.job.device)?;
+        let walked = predict_by_walk(question.coder, question.ids, &self.job.device)?;
         let links = check(&question, &walked, self.talk, self.interrupt)?;
         Ok(Packaged {
             packages: manifest.packages.len(),
@@ -211,7 +215,7 @@ impl One<'_> {
     }
 }
 
-fn recorded(link: &Link) -> VerifiedLink {
+fn recorded(link: &VerificationLink) -> VerifiedLink {
     let distance = link.distance.unwrap_or_default();
     VerifiedLink {
         link: link.name.to_owned(),
@@ -229,7 +233,7 @@ fn recordable(kl_nats: f64) -> f64 {
     if kl_nats.is_finite() { kl_nats } else { f64::MAX }
 }
 
-fn design_name(order: &Order<'_>) -> String {
+fn design_name(order: &BundleRequest<'_>) -> String {
     let design = &order.design;
     format!(
         "{} {}, cache {}, prefill {}",

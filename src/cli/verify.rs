@@ -16,7 +16,9 @@ use crate::eval::{Coder, Variant};
 use crate::model;
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
-use crate::package::verify::{Distance, Link, Question, by_block, walked};
+use crate::package::verify::{
+    Distance, VerificationInput, VerificationLink, distance_by_block, predict_by_walk,
+};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
 
@@ -83,12 +85,12 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
     coder.check()?;
     let ids = ids(args, &checkpoint, described.context_tokens)?;
     let precision = if args.half { Precision::Half } else { Precision::Single };
-    let question = Question { bundle: &bundle, coder, ids: &ids, precision };
-    let walked = walked(coder, &ids, &model::device()?)?;
+    let question = VerificationInput { bundle: &bundle, coder, ids: &ids, precision };
+    let walked = predict_by_walk(coder, &ids, &model::device()?)?;
     let links = check(&question, &walked, talk, &Interrupt::listen(talk)?)?;
     let mut document = document(&question, &links, &args.folder);
     if args.layers {
-        document.tables.push(blocks(&by_block(&question, &walked)?));
+        document.tables.push(blocks(&distance_by_block(&question, &walked)?));
     }
     print(args.format.format, &document)?;
     Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
@@ -132,7 +134,11 @@ fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Res
     Ok(ids)
 }
 
-fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document {
+fn document(
+    question: &VerificationInput<'_>,
+    links: &[VerificationLink],
+    folder: &Path,
+) -> Document {
     let model = &question.bundle.manifest.model;
     let mut table = Table {
         title: "Chain of truth".into(),

@@ -35,7 +35,9 @@ pub use method::{Method, Steps};
 pub use mxfp4::VALUES as MXFP4_VALUES;
 pub use parts::{Part, PartType};
 pub use pruning::{Magnitude, Percent, Pruning};
-pub use recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker, effective_group};
+pub use recipe::{
+    Granularity, Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry, TableMaker, effective_group,
+};
 pub use vector::Vector;
 pub use widths::{IndexBits, LinearBits};
 
