@@ -21,15 +21,17 @@ use evalkit::device::host::{Cpu, Host, HostOptions, serve_listener};
 use evalkit::device::protocol::frame::{
     MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
-use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile};
 use evalkit::device::protocol::{control, message};
 use evalkit::eval::{Coder, Variant};
 use evalkit::files::Existing;
-use evalkit::package::bundle::{self, Limits, Order};
+use evalkit::package::bundle::{self, Bundle, BundleRequest, PackageLimits};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
 use evalkit::package::program::{Compute, Design};
+use evalkit::units::hex;
+use evalkit::units::hex;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -142,7 +144,7 @@ fn sending(criterion: &mut Criterion) {
 fn package(folder: &Path) {
     let checkpoint = Checkpoint::open_embedded(&demo::MODEL).expect("the demo");
     let variant: Variant = "palette4-g16-s".parse().expect("a recipe");
-    let order = Order {
+    let order = BundleRequest {
         coder: Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: None },
         design: Design {
             target: Opset::Ios18,
@@ -150,7 +152,7 @@ fn package(folder: &Path) {
             context_tokens: 256,
             prefill_tokens: 64,
         },
-        limits: Limits::of(Compute::Gpu),
+        limits: PackageLimits::of(Compute::Gpu),
         license: "",
         existing: Existing::Replace,
     };
@@ -183,7 +185,8 @@ fn send(client: &mut Client, folder: &Path) -> String {
 fn tokens(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     package(&folder.path().join("demo"));
-    let mut chain = Chain::open(&folder.path().join("demo"), Precision::Single).expect("packages");
+    let bundle = Bundle::open(&folder.path().join("demo")).expect("packages");
+    let mut chain = Chain::load(&bundle, Precision::Single).expect("packages");
     let mut client = Client::start(&folder.path().join("store"));
     let package = send(&mut client, &folder.path().join("demo"));
     client.job(json!({"type": "load", "package": package, "compute_units": "cpu"}));

@@ -146,7 +146,7 @@ pub mod units;
 
 pub use compare::summary::{Summary, SummaryRow, VariantScores};
 pub use error::{Error, Exit, Result};
-pub use package::verify::Link;
+pub use package::verify::VerificationLink;
 pub use report::Format;
 pub use results::{Record, RunFolder};
 pub use run::observer::{Observer, Silent};

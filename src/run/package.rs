@@ -12,12 +12,14 @@ use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
 use crate::package::bundle::{
-    self, Bundle, Limits, MANIFEST_NAME, Manifest, Order, predicted_bytes,
+    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, PackageLimits, predicted_bytes,
 };
 use crate::package::execute::Precision;
 use crate::package::mil::Opset;
 use crate::package::program::{Compute, Design};
-use crate::package::verify::{Link, Question, Walked, verify, walked};
+use crate::package::verify::{
+    VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
+};
 use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, label};
 
 /// The folder in a run's folder that holds the packages.
@@ -49,12 +51,12 @@ pub struct PackageOptions {
 
 impl PackageOptions {
     /// What is to be written of `coder`'s model.
-    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
+    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
         let longest = coder.checkpoint.config.max_position_embeddings;
         let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
         let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
-        let limits = Limits::of(self.compute);
-        Order {
+        let limits = PackageLimits::of(self.compute);
+        BundleRequest {
             coder,
             design: Design {
                 target: self.target,
@@ -62,7 +64,7 @@ impl PackageOptions {
                 context_tokens,
                 prefill_tokens,
             },
-            limits: Limits {
+            limits: PackageLimits {
                 chunk_bytes: self.chunk_bytes.unwrap_or(limits.chunk_bytes),
                 ..limits
             },
@@ -115,7 +117,11 @@ pub fn package(
 ///
 /// # Errors
 /// As [`bundle::write()`], interruption.
-pub fn write(order: &Order<'_>, folder: &Path, observer: &dyn Observer) -> Result<Manifest> {
+pub fn write(
+    order: &BundleRequest<'_>,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Manifest> {
     let stage = Stage::new("packaging", observer);
     let mut step = |done, total| stage.step(done as u64, total as u64);
     Ok(bundle::write(folder, order, &mut step)?.manifest)
@@ -126,10 +132,10 @@ pub fn write(order: &Order<'_>, folder: &Path, observer: &dyn Observer) -> Resul
 /// # Errors
 /// As [`verify`], interruption.
 pub fn check(
-    question: &Question<'_>,
-    walked: &Walked,
+    question: &VerificationInput<'_>,
+    walked: &WalkPrediction,
     observer: &dyn Observer,
-) -> Result<Vec<Link>> {
+) -> Result<Vec<VerificationLink>> {
     let stage = Stage::new("verifying", observer);
     verify(question, walked, &mut |done, total| stage.step(done as u64, total as u64))
 }
@@ -220,7 +226,7 @@ fn scales(done: &Done) -> Result<InputScales> {
 struct One<'a> {
     job: &'a Job,
     cell: &'a Cell,
-    order: Order<'a>,
+    order: BundleRequest<'a>,
     folder: &'a Path,
     observer: &'a dyn Observer,
 }
@@ -235,13 +241,13 @@ impl One<'_> {
         let bundle = Bundle::open(self.folder)?;
         let window = self.job.windows.first().map_or(&[][..], |window| &window.ids);
         let tokens = window.len().min(VERIFIED_TOKENS).min(self.order.design.context_tokens);
-        let question = Question {
+        let question = VerificationInput {
             bundle: &bundle,
             coder: self.order.coder,
             ids: &window[..tokens],
             precision: Precision::Single,
         };
-        let walked = walked(question.coder, question.ids, &self.job.device)?;
+        let walked = predict_by_walk(question.coder, question.ids, &self.job.device)?;
         let links = check(&question, &walked, self.observer)?;
         Ok(Packaged {
             packages: manifest.packages.len(),
@@ -265,7 +271,7 @@ impl One<'_> {
     }
 }
 
-fn recorded(link: &Link) -> VerifiedLink {
+fn recorded(link: &VerificationLink) -> VerifiedLink {
     let distance = link.distance.unwrap_or_default();
     VerifiedLink {
         link: link.name.to_owned(),
@@ -283,7 +289,7 @@ fn recordable(kl_nats: f64) -> f64 {
     if kl_nats.is_finite() { kl_nats } else { f64::MAX }
 }
 
-fn design_name(order: &Order<'_>) -> String {
+fn design_name(order: &BundleRequest<'_>) -> String {
     let design = &order.design;
     format!(
         "{} {}, cache {}, prefill {}",

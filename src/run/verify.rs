@@ -12,7 +12,9 @@ use crate::eval::{Coder, Variant};
 use crate::model;
 use crate::package::bundle::{Bundle, Manifest};
 use crate::package::execute::Precision;
-use crate::package::verify::{Link, Question, by_block, walked};
+use crate::package::verify::{
+    VerificationInput, VerificationLink, distance_by_block, predict_by_walk,
+};
 
 /// What is to be verified, and how.
 pub struct VerifyRequest<'a> {
@@ -37,7 +39,7 @@ pub struct Verified {
     /// What the packages say they are.
     pub manifest: Manifest,
     /// The links of the proof.
-    pub links: Vec<Link>,
+    pub links: Vec<VerificationLink>,
     /// Relative difference of the hidden states after each block; empty unless asked for.
     pub differences: Vec<f64>,
 }
@@ -74,10 +76,12 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
     };
     coder.check()?;
     let ids = ids(request, &checkpoint, described.context_tokens)?;
-    let question = Question { bundle: &bundle, coder, ids: &ids, precision: request.precision };
-    let walked = walked(coder, &ids, &model::device()?)?;
+    let question =
+        VerificationInput { bundle: &bundle, coder, ids: &ids, precision: request.precision };
+    let walked = predict_by_walk(coder, &ids, &model::device()?)?;
     let links = check(&question, &walked, observer)?;
-    let differences = if request.by_block { by_block(&question, &walked)? } else { Vec::new() };
+    let differences =
+        if request.by_block { distance_by_block(&question, &walked)? } else { Vec::new() };
     Ok(Verified { manifest: bundle.manifest, links, differences })
 }
 
@@ -87,13 +91,13 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
 ///
 /// # Errors
 /// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
-/// error: see [`Link::holds`].
+/// error: see [`VerificationLink::holds`].
 pub fn verify(
     folder: &Path,
     model: &str,
     tokens: usize,
     observer: &dyn Observer,
-) -> Result<Vec<Link>> {
+) -> Result<Vec<VerificationLink>> {
     let request = VerifyRequest {
         folder,
         model,

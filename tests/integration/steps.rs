@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use evalkit::package::bundle::{Bundle, Described, PackageEntry, Role};
+use evalkit::package::bundle::{Bundle, Manifest, PackageEntry, PackageRole};
 use evalkit::package::execute::{Data, Executable, Precision, States, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -32,7 +32,14 @@ impl Random {
 }
 
 /// The input `name` of a function for one token at step `step`.
-fn input(name: &str, shape: &[usize], step: usize, model: &Described, random: &mut Random) -> Data {
+fn input(
+    name: &str,
+    shape: &[usize],
+    step: usize,
+    manifest: &Manifest,
+    random: &mut Random,
+) -> Data {
+    let model = &manifest.model;
     let elements: usize = shape.iter().product();
     match name {
         "input_ids" => Data::Int(vec![(step * 37 % model.vocab_size) as i32]),
@@ -79,7 +86,7 @@ impl Series {
 /// Runs `function` for all steps; what went in and what came out.
 fn run_here(
     executable: &Executable,
-    model: &Described,
+    manifest: &Manifest,
 ) -> (BTreeMap<String, Series>, BTreeMap<String, Series>) {
     let (mut inputs, mut outputs) = (BTreeMap::new(), BTreeMap::new());
     let mut states = States::zeros(executable.interface());
@@ -88,7 +95,7 @@ fn run_here(
         let mut given = BTreeMap::new();
         for feature in &executable.interface().inputs {
             let shape = feature.kind.fixed_shape().unwrap();
-            let data = input(&feature.name, &shape, step, model, &mut random);
+            let data = input(&feature.name, &shape, step, manifest, &mut random);
             let tensor = Tensor::new(shape, data).unwrap();
             inputs.entry(feature.name.clone()).or_insert_with(Series::default).push(&tensor);
             given.insert(feature.name.clone(), tensor);
@@ -154,7 +161,7 @@ fn functions(entry: &PackageEntry) -> Vec<&'static str> {
     match (entry.role, &entry.function) {
         (_, Some(only)) if only == "decode" => vec!["main"],
         (_, Some(_)) => vec![],
-        (Role::Experts, None) => vec!["expert_0_decode", "expert_3_decode"],
+        (PackageRole::Experts, None) => vec!["expert_0_decode", "expert_3_decode"],
         (_, None) => vec!["decode"],
     }
 }
@@ -179,7 +186,7 @@ fn compare(interpreter: &str, model: &Path, arguments: &str) -> (usize, f32) {
         for function in functions(entry) {
             let package = bundle.package(entry).unwrap();
             let executable = Executable::new(&package, function, Precision::Single).unwrap();
-            let (inputs, here) = run_here(&executable, &bundle.manifest.model);
+            let (inputs, here) = run_here(&executable, &bundle.manifest);
             let there = run_there(interpreter, &out.join(&entry.path), function, &inputs);
             let place = format!("{} {arguments} {} {function}", model.display(), entry.path);
             let found = difference(&here, &there, &place);

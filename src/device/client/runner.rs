@@ -13,12 +13,12 @@ use super::outcome::{
 use super::session::Session;
 use super::target::Target;
 use crate::device::protocol::code::Code;
-use crate::device::protocol::manifest::hex;
 use crate::device::protocol::message::{Ask, ComputeUnits, Job};
 use crate::device::protocol::result::{
     ComputePlan, Description, Figures, Generated, Loaded, Scored,
 };
 use crate::error::{At, Result};
+use crate::units::hex;
 
 /// The pause before the second attempt to connect; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

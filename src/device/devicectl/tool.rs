@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::device_error::DeviceError;
 use super::listing::{ListedDevice, listed};
-use crate::device::protocol::manifest::hex;
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// The app's default bundle identifier.
 pub const BUNDLE_ID: &str = "dev.evalkit.runner";

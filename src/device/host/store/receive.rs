@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::disk::{self, io_refusal};
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::manifest::hex;
+use crate::units::hex;
 
 /// From this size on, hashing has a thread of its own.
 const THREAD_BYTES: u64 = 4 << 20;

@@ -11,8 +11,9 @@ use super::packages::{Store, check_name, size_bytes, touch};
 use super::partial_package::{PartialFile, PartialPackage};
 use super::receive::{ReceiveStart, Receiving};
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::manifest::{Manifest, ManifestFile, hex};
+use crate::device::protocol::manifest::{Manifest, ManifestFile};
 use crate::device::protocol::result::{Held, HeldFile};
+use crate::units::hex;
 
 impl Store {
     /// Begins or resumes a transfer: checks the manifest, makes room, and returns how many bytes of each
