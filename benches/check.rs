@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use evalkit::results::{Cell, Done, Part, RECORDS, Record, Run, Window};
+use evalkit::results::{Cell, Done, RECORDS, Record, Run, StoredPart, Window};
 
 const VARIANTS: usize = 50;
 const WINDOWS: usize = 2_000;
@@ -54,7 +54,8 @@ fn write(folder: &Path, night: u64) -> std::io::Result<()> {
     add(&Record::Run(run))?;
     let id = |variant: usize| format!("{variant:016x}");
     for variant in 0..VARIANTS {
-        let part = Part { part: "blocks".into(), size_bytes: 1_000_000, ..Part::default() };
+        let part =
+            StoredPart { part: "blocks".into(), size_bytes: 1_000_000, ..StoredPart::default() };
         add(&Record::Cell(Cell {
             cell_id: id(variant),
             variant: format!("palette4-g{}", variant + 1),

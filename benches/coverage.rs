@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use evalkit::stats::{
-    Better, Bootstrap, Cell, Effect, Evidence, FAMILY_ALPHA, Interval, Limit, Scale, Tolerance,
+    Better, Bootstrap, Case, Effect, Evidence, FAMILY_ALPHA, Interval, Limit, Scale, Tolerance,
     Verdict, decide, difference, ratio_of_medians, windows_needed,
 };
 use rand_chacha::ChaCha8Rng;
@@ -141,8 +141,8 @@ fn timing_effect(source: &mut Source, runs: usize, seed: u64) -> Effect {
 fn nights(nights: u64, verdict: &Verdict, cell: impl Fn(u64) -> Effect + Sync) -> f64 {
     let tolerance = Tolerance::new(Limit::Relative(0.0), Better::Lower).expect("zero");
     let has = |night: u64| {
-        let cells: Vec<Cell> = (0..CELLS)
-            .map(|at| Cell { evidence: Evidence::Estimated(cell(night * CELLS + at)), tolerance })
+        let cells: Vec<Case> = (0..CELLS)
+            .map(|at| Case { evidence: Evidence::Estimated(cell(night * CELLS + at)), tolerance })
             .collect();
         u64::from(decide(&cells, FAMILY_ALPHA).iter().any(|found| found.verdict == *verdict))
     };

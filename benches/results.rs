@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use evalkit::results::{Cell, RECORDS, Record, Run, Store, Window, read_records};
+use evalkit::results::{Cell, RECORDS, Record, Run, RunFolder, Store, Window};
 
 const WINDOWS: usize = 64;
 const TOKENS: usize = 511;
@@ -53,7 +53,7 @@ fn reading(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("results");
     group.throughput(Throughput::Bytes(bytes)).sample_size(20);
     group.bench_function("read", |bench| {
-        bench.iter(|| black_box(read_records(&[folder.path()]).expect("records")));
+        bench.iter(|| black_box(RunFolder::read(folder.path()).expect("records")));
     });
     group.finish();
 }

@@ -2,7 +2,7 @@
 //! work, and one that fails.
 
 use crate::results::{
-    Cell, Done, Environment, Failure, Index, Part, Record, Run, RunFolder, Window,
+    Cell, Done, Environment, Failure, Index, Record, Run, RunFolder, StoredPart, Window,
 };
 
 /// Windows per variant.
@@ -69,7 +69,7 @@ pub(crate) fn records() -> Vec<Record> {
 }
 
 fn cell(cell_id: &str, variant: &str, recipe: &str, size_bytes: u64) -> Record {
-    let part = |part: &str, recipe: &str, weights, size_bytes| Part {
+    let part = |part: &str, recipe: &str, weights, size_bytes| StoredPart {
         part: part.into(),
         recipe: recipe.into(),
         weights,

@@ -254,9 +254,12 @@ mod tests {
     fn later_tolerances_override_earlier_ones_and_the_defaults() {
         let set = [("decode", "3%"), ("kl", "0.5"), ("decode", "2.5 %")];
         let found = Tolerances::resolve(set).unwrap();
-        assert_eq!(found.of(Metric::Decode, 9.0).limit(), Limit::Relative(0.025));
-        assert_eq!(found.of(Metric::Kl, 9.0).limit(), Limit::Absolute(0.5));
-        assert_eq!(found.of(Metric::Packages, 9.0).limit(), Limit::Relative(0.0));
+        let expect = |metric: Metric, limit| {
+            assert_eq!(found.of(metric, 9.0), Tolerance::new(limit, metric.better()).unwrap());
+        };
+        expect(Metric::Decode, Limit::Relative(0.025));
+        expect(Metric::Kl, Limit::Absolute(0.5));
+        expect(Metric::Packages, Limit::Relative(0.0));
         let words = Metric::ALL.map(|metric| found.words(metric));
         let expected =
             ["0", "0.5 %", "0.5 nats", "0.5 points", "0 %", "0 %", "2.5 %", "10 %", "20 %", "5 %"];
@@ -266,8 +269,9 @@ mod tests {
     #[test]
     fn the_larger_of_two_limits_counts() {
         let found = Tolerances::resolve([]).unwrap();
-        assert_eq!(found.of(Metric::Kl, 0.1).limit(), Limit::Relative(0.02));
-        assert_eq!(found.of(Metric::Kl, 1e-6).limit(), Limit::Absolute(0.00001));
+        let lower = |limit| Tolerance::new(limit, Better::Lower).unwrap();
+        assert_eq!(found.of(Metric::Kl, 0.1), lower(Limit::Relative(0.02)));
+        assert_eq!(found.of(Metric::Kl, 1e-6), lower(Limit::Absolute(0.00001)));
         assert_eq!(found.words(Metric::Kl), "2 % or 0.00001 nats");
     }
 

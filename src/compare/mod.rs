@@ -9,10 +9,12 @@ pub mod claims;
 pub mod differences;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod metric;
+pub mod metric;
 pub mod on_device;
 pub mod summary;
+mod totals;
 pub mod versus;
 mod windows;
 
-pub use metric::{DEFAULTS, Metric, Tolerances};
+pub use metric::{Metric, Tolerances};
+pub use totals::condensed;

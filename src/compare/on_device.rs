@@ -1,7 +1,7 @@
 //! What was measured of each package on each device, gathered from single measurements.
 
 use crate::results::measurement::{
-    CorrectnessCheck, Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject,
+    AttemptOutcome, CorrectnessCheck, Load, Measurement, Method, Repetition, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Estimate, Sample, median};
@@ -193,7 +193,7 @@ impl<'a> DeviceRow<'a> {
     }
 
     fn add_repetitions(&mut self, repetitions: &[&Repetition]) {
-        let is_kept = |one: &&&Repetition| one.attempt.outcome == Outcome::Kept;
+        let is_kept = |one: &&&Repetition| one.attempt.outcome == AttemptOutcome::Kept;
         let kept: Vec<_> = repetitions
             .iter()
             .filter(is_kept)
@@ -243,7 +243,7 @@ fn rate(tokens: usize, elapsed_ms: f64) -> f64 {
 }
 
 /// What kept an attempt from counting, in words; `None` if it counts or was a warm-up.
-pub(super) fn disturbance(what: &str, outcome: &Outcome) -> Option<String> {
+pub(super) fn disturbance(what: &str, outcome: &AttemptOutcome) -> Option<String> {
     let (how, why) = outcome.reason()?;
     Some(format!("{what} {how}: {why}"))
 }

@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Result};
 use crate::model::Input;
 use crate::quantize::{LayerRecipe, Recipe, kept_weights};
-use crate::results::{MIXED, Part};
+use crate::results::{MIXED, StoredPart};
 
 /// The fp16 scale of an input that is rounded to int8.
 const INPUT_SCALE_BYTES: u64 = 2;
@@ -16,7 +16,7 @@ impl Variant {
     ///
     /// # Errors
     /// Bug-class errors for tensors the checkpoint does not have, input errors of its weights.
-    pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
+    pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<StoredPart>> {
         self.sum_parts(checkpoint, |_, all| all)
     }
 
@@ -25,7 +25,7 @@ impl Variant {
     ///
     /// # Errors
     /// As [`Variant::parts`].
-    pub fn parts_per_token(&self, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
+    pub fn parts_per_token(&self, checkpoint: &Checkpoint) -> Result<Vec<StoredPart>> {
         let config = &checkpoint.config;
         let chosen = config.experts.as_ref().map(|experts| experts.per_token);
         let is_head_too = config.tied && !self.stores_tied_head(checkpoint);
@@ -42,15 +42,15 @@ impl Variant {
         &self,
         checkpoint: &Checkpoint,
         counted: impl Fn(TensorId, u64) -> u64,
-    ) -> Result<Vec<Part>> {
+    ) -> Result<Vec<StoredPart>> {
         self.check(&checkpoint.config)?;
-        let part = |name: &str, recipe: LayerRecipe| Part {
+        let part = |name: &str, recipe: LayerRecipe| StoredPart {
             part: name.into(),
             recipe: match PARTS[..2].contains(&name) || name == MLP {
                 true if self.mixed.is_some() => self.blocks(|_| MIXED.to_owned()),
                 _ => recipe.to_string(),
             },
-            ..Part::default()
+            ..StoredPart::default()
         };
         let mlp = if checkpoint.config.experts.is_some() { PARTS[1] } else { MLP };
         let mut parts = [

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Role, StoredTensor, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
 use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
-use crate::results::{self, Part};
+use crate::results::{self, StoredPart};
 
 /// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
 /// nothing that shows. (coremltools' `weight_threshold` has the same default.)
@@ -145,7 +145,7 @@ impl Variant {
 
     /// What people read instead of the name where that lists a recipe for every tensor; `parts` are
     /// this variant's.
-    pub fn label(&self, parts: &[Part]) -> String {
+    pub fn label(&self, parts: &[StoredPart]) -> String {
         results::label(&self.to_string(), parts)
     }
 

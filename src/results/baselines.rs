@@ -1,7 +1,9 @@
-//! The store of accepted baselines: one run per question, byte for byte, and a log of who came when.
+//! The store of accepted baselines: one run per question, copied byte for byte, and a log of when each
+//! was accepted.
 //!
-//! The question is model, text, protocol and tokens per window by name, not by hash: a text that
-//! was replaced must meet its baseline, to be told that it is another one.
+//! A question is made of the names of model, text and protocol and of the tokens per window, not of
+//! hashes: a run on a text that was replaced must find its baseline, so that the check can report the
+//! difference.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +13,16 @@ use super::now;
 use crate::error::{At, Error, Result};
 use crate::files::{AtomicDir, Existing, write_atomic};
 use crate::results::measurement::Measurement;
-use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
+use crate::results::{CONDENSED, MEASUREMENTS, PLAN, RECORDS, RunFolder};
 
-/// The log of a store, which also tells that a folder is one.
+/// The log of a store; a folder that has one is a store.
 pub const STORE: &str = "accepted.jsonl";
 /// Where baselines are kept unless a flag says otherwise.
 pub const DEFAULT: &str = "reports/baselines";
-/// What of a run is kept.
-const FILES: [&str; 3] = [RECORDS, MEASUREMENTS, "plan.toml"];
+/// The files of a run that are kept.
+const FILES: [&str; 4] = [RECORDS, CONDENSED, MEASUREMENTS, PLAN];
 /// A folder that holds one of these is a baseline, which a newer one may replace.
-const MARKS: [&str; 2] = [RECORDS, MEASUREMENTS];
+const MARKS: [&str; 3] = [RECORDS, CONDENSED, MEASUREMENTS];
 /// The version of the log's lines.
 const SCHEMA: u32 = 1;
 
@@ -56,10 +58,10 @@ pub fn question(side: &RunFolder) -> String {
     plain.trim_matches('.').to_owned()
 }
 
-/// Keeps a copy of the run in `folder` as the baseline of its question, in place of an earlier one.
+/// Keeps a copy of the run in `folder` as the baseline of its question, replacing an earlier one.
 ///
 /// # Errors
-/// The store cannot be written; what was there stays.
+/// The store cannot be written; it is then unchanged.
 pub fn accept(store: &Path, folder: &Path, run: &RunFolder) -> Result<Accepted> {
     let mut log = if store.exists() { read_log(store)? } else { Vec::new() };
     let accepted = Accepted {
@@ -113,25 +115,23 @@ pub fn list(store: &Path) -> Result<Vec<Accepted>> {
 pub fn find(store: &Path, question: &str) -> Result<PathBuf> {
     let accept = "accept one with: evalkit baseline accept reports/<run>";
     if !store.join(STORE).exists() {
-        return Err(Error::input(
-            "there is no baseline, neither a run nor a store of accepted ones",
-        )
-        .at(store.display())
-        .hint(accept));
+        return Err(Error::input("expected a run or a store of accepted baselines, found neither")
+            .at(store.display())
+            .hint(accept));
     }
     let all = list(store)?;
     if all.iter().any(|one| one.question == question) {
         return Ok(store.join(question));
     }
     let known: Vec<&str> = all.iter().map(|one| one.question.as_str()).collect();
-    let what = format!("no baseline of {question}; accepted are {}", known.join(", "));
+    let what = format!("no baseline is accepted for {question}, only for {}", known.join(", "));
     Err(Error::input(what).at(store.display()).hint(accept))
 }
 
 /// Every line of the log, oldest first.
 ///
 /// # Errors
-/// Input errors: the folder is no store, or a line is none of its log.
+/// Input errors: a line of the log cannot be read.
 fn read_log(store: &Path) -> Result<Vec<Accepted>> {
     let path = store.join(STORE);
     if !path.exists() {
@@ -142,15 +142,11 @@ fn read_log(store: &Path) -> Result<Vec<Accepted>> {
         let read = serde_json::from_str::<Accepted>(line)
             .map_err(|e| Error::input("not an accepted baseline").because(e));
         let checked = read.and_then(|one| {
-            if one.schema > SCHEMA {
-                Err(Error::input(format!(
-                    "schema {} is newer than this program's {SCHEMA}",
-                    one.schema
-                ))
-                .hint("update evalkit to read this store"))
-            } else {
-                Ok(one)
+            if one.schema <= SCHEMA {
+                return Ok(one);
             }
+            let what = format!("schema {} is newer than this program's {SCHEMA}", one.schema);
+            Err(Error::input(what).hint("update evalkit to read this store"))
         });
         checked.at(|| format!("line {}", at + 1)).at(|| path.display())
     };

@@ -1,6 +1,5 @@
-//! A file of lines read in large blocks: never whole in memory, each block on all cores.
-//!
-//! Knows nothing of what the lines mean, but that each is JSON.
+//! A file of lines, read in large blocks: the file is never in memory as a whole, and the lines of a
+//! block are parsed on all cores. Of the lines this file only knows that each is JSON.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,33 +9,33 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// Bytes that are read at a time: much more than a line, much less than a store.
+/// Bytes read at a time: much more than a line, much less than a file of records.
 const BLOCK_BYTES: usize = 4 << 20;
-/// Lines that one core takes at a time: a window's line is some kilobytes.
+/// Lines that one core takes at a time; the line of a window has a few kilobytes.
 const LINES_PER_TASK: usize = 64;
 
-/// What a file of lines is, apart from its lines.
+/// Size and hash of a file of lines.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extent {
     /// Bytes of its whole lines.
     pub whole_bytes: u64,
-    /// Bytes of a half-written line after them.
+    /// Bytes of a half-written line at the end.
     pub torn_bytes: u64,
-    /// blake3 over the whole lines.
+    /// blake3 of the whole lines.
     pub hasher: blake3::Hasher,
 }
 
-/// Whether a line is JSON of any kind: half a line is not.
+/// Whether a line is valid JSON, which half a line is not.
 pub(super) fn is_json(line: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
 }
 
-/// Gives every line to `parse`, in any order, and what came of it to `take`, in theirs. Neither
-/// locks nor changes the file. A last line without a line feed, or one that is not JSON, was torn
-/// by a kill and is passed over.
+/// Calls `parse` on every line, in any order, and `take` on the results, in the order of the lines.
+/// Neither locks nor changes the file. A last line that has no line feed or is not JSON is half
+/// written, because the program was killed, and is ignored.
 ///
 /// # Errors
-/// The file cannot be read, or those of `parse` and `take`, with the line's number and the path.
+/// The file cannot be read, or `parse` or `take` fails; the error has the line's number and the path.
 pub(super) fn read_lines<T: Send>(
     path: &Path,
     parse: impl Fn(&str) -> Result<T> + Sync,
@@ -80,12 +79,12 @@ fn text_of(line: &[u8]) -> Result<&str> {
     Ok(text.trim_end_matches(['\n', '\r']))
 }
 
-/// Where the last line feed ends.
+/// The position after the last line feed.
 fn line_end(block: &[u8]) -> usize {
     block.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
 }
 
-/// The same at the end of a file, where the last line may be half-written even before a line feed.
+/// The same at the end of a file, where even a line with a line feed may be half written.
 fn whole_end(block: &[u8]) -> usize {
     let end = line_end(block);
     if end == 0 || end < block.len() {

@@ -1,40 +1,39 @@
-//! How codes were chosen on a text: what every step left of the error, which records keep, and how
-//! long it took, which they do not, because it never repeats.
+//! How codes were chosen on a text: the error after each step, which is part of the records, and how
+//! long it took, which is not, because it never repeats.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::head::check_schema;
-use super::record::SCHEMA;
-use crate::error::{Error, Result};
+use super::head::{from_line, to_line};
+use crate::error::Result;
 
-/// How the codes of a calibrated variant came about. The same for any number of threads.
+/// How the codes of a calibrated variant were chosen. The same for any number of threads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coding {
     /// The variant with the same recipes, coded from the weights alone.
     pub base: String,
     /// The steps that were on: `eq`, `rep`, `comp`, `alt`, `desc`, `blocks`, `ft`.
     pub steps: Vec<String>,
-    /// Nominal bits per weight of the blocks; none where attention and MLP have different ones.
+    /// Nominal bits per weight of the blocks; `None` if attention and MLP have different ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nominal_bits: Option<u8>,
-    /// What each step left, in order; fine-tuning, which has another target, is not among them.
+    /// The error after each step, in order; without tuning, which minimizes something else.
     pub errors: Vec<StepError>,
-    /// Times `2^(-2R)` the least relative error that any code of `R` bits per weight can have, for
-    /// Gaussian weights: the mean over tensors, each counted by its weights.
+    /// The rate-distortion bound of the relative error for Gaussian weights is this times `2^(-2R)`, at
+    /// `R` bits per weight: the mean over tensors, weighted by their number of weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flatness: Option<f64>,
-    /// Experts that had too few tokens of their own and were coded on those of all.
+    /// Experts that had too few tokens of their own and were coded on the inputs of all experts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pooled_experts: usize,
     /// Inputs of linear layers that were always zero, over all layers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_inputs: usize,
-    /// What fine-tuning did, by layer.
+    /// Loss before and after tuning, by layer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tuned: BTreeMap<usize, TunedLayer>,
-    /// What tuning all layers together did: mean KL divergences from the reference, in nats.
+    /// The same for tuning all layers together: mean KL divergences from the reference, in nats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned_whole: Option<TunedLayer>,
 }
@@ -44,16 +43,17 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// What was left of the error after a step.
+/// The error after a step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepError {
-    /// `rounded`, `compensated`, `fitted`, `descended`; from its second time on with its number.
+    /// `rounded`, `compensated`, `fitted` or `descended`; a repeated step has its number appended.
     pub step: String,
-    /// `tr(E H Eᵀ) / tr(W H Wᵀ)`: the arithmetic mean over tensors, each counted by its weights.
+    /// `tr(E H Eᵀ) / tr(W H Wᵀ)`: the mean over tensors, weighted by their number of weights.
     pub relative_error: f64,
 }
 
-/// What fine-tuning did to a layer, or to all, on windows held out; kept only where it is less afterwards.
+/// What tuning changed in one layer, or in all of them, on held-out windows. Tuned codes are kept only if
+/// the loss is smaller afterwards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TunedLayer {
     /// Loss before tuning.
@@ -63,7 +63,7 @@ pub struct TunedLayer {
 }
 
 impl Coding {
-    /// What the last step left; nothing where no tensor was calibrated.
+    /// The error after the last step; `None` if no tensor was calibrated.
     pub fn relative_error(&self) -> Option<f64> {
         self.errors.last().map(|error| error.relative_error)
     }
@@ -79,27 +79,20 @@ impl Coding {
     }
 }
 
-/// How long one layer of one variant took to be coded: a line of `coding.jsonl`.
+/// How long it took to code one layer of one variant: a line of `coding.jsonl`.
 ///
-/// A layer may have several lines, where it was coded again after an interruption; the last one is
-/// of the codes that were kept.
+/// A layer that was coded again after an interruption has several lines; the last one is about the
+/// codes that were kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodedLayer {
     /// The variant.
     pub cell_id: String,
-    /// The layer, from 0; one more than the last for tuning all layers together.
+    /// The layer, from 0; the number of layers stands for tuning all of them together.
     pub layer: usize,
     /// Wall time of coding it.
     pub elapsed_ms: f64,
     /// Threads used.
     pub threads: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Line<C> {
-    schema: u32,
-    #[serde(flatten)]
-    layer: C,
 }
 
 impl CodedLayer {
@@ -108,8 +101,7 @@ impl CodedLayer {
     /// # Errors
     /// A bug-class error.
     pub fn to_line(&self) -> Result<String> {
-        serde_json::to_string(&Line { schema: SCHEMA, layer: self })
-            .map_err(|e| Error::bug("cannot write a coded layer as JSON").because(e))
+        to_line(self, "a coded layer")
     }
 
     /// Reads a line written by this or an older version.
@@ -117,20 +109,17 @@ impl CodedLayer {
     /// # Errors
     /// Input errors: bad JSON, a missing field, a newer schema.
     pub fn from_line(line: &str) -> Result<CodedLayer> {
-        let line: Line<CodedLayer> =
-            serde_json::from_str(line).map_err(|e| Error::input("not a coded layer").because(e))?;
-        check_schema(line.schema)?;
-        Ok(line.layer)
+        from_line(line, "a coded layer")
     }
 }
 
 /// Wall time of coding each variant, by cell: the sum over its layers.
-pub fn coding_ms(layers: &[CodedLayer]) -> BTreeMap<&str, f64> {
+pub(super) fn coding_ms(layers: &[CodedLayer]) -> BTreeMap<String, f64> {
     let last: BTreeMap<(&str, usize), f64> =
         layers.iter().map(|one| ((one.cell_id.as_str(), one.layer), one.elapsed_ms)).collect();
     let mut sums = BTreeMap::new();
     for ((cell_id, _), elapsed_ms) in last {
-        *sums.entry(cell_id).or_default() += elapsed_ms;
+        *sums.entry(cell_id.to_owned()).or_default() += elapsed_ms;
     }
     sums
 }
@@ -150,7 +139,7 @@ mod tests {
         let layers =
             [layer("a", 0, 1.0), layer("a", 0, 2.0), layer("b", 0, 8.0), layer("a", 1, 4.0)];
         let sums = coding_ms(&layers);
-        assert_eq!(sums.into_iter().collect::<Vec<_>>(), [("a", 6.0), ("b", 8.0)]);
+        assert_eq!(sums, [("a".to_owned(), 6.0), ("b".to_owned(), 8.0)].into());
         let line = layers[3].to_line().unwrap();
         assert_eq!(CodedLayer::from_line(&line).unwrap(), layers[3]);
         assert!(CodedLayer::from_line("{}").is_err());

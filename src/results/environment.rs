@@ -1,6 +1,6 @@
 //! Probes of the machine and of this process: what could explain a number.
 //!
-//! A probe that finds nothing says `unknown` or gives `None`; it never stops a run.
+//! A probe that finds nothing returns `unknown` or `None`; it never stops a run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Environment;
 
-/// Packages whose version can change a number.
+/// Crates whose version can change a number.
 const ARITHMETIC: [&str; 7] =
     ["candle-core", "candle-nn", "gemm", "half", "pulp", "rayon", "tokenizers"];
 
@@ -34,8 +34,8 @@ impl Environment {
 
 const UNKNOWN: &str = "unknown";
 
-/// Versions of the arithmetic packages that this program was built with.
-pub fn package_versions() -> BTreeMap<String, String> {
+/// Versions of the arithmetic crates that this program was built with.
+fn package_versions() -> BTreeMap<String, String> {
     let value = |line: Option<&str>, key: &str| {
         let text = line?.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?;
         Some(text.to_owned())
@@ -61,7 +61,7 @@ fn binary_hash() -> Option<String> {
     Some(hasher.finalize().to_hex().to_string())
 }
 
-/// First line of what a system command prints.
+/// The first line that a system command prints.
 fn ask(command: &str, arguments: &[&str]) -> Option<String> {
     let output = std::process::Command::new(command).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -86,7 +86,7 @@ fn cpu_model() -> Option<String> {
     model_in_cpuinfo(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
 }
 
-/// The processor's name in `/proc/cpuinfo`; ARM kernels give only numbers.
+/// The processor's name in `/proc/cpuinfo`; on ARM it is made of numbers.
 fn model_in_cpuinfo(text: &str) -> Option<String> {
     let field = |key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;
@@ -128,8 +128,8 @@ fn cpu_features() -> Vec<String> {
     Vec::new()
 }
 
-/// Memory of this process, divided by what the system could take back: file pages (mapped
-/// checkpoints) can be dropped and read again, anonymous ones cannot.
+/// Memory of this process, by whether the system can reclaim it: file pages (mapped checkpoints) can be
+/// dropped and read again, anonymous pages cannot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Resident anonymous memory: what the program has allocated.
@@ -138,7 +138,7 @@ pub struct Memory {
     pub rss_file_bytes: u64,
 }
 
-/// The memory of this process now; `None` where the system does not tell the two apart (macOS).
+/// The memory of this process now; `None` if the system does not distinguish the two (macOS).
 pub fn memory_now() -> Option<Memory> {
     memory_in_status(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
@@ -152,7 +152,7 @@ fn memory_in_status(text: &str) -> Option<Memory> {
     Some(Memory { rss_anon_bytes: bytes("RssAnon:")?, rss_file_bytes: bytes("RssFile:")? })
 }
 
-/// Samples this process's memory from a thread of its own until dropped.
+/// Samples this process's memory on its own thread until it is dropped.
 #[derive(Debug)]
 pub struct PeakSampler {
     peaks: Arc<Peaks>,
@@ -178,7 +178,7 @@ impl Peaks {
 }
 
 impl PeakSampler {
-    /// Time between two samples: short against a block's forward pass, long against reading
+    /// Time between two samples: much shorter than a block's forward pass, much longer than reading
     /// `/proc`.
     const PERIOD: Duration = Duration::from_millis(20);
 
@@ -192,13 +192,13 @@ impl PeakSampler {
                 shared.sample();
             }
         };
-        // Without the thread the peak is that of the moments at which it is asked for.
+        // Without the thread, the peak covers only the moments at which it is requested.
         let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(sample).ok();
         PeakSampler { peaks, stop: Some(stop), thread }
     }
 
-    /// The peak of each kind of memory so far (not necessarily at one moment); `None` where the
-    /// system does not tell.
+    /// The peak of each kind of memory so far, not necessarily at the same moment; `None` if the system
+    /// does not report it.
     pub fn peak(&self) -> Option<Memory> {
         self.peaks.sample();
         self.peaks.seen.load(Relaxed).then(|| Memory {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_is_described_in_the_same_words_each_time() {
+    fn probing_twice_describes_the_machine_alike() {
         let environment = Environment::probe("cpu");
         assert_eq!(environment, Environment::probe("cpu"));
         assert_eq!(environment.binary_hash.len(), 64);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn allocated_and_mapped_memory_are_told_apart() {
+    fn allocated_and_mapped_memory_are_distinguished() {
         let status = "Name:\tx\nVmHWM:\t   9 kB\nRssAnon:\t    2 kB\nRssFile:\t    3 kB\n";
         let memory = Memory { rss_anon_bytes: 2_048, rss_file_bytes: 3_072 };
         assert_eq!(memory_in_status(status), Some(memory));
@@ -248,7 +248,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_sampler_sees_memory_that_is_gone_when_it_is_asked() {
+    fn the_sampler_sees_memory_that_was_freed_before_the_peak_is_read() {
         const SIZE_BYTES: u64 = 64 << 20;
         let sampler = PeakSampler::start();
         let before = sampler.peak().unwrap().rss_anon_bytes;

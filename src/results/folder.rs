@@ -1,42 +1,48 @@
-//! A run's folder, read without changing it: what reports are made of.
+//! A run's folder, read without changing it: the input of every report.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::blocks::read_lines;
-use super::coding::CodedLayer;
+use super::coding::{CodedLayer, coding_ms};
+use super::condensed::{CONDENSED, read_into as read_condensed_into};
 use super::index::Index;
 use super::measurement::{MEASUREMENTS, Measurement, read_into as read_measurements_into};
 use super::record::{Record, Window};
-use super::store::{CODING, RECORDS, read_into};
+use super::store::read_into;
+use super::{CODING, RECORDS};
 use crate::error::{Error, Result};
 
-/// Everything that a run's folder holds, or the folders of its shards together.
+/// Everything that a run's folder holds; for a sharded run, the folders of all shards together.
 #[derive(Debug, Clone, Default)]
 pub struct RunFolder {
-    /// The folder's own name.
+    /// The folder's name.
     pub name: String,
-    /// Hash of its records and measurements, in hexadecimal; of several shards, in their order.
+    /// Hash of its records and measurements, in hexadecimal; it depends on the order of shards. A
+    /// condensed run has the hash of the run that it was made from.
     pub hash: String,
-    /// Its records; empty for a folder that holds measurements alone.
+    /// Its records; empty for a folder that holds only measurements.
     pub index: Index,
     /// What devices measured.
     pub measured: Vec<Measurement>,
-    /// How long calibrated variants took to be coded.
-    pub coding: Vec<CodedLayer>,
+    /// Wall time of coding calibrated variants, by cell.
+    pub coding_ms: BTreeMap<String, f64>,
+    /// Whether values per token were dropped when the run was condensed.
+    pub is_condensed: bool,
 }
 
 impl RunFolder {
-    /// Reads a folder; half-written last lines are passed over.
+    /// Reads a folder; half-written last lines are ignored.
     ///
     /// # Errors
-    /// Input errors: it holds neither records nor measurements, a line is none (names file and
-    /// line), or two records contradict each other.
+    /// Input errors: it holds neither records nor measurements, a line is bad (names file and line), or
+    /// two records contradict each other.
     pub fn read(folder: &Path) -> Result<RunFolder> {
         RunFolder::read_shards(&[folder])
     }
 
-    /// Reads a folder without what its windows hold per token and per expert, which is most of it:
-    /// whoever needs sums alone holds a fraction of the memory.
+    /// Reads a folder without the values per token and per expert of its windows, which are most of it:
+    /// for callers that need only sums, this takes a fraction of the memory.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -58,38 +64,67 @@ impl RunFolder {
     ) -> Result<RunFolder> {
         let mut read = RunFolder::default();
         let mut hasher = blake3::Hasher::new();
+        let mut layers = Vec::new();
         for folder in folders {
             let folder = folder.as_ref();
-            let (records, measured) = (folder.join(RECORDS), folder.join(MEASUREMENTS));
-            if !(records.exists() || measured.exists()) {
+            let hash = read.add_records(folder, parse)?;
+            hash.into_iter().for_each(|hash| _ = hasher.update(hash.as_bytes()));
+            let measured = folder.join(MEASUREMENTS);
+            if measured.exists() {
+                let extent = read_measurements_into(&measured, &mut read.measured)?;
+                hasher.update(extent.hasher.finalize().as_bytes());
+            } else if hash.is_none() {
                 let what = format!("expected {RECORDS} or {MEASUREMENTS}, found neither");
                 return Err(Error::input(what)
                     .at(folder.display())
                     .hint("give the folder of a run, as sweep and bench name it"));
             }
-            if records.exists() {
-                let extent = read_into(&records, &mut read.index, parse)?;
-                hasher.update(extent.hasher.finalize().as_bytes());
-            }
-            if measured.exists() {
-                let extent = read_measurements_into(&measured, &mut read.measured)?;
-                hasher.update(extent.hasher.finalize().as_bytes());
-            }
             let coding = folder.join(CODING);
             if coding.exists() {
                 read_lines(&coding, CodedLayer::from_line, |layer| {
-                    read.coding.push(layer);
+                    layers.push(layer);
                     Ok(())
                 })?;
             }
         }
+        read.coding_ms.extend(coding_ms(&layers));
         read.name = folders.first().map_or(String::new(), |folder| name_of(folder.as_ref()));
         read.hash = hasher.finalize().to_hex().to_string();
         Ok(read)
     }
+
+    /// Adds a folder's records, full or condensed, and returns the hash of the file of full records;
+    /// `None` if there are no records.
+    fn add_records(
+        &mut self,
+        folder: &Path,
+        parse: fn(&str) -> Result<Record>,
+    ) -> Result<Option<blake3::Hash>> {
+        let (full, condensed) = (folder.join(RECORDS), folder.join(CONDENSED));
+        match (full.exists(), condensed.exists()) {
+            (true, true) => {
+                let what = format!("expected {RECORDS} or {CONDENSED}, found both");
+                Err(Error::input(what).at(folder.display()).hint("keep one of the two"))
+            }
+            (true, false) => {
+                let extent = read_into(&full, &mut self.index, parse)?;
+                Ok(Some(extent.hasher.finalize()))
+            }
+            (false, true) => {
+                let hash = read_condensed_into(&condensed, &mut self.index)?;
+                self.is_condensed = true;
+                let known = self.index.all_totals();
+                self.coding_ms.extend(
+                    known.filter_map(|(id, totals)| Some((id.to_owned(), totals.coding_ms?))),
+                );
+                Ok(Some(hash))
+            }
+            (false, false) => Ok(None),
+        }
+    }
 }
 
-/// A record without what it holds per token and per expert.
+/// A record without its values per token and per expert.
 fn sums(line: &str) -> Result<Record> {
     Ok(match Record::from_line(line)? {
         Record::Window(window) => Record::Window(Window {
@@ -102,7 +137,7 @@ fn sums(line: &str) -> Result<Record> {
     })
 }
 
-/// The last part of a path, of `.` and `..` where they lead.
+/// The last name of a path, with `.` and `..` resolved.
 fn name_of(folder: &Path) -> String {
     let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     resolved.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
@@ -144,7 +179,7 @@ mod tests {
         let whole = RunFolder::read(folder.path()).unwrap();
         let path = folder.path().join(RECORDS);
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text + "{\"schema\":1,\"ki").unwrap();
+        std::fs::write(&path, text + "{\"schema\":2,\"ki").unwrap();
         let torn = RunFolder::read(folder.path()).unwrap();
         assert_eq!((&torn.hash, torn.index.records()), (&whole.hash, whole.index.records()));
         assert_eq!(torn.name, folder.path().file_name().unwrap().to_string_lossy());

@@ -1,16 +1,17 @@
-//! Records in memory, found by what they are about, with no contradiction among them.
+//! Records in memory, indexed by what they are about, without contradictions.
 //!
-//! The same record twice is harmless (two shards share their `Run`; a resumed run repeats the
-//! window that a kill interrupted) and kept once. Two different answers to one question are an
-//! error: one of them is wrong.
+//! The same record twice is harmless (two shards share their `Run`; a resumed run repeats the window
+//! during which it was killed) and is kept once. Two different answers to one question are an error:
+//! one of them is wrong.
 
 use std::collections::BTreeMap;
 
+use super::condensed::Totals;
 use super::packaged::Packaged;
 use super::record::{Cell, Done, Environment, Failure, Record, Run, Window};
 use crate::error::{Error, Result};
 
-/// The question that a record answers; at most one record may.
+/// A question that at most one record may answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Question {
     Run,
@@ -25,8 +26,8 @@ fn question(record: &Record) -> Option<Question> {
         Record::Cell(cell) => Some(Question::Cell(cell.cell_id.clone())),
         Record::Window(w) => Some(Question::Window(w.cell_id.clone(), w.window)),
         Record::Done(done) => Some(Question::Done(done.cell_id.clone())),
-        // A run may be resumed on another machine, a variant may fail in several ways, and be
-        // packaged for several engines.
+        // A run may be resumed on another machine; a variant may fail several times, and be packaged
+        // for several targets.
         Record::Environment(_) | Record::Failure(_) | Record::Packaged(_) => None,
     }
 }
@@ -36,8 +37,10 @@ fn question(record: &Record) -> Option<Question> {
 pub struct Index {
     records: Vec<Record>,
     answers: BTreeMap<Question, usize>,
-    /// Where the records are that answer no question: few, but looked through often.
+    /// Positions of the records that answer no question: few, but searched often.
     others: Vec<usize>,
+    /// What a condensed run keeps of the values per token, by variant.
+    totals: BTreeMap<String, Totals>,
 }
 
 impl Index {
@@ -61,7 +64,23 @@ impl Index {
         Ok(true)
     }
 
-    /// Whether `record` would be accepted, and is new.
+    /// Adds what a condensed run keeps of a variant's values per token.
+    pub(super) fn insert_totals(&mut self, cell_id: String, totals: Totals) {
+        self.totals.insert(cell_id, totals);
+    }
+
+    /// What condensed runs keep of the values per token, by variant.
+    pub(super) fn all_totals(&self) -> impl Iterator<Item = (&str, &Totals)> {
+        self.totals.iter().map(|(cell_id, totals)| (cell_id.as_str(), totals))
+    }
+
+    /// What a condensed run keeps of a variant's values per token; `None` for a run whose windows
+    /// hold those values.
+    pub fn totals(&self, cell_id: &str) -> Option<&Totals> {
+        self.totals.get(cell_id)
+    }
+
+    /// Whether `record` would be accepted and is new.
     ///
     /// # Errors
     /// As for [`insert`](Self::insert).
@@ -79,12 +98,12 @@ impl Index {
         &self.records
     }
 
-    /// Gives the records away.
+    /// Every record, in order of arrival, without the index.
     pub fn into_records(self) -> Vec<Record> {
         self.records
     }
 
-    /// What was asked, once it is recorded.
+    /// What was asked; `None` if the records do not say.
     pub fn run(&self) -> Option<&Run> {
         match self.answer(&Question::Run) {
             Some(Record::Run(run)) => Some(run),
@@ -116,7 +135,7 @@ impl Index {
         }
     }
 
-    /// A variant's windows, by ascending index, gaps left out.
+    /// A variant's windows, by ascending index.
     pub fn windows_of(&self, cell_id: &str) -> Vec<&Window> {
         let first = Question::Window(cell_id.to_owned(), 0);
         let last = Question::Window(cell_id.to_owned(), usize::MAX);
@@ -128,7 +147,7 @@ impl Index {
         windows.collect()
     }
 
-    /// The end of a variant, if it was reached.
+    /// The end of a variant; `None` if it is not finished.
     pub fn done(&self, cell_id: &str) -> Option<&Done> {
         match self.answer(&Question::Done(cell_id.to_owned())) {
             Some(Record::Done(done)) => Some(done),
@@ -136,12 +155,12 @@ impl Index {
         }
     }
 
-    /// Whether a variant's every window is scored.
+    /// Whether every window of a variant is scored.
     pub fn is_done(&self, cell_id: &str) -> bool {
         self.done(cell_id).is_some()
     }
 
-    /// A variant's latest packages of each design.
+    /// A variant's latest packages for each design.
     pub fn packaged(&self, cell_id: &str) -> Vec<&Packaged> {
         let mut latest: BTreeMap<&str, &Packaged> = BTreeMap::new();
         for record in self.others() {
@@ -165,7 +184,7 @@ impl Index {
         })
     }
 
-    /// Where it was computed, once for each program and machine.
+    /// The programs and machines that computed the records, each once.
     pub fn environments(&self) -> impl Iterator<Item = &Environment> {
         self.others().filter_map(|record| match record {
             Record::Environment(environment) => Some(environment),
@@ -227,7 +246,7 @@ fn differences(known: &Run, new: &Run) -> String {
     names.sort_unstable();
     names.dedup();
     let value = |run: &serde_json::Map<String, serde_json::Value>, name: &str| {
-        run.get(name).map_or("nothing".to_owned(), ToString::to_string)
+        run.get(name).map_or("absent".to_owned(), ToString::to_string)
     };
     let differing: Vec<String> = names
         .into_iter()

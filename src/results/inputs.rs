@@ -1,4 +1,4 @@
-//! What codes and the ranges of int8 inputs were chosen on, as records have it.
+//! The text on which codes and the ranges of int8 inputs were chosen, as records have it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 pub struct Calibration {
     /// Name of the text.
     pub text_name: String,
-    /// Windows, as long as those that are scored.
+    /// Number of windows, of the same length as those that are scored.
     pub windows: usize,
     /// Hash of their tokens, in hexadecimal.
     pub windows_hash: String,
-    /// How ranges were chosen: `minmax`, `percentile` or `entropy`; of variants without int8 inputs
+    /// How ranges were chosen: `minmax`, `percentile` or `entropy`; for variants without int8 inputs
     /// [`SECOND_MOMENTS`](Self::SECOND_MOMENTS).
     pub method: String,
-    /// Content hash of the saved second moments by which codes were chosen, in hexadecimal; none
-    /// where the windows were walked.
+    /// Content hash of the saved second moments by which codes were chosen, in hexadecimal; `None` if
+    /// the windows were run through the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments_hash: Option<String>,
 }
 
 impl Calibration {
-    /// The method of variants whose codes alone are calibrated.
+    /// The method of variants of which only the codes are calibrated.
     pub const SECOND_MOMENTS: &str = "second moments";
 
-    /// What tells variants of one name apart: how ranges were chosen, where there are any, and saved
-    /// moments.
+    /// What distinguishes variants of one name: how ranges were chosen, and saved second moments. `None`
+    /// if neither applies.
     pub(super) fn how(&self) -> Option<String> {
         let moments = self.moments_hash.as_ref().map(|hash| format!("moments {hash:.8}"));
         let words = self.ranges().map(str::to_owned).into_iter().chain(moments);
@@ -33,16 +33,17 @@ impl Calibration {
         (!words.is_empty()).then(|| words.join(", "))
     }
 
-    /// How ranges were chosen, where there are any.
+    /// How ranges were chosen; `None` for variants without int8 inputs.
     pub fn ranges(&self) -> Option<&str> {
         Some(self.method.as_str()).filter(|method| *method != Self::SECOND_MOMENTS)
     }
 }
 
-/// The scale of one input that was rounded to int8: steps of this size, 127 in either direction.
+/// The scale of one input that was rounded to int8: the size of a step, with 127 steps in either
+/// direction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputScale {
-    /// The block, from 0; none for the head.
+    /// The block, from 0; `None` for the head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
     /// `attention` (queries, keys and values), `output`, `mlp` (gate and up), `down`, `head`.

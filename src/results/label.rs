@@ -1,19 +1,27 @@
-//! What a variant is called where people read it: the name itself, unless it lists a choice for
-//! every tensor.
+//! The label by which reports show a variant: `reference` for the uncompressed model, a short form for
+//! a name that lists a recipe for every tensor, and otherwise the name itself.
 
-use super::part::{BLOCK_PARTS, Part};
+use super::part::{BLOCK_PARTS, StoredPart};
 use crate::units::BitsPerWeight;
 
-/// How the name of a variant with recipes per tensor begins.
+/// The name of the uncompressed model, in the grammar of recipes.
+const AS_STORED: &str = "fp";
+/// Its label.
+const REFERENCE: &str = "reference";
+/// How the name of a variant with a recipe per tensor begins.
 pub const MIXED: &str = "mixed";
-/// What stands between the words of such a name.
+/// What separates the words of such a name.
 pub const MIXED_SEPARATOR: char = '_';
-/// Digits of the hash in a label.
+/// Hexadecimal digits of the hash in a label.
 const HASH_DIGITS: usize = 8;
 
-/// The label of a variant: `mixed-2.50-1a2b3c4d-cal` for `mixed_palette2-g16-s_…_12a3b-cal`, with
-/// the stored bits per weight of the blocks where `parts` tell them, and any other name as it is.
-pub fn label(variant: &str, parts: &[Part]) -> String {
+/// The label of a variant: `reference` for `fp`, `mixed-2.50-1a2b3c4d-cal` for
+/// `mixed_palette2-g16-s_…_12a3b-cal`, and any other name unchanged. The number is that of stored bits
+/// per weight of the blocks; it is left out if `parts` has no blocks.
+pub fn label(variant: &str, parts: &[StoredPart]) -> String {
+    if variant == AS_STORED {
+        return REFERENCE.to_owned();
+    }
     let (blocks, others) = variant.split_at(variant.find('+').unwrap_or(variant.len()));
     let is_mixed = blocks.strip_prefix(MIXED).is_some_and(|rest| rest.starts_with(MIXED_SEPARATOR));
     let Some(last) = blocks.rfind(MIXED_SEPARATOR).filter(|_| is_mixed) else {
@@ -25,9 +33,10 @@ pub fn label(variant: &str, parts: &[Part]) -> String {
     let of_blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
     let (size_bytes, weights) =
         of_blocks.fold((0, 0), |(b, w), part| (b + part.size_bytes, w + part.weights));
-    let bits = match weights {
-        0 => String::new(),
-        _ => format!("{:.2}-", BitsPerWeight::of(size_bytes, weights).0),
+    let bits = if weights == 0 {
+        String::new()
+    } else {
+        format!("{:.2}-", BitsPerWeight::of(size_bytes, weights).0)
     };
     format!("{MIXED}-{bits}{}{options}{others}", &hash[..HASH_DIGITS])
 }
@@ -37,14 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_list_tensors_are_shortened() {
-        let parts = [("attention", 4), ("mlp", 1), ("head", 9)].map(|(part, size_bytes)| Part {
-            part: part.into(),
-            weights: 8,
-            size_bytes,
-            ..Part::default()
+    fn only_the_reference_and_names_that_list_tensors_have_a_label_of_their_own() {
+        let parts = [("attention", 4), ("mlp", 1), ("head", 9)].map(|(part, size_bytes)| {
+            StoredPart { part: part.into(), weights: 8, size_bytes, ..StoredPart::default() }
         });
-        for name in ["fp", "palette2-g16+attention:int8", "mixedness", "int8-a8"] {
+        assert_eq!(label("fp", &parts), "reference");
+        for name in ["fp16", "fp+head:int8", "palette2-g16+attention:int8", "mixedness", "int8-a8"]
+        {
             assert_eq!(label(name, &parts), name);
         }
         let one = label("mixed_palette2-g16-s_int8_12a3b-cal-a8+embed:int8", &parts);

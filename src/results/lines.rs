@@ -1,8 +1,8 @@
 //! An append-only file of lines that survives being killed and a full disk.
 //!
-//! Appending either adds whole lines that have reached the disk, or leaves the file as it was. A
-//! process killed while writing can still leave half a line at the very end; opening the file
-//! again cuts it off. Knows nothing of what the lines mean.
+//! Appending either adds whole lines that have reached the disk, or leaves the file unchanged. A
+//! process that is killed while writing can still leave half a line at the end; opening the file again
+//! cuts it off. This file does not know what the lines mean.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -49,7 +49,10 @@ impl Lines {
         Ok(Lines { path: path.to_owned(), file, size_bytes })
     }
 
-    /// Cuts off what follows the file's whole lines.
+    /// Cuts off a half-written last line.
+    ///
+    /// # Errors
+    /// The file cannot be written (surroundings).
     pub fn cut_torn(&mut self, extent: &Extent) -> Result<()> {
         if extent.torn_bytes == 0 {
             return Ok(());
@@ -57,7 +60,7 @@ impl Lines {
         self.file
             .set_len(extent.whole_bytes)
             .and_then(|()| self.file.sync_data())
-            .map_err(|e| Error::io("cut a half-written line off", &self.path, e))?;
+            .map_err(|e| Error::io("cut off a half-written line", &self.path, e))?;
         self.size_bytes = extent.whole_bytes;
         Ok(())
     }
@@ -73,7 +76,7 @@ impl Lines {
                 Error::surroundings("cannot append")
                     .at(self.path.display())
                     .because(cause)
-                    .hint("nothing measured before is lost; free some space, then resume")
+                    .hint("nothing measured before is lost; free disk space and run the same command again")
             },
         )?;
         self.size_bytes += text.len() as u64;
@@ -81,7 +84,7 @@ impl Lines {
     }
 }
 
-/// What writing needs from a file.
+/// A writer whose bytes can be made durable; tests replace the file by a full disk.
 trait Durable: Write {
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -110,7 +113,7 @@ fn write_or_undo(
 mod tests {
     use super::*;
 
-    /// A disk with room for so many more bytes.
+    /// A disk with room for `room_bytes` more bytes.
     struct Filling<'a> {
         file: &'a File,
         room_bytes: usize,

@@ -1,15 +1,18 @@
-//! Records, the currency that measuring, statistics and reports trade in.
+//! Records: what a run measures, stored so that statistics and reports can be derived from it later.
 //!
-//! A run's folder holds `records.jsonl`, which is append-only and repeats bit for bit, and
-//! `sessions.jsonl` with what does not repeat: times, threads, memory; `coding.jsonl` with how long
-//! layers took to be coded; `measurements.jsonl` with what devices measured. Nothing is ever changed
-//! in place: a number that was once reported can be traced to the line it came from.
+//! A run's folder holds `records.jsonl`, which is append-only and repeats bit for bit. What does not
+//! repeat is in other files: times, threads and memory in `sessions.jsonl`, the time to code each layer
+//! in `coding.jsonl`, and what devices measured in `measurements.jsonl`. Nothing is ever changed in
+//! place, so a number in a report can be traced to the line it came from. A condensed run holds
+//! `condensed.jsonl` instead.
 
 pub mod baselines;
 mod blocks;
 mod clock;
 mod coding;
+mod condensed;
 mod environment;
+mod finite;
 mod folder;
 mod head;
 mod index;
@@ -26,15 +29,26 @@ mod session;
 mod store;
 
 pub use clock::now;
-pub use coding::{CodedLayer, Coding, StepError, TunedLayer, coding_ms};
-pub use environment::{Memory, PeakSampler, memory_now, package_versions};
+pub use coding::{CodedLayer, Coding, StepError, TunedLayer};
+pub use condensed::{CONDENSED, Condensed, CondensedCell, KlQuantiles, Totals};
+pub use environment::{PeakSampler, memory_now};
+pub use finite::finite;
 pub use folder::RunFolder;
 pub use index::Index;
 pub use inputs::{Calibration, InputScale};
 pub use label::{MIXED, MIXED_SEPARATOR, label};
 pub use measurement::MEASUREMENTS;
 pub use packaged::{Packaged, VerifiedLink};
-pub use part::{BLOCK_PARTS, Part};
-pub use record::{Cell, Done, Environment, Failure, Record, Run, SCHEMA, Window};
+pub use part::{BLOCK_PARTS, StoredPart};
+pub use record::{Cell, Done, Environment, Failure, Record, Run, Window};
 pub use session::{Phase, Session};
-pub use store::{CODING, RECORDS, SESSIONS, Store, read_records, read_sessions};
+pub use store::{Store, read_sessions};
+
+/// Name of the file of records in a run's folder.
+pub const RECORDS: &str = "records.jsonl";
+/// Name of the file in a run's folder with the time to code each layer.
+const CODING: &str = "coding.jsonl";
+/// Name of the file of sessions in a run's folder.
+const SESSIONS: &str = "sessions.jsonl";
+/// Name of the file in a run's folder that holds its plan.
+pub const PLAN: &str = "plan.toml";

@@ -1,8 +1,10 @@
-//! What became of a variant's packages.
+//! The packages of a variant, and what verifying them found.
 
 use serde::{Deserialize, Serialize};
 
-/// A variant that was written as packages, and whether they are the model that was scored.
+use super::finite;
+
+/// A variant that was written as packages, and whether they hold the model that was scored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Packaged {
     /// The variant.
@@ -11,15 +13,15 @@ pub struct Packaged {
     pub design: String,
     /// Number of packages.
     pub packages: usize,
-    /// Bytes of all packages as they lie on the disk.
+    /// Bytes of all packages on disk.
     pub size_bytes: u64,
     /// The same, predicted from recipes and shapes before anything was coded.
     pub predicted_bytes: u64,
-    /// The links of the chain of truth, in order.
+    /// The links of verification, in order.
     pub links: Vec<VerifiedLink>,
 }
 
-/// One link of the chain of truth.
+/// One link in the chain from the scored model to its packages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerifiedLink {
     /// `files`, `weights`, `logits` or `steps`.
@@ -28,13 +30,16 @@ pub struct VerifiedLink {
     pub holds: bool,
     /// What was compared, or what differs first.
     pub what: String,
-    /// Predicted tokens that were compared; 0 where none were.
+    /// Predicted tokens that were compared; 0 for links that compare none.
     pub tokens: usize,
-    /// Sum over tokens of the KL divergence from the walk's predictions.
-    pub kl_nats: f64,
-    /// Largest KL divergence of a token.
-    pub worst_kl_nats: f64,
-    /// Tokens whose most likely next token is the walk's.
+    /// Sum over tokens of the KL divergence from the scored model's predictions; `None` if it is not
+    /// finite.
+    #[serde(default, deserialize_with = "finite::option")]
+    pub kl_nats: Option<f64>,
+    /// Largest KL divergence of a token; `None` if it is not finite.
+    #[serde(default, deserialize_with = "finite::option")]
+    pub worst_kl_nats: Option<f64>,
+    /// Tokens whose most likely next token is the scored model's.
     pub top1_agree: usize,
 }
 

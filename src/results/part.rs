@@ -1,4 +1,4 @@
-//! What a part of a model costs to store, as records have it.
+//! What a part of a model takes to store, as records have it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ pub const BLOCK_PARTS: [&str; 4] = ["blocks", "attention", "mlp", "experts"];
 
 /// Storage of one part of a model under one variant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct StoredPart {
     /// `attention`, `mlp` or `experts`, `embedding`, `head`, `norms and biases`.
     pub part: String,
     /// How the part is coded: `palette2-g16`, `fp`.
     pub recipe: String,
-    /// Weights in the part, in number.
+    /// Number of weights in the part.
     pub weights: u64,
     /// Stored size: codes, tables and scales.
     pub size_bytes: u64,

@@ -1,23 +1,20 @@
-//! What a run writes down, one JSON object a line, and how a line is read back.
+//! The records of a run, one JSON object per line, and how a line is read back.
 //!
-//! Records hold raw sums, counts and hashes, never a mean or an interval: those are derived when
-//! a report is made. They hold no time and no thread count either, so that a resumed run leaves the
-//! bytes of an uninterrupted one; what differs from run to run is in [`Session`](super::Session).
+//! Records hold raw sums, counts and hashes, never a mean or an interval: those are derived when a
+//! report is made. They hold no time and no thread count either, so that a resumed run leaves the
+//! same bytes as an uninterrupted one; what differs from run to run is in
+//! [`Session`](super::Session).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::coding::Coding;
-use super::head::{Head, UPDATE, check_schema};
+use super::head::{Head, UPDATE, check_schema, to_line};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
-use super::part::Part;
+use super::part::StoredPart;
 use crate::error::{Error, Result};
-
-/// The schema version written into every line. Raise it when the meaning of a field changes;
-/// a new optional field needs no new version.
-pub const SCHEMA: u32 = 1;
 
 /// One line of `records.jsonl`; in JSON, `kind` says which.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,11 +28,11 @@ pub enum Record {
     Cell(Cell),
     /// One variant's scores on one window of text.
     Window(Window),
-    /// A variant whose every window is scored.
+    /// A variant of which every window is scored.
     Done(Done),
     /// A variant that gave no result, and why.
     Failure(Failure),
-    /// A variant's packages.
+    /// The packages of a variant.
     Packaged(Packaged),
 }
 
@@ -58,7 +55,7 @@ pub struct Run {
     pub text_bytes: u64,
     /// Name of the perplexity protocol: `full`, `llama.cpp`, `gptq-2048`.
     pub protocol: String,
-    /// How windows begin: `none`, `each window`, ...
+    /// How the begin-of-text token is used: `none`, `prepend`, `replace` or `text`.
     pub bos: String,
     /// Tokens in a window.
     pub window_tokens: usize,
@@ -80,8 +77,8 @@ pub struct Run {
     pub parameters: u64,
     /// Tokens in the vocabulary.
     pub vocabulary: usize,
-    /// Entropy of the source the text was drawn from, where it is known (generated text):
-    /// no model can score lower.
+    /// Entropy of the source that the text was drawn from, if it is known (generated text); no model
+    /// can score lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy_floor_nats_per_byte: Option<f64>,
     /// What a reader must know before trusting the numbers.
@@ -94,7 +91,7 @@ pub struct Run {
 pub struct Environment {
     /// Hash of the running program, in hexadecimal.
     pub binary_hash: String,
-    /// Operating system, with its version where known.
+    /// Operating system, with its version if known.
     pub os: String,
     /// Processor model.
     pub cpu_model: String,
@@ -102,7 +99,7 @@ pub struct Environment {
     pub cpu_features: Vec<String>,
     /// Where the reference runs: `cpu` or `metal`.
     pub device: String,
-    /// Versions of the packages that do arithmetic, by name.
+    /// Versions of the crates that do the arithmetic, by name.
     #[serde(default)]
     pub package_versions: BTreeMap<String, String>,
 }
@@ -112,20 +109,21 @@ pub struct Environment {
 pub struct Cell {
     /// Hash of (model, recipe, protocol, text, numeric version), in hexadecimal.
     pub cell_id: String,
-    /// Name of the variant: `palette2-g16`.
+    /// Name of the variant: `palette2-g16`; `fp` for the reference.
     pub variant: String,
     /// Storage, part by part.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StoredPart>,
     /// Whether this is the uncompressed model that the others are compared with.
     pub is_reference: bool,
-    /// What the ranges of int8 inputs were chosen on, and how; none for variants without.
+    /// What codes or the ranges of int8 inputs were chosen on; `None` for variants that are neither
+    /// calibrated nor have int8 inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
 }
 
 impl Cell {
-    /// The variant's name, with how its ranges were chosen where it has some, `int8-a8 (entropy)`, and
-    /// which saved second moments its codes were chosen by.
+    /// The variant's label, with how the ranges of its inputs were chosen, `int8-a8 (entropy)`, and the
+    /// saved second moments that its codes were chosen by.
     pub fn label(&self) -> String {
         let how = self.calibration.as_ref().and_then(Calibration::how);
         let variant = super::label(&self.variant, &self.parts);
@@ -153,17 +151,17 @@ pub struct Window {
     pub kl_nats: f64,
     /// Scored tokens at which the variant's most likely token is the reference's.
     pub top1_agree: usize,
-    /// KL divergence at each scored token, in nats; empty for the reference.
+    /// KL divergence at each scored token, in nats; empty for the reference and in condensed runs.
     #[serde(default)]
     pub kl_tokens: Vec<f32>,
-    /// Per layer the tokens of the window that go to the experts they go to in the reference; empty
-    /// for models without experts.
+    /// The tokens of the window that go to the same experts as in the reference, `[layers]`; empty for
+    /// models without experts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub router_agree: Vec<u32>,
-    /// Per layer and expert the tokens of the window that go there, `[layers][experts]`.
+    /// The tokens of the window that go to each expert, `[layers][experts]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expert_load: Vec<Vec<u32>>,
-    /// Tokens that were routed: all of the window, scored or not.
+    /// Tokens that were routed: all tokens of the window, scored or not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub routed_tokens: u32,
 }
@@ -182,10 +180,10 @@ pub struct Done {
     pub windows: usize,
     /// Hash of the coded weights that were scored, in hexadecimal.
     pub coded_hash: String,
-    /// Inputs of linear layers that were rounded to int8; empty for variants without.
+    /// Inputs of linear layers that were rounded to int8; empty for variants without such inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_scales: Vec<InputScale>,
-    /// How its codes were chosen on a text; none for variants without.
+    /// How its codes were chosen on a text; `None` for variants that are not calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coding: Option<Coding>,
 }
@@ -199,35 +197,26 @@ pub struct Failure {
     pub variant: String,
     /// What went wrong.
     pub cause: String,
-    /// How to mend it, or empty.
+    /// How to mend it; empty if that is not known.
     #[serde(default)]
     pub hint: String,
-}
-
-/// A line as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    schema: u32,
-    #[serde(flatten)]
-    record: &'a Record,
 }
 
 impl Record {
     /// The record as one line of JSON, without the line feed.
     ///
     /// # Errors
-    /// A number that is not finite: JSON has no word for it, and it measures nothing.
+    /// A number that is not finite: JSON cannot write it, and it measures nothing.
     pub fn to_line(&self) -> Result<String> {
         self.check_finite()?;
-        serde_json::to_string(&Line { schema: SCHEMA, record: self })
-            .map_err(|e| Error::bug("cannot write a record as JSON").because(e))
+        to_line(self, "a record")
     }
 
-    /// Reads a line written by this or an older version; unknown fields are passed over.
+    /// Reads a line written by this or an older version; unknown fields are ignored.
     ///
     /// # Errors
-    /// Bad JSON, an unknown kind, a missing field, or a schema newer than [`SCHEMA`]. The caller
-    /// adds file and line number.
+    /// Bad JSON, an unknown kind, a missing field, or a newer schema. The caller adds file and line
+    /// number.
     pub fn from_line(line: &str) -> Result<Record> {
         let bad = |e: serde_json::Error| Error::input("not a record").because(e);
         let head = Head::of(line).map_err(bad)?;
@@ -247,7 +236,7 @@ impl Record {
         .map_err(bad)
     }
 
-    /// The variant that the record is about, if it is about one.
+    /// The id of the variant that the record is about; `None` for the run and its environment.
     pub fn cell_id(&self) -> Option<&str> {
         match self {
             Record::Run(_) | Record::Environment(_) => None,
@@ -299,8 +288,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_line_of_schema_1_stays_readable() {
-        let line = r#"{"schema":1,"kind":"window","cell_id":"c0","window":3,"scored_tokens":2,"scored_bytes":9,"nll_nats":4.25,"kl_nats":0.5,"top1_agree":1,"kl_tokens":[0.125,0.375]}"#;
+    fn lines_of_every_schema_are_read_and_of_the_latest_written() {
+        let line = r#"{"schema":2,"kind":"window","cell_id":"c0","window":3,"scored_tokens":2,"scored_bytes":9,"nll_nats":4.25,"kl_nats":0.5,"top1_agree":1,"kl_tokens":[0.125,0.375]}"#;
         let record = Record::Window(Window {
             cell_id: "c0".into(),
             window: 3,
@@ -312,14 +301,19 @@ mod tests {
             kl_tokens: vec![0.125, 0.375],
             ..Window::default()
         });
-        assert_eq!(Record::from_line(line).unwrap(), record);
+        for older in ["2", "1"] {
+            let line = line.replacen('2', older, 1);
+            assert_eq!(Record::from_line(&line).unwrap(), record);
+            assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+        }
         assert_eq!(record.to_line().unwrap(), line);
-        assert_eq!(serde_json::from_str::<Record>(line).unwrap(), record);
+        let spaced = line.replacen(r#","kind""#, r#", "kind""#, 1);
+        assert_eq!(Record::from_line(&spaced).unwrap(), record);
     }
 
     #[test]
     fn every_kind_comes_back_as_it_was_written() {
-        let parts = vec![Part { part: BLOCK_PARTS[0].into(), ..Part::default() }];
+        let parts = vec![StoredPart { part: BLOCK_PARTS[0].into(), ..StoredPart::default() }];
         let records = [
             Record::Run(Run { entropy_floor_nats_per_byte: Some(0.5), ..Run::default() }),
             Record::Run(Run { warnings: vec!["a \"quoted\"\nwarning".into()], ..Run::default() }),
@@ -331,22 +325,22 @@ mod tests {
         ];
         for record in records {
             let line = record.to_line().unwrap();
-            assert!(!line.contains('\n') && line.starts_with(r#"{"schema":1,"kind":""#), "{line}");
+            assert!(!line.contains('\n') && line.starts_with(r#"{"schema":2,"kind":""#), "{line}");
             assert_eq!(Record::from_line(&line).unwrap(), record);
         }
     }
 
     #[test]
     fn a_newer_schema_is_refused_with_advice() {
-        let error = Record::from_line(r#"{"schema":2,"kind":"holograms"}"#).unwrap_err();
+        let error = Record::from_line(r#"{"schema":3,"kind":"holograms"}"#).unwrap_err();
         assert_eq!(error.exit().code(), 2);
         let text = error.to_string();
-        assert!(text.contains("schema 2 is newer than this program's 1"), "{text}");
+        assert!(text.contains("schema 3 is newer than this program's 2"), "{text}");
         assert!(text.contains("update evalkit"), "{text}");
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_unknown_kinds_are_not() {
+    fn unknown_fields_are_ignored_and_unknown_kinds_are_not() {
         let line =
             r#"{"schema":1,"kind":"done","cell_id":"c","windows":1,"coded_hash":"","x":[1]}"#;
         assert_eq!(Record::from_line(line).unwrap().cell_id(), Some("c"));
@@ -383,7 +377,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_survive_a_round_trip_to_the_last_bits(
+        fn numbers_are_read_back_bit_for_bit(
             nll_nats in 0.0..1e6_f64,
             kl_tokens in prop::collection::vec(0.0..30.0_f32, 0..20),
         ) {
@@ -391,8 +385,7 @@ mod tests {
             let line = Record::Window(window.clone()).to_line().unwrap();
             let Record::Window(read) = Record::from_line(&line).unwrap() else { panic!("{line}") };
             prop_assert_eq!(&read.kl_tokens, &window.kl_tokens);
-            // serde_json reads numbers to within one unit in the last place.
-            prop_assert!((read.nll_nats - nll_nats).abs() <= nll_nats * f64::EPSILON);
+            prop_assert_eq!(read.nll_nats, nll_nats);
         }
     }
 }

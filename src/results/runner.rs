@@ -1,5 +1,5 @@
-//! What a runner says of itself and of what it measured: sent by the runner protocol
-//! (`device-runner/PROTOCOL.md`), kept as it came in records.
+//! How a runner describes itself and what it measured: sent by the runner protocol
+//! (`device-runner/PROTOCOL.md`) and kept unchanged in records.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,30 +10,30 @@ pub struct Description {
     pub runner: String,
     /// `core-ml`, `evalkit-cpu` or `simulated`.
     pub engine: String,
-    /// What computes, with its version where known: `Core ML`.
+    /// The software that computes, with its version if known: `Core ML`.
     pub runtime: String,
-    /// Whether nothing that it says is a measurement.
+    /// Whether it only simulates: none of its numbers is a measurement.
     pub simulated: bool,
     /// The device.
     pub device: Device,
-    /// Free bytes of its disk.
+    /// Free bytes on its disk.
     pub free_bytes: Option<u64>,
-    /// Memory that the process may use, read live.
+    /// Memory that the process may use, as the system reports it now.
     pub memory_limit_bytes: Option<u64>,
-    /// Values of `compute_units` that it takes.
+    /// Values of `compute_units` that it accepts.
     pub compute_units: Vec<ComputeUnits>,
     /// Its state now.
     pub figures: Figures,
 }
 
-/// A device, as it names itself.
+/// A device, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// `iPhone14,2`, `Mac15,3`, `x86_64`.
     pub model_identifier: String,
-    /// Its name, where it tells.
+    /// Its name, if it reports one.
     pub name: Option<String>,
-    /// Its processor, where it tells.
+    /// Its processor, if it reports it.
     pub chip: Option<String>,
     /// Operating system with version.
     pub os: String,
@@ -45,26 +45,26 @@ pub struct Device {
     pub processors: Option<u32>,
 }
 
-/// What the system says at a moment.
+/// What the system reports at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Since the job's start.
+    /// Time since the job's start.
     pub at_ms: f64,
-    /// `phys_footprint`; on Linux RssAnon.
+    /// `phys_footprint`; on Linux `RssAnon`.
     pub footprint_bytes: Option<u64>,
-    /// Its peak in this process's life.
+    /// Its peak since the process started.
     pub footprint_peak_bytes: Option<u64>,
-    /// Memory of the Neural Engine that the footprint leaves out.
+    /// Memory of the Neural Engine that the footprint does not include.
     pub neural_bytes: Option<u64>,
-    /// What the process may still take.
+    /// Memory that the process may still allocate.
     pub available_bytes: Option<u64>,
-    /// Heat.
+    /// The thermal state.
     pub thermal: Option<Thermal>,
     /// Whether low-power mode is on.
     pub low_power: Option<bool>,
-    /// Charge; steps of about 5 on a phone.
+    /// Battery charge, in steps of about 5 on a phone.
     pub battery_percent: Option<f64>,
-    /// Whether it charges.
+    /// The source of power.
     pub power: Option<Power>,
     /// Whether the app is in the foreground.
     pub foreground: Option<bool>,
@@ -84,7 +84,7 @@ pub enum Thermal {
     Critical,
 }
 
-/// Where power comes from.
+/// The source of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
@@ -97,25 +97,25 @@ pub enum Power {
 /// A model that was loaded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loaded {
-    /// From compiled files to a model that can be asked.
+    /// Time from compiled files to a model that is ready.
     pub load_ms: f64,
-    /// Compilation, where something was compiled.
+    /// Time to compile; `None` if nothing was compiled.
     pub compile_ms: Option<f64>,
-    /// Whether this store never loaded it before with these units under this system.
+    /// Whether this is its first load from this store with these compute units on this system.
     pub first: bool,
     /// Functions of the packages.
     pub functions: Vec<String>,
     /// Tokens that the cache holds.
     pub context_tokens: usize,
-    /// Tokens that `prefill` takes at a time.
+    /// Tokens that one call of `prefill` takes.
     pub prefill_tokens: usize,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Before it.
+    /// The system's figures before.
     pub before: Figures,
-    /// After it.
+    /// The system's figures after.
     pub after: Figures,
-    /// During it.
+    /// The system's figures meanwhile.
     #[serde(default)]
     pub samples: Vec<Figures>,
 }
@@ -127,15 +127,15 @@ pub struct Generated {
     pub prompt_tokens: usize,
     /// The tokens that were chosen.
     pub ids: Vec<u32>,
-    /// From the request's arrival to the first token's choice.
+    /// Time from the arrival of the request to the choice of the first token.
     pub ttft_ms: f64,
-    /// From each token's choice to the next: one fewer than `ids`.
+    /// Times from the choice of each token to that of the next: one fewer than `ids`.
     pub token_ms: Vec<f64>,
-    /// Before it.
+    /// The system's figures before.
     pub before: Figures,
-    /// After it.
+    /// The system's figures after.
     pub after: Figures,
-    /// During it.
+    /// The system's figures meanwhile.
     #[serde(default)]
     pub samples: Vec<Figures>,
 }
@@ -151,7 +151,7 @@ pub struct Scored {
     pub vocab_size: usize,
 }
 
-/// What the system expects to compute where.
+/// Where the system expects to run each operation (`MLComputePlan`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ComputePlan {
     /// Every operation of every function.
@@ -167,15 +167,15 @@ pub struct Operation {
     pub function: String,
     /// The operator.
     pub operator: String,
-    /// Where it is expected to run; nothing where the system does not say.
+    /// Where it is expected to run; `None` if the system does not say.
     pub preferred: Option<ComputeDevice>,
-    /// Where it could.
+    /// Where it could run.
     pub supported: Vec<ComputeDevice>,
-    /// Its share of the cost, where the system estimates one.
+    /// Its share of the cost; `None` if the system estimates none.
     pub cost_weight: Option<f64>,
 }
 
-/// A unit that computes.
+/// A device that computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeDevice {
@@ -187,7 +187,7 @@ pub enum ComputeDevice {
     NeuralEngine,
 }
 
-/// Where a package may compute, as `MLComputeUnits` has it.
+/// Where a package may compute, as in `MLComputeUnits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeUnits {
@@ -197,6 +197,6 @@ pub enum ComputeUnits {
     CpuAndGpu,
     /// Processor and Neural Engine.
     CpuAndNeuralEngine,
-    /// Whatever the system prefers.
+    /// Any device; the system chooses.
     All,
 }

@@ -1,20 +1,20 @@
-//! Folders of runs: found, told apart, put in order.
+//! Finding runs in folders, in order of time.
 
 use std::path::{Path, PathBuf};
 
 use super::baselines::STORE;
 use crate::error::{Error, Result};
-use crate::results::{MEASUREMENTS, RECORDS, read_sessions};
+use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, read_sessions};
 
-/// Folders below a folder of runs that are looked into: `<reports>/<night>/<run>`.
+/// Levels of folders that are searched below a folder of runs: `<reports>/<night>/<run>`.
 const DEPTH: usize = 2;
 
 /// Whether a folder holds a run.
 pub fn is_run(folder: &Path) -> bool {
-    folder.join(RECORDS).is_file() || folder.join(MEASUREMENTS).is_file()
+    [RECORDS, CONDENSED, MEASUREMENTS].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The run that `path` is, or the only one in it.
+/// The folder `path` if it holds a run, or else the only run below it.
 ///
 /// # Errors
 /// Input errors: no such folder, no run in it, several.
@@ -39,7 +39,7 @@ pub fn only_run(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The runs below `root`, oldest first; accepted baselines are none.
+/// The runs below `root`, oldest first, without accepted baselines.
 pub fn runs_in(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(root.to_owned(), 0)];
@@ -56,10 +56,14 @@ pub fn runs_in(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// When a run began, as far as it says: its first session, or the date in its name.
+/// When a run began: its first session, or else the date in its name; empty for a run with neither, which
+/// then counts as the oldest.
 fn started(folder: &Path) -> String {
     let sessions = read_sessions(folder).unwrap_or_default();
-    let by_name = || folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let by_name = || {
+        let name = folder.file_name()?.to_string_lossy().into_owned();
+        name.starts_with(|c: char| c.is_ascii_digit()).then_some(name)
+    };
     let first = sessions.into_iter().next().map(|session| session.started);
     first.or_else(by_name).unwrap_or_default()
 }

@@ -1,13 +1,12 @@
-//! What differs between two runs that measure the same: when, how fast, with how many threads.
+//! What differs between two runs of the same measurement: when, how fast, with how many threads.
 //!
-//! Kept in `sessions.jsonl`, apart from the records, so that those repeat bit for bit.
+//! Sessions are in `sessions.jsonl`, apart from the records, which repeat bit for bit.
 
 use serde::{Deserialize, Serialize};
 
 use super::environment::Memory;
-use super::head::check_schema;
-use super::record::SCHEMA;
-use crate::error::{Error, Result};
+use super::head::{from_line, to_line};
+use crate::error::Result;
 
 /// Time spent in one named phase: `open`, `decode`, `code`, `forward`, `head`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +30,7 @@ pub struct Session {
     pub elapsed_ms: f64,
     /// Where the time went, in the order in which phases were first entered.
     pub phases: Vec<Phase>,
-    /// Peak memory, where the system tells.
+    /// Peak memory, if the system reports it.
     pub peak: Option<Memory>,
     /// Windows that an earlier session had already scored, over all variants.
     pub resumed_windows: usize,
@@ -39,25 +38,20 @@ pub struct Session {
     pub outcome: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line<S> {
-    schema: u32,
-    #[serde(flatten)]
-    session: S,
-}
-
 impl Session {
     /// The session as one line of JSON, without the line feed.
+    ///
+    /// # Errors
+    /// A bug-class error.
     pub fn to_line(&self) -> Result<String> {
-        serde_json::to_string(&Line { schema: SCHEMA, session: self })
-            .map_err(|e| Error::bug("cannot write a session as JSON").because(e))
+        to_line(self, "a session")
     }
 
     /// Reads a line written by this or an older version.
+    ///
+    /// # Errors
+    /// Input errors: bad JSON, a missing field, a newer schema.
     pub fn from_line(line: &str) -> Result<Session> {
-        let line: Line<Session> =
-            serde_json::from_str(line).map_err(|e| Error::input("not a session").because(e))?;
-        check_schema(line.schema)?;
-        Ok(line.session)
+        from_line(line, "a session")
     }
 }

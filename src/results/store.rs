@@ -1,27 +1,22 @@
-//! A folder of records: append-only, locked while written, whole after a crash.
+//! A folder of records: append-only, locked while it is written, whole after a crash.
 //!
-//! Appending is idempotent: a record that is already there is passed over, so that a resumed run
-//! may repeat an interrupted batch and still leave the file an uninterrupted run leaves.
+//! Appending is idempotent: a record that is already there is skipped, so that a resumed run may
+//! repeat an interrupted batch and still leave the same file as an uninterrupted run.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{Extent, read_lines};
 use super::coding::CodedLayer;
+use super::condensed::CONDENSED;
 use super::index::Index;
 use super::lines::Lines;
 use super::record::Record;
 use super::session::Session;
+use super::{CODING, RECORDS, SESSIONS};
 use crate::error::{Error, Result};
 
-/// Name of the file of records in a run's folder.
-pub const RECORDS: &str = "records.jsonl";
-/// Name of the file in a run's folder that says how long coding took.
-pub const CODING: &str = "coding.jsonl";
-/// Name of the file of sessions in a run's folder.
-pub const SESSIONS: &str = "sessions.jsonl";
-
-/// A run's folder, held for writing. Reads as an [`Index`] of what it holds.
+/// A run's folder, open for writing. It dereferences to the [`Index`] of its records.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
@@ -39,13 +34,20 @@ impl Deref for Store {
 }
 
 impl Store {
-    /// Opens or creates a run's folder for writing, and reads what it holds. A line that a kill
-    /// left half-written at the end is cut off; see [`torn_bytes`](Self::torn_bytes).
+    /// Opens or creates a run's folder for writing, and reads its records. A half-written last line,
+    /// left by a program that was killed, is cut off; see [`torn_bytes`](Self::torn_bytes).
     ///
     /// # Errors
-    /// The folder cannot be created or written, another process holds it (both: surroundings), or
-    /// a line in it is not a record (input; names file and line).
+    /// Surroundings errors: the folder cannot be created or written, or another process holds it.
+    /// Input errors: a line is not a record (names file and line), or the folder holds a condensed run.
     pub fn open(folder: &Path) -> Result<Store> {
+        if folder.join(CONDENSED).exists() {
+            return Err(Error::input(
+                "a condensed run cannot be continued: it has no values per token",
+            )
+            .at(folder.display())
+            .hint("continue the full run, or measure into another folder"));
+        }
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let path = folder.join(RECORDS);
         let mut lines = Lines::open(&path)?;
@@ -55,7 +57,7 @@ impl Store {
         Ok(Store { folder: folder.to_owned(), lines, index, torn_bytes: extent.torn_bytes })
     }
 
-    /// Bytes of a half-written line that opening cut off; 0 after a clean end.
+    /// Bytes of the half-written line that opening cut off; 0 if there was none.
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes
     }
@@ -65,23 +67,23 @@ impl Store {
         &self.folder
     }
 
-    /// What the folder holds.
+    /// The records of the folder.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Appends a batch in one write and waits until it has reached the disk. Records already
-    /// there are passed over.
+    /// Appends a batch in one write and waits until it has reached the disk. Records that are already
+    /// there are skipped.
     ///
     /// # Errors
-    /// A record contradicts one that is there (input), holds a number that is not finite (bug),
-    /// or the disk refuses (surroundings). In each case none of the batch is kept.
+    /// A record contradicts an earlier one (input) or holds a number that is not finite (bug), or the
+    /// disk refuses (surroundings). In each case none of the batch is kept.
     pub fn append(&mut self, batch: &[Record]) -> Result<()> {
         let mut text = String::new();
         let mut added = Index::default();
         for record in batch {
             let line = record.to_line()?;
-            // Read back, so that what is reported now is what is reported from the file later.
+            // Read back, so that a report made now equals one made from the file later.
             let record = Record::from_line(&line)?;
             let is_new = self.index.is_new(&record).map_err(|e| e.at(self.folder.display()))?;
             if is_new && added.insert(record)? {
@@ -105,19 +107,19 @@ impl Store {
     /// # Errors
     /// The file cannot be written.
     pub fn append_session(&self, session: &Session) -> Result<()> {
-        self.append_beside(SESSIONS, session.to_line()?)
+        self.append_to(SESSIONS, session.to_line()?)
     }
 
-    /// Appends how long a layer took to `coding.jsonl`.
+    /// Appends to `coding.jsonl` how long it took to code a layer.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn append_coded_layer(&self, layer: &CodedLayer) -> Result<()> {
-        self.append_beside(CODING, layer.to_line()?)
+        self.append_to(CODING, layer.to_line()?)
     }
 
-    /// Appends a line to a file beside the records.
-    fn append_beside(&self, name: &str, line: String) -> Result<()> {
+    /// Appends a line to another file of the folder.
+    fn append_to(&self, name: &str, line: String) -> Result<()> {
         let path = self.folder.join(name);
         let mut lines = Lines::open(&path)?;
         lines.cut_torn(&read_lines(&path, |_| Ok(()), |()| Ok(()))?)?;
@@ -125,20 +127,7 @@ impl Store {
     }
 }
 
-/// Reads the records of one or more folders (the shards of a sweep) without changing them; a
-/// half-written last line is passed over.
-///
-/// # Errors
-/// A folder holds no records, a line is not a record, or the folders contradict one another.
-pub fn read_records<P: AsRef<Path>>(folders: &[P]) -> Result<Index> {
-    let mut index = Index::default();
-    for folder in folders {
-        read_into(&folder.as_ref().join(RECORDS), &mut index, Record::from_line)?;
-    }
-    Ok(index)
-}
-
-/// Reads the sessions of a folder; none if it has no such file.
+/// Reads the sessions of a folder; empty if it has no file of sessions.
 ///
 /// # Errors
 /// A line is not a session.
@@ -154,7 +143,7 @@ pub fn read_sessions(folder: &Path) -> Result<Vec<Session>> {
     Ok(all)
 }
 
-/// Adds a file's records, as `parse` reads them, to those that are known.
+/// Adds a file's records, as `parse` reads them, to `index`.
 pub(super) fn read_into(
     path: &Path,
     index: &mut Index,
@@ -168,6 +157,7 @@ mod tests {
     use super::super::record::{Cell, Done, Environment, Failure, Run, Window};
     use super::*;
     use crate::error::Exit;
+    use crate::results::RunFolder;
 
     fn window(cell_id: &str, window: usize, nll_nats: f64) -> Record {
         let (cell_id, kl_tokens) = (cell_id.to_owned(), vec![0.1, 0.7]);
@@ -224,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
         store.append(&all()).unwrap();
-        let read = read_records(&[folder.path()]).unwrap();
+        let read = RunFolder::read(folder.path()).unwrap().index;
         assert_eq!(store.records(), read.records());
         assert_eq!(read.run().unwrap().model, "m");
         assert_eq!(read.windows_of("b").len(), 3);
@@ -250,7 +240,7 @@ mod tests {
         Store::open(folder.path()).unwrap().append(&all()).unwrap();
         let text = String::from_utf8(bytes(folder.path())).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
-        lines[4] = "{\"schema\":1,";
+        lines[4] = "{\"schema\":2,";
         std::fs::write(folder.path().join(RECORDS), lines.join("\n") + "\n").unwrap();
         let error = Store::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("records.jsonl: line 5: not a record"), "{error}");
@@ -289,9 +279,9 @@ mod tests {
             let text = window("a", 0, 1.0).to_line().unwrap() + "\n";
             let text = text + &second.to_line().unwrap() + "\n";
             std::fs::write(folder.path().join(RECORDS), text).unwrap();
-            read_records(&[folder.path()])
+            RunFolder::read(folder.path())
         };
-        assert_eq!(lines(window("a", 0, 1.0)).unwrap().records().len(), 1);
+        assert_eq!(lines(window("a", 0, 1.0)).unwrap().index.records().len(), 1);
         let error = lines(window("a", 0, 2.0)).unwrap_err().to_string();
         assert!(error.contains("line 2: window 0 of a was measured before"), "{error}");
     }
@@ -320,9 +310,9 @@ mod tests {
             store.append(&[run.clone(), window(cell, 0, 1.0)]).unwrap();
         }
         let paths = folders.each_ref().map(|folder| folder.path());
-        let index = read_records(&paths).unwrap();
+        let index = RunFolder::read_shards(&paths).unwrap().index;
         assert_eq!(index.records().len(), 3);
-        let error = read_records(&[Path::new("/nowhere/at/all")]).unwrap_err();
+        let error = RunFolder::read(Path::new("/nowhere/at/all")).unwrap_err();
         assert_eq!(error.exit(), Exit::Input);
     }
 

@@ -6,7 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::eval::Variant;
 use crate::quantize::Recipe;
-use crate::results::{BLOCK_PARTS, Part};
+use crate::results::{BLOCK_PARTS, StoredPart};
 use crate::units::BitsPerWeight;
 
 /// Bits per weight that tables and scales may add to those of a width below 3.
@@ -49,7 +49,7 @@ pub fn settle(plan: &mut Plan, checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// Stored bits per weight of the blocks, from the sizes of a variant's parts.
-pub fn blocks_bits(parts: &[Part]) -> f64 {
+pub fn blocks_bits(parts: &[StoredPart]) -> f64 {
     let blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
     let (bytes, weights) = blocks
         .fold((0, 0), |(bytes, weights), part| (bytes + part.size_bytes, weights + part.weights));

@@ -6,7 +6,7 @@ use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, 
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Manifest, PackageRole};
-use crate::results::{BLOCK_PARTS, Part};
+use crate::results::{BLOCK_PARTS, StoredPart};
 use crate::units::Bytes;
 
 /// Tokens in the cache unless asked otherwise.
@@ -53,7 +53,7 @@ pub fn room_bytes(
         Error::input(format!("the memory limit of {} is unknown", device.name))
             .hint("name a budget with --target-bits BITS")
     })?;
-    let is_block = |part: &&Part| BLOCK_PARTS.contains(&part.part.as_str());
+    let is_block = |part: &&StoredPart| BLOCK_PARTS.contains(&part.part.as_str());
     let parts = variant.parts(checkpoint)?;
     let blocks: u64 = parts.iter().filter(is_block).map(|part| part.size_bytes).sum();
     let demand = demand(checkpoint, variant, context)?;
@@ -80,7 +80,7 @@ pub fn usual_context(checkpoint: &Checkpoint) -> usize {
 /// Input errors of a variant that does not fit the checkpoint.
 pub fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Result<Demand> {
     let config = &checkpoint.config;
-    let size = |parts: Vec<Part>| parts.iter().map(|p| p.size_bytes).sum();
+    let size = |parts: Vec<StoredPart>| parts.iter().map(|p| p.size_bytes).sum();
     Ok(Demand {
         weights_bytes: size(variant.parts(checkpoint)?),
         cache_bytes: cache_bytes(config.layers, config.kv_heads, config.head_dim, context),

@@ -20,7 +20,7 @@ use crate::package::program::{Compute, Design};
 use crate::package::verify::{
     VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
 };
-use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, label};
+use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, finite, label};
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
@@ -278,15 +278,10 @@ fn recorded(link: &VerificationLink) -> VerifiedLink {
         holds: link.holds,
         what: link.what.clone(),
         tokens: distance.tokens,
-        kl_nats: recordable(distance.kl_nats * distance.tokens as f64),
-        worst_kl_nats: recordable(distance.worst_kl_nats),
+        kl_nats: finite(distance.kl_nats * distance.tokens as f64),
+        worst_kl_nats: finite(distance.worst_kl_nats),
         top1_agree: distance.top1_agree,
     }
-}
-
-/// What is no number cannot be recorded; the link is broken then, and says so.
-fn recordable(kl_nats: f64) -> f64 {
-    if kl_nats.is_finite() { kl_nats } else { f64::MAX }
 }
 
 fn design_name(order: &BundleRequest<'_>) -> String {

@@ -21,7 +21,7 @@ use crate::results::{
 };
 
 /// Name of the file in a run's folder that holds the plan.
-pub const PLAN: &str = "plan.toml";
+pub const PLAN: &str = crate::results::PLAN;
 /// Name of the file in a run's folder that holds a walk's state between two layers.
 const STATE: &str = "walk.state";
 /// A walk's state is kept at most this often.

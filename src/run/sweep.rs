@@ -177,7 +177,7 @@ pub fn run(
     }
     let asked = asked_records(&finished);
     let run = RunFolder::read(&finished.folder)?;
-    let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&run.coding);
+    let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&run.coding_ms);
     let measured = run.measured.iter().filter(|one| is_asked(one, &finished)).cloned();
     Ok(Swept {
         summary,

@@ -1,10 +1,10 @@
-//! Where the history of a metric changed, and where it only wandered.
+//! Where the level of a metric changed in its history.
 //!
-//! Binary segmentation (Scott & Knott, 1974; Vostrikova, 1981): the split that separates two means
-//! best is kept if random orders of the same observations rarely separate as well, then both parts
-//! are searched. The permutation test asks for no distribution, which nightly numbers do not have
-//! (Matteson & James, 2014, test the same way; Daly et al., 2020, for the nights of a database).
-//! One odd night is not a change: it separates no better where it is than in most other places.
+//! Binary segmentation (Scott & Knott, 1974; Vostrikova, 1981): the split that separates two means best
+//! is kept if random orders of the same observations rarely separate as well; then both parts are
+//! searched. The permutation test assumes no distribution, because nightly numbers follow none (Matteson
+//! & James, 2014, test the same way; Daly et al., 2020, for a database). A single odd night is not a
+//! change: it separates no better at its place than at most others.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -15,9 +15,9 @@ use super::interval::below;
 /// One night's value of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// The value; nights without one are left out by the caller.
+    /// The value; the caller leaves out nights without one.
     pub value: f64,
-    /// Its standard error within the night, where known.
+    /// Its standard error within the night, if known.
     pub standard_error: Option<f64>,
 }
 
@@ -30,36 +30,37 @@ pub struct Search {
     pub permutations: usize,
     /// A split is kept if its p-value is at most this.
     pub alpha: f64,
-    /// Observations on either side of a split, at least 1.
+    /// The least number of observations on either side of a split; at least 1.
     pub least: usize,
 }
 
 impl Search {
-    /// 999 permutations, a level of 0.01, three nights on either side.
+    /// 999 permutations, a level of 0.01, at least three nights on either side.
     pub fn new(seed: u64) -> Search {
         Search { seed, permutations: 999, alpha: 0.01, least: 3 }
     }
 }
 
-/// A place where the history divides.
+/// A change of level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangePoint {
     /// The first observation of the new level.
     pub index: usize,
-    /// The share of orders, this one included, that separate as well.
+    /// The share of orders, including the actual one, that separate as well.
     pub p: f64,
-    /// The weighted mean of the part before, as far as the previous change point.
+    /// The weighted mean since the previous change point.
     pub before: f64,
-    /// The weighted mean of the part after, as far as the next.
+    /// The weighted mean until the next change point.
     pub after: f64,
 }
 
-/// The change points of a history, in order of time. Observations that a night knows only roughly
-/// count less: the weight is 1 ÷ (its variance + the variance between nights), the latter from the
-/// median absolute step from night to night, which changes of level hardly move. Values that are
-/// not finite give none.
+/// The change points of a history, in order of time. Imprecise observations count less: the weight is
+/// 1 ÷ (the observation's variance + the variance between nights). The latter comes from the median
+/// absolute step from night to night, which changes of level hardly affect. There are no change points
+/// if a value is not finite.
 ///
-/// At the default level a step needs 11 nights or so: fewer have too few orders for a p-value.
+/// At the default level, finding a step takes about 11 nights; fewer nights have too few orders for a
+/// small p-value.
 pub fn change_points(history: &[Observation], search: &Search) -> Vec<ChangePoint> {
     let Some(points) = weighted(history) else { return Vec::new() };
     let mut found: Vec<(usize, f64)> = Vec::new();
@@ -95,7 +96,8 @@ fn weighted(history: &[Observation]) -> Option<Vec<Weighted>> {
     let values: Vec<f64> = history.iter().map(|night| night.value).collect();
     Sample::new(values.clone()).ok()?;
     let steps = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-    // Of normal values a step has √2 times their deviation, and a median of 0.6745 times its own.
+    // For normal values, steps have √2 times their deviation, and the median absolute step is 0.6745
+    // times the deviation of steps.
     let between = Sample::new(steps).map_or(0.0, |s| s.median() / 0.674_49).powi(2) / 2.0;
     let variance = |night: &Observation| {
         night.standard_error.filter(|error| error.is_finite()).map_or(0.0, |e| e * e) + between
@@ -111,7 +113,7 @@ fn mean(points: &[Weighted]) -> f64 {
     points.iter().map(|point| point.value * point.weight).sum::<f64>() / weight
 }
 
-/// The split that separates best and its p-value; `None` for parts that are too short or constant.
+/// The split that separates best, and its p-value; `None` if the part is too short or constant.
 fn best_split(points: &[Weighted], start: usize, search: &Search) -> Option<(usize, f64)> {
     let least = search.least.max(1);
     let constant = points.iter().all(|point| point.value == points[0].value);
@@ -122,7 +124,7 @@ fn best_split(points: &[Weighted], start: usize, search: &Search) -> Option<(usi
     let mut random = ChaCha8Rng::seed_from_u64(search.seed);
     random.set_stream(start as u64);
     let mut shuffled = points.to_vec();
-    // Sums in another order round differently; equal separations must count as equal.
+    // Sums in another order round differently, but equal separations must count as equal.
     let as_good = separation * (1.0 - 1e-9);
     let mut better = 1;
     for _ in 0..search.permutations {
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_without_noise_is_found_where_it_is() {
+    fn a_step_without_noise_is_found_at_its_place() {
         let values = [vec![10.0; 8], vec![11.0; 7]].concat();
         let found = change_points(&history(values), &Search::new(1));
         assert_eq!(found.len(), 1);
@@ -202,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn noise_alone_is_rarely_taken_for_a_change() {
+    fn noise_alone_is_rarely_called_a_change() {
         let alarms = (0..300).filter(|&seed| !found(noise(30, 1_000 + seed)).is_empty()).count();
         assert!(alarms <= 9, "{alarms} of 300 at a level of 0.01");
     }
 
     #[test]
-    fn nights_known_only_roughly_count_less() {
+    fn imprecise_nights_count_less() {
         let nights = (0..24).map(|i| {
             let is_rough = (8..16).contains(&i);
             let noise = f64::from(i * 7 % 5) / 50.0;

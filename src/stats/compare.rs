@@ -1,7 +1,7 @@
-//! From per-window sums to estimates: how good a variant is, and how far from the reference.
+//! From sums by window to estimates: how good a variant is, and how far it is from the reference.
 //!
-//! The difference to the reference is taken window by window before it is resampled. Hard windows
-//! are hard for both, so the paired interval is several times narrower than that of either alone.
+//! The difference from the reference is taken window by window before it is resampled. Hard windows are
+//! hard for both, so the paired interval is several times narrower than that of either by itself.
 
 use std::f64::consts::LN_2;
 
@@ -22,7 +22,7 @@ pub struct Scores {
     pub top1_agree: f64,
 }
 
-/// What one variant's windows say by themselves.
+/// Estimates of one variant by itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quality {
     /// exp of the mean negative log likelihood per token.
@@ -62,8 +62,8 @@ pub fn quality(windows: &[Scores], bootstrap: &Bootstrap) -> Option<Quality> {
     Some(Quality { perplexity, kl_mean_nats, top1_agreement, bits_per_byte })
 }
 
-/// Compares two variants on the same windows, in the same order. `None` if the windows are not
-/// the same ones (their number or a token count differs) or hold no scored token.
+/// Compares two variants on the same windows, in the same order. `None` if the windows differ (in number
+/// or in a token count) or have no scored token.
 pub fn compare(
     variant: &[Scores],
     reference: &[Scores],
@@ -83,7 +83,7 @@ pub fn compare(
     Some(Comparison { perplexity_ratio, nll_difference_nats })
 }
 
-/// Points from the sums over all windows (column 0 is tokens), intervals from resampled sums.
+/// Points from the sums over all windows (column 0 holds tokens), intervals from resampled sums.
 fn estimates<const C: usize, const S: usize>(
     rows: &[[f64; C]],
     bootstrap: &Bootstrap,
@@ -189,7 +189,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn the_point_lies_within_its_interval(
+        fn the_point_is_within_its_interval(
             sums in prop::collection::vec((1.0..200.0_f64, 0.0..8.0_f64, 0.0..2.0_f64), 2..40),
             seed: u64,
         ) {

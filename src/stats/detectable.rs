@@ -1,14 +1,14 @@
-//! What a comparison could have seen: without it, "no regression found" says nothing.
+//! The change that a comparison could have found: without it, "no regression found" says nothing.
 
 use super::{Effect, Spread};
 
-/// The chance, by default, with which a change of the detectable size is found.
+/// The default probability with which a change of the detectable size is found.
 pub const POWER: f64 = 0.9;
 
-/// The smallest true change, on the effect's scale and counted from 0, that is found beyond `bound`
-/// with probability `power` by a one-sided test at level `alpha`:
+/// The smallest true change, on the effect's scale and counted from 0, that a one-sided test at level
+/// `alpha` finds to be beyond `bound` with probability `power`:
 /// bound + (t(1 - alpha) + t(power)) · standard error (Bloom, 1995, "Minimum detectable effects").
-/// `None` without a spread, or where it is that within one run only.
+/// `None` without a spread, or if the spread is that within a single run.
 pub fn detectable_change(effect: &Effect, bound: f64, alpha: f64, power: f64) -> Option<f64> {
     let spread = effect.spread.filter(|spread| !spread.within_run_only)?;
     if spread.standard_error == 0.0 {
@@ -17,13 +17,13 @@ pub fn detectable_change(effect: &Effect, bound: f64, alpha: f64, power: f64) ->
     Some(bound + (spread.t(1.0 - alpha) + spread.t(power)) * spread.standard_error)
 }
 
-/// No answer is looked for beyond so many windows.
+/// More windows than this are not considered.
 const MAX_WINDOWS: usize = 1 << 24;
 
-/// The fewest windows (or runs) with which a true change of `wanted` beyond `bound` is found as
-/// [`detectable_change`] says, if all are like those at hand: the standard error goes with
-/// 1 ÷ √windows, blocks keep their length, and degrees of freedom follow their number. `None` if
-/// `wanted` does not exceed `bound`, or nothing is known of the spread.
+/// The fewest windows (or runs) with which [`detectable_change`] would be at most `wanted`, if further
+/// windows are like the present ones: the standard error falls with 1 ÷ √windows, blocks keep their
+/// length, and the degrees of freedom grow with the number of blocks. `None` if `wanted` does not exceed
+/// `bound`, or the spread is unknown.
 pub fn windows_needed(
     effect: &Effect,
     wanted: f64,
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn half_the_change_needs_nearly_four_times_the_windows_and_few_need_more_than_the_root_says() {
+    fn half_the_change_needs_nearly_four_times_the_windows() {
         let found = effect(Scale::LogRatio, 0.0, 0.001, 20.0);
         let change = detectable_change(&found, 0.0, 0.0005, 0.9).unwrap();
         let needed = |wanted| windows_needed(&found, wanted, 0.0, 0.0005, 0.9);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn one_run_could_have_seen_nothing() {
+    fn a_single_run_could_have_found_nothing() {
         let found = effect(Scale::LogRatio, 0.0, 0.001, 20.0);
         let spread = found.spread.map(|spread| Spread { within_run_only: true, ..spread });
         for spread in [spread, None] {

@@ -1,7 +1,7 @@
-//! What separates a candidate from its baseline, with the spread needed to judge it.
+//! The change from a baseline to a candidate, with the spread needed to judge it.
 //!
-//! Ratios live as natural logarithms here, because a ratio and its inverse are then equally far
-//! from "no change", and become ratios again only in [`Effect::estimate`].
+//! Ratios are kept as natural logarithms, because a ratio and its inverse are then equally far from
+//! "no change". They become ratios again in [`Effect::estimate`].
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -19,37 +19,38 @@ pub enum Scale {
 /// A candidate's change against its baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effect {
-    /// How `point` and all intervals of `spread` are to be read.
+    /// The scale of `point` and of all intervals in `spread`.
     pub scale: Scale,
     /// The baseline's own value, in the metric's unit.
     pub baseline: f64,
     /// The observed change, on `scale`.
     pub point: f64,
-    /// How sure the change is; none with too little data to say.
+    /// The uncertainty of the change; `None` with too little data.
     pub spread: Option<Spread>,
-    /// Windows, or runs of the smaller set, that it rests on.
+    /// The number of windows that it rests on, or of runs on the smaller side.
     pub n: usize,
 }
 
 /// The uncertainty of an effect, on the effect's scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Standard error, with all corrections for few blocks and for dependence.
+    /// Standard error, corrected for few blocks and for dependence.
     pub standard_error: f64,
-    /// Degrees of freedom of Student's t that goes with it.
+    /// Degrees of freedom of Student's t for that standard error.
     pub degrees_of_freedom: f64,
     /// Percentile interval (Efron, 1979), stretched to the width of a t interval.
     pub percentile: Interval,
-    /// Bias-corrected and accelerated interval (Efron, 1987), stretched likewise.
+    /// Bias-corrected and accelerated interval (Efron, 1987), stretched in the same way.
     pub bca: Interval,
-    /// Only one run on some side: how runs differ is unknown, so that the true spread is wider.
+    /// Whether a side has a single run: the difference between runs is then unknown, and the true
+    /// spread is wider.
     pub within_run_only: bool,
 }
 
 impl Spread {
     /// Student's t at probability `p`, 0 to 1, in standard errors.
     pub(super) fn t(&self, p: f64) -> f64 {
-        // Beyond f64's resolution of 1 - p the tail is read from the other side.
+        // An f64 cannot resolve 1 - p for a small tail, so the quantile is taken from the other side.
         let tail = p.min(1.0 - p);
         let t = StudentsT::new(0.0, 1.0, self.degrees_of_freedom)
             .map_or(f64::INFINITY, |t| -t.inverse_cdf(tail));
@@ -58,8 +59,8 @@ impl Spread {
 }
 
 impl Effect {
-    /// The effect as people read it: a ratio or a difference, with Student's interval at the level
-    /// of the others. It is the default because simulated coverage is closest to what it says, and
+    /// The effect as a ratio or a difference, with Student's interval at the level of the other
+    /// intervals. Student's is used because its coverage in simulations is closest to nominal, and
     /// because verdicts use the same interval at another level.
     pub fn estimate(&self) -> Estimate {
         let level = self.spread.map_or(0.0, |spread| spread.percentile.level);
@@ -68,7 +69,7 @@ impl Effect {
         Estimate { point: self.shown(self.point), interval, n: self.n }
     }
 
-    /// A value of this effect's scale as a ratio or a difference.
+    /// A value on the effect's scale as a ratio or a difference.
     pub fn shown(&self, value: f64) -> f64 {
         match self.scale {
             Scale::LogRatio => value.exp(),
@@ -76,14 +77,14 @@ impl Effect {
         }
     }
 
-    /// An interval of this effect's scale as one of ratios or of differences.
+    /// An interval on the effect's scale as one of ratios or of differences.
     pub fn shown_interval(&self, interval: Interval) -> Interval {
         let Interval { low, high, level } = interval;
         Interval { low: self.shown(low), high: self.shown(high), level }
     }
 
-    /// Point ± t · standard error, with `tail` left out at each end: the interval that
-    /// [`Effect::p_above`] and [`Effect::p_below`] are the inverse of. None without a spread.
+    /// Point ± t · standard error, with a probability of `tail` beyond each end. It agrees with
+    /// [`Effect::p_above`] and [`Effect::p_below`]. `None` without a spread.
     pub fn student_interval(&self, tail: f64) -> Option<Interval> {
         let spread = self.spread?;
         let half_width = if spread.standard_error == 0.0 {
@@ -95,14 +96,13 @@ impl Effect {
         Some(Interval { low, high, level: 1.0 - 2.0 * tail })
     }
 
-    /// How likely a point this high would be if the true effect were `bound` or less (one-sided t
-    /// test). Without any spread between blocks it is 0 above the bound and 1 elsewhere; 1 without
-    /// an estimate of the spread.
+    /// The probability of a point this high if the true effect is `bound` or less (one-sided t test).
+    /// If the standard error is 0, it is 0 above the bound and 1 otherwise; without a spread it is 1.
     pub fn p_above(&self, bound: f64) -> f64 {
         self.spread.map_or(1.0, |spread| upper_tail(self.point - bound, &spread))
     }
 
-    /// As [`Effect::p_above`], for a point this low and a true effect of `bound` or more.
+    /// The same for a point this low if the true effect is `bound` or more.
     pub fn p_below(&self, bound: f64) -> f64 {
         self.spread.map_or(1.0, |spread| upper_tail(bound - self.point, &spread))
     }
@@ -164,7 +164,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_never_varies_is_judged_by_its_value() {
+    fn a_change_without_any_spread_is_judged_by_its_value() {
         let same = effect(Scale::Difference, 0.0, 0.0, 5.0);
         assert_eq!((same.p_above(0.0), same.p_below(0.0)), (1.0, 1.0));
         assert_eq!((same.p_above(-0.1), same.p_below(0.1)), (0.0, 0.0));

@@ -1,10 +1,10 @@
-//! Holm's correction: many questions at once, and still few false answers.
+//! Holm's correction: many tests together, with a bound on the chance of any false rejection.
 
 /// The p-values adjusted by Holm's step-down method (1979, "A simple sequentially rejective multiple
-/// test procedure"), in the order given: the k-th smallest of m times m - k + 1, at least its
-/// predecessor, at most 1. Rejecting what is at or below α keeps the chance of any false rejection
-/// within α, however the tests depend on one another. A p-value that is not a number counts as 1.
-pub fn holm(p_values: &[f64]) -> Vec<f64> {
+/// test procedure"), in the order given: the k-th smallest of m p-values is multiplied by m - k + 1, and
+/// is at least its predecessor and at most 1. Rejecting adjusted p-values of at most α keeps the
+/// probability of any false rejection at most α, however the tests depend on each other. NaN counts as 1.
+fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut adjusted = vec![1.0; p_values.len()];
     let mut highest: f64 = 0.0;
     for (step, at) in ascending(p_values).into_iter().enumerate() {
@@ -15,20 +15,20 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// What Holm's method found out about each question of a family.
+/// The result of Holm's method for one test of a family.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
+pub(super) struct HolmStep {
     /// The adjusted p-value.
     pub adjusted_p: f64,
-    /// The level that the unadjusted p-value was held against: α ÷ (m - k + 1).
+    /// The level that the unadjusted p-value was compared with: α ÷ (m - k + 1).
     pub alpha: f64,
 }
 
-/// The steps of a family at the family-wise level `alpha`. After the first p-value that is above its
-/// level, Holm stops; those that follow are held against that same level.
-pub(super) fn steps(p_values: &[f64], alpha: f64) -> Vec<Step> {
+/// The steps of a family at the family-wise level `alpha`. Holm's method stops at the first p-value above
+/// its level; later ones are compared with that same level.
+pub(super) fn steps(p_values: &[f64], alpha: f64) -> Vec<HolmStep> {
     let adjusted = holm(p_values);
-    let mut steps = vec![Step { adjusted_p: 1.0, alpha }; p_values.len()];
+    let mut steps = vec![HolmStep { adjusted_p: 1.0, alpha }; p_values.len()];
     let mut stopped_at = None;
     for (step, at) in ascending(p_values).into_iter().enumerate() {
         let own = alpha / (p_values.len() - step) as f64;
@@ -36,7 +36,7 @@ pub(super) fn steps(p_values: &[f64], alpha: f64) -> Vec<Step> {
         if adjusted[at] > alpha {
             stopped_at = stopped_at.or(Some(own));
         }
-        steps[at] = Step { adjusted_p: adjusted[at], alpha: level };
+        steps[at] = HolmStep { adjusted_p: adjusted[at], alpha: level };
     }
     steps
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_grow_step_by_step_until_one_is_not_reached() {
+    fn levels_grow_until_the_first_p_value_above_its_own() {
         let levels: Vec<f64> = steps(&P_VALUES, 0.05).iter().map(|step| step.alpha).collect();
         let fifth = 0.05 / 5.0;
         assert_eq!(levels, [fifth, 0.05 / 7.0, fifth, fifth, fifth, fifth, 0.05 / 6.0]);
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holm_rejects_what_bonferroni_does_and_what_reaches_its_level(
+        fn holm_rejects_whatever_bonferroni_rejects(
             p_values in prop::collection::vec(0.0..0.1_f64, 1..12),
         ) {
             let steps = steps(&p_values, 0.05);

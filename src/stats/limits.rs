@@ -1,18 +1,18 @@
-//! What is possible: the least mean squared error of Gaussian weights at a number of bits, relative
-//! to their variance. No code that knows nothing but the weights can be better.
+//! The least mean squared error of codes for Gaussian weights at a number of bits, relative to the
+//! variance of the weights. No code that uses only the weights can be better.
 
 use statrs::function::erf::erf;
 
-/// The rate-distortion bound `2^(-2R)` at `bits` per weight, which vectors approach as they get
+/// The rate-distortion bound `2^(-2R)` at `bits` per weight, which vector codes approach as vectors get
 /// longer (Cover and Thomas, Elements of Information Theory, theorem 10.3.2).
 pub fn rate_distortion(bits: f64) -> f64 {
     (-2.0 * bits).exp2()
 }
 
-/// The distortion of the best scalar table of `levels` entries (Max 1960, table I; Lloyd 1957),
-/// found by Lloyd's iteration on the Gaussian itself. At least one level.
+/// The error of the best scalar table of `levels` entries, at least 1 (Max 1960, table I; Lloyd 1957),
+/// found by Lloyd's iteration on the Gaussian density.
 pub fn lloyd_max(levels: usize) -> f64 {
-    /// Far more than 256 levels need to settle within [`SETTLED`].
+    /// Far more than the iteration needs to settle within [`SETTLED`] for 256 levels.
     const ROUNDS: usize = 200_000;
     const SETTLED: f64 = 1e-13;
     let levels = levels.max(1);
@@ -47,7 +47,7 @@ fn density(x: f64) -> f64 {
     (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// The share of the standard Gaussian below `x`.
+/// The probability of the standard Gaussian below `x`.
 fn below(x: f64) -> f64 {
     (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scalar_tables_have_the_errors_that_max_published() {
+    fn scalar_tables_have_the_published_errors() {
         for (levels, published) in
             [(1, 1.0), (2, 0.3634), (4, 0.1175), (8, 0.03454), (16, 0.009497)]
         {

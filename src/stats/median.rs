@@ -4,10 +4,10 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::{Estimate, Interval, Sample};
 
-/// The median with the narrowest interval between two of the values, equally far from either end,
-/// that holds the true median with at least the certainty `level`: the order statistics' interval
-/// (David and Nagaraja 2003, section 7.1), which takes no shape of the distribution for granted.
-/// There is none below 6 values at 0.95. Nothing for no values, or values that are not finite.
+/// The median, with an interval between two order statistics equally far from either end: the narrowest
+/// that contains the true median with a probability of at least `level`. It assumes no shape of the
+/// distribution (David and Nagaraja 2003, section 7.1). At 0.95 there is no interval with fewer than 6
+/// values. `None` without values, or if one is not finite.
 pub fn median(values: &[f64], level: f64) -> Option<Estimate> {
     let n = values.len();
     if let &[point] = values {
@@ -15,7 +15,7 @@ pub fn median(values: &[f64], level: f64) -> Option<Estimate> {
     }
     let sample = Sample::new(values.to_vec()).ok()?;
     let below = Binomial::new(0.5, n as u64).ok()?;
-    // With k values cut off at either end, the median is outside when at most k are on one side.
+    // With k values left out at either end, the median is outside if at most k values are on one side.
     let coverage = |k: usize| 1.0 - 2.0 * below.cdf(k as u64);
     let cut = (0..n / 2).rev().find(|k| coverage(*k) >= level);
     let interval = cut.map(|k| {

@@ -1,4 +1,4 @@
-//! The distribution of a statistic under resampling, and the intervals read from it.
+//! The distribution of a statistic under resampling, and the intervals that follow from it.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -7,18 +7,18 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::{Bootstrap, Interval, Sample};
 
-/// Resamples that share one stream of random numbers. Part of the result, like the seed.
+/// Resamples that share one stream of random numbers. Like the seed, it affects the result.
 const CHUNK: usize = 500;
 
-/// The resampled values of a statistic, with its value on the data.
+/// The resampled values of a statistic, and its value on the data.
 pub(super) struct Resampled {
     point: f64,
     values: Sample,
     acceleration: f64,
 }
 
-/// `statistic` of each resample, in parallel. Every chunk has a random stream of its own, so that
-/// the values do not depend on the number of threads.
+/// The values of `statistic` on all resamples, in parallel. Every chunk has its own random stream, so the
+/// values do not depend on the number of threads.
 pub(super) fn draw(
     bootstrap: &Bootstrap,
     statistic: impl Fn(&mut ChaCha8Rng) -> f64 + Sync,
@@ -42,19 +42,19 @@ impl Resampled {
     /// The standard deviation of the resampled values.
     pub fn standard_error(&self) -> f64 {
         let sorted = self.values.sorted();
-        // Rounding must not give data without any spread a spread.
+        // Rounding errors must not create a spread where all values are equal.
         if sorted.first() == sorted.last() { 0.0 } else { self.values.standard_deviation() }
     }
 
-    /// The interval between two quantiles, its ends moved from the point by the factor `stretch`.
+    /// The interval between two quantiles, with the distances from the point multiplied by `stretch`.
     pub fn percentile(&self, level: f64, stretch: f64) -> Interval {
         let tail = (1.0 - level) / 2.0;
         self.between(tail, 1.0 - tail, level, stretch)
     }
 
-    /// The bias-corrected and accelerated interval, stretched likewise: the quantiles at
-    /// Φ(z0 + (z0 + z) ÷ (1 - a (z0 + z))), with z0 from the share of values below the point and
-    /// the acceleration a (Efron, 1987, "Better bootstrap confidence intervals").
+    /// The bias-corrected and accelerated interval, stretched in the same way: the quantiles at
+    /// Φ(z0 + (z0 + z) ÷ (1 - a (z0 + z))), where z0 follows from the share of values below the point
+    /// and a is the acceleration (Efron, 1987, "Better bootstrap confidence intervals").
     pub fn bca(&self, level: f64, stretch: f64) -> Interval {
         let sorted = self.values.sorted();
         let below = sorted.partition_point(|&value| value < self.point);
@@ -67,7 +67,7 @@ impl Resampled {
         let quantile = |p: f64| {
             let z = bias + normal.inverse_cdf(p);
             let shrink = 1.0 - self.acceleration * z;
-            // Past the pole the formula turns round; the outermost value is what it tends to.
+            // Beyond its pole the formula changes sign; its limit is the outermost value.
             if shrink <= 0.0 { f64::from(u8::from(z > 0.0)) } else { normal.cdf(bias + z / shrink) }
         };
         let tail = (1.0 - level) / 2.0;
@@ -80,16 +80,16 @@ impl Resampled {
     }
 }
 
-/// How much longer the arms of a t interval are than those of a normal one.
+/// The width of a t interval divided by that of a normal one.
 pub(super) fn t_stretch(level: f64, degrees_of_freedom: f64) -> f64 {
     let p = (1.0 + level) / 2.0;
     StudentsT::new(0.0, 1.0, degrees_of_freedom)
         .map_or(f64::INFINITY, |t| t.inverse_cdf(p) / Normal::standard().inverse_cdf(p))
 }
 
-/// The acceleration of BCa intervals from each sample's jackknife values, the statistic with one
-/// unit left out: Σ U³/n³ ÷ 6 (Σ U²/n²)^(3/2), U = (n - 1)(mean - value) (Efron & Tibshirani, 1993,
-/// chapter 14; several samples as in scipy). 0 where nothing varies.
+/// The acceleration of BCa intervals from the jackknife values of each sample (the statistic with one
+/// unit left out): Σ U³/n³ ÷ 6 (Σ U²/n²)^(3/2), U = (n - 1)(mean - value) (Efron & Tibshirani, 1993,
+/// chapter 14; several samples as in scipy). 0 if nothing varies.
 pub(super) fn acceleration(jackknife: &[&[f64]]) -> f64 {
     let (mut cubes, mut squares) = (0.0, 0.0);
     for values in jackknife {

@@ -1,4 +1,4 @@
-//! A set of measured values that is fit to be summarized: finite, and at least two.
+//! A set of values that can be summarized: at least two, all finite.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample(Vec<f64>);
 
-/// Why values are no [`Sample`].
+/// Why values are not a [`Sample`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadSample {
     /// Fewer than two values.
     TooFew {
-        /// How many there were.
+        /// How many there are.
         n: usize,
     },
-    /// A value is infinite or not a number.
+    /// A value is infinite or NaN.
     NotFinite {
         /// Its position.
         index: usize,
     },
-    /// A duration or size is zero or negative, so that it has no ratio.
+    /// A duration or size is zero or negative, so a ratio is undefined.
     NotPositive {
         /// Its position.
         index: usize,
@@ -39,10 +39,10 @@ impl fmt::Display for BadSample {
 impl std::error::Error for BadSample {}
 
 impl Sample {
-    /// Takes values in any order.
+    /// A sample of values in any order.
     ///
     /// # Errors
-    /// Fewer than two values, or one that is not finite.
+    /// There are fewer than two values, or one is not finite.
     pub fn new(mut values: Vec<f64>) -> Result<Sample, BadSample> {
         if values.len() < 2 {
             return Err(BadSample::TooFew { n: values.len() });
@@ -64,16 +64,14 @@ impl Sample {
         self.0.iter().sum::<f64>() / self.0.len() as f64
     }
 
-    /// The standard deviation of the population that the values were drawn from (divides by
-    /// n - 1).
+    /// The standard deviation, with n - 1 in the denominator.
     pub fn standard_deviation(&self) -> f64 {
         let mean = self.mean();
         let squares: f64 = self.0.iter().map(|value| (value - mean).powi(2)).sum();
         (squares / (self.0.len() - 1) as f64).sqrt()
     }
 
-    /// The value below which a share `p` of the sample lies, interpolated linearly between
-    /// neighbours; `p` outside 0 to 1 counts as the nearer end.
+    /// The quantile at `p`, interpolated linearly between neighbours; `p` is clamped to 0 to 1.
     pub fn quantile(&self, p: f64) -> f64 {
         let at = p.clamp(0.0, 1.0) * (self.0.len() - 1) as f64;
         let (below, above) = (self.0[at.floor() as usize], self.0[at.ceil() as usize]);

@@ -1,51 +1,26 @@
-//! Repeated timings: what is typical, what is slow, and how two sets of runs compare.
+//! Repeated timings: how two sets of runs compare.
 //!
-//! Repetitions of one run share its process, its memory layout and the weather of its machine, so
-//! the spread within a run says little about the next run (Kalibera & Jones, 2013, "Rigorous
-//! benchmarking in reasonable time"). Runs are resampled first, and repetitions within each.
+//! Repetitions within a run share its process, its memory layout and the state of the machine, so the
+//! spread within a run says little about the next run (Kalibera & Jones, 2013, "Rigorous benchmarking
+//! in reasonable time"). Runs are resampled first, then the repetitions within each.
 
 use rand_chacha::ChaCha8Rng;
 
 use super::interval::below;
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
-use super::{BadSample, Bootstrap, Effect, Sample, Scale, Spread};
+use super::{BadSample, Bootstrap, Effect, Scale, Spread};
 
-/// What a set of timings says by itself, in the unit of its values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Timing {
-    /// The middle value.
-    pub median: f64,
-    /// The median absolute deviation from the median, not scaled to a standard deviation.
-    pub mad: f64,
-    /// The value that 95 % of the timings do not exceed, interpolated linearly.
-    pub p95: f64,
-    /// How many timings there are.
-    pub n: usize,
-}
-
-/// Summarizes timings of any order.
+/// The candidate's median over the baseline's, as a logarithm. Medians are over all repetitions of all
+/// runs; the spread comes from resampling runs and then repetitions. Resamples of a few runs have only
+/// (runs - 1) ÷ runs of the variance between runs, so each side is widened accordingly; degrees of
+/// freedom follow Welch (1947).
+///
+/// With a single run on one side, the difference between runs is unknown: the spread is then that within
+/// runs, and [`Spread::within_run_only`] is set. With a single repetition too, there is no spread.
 ///
 /// # Errors
-/// Fewer than two values, or one that is not finite.
-pub fn timing(values: &[f64]) -> Result<Timing, BadSample> {
-    let sample = Sample::new(values.to_vec())?;
-    let median = sample.median();
-    let deviations = values.iter().map(|value| (value - median).abs()).collect();
-    let mad = Sample::new(deviations)?.median();
-    Ok(Timing { median, mad, p95: sample.quantile(0.95), n: values.len() })
-}
-
-/// The candidate's median over the baseline's, as a logarithm: medians over all repetitions of all
-/// runs, the spread by resampling runs and then repetitions. A few runs vary less among their own
-/// resamples than runs do, by (runs - 1) ÷ runs of the variance; each side is widened by that, and
-/// degrees of freedom follow Welch (1947).
-///
-/// With one run on a side, how runs differ cannot be known: the spread is that within runs alone
-/// and says so in [`Spread::within_run_only`]. Without repetitions either, there is none.
-///
-/// # Errors
-/// A side without a value, or a value that is not finite or not above zero; its position counts
-/// through all runs of its side.
+/// A side has no value, or a value is not finite or not above zero; its position counts through all
+/// runs of its side.
 pub fn ratio_of_medians(
     candidate: &[Vec<f64>],
     baseline: &[Vec<f64>],
@@ -65,7 +40,7 @@ fn spread(candidate: &Side, baseline: &Side, point: f64, bootstrap: &Bootstrap) 
         return None;
     }
     let within_run_only = sides.iter().any(|side| side.runs.len() < 2);
-    // Each side's own distribution gives Welch its variances; the differences give the intervals.
+    // Welch's formula takes the variance of each side; the intervals come from the differences.
     let seeds = [bootstrap.seed, bootstrap.seed ^ 1];
     let [of_candidate, of_baseline] = [0, 1].map(|at| {
         let (side, bootstrap) = (sides[at], Bootstrap { seed: seeds[at], ..*bootstrap });
@@ -98,7 +73,7 @@ fn spread(candidate: &Side, baseline: &Side, point: f64, bootstrap: &Bootstrap) 
     })
 }
 
-/// The runs of one side, by the ranks of their repetitions among all of the side.
+/// One side's runs; each repetition is stored as its rank among all repetitions of the side.
 struct Side {
     sorted: Vec<f64>,
     runs: Vec<Vec<usize>>,
@@ -136,7 +111,7 @@ impl Side {
         Ok(side)
     }
 
-    /// What is independent: runs, or the repetitions of an only run.
+    /// The number of independent units: runs, or the repetitions of a single run.
     fn units(&self) -> f64 {
         if self.runs.len() > 1 { self.runs.len() as f64 } else { self.sorted.len() as f64 }
     }
@@ -145,7 +120,7 @@ impl Side {
         (self.units() / (self.units() - 1.0)).sqrt()
     }
 
-    /// The median of values by how often each rank occurs.
+    /// The median of a resample, given how often each rank occurs in it.
     fn middle(&self, counts: &[u32]) -> f64 {
         let total: u32 = counts.iter().sum();
         let (low, high) = ((total - 1) / 2, total / 2);
@@ -173,7 +148,7 @@ impl Side {
         self.middle(&counts)
     }
 
-    /// The logarithm of the median with each run left out, or each repetition of an only run.
+    /// The logarithm of the median without each run, or without each repetition of a single run.
     fn left_out(&self) -> Vec<f64> {
         let without = |ranks: &[usize]| {
             let mut counts = vec![1; self.sorted.len()];
@@ -191,11 +166,12 @@ impl Side {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Sample;
     use super::*;
 
     const SEED: Bootstrap = Bootstrap { seed: 1, resamples: 2_000, level: 0.95, block_length: 1 };
 
-    /// `runs` runs of `repetitions`; every run has a level of its own.
+    /// `runs` runs of `repetitions` each; every run has its own level.
     fn runs(runs: usize, repetitions: usize, scale: f64) -> Vec<Vec<f64>> {
         let value = |run: usize, at: usize| {
             scale * (10.0 + (run * 7 % 5) as f64 / 4.0 + (at * 11 % 13) as f64 / 40.0)
@@ -204,21 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_that_of_numpy_and_scipy() {
-        // tests/golden/make_stats.py: median, median_abs_deviation, quantile(0.95).
-        let values = [12.1, 11.9, 12.4, 30.2, 12.0, 12.2, 12.3, 11.8, 12.6, 13.0];
-        let found = timing(&values).unwrap();
-        assert!((found.median - 12.25).abs() < 1e-12 && (found.mad - 0.3).abs() < 1e-12);
-        assert!((found.p95 - 22.46).abs() < 1e-12 && found.n == 10, "{found:?}");
-        assert_eq!(timing(&[1.0]), Err(BadSample::TooFew { n: 1 }));
-    }
-
-    #[test]
     fn medians_are_over_all_repetitions_and_their_ratio_has_no_unit() {
         let effect = ratio_of_medians(&runs(5, 9, 2.0), &runs(5, 9, 1.0), &SEED).unwrap();
         assert!((effect.estimate().point - 2.0).abs() < 1e-12);
         let all: Vec<f64> = runs(5, 9, 1.0).concat();
-        assert_eq!(effect.baseline, timing(&all).unwrap().median);
+        assert_eq!(effect.baseline, Sample::new(all).unwrap().median());
         let interval = effect.estimate().interval.unwrap();
         assert!(
             interval.low < 2.0 && 2.0 < interval.high && !effect.spread.unwrap().within_run_only
@@ -239,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn one_run_says_that_it_does_not_know_the_others() {
+    fn a_single_run_is_marked_as_within_run_only() {
         let alone = ratio_of_medians(&runs(1, 30, 1.0), &runs(5, 30, 1.0), &SEED).unwrap();
         assert!(alone.spread.unwrap().within_run_only);
         let once = ratio_of_medians(&[vec![10.0]], &runs(5, 30, 1.0), &SEED).unwrap();

@@ -16,12 +16,11 @@ use super::metric::{Metric, Tolerances};
 use crate::error::Exit;
 use crate::results::RunFolder;
 use crate::stats::{
-    Cell, Decision, Effect, Estimate, Evidence, FAMILY_ALPHA, POWER, Verdict, decide,
+    Case, Decision, Effect, Estimate, Evidence, FAMILY_ALPHA, POWER, Verdict, decide,
     windows_needed,
 };
 
 pub use history::{History, Night, Trend};
-pub use series::Series;
 
 /// One metric of one variant, judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,14 +163,14 @@ pub fn check(now: &RunFolder, then: &RunFolder, tolerances: &Tolerances, seed: u
     let (devices, more) = speed::compare(now, then, seed);
     found.extend(devices);
     asides.extend(more);
-    let cell = |row: &Found| {
+    let case = |row: &Found| {
         let baseline = row.values[1].map_or(0.0, |value| value.point);
-        Cell { evidence: row.evidence.clone(), tolerance: tolerances.of(row.metric, baseline) }
+        Case { evidence: row.evidence.clone(), tolerance: tolerances.of(row.metric, baseline) }
     };
-    let cells: Vec<Cell> = found.iter().map(cell).collect();
-    let by_chance = cells.iter().filter(|cell| matches!(cell.evidence, Evidence::Estimated(_)));
+    let cases: Vec<Case> = found.iter().map(case).collect();
+    let by_chance = cases.iter().filter(|case| matches!(case.evidence, Evidence::Estimated(_)));
     let first_alpha = FAMILY_ALPHA / by_chance.count().max(1) as f64;
-    let judged = found.into_iter().zip(decide(&cells, FAMILY_ALPHA));
+    let judged = found.into_iter().zip(decide(&cases, FAMILY_ALPHA));
     let mut rows: Vec<CheckRow> =
         judged.map(|(row, decision)| row.judged(tolerances, decision, first_alpha)).collect();
     // The first lines tell why a check fails; within a verdict, variants stay together.

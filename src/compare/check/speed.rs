@@ -11,7 +11,7 @@ use crate::compare::differences::short;
 use crate::compare::on_device::{disturbance, last_method};
 use crate::results::RunFolder;
 use crate::results::measurement::{
-    Attempt, CorrectnessCheck, Measurement, Method, Outcome, SeenDevice, Subject,
+    Attempt, AttemptOutcome, CorrectnessCheck, Measurement, Method, SeenDevice, Subject,
 };
 use crate::results::runner::Figures;
 use crate::stats::{Bootstrap, Estimate, Evidence, Verdict, median, ratio_of_medians};
@@ -224,7 +224,8 @@ impl<'a> Measured<'a> {
             }
             Measurement::Repetition(one) if self.is_own(&one.attempt) => {
                 self.note_disturbed("repetition", &one.attempt.outcome);
-                let kept = one.generated.as_ref().filter(|_| one.attempt.outcome == Outcome::Kept);
+                let kept =
+                    one.generated.as_ref().filter(|_| one.attempt.outcome == AttemptOutcome::Kept);
                 let Some(generated) = kept else { return };
                 let visit = one.attempt.visit;
                 self.peak(visit, generated.samples.iter().chain([&generated.after]));
@@ -261,7 +262,7 @@ impl<'a> Measured<'a> {
             && attempt.method_id == self.method.method_id
     }
 
-    fn note_disturbed(&mut self, what: &str, outcome: &Outcome) {
+    fn note_disturbed(&mut self, what: &str, outcome: &AttemptOutcome) {
         self.disturbed.extend(disturbance(what, outcome));
     }
 

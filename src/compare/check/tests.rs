@@ -5,7 +5,7 @@
 use super::*;
 use crate::compare::fixture::records;
 use crate::results::measurement::{
-    Attempt, Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject,
+    Attempt, AttemptOutcome, Load, Measurement, Method, Repetition, SeenDevice, Subject,
 };
 use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
 use crate::results::{Done, Index, Record, Run};
@@ -48,10 +48,10 @@ fn tonight() -> Vec<Record> {
 }
 
 /// Six visits of a laptop and of a phone to the packages of `palette4`, two repetitions each.
-fn measured(token_ms: f64, phone: &Outcome) -> Vec<Measurement> {
+fn measured(token_ms: f64, phone: &AttemptOutcome) -> Vec<Measurement> {
     let method = Method {
         method_id: "m0".into(),
-        binary_hash: if *phone == Outcome::Kept { "9b" } else { "8a" }.repeat(32),
+        binary_hash: if *phone == AttemptOutcome::Kept { "9b" } else { "8a" }.repeat(32),
         tokens: 4,
         ..Method::default()
     };
@@ -70,7 +70,7 @@ fn measured(token_ms: f64, phone: &Outcome) -> Vec<Measurement> {
         let device = device.to_owned();
         all.push(Measurement::Device(SeenDevice { device, description, ..SeenDevice::default() }));
     }
-    let outcomes = [("host", &Outcome::Kept), (PHONE, phone)];
+    let outcomes = [("host", &AttemptOutcome::Kept), (PHONE, phone)];
     for visit in 0..6 {
         for (device, outcome) in outcomes {
             let attempt = Attempt {
@@ -91,7 +91,7 @@ fn visited(attempt: &Attempt, visit: usize, token_ms: f64) -> Vec<Measurement> {
     let drift = 1.0 + 0.002 * (visit % 3) as f64;
     let after = Figures { footprint_peak_bytes: Some(1_200_000_000), ..Figures::default() };
     let loaded = Loaded { load_ms: 900.0 * drift, after: after.clone(), ..Loaded::default() };
-    let kept = Attempt { outcome: Outcome::Kept, ..attempt.clone() };
+    let kept = Attempt { outcome: AttemptOutcome::Kept, ..attempt.clone() };
     let load = Load { attempt: kept, loaded: Some(loaded), ..Load::default() };
     let repetition = |at: usize| {
         let noise = drift + 0.001 * at as f64;
@@ -116,7 +116,7 @@ fn index(records: Vec<Record>) -> Index {
 }
 
 fn judged(now: Vec<Record>, then: Vec<Record>) -> Checked {
-    let heat = Outcome::Rejected { reason: "thermal state rose to serious".into() };
+    let heat = AttemptOutcome::Rejected { reason: "thermal state rose to serious".into() };
     let folder = |name: &str, hash: &str, records, measured| RunFolder {
         name: name.into(),
         hash: hash.repeat(32),
@@ -125,7 +125,7 @@ fn judged(now: Vec<Record>, then: Vec<Record>) -> Checked {
         ..RunFolder::default()
     };
     let now = folder("tonight", "4d", now, measured(20.1, &heat));
-    let then = folder("accepted", "5e", then, measured(20.0, &Outcome::Kept));
+    let then = folder("accepted", "5e", then, measured(20.0, &AttemptOutcome::Kept));
     check(&now, &then, &Tolerances::resolve([]).unwrap(), 7)
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn nights() -> Vec<Night> {
         let index = index(if at < 8 { accepted() } else { tonight() });
         let measured = match at {
             3 => Vec::new(),
-            at => measured(if at < 8 { 20.0 } else { 26.0 }, &Outcome::Kept),
+            at => measured(if at < 8 { 20.0 } else { 26.0 }, &AttemptOutcome::Kept),
         };
         let name = format!("2026-11-{:02}", at + 1);
         Night::of(&RunFolder { name, index, measured, ..RunFolder::default() }, 7)

@@ -11,7 +11,7 @@ mod read;
 pub(crate) mod tests;
 
 pub use evidence::evidence;
-pub use read::{Claim, Claims, ModelConfig};
+pub use read::{Claim, Claims};
 
 use crate::error::{Error, Exit, Result};
 use crate::stats::Estimate;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Summary, SummaryRow};
-use crate::results::{Calibration, Cell, CodedLayer, Coding, Index, coding_ms};
+use crate::results::{Calibration, Cell, Coding, Index};
 
 /// A calibrated variant, or the data-free one of the same recipe.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,11 +82,10 @@ pub(super) fn calibrated_on(cells: &[&Cell], index: &Index) -> Vec<CalibratedOn>
 }
 
 impl Summary {
-    /// Adds how long coding took, which records do not hold.
-    pub fn timed(mut self, layers: &[CodedLayer]) -> Summary {
-        let sums = coding_ms(layers);
+    /// Adds how long coding took, by cell, which records do not hold.
+    pub fn timed(mut self, coding_ms: &BTreeMap<String, f64>) -> Summary {
         for variant in &mut self.coded {
-            variant.coding_ms = sums.get(variant.cell_id.as_str()).copied();
+            variant.coding_ms = coding_ms.get(&variant.cell_id).copied();
         }
         self
     }

@@ -11,12 +11,14 @@ mod tests;
 
 use rayon::prelude::*;
 
+use super::totals;
 use super::windows::scores;
 use crate::error::{Error, Result};
 use crate::results::{
-    BLOCK_PARTS, Cell, Environment, Failure, Index, Packaged, Part, Record, Run, RunFolder, Window,
+    BLOCK_PARTS, Cell, Environment, Failure, Index, KlQuantiles, Packaged, Record, Run, RunFolder,
+    StoredPart, Window,
 };
-use crate::stats::{self, Bootstrap, Comparison, Quality, Sample};
+use crate::stats::{self, Bootstrap, Comparison, Quality};
 use crate::units::BitsPerWeight;
 
 pub use coded::{CalibratedOn, CodedVariant};
@@ -81,22 +83,13 @@ pub struct VariantScores {
     pub kl_quantiles: Option<KlQuantiles>,
 }
 
-/// Quantiles of the KL divergence from the reference, over all scored tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KlQuantiles {
-    /// The median.
-    pub median_nats: f64,
-    /// The 99th percentile.
-    pub p99_nats: f64,
-}
-
 /// Storage of one variant's parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storage {
     /// The variant's label.
     pub variant: String,
     /// Its parts.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StoredPart>,
 }
 
 /// Packages of one variant.
@@ -136,7 +129,7 @@ impl Summary {
     /// Input errors: the records do not say what was run.
     pub fn of(run: &RunFolder) -> Result<Summary> {
         let seed = run.index.run().map_or(0, |run| run.seed);
-        Ok(Summary::from_index(&run.index, seed)?.timed(&run.coding))
+        Ok(Summary::from_index(&run.index, seed)?.timed(&run.coding_ms))
     }
 
     /// Summarizes the records of one run; `seed` is that of the intervals.
@@ -195,7 +188,7 @@ impl Summary {
         })
     }
 
-    /// Lowest perplexity per token that any model can reach on this text, where it is known.
+    /// Lowest perplexity per token that any model can reach on this text; `None` if it is not known.
     pub fn perplexity_floor(&self) -> Option<f64> {
         Some((self.run.entropy_floor_nats_per_byte? * self.bytes_per_token?).exp())
     }
@@ -248,14 +241,12 @@ impl Against<'_> {
             return Ok(VariantScores { quality, comparison: None, kl_quantiles: None });
         }
         let comparison = stats::compare(&scores, &self::scores(self.reference), self.bootstrap);
-        Ok(VariantScores { quality, comparison, kl_quantiles: kl_quantiles(&windows) })
+        Ok(VariantScores {
+            quality,
+            comparison,
+            kl_quantiles: totals::kl_quantiles(self.index, &cell.cell_id),
+        })
     }
-}
-
-fn kl_quantiles(windows: &[&Window]) -> Option<KlQuantiles> {
-    let tokens = windows.iter().flat_map(|w| &w.kl_tokens).map(|&kl| f64::from(kl)).collect();
-    let sample = Sample::new(tokens).ok()?;
-    Some(KlQuantiles { median_nats: sample.median(), p99_nats: sample.quantile(0.99) })
 }
 
 fn explained(failure: &Failure) -> String {

@@ -1,6 +1,7 @@
 //! Where tokens go in a mixture of experts, and how far a variant's router agrees with the reference.
 
 use super::Against;
+use crate::compare::totals;
 use crate::results::{Cell, Window};
 use crate::stats::{Bootstrap, Estimate};
 
@@ -31,9 +32,9 @@ impl Against<'_> {
     pub(super) fn router(&self, cell: &Cell) -> Option<Router> {
         self.outcome(cell).ok()?;
         let windows = self.index.windows_of(&cell.cell_id);
-        let first = windows.first().filter(|window| !window.router_agree.is_empty())?;
-        let (layers, experts) = (first.router_agree.len(), first.expert_load.first()?.len());
-        let load = load(&windows, layers, experts);
+        let layers = windows.first().map_or(0, |window| window.router_agree.len());
+        let load = totals::expert_load(self.index, &cell.cell_id);
+        let experts = load.first()?.len();
         let shares: Vec<Vec<f64>> = load.iter().map(|layer| shares(layer)).collect();
         let entropies = shares.iter().map(|layer| entropy_bits(layer));
         Some(Router {
@@ -47,17 +48,6 @@ impl Against<'_> {
             experts,
         })
     }
-}
-
-/// Tokens over all windows, `[layers][experts]`.
-fn load(windows: &[&Window], layers: usize, experts: usize) -> Vec<Vec<u64>> {
-    let mut load = vec![vec![0; experts]; layers];
-    for layer in windows.iter().flat_map(|window| window.expert_load.iter().enumerate()) {
-        let (layer, tokens) = layer;
-        let Some(sums) = load.get_mut(layer) else { continue };
-        sums.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += u64::from(*tokens));
-    }
-    load
 }
 
 fn shares(load: &[u64]) -> Vec<f64> {

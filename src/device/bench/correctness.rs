@@ -6,6 +6,7 @@ use crate::package::bundle::Bundle;
 use crate::package::chain::Chain;
 use crate::package::execute::Precision;
 use crate::package::verify::{Distance, distance, nll_nats};
+use crate::results::finite;
 use crate::results::measurement::CorrectnessCheck;
 
 /// The largest mean KL divergence from this machine's predictions at which a device still computes
@@ -112,10 +113,6 @@ fn too_far(distance: &Distance, worst: usize) -> Option<String> {
     Some(format!(
         "{whose} KL {found:.2e} nats from this machine's predictions, expected at most {allowed:.0e}"
     ))
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
 }
 
 #[cfg(test)]

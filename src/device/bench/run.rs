@@ -10,7 +10,7 @@ use crate::device::client::{Finished, Options, RequestOutcome, Runner, Target, n
 use crate::device::protocol::message::ComputeUnits;
 use crate::error::{Exit, Result};
 use crate::results::measurement::{
-    CorrectnessCheck, FailedStep, Measurement, Measurements, Method, Outcome, Sent,
+    AttemptOutcome, CorrectnessCheck, FailedStep, Measurement, Measurements, Method, Sent,
 };
 
 /// How many visits may be repeated, per visit that was asked for.
@@ -151,7 +151,7 @@ impl DeviceBench<'_> {
     fn kept(&self, prepared: &Prepared) -> usize {
         let is_kept = |one: &&Measurement| match one {
             Measurement::Repetition(one) => {
-                one.attempt.outcome == Outcome::Kept
+                one.attempt.outcome == AttemptOutcome::Kept
                     && one.sustained_at_ms.is_none()
                     && one.attempt.method_id == self.question.method.method_id
                     && one.attempt.device == self.device
@@ -240,7 +240,7 @@ impl DeviceBench<'_> {
         &mut self,
         package: Option<&str>,
         step: &str,
-        outcome: &Outcome,
+        outcome: &AttemptOutcome,
     ) -> Result<()> {
         let reason = outcome.reason().map(|(how, why)| format!("{how}: {why}"));
         self.file.append(Measurement::FailedStep(FailedStep {

@@ -3,19 +3,19 @@
 use crate::device::client::{Finished, Gone, Killed, RefusedRequest, RequestOutcome};
 use crate::device::protocol::result::{ComputeDevice, ComputePlan, Description};
 use crate::device::table::devices;
-use crate::results::measurement::{Outcome, PlanShare, SeenDevice};
+use crate::results::measurement::{AttemptOutcome, PlanShare, SeenDevice};
 
 /// How a job ended.
 #[derive(Debug)]
 pub(super) struct JobReport {
     pub attempts: u32,
     pub replayed: bool,
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
 impl JobReport {
     /// The report of an answer, with the outcome `good` if the job finished.
-    pub fn of<T>(answer: &RequestOutcome<T>, good: Outcome) -> JobReport {
+    pub fn of<T>(answer: &RequestOutcome<T>, good: AttemptOutcome) -> JobReport {
         let (attempts, replayed) = match answer {
             RequestOutcome::Finished(Finished { attempt, replayed, .. }) => (*attempt, *replayed),
             RequestOutcome::Refused(RefusedRequest { attempt, replayed, .. }) => {
@@ -33,21 +33,21 @@ impl JobReport {
 
     /// The report of a job that did not begin.
     pub fn not_started(reason: String) -> JobReport {
-        JobReport { attempts: 0, replayed: false, outcome: Outcome::NotStarted { reason } }
+        JobReport { attempts: 0, replayed: false, outcome: AttemptOutcome::NotStarted { reason } }
     }
 }
 
 /// The outcome of an answer; kept if the request finished.
-pub(super) fn outcome_of<T>(answer: &RequestOutcome<T>) -> Outcome {
+pub(super) fn outcome_of<T>(answer: &RequestOutcome<T>) -> AttemptOutcome {
     match answer {
-        RequestOutcome::Finished(_) => Outcome::Kept,
+        RequestOutcome::Finished(_) => AttemptOutcome::Kept,
         RequestOutcome::Refused(RefusedRequest { message, .. }) => {
-            Outcome::Failed { reason: message.clone() }
+            AttemptOutcome::Failed { reason: message.clone() }
         }
         RequestOutcome::Killed(Killed { message, .. }) => {
-            Outcome::Killed { reason: message.clone() }
+            AttemptOutcome::Killed { reason: message.clone() }
         }
-        RequestOutcome::Gone(Gone { reason, message, after }) => Outcome::Gone {
+        RequestOutcome::Gone(Gone { reason, message, after }) => AttemptOutcome::Gone {
             reason: format!("{}: {message}, for {:.1} s", reason.name(), after.as_secs_f64()),
         },
     }

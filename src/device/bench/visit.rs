@@ -8,7 +8,7 @@ use super::to_records::{JobReport, outcome_of};
 use crate::device::client::{Finished, RequestOutcome, new_job};
 use crate::device::protocol::message::Job;
 use crate::error::Result;
-use crate::results::measurement::{Attempt, Load, Measurement, Outcome, Repetition};
+use crate::results::measurement::{Attempt, AttemptOutcome, Load, Measurement, Repetition};
 
 /// Interval between samples of the system's figures during a job.
 const SAMPLE_MS: u32 = 250;
@@ -52,7 +52,7 @@ impl DeviceBench<'_> {
             None => {
                 let units = self.question.units;
                 let answer = self.runner.load(&job, &package, units, SAMPLE_MS)?;
-                (JobReport::of(&answer, Outcome::Kept), value(answer))
+                (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };
         let attempt = self.attempt(&package, visit, &job, report);
@@ -78,17 +78,17 @@ impl DeviceBench<'_> {
                 let tokens = question.method.tokens;
                 let answer = self.runner.generate(&job, question.prompt, tokens, SAMPLE_MS)?;
                 let is_warm_up = purpose == Purpose::WarmUp;
-                let good = if is_warm_up { Outcome::WarmUp } else { Outcome::Kept };
+                let good = if is_warm_up { AttemptOutcome::WarmUp } else { AttemptOutcome::Kept };
                 (JobReport::of(&answer, good), value(answer))
             }
         };
         let mut attempt = self.attempt(package, visit, &job, report);
         if let Some(found) = &generated
-            && attempt.outcome == Outcome::Kept
+            && attempt.outcome == AttemptOutcome::Kept
             && sustained_at_ms.is_none()
             && let Some(reason) = disturbed(&found.before, &found.samples, &found.after)
         {
-            attempt.outcome = Outcome::Rejected { reason };
+            attempt.outcome = AttemptOutcome::Rejected { reason };
         }
         let outcome = attempt.outcome.clone();
         let repetition = Repetition { attempt, sustained_at_ms, generated };
@@ -147,13 +147,13 @@ impl DeviceBench<'_> {
     }
 
     /// What an outcome means for the package and the device.
-    pub(super) fn after(&mut self, at: usize, outcome: &Outcome) -> AfterVisit {
+    pub(super) fn after(&mut self, at: usize, outcome: &AttemptOutcome) -> AfterVisit {
         match outcome {
-            Outcome::Kept | Outcome::WarmUp => AfterVisit::Continue,
-            Outcome::Rejected { .. } => AfterVisit::Repeat,
-            Outcome::NotStarted { .. } => AfterVisit::DropPackage,
-            Outcome::Gone { .. } => AfterVisit::DropDevice,
-            Outcome::Killed { .. } | Outcome::Failed { .. } => {
+            AttemptOutcome::Kept | AttemptOutcome::WarmUp => AfterVisit::Continue,
+            AttemptOutcome::Rejected { .. } => AfterVisit::Repeat,
+            AttemptOutcome::NotStarted { .. } => AfterVisit::DropPackage,
+            AttemptOutcome::Gone { .. } => AfterVisit::DropDevice,
+            AttemptOutcome::Killed { .. } | AttemptOutcome::Failed { .. } => {
                 self.failures[at] += 1;
                 let is_last = self.failures[at] >= MOST_FAILURES;
                 if is_last { AfterVisit::DropPackage } else { AfterVisit::Repeat }

@@ -3,7 +3,7 @@
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices};
 use crate::compare::summary::Summary;
 use crate::report::{Axis, Figure, Front, Point, Rise, Series, Spread, Unit};
-use crate::results::measurement::{Measurement, Method, Outcome, SeenDevice, Subject};
+use crate::results::measurement::{AttemptOutcome, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::{Figures, Thermal};
 
 /// The pictures of every device; those of quality where the variants were scored.
@@ -61,7 +61,7 @@ fn latencies(
                 if one.attempt.device == device.device
                     && one.attempt.package == row.subject.package
                     && one.attempt.method_id == method.method_id
-                    && one.attempt.outcome == Outcome::Kept
+                    && one.attempt.outcome == AttemptOutcome::Kept
                     && one.sustained_at_ms.is_none() =>
             {
                 one.generated.as_ref()

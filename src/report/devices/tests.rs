@@ -3,7 +3,7 @@
 use super::super::{Format, render};
 use super::*;
 use crate::results::measurement::{
-    Attempt, CorrectnessCheck, Load, Outcome, PlanShare, Repetition,
+    Attempt, AttemptOutcome, CorrectnessCheck, Load, PlanShare, Repetition,
 };
 use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
 
@@ -29,7 +29,7 @@ fn device(name: &str, simulated: bool) -> Measurement {
     })
 }
 
-fn attempt(device: &str, package: &str, visit: usize, outcome: Outcome) -> Attempt {
+fn attempt(device: &str, package: &str, visit: usize, outcome: AttemptOutcome) -> Attempt {
     Attempt {
         method_id: "m".into(),
         device: device.into(),
@@ -51,11 +51,15 @@ fn visits(device: &str, package: &str, token_ms: f64) -> Vec<Measurement> {
             ..Loaded::default()
         };
         let attempt = |outcome| attempt(device, package, visit, outcome);
-        let load =
-            Load { attempt: attempt(Outcome::Kept), fresh_process: true, loaded: Some(loaded) };
+        let load = Load {
+            attempt: attempt(AttemptOutcome::Kept),
+            fresh_process: true,
+            loaded: Some(loaded),
+        };
         all.push(Measurement::Load(load));
-        for outcome in [Outcome::WarmUp, Outcome::Kept] {
-            let slower = if outcome == Outcome::WarmUp { 9.0 } else { 1.0 + visit as f64 / 100.0 };
+        for outcome in [AttemptOutcome::WarmUp, AttemptOutcome::Kept] {
+            let slower =
+                if outcome == AttemptOutcome::WarmUp { 9.0 } else { 1.0 + visit as f64 / 100.0 };
             let generated = Generated {
                 prompt_tokens: 64,
                 ids: vec![1; 11],
@@ -120,8 +124,9 @@ pub(in crate::report) fn all() -> Vec<Measurement> {
     all.extend(visits("usb:phone", "a", 20.0));
     all.extend(visits("usb:phone", "b", 10.0));
     let rejected =
-        Outcome::Rejected { reason: "the thermal state rose from nominal to fair".into() };
-    let killed = Outcome::Killed { reason: "the runner's process ended while it loaded".into() };
+        AttemptOutcome::Rejected { reason: "the thermal state rose from nominal to fair".into() };
+    let killed =
+        AttemptOutcome::Killed { reason: "the runner's process ended while it loaded".into() };
     all.push(Measurement::Repetition(Repetition {
         attempt: attempt("usb:phone", "a", 6, rejected),
         ..Repetition::default()

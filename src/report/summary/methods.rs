@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::compare::fixture::records;
     use crate::report::{Format, render};
-    use crate::results::{CodedLayer, Record};
+    use crate::results::Record;
 
     /// The usual records, as if one variant were the other's recipe, calibrated.
     fn calibrated() -> Summary {
@@ -263,9 +263,7 @@ mod tests {
                 _ => {}
             }
         }
-        let layer =
-            CodedLayer { cell_id: "b0".into(), elapsed_ms: 1500.0, ..CodedLayer::default() };
-        Summary::from_records(&records, 1).unwrap().timed(&[layer])
+        Summary::from_records(&records, 1).unwrap().timed(&[("b0".to_owned(), 1500.0)].into())
     }
 
     #[test]

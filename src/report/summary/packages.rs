@@ -24,7 +24,8 @@ impl Summary {
             let Packaged { design, packages, size_bytes, predicted_bytes, links, .. } =
                 &of.packaged;
             let steps = links.iter().find(|link| link.tokens > 0 && link.link == "steps");
-            let mean = |sum: f64| steps.map_or(Value::Empty, |s| (sum / s.tokens as f64).into());
+            let kl = steps.and_then(|steps| Some(steps.kl_nats? / steps.tokens as f64));
+            let top1 = steps.map(|steps| steps.top1_agree as f64 / steps.tokens as f64);
             let verdict = match of.packaged.broken() {
                 Some(broken) => format!("{} BROKEN", broken.link),
                 None => "verified".to_owned(),
@@ -36,8 +37,8 @@ impl Summary {
                 Value::from(*packages),
                 Value::from(*size_bytes),
                 Value::from(size_bytes.abs_diff(*predicted_bytes)),
-                mean(steps.map_or(0.0, |steps| steps.kl_nats)),
-                mean(steps.map_or(0.0, |steps| steps.top1_agree as f64)),
+                kl.into(),
+                top1.into(),
             ]
         };
         let broken = |of: &PackagedVariant| {

@@ -1,20 +1,21 @@
-//! What was measured on devices, one JSON object a line in `measurements.jsonl`: raw times and
+//! What was measured on devices, one JSON object per line in `measurements.jsonl`: raw times and
 //! figures as runners sent them, and what became of every attempt. Unlike records they never repeat,
 //! so they have a file of their own. Medians and rates are derived when a report is made.
 
 mod file;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 pub(super) use self::file::read_into;
-pub use self::file::{MEASUREMENTS, Measurements, read_measurements};
+pub use self::file::{MEASUREMENTS, Measurements};
+use super::finite;
 use super::runner::{Description, Generated, Loaded};
 
 /// One line of the file; in JSON, `kind` says which.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Measurement {
-    /// How is measured. What follows belongs to the last one.
+    /// How is measured. Later lines belong to the last method before them.
     Method(Method),
     /// A package that is measured.
     Subject(Subject),
@@ -22,36 +23,36 @@ pub enum Measurement {
     Device(SeenDevice),
     /// A package that was sent.
     Sent(Sent),
-    /// A package that was loaded, or was not.
+    /// An attempt to load a package.
     Load(Load),
-    /// A prompt that was continued, or was not.
+    /// An attempt to continue a prompt.
     Repetition(Repetition),
     /// Whether a device computes what this machine computes from the same bytes.
-    #[serde(rename = "truth")]
+    #[serde(alias = "truth")]
     CorrectnessCheck(CorrectnessCheck),
     /// Where the system expects operations to run.
     Plan(PlanShare),
     /// A step before any measurement that failed.
-    #[serde(rename = "trouble")]
+    #[serde(alias = "trouble")]
     FailedStep(FailedStep),
 }
 
-/// How is measured.
+/// How packages are measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Method {
-    /// Hash of what follows, in hexadecimal; measurements of equal methods can be put together.
+    /// Hash of the other fields, in hexadecimal; measurements of equal methods can be combined.
     pub method_id: String,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Hash of the prompt's ids, in hexadecimal.
     pub prompt_hash: String,
-    /// Tokens that are produced.
+    /// Tokens that are generated.
     pub tokens: usize,
     /// Repetitions that must be kept per package and device.
     pub repetitions: usize,
     /// Length of the sustained measurement; 0 for none.
     pub sustained_ms: u64,
-    /// The longest wait for a device to cool.
+    /// The longest wait for a device to cool down.
     pub wait_ms: u64,
     /// Where packages may compute.
     pub compute_units: String,
@@ -79,20 +80,20 @@ pub struct Subject {
     pub design: String,
     /// Bytes of all its files.
     pub size_bytes: u64,
-    /// Bytes of weights that decoding a token reads at least.
+    /// The least bytes of weights that decoding a token reads.
     pub weight_bytes_per_token: f64,
-    /// Calls of functions that decoding a token takes.
+    /// Function calls that decoding a token takes.
     pub calls_per_token: usize,
 }
 
 /// A device that answered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenDevice {
-    /// How it was reached, which also names it here: `host`, `usb:<udid>`.
+    /// How it was reached, which is also its name here: `host`, `usb:<udid>`.
     pub device: String,
     /// When (RFC 3339).
     pub seen: String,
-    /// What it said.
+    /// Its own description.
     pub description: Description,
     /// Its name in the table of devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +101,7 @@ pub struct SeenDevice {
     /// Memory bandwidth from the table of devices, in GB/s; predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth_gb_per_s: Option<f64>,
-    /// How far that number can be trusted.
+    /// How reliable that number is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth_confidence: Option<String>,
 }
@@ -114,26 +115,26 @@ pub struct Sent {
     pub package: String,
     /// Bytes that went over the connection.
     pub sent_bytes: u64,
-    /// Bytes that were there already.
+    /// Bytes that the device already had.
     pub held_bytes: u64,
-    /// Times that the connection was cut meanwhile.
+    /// How often the connection was lost meanwhile.
     pub cuts: u32,
-    /// From the first question to the package in its place.
+    /// From the first request until the package was stored.
     pub elapsed_ms: f64,
 }
 
 /// What became of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// It counts.
     #[default]
     Kept,
-    /// It was made to warm up, and does not count.
+    /// It was made to warm up and does not count.
     WarmUp,
-    /// It ended, under conditions that spoil it; another took its place.
+    /// It ended, but its conditions disturbed it; another attempt replaces it.
     Rejected {
-        /// Which.
+        /// What disturbed it.
         reason: String,
     },
     /// It did not begin.
@@ -153,26 +154,26 @@ pub enum Outcome {
     },
     /// The runner refused, or failed.
     Failed {
-        /// What it said.
+        /// Its own words.
         reason: String,
     },
 }
 
-impl Outcome {
-    /// Why it does not count; nothing where it does, or was never meant to.
+impl AttemptOutcome {
+    /// How it ended and why, if it was meant to count and does not.
     pub fn reason(&self) -> Option<(&'static str, &str)> {
         match self {
-            Outcome::Kept | Outcome::WarmUp => None,
-            Outcome::Rejected { reason } => Some(("rejected", reason)),
-            Outcome::NotStarted { reason } => Some(("not started", reason)),
-            Outcome::Killed { reason } => Some(("killed", reason)),
-            Outcome::Gone { reason } => Some(("gone", reason)),
-            Outcome::Failed { reason } => Some(("failed", reason)),
+            AttemptOutcome::Kept | AttemptOutcome::WarmUp => None,
+            AttemptOutcome::Rejected { reason } => Some(("rejected", reason)),
+            AttemptOutcome::NotStarted { reason } => Some(("not started", reason)),
+            AttemptOutcome::Killed { reason } => Some(("killed", reason)),
+            AttemptOutcome::Gone { reason } => Some(("gone", reason)),
+            AttemptOutcome::Failed { reason } => Some(("failed", reason)),
         }
     }
 }
 
-/// Which attempt something is, on what.
+/// Which attempt this is, and of what.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The method.
@@ -181,23 +182,24 @@ pub struct Attempt {
     pub device: String,
     /// The package.
     pub package: String,
-    /// A package is visited, and loaded, several times, in turns with the others.
+    /// Which visit of the device to the package; a visit loads the package anew, and packages take
+    /// turns.
     pub visit: usize,
     /// The runner's job.
     pub job: String,
-    /// How often the job was begun.
+    /// How often the job was started.
     pub attempts: u32,
-    /// Whether the answer came from the runner's journal, after a cut.
+    /// Whether the answer came from the runner's journal after a lost connection.
     pub replayed: bool,
     /// What became of it.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
-/// A load.
+/// An attempt to load a package.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Which.
+    /// The attempt.
     #[serde(flatten)]
     pub attempt: Attempt,
     /// Whether the runner's process was started for it.
@@ -207,13 +209,13 @@ pub struct Load {
     pub loaded: Option<Loaded>,
 }
 
-/// A continued prompt.
+/// An attempt to continue a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repetition {
-    /// Which.
+    /// The attempt.
     #[serde(flatten)]
     pub attempt: Attempt,
-    /// Since the start of a sustained measurement; nothing in bursts.
+    /// Time since the start of a sustained measurement; `None` outside one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sustained_at_ms: Option<f64>,
     /// What the runner measured.
@@ -221,7 +223,7 @@ pub struct Repetition {
     pub generated: Option<Generated>,
 }
 
-/// A device's predictions against this machine's, from the same bytes.
+/// A device's predictions compared with this machine's, from the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CorrectnessCheck {
     /// The device.
@@ -236,27 +238,22 @@ pub struct CorrectnessCheck {
     /// Predictions that were compared.
     pub tokens: usize,
     /// Sum over them of the KL divergence from this machine's; `None` if it is not finite.
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite::option")]
     pub kl_nats: Option<f64>,
     /// The largest KL divergence of a prediction; `None` if it is not finite.
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite::option")]
     pub worst_kl_nats: Option<f64>,
-    /// Predictions whose likeliest token is the same.
+    /// Predictions whose most likely token is the same.
     pub top1_agree: usize,
     /// Largest difference between two logits; `None` if it is not finite.
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite::option")]
     pub max_logit_difference: Option<f64>,
     /// Sum of the negative log-likelihoods on the device; `None` if it is not finite.
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite::option")]
     pub device_nll_nats: Option<f64>,
     /// Sum of the negative log-likelihoods on this machine; `None` if it is not finite.
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default, deserialize_with = "finite::option")]
     pub host_nll_nats: Option<f64>,
-}
-
-/// Reads a number that may be missing. Earlier versions wrote `f64::MAX` for one that is not finite.
-fn finite<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    Ok(Option::deserialize(from)?.filter(|value| *value < f64::MAX))
 }
 
 /// Where the system expects operations to run: shares of the estimated cost; predicted.
@@ -266,15 +263,15 @@ pub struct PlanShare {
     pub device: String,
     /// The package.
     pub package: String,
-    /// Of the Neural Engine; nothing where no cost is estimated.
+    /// Share of the Neural Engine; `None` if the system estimates no cost.
     pub neural_engine: Option<f64>,
-    /// Of the GPU.
+    /// Share of the GPU.
     pub gpu: Option<f64>,
-    /// Of the processor.
+    /// Share of the CPU.
     pub cpu: Option<f64>,
-    /// Operations that a unit is named for.
+    /// Operations for which the system names a compute device.
     pub operations: usize,
-    /// Operations that none is named for, constants above all.
+    /// Operations for which it names none, mostly constants.
     pub unassigned: usize,
 }
 

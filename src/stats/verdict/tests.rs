@@ -8,22 +8,22 @@ fn tolerance(limit: Limit, better: Better) -> Tolerance {
     Tolerance::new(limit, better).unwrap()
 }
 
-fn ratio(point: f64, standard_error: f64) -> Cell {
-    Cell {
+fn ratio(point: f64, standard_error: f64) -> Case {
+    Case {
         evidence: Evidence::Estimated(effect(Scale::LogRatio, point, standard_error, 30.0)),
         tolerance: tolerance(Limit::Relative(0.005), Better::Lower),
     }
 }
 
-fn verdicts(cells: &[Cell]) -> Vec<Verdict> {
-    decide(cells, FAMILY_ALPHA).into_iter().map(|decision| decision.verdict).collect()
+fn verdicts(cases: &[Case]) -> Vec<Verdict> {
+    decide(cases, FAMILY_ALPHA).into_iter().map(|decision| decision.verdict).collect()
 }
 
 #[test]
 fn the_whole_interval_decides() {
-    let cells =
+    let cases =
         [ratio(0.02, 0.001), ratio(-0.02, 0.001), ratio(0.001, 0.0005), ratio(0.007, 0.002)];
-    let decisions = decide(&cells, FAMILY_ALPHA);
+    let decisions = decide(&cases, FAMILY_ALPHA);
     let found: Vec<&Verdict> = decisions.iter().map(|decision| &decision.verdict).collect();
     let expected =
         [Verdict::Regressed, Verdict::Improved, Verdict::Unchanged, Verdict::Inconclusive];
@@ -38,7 +38,7 @@ fn the_whole_interval_decides() {
 
 #[test]
 fn exchanging_the_sides_or_the_direction_exchanges_the_verdicts() {
-    let higher = |point| Cell {
+    let higher = |point| Case {
         tolerance: tolerance(Limit::Relative(0.005), Better::Higher),
         ..ratio(point, 0.001)
     };
@@ -52,35 +52,35 @@ fn exchanging_the_sides_or_the_direction_exchanges_the_verdicts() {
 }
 
 #[test]
-fn one_of_many_cells_needs_more_than_one_alone() {
+fn one_of_many_cases_needs_more_than_one_alone() {
     let doubtful = ratio(0.0085, 0.001);
     assert_eq!(verdicts(std::slice::from_ref(&doubtful)), [Verdict::Regressed]);
-    let mut cells = vec![ratio(0.0, 0.001); 20];
-    cells[7] = doubtful;
-    assert_eq!(verdicts(&cells)[7], Verdict::Inconclusive);
-    // Cells that are beyond doubt leave the levels of fewer cells to the rest.
-    let mut cells = vec![ratio(0.5, 0.001); 20];
-    cells[7] = ratio(0.0085, 0.001);
-    assert!(verdicts(&cells).iter().all(|verdict| *verdict == Verdict::Regressed));
+    let mut cases = vec![ratio(0.0, 0.001); 20];
+    cases[7] = doubtful;
+    assert_eq!(verdicts(&cases)[7], Verdict::Inconclusive);
+    // Cells that are beyond doubt leave the levels of fewer cases to the rest.
+    let mut cases = vec![ratio(0.5, 0.001); 20];
+    cases[7] = ratio(0.0085, 0.001);
+    assert!(verdicts(&cases).iter().all(|verdict| *verdict == Verdict::Regressed));
 }
 
 #[test]
 fn identical_windows_are_unchanged_even_at_tolerance_zero() {
     let strict = tolerance(Limit::Relative(0.0), Better::Lower);
-    let same = Cell { tolerance: strict, ..ratio(0.0, 0.0) };
-    let other = Cell { tolerance: strict, ..ratio(1e-9, 0.0) };
+    let same = Case { tolerance: strict, ..ratio(0.0, 0.0) };
+    let other = Case { tolerance: strict, ..ratio(1e-9, 0.0) };
     assert_eq!(verdicts(&[same, other]), [Verdict::Unchanged, Verdict::Regressed]);
-    let noisy = Cell { tolerance: strict, ..ratio(0.0, 1e-6) };
+    let noisy = Case { tolerance: strict, ..ratio(0.0, 1e-6) };
     assert_eq!(verdicts(&[noisy]), [Verdict::Inconclusive]);
 }
 
 #[test]
 fn exact_numbers_are_compared_exactly() {
-    let size = |candidate, baseline, limit| Cell {
+    let size = |candidate, baseline, limit| Case {
         evidence: Evidence::Exact { candidate, baseline },
         tolerance: tolerance(limit, Better::Lower),
     };
-    let cells = [
+    let cases = [
         size(1_001.0, 1_000.0, Limit::Absolute(0.0)),
         size(1_000.0, 1_000.0, Limit::Relative(0.0)),
         size(1_100.0, 1_000.0, Limit::Relative(0.1)),
@@ -91,8 +91,8 @@ fn exact_numbers_are_compared_exactly() {
     let not_finite = Verdict::Invalid("a value is not finite".to_owned());
     use Verdict::{Improved, Regressed, Unchanged};
     let expected = [Regressed, Unchanged, Unchanged, Regressed, Improved, not_finite];
-    assert_eq!(verdicts(&cells), expected);
-    let decision = &decide(&cells, FAMILY_ALPHA)[0];
+    assert_eq!(verdicts(&cases), expected);
+    let decision = &decide(&cases, FAMILY_ALPHA)[0];
     assert_eq!(decision.interval, Some(Interval { low: 1.0, high: 1.0, level: 1.0 }));
     assert_eq!(decision.detectable, Some(0.0));
 }
@@ -104,8 +104,8 @@ fn too_little_data_is_inconclusive_and_no_data_invalid() {
     let one_run = Evidence::Estimated(Effect { spread, ..change });
     let one_window = Evidence::Estimated(Effect { spread: None, ..change });
     let invalid = Evidence::Invalid("another text".to_owned());
-    let cells = [one_run, one_window, invalid].map(|evidence| Cell { evidence, ..ratio(0.0, 1.0) });
-    let decisions = decide(&cells, FAMILY_ALPHA);
+    let cases = [one_run, one_window, invalid].map(|evidence| Case { evidence, ..ratio(0.0, 1.0) });
+    let decisions = decide(&cases, FAMILY_ALPHA);
     assert_eq!(decisions[0].verdict, Verdict::Inconclusive);
     assert!(decisions[0].interval.is_some() && decisions[0].detectable.is_none());
     assert_eq!((&decisions[1].verdict, decisions[1].interval), (&Verdict::Inconclusive, None));

@@ -58,7 +58,7 @@ fn the_plan_of_the_page_shows_the_defaults() {
     let [plan] = blocks("toml")[..] else { panic!("expected one plan") };
     let plan: toml::Table = plan.parse().unwrap();
     let shown = plan["check"].as_table().unwrap();
-    for (key, limit) in evalkit::compare::DEFAULTS {
+    for (key, limit) in evalkit::compare::metric::DEFAULTS {
         let shown = &shown[key];
         let text = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
         assert_eq!(text, limit, "{key}");

@@ -1,22 +1,22 @@
-//! Two variants on the same windows: what separates them per token, and how sure that is.
+//! Two variants on the same windows: their difference per token, and its uncertainty.
 //!
-//! All three effects are one number: the sum of paired differences over windows divided by the sum
-//! of tokens. Its distribution comes from resampling *blocks*:
+//! All three effects have one form: the sum of paired differences over windows divided by the sum of
+//! tokens. Its distribution comes from resampling *blocks*:
 //!
-//! - *No documents known*: blocks of consecutive windows, overlapping and wrapping round (Künsch,
-//!   1989; Politis & Romano, 1992: every window is then as likely as any other; their stationary
-//!   bootstrap of 1994 draws the lengths too, which costs precision at few windows).
+//! - *No documents known*: overlapping blocks of consecutive windows that wrap around (Künsch, 1989;
+//!   Politis & Romano, 1992), so that every window is equally likely. The stationary bootstrap of 1994
+//!   would draw the lengths of blocks too, which costs precision with few windows.
 //! - *Many documents*: whole documents are resampled as clusters (Davison & Hinkley, 1997, section
-//!   3.8), which keeps any dependence within one, a whole document's being hard included. "Many"
-//!   is an effective number (Kish, 1965: (Σ tokens)² ÷ Σ tokens²) of [`CLUSTERS`] or more.
-//! - *Few documents*: each is cut into equal blocks of about the block length, none straddling two
-//!   documents (Carlstein, 1986: overlapping blocks would favour long documents).
+//!   3.8). This preserves any dependence within a document, such as a document that is hard as a whole.
+//!   "Many" is an effective number (Kish, 1965: (Σ tokens)² ÷ Σ tokens²) of at least [`CLUSTERS`].
+//! - *Few documents*: each is cut into equal blocks of about the block length, so that no block spans
+//!   two documents (Carlstein, 1986: overlapping blocks would favour long documents).
 //!
-//! Blocks cut off the dependence that is longer than they are, so that intervals from short ones are
-//! too narrow. What is cut off is made up for as in prewhitening (Andrews & Monahan, 1992): from
-//! the lag-1 autocorrelation of the differences, corrected for its bias (Marriott & Pope, 1954),
-//! follows which share of the variance of an AR(1) process such blocks see. Few blocks are made up
-//! for by Student's t with one degree of freedom less than there are blocks.
+//! Blocks lose dependence over distances longer than themselves, which makes intervals from short blocks
+//! too narrow. The loss is corrected as in prewhitening (Andrews & Monahan, 1992): the lag-1
+//! autocorrelation of the differences, corrected for its bias (Marriott & Pope, 1954), gives the share
+//! of the variance of an AR(1) process that blocks of this length preserve. For few blocks, Student's t
+//! has one degree of freedom less than there are blocks.
 
 use std::fmt;
 
@@ -26,10 +26,10 @@ use super::interval::{below, block_sums};
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
 use super::{Bootstrap, Effect, Scale, Scores, Spread};
 
-/// Effective documents from which on documents are what is resampled: five of about equal length.
-/// Fewer leave too few degrees of freedom to find anything at the level of a check.
+/// The least effective number of documents for which whole documents are resampled: five of about equal
+/// length. Fewer leave too few degrees of freedom to find anything at the level of a check.
 const CLUSTERS: f64 = 4.5;
-/// No autocorrelation is taken to be higher: near 1, nothing can be said from one series.
+/// The largest autocorrelation that is assumed: close to 1, one series says nothing.
 const MAX_AUTOCORRELATION: f64 = 0.9;
 
 /// A candidate against a baseline, on the same windows.
@@ -43,22 +43,22 @@ pub struct Paired {
     pub top1_agreement: Effect,
 }
 
-/// Why two sets of windows are not compared.
+/// Why two sets of windows cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotPaired {
-    /// There are more windows on one side.
+    /// The two sides have different numbers of windows.
     Count {
         /// The candidate's windows.
         candidate: usize,
-        /// The baseline's windows, or the number of differences, tokens or documents.
+        /// The baseline's windows, tokens or documents.
         baseline: usize,
     },
-    /// A window holds another number of tokens on the other side.
+    /// A window has different numbers of tokens on the two sides.
     Tokens {
         /// The window's position.
         window: usize,
     },
-    /// A sum is infinite or not a number, or tokens are negative.
+    /// A sum is infinite or NaN, or a number of tokens is negative.
     NotFinite {
         /// The window's position.
         window: usize,
@@ -77,7 +77,7 @@ impl fmt::Display for NotPaired {
                 )
             }
             NotPaired::Tokens { window } => {
-                write!(f, "window {window} has another number of tokens on the other side")
+                write!(f, "window {window} has different numbers of tokens on the two sides")
             }
             NotPaired::NotFinite { window } => write!(f, "window {window} is not finite"),
             NotPaired::Empty => write!(f, "no token was scored"),
@@ -87,11 +87,11 @@ impl fmt::Display for NotPaired {
 
 impl std::error::Error for NotPaired {}
 
-/// Compares two variants on the same windows, in the same order. `documents` says of each window
-/// which document it belongs to, where that is known; windows of one document are neighbours.
+/// Compares two variants on the same windows, in the same order. `documents` gives the document of each
+/// window, if known; the windows of a document are neighbours.
 ///
 /// # Errors
-/// The windows are not the same ones, hold no scored token, or a sum is not finite.
+/// The windows differ, have no scored token, or a sum is not finite.
 pub fn paired(
     candidate: &[Scores],
     baseline: &[Scores],
@@ -122,8 +122,8 @@ pub fn paired(
     })
 }
 
-/// The effect Σ `differences` ÷ Σ `tokens`, one of each per window, as a [`Scale::Difference`] to a
-/// baseline of 0. There is no spread with fewer than two blocks.
+/// The effect Σ `differences` ÷ Σ `tokens`, with one value of each per window, as a
+/// [`Scale::Difference`] from a baseline of 0. With fewer than two blocks it has no spread.
 ///
 /// # Errors
 /// As [`paired`].
@@ -159,23 +159,23 @@ fn total(rows: &[[f64; 2]]) -> [f64; 2] {
     rows.iter().fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
 }
 
-/// Sums of differences and tokens over what is drawn at once.
+/// Blocks of windows, each as the sums of its differences and tokens.
 struct Blocks {
-    /// The block that begins at each window, or the blocks that a text is cut into.
+    /// What is drawn from: the block that begins at each window, or the blocks that a text is cut into.
     drawn: Vec<[f64; 2]>,
     draws: usize,
-    /// Shorter blocks, one of which fills a resample up to the number of windows.
+    /// Shorter blocks; one of them fills a resample up to the number of windows.
     rest: Vec<[f64; 2]>,
-    /// Blocks that share no window: what is left out in turn.
+    /// Blocks without common windows, each of which the jackknife leaves out in turn.
     apart: Vec<[f64; 2]>,
-    /// Blocks that count as independent.
+    /// The effective number of independent blocks.
     count: f64,
-    /// Windows in a block beyond which dependence is cut off; none where nothing is cut.
+    /// Windows in a block, beyond which dependence is lost; `None` if none is lost.
     length: Option<usize>,
 }
 
 impl Blocks {
-    /// `None` if they are fewer than two.
+    /// `None` if there are fewer than two blocks.
     fn new(rows: &[[f64; 2]], documents: Option<&[usize]>, length: usize) -> Option<Blocks> {
         let length = length.max(1);
         let Some(documents) = documents else {
@@ -238,11 +238,11 @@ impl Blocks {
         let left_out: Vec<f64> = self.apart.iter().map(ratios).collect();
         let values = draw(bootstrap, |random| self.resample(random));
         let resampled = Resampled::new(point, values, acceleration(&[&left_out]))?;
-        let unseen = match self.length {
+        let correction = match self.length {
             Some(length) => 1.0 / seen_share(autocorrelation(rows, documents, point), length),
             None => 1.0,
         };
-        let widen = (unseen * self.count / (self.count - 1.0)).sqrt();
+        let widen = (correction * self.count / (self.count - 1.0)).sqrt();
         let degrees_of_freedom = self.count - 1.0;
         let stretch = widen * t_stretch(bootstrap.level, degrees_of_freedom);
         Some(Spread {
@@ -268,9 +268,9 @@ impl Blocks {
     }
 }
 
-/// The lag-1 autocorrelation, 0 to [`MAX_AUTOCORRELATION`], of what each window contributes to the
-/// effect `point`; only neighbours of one document count. The estimate r of n windows is too low by
-/// about (1 + 3 r) ÷ n, which is added.
+/// The lag-1 autocorrelation, 0 to [`MAX_AUTOCORRELATION`], of the windows' contributions to the effect
+/// `point`; only neighbours within a document count. The estimate r from n windows is too low by about
+/// (1 + 3 r) ÷ n, which is added.
 fn autocorrelation(rows: &[[f64; 2]], documents: Option<&[usize]>, point: f64) -> f64 {
     let residual = |[d, t]: [f64; 2]| d - point * t;
     let (mut products, mut pairs) = (0.0, 0.0);
@@ -289,7 +289,7 @@ fn autocorrelation(rows: &[[f64; 2]], documents: Option<&[usize]>, point: f64) -
     ((n * found + 1.0) / (n - 3.0)).clamp(0.0, MAX_AUTOCORRELATION)
 }
 
-/// The share of the variance of an AR(1) process's mean that blocks of `length` see:
+/// The share of the variance of the mean of an AR(1) process that blocks of `length` preserve:
 /// (1 + 2 Σ_{k < length} (1 - k ÷ length) φ^k) · (1 - φ) ÷ (1 + φ).
 fn seen_share(phi: f64, length: usize) -> f64 {
     let mut seen = 1.0;

@@ -1,21 +1,21 @@
-//! From effects to verdicts, over all cells of a check at once.
+//! From effects to verdicts, for all cases of a check together.
 //!
-//! Three families of one-sided tests are held by Holm's method at the same family-wise level:
-//! every cell *regressed* beyond its tolerance, every cell *improved* beyond it, every cell
-//! *unchanged* (two one-sided tests: Schuirmann, 1987). A verdict other than *inconclusive* says
-//! that the interval at the cell's level lies wholly beyond the tolerance, or wholly within it.
+//! Holm's method keeps three families of one-sided tests at the same family-wise level: every case
+//! *regressed* beyond its tolerance, every case *improved* beyond it, every case *unchanged* (two
+//! one-sided tests: Schuirmann, 1987). A verdict other than *inconclusive* says that the interval at
+//! the case's level is wholly beyond the tolerance, or wholly within it.
 
 use std::fmt;
 
-use super::holm::{Step, steps};
+use super::holm::{HolmStep, steps};
 use super::{Effect, Interval, POWER, Scale, detectable_change};
 
-/// The family-wise level by default: half of the 1 % of false alarms that a check may raise in nights
-/// in which nothing changed, because the tails of a few dozen windows that resemble their neighbours
-/// are heavier than Student's.
+/// The default family-wise level. It is half of the 1 % of false alarms that a check may raise if nothing
+/// changed, because a few dozen windows that resemble their neighbours have heavier tails than Student's
+/// t distribution.
 pub const FAMILY_ALPHA: f64 = 0.005;
 
-/// Which way a metric is better.
+/// In which direction a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     /// Perplexity, sizes, times.
@@ -27,21 +27,21 @@ pub enum Better {
 /// The size of a change that does not matter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// A share of the baseline, such as 0.005. A ratio is within it from 1 ÷ (1 + share) to
-    /// 1 + share, so that exchanging the two sides exchanges the verdicts.
+    /// A share of the baseline, such as 0.005. Ratios from 1 ÷ (1 + share) to 1 + share are within it,
+    /// so that exchanging the two sides exchanges the verdicts.
     Relative(f64),
     /// An amount in the metric's unit.
     Absolute(f64),
 }
 
-/// A limit that is fit to judge by, and the direction that is judged.
+/// A valid limit, and the direction in which the metric is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     limit: Limit,
     better: Better,
 }
 
-/// Why a limit makes no [`Tolerance`].
+/// Why a limit is not a valid [`Tolerance`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum BadTolerance {
     /// It is infinite or not a number.
@@ -67,10 +67,10 @@ impl fmt::Display for BadTolerance {
 impl std::error::Error for BadTolerance {}
 
 impl Tolerance {
-    /// Takes a limit of 0 or more.
+    /// A tolerance from a limit of 0 or more.
     ///
     /// # Errors
-    /// A limit that is negative or not finite.
+    /// The limit is negative or not finite.
     pub fn new(limit: Limit, better: Better) -> Result<Tolerance, BadTolerance> {
         let (Limit::Relative(value) | Limit::Absolute(value)) = limit;
         if !value.is_finite() {
@@ -80,16 +80,6 @@ impl Tolerance {
             return Err(BadTolerance::Negative { value });
         }
         Ok(Tolerance { limit, better })
-    }
-
-    /// The limit.
-    pub fn limit(&self) -> Limit {
-        self.limit
-    }
-
-    /// The direction.
-    pub fn better(&self) -> Better {
-        self.better
     }
 
     /// The largest change, on `scale`, that is within the tolerance of `baseline`.
@@ -102,7 +92,7 @@ impl Tolerance {
         }
     }
 
-    /// +1 where higher is worse, else -1.
+    /// +1 if higher is worse, otherwise -1.
     fn worse(&self) -> f64 {
         match self.better {
             Better::Lower => 1.0,
@@ -111,32 +101,32 @@ impl Tolerance {
     }
 }
 
-/// What is known about one cell's metric.
+/// What is known about one metric of one variant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Evidence {
     /// A change with its spread.
     Estimated(Effect),
-    /// Two numbers without any chance in them, such as sizes of files: compared exactly.
+    /// Two exact numbers, such as sizes of files.
     Exact {
         /// The new value.
         candidate: f64,
         /// The accepted value.
         baseline: f64,
     },
-    /// Nothing that could be compared, and why.
+    /// Nothing can be compared, for this reason.
     Invalid(String),
 }
 
 /// One metric of one variant.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
+pub struct Case {
     /// What was found.
     pub evidence: Evidence,
-    /// What it is held against.
+    /// The change that is tolerated.
     pub tolerance: Tolerance,
 }
 
-/// What a check says about a cell.
+/// What a check says about a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Better by more than the tolerance.
@@ -145,37 +135,37 @@ pub enum Verdict {
     Regressed,
     /// Neither better nor worse by more than the tolerance.
     Unchanged,
-    /// Too little data to say any of the three.
+    /// Too little data for any of the three.
     Inconclusive,
     /// No comparison is possible, for this reason.
     Invalid(String),
 }
 
-/// A verdict with what it rests on.
+/// A verdict with the numbers that it rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The verdict.
     pub verdict: Verdict,
-    /// The interval that decided, at the cell's own level after Holm's correction, as a ratio or
-    /// a difference; of exact values, their difference. None without a spread.
+    /// The interval that decided, at the case's own level after Holm's correction, as a ratio or a
+    /// difference; for exact values, their difference. `None` without a spread.
     pub interval: Option<Interval>,
-    /// Holm-adjusted p-value of "regressed"; 1 for cells outside the families.
+    /// Holm-adjusted p-value of "regressed"; 1 for cases outside the families.
     pub p_regressed: f64,
-    /// Holm-adjusted p-value of "improved"; likewise.
+    /// Holm-adjusted p-value of "improved"; 1 for cases outside the families.
     pub p_improved: f64,
-    /// The smallest worsening that would have been found with a power of [`POWER`] at the first
-    /// step's level: of a ratio its distance from 1, of a difference its size; of exact values
-    /// whatever exceeds the tolerance, which it equals. None where nothing is known of the spread.
+    /// The smallest worsening that would be found with probability [`POWER`] at the level of Holm's
+    /// first step: for a ratio its distance from 1, for a difference its size, for exact values the
+    /// tolerance. `None` if the spread is unknown.
     pub detectable: Option<f64>,
 }
 
-/// Judges all cells of a check, with a chance of at most `alpha` for any false *regressed*, the
-/// same for any false *improved* and the same for any false *unchanged*. Cells that are exact,
-/// invalid, without spread, or with one run only are in no family: chance cannot decide them.
-pub fn decide(cells: &[Cell], alpha: f64) -> Vec<Decision> {
-    let mut decisions: Vec<Decision> = cells.iter().map(without_chance).collect();
+/// Judges all cases of a check. The probability of any false *regressed* is at most `alpha`; the same
+/// holds for *improved* and for *unchanged*. Cases that are exact, invalid, without a spread or with a
+/// single run belong to no family, because no test can decide them.
+pub fn decide(cases: &[Case], alpha: f64) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> = cases.iter().map(without_test).collect();
     let family: Vec<(usize, Tested)> =
-        cells.iter().enumerate().filter_map(|(at, cell)| Some((at, Tested::new(cell)?))).collect();
+        cases.iter().enumerate().filter_map(|(at, case)| Some((at, Tested::new(case)?))).collect();
     let steps_of = |p: fn(&Tested) -> f64| {
         let p_values: Vec<f64> = family.iter().map(|(_, tested)| p(tested)).collect();
         steps(&p_values, alpha)
@@ -190,7 +180,7 @@ pub fn decide(cells: &[Cell], alpha: f64) -> Vec<Decision> {
     decisions
 }
 
-/// A cell that chance may decide.
+/// A case that a test can decide.
 struct Tested {
     effect: Effect,
     bound: f64,
@@ -199,19 +189,19 @@ struct Tested {
 }
 
 impl Tested {
-    fn new(cell: &Cell) -> Option<Tested> {
-        let Evidence::Estimated(effect) = cell.evidence else { return None };
+    fn new(case: &Case) -> Option<Tested> {
+        let Evidence::Estimated(effect) = case.evidence else { return None };
         effect.spread.filter(|spread| !spread.within_run_only)?;
-        let bound = cell.tolerance.bound(effect.scale, effect.baseline);
-        Some(Tested { effect, bound, worse: cell.tolerance.worse() })
+        let bound = case.tolerance.bound(effect.scale, effect.baseline);
+        Some(Tested { effect, bound, worse: case.tolerance.worse() })
     }
 
-    /// The p-value of "beyond the bound" on the side of this sign.
+    /// The p-value of "beyond the bound" in the direction of `sign`.
     fn p_beyond(&self, sign: f64) -> f64 {
         if sign > 0.0 { self.effect.p_above(self.bound) } else { self.effect.p_below(-self.bound) }
     }
 
-    /// The p-value of "within the bound": small where a change beyond it is ruled out.
+    /// The p-value of "within the bound": small if a change beyond it is ruled out.
     fn p_changed(&self) -> f64 {
         if self.effect.spread.is_some_and(|spread| spread.standard_error == 0.0) {
             return if self.effect.point.abs() <= self.bound { 0.0 } else { 1.0 };
@@ -219,7 +209,7 @@ impl Tested {
         self.effect.p_above(-self.bound).max(self.effect.p_below(self.bound))
     }
 
-    fn decision(&self, steps: [Step; 3], alpha: f64, first_alpha: f64) -> Decision {
+    fn decision(&self, steps: [HolmStep; 3], alpha: f64, first_alpha: f64) -> Decision {
         let [regressed, improved, unchanged] = steps;
         let found = [
             (Verdict::Regressed, regressed),
@@ -240,7 +230,7 @@ impl Tested {
         }
     }
 
-    /// How far from "no change" a worsening of `change` on the effect's scale is.
+    /// The size of a worsening by `change` on the effect's scale, as people see it.
     fn shown_size(&self, change: f64) -> f64 {
         match self.effect.scale {
             Scale::LogRatio => (self.worse * change).exp_m1().abs(),
@@ -249,8 +239,8 @@ impl Tested {
     }
 }
 
-/// The verdict on a cell in no family.
-fn without_chance(cell: &Cell) -> Decision {
+/// The verdict on a case that belongs to no family.
+fn without_test(case: &Case) -> Decision {
     let decided = |verdict, interval, detectable| Decision {
         verdict,
         interval,
@@ -258,7 +248,7 @@ fn without_chance(cell: &Cell) -> Decision {
         p_improved: 1.0,
         detectable,
     };
-    match &cell.evidence {
+    match &case.evidence {
         Evidence::Estimated(effect) => {
             decided(Verdict::Inconclusive, effect.estimate().interval, None)
         }
@@ -268,14 +258,14 @@ fn without_chance(cell: &Cell) -> Decision {
             if !change.is_finite() {
                 return decided(Verdict::Invalid("a value is not finite".to_owned()), None, None);
             }
-            let (worst, best, limit) = match cell.tolerance.limit {
+            let (worst, best, limit) = match case.tolerance.limit {
                 Limit::Relative(share) => {
                     let factor = 1.0 + share;
                     (candidate > &(baseline * factor), candidate * factor < *baseline, share)
                 }
                 Limit::Absolute(amount) => (change > amount, -change > amount, amount),
             };
-            let (worse, better) = match cell.tolerance.better {
+            let (worse, better) = match case.tolerance.better {
                 Better::Lower => (worst, best),
                 Better::Higher => (best, worst),
             };
