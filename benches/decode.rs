@@ -13,7 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use evalkit::checkpoint::Checkpoint;
 use evalkit::demo;
 use evalkit::eval::{Coder, Variant};
-use evalkit::package::aside::Existing;
+use evalkit::files::Existing;
 use evalkit::package::bundle::{self, Limits, Order};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;

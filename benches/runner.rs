@@ -24,7 +24,7 @@ use evalkit::device::protocol::frame::{
 use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
 use evalkit::device::protocol::{control, message};
 use evalkit::eval::{Coder, Variant};
-use evalkit::package::aside::Existing;
+use evalkit::files::Existing;
 use evalkit::package::bundle::{self, Limits, Order};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;

@@ -81,6 +81,11 @@ impl Error {
         Self::new(Exit::Bug, what)
     }
 
+    /// The run was asked to stop (exit code 130).
+    pub fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted").hint("run the same command again to continue")
+    }
+
     /// A file operation that failed: a missing or unreadable file is input, anything else (disk
     /// full, no permission, read-only) is the surroundings.
     pub fn io(doing: impl fmt::Display, path: &std::path::Path, cause: std::io::Error) -> Self {

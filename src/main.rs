@@ -1,5 +1,5 @@
 //! Parse, dispatch, return the exit code; nothing else.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(evalkit::cli::run(std::env::args_os()).code())
+    std::process::ExitCode::from(evalkit::command_line(std::env::args_os()).code())
 }

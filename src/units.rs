@@ -4,6 +4,29 @@
 
 use std::fmt;
 
+/// What a number counts: decides how people see it, and how its key ends in data formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Plain numbers and text.
+    None,
+    /// Bytes, shown as kB, MB or GB.
+    Bytes,
+    /// Stored bits divided by weights.
+    BitsPerWeight,
+    /// Information.
+    Nats,
+    /// Bits of information per byte of text.
+    BitsPerByte,
+    /// A quotient, shown as a change in percent: 1.05 as +5.0 %.
+    Ratio,
+    /// A part of a whole, 0 to 1, shown in percent.
+    Share,
+    /// Durations, shown in ms, s, min or h.
+    Millis,
+    /// Speeds of a language model.
+    TokensPerSecond,
+}
+
 /// A size in bytes; prints in B, kB, MB or GB with three significant digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Bytes(pub u64);

@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor};
 use evalkit::checkpoint::Role;
 use evalkit::checkpoint::config::{Architecture, Config, Rope, RopeScaling};
-use evalkit::model::{Block, BlockWeights, Linear};
+use evalkit::model::{Block, BlockWeights, LinearLayer};
 
 /// Tokens per window.
 pub const TOKENS: usize = 512;
@@ -62,7 +62,7 @@ fn linears(config: &Config) -> [(Role, usize, usize); 7] {
 pub fn block(config: &Config) -> Block {
     let mut weights = BlockWeights::default();
     for (role, rows, columns) in linears(config) {
-        weights.linear(role, Linear { weight: random(rows, columns, 0.04), bias: None });
+        weights.linear(role, LinearLayer { weight: random(rows, columns, 0.04), bias: None });
     }
     for role in [Role::AttentionNorm, Role::MlpNorm] {
         weights.norm(role, random(1, config.hidden_size, 1.0).flatten_all().expect("a view"));

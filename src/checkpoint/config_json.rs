@@ -71,7 +71,7 @@ pub fn parse(text: &[u8]) -> Result<Config> {
     }
     let map: Map<String, Value> =
         serde_json::from_slice(text).map_err(|e| Error::input("not a JSON object").because(e))?;
-    let mut keys = Keys { map };
+    let mut keys = ConfigKeys { map };
     let architecture = architecture(&mut keys)?;
     let config = numbers(&mut keys, architecture)?;
     keys.refuse_the_rest()?;
@@ -79,7 +79,7 @@ pub fn parse(text: &[u8]) -> Result<Config> {
     Ok(config)
 }
 
-fn architecture(keys: &mut Keys) -> Result<Architecture> {
+fn architecture(keys: &mut ConfigKeys) -> Result<Architecture> {
     let name = keys.take::<String>("model_type")?;
     match name.as_str() {
         "llama" => Ok(Architecture::Llama),
@@ -94,7 +94,7 @@ fn architecture(keys: &mut Keys) -> Result<Architecture> {
     }
 }
 
-fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
+fn numbers(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Config> {
     let hidden_size = keys.take("hidden_size")?;
     let heads = keys.take("num_attention_heads")?;
     let head_dim = match keys.optional("head_dim")? {
@@ -143,7 +143,7 @@ fn numbers(keys: &mut Keys, architecture: Architecture) -> Result<Config> {
 /// Per layer the sliding window; empty where every layer sees everything. Only gpt-oss has them;
 /// elsewhere they are refused unless switched off.
 fn sliding(
-    keys: &mut Keys,
+    keys: &mut ConfigKeys,
     architecture: Architecture,
     layers: usize,
 ) -> Result<Vec<Option<usize>>> {
@@ -180,7 +180,7 @@ fn sliding(
 }
 
 /// The mixture of experts of the families that have one.
-fn experts(keys: &mut Keys, architecture: Architecture) -> Result<Option<Experts>> {
+fn experts(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Option<Experts>> {
     let is_gpt_oss = match architecture {
         Architecture::GptOss => true,
         Architecture::Qwen3Moe => false,
@@ -207,11 +207,11 @@ fn experts(keys: &mut Keys, architecture: Architecture) -> Result<Option<Experts
 }
 
 /// MXFP4 is the one quantization that is read; what is stored says where it applies.
-fn quantization(keys: &mut Keys) -> Result<()> {
+fn quantization(keys: &mut ConfigKeys) -> Result<()> {
     let Some(map) = keys.optional::<Map<String, Value>>("quantization_config")? else {
         return Ok(());
     };
-    let mut nested = Keys { map };
+    let mut nested = ConfigKeys { map };
     let method = nested.take::<String>("quant_method")?;
     if method != "mxfp4" {
         return Err(refused("quantization_config.quant_method", &method));
@@ -221,10 +221,10 @@ fn quantization(keys: &mut Keys) -> Result<()> {
 }
 
 /// `rope_theta` and `rope_scaling`, or transformers 5's `rope_parameters` with both.
-fn rope(keys: &mut Keys) -> Result<Rope> {
+fn rope(keys: &mut ConfigKeys) -> Result<Rope> {
     let mut nested = match keys.optional::<Map<String, Value>>("rope_parameters")? {
-        Some(map) => Keys { map },
-        None => Keys { map: keys.optional("rope_scaling")?.unwrap_or_default() },
+        Some(map) => ConfigKeys { map },
+        None => ConfigKeys { map: keys.optional("rope_scaling")?.unwrap_or_default() },
     };
     let theta = match nested.optional("rope_theta")? {
         Some(theta) => theta,
@@ -239,7 +239,7 @@ fn rope(keys: &mut Keys) -> Result<Rope> {
     Ok(Rope { theta, scaling })
 }
 
-fn rope_scaling(kind: &str, keys: &mut Keys) -> Result<RopeScaling> {
+fn rope_scaling(kind: &str, keys: &mut ConfigKeys) -> Result<RopeScaling> {
     match kind {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: keys.positive("factor")? }),
@@ -254,7 +254,7 @@ fn rope_scaling(kind: &str, keys: &mut Keys) -> Result<RopeScaling> {
     }
 }
 
-fn yarn(keys: &mut Keys) -> Result<RopeScaling> {
+fn yarn(keys: &mut ConfigKeys) -> Result<RopeScaling> {
     let factor = keys.positive("factor")?;
     let attention_factor = keys.optional("attention_factor")?;
     Ok(RopeScaling::Yarn {
@@ -334,11 +334,11 @@ fn refused(key: &str, value: &str) -> Error {
 }
 
 /// The keys of an object, removed as they are understood.
-struct Keys {
+struct ConfigKeys {
     map: Map<String, Value>,
 }
 
-impl Keys {
+impl ConfigKeys {
     fn optional<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         match self.map.remove(key) {
             None | Some(Value::Null) => Ok(None),

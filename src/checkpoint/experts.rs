@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::config::{Architecture, Config};
+use super::dtype::Dtype;
 use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
-use super::{Dtype, Place, Role, RowOrder, Stored, TensorId, absent};
+use super::names::{Role, TensorId};
+use super::stored::{FileRange, RowOrder, StoredTensor, absent};
 use crate::error::{At, Error, Result};
 
 /// One packed tensor, and which rows of it belong to which role.
@@ -29,7 +31,7 @@ const PACKED: [Packed; 2] = [
 ///
 /// # Errors
 /// Input errors that name the tensor: missing, blocks without scales, shapes that disagree.
-pub fn unpack(found: &mut BTreeMap<String, Stored>, config: &Config) -> Result<()> {
+pub fn unpack(found: &mut BTreeMap<String, StoredTensor>, config: &Config) -> Result<()> {
     if config.experts.is_none() {
         return Ok(());
     }
@@ -49,7 +51,7 @@ pub fn unpack(found: &mut BTreeMap<String, Stored>, config: &Config) -> Result<(
 }
 
 fn unpack_projection(
-    found: &mut BTreeMap<String, Stored>,
+    found: &mut BTreeMap<String, StoredTensor>,
     config: &Config,
     layer: usize,
     packed: &Packed,
@@ -89,7 +91,7 @@ fn unpack_projection(
                 };
                 let of_expert = share(&stored, expert, experts);
                 let shape = config.shape_of(id);
-                found.insert(id.name(), Stored { shape, rows, ..of_expert });
+                found.insert(id.name(), StoredTensor { shape, rows, ..of_expert });
             }
         }
     }
@@ -117,7 +119,11 @@ pub fn names_in_file(config: &Config, id: TensorId) -> Vec<String> {
 }
 
 /// Blocks and their scales as one tensor of MXFP4 weights `[experts, out, in]`.
-fn join(blocks: Stored, scales: Option<Stored>, shape: [usize; 3]) -> Result<Stored> {
+fn join(
+    blocks: StoredTensor,
+    scales: Option<StoredTensor>,
+    shape: [usize; 3],
+) -> Result<StoredTensor> {
     let [experts, out, inputs] = shape;
     let scales = scales.ok_or_else(|| {
         Error::input("its scales are missing").at(format!("tensor {}", blocks.name))
@@ -140,11 +146,11 @@ fn join(blocks: Stored, scales: Option<Stored>, shape: [usize; 3]) -> Result<Sto
                 .at(format!("tensor {}", stored.name)));
         }
     }
-    let scales = Some(Place { file: scales.file, range: scales.range });
-    Ok(Stored { shape: shape.to_vec(), dtype: Dtype::Mxfp4, scales, ..blocks })
+    let scales = Some(FileRange { file: scales.file, range: scales.range });
+    Ok(StoredTensor { shape: shape.to_vec(), dtype: Dtype::Mxfp4, scales, ..blocks })
 }
 
-fn expect_shape(stored: &Stored, expected: &[usize]) -> Result<()> {
+fn expect_shape(stored: &StoredTensor, expected: &[usize]) -> Result<()> {
     if stored.shape == expected {
         return Ok(());
     }
@@ -154,12 +160,12 @@ fn expect_shape(stored: &Stored, expected: &[usize]) -> Result<()> {
 }
 
 /// The part of a packed tensor that is one expert's; its name says which.
-fn share(stored: &Stored, expert: usize, experts: usize) -> Stored {
+fn share(stored: &StoredTensor, expert: usize, experts: usize) -> StoredTensor {
     let part = |range: &std::ops::Range<usize>| {
         let size = range.len() / experts;
         range.start + expert * size..range.start + (expert + 1) * size
     };
-    let scales = stored.scales.as_ref().map(|s| Place { file: s.file, range: part(&s.range) });
+    let scales = stored.scales.as_ref().map(|s| FileRange { file: s.file, range: part(&s.range) });
     let name = format!("{}[{expert}]", stored.name);
-    Stored { name, range: part(&stored.range), scales, ..stored.clone() }
+    StoredTensor { name, range: part(&stored.range), scales, ..stored.clone() }
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
+use super::bytes::FileBytes;
 use super::config::Config;
+use super::dtype::Dtype;
+use super::names::{Role, TensorId};
+use super::stored::{StoredTensor, absent};
 use super::tokenizer::TextTokenizer;
-use super::{
-    Dtype, FileBytes, Role, Stored, TensorId, absent, config_json, experts, gguf, safetensors,
-};
+use super::{config_json, experts, gguf, safetensors};
 use crate::error::{At, Error, Result};
 
 /// Files of a checkpoint's folder that go wherever its weights go.
@@ -34,7 +36,7 @@ pub struct Checkpoint {
     pub config: Config,
     tokenizer: TokenizerSource,
     pub(super) files: Vec<FileBytes>,
-    pub(super) tensors: BTreeMap<TensorId, Stored>,
+    pub(super) tensors: BTreeMap<TensorId, StoredTensor>,
     /// Tensor reads so far, for invariant I1.
     pub(super) reads: AtomicU64,
 }
@@ -107,7 +109,7 @@ impl Checkpoint {
         name: String,
         config: Config,
         folder: &Path,
-        tensors: BTreeMap<TensorId, Stored>,
+        tensors: BTreeMap<TensorId, StoredTensor>,
     ) -> Self {
         let tokenizer = TokenizerSource::Folder(folder.into());
         Checkpoint { name, config, tokenizer, files: vec![], tensors, reads: AtomicU64::new(0) }
@@ -119,7 +121,7 @@ impl Checkpoint {
         config: Config,
         tokenizer: TokenizerSource,
         files: Vec<FileBytes>,
-        mut found: BTreeMap<String, Stored>,
+        mut found: BTreeMap<String, StoredTensor>,
     ) -> Result<Self> {
         experts::unpack(&mut found, &config)?;
         let mut tensors = BTreeMap::new();
@@ -197,7 +199,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// A bug-class error for a tensor that the architecture does not have.
-    pub fn stored(&self, id: TensorId) -> Result<&Stored> {
+    pub fn stored(&self, id: TensorId) -> Result<&StoredTensor> {
         self.tensors
             .get(&id)
             .ok_or_else(|| Error::bug(format!("the checkpoint has no tensor {}", id.name())))
@@ -209,13 +211,13 @@ impl Checkpoint {
     }
 
     /// All tensors in the order of the walk.
-    pub fn tensors(&self) -> impl Iterator<Item = (TensorId, &Stored)> {
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorId, &StoredTensor)> {
         self.config.tensors().into_iter().filter_map(|id| Some((id, self.tensors.get(&id)?)))
     }
 
     /// Weights in all, tied ones once.
     pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(Stored::weights).sum()
+        self.tensors.values().map(StoredTensor::weights).sum()
     }
 }
 
@@ -232,7 +234,7 @@ pub(super) fn name_of(path: &Path) -> String {
 }
 
 /// Maps the folder's safetensors files: the shards that the index names, or the single one.
-fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, Stored>)> {
+fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, StoredTensor>)> {
     let single = folder.join("model.safetensors");
     let index_path = folder.join(safetensors::INDEX_NAME);
     if single.exists() || !index_path.exists() {

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::bytes::FileBytes;
 use super::config::Config;
-use super::open::name_of;
-use super::{
-    Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, absent, config_json, experts,
-    safetensors,
-};
+use super::dtype::Dtype;
+use super::names::TensorId;
+use super::open::{Checkpoint, name_of};
+use super::stored::{FileRange, RowOrder, StoredTensor, absent};
+use super::{config_json, experts, safetensors};
 use crate::error::{At, Error, Result};
 
 /// A checkpoint that can be looked at, and perhaps not read.
@@ -54,7 +55,7 @@ impl Outline {
     fn describe(config_path: &Path, index: Option<&Path>) -> Result<Self> {
         let bytes = FileBytes::map(config_path)?;
         let config = config_json::parse(&bytes).at(|| config_path.display().to_string())?;
-        let storage = Storage::of(&bytes);
+        let storage = AssumedStorage::of(&bytes);
         let (tensors, absent) = match index {
             None => (storage.tensors(&config), format!("types are assumed: {}", storage.name())),
             Some(path) => storage.proven(&config, path).at(|| path.display().to_string())?,
@@ -69,12 +70,12 @@ impl Outline {
 
 /// How a checkpoint is taken to be stored.
 #[derive(Debug, Clone, Copy)]
-struct Storage {
+struct AssumedStorage {
     dtype: Dtype,
     mxfp4_experts: bool,
 }
 
-impl Storage {
+impl AssumedStorage {
     /// As a configuration, which has been read before, names it.
     fn of(config: &[u8]) -> Self {
         let json: Value = serde_json::from_slice(config).unwrap_or_default();
@@ -85,7 +86,7 @@ impl Storage {
             _ => Dtype::BF16,
         };
         let mxfp4_experts = json["quantization_config"]["quant_method"] == "mxfp4";
-        Storage { dtype, mxfp4_experts }
+        AssumedStorage { dtype, mxfp4_experts }
     }
 
     fn name(self) -> String {
@@ -94,21 +95,25 @@ impl Storage {
     }
 
     /// Every tensor of the architecture, as it would be stored.
-    fn tensors(self, config: &Config) -> BTreeMap<TensorId, Stored> {
+    fn tensors(self, config: &Config) -> BTreeMap<TensorId, StoredTensor> {
         let describe = |id: TensorId| {
             let is_packed = self.mxfp4_experts && id.expert.is_some() && !id.bias;
             let (dtype, scales) = match is_packed {
-                true => (Dtype::Mxfp4, Some(Place { file: 0, range: 0..0 })),
+                true => (Dtype::Mxfp4, Some(FileRange { file: 0, range: 0..0 })),
                 false => (self.dtype, None),
             };
             let (name, shape, rows) = (id.name(), config.shape_of(id), RowOrder::Plain);
-            (id, Stored { name, file: 0, range: 0..0, shape, dtype, rows, scales })
+            (id, StoredTensor { name, file: 0, range: 0..0, shape, dtype, rows, scales })
         };
         config.tensors().into_iter().map(describe).collect()
     }
 
     /// The tensors in the type that makes them as large as the index says, and words about it.
-    fn proven(self, config: &Config, index: &Path) -> Result<(BTreeMap<TensorId, Stored>, String)> {
+    fn proven(
+        self,
+        config: &Config,
+        index: &Path,
+    ) -> Result<(BTreeMap<TensorId, StoredTensor>, String)> {
         let index = safetensors::read_index(index)?;
         refuse_other_names(&index, config)?;
         let Some(total_bytes) = index.total_size_bytes else {
@@ -117,9 +122,9 @@ impl Storage {
         };
         let mut sizes = Vec::new();
         for dtype in [self.dtype, Dtype::BF16, Dtype::F32] {
-            let storage = Storage { dtype, ..self };
+            let storage = AssumedStorage { dtype, ..self };
             let tensors = storage.tensors(config);
-            let size_bytes: u64 = tensors.values().map(Stored::size_bytes).sum();
+            let size_bytes: u64 = tensors.values().map(StoredTensor::size_bytes).sum();
             if size_bytes == total_bytes {
                 let name = storage.name();
                 let what = format!("the index's {total_bytes} bytes are exactly those of {name}");
@@ -135,7 +140,7 @@ impl Storage {
 }
 
 /// Refuses an index that lacks a tensor of the architecture.
-fn refuse_other_names(index: &safetensors::Index, config: &Config) -> Result<()> {
+fn refuse_other_names(index: &safetensors::ShardIndex, config: &Config) -> Result<()> {
     for id in config.tensors() {
         let names = experts::names_in_file(config, id);
         if !names.iter().any(|name| index.weight_map.contains_key(name)) {

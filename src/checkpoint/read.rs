@@ -6,7 +6,12 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::{Checkpoint, Dtype, FileBytes, Place, RowOrder, Stored, TensorId, gguf, mxfp4};
+use super::bytes::FileBytes;
+use super::dtype::Dtype;
+use super::names::TensorId;
+use super::open::Checkpoint;
+use super::stored::{FileRange, RowOrder, StoredTensor};
+use super::{gguf, mxfp4};
 use crate::error::{At, Error, Result};
 
 /// Weights per parallel task: large enough to hide the scheduling, small enough to balance.
@@ -32,7 +37,7 @@ impl Checkpoint {
             return Err(Error::bug("a checkpoint without weights was read").at(&self.name));
         }
         self.reads.fetch_add(1, Ordering::Relaxed);
-        Source::new(&self.files, stored)
+        TensorBytes::new(&self.files, stored)
             .and_then(|source| decode_rows(&source, stored, rows))
             .at(|| format!("tensor {}", stored.name))
             .at(|| self.files[stored.file].path.display().to_string())
@@ -58,7 +63,7 @@ impl Checkpoint {
             let header =
                 format!("{} {:?} {:?} {:?}", id.name(), stored.shape, stored.dtype, stored.rows);
             hasher.update(header.as_bytes());
-            let weights = Place { file: stored.file, range: stored.range.clone() };
+            let weights = FileRange { file: stored.file, range: stored.range.clone() };
             for place in std::iter::once(weights).chain(stored.scales.clone()) {
                 if hashed.insert(place.clone()) {
                     hasher.update_rayon(&self.files[place.file][place.range]);
@@ -71,14 +76,18 @@ impl Checkpoint {
 
 /// Rows and columns in the sense of [`RowOrder`]: a vector that is spread over a longer one has a
 /// row per element, any other is one row.
-fn lines(stored: &Stored) -> [usize; 2] {
+fn lines(stored: &StoredTensor) -> [usize; 2] {
     match (stored.rows, &stored.shape[..]) {
         (RowOrder::Every { .. }, &[len]) => [len, 1],
         _ => stored.matrix(),
     }
 }
 
-fn decode_rows(source: &Source<'_>, stored: &Stored, rows: Range<usize>) -> Result<Vec<f32>> {
+fn decode_rows(
+    source: &TensorBytes<'_>,
+    stored: &StoredTensor,
+    rows: Range<usize>,
+) -> Result<Vec<f32>> {
     let [all_rows, columns] = lines(stored);
     source.check(stored, &rows)?;
     let mut out = vec![0.0f32; rows.len() * columns];
@@ -98,14 +107,14 @@ fn decode_rows(source: &Source<'_>, stored: &Stored, rows: Range<usize>) -> Resu
 }
 
 /// The stored bytes of one tensor, and of its scales where it has some.
-struct Source<'a> {
+struct TensorBytes<'a> {
     bytes: &'a [u8],
     scales: &'a [u8],
     row_bytes: usize,
 }
 
-impl<'a> Source<'a> {
-    fn new(files: &'a [FileBytes], stored: &Stored) -> Result<Self> {
+impl<'a> TensorBytes<'a> {
+    fn new(files: &'a [FileBytes], stored: &StoredTensor) -> Result<Self> {
         let [_, columns] = lines(stored);
         let row_bytes = stored.dtype.row_bytes(columns).ok_or_else(|| {
             let dtype = stored.dtype.name();
@@ -113,10 +122,10 @@ impl<'a> Source<'a> {
         })?;
         let bytes = &files[stored.file][stored.range.clone()];
         let scales = stored.scales.as_ref().map_or(&[][..], |s| &files[s.file][s.range.clone()]);
-        Ok(Source { bytes, scales, row_bytes })
+        Ok(TensorBytes { bytes, scales, row_bytes })
     }
 
-    fn check(&self, stored: &Stored, rows: &Range<usize>) -> Result<()> {
+    fn check(&self, stored: &StoredTensor, rows: &Range<usize>) -> Result<()> {
         let [all_rows, _] = lines(stored);
         let step = match stored.rows {
             RowOrder::Every { step, .. } | RowOrder::Transposed { step, .. } => step,
@@ -132,7 +141,7 @@ impl<'a> Source<'a> {
     /// Decodes consecutive logical rows from `first` on; one call where the file's order is plain.
     fn decode(
         &self,
-        stored: &Stored,
+        stored: &StoredTensor,
         first: usize,
         all_rows: usize,
         out: &mut [f32],

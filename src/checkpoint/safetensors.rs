@@ -9,7 +9,9 @@ use std::path::Path;
 use safetensors::{Dtype as FileDtype, SafeTensorError, SafeTensors};
 use serde_json::{Map, Value};
 
-use super::{Dtype, FileBytes, RowOrder, Stored};
+use super::bytes::FileBytes;
+use super::dtype::Dtype;
+use super::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
 /// Length of the field that holds the header's length.
@@ -22,11 +24,11 @@ const MAX_INDEX_BYTES: usize = 256 << 20;
 ///
 /// # Errors
 /// Input errors with the tensor's name where one is at fault.
-pub fn read(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
+pub fn read(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor>> {
     parse(bytes, file).at(|| bytes.path.display().to_string())
 }
 
-fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
+fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor>> {
     let (header_bytes, metadata) = match SafeTensors::read_metadata(bytes) {
         Ok(read) => read,
         Err(cause) => return Err(explain(bytes, cause)),
@@ -46,8 +48,10 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, Stored>> {
         };
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
         let (shape, rows) = (info.shape.clone(), RowOrder::Plain);
-        tensors
-            .insert(name.clone(), Stored { name, file, range, shape, dtype, rows, scales: None });
+        tensors.insert(
+            name.clone(),
+            StoredTensor { name, file, range, shape, dtype, rows, scales: None },
+        );
     }
     Ok(tensors)
 }
@@ -79,14 +83,14 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
     let end = usize::try_from(u64::from_le_bytes(prefix)).ok()?.checked_add(PREFIX_BYTES)?;
     let header: Map<String, Value> = serde_json::from_slice(bytes.get(PREFIX_BYTES..end)?).ok()?;
     let data_bytes = (bytes.len() - end) as u64;
-    let mut tensors: Vec<(&String, Entry)> = header
+    let mut tensors: Vec<(&String, HeaderEntry)> = header
         .iter()
         .filter(|(name, _)| *name != "__metadata__")
-        .filter_map(|(name, value)| Some((name, Entry::deserialize(value)?)))
+        .filter_map(|(name, value)| Some((name, HeaderEntry::deserialize(value)?)))
         .collect();
     tensors.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut expected_start = 0;
-    for (name, Entry { dtype, shape, data_offsets: (start, end) }) in tensors {
+    for (name, HeaderEntry { dtype, shape, data_offsets: (start, end) }) in tensors {
         let size = match dtype.as_str() {
             "F32" => 4,
             "F16" | "BF16" => 2,
@@ -116,13 +120,13 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
 
 /// One tensor of the header.
 #[derive(serde::Deserialize)]
-struct Entry {
+struct HeaderEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
-impl Entry {
+impl HeaderEntry {
     fn deserialize(value: &Value) -> Option<Self> {
         serde_json::from_value(value.clone()).ok()
     }
@@ -133,7 +137,7 @@ pub const INDEX_NAME: &str = "model.safetensors.index.json";
 
 /// A folder's shard index.
 #[derive(Debug)]
-pub struct Index {
+pub struct ShardIndex {
     /// Tensor name to the name of the file it lies in.
     pub weight_map: BTreeMap<String, String>,
     /// Bytes of all tensors, where the index says so.
@@ -144,7 +148,7 @@ pub struct Index {
 ///
 /// # Errors
 /// Input errors for anything but plain file names.
-pub fn read_index(path: &Path) -> Result<Index> {
+pub fn read_index(path: &Path) -> Result<ShardIndex> {
     #[derive(serde::Deserialize)]
     struct Read {
         #[serde(default)]
@@ -171,7 +175,7 @@ pub fn read_index(path: &Path) -> Result<Index> {
         }
     }
     let total_size_bytes = index.metadata.get("total_size").and_then(Value::as_u64);
-    Ok(Index { weight_map: index.weight_map, total_size_bytes })
+    Ok(ShardIndex { weight_map: index.weight_map, total_size_bytes })
 }
 
 /// A file name without any path in it.

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::allocation_file;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::quantize::LayerRecipe;
 use crate::report::Format;
-
-/// The recipes that flags or keys set for a part, by its name.
-pub type Parts = [(&'static str, Option<String>); 4];
+use crate::run::allocation_file;
+use crate::run::options::{CalibrationOptions, PlanOptions, RunOptions};
+use crate::run::plan::{self, Plan};
 
 /// What to measure.
 #[derive(Debug, Clone, Default, Args)]
@@ -76,6 +75,49 @@ pub struct PlanArgs {
     pub allocation: AllocationArgs,
 }
 
+impl PlanArgs {
+    /// The plan that the flags and the file of `--plan` describe.
+    ///
+    /// # Errors
+    /// Input errors that name the flag or key.
+    pub fn plan(&self) -> Result<Plan> {
+        let file = self.plan.as_deref().map(plan::read).transpose()?.unwrap_or_default();
+        Plan::resolve(&self.options(), file)
+    }
+
+    /// The flags as plain options.
+    fn options(&self) -> PlanOptions {
+        let PlanArgs { calibration, allocation, .. } = self.clone();
+        PlanOptions {
+            model: self.model.clone(),
+            text: self.text.clone(),
+            protocol: self.protocol.clone(),
+            bos: self.bos.clone(),
+            context: self.context,
+            limit: self.limit,
+            parse_special: self.parse_special,
+            recipes: self.recipes.clone(),
+            bits: self.bits.clone(),
+            ablate: self.ablate.clone(),
+            attention: self.attention.clone(),
+            experts: self.experts.clone(),
+            embed: self.embed.clone(),
+            head: self.head.clone(),
+            seed: self.seed,
+            calibrate: calibration.calibrate,
+            calibration_windows: calibration.calibration_windows,
+            activation_range: calibration.activation_range,
+            moments: self.moments.clone(),
+            target_bits: allocation.target_bits,
+            fit: allocation.fit,
+            entitled: allocation.entitled,
+            candidates: allocation.candidates,
+            sensitivity_windows: allocation.sensitivity_windows,
+            ..PlanOptions::default()
+        }
+    }
+}
+
 /// What bits are allocated for, tensor by tensor, and from which recipes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AllocationArgs {
@@ -115,6 +157,17 @@ pub struct CalibrationArgs {
     pub activation_range: Option<String>,
 }
 
+impl CalibrationArgs {
+    /// The flags as plain options.
+    pub fn options(&self) -> CalibrationOptions {
+        CalibrationOptions {
+            calibrate: self.calibrate.clone(),
+            calibration_windows: self.calibration_windows,
+            activation_range: self.activation_range.clone(),
+        }
+    }
+}
+
 /// Where results go and what the run may use.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
@@ -130,6 +183,17 @@ pub struct RunArgs {
     /// List the work and the peak memory, and stop
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl RunArgs {
+    /// The flags as plain options.
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            reports: self.reports.clone(),
+            memory_bytes: self.memory,
+            coded: self.coded.clone(),
+        }
+    }
 }
 
 /// How a table is printed.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
-use super::progress::Talk;
-use super::runs::only_run;
-use super::{baselines, print};
+use super::print;
+use super::reporter::Reporter;
 use crate::error::{Error, Exit, Result};
 use crate::report::{Column, Document, Table, Value};
+use crate::results::baselines;
+use crate::results::runs::only_run;
 use crate::results::{Cell, RunFolder};
 
 /// Arguments of `evalkit baseline`.
@@ -48,15 +49,15 @@ struct StoreArgs {
 ///
 /// # Errors
 /// Input errors of run and store, surroundings errors of a store that cannot be written.
-pub fn run(args: &BaselineArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
     match &args.what {
         What::Accept { run, store } => {
             let folder = only_run(run)?;
             let run = RunFolder::read_sums(&folder)?;
-            check_finished(&folder, &run, talk)?;
+            check_finished(&folder, &run, reporter)?;
             let accepted = baselines::accept(&store.folder, &folder, &run)?;
             let kept = store.folder.join(&accepted.question);
-            talk.say(format!("accepted {} as {}", accepted.run, kept.display()));
+            reporter.say(format!("accepted {} as {}", accepted.run, kept.display()));
         }
         What::List { store, format } => {
             if !store.folder.join(baselines::STORE).exists() {
@@ -71,7 +72,7 @@ pub fn run(args: &BaselineArgs, talk: Talk) -> Result<Exit> {
 }
 
 /// Refuses a run with open ends; tells of failures, which are accepted with it.
-fn check_finished(folder: &Path, run: &RunFolder, talk: Talk) -> Result<()> {
+fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result<()> {
     let index = &run.index;
     let is_open =
         |cell: &&Cell| !index.is_done(&cell.cell_id) && index.failure_of(&cell.cell_id).is_none();
@@ -84,7 +85,11 @@ fn check_finished(folder: &Path, run: &RunFolder, talk: Talk) -> Result<()> {
     }
     for cell in index.cells() {
         if let Some(failure) = index.failure_of(&cell.cell_id) {
-            talk.say(format!("{} failed and is accepted as such: {}", cell.label(), failure.cause));
+            reporter.say(format!(
+                "{} failed and is accepted as such: {}",
+                cell.label(),
+                failure.cause
+            ));
         }
     }
     Ok(())

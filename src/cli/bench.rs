@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::FormatArgs;
-use super::folders::run_folder;
-use super::measuring::{Folder, MeasureArgs, Setting, targets, verdict};
-use super::progress::{Interrupt, Talk};
-use super::{pages, print, source};
+use super::measure_args::MeasureArgs;
+use super::reporter::Reporter;
+use super::{pages, print};
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, manifest_of};
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::Bundle;
 use crate::report::{devices, run};
 use crate::results::RunFolder;
+use crate::run::folder::run_folder;
+use crate::run::inputs;
+use crate::run::measure::{Folder, Setting, targets, verdict};
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]
@@ -42,8 +44,8 @@ pub struct BenchArgs {
 ///
 /// # Errors
 /// Input errors of packages and arguments, a device that is named and not there, interruption.
-pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
-    let interrupt = Interrupt::listen(talk)?;
+pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
+    reporter.listen()?;
     let targets = targets(&args.device)?;
     let mut hash = blake3::Hasher::new();
     for folder in &args.folders {
@@ -54,22 +56,22 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<Exit> {
     let folder = run_folder(&args.reports, &format!("{model}-bench"), &question);
     let folders = args.folders.iter().map(|path| Folder { path: path.clone(), cell_id: None });
     let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
-    let setting =
-        Setting { args: &args.how, targets: &targets, text: &text, talk, interrupt: &interrupt };
+    let options = args.how.options();
+    let setting = Setting { options: &options, targets: &targets, text: &text, observer: reporter };
     let all = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
     let document = devices::document(&all);
     print(args.format.format, &document)?;
     pages::keep(&run::document(&RunFolder::read(&folder)?)?, &folder)?;
-    talk.say(format!("report: {}", folder.join("report.html").display()));
+    reporter.say(format!("report: {}", folder.join("report.html").display()));
     Ok(verdict(&all))
 }
 
 /// The first tokens of the text, or tokens all over the vocabulary.
 fn ids(args: &BenchArgs, tokens: usize, vocabulary: usize) -> Result<Vec<u32>> {
-    let Some(text) = &args.text else { return Ok(source::spread(tokens, vocabulary)) };
+    let Some(text) = &args.text else { return Ok(inputs::spread(tokens, vocabulary)) };
     let tokenizer = TextTokenizer::from_folder(&args.folders[0])
         .map_err(|e| e.hint("--text needs the tokenizer beside the packages; leave it out"))?;
-    let text = source::read_text(text)?;
+    let text = inputs::read_text(text)?;
     let mut ids = tokenizer.encode(&text.content, false)?.ids;
     if ids.len() < tokens {
         let found = ids.len();

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::PlanArgs;
-use super::calibration::{self, Watch};
-use super::plan::Plan;
 use super::print;
-use super::progress::{Interrupt, Talk};
-use super::source;
+use super::reporter::Reporter;
+use crate::demo;
 use crate::error::{Error, Exit, Result};
-use crate::eval::{Collection, MomentsFile, Timings, Walk, collect};
 use crate::report::{Document, Fact, Format, Unit, Value};
-use crate::{demo, model};
+use crate::run::collect_moments::{Collected, collect_moments};
+use crate::run::options::PlanOptions;
+use crate::run::plan::Plan;
 
 /// Arguments of `evalkit calibrate`.
 #[derive(Debug, Args)]
@@ -54,7 +52,7 @@ impl CalibrateArgs {
         let text = text.ok_or_else(|| {
             Error::input("no text to calibrate on").hint("give one with --calibrate FILE")
         })?;
-        Plan::resolve(&PlanArgs {
+        let options = PlanOptions {
             model: Some(self.model.clone()),
             text: Some(text),
             recipes: Some(Vec::new()),
@@ -62,8 +60,9 @@ impl CalibrateArgs {
             bos: self.bos.clone(),
             context: self.context,
             parse_special: self.parse_special,
-            ..PlanArgs::default()
-        })
+            ..PlanOptions::default()
+        };
+        Plan::resolve(&options, PlanOptions::default())
     }
 }
 
@@ -72,44 +71,16 @@ impl CalibrateArgs {
 /// # Errors
 /// Input errors of checkpoint and text, surroundings errors of the disk, interruption: layers that were
 /// collected by then are kept beside the file.
-pub fn run(args: &CalibrateArgs, talk: Talk) -> Result<Exit> {
-    let plan = args.plan()?;
-    let checkpoint = source::open_checkpoint(&plan.model, talk)?;
-    let tokenizer = checkpoint.tokenizer()?;
-    let cut = source::cut(&plan, &checkpoint, &tokenizer)?;
-    let count = args.calibration_windows.unwrap_or(calibration::CODING_WINDOWS);
-    let (windows, origin) = calibration::cut_windows(&plan, &plan.text, count, &cut, &tokenizer)?;
-    let is_there = |file: MomentsFile| {
-        let found = file.origin();
-        (found.windows_hash == origin.windows_hash).then(|| file.check(&checkpoint).ok()).flatten()
-    };
-    let was_done = MomentsFile::open(&args.output).ok().and_then(is_there).is_some();
-    if !was_done {
-        let (device, interrupt) = (model::device()?, Interrupt::listen(talk)?);
-        let walk = Walk {
-            checkpoint: &checkpoint,
-            variants: &[],
-            windows: &windows,
-            coded: &[],
-            calibration: None,
-            device: &device,
-        };
-        let collection = Collection { walk, path: &args.output, origin: &origin };
-        let mut watch = Watch::new("collecting", &interrupt, talk);
-        let collected = collect(&collection, &mut Timings::default(), &mut watch);
-        watch.finish();
-        collected?;
-    }
-    let size = std::fs::metadata(&args.output);
-    let size = size.map_err(|e| Error::io("examine", &args.output, e))?.len();
-    let file = MomentsFile::open(&args.output)?;
-    let hash = file.origin().moments_hash.unwrap_or_default();
+pub fn run(args: &CalibrateArgs, reporter: &Reporter) -> Result<Exit> {
+    reporter.listen()?;
+    let Collected { model, windows, origin, size_bytes, hash } =
+        collect_moments(&args.plan()?, args.calibration_windows, &args.output, reporter)?;
     let document = Document {
-        title: format!("Second moments of {} on {}", checkpoint.name, origin.text_name),
+        title: format!("Second moments of {} on {}", model, origin.text_name),
         facts: vec![
             Fact::new("file", "File", args.output.display().to_string()),
-            Fact::new("size", "Size", size).in_unit(Unit::Bytes),
-            Fact::new("windows", "Windows", windows.len()),
+            Fact::new("size", "Size", size_bytes).in_unit(Unit::Bytes),
+            Fact::new("windows", "Windows", windows),
             Fact::new("windows_hash", "Windows' hash", Value::Hash(origin.windows_hash)),
             Fact::new("content_hash", "Content hash", Value::Hash(hash)),
         ],

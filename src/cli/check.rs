@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::FormatArgs;
-use super::measure::PLAN;
-use super::plan::{Limits, kept_limits, limits, tolerances};
-use super::progress::Talk;
-use super::runs::{is_run, only_run, runs_in};
-use super::{baselines, print};
+use super::print;
+use super::reporter::Reporter;
+use crate::compare::Tolerances;
+use crate::compare::check::{Checked, History, Night, check};
+use crate::compare::differences::incomparable;
 use crate::error::{Error, Exit, Result};
-use crate::report::check::{
-    Checked, Night, Tolerances, annotations, check, history, incomparable, junit,
-};
+use crate::files::write_together;
+use crate::report::check::{annotations, document, history, junit};
 use crate::report::{self, Format};
-use crate::results::{RunFolder, write_together};
+use crate::results::RunFolder;
+use crate::results::baselines;
+use crate::results::runs::{is_run, only_run, runs_in};
+use crate::run::score::PLAN;
+use crate::run::tolerances::{Limits, kept_limits, limits, tolerances};
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
@@ -67,14 +70,14 @@ const KEPT_WIDTH: usize = 120;
 ///
 /// # Errors
 /// Input errors of run, baseline, plan and tolerances; outputs that cannot be written.
-pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     let folder = match &args.run {
         Some(path) => only_run(path)?,
-        None => latest(&args.reports, talk)?,
+        None => latest(&args.reports, reporter)?,
     };
     let now = RunFolder::read_sums(&folder)?;
     if args.history {
-        return show_history(args, &now, talk);
+        return show_history(args, &now, reporter);
     }
     let tolerances = resolve(args, &folder)?;
     let against = baseline(&args.baseline, &now)?;
@@ -87,7 +90,7 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
             .hint("name a run that scored variants or measured packages"));
     }
     write_files(args, &checked)?;
-    print(args.format.format, &checked.document(args.format.format))?;
+    print(args.format.format, &document(&checked, args.format.format))?;
     tell_github(&checked)?;
     Ok(checked.exit())
 }
@@ -96,18 +99,19 @@ pub fn run(args: &CheckArgs, talk: Talk) -> Result<Exit> {
 /// question of `now`.
 fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
-    match is_run(path) || holds_runs {
-        true => only_run(path),
-        false => baselines::find(path, &baselines::question(now)),
+    if is_run(path) || holds_runs {
+        only_run(path)
+    } else {
+        baselines::find(path, &baselines::question(now))
     }
 }
 
 /// The latest run among all.
-fn latest(reports: &Path, talk: Talk) -> Result<PathBuf> {
+fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let found = runs_in(reports).pop().ok_or_else(|| {
         Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
     })?;
-    talk.say(format!("checking {}", found.display()));
+    reporter.say(format!("checking {}", found.display()));
     Ok(found)
 }
 
@@ -135,7 +139,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     }
     let Some(folder) = &args.out else { return Ok(()) };
     let page = |(name, format): (&'static str, Format)| {
-        let text = report::render(format, &checked.document(format), KEPT_WIDTH)?;
+        let text = report::render(format, &document(checked, format), KEPT_WIDTH)?;
         Ok((name, text.into_bytes()))
     };
     let mut files = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
@@ -147,15 +151,14 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
-            Talk { quiet: false }.say(line);
+            Reporter::new(false).say(line);
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return Ok(());
     };
     let path = Path::new(&path);
-    let document = checked.document(Format::Markdown);
-    let page = report::render(Format::Markdown, &document, 0)?;
+    let page = report::render(Format::Markdown, &document(checked, Format::Markdown), 0)?;
     // Other steps write there too.
     let file = std::fs::File::options().append(true).create(true).open(path);
     file.and_then(|mut file| file.write_all(page.as_bytes()))
@@ -163,7 +166,7 @@ fn tell_github(checked: &Checked) -> Result<()> {
 }
 
 /// The runs that answer the question of `now`, over time.
-fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
+fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Result<Exit> {
     let question = baselines::question(now);
     let mut nights: Vec<Night> = Vec::new();
     let mut others = 0;
@@ -189,11 +192,12 @@ fn show_history(args: &CheckArgs, now: &RunFolder, talk: Talk) -> Result<Exit> {
             .hint("name the folder of all runs with --reports"));
     }
     if others > 0 {
-        talk.say(format!("left out, for they answer other questions: {others}"));
+        reporter.say(format!("left out, for they answer other questions: {others}"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);
-    print(args.format.format, &history(&nights, seed, args.format.format))?;
+    let followed = History::of(nights, seed);
+    print(args.format.format, &history(&followed, args.format.format))?;
     Ok(Exit::Done)
 }
 

@@ -3,16 +3,9 @@
 use clap::Args;
 
 use super::args::parse_size;
-use crate::eval::Coder;
-use crate::package::aside::Existing;
-use crate::package::bundle::{Limits, Order};
 use crate::package::mil::Opset;
-use crate::package::program::{Compute, Design};
-
-/// Tokens that the cache holds unless asked otherwise.
-const CONTEXT_TOKENS: usize = 2048;
-/// Tokens of a prompt that are computed at a time: what engines take in one go.
-const PREFILL_TOKENS: usize = 64;
+use crate::package::program::Compute;
+use crate::run::package::PackageOptions;
 
 /// What packages are made for.
 #[derive(Debug, Clone, Args)]
@@ -39,23 +32,15 @@ pub struct DesignArgs {
 }
 
 impl DesignArgs {
-    /// What is to be written of `coder`'s model.
-    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
-        let longest = coder.checkpoint.config.max_position_embeddings;
-        let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
-        let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
-        let limits = Limits::of(self.compute);
-        Order {
-            coder,
-            design: Design {
-                target: self.target,
-                compute: self.compute,
-                context_tokens,
-                prefill_tokens,
-            },
-            limits: Limits { chunk_bytes: self.chunk_size.unwrap_or(limits.chunk_bytes), ..limits },
-            license: &self.license,
-            existing,
+    /// The flags as plain options.
+    pub fn options(&self) -> PackageOptions {
+        PackageOptions {
+            target: self.target,
+            compute: self.compute,
+            max_sequence_length: self.max_sequence_length,
+            prefill_length: self.prefill_length,
+            chunk_bytes: self.chunk_size,
+            license: self.license.clone(),
         }
     }
 }

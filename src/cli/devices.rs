@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
 use super::print;
-use super::progress::Talk;
+use super::reporter::Reporter;
 use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
 use crate::device::devicectl::{self, BUNDLE_ID, InstallOrder, Phone, Tool, merged};
 use crate::device::protocol::message::TOKEN_VARIABLE;
@@ -79,9 +79,9 @@ struct InstallArgs {
 ///
 /// # Errors
 /// Surroundings errors: a device that is named and not there.
-pub fn run(args: &DevicesArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &DevicesArgs, reporter: &Reporter) -> Result<Exit> {
     match &args.command {
-        Some(DevicesCommand::Install(install)) => self::install(install, talk),
+        Some(DevicesCommand::Install(install)) => self::install(install, reporter),
         None => list(args),
     }
 }
@@ -234,7 +234,7 @@ fn explained(phone: Option<&Phone>, error: Error) -> Error {
     if locked() == Some(true) { devicectl::DeviceError::Locked.into_error() } else { error }
 }
 
-fn install(args: &InstallArgs, talk: Talk) -> Result<Exit> {
+fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     let Some(tool) = Tool::of_system() else {
         return Err(Error::surroundings("installing the runner needs a Mac: Apple's xcodebuild and \
              devicectl build, sign and install it")
@@ -264,18 +264,18 @@ fn install(args: &InstallArgs, talk: Talk) -> Result<Exit> {
         derived: std::env::temp_dir().join("evalkit-runner-build"),
     };
     let token = Token::random();
-    devicectl::install(&tool, &order, &token, &mut |step| talk.say(format!("{step} ...")))?;
+    devicectl::install(&tool, &order, &token, &mut |step| reporter.say(format!("{step} ...")))?;
     let tokens = TokenStore::of_user()
         .ok_or_else(|| Error::surroundings("no folder to keep the token in: HOME is not set"))?;
     tokens.keep(&udid, &token)?;
-    talk.say("waiting for the runner to answer ...");
+    reporter.say("waiting for the runner to answer ...");
     let options = Options { token: Some(token), ..Options::default() };
     let target = Target::Usb(Some(udid));
     let until = Instant::now() + LAUNCH_PATIENCE;
     loop {
         match describe(&target, &options) {
             Ok(found) => {
-                talk.say(format!("{target}: {} answers on {}", found.runner, found.device.os));
+                reporter.say(format!("{target}: {} answers on {}", found.runner, found.device.os));
                 return Ok(Exit::Done);
             }
             Err(error) if Instant::now() >= until => return Err(error),

@@ -3,20 +3,21 @@
 
 use clap::Args;
 
-use super::allocation_file;
 use super::args::FormatArgs;
-use super::fits;
+use super::device_fit_tables;
 use super::print;
-use super::progress::Talk;
-use super::source;
-use super::widths;
+use super::reporter::Reporter;
 use crate::checkpoint::config::RopeScaling;
-use crate::checkpoint::{Checkpoint, Outline, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Outline, StoredTensor, TensorId};
 use crate::error::{At, Exit, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Bundle, MANIFEST_NAME};
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::run::allocation_file;
+use crate::run::bit_widths;
+use crate::run::device_fit;
+use crate::run::inputs;
 use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit inspect`.
@@ -49,18 +50,18 @@ const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 ///
 /// # Errors
 /// Input errors of the checkpoint.
-pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
-    let device = args.device.as_deref().map(fits::device).transpose()?;
+pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
+    let device = args.device.as_deref().map(device_fit::device).transpose()?;
     let folder = std::path::Path::new(&args.model);
     if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {
         let bundle = Bundle::open(folder)?;
         let title = format!("{}: packages on {}", bundle.manifest.model.name, device.name);
         let mut document = Document { title, ..Document::default() };
-        fits::packages(&mut document, device, &bundle.manifest);
+        device_fit_tables::packages(&mut document, device, &bundle.manifest);
         print(args.format.format, &document)?;
         return Ok(Exit::Done);
     }
-    let Outline { checkpoint, absent } = source::open_outline(&args.model, talk)?;
+    let Outline { checkpoint, absent } = inputs::open_outline(&args.model, reporter)?;
     let structure = if args.tensors { tensors(&checkpoint) } else { roles(&checkpoint) };
     let mut document = Document {
         title: format!("{}: structure and sizes", checkpoint.name),
@@ -75,7 +76,7 @@ pub fn run(args: &InspectArgs, talk: Talk) -> Result<Exit> {
     };
     if let Some(device) = device {
         let context = args.context.map(std::num::NonZeroUsize::get);
-        fits::checkpoint(
+        device_fit_tables::checkpoint(
             &mut document,
             device,
             &checkpoint,
@@ -140,7 +141,7 @@ fn structure_table(first: Column) -> Table {
     }
 }
 
-fn shape(stored: &Stored) -> String {
+fn shape(stored: &StoredTensor) -> String {
     let dims: Vec<String> = stored.shape.iter().map(usize::to_string).collect();
     dims.join(" x ")
 }
@@ -161,7 +162,7 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
 
 /// One line per role: all layers of it together, with every shape and type that occurs.
 fn roles(checkpoint: &Checkpoint) -> Table {
-    let mut lines: Vec<(TensorId, Vec<&Stored>)> = Vec::new();
+    let mut lines: Vec<(TensorId, Vec<&StoredTensor>)> = Vec::new();
     for (id, stored) in checkpoint.tensors() {
         match lines.iter_mut().find(|(of, _)| (of.role, of.bias) == (id.role, id.bias)) {
             Some((_, tensors)) => tensors.push(stored),
@@ -171,7 +172,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
     let mut table = structure_table(Column::text("role", "role"));
     table.columns.insert(1, Column::number("tensors", "tensors", Unit::None));
     for (TensorId { role, bias, .. }, tensors) in lines {
-        let distinct = |text: fn(&Stored) -> String| {
+        let distinct = |text: fn(&StoredTensor) -> String| {
             let mut found: Vec<String> = tensors.iter().map(|stored| text(stored)).collect();
             found.sort();
             found.dedup();
@@ -194,7 +195,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
 fn ladder(checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
     let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
     for bits in LADDER_BITS {
-        variants.push(Variant::uniform(widths::recipe(bits, checkpoint)?));
+        variants.push(Variant::uniform(bit_widths::recipe(bits, checkpoint)?));
     }
     Ok(variants)
 }
@@ -231,7 +232,7 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     for variant in ladder(checkpoint)? {
         let parts = variant.parts(checkpoint)?;
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
-        let bits = widths::blocks_bits(&parts);
+        let bits = bit_widths::blocks_bits(&parts);
         let is_reference = variant.is_reference();
         let rest = if is_reference { "as stored".into() } else { variant.embedding.to_string() };
         row(blocks_as(&variant), rest, bits, size_bytes);

@@ -5,46 +5,28 @@
 // Help texts are doc comments, but for terminals: their brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-mod ablation;
-mod allocated;
-mod allocation;
-mod allocation_file;
+mod allocation_table;
 mod args;
 mod baseline;
-mod baselines;
-mod basis;
 mod bench;
 mod calibrate;
-mod calibrated;
-mod calibration;
-mod candidates;
 mod check;
 mod design;
+mod device_fit_tables;
 mod devices;
-mod fits;
-mod folders;
 mod inspect;
-mod job;
-mod measure;
-mod measuring;
+mod measure_args;
 mod package;
-mod packaging;
 mod pages;
 mod perplexity;
-mod plan;
 mod predicted;
-mod progress;
 mod quantize;
 mod report;
+mod reporter;
 mod runner;
-mod runs;
-mod sensitivities;
-mod source;
 mod sweep;
-mod tables;
-mod target;
+mod sweep_tables;
 mod verify;
-mod widths;
 
 use std::io::Write;
 
@@ -52,7 +34,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use crate::report::{Document, Format};
-use progress::Talk;
+use reporter::Reporter;
 
 /// Which bit-width of this language model can ship, and is it still the model that was tested?
 #[derive(Debug, Parser)]
@@ -118,31 +100,31 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
             return if error.use_stderr() { Exit::Input } else { Exit::Done };
         }
     };
-    let talk = Talk { quiet: cli.quiet };
-    match start_threads(cli.threads).and_then(|()| dispatch(cli.command, talk)) {
+    let reporter = Reporter::new(cli.quiet);
+    match start_threads(cli.threads).and_then(|()| dispatch(cli.command, &reporter)) {
         Ok(exit) => exit,
         Err(error) => {
-            Talk { quiet: false }.say(format!("error: {error}"));
+            reporter.error(&error);
             error.exit()
         }
     }
 }
 
-fn dispatch(command: Command, talk: Talk) -> Result<Exit> {
+fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
     match command {
-        Command::Sweep(args) => sweep::run(&args, talk),
-        Command::Perplexity(args) => perplexity::run(&args, talk),
-        Command::Calibrate(args) => calibrate::run(&args, talk),
-        Command::Quantize(args) => quantize::run(&args, talk),
-        Command::Package(args) => package::run(&args, talk),
-        Command::Verify(args) => verify::run(&args, talk),
-        Command::Inspect(args) => inspect::run(&args, talk),
-        Command::Bench(args) => bench::run(&args, talk),
-        Command::Check(args) => check::run(&args, talk),
-        Command::Baseline(args) => baseline::run(&args, talk),
-        Command::Report(args) => report::run(&args, talk),
-        Command::Runner(args) => runner::run(&args, talk),
-        Command::Devices(args) => devices::run(&args, talk),
+        Command::Sweep(args) => sweep::run(&args, reporter),
+        Command::Perplexity(args) => perplexity::run(&args, reporter),
+        Command::Calibrate(args) => calibrate::run(&args, reporter),
+        Command::Quantize(args) => quantize::run(&args, reporter),
+        Command::Package(args) => package::run(&args, reporter),
+        Command::Verify(args) => verify::run(&args, reporter),
+        Command::Inspect(args) => inspect::run(&args, reporter),
+        Command::Bench(args) => bench::run(&args, reporter),
+        Command::Check(args) => check::run(&args, reporter),
+        Command::Baseline(args) => baseline::run(&args, reporter),
+        Command::Report(args) => report::run(&args, reporter),
+        Command::Runner(args) => runner::run(&args, reporter),
+        Command::Devices(args) => devices::run(&args, reporter),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
-use super::calibration;
 use super::design::DesignArgs;
-use super::packaging::write;
 use super::print;
-use super::progress::{Interrupt, Talk};
-use super::source;
+use super::reporter::Reporter;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;
-use crate::package::aside::Existing;
+use crate::files::Existing;
 use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::run::calibration_text;
+use crate::run::inputs;
+use crate::run::package::write;
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
@@ -47,10 +47,10 @@ pub struct PackageArgs {
 ///
 /// # Errors
 /// Input errors of checkpoint, recipes and lengths, surroundings errors of the disk, interruption.
-pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
-    let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
+pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
+    let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
     let file = match &args.coded {
-        Some(path) => Some(Arc::new(source::open_coded(path, &checkpoint.content_hash())?)),
+        Some(path) => Some(Arc::new(inputs::open_coded(path, &checkpoint.content_hash())?)),
         None => None,
     };
     let variant = match &file {
@@ -62,25 +62,26 @@ pub fn run(args: &PackageArgs, talk: Talk) -> Result<Exit> {
         Coder { checkpoint: &checkpoint, variant: &variant, file, scales: None }.check()?;
     }
     let label = variant.label(&variant.parts(&checkpoint)?);
-    let interrupt = Interrupt::listen(talk)?;
-    let scales = match args.dry_run {
-        true => calibration::planned(&variant, &checkpoint.config)?,
-        false => {
-            let (model, of) = (&args.recipe.model, (&checkpoint, &variant));
-            calibration::scales(&args.calibration, model, of, file.clone(), &interrupt, talk)?
-        }
+    reporter.listen()?;
+    let scales = if args.dry_run {
+        calibration_text::planned(&variant, &checkpoint.config)?
+    } else {
+        let (model, of) = (&args.recipe.model, (&checkpoint, &variant));
+        let calibration = args.calibration.options();
+        calibration_text::scales(&calibration, model, of, file.clone(), reporter)?
     };
     let scales = Some(&scales);
     let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref(), scales };
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let order = args.design.order(coder, existing);
+    let options = args.design.options();
+    let order = options.order(coder, existing);
     let predicted_bytes = bundle::predicted_bytes(&order)?;
     if args.dry_run {
         let title = format!("{} as {label}: {predicted_bytes} bytes (predicted)", checkpoint.name);
         print(args.format.format, &Document { title, ..Document::default() })?;
         return Ok(Exit::Done);
     }
-    let written = write(&order, &args.output, talk, &interrupt)?;
+    let written = write(&order, &args.output, reporter)?;
     let document = document(&format!("{} as {label}", checkpoint.name), &written, args);
     print(args.format.format, &document)?;
     Ok(Exit::Done)

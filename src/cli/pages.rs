@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::error::Result;
+use crate::files::write_together;
 use crate::report::{Document, Format, render};
-use crate::results::write_together;
 
 /// Width of the terminal table that is kept, in characters.
 const KEPT_WIDTH: usize = 160;

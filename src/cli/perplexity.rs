@@ -3,10 +3,10 @@
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
-use super::plan::Plan;
-use super::progress::Talk;
-use super::tables::{self, Also};
+use super::reporter::Reporter;
+use super::sweep_tables::sweep;
 use crate::error::{Exit, Result};
+use crate::run::sweep::AfterScoring;
 
 /// Arguments of `evalkit perplexity`.
 #[derive(Debug, Args)]
@@ -23,17 +23,11 @@ pub struct PerplexityArgs {
 ///
 /// # Errors
 /// Those of the plan, the checkpoint, the text and the store.
-pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &PerplexityArgs, reporter: &Reporter) -> Result<Exit> {
     let mut plan_args = args.plan.clone();
     let is_named = plan_args.recipes.is_some() || plan_args.bits.is_some();
     if !is_named && plan_args.ablate.is_none() && plan_args.plan.is_none() {
         plan_args.recipes = Some(vec!["fp".into()]);
     }
-    tables::measure(
-        Plan::resolve(&plan_args)?,
-        &args.run,
-        Also::default(),
-        args.format.format,
-        talk,
-    )
+    sweep(plan_args.plan()?, &args.run, &AfterScoring::default(), args.format.format, reporter)
 }

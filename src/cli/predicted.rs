@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::progress::Talk;
-use super::{fits, source};
+use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
+use crate::compare::claims::{Claim, ClaimEvidence, ClaimMetric, Claims, EvidenceKind};
 use crate::device::table::{Fit, Prediction, Verdict, devices};
 use crate::error::{At, Result};
 use crate::eval::Variant;
-use crate::report::claims::{Claim, Claims, Evidence, How, Metric};
+use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
@@ -21,15 +21,19 @@ const HUB: &str = "hf:";
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.
-pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<Evidence>> {
+pub fn evidence(claims: &Claims, file: &Path, reporter: &Reporter) -> Result<Vec<ClaimEvidence>> {
     let mut all = Vec::new();
     for model in &claims.models {
-        let beside = file.parent().unwrap_or(Path::new("")).join(&model.config);
-        let config = match model.config.starts_with(HUB) {
-            true => model.config.clone(),
-            false => beside.to_string_lossy().into_owned(),
+        let config = if model.config.starts_with(HUB) {
+            model.config.clone()
+        } else {
+            file.parent()
+                .unwrap_or(Path::new(""))
+                .join(&model.config)
+                .to_string_lossy()
+                .into_owned()
         };
-        let outline = source::open_outline(&config, talk).at(|| file.display().to_string())?;
+        let outline = inputs::open_outline(&config, reporter).at(|| file.display().to_string())?;
         for claim in claims.claims.iter().filter(|claim| claim.model == model.name) {
             let found = of_claim(claim, &outline.checkpoint);
             all.extend(
@@ -40,19 +44,19 @@ pub fn evidence(claims: &Claims, file: &Path, talk: Talk) -> Result<Vec<Evidence
     Ok(all)
 }
 
-fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<Evidence>> {
+fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<ClaimEvidence>> {
     let Some(recipe) = &claim.recipe else { return Ok(None) };
-    let told = |value: f64, from: String, device: Vec<String>| Evidence {
+    let told = |value: f64, from: String, device: Vec<String>| ClaimEvidence {
         model: claim.model.clone(),
         recipe: recipe.clone(),
         device,
         metric: claim.metric,
         value: Estimate::exact(value),
-        how: How::Predicted,
+        kind: EvidenceKind::Predicted,
         from,
     };
     match claim.metric {
-        Metric::Size => {
+        ClaimMetric::Size => {
             let bytes = match recipe.as_str() {
                 FP32 => 4 * checkpoint.parameters(),
                 recipe => {
@@ -62,13 +66,13 @@ fn of_claim(claim: &Claim, checkpoint: &Checkpoint) -> Result<Option<Evidence>> 
             };
             Ok(Some(told(bytes as f64, "from the configuration".into(), Vec::new())))
         }
-        Metric::Fits | Metric::FitsEntitled => {
+        ClaimMetric::Fits | ClaimMetric::FitsEntitled => {
             let Some(name) = &claim.device else { return Ok(None) };
             let device = devices().find(name)?;
             let Prediction { need_bytes, default, entitled, .. } =
-                fits::prediction(device, checkpoint, &recipe.parse()?)?;
+                device_fit::prediction(device, checkpoint, &recipe.parse()?)?;
             let Fit { limit_bytes, verdict } =
-                if claim.metric == Metric::Fits { default } else { entitled };
+                if claim.metric == ClaimMetric::Fits { default } else { entitled };
             let (Some(limit), false) = (limit_bytes, verdict == Verdict::Unknown) else {
                 return Ok(None);
             };

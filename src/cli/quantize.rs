@@ -5,17 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
-use super::basis::open_moments;
-use super::calibrated::write;
-use super::calibration::{Watch, of_one};
 use super::print;
-use super::progress::{Interrupt, Progress, Talk};
-use super::source;
-use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Exit, Result};
-use crate::eval::{self, Timings, TuningPlan, Variant, Walk};
-use crate::model;
+use super::reporter::Reporter;
+use crate::error::{Exit, Result};
+use crate::eval::Variant;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::run::inputs;
+use crate::run::quantize::{QuantizeRequest, quantize};
 use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit quantize`.
@@ -45,85 +41,21 @@ fn notes(variant: &Variant) -> Vec<String> {
     notes
 }
 
-/// Codes from the weights alone.
-fn data_free(
-    args: &QuantizeArgs,
-    checkpoint: &Checkpoint,
-    variant: &Variant,
-    interrupt: &Interrupt,
-    talk: Talk,
-) -> Result<()> {
-    let bar = Progress::new("coding", talk.quiet);
-    let written = eval::write_coded(&args.output, checkpoint, variant, &mut |done, total| {
-        bar.set(done as u64, total as u64);
-        match interrupt.is_set() {
-            true => Err(Error::new(Exit::Interrupted, "interrupted; nothing was written")),
-            false => Ok(()),
-        }
-    });
-    bar.finish();
-    written
-}
-
-/// Codes on a text or by saved second moments; layers that were coded before an interruption are
-/// kept beside the file.
-fn calibrated(
-    args: &QuantizeArgs,
-    checkpoint: &Checkpoint,
-    variant: &Variant,
-    interrupt: &Interrupt,
-    talk: Talk,
-) -> Result<()> {
-    let variants = [variant.clone()];
-    let (moments, windows, origin) = match &args.moments {
-        Some(path) => {
-            let moments = open_moments(path, checkpoint, &variants)?;
-            let origin = moments.origin();
-            (Some(moments), Vec::new(), origin)
-        }
-        None => {
-            let prepared = of_one(&args.calibration, &args.recipe.model, checkpoint, variant)?;
-            (None, prepared.calibration.windows, prepared.origin)
-        }
-    };
-    let device = model::device()?;
-    let walk = Walk {
-        checkpoint,
-        variants: &variants,
-        windows: &windows,
-        coded: &[],
-        calibration: None,
-        device: &device,
-    };
-    let paths = [args.output.clone()];
-    let plan = TuningPlan { walk, paths: &paths, origin: &origin };
-    let mut watch = Watch::new("calibrating", interrupt, talk);
-    let written = write(&plan, moments.as_ref(), &mut Timings::default(), &mut watch);
-    watch.finish();
-    match written?.pop() {
-        Some(Ok(())) => Ok(()),
-        Some(Err(cause)) => Err(Error::input(cause.what).hint(cause.hint)),
-        None => Err(Error::bug("coding without an outcome")),
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
-pub fn run(args: &QuantizeArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
     let variant = args.recipe.variant()?;
-    let checkpoint = source::open_checkpoint(&args.recipe.model, talk)?;
-    let interrupt = Interrupt::listen(talk)?;
-    if args.moments.is_some() && !variant.is_calibrated() {
-        return Err(Error::input(format!("{variant} is not calibrated"))
-            .at("--calibration")
-            .hint("leave it out, or add -cal-norep to the recipe"));
-    }
-    match variant.is_calibrated() {
-        true => calibrated(args, &checkpoint, &variant, &interrupt, talk)?,
-        false => data_free(args, &checkpoint, &variant, &interrupt, talk)?,
-    }
+    let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
+    reporter.listen()?;
+    let request = QuantizeRequest {
+        model: &args.recipe.model,
+        output: &args.output,
+        calibration: args.calibration.options(),
+        moments: args.moments.as_deref(),
+    };
+    quantize(&request, &checkpoint, &variant, reporter)?;
     let mut table = Table {
         title: "Stored".into(),
         columns: vec![

@@ -6,14 +6,15 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::predicted;
-use super::progress::Talk;
+use super::reporter::Reporter;
 use super::{pages, print};
+use crate::compare::claims::{self, Claims};
 use crate::error::{At, Error, Exit, Result};
-use crate::report::claims::{self, Claims};
+use crate::files::write_atomic;
 use crate::report::release::{Release, release};
 use crate::report::splice::{Place, places, spliced};
-use crate::report::{Document, run, versus};
-use crate::results::{MEASUREMENTS, RECORDS, RunFolder, write_aside};
+use crate::report::{self, Document, run, versus};
+use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
@@ -50,24 +51,24 @@ pub struct ReportArgs {
 ///
 /// # Errors
 /// Input errors of records, claims and markers; surroundings errors of files that are written.
-pub fn run(args: &ReportArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &ReportArgs, reporter: &Reporter) -> Result<Exit> {
     if !(args.splice.is_empty() && args.verify.is_empty()) {
-        args.splice.iter().try_for_each(|file| splice(file, talk))?;
+        args.splice.iter().try_for_each(|file| splice(file, reporter))?;
         let mut exit = Exit::Done;
         for file in &args.verify {
-            exit = if verify(file, talk)? { exit } else { Exit::No };
+            exit = if verify(file, reporter)? { exit } else { Exit::No };
         }
         return Ok(exit);
     }
-    let runs = args.read(talk)?;
+    let runs = args.read(reporter)?;
     let (document, exit) = match &args.claims {
-        Some(path) => held(path, &runs, talk)?,
+        Some(path) => held(path, &runs, reporter)?,
         None => (args.document(&runs)?, Exit::Done),
     };
     match &args.output {
         Some(folder) => {
             pages::keep(&document, folder)?;
-            talk.say(format!("report: {}", folder.join("report.html").display()));
+            reporter.say(format!("report: {}", folder.join("report.html").display()));
         }
         None => print(args.format.format, &document)?,
     }
@@ -76,13 +77,14 @@ pub fn run(args: &ReportArgs, talk: Talk) -> Result<Exit> {
 
 impl ReportArgs {
     /// The runs that are named; none where claims are held against configurations alone.
-    fn read(&self, talk: Talk) -> Result<Vec<RunFolder>> {
+    fn read(&self, reporter: &Reporter) -> Result<Vec<RunFolder>> {
         if self.runs.is_empty() && self.claims.is_some() {
             return Ok(Vec::new());
         }
-        let folders = match self.runs.is_empty() {
-            true => vec![last_run(&self.reports, talk)?],
-            false => self.runs.iter().map(|run| self.folder(run)).collect(),
+        let folders = if self.runs.is_empty() {
+            vec![last_run(&self.reports, reporter)?]
+        } else {
+            self.runs.iter().map(|run| self.folder(run)).collect()
         };
         for (at, folder) in folders.iter().enumerate() {
             let is_it = |other: &PathBuf| {
@@ -92,10 +94,10 @@ impl ReportArgs {
                 return Err(Error::input("this shard is given twice").at(folder.display()));
             }
         }
-        match self.shards {
-            true => Ok(vec![RunFolder::read_shards(&folders)?]),
-            false => folders.iter().map(|folder| RunFolder::read(folder)).collect(),
+        if self.shards {
+            return Ok(vec![RunFolder::read_shards(&folders)?]);
         }
+        folders.iter().map(|folder| RunFolder::read(folder)).collect()
     }
 
     /// A run by its path, or by its name among the reports.
@@ -115,7 +117,7 @@ impl ReportArgs {
 }
 
 /// The run that was written to last.
-fn last_run(reports: &Path, talk: Talk) -> Result<PathBuf> {
+fn last_run(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let entries = std::fs::read_dir(reports).map_err(|e| {
         Error::io("read", reports, e).hint("name a run, or its folder with --reports")
     })?;
@@ -128,20 +130,20 @@ fn last_run(reports: &Path, talk: Talk) -> Result<PathBuf> {
     let (_, last) = runs.max().ok_or_else(|| {
         Error::input("no run is here").at(reports.display()).hint("measure one with evalkit sweep")
     })?;
-    talk.say(format!("reporting {}", last.display()));
+    reporter.say(format!("reporting {}", last.display()));
     Ok(last)
 }
 
 /// Every claim of a file against runs and configurations.
-fn held(path: &Path, runs: &[RunFolder], talk: Talk) -> Result<(Document, Exit)> {
+fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Document, Exit)> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     let claims = Claims::parse(&text).at(|| path.display().to_string())?;
-    let mut evidence = predicted::evidence(&claims, path, talk)?;
+    let mut evidence = predicted::evidence(&claims, path, reporter)?;
     for run in runs {
         evidence.extend(claims::evidence(run)?);
     }
     let judged = claims::judge(&claims, &evidence);
-    Ok((claims::document(&claims, &judged), claims::exit(&judged)))
+    Ok((report::claims::document(&claims, &judged), claims::exit(&judged)))
 }
 
 /// A file with places for tables, and the tables that belong there.
@@ -167,7 +169,7 @@ impl Spliced {
 }
 
 /// Puts every table of a file into its place, or changes nothing.
-fn splice(path: &Path, talk: Talk) -> Result<()> {
+fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
     let Spliced { text, tables } = Spliced::read(path)?;
     for (place, release) in &tables {
         if let Some(fault) = release.faults.first() {
@@ -182,21 +184,15 @@ fn splice(path: &Path, talk: Talk) -> Result<()> {
         tables.into_iter().map(|(place, release)| (place, release.text)).unzip();
     let new = spliced(&text, &places, &tables);
     if new != text {
-        write_aside(path, new.as_bytes())?;
+        write_atomic(path, new.as_bytes())?;
     }
-    talk.say(format!(
-        "{}: {count} tables, {}",
-        path.display(),
-        match new == text {
-            true => "unchanged",
-            false => "written",
-        }
-    ));
+    let outcome = if new == text { "unchanged" } else { "written" };
+    reporter.say(format!("{}: {count} tables, {outcome}", path.display()));
     Ok(())
 }
 
 /// Whether every table of a file is that of its records and fit to be published.
-fn verify(path: &Path, talk: Talk) -> Result<bool> {
+fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
     let Spliced { text, tables } = Spliced::read(path)?;
     let mut holds = true;
     for (place, release) in &tables {
@@ -205,11 +201,11 @@ fn verify(path: &Path, talk: Talk) -> Result<bool> {
         for fault in release.faults.iter().cloned().chain(old) {
             holds = false;
             let (line, name) = (place.line, place.name());
-            talk.say(format!("{}: line {line}: {name}: {fault}", path.display()));
+            reporter.say(format!("{}: line {line}: {name}: {fault}", path.display()));
         }
     }
     if holds {
-        talk.say(format!("{}: {} tables hold", path.display(), tables.len()));
+        reporter.say(format!("{}: {} tables hold", path.display(), tables.len()));
     }
     Ok(holds)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::progress::Talk;
+use super::reporter::Reporter;
 use super::write_stdout;
 use crate::device::host::{Cpu, Host, HostOptions, serve_listener, serve_stdio};
 use crate::device::protocol::message::TOKEN_VARIABLE;
@@ -38,7 +38,7 @@ pub struct RunnerArgs {
 ///
 /// # Errors
 /// Input errors of token and address; surroundings of the store.
-pub fn run(args: &RunnerArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     let token = token()?;
     if let Some(address) = args.listen.filter(|address| address.ip() != Ipv4Addr::LOCALHOST) {
         return Err(Error::input(format!("expected 127.0.0.1, found {address}"))
@@ -62,7 +62,7 @@ pub fn run(args: &RunnerArgs, talk: Talk) -> Result<Exit> {
     let failed = |e| Error::surroundings(format!("cannot listen on {address}")).because(e);
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    talk.say(format!("a runner listens on {address}; end it with ctrl-c"));
+    reporter.say(format!("a runner listens on {address}; end it with ctrl-c"));
     write_stdout(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
     serve_listener(&host, listener).map(|()| Exit::Done)
 }

@@ -4,12 +4,12 @@ use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
 use super::design::DesignArgs;
-use super::measuring::MeasureArgs;
-use super::plan::Plan;
-use super::progress::Talk;
-use super::tables::{self, Also};
+use super::measure_args::MeasureArgs;
+use super::reporter::Reporter;
+use super::sweep_tables::sweep;
 use crate::device::client::Target;
 use crate::error::{Exit, Result};
+use crate::run::sweep::AfterScoring;
 
 /// Arguments of `evalkit sweep`.
 #[derive(Debug, Args)]
@@ -37,12 +37,12 @@ pub struct SweepArgs {
 ///
 /// # Errors
 /// Those of the plan, the checkpoint, the text and the store.
-pub fn run(args: &SweepArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &SweepArgs, reporter: &Reporter) -> Result<Exit> {
     let measures = !args.device.is_empty();
-    let also = Also {
-        design: (args.package || measures).then_some(&args.design),
-        devices: &args.device,
-        how: measures.then_some(&args.how),
+    let after = AfterScoring {
+        packages: (args.package || measures).then(|| args.design.options()),
+        measure: measures.then(|| args.how.options()),
+        devices: args.device.clone(),
     };
-    tables::measure(Plan::resolve(&args.plan)?, &args.run, also, args.format.format, talk)
+    sweep(args.plan.plan()?, &args.run, &after, args.format.format, reporter)
 }

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::FormatArgs;
-use super::packaging::check;
 use super::print;
-use super::progress::{Interrupt, Talk};
-use super::source;
+use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Exit, Result};
 use crate::eval::{Coder, Variant};
@@ -19,6 +17,8 @@ use crate::package::execute::Precision;
 use crate::package::verify::{Distance, Link, Question, by_block, walked};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
+use crate::run::inputs;
+use crate::run::package::check;
 
 /// Tokens that are predicted unless asked otherwise.
 const TOKENS: usize = 48;
@@ -55,9 +55,9 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// Input errors of folder and checkpoint, interruption.
-pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
+pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
     let bundle = Bundle::open(&args.folder)?;
-    let checkpoint = source::open_checkpoint(&args.model, talk)?;
+    let checkpoint = inputs::open_checkpoint(&args.model, reporter)?;
     let hash = checkpoint.content_hash();
     let described = &bundle.manifest.model;
     if described.model_hash != hash {
@@ -69,7 +69,7 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
         .hint("give the checkpoint that was packaged with --model"));
     }
     let file = match &args.coded {
-        Some(path) => Some(Arc::new(source::open_coded(path, &hash)?)),
+        Some(path) => Some(Arc::new(inputs::open_coded(path, &hash)?)),
         None => None,
     };
     let variant: Variant = described.variant.parse().at(|| args.folder.display().to_string())?;
@@ -85,7 +85,8 @@ pub fn run(args: &VerifyArgs, talk: Talk) -> Result<Exit> {
     let precision = if args.half { Precision::Half } else { Precision::Single };
     let question = Question { bundle: &bundle, coder, ids: &ids, precision };
     let walked = walked(coder, &ids, &model::device()?)?;
-    let links = check(&question, &walked, talk, &Interrupt::listen(talk)?)?;
+    reporter.listen()?;
+    let links = check(&question, &walked, reporter)?;
     let mut document = document(&question, &links, &args.folder);
     if args.layers {
         document.tables.push(blocks(&by_block(&question, &walked)?));
@@ -118,9 +119,9 @@ fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Res
         .at("--tokens"));
     }
     let Some(text) = &args.text else {
-        return Ok(source::spread(args.tokens, checkpoint.config.vocab_size));
+        return Ok(inputs::spread(args.tokens, checkpoint.config.vocab_size));
     };
-    let text = source::read_text(text)?;
+    let text = inputs::read_text(text)?;
     let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
     if ids.len() < args.tokens {
         let found = ids.len();

@@ -14,8 +14,9 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
+use crate::files::write_atomic_with;
 use crate::quantize::{CodedTensor, Recipe};
-use crate::results::{TunedLayer, write_aside_with};
+use crate::results::TunedLayer;
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
@@ -23,10 +24,10 @@ const ENTRY_BYTES: u64 = 160;
 const MAX_PARTS: u64 = 5;
 
 /// Where a tensor of a variant is stored, and how: name in the file, tensor, recipe.
-pub(super) type Content = (String, TensorId, Recipe);
+pub(crate) type Content = (String, TensorId, Recipe);
 
 /// Everything that a variant stores.
-pub(super) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
+pub(crate) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
     let mut contents: Vec<_> = checkpoint
         .tensors()
         .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
@@ -94,7 +95,7 @@ pub struct Told {
 
 impl Calibrated {
     /// Adds what another file says of the other layers of the same variant.
-    pub(super) fn join(&mut self, other: &Calibrated) {
+    pub(crate) fn join(&mut self, other: &Calibrated) {
         self.errors.extend(other.errors.clone());
         self.told.pooled_experts += other.told.pooled_experts;
         self.told.dead_inputs += other.told.dead_inputs;
@@ -104,7 +105,7 @@ impl Calibrated {
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
-pub(super) fn write_contents(
+pub(crate) fn write_contents(
     path: &Path,
     (checkpoint, variant): (&Checkpoint, &Variant),
     contents: &[Content],
@@ -117,13 +118,13 @@ pub(super) fn write_contents(
     let names: u64 = contents.iter().map(|(name, _, _)| name.len() as u64).sum();
     let entries = MAX_PARTS * (names + contents.len() as u64 * ENTRY_BYTES);
     let room = (facts.to_string().len() as u64 * 2 + entries).next_multiple_of(8);
-    write_aside_with(path, |out| {
+    write_atomic_with(path, |out| {
         let failed = |e| Error::io("write", path, e);
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
         let mut offset = 0u64;
         for (name, id, _) in contents {
-            for part in coded(*id)?.parts() {
+            for part in coded(*id)?.named_arrays() {
                 let end = offset + part.bytes.len() as u64;
                 let entry = json!({
                     "dtype": part.dtype.name(), "shape": part.shape, "data_offsets": [offset, end],

@@ -30,15 +30,15 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
-use crate::quantize::{CodedTensor, PartType, Recipe};
+use crate::quantize::{ArrayType, CodedTensor, Recipe};
 
-pub(super) const FORMAT: &str = "evalkit-coded";
-pub(super) const VERSION: &str = "1";
+pub(crate) const FORMAT: &str = "evalkit-coded";
+pub(crate) const VERSION: &str = "1";
 /// Length of the field that holds the header's length.
-pub(super) const PREFIX_BYTES: u64 = 8;
+pub(crate) const PREFIX_BYTES: u64 = 8;
 /// One tensor of the file, as its metadata has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Described {
+pub(crate) struct Described {
     /// Recipe of this tensor.
     pub recipe: String,
     /// `[out, in]`.
@@ -51,7 +51,7 @@ pub struct CodedFile {
     bytes: FileBytes,
     /// Entry name to type, shape and byte range in the file.
     entries: BTreeMap<String, Entry>,
-    pub(super) tensors: BTreeMap<String, Described>,
+    pub(crate) tensors: BTreeMap<String, Described>,
     /// The recipes it was coded with.
     pub variant: Variant,
     /// The checkpoint that it was coded from.
@@ -62,7 +62,7 @@ pub struct CodedFile {
 
 #[derive(Debug)]
 struct Entry {
-    dtype: PartType,
+    dtype: ArrayType,
     shape: Vec<usize>,
     range: std::ops::Range<usize>,
 }
@@ -115,9 +115,9 @@ impl CodedFile {
         let mut entries = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let dtype = match info.dtype {
-                Dtype::U8 => PartType::U8,
-                Dtype::I8 => PartType::I8,
-                Dtype::F16 => PartType::F16,
+                Dtype::U8 => ArrayType::U8,
+                Dtype::I8 => ArrayType::I8,
+                Dtype::F16 => ArrayType::F16,
                 other => {
                     return Err(Error::input(format!("entry {name}: unexpected type {other:?}")));
                 }
@@ -147,7 +147,7 @@ impl CodedFile {
         if *described != expected {
             return Err(Error::input(format!("expected {expected:?}, found {described:?}")));
         }
-        CodedTensor::from_parts(recipe, shape, |suffix| {
+        CodedTensor::from_named_arrays(recipe, shape, |suffix| {
             let entry = self.entries.get(&format!("{name}.{suffix}"))?;
             Some((entry.dtype, &entry.shape[..], &self.bytes[entry.range.clone()]))
         })

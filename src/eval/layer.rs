@@ -15,7 +15,7 @@ use super::timing::{Phase, Timings};
 use super::weights::block_weights;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Result};
-use crate::model::{Block, BlockWeights, Input, Inputs, Mlp, RopeTables, Routed};
+use crate::model::{Block, BlockWeights, Input, InputMode, Mlp, RopeTables, Routed};
 use crate::quantize::{CodedTensor, quantize};
 
 /// A unit's tensors in the order of the computation, as a variant has them.
@@ -99,7 +99,7 @@ impl Layer<'_> {
         };
         let states = self.walk.calibration_states(lane).par_iter();
         states.try_for_each(|hidden| {
-            block.forward_with(hidden, self.rope, Inputs::Shown(&show)).map(drop)
+            block.forward_with(hidden, self.rope, InputMode::Shown(&show)).map(drop)
         })?;
         let layer = Some(self.layer);
         if let Err(error) = seen.choose(calibration.method, layer, &wanted, &mut lane.scales) {
@@ -113,8 +113,8 @@ impl Layer<'_> {
         let Lane { hidden, scales, variant, .. } = lane;
         let scale_of = |input: Input| scales.get(Some(self.layer), input);
         let inputs = match variant.needs_ranges() {
-            true => Inputs::Int8(&scale_of),
-            false => Inputs::AsComputed,
+            true => InputMode::Int8(&scale_of),
+            false => InputMode::AsComputed,
         };
         let routed = hidden.par_iter_mut().map(|hidden| {
             let (next, routed) = block.forward_with(hidden, self.rope, inputs)?;
@@ -219,7 +219,7 @@ fn note(lane: &mut Lane, windows: Vec<LayerRouting>) {
 }
 
 /// Adds what the experts found to the hidden states.
-pub(super) fn finish(lane: &mut Lane) -> Result<()> {
+pub(crate) fn finish(lane: &mut Lane) -> Result<()> {
     let routed = std::mem::take(&mut lane.routed);
     for (hidden, routed) in lane.hidden.iter_mut().zip(routed) {
         *hidden = routed.finish(hidden)?;

@@ -6,13 +6,13 @@
 use super::protocol::Window;
 use super::variant::Variant;
 use super::vocabulary::{SLICE_ROWS, Source, distinct, is_coded_whole};
-use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Role, StoredTensor, TensorId};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::quantize::Recipe;
 
 /// What the sums below leave out: the allocator's gaps, packing buffers of products, records.
-pub(super) const CONSTANT_BYTES: u64 = 64 << 20;
+pub(crate) const CONSTANT_BYTES: u64 = 64 << 20;
 
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
 /// values, prefix sums in f64, and the code.
@@ -111,7 +111,7 @@ impl MemorySum {
         Ok(MemorySum { items })
     }
 
-    /// The peak of measuring sensitivities ([`Probe`](super::allocate::Probe)) on `windows` with so many
+    /// The peak of measuring sensitivities ([`Probe`](crate::allocate::Probe)) on `windows` with so many
     /// anchors.
     ///
     /// # Errors
@@ -257,7 +257,7 @@ fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
 
 /// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
 /// a tensor before they are packed, where its groups are not packed one by one.
-fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
+fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
     let [rows, columns] = stored.matrix();
     let group_weights = match recipe.border_unit([rows, columns]) {
         Some(unit) => threads * (unit * columns) as u64,
@@ -275,7 +275,7 @@ fn scratch_bytes(recipe: Recipe, stored: &Stored, threads: u64) -> u64 {
 }
 
 /// What one window's forward pass through a block holds at its widest.
-pub(super) fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
+pub(crate) fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;

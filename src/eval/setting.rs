@@ -29,13 +29,13 @@ pub struct Walk<'a> {
 
 impl Walk<'_> {
     /// The windows that ranges are chosen on; none where nothing has ranges.
-    pub(super) fn calibration_windows(&self) -> &[Window] {
+    pub(crate) fn calibration_windows(&self) -> &[Window] {
         self.calibration.map_or(&[], |calibration| &calibration.windows)
     }
 
     /// The windows that a variant walks: those that are scored, then those that its ranges are
     /// chosen on.
-    pub(super) fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
+    pub(crate) fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
         let calibration = match variant.needs_ranges() {
             true => self.calibration_windows(),
             false => &[],
@@ -44,7 +44,7 @@ impl Walk<'_> {
     }
 
     /// A lane's hidden states on the calibration windows.
-    pub(super) fn calibration_states<'l>(&self, lane: &'l Lane) -> &'l [Tensor] {
+    pub(crate) fn calibration_states<'l>(&self, lane: &'l Lane) -> &'l [Tensor] {
         lane.hidden.get(self.windows.len()..).unwrap_or_default()
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::allocate::{Blocks, Mixed};
+use super::mixed::{Blocks, Mixed};
 use crate::checkpoint::config::Config;
-use crate::checkpoint::{Checkpoint, Role, Stored, TensorId};
+use crate::checkpoint::{Checkpoint, Role, StoredTensor, TensorId};
 use crate::error::{At, Error, Result};
 use crate::model::Input;
 use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
@@ -33,14 +33,14 @@ pub struct Variant {
 }
 
 /// The parts that a mix names, in the order in which they are written.
-pub(super) const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
+pub(crate) const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
 
 /// What else a part may be called.
-pub(super) const MLP: &str = "mlp";
+pub(crate) const MLP: &str = "mlp";
 
 /// The parts that sizes are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PartKind {
+pub(crate) enum PartKind {
     Attention,
     Mlp,
     Embedding,
@@ -182,7 +182,7 @@ impl Variant {
     }
 
     /// How the blocks are coded, `named` where tensors have a recipe each.
-    pub(super) fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
+    pub(crate) fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
         match &self.mixed {
             Some(mixed) => named(mixed) + &self.mlp.options(),
             None => self.mlp.to_string(),
@@ -284,7 +284,7 @@ impl Variant {
     /// The recipe of one tensor. What a variant does not code it ships at fp16, norms and biases
     /// included, so it is scored at fp16. As stored are only the reference and, so that a lossless
     /// recipe of the experts can be seen to be one, a variant whose other parts are all `fp`.
-    pub fn recipe_of(&self, id: TensorId, stored: &Stored) -> Recipe {
+    pub fn recipe_of(&self, id: TensorId, stored: &StoredTensor) -> Recipe {
         let of_block = |recipe: Recipe| match recipe {
             recipe if recipe.is_reference() || stored.weights() >= MIN_CODED_WEIGHTS => recipe,
             _ => self.rest(),
@@ -304,7 +304,7 @@ impl Variant {
     }
 
     /// Norms, biases, router and sinks.
-    pub(super) fn rest(&self) -> Recipe {
+    pub(crate) fn rest(&self) -> Recipe {
         let others = [self.attention.weights, self.embedding, self.head.weights];
         if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
@@ -317,7 +317,7 @@ impl Variant {
 
 impl PartKind {
     /// That of a tensor.
-    pub(super) fn of(id: TensorId) -> Self {
+    pub(crate) fn of(id: TensorId) -> Self {
         match id.role {
             _ if id.bias => PartKind::Rest,
             Role::Embedding => PartKind::Embedding,

@@ -26,11 +26,11 @@ use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use crate::checkpoint::TensorId;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::model::{self, RopeTables};
 
 /// What a walk tells its caller, and asks.
-pub trait Observer {
+pub trait WalkObserver {
     /// `done` of `total` steps: the embedding, the layers, the slices of the head.
     fn progress(&mut self, done: usize, total: usize);
 
@@ -67,7 +67,7 @@ impl Walk<'_> {
     /// # Errors
     /// Input errors of the checkpoint, interruption, and what the observer returns. A variant
     /// whose weights cannot be coded fails alone and leaves the others walking.
-    pub fn run(&self, resume: Option<Resumed>, observer: &mut dyn Observer) -> Result<Walked> {
+    pub fn run(&self, resume: Option<Resumed>, observer: &mut dyn WalkObserver) -> Result<Walked> {
         let layers = self.checkpoint.config.layers;
         let total = layers + 1 + self.checkpoint.config.vocab_size.div_ceil(super::SLICE_ROWS);
         let mut timings = Timings::default();
@@ -134,9 +134,6 @@ impl Walk<'_> {
     }
 }
 
-pub(super) fn stop_if_asked(observer: &dyn Observer) -> Result<()> {
-    match observer.interrupted() {
-        true => Err(Error::new(Exit::Interrupted, "interrupted").hint("the same command goes on")),
-        false => Ok(()),
-    }
+pub(crate) fn stop_if_asked(observer: &dyn WalkObserver) -> Result<()> {
+    if observer.interrupted() { Err(Error::interrupted()) } else { Ok(()) }
 }

@@ -4,7 +4,7 @@ use candle_core::Device;
 
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::Result;
-use crate::model::{self, BlockWeights, Linear};
+use crate::model::{self, BlockWeights, LinearLayer};
 
 /// Puts decoded tensors on the device, without copying where that is main memory.
 ///
@@ -29,7 +29,7 @@ pub fn block_weights(
         let shape = checkpoint.stored(id)?.matrix();
         let bias = biases.iter().find(|(role, _)| *role == id.role).map(|(_, b)| b.clone());
         let weight = model::matrix(values, shape, device)?;
-        weights.linear(id.role, Linear { weight, bias });
+        weights.linear(id.role, LinearLayer { weight, bias });
     }
     Ok(weights)
 }

@@ -29,7 +29,8 @@ pub fn attend(
         let queries = QUERY_BLOCK.min(tokens - first);
         let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
         let keys = first + queries - start;
-        let mask = ops::Mask { scale, first: first - start, window, sinks: sinks.cloned() };
+        let mask =
+            ops::AttentionMask { scale, first: first - start, window, sinks: sinks.cloned() };
         let q = q.narrow(0, first, queries)?.transpose(0, 1)?.contiguous()?;
         let q = q.reshape((kv_heads, group * queries, head_dim))?;
         let scores = q.matmul(&k.narrow(1, start, keys)?.t()?)?.reshape((heads, queries, keys))?;

@@ -2,23 +2,24 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::inputs::{Input, Inputs};
+use super::inputs::{Input, InputMode};
+use super::rope::RopeTables;
 use super::routing::Routed;
-use super::{RopeTables, attention, failed, ops, values};
+use super::{attention, failed, ops, values};
 use crate::checkpoint::Role;
 use crate::checkpoint::config::{Activation, Config, Experts};
 use crate::error::{Error, Result};
 
 /// A linear layer: `x Wᵀ + b`.
 #[derive(Debug, Clone)]
-pub struct Linear {
+pub struct LinearLayer {
     /// `[out, in]`.
     pub weight: Tensor,
     /// `[out]`.
     pub bias: Option<Tensor>,
 }
 
-impl Linear {
+impl LinearLayer {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let y = x.matmul(&self.weight.t()?)?;
         match &self.bias {
@@ -31,14 +32,14 @@ impl Linear {
 /// A block's weights as they come from the walk: tensors by role.
 #[derive(Debug, Default)]
 pub struct BlockWeights {
-    linears: Vec<(Role, Linear)>,
+    linears: Vec<(Role, LinearLayer)>,
     norms: Vec<(Role, Tensor)>,
     sinks: Option<Vec<f32>>,
 }
 
 impl BlockWeights {
     /// Adds a linear layer.
-    pub fn linear(&mut self, role: Role, linear: Linear) {
+    pub fn linear(&mut self, role: Role, linear: LinearLayer) {
         self.linears.push((role, linear));
     }
 
@@ -52,7 +53,7 @@ impl BlockWeights {
         self.sinks = Some(sinks);
     }
 
-    pub(super) fn take_linear(&mut self, role: Role) -> Result<Linear> {
+    pub(super) fn take_linear(&mut self, role: Role) -> Result<LinearLayer> {
         let at = self.linears.iter().position(|(found, _)| *found == role);
         at.map(|at| self.linears.swap_remove(at).1).ok_or_else(|| missing(role))
     }
@@ -75,11 +76,11 @@ pub struct Block {
     head_dim: usize,
     eps: f64,
     attention_norm: Tensor,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    query: LinearLayer,
+    key: LinearLayer,
+    value: LinearLayer,
     head_norms: Option<(Tensor, Tensor)>,
-    output: Linear,
+    output: LinearLayer,
     sinks: Option<Vec<f32>>,
     window: Option<usize>,
     mlp_norm: Tensor,
@@ -91,15 +92,15 @@ pub struct Block {
 enum BlockMlp {
     Dense(Mlp),
     /// The router; the experts come one at a time.
-    Experts(Experts, Linear),
+    Experts(Experts, LinearLayer),
 }
 
 /// Gate, up and down projections: a dense block's, or one expert's.
 #[derive(Debug)]
 pub struct Mlp {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    gate: LinearLayer,
+    up: LinearLayer,
+    down: LinearLayer,
     activation: Activation,
 }
 
@@ -127,10 +128,10 @@ impl Mlp {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, Inputs::AsComputed).map_err(failed)
+        self.run(x, InputMode::AsComputed).map_err(failed)
     }
 
-    fn run(&self, x: &Tensor, inputs: Inputs<'_>) -> CandleResult<Tensor> {
+    fn run(&self, x: &Tensor, inputs: InputMode<'_>) -> CandleResult<Tensor> {
         let inner = self.inner(&inputs.pass(Input::Mlp, x)?)?;
         self.down.forward(&inputs.pass(Input::Down, &inner)?)
     }
@@ -156,7 +157,7 @@ impl Mlp {
     }
 
     /// The linear layer with a role.
-    fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
+    fn linear_mut(&mut self, role: Role) -> Option<&mut LinearLayer> {
         match role {
             Role::Gate => Some(&mut self.gate),
             Role::Up => Some(&mut self.up),
@@ -222,7 +223,7 @@ impl Block {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> Result<(Tensor, Option<Routed>)> {
-        self.forward_with(x, rope, Inputs::AsComputed)
+        self.forward_with(x, rope, InputMode::AsComputed)
     }
 
     /// The same with other inputs for the linear layers; a router's stays as it is computed.
@@ -233,7 +234,7 @@ impl Block {
         &self,
         x: &Tensor,
         rope: &RopeTables,
-        inputs: Inputs<'_>,
+        inputs: InputMode<'_>,
     ) -> Result<(Tensor, Option<Routed>)> {
         let x = self.attention(x, rope, inputs).map_err(failed)?;
         let normed = self.mlp_input(&x).map_err(failed)?;
@@ -244,7 +245,12 @@ impl Block {
         Ok((x, self.route(normed)?))
     }
 
-    fn attention(&self, x: &Tensor, rope: &RopeTables, inputs: Inputs<'_>) -> CandleResult<Tensor> {
+    fn attention(
+        &self,
+        x: &Tensor,
+        rope: &RopeTables,
+        inputs: InputMode<'_>,
+    ) -> CandleResult<Tensor> {
         let normed = inputs.pass(Input::Attention, &self.attention_input(x)?)?;
         let attended = self.attended(&normed, rope)?;
         self.output(&inputs.pass(Input::Output, &attended)?, x)
@@ -299,7 +305,7 @@ impl Block {
     }
 
     /// The linear layer with a role.
-    fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
+    fn linear_mut(&mut self, role: Role) -> Option<&mut LinearLayer> {
         match role {
             Role::Query => Some(&mut self.query),
             Role::Key => Some(&mut self.key),
@@ -333,7 +339,7 @@ impl Block {
     /// Projects, norms where the family does, and rotates: `[tokens, heads, head_dim]`.
     fn heads_of(
         &self,
-        projection: &Linear,
+        projection: &LinearLayer,
         x: &Tensor,
         heads: usize,
         norm: Option<&Tensor>,

@@ -5,8 +5,9 @@
 
 use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 
-use super::block::{BlockWeights, Linear};
-use super::{RopeTables, failed};
+use super::block::{BlockWeights, LinearLayer};
+use super::failed;
+use super::rope::RopeTables;
 use crate::checkpoint::Role;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
@@ -46,7 +47,7 @@ impl DifferentiableBlock {
         }
         let (mut variables, mut biases) = (Vec::new(), Vec::new());
         for role in LINEARS {
-            let Linear { weight, bias } = weights.take_linear(role)?;
+            let LinearLayer { weight, bias } = weights.take_linear(role)?;
             variables.push((role, Var::from_tensor(&weight).map_err(failed)?));
             biases.extend(bias.map(|bias| (role, bias)));
         }

@@ -60,7 +60,7 @@ impl Input {
 
 /// What becomes of the inputs of a block's linear layers.
 #[derive(Clone, Copy)]
-pub enum Inputs<'a> {
+pub enum InputMode<'a> {
     /// They stay what they are.
     AsComputed,
     /// They stay what they are, and are shown, row-major, from whichever thread computes them.
@@ -69,16 +69,16 @@ pub enum Inputs<'a> {
     Int8(&'a (dyn Fn(Input) -> Option<f16> + Sync)),
 }
 
-impl Inputs<'_> {
+impl InputMode<'_> {
     /// `x`, the input at `place`, as the layer gets it.
     pub(super) fn pass(&self, place: Input, x: &Tensor) -> Result<Tensor> {
         match self {
-            Inputs::AsComputed => Ok(x.clone()),
-            Inputs::Shown(show) => {
+            InputMode::AsComputed => Ok(x.clone()),
+            InputMode::Shown(show) => {
                 show(place, &x.flatten_all()?.to_vec1::<f32>()?);
                 Ok(x.clone())
             }
-            Inputs::Int8(scale_of) => match scale_of(place) {
+            InputMode::Int8(scale_of) => match scale_of(place) {
                 Some(scale) => in_int8(x, scale),
                 None => Ok(x.clone()),
             },

@@ -17,9 +17,9 @@ use candle_core::{CpuStorage, Device, Storage, Tensor};
 use half::f16;
 
 pub use attention::QUERY_BLOCK;
-pub use block::{Block, BlockWeights, Linear, Mlp};
+pub use block::{Block, BlockWeights, LinearLayer, Mlp};
 pub use gradient::{DifferentiableBlock, Gradients, norm_gradients};
-pub use inputs::{Input, Inputs};
+pub use inputs::{Input, InputMode};
 pub use ops::{exp, max};
 pub use rope::RopeTables;
 pub use routing::Routed;

@@ -54,7 +54,7 @@ pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// What a block of queries sees.
 #[derive(Debug, Clone)]
-pub struct Mask {
+pub struct AttentionMask {
     /// Factor on the scores.
     pub scale: f32,
     /// Position of the first query, counted from the first key.
@@ -67,7 +67,7 @@ pub struct Mask {
 
 /// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that a query may see: those
 /// up to its own position, within its window. Others get weight 0.
-pub fn masked_softmax(scores: Tensor, mask: &Mask) -> Result<Tensor> {
+pub fn masked_softmax(scores: Tensor, mask: &AttentionMask) -> Result<Tensor> {
     if scores.device().is_cpu() {
         scores.inplace_op1(mask)?;
         return Ok(scores);
@@ -183,7 +183,7 @@ impl InplaceOp2 for ClampedSwiGlu {
     }
 }
 
-impl InplaceOp1 for Mask {
+impl InplaceOp1 for AttentionMask {
     fn name(&self) -> &'static str {
         "masked-softmax"
     }
@@ -296,19 +296,19 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
     }
 
-    fn weights(mask: &Mask) -> Vec<Vec<Vec<f32>>> {
+    fn weights(mask: &AttentionMask) -> Vec<Vec<Vec<f32>>> {
         let scores = Tensor::zeros((2, 3, 5), DType::F32, &Device::Cpu).unwrap();
         masked_softmax(scores, mask).unwrap().to_vec3().unwrap()
     }
 
     #[test]
     fn a_query_sees_no_later_key_and_none_before_its_window() {
-        let mask = Mask { scale: 0.5, first: 2, window: None, sinks: None };
+        let mask = AttentionMask { scale: 0.5, first: 2, window: None, sinks: None };
         for head in &weights(&mask) {
             assert_eq!(head[0], [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
             assert_eq!(head[2], [0.2; 5]);
         }
-        for head in &weights(&Mask { window: Some(2), ..mask }) {
+        for head in &weights(&AttentionMask { window: Some(2), ..mask }) {
             assert_eq!(head[0], [0.0, 0.5, 0.5, 0.0, 0.0]);
             assert_eq!(head[2], [0.0, 0.0, 0.0, 0.5, 0.5]);
         }
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_sink_takes_its_share_of_attention() {
         let sinks = Some(vec![0.0, 2f32.ln()]);
-        let mask = Mask { scale: 1.0, first: 2, window: Some(1), sinks };
+        let mask = AttentionMask { scale: 1.0, first: 2, window: Some(1), sinks };
         let weights = weights(&mask);
         assert!((weights[0][1][3] - 0.5).abs() < 1e-6);
         assert!((weights[1][1][3] - 1.0 / 3.0).abs() < 1e-6);

@@ -9,15 +9,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, IntoInnerError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use serde_json::json;
 
-use super::aside::{Aside, Existing, sync, write_file};
 use super::blob::{BlobWriter, WrittenBlobs};
 use super::spec::Model;
 use crate::error::{Error, Result};
+use crate::files::{AtomicDir, Existing};
 
 const AUTHOR: &str = "com.apple.CoreML";
 const MANIFEST: &str = "Manifest.json";
@@ -40,7 +40,7 @@ pub struct WrittenPackage {
 /// [`finish`](PackageWriter::finish), it leaves nothing behind.
 #[derive(Debug)]
 pub struct PackageWriter {
-    aside: Aside,
+    folder: AtomicDir,
     weights: BlobWriter<BufWriter<File>>,
 }
 
@@ -48,13 +48,13 @@ impl PackageWriter {
     /// Begins a package at `target`. Fails (input) when there is one and `existing` says to keep
     /// it, or (surroundings) like the disk.
     pub fn create(target: &Path, existing: Existing) -> Result<Self> {
-        let aside = Aside::create(target, existing, MANIFEST)?;
-        let folder = aside.path().join("Data").join(WEIGHTS);
-        fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
-        let path = folder.join("weight.bin");
+        let folder = AtomicDir::create(target, existing, &[MANIFEST])?;
+        let path = folder.path().join("Data").join(WEIGHTS);
+        fs::create_dir_all(&path).map_err(|e| Error::io("make the folder", &path, e))?;
+        let path = path.join("weight.bin");
         let file = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
         let weights = BlobWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
-        Ok(PackageWriter { aside, weights })
+        Ok(PackageWriter { folder, weights })
     }
 
     /// The weight file.
@@ -65,29 +65,25 @@ impl PackageWriter {
     /// Adds the program and the manifest, makes everything durable and renames the folder to its
     /// name. A package that is replaced stays whole until the new one is.
     pub fn finish(self, model: &Model) -> Result<WrittenPackage> {
-        let PackageWriter { aside, weights } = self;
-        let data = aside.path().join("Data");
+        let PackageWriter { folder, weights } = self;
+        let data = folder.path().join("Data");
         let weight_folder = data.join(WEIGHTS);
         let (out, weights) = weights.finish()?;
-        let synced = out.into_inner().map_err(IntoInnerError::into_error);
-        synced
-            .and_then(|file| file.sync_all())
-            .map_err(|e| Error::io("write", &weight_folder, e))?;
+        out.into_inner()
+            .map_err(|e| Error::io("write", &weight_folder, IntoInnerError::into_error(e)))?;
         let model = model.encode_to_vec();
         let hash = blake3::Hasher::new().update(weights.hash.as_bytes()).update(&model).finalize();
         let manifest = manifest(&hash, weights.count > 0);
-        write_file(&data.join(MODEL), &model)?;
-        write_file(&aside.path().join(MANIFEST), &manifest)?;
+        let write = |path: PathBuf, bytes: &[u8]| {
+            fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
+        };
+        write(data.join(MODEL), &model)?;
+        write(folder.path().join(MANIFEST), &manifest)?;
         if weights.count == 0 {
             fs::remove_dir_all(&weight_folder)
                 .map_err(|e| Error::io("write", &weight_folder, e))?;
-        } else {
-            sync(&weight_folder)?;
         }
-        for folder in [&data.join(AUTHOR), &data] {
-            sync(folder)?;
-        }
-        aside.put()?;
+        folder.put()?;
         let stored = if weights.count > 0 { weights.size_bytes } else { 0 };
         let size_bytes = stored + (model.len() + manifest.len()) as u64;
         Ok(WrittenPackage { size_bytes, weights, hash })
@@ -135,7 +131,7 @@ mod tests {
     use super::*;
     use crate::package::blob::BlobType;
 
-    fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         let mut open = vec![folder.to_owned()];
         while let Some(folder) = open.pop() {

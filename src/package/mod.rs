@@ -1,6 +1,5 @@
 //! Core ML packages: written, read back, executed and proven on this machine.
 
-pub mod aside;
 pub mod blob;
 pub mod bundle;
 pub mod chain;

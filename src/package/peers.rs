@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
-use super::aside::Existing;
 use super::blob::{BlobType, BlobWriter, Layout};
 use super::constexpr;
 use super::folder::{PackageWriter, package_size_bytes};
@@ -21,6 +20,7 @@ use super::read::Package;
 use super::spec::{DataType, Metadata};
 use super::weights::{StoredWeight, WeightLayout, blobs_of};
 use crate::error::Result;
+use crate::files::Existing;
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
 const RECIPES: [&str; 42] = [

@@ -16,13 +16,13 @@ use crate::units::{BitsPerWeight, Bytes};
 pub struct CodedTensor {
     pub(super) recipe: Recipe,
     pub(super) shape: [usize; 2],
-    pub(super) stored: Stored,
+    pub(super) stored: CodedArrays,
 }
 
 /// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding;
 /// those of a pruned tensor follow one another without gaps.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stored {
+pub enum CodedArrays {
     /// fp16 weights `[out, in]`.
     Half(Vec<f16>),
     /// Codes into lookup tables.
@@ -72,7 +72,7 @@ pub enum Tables {
 
 impl CodedTensor {
     /// Joins the invariant checks of every maker of coded tensors.
-    pub(super) fn new(recipe: Recipe, shape: [usize; 2], stored: Stored) -> Result<Self> {
+    pub(super) fn new(recipe: Recipe, shape: [usize; 2], stored: CodedArrays) -> Result<Self> {
         let tensor = CodedTensor { recipe: recipe.resolved(shape), shape, stored };
         let expected = tensor.recipe.stored_size_of(shape, tensor.kept());
         let found = tensor.stored_bytes();
@@ -95,7 +95,7 @@ impl CodedTensor {
     }
 
     /// The stored arrays, for whoever writes them into a package.
-    pub fn stored(&self) -> &Stored {
+    pub fn stored(&self) -> &CodedArrays {
         &self.stored
     }
 
@@ -115,7 +115,7 @@ impl CodedTensor {
     /// The number of weights that are stored: all of them unless the recipe prunes.
     pub fn kept(&self) -> usize {
         match &self.stored {
-            Stored::Palette { mask: Some(mask), .. } => mask.kept(),
+            CodedArrays::Palette { mask: Some(mask), .. } => mask.kept(),
             _ => self.weights(),
         }
     }
@@ -131,7 +131,7 @@ impl CodedTensor {
 
     /// The size of everything stored: codes, tables, scales, zero points.
     pub fn stored_bytes(&self) -> Bytes {
-        Bytes(self.parts().iter().map(|part| part.bytes.len() as u64).sum())
+        Bytes(self.named_arrays().iter().map(|part| part.bytes.len() as u64).sum())
     }
 
     /// Stored bits per weight, tables and scales included.
@@ -148,7 +148,7 @@ impl CodedTensor {
         };
         field(self.recipe.to_string().as_bytes());
         self.shape.iter().for_each(|len| field(&(*len as u64).to_le_bytes()));
-        for part in self.parts() {
+        for part in self.named_arrays() {
             field(part.suffix.as_bytes());
             field(part.dtype.name().as_bytes());
             field(&part.bytes);

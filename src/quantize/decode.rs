@@ -9,8 +9,9 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::bitpack::{UNIT, code_at, unpack, word_of};
-use super::coded::{CodedTensor, Stored, Tables};
+use super::bitpack::{code_at, unpack};
+use super::coded::{CodedArrays, CodedTensor, Tables};
+use super::lookup::{Table, look_up};
 use super::mxfp4;
 use super::recipe::{Linear, Recipe};
 use super::vector::VectorRows;
@@ -18,9 +19,6 @@ use crate::error::{Error, Result};
 
 /// The weights a thread decodes at a time: large enough to hide the hand-over, small for a cache.
 const CHUNK_WEIGHTS: usize = 1 << 15;
-
-/// A table for codes of up to 8 bits; entries past the recipe's own are zero and never used.
-pub(super) type Table = [f32; 256];
 
 impl CodedTensor {
     /// All weights, row-major `[out, in]`. Into memory that is at hand already,
@@ -60,11 +58,11 @@ impl CodedTensor {
         }
         let inputs = self.shape[1];
         match (&self.stored, &self.recipe) {
-            (Stored::Half(values), _) => {
+            (CodedArrays::Half(values), _) => {
                 let start = first_row * inputs;
                 values[start..start + weights.len()].convert_to_f32_slice(weights);
             }
-            (Stored::Palette { codes, mask, tables, channel_scales }, recipe) => {
+            (CodedArrays::Palette { codes, mask, tables, channel_scales }, recipe) => {
                 let bits = recipe.nominal_bits().unwrap_or(8);
                 let group = self.table_rows().unwrap_or(1);
                 let (mut table, mut values) = ([0.0; 256], Vec::new());
@@ -89,20 +87,20 @@ impl CodedTensor {
                     }
                 }
             }
-            (Stored::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
+            (CodedArrays::Linear { codes, scales, zero_points }, Recipe::Linear(linear)) => {
                 let rows =
                     LinearRows { codes, scales, zero_points: zero_points.as_deref(), linear };
                 rows.decode(first_row, inputs, weights);
             }
-            (Stored::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
+            (CodedArrays::Linear { codes, scales, .. }, Recipe::Mxfp4) => {
                 mxfp4::decode(codes, scales, first_row, inputs, weights);
             }
-            (Stored::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
+            (CodedArrays::Vector { codes, tables, channel_scales }, Recipe::Vector(vector)) => {
                 let rows = VectorRows { vector, codes, tables, channel_scales };
                 rows.decode(self.shape, first_row, weights);
             }
             // `CodedTensor::new` has checked that stored arrays and recipe agree.
-            (Stored::Linear { .. } | Stored::Vector { .. }, _) => {}
+            (CodedArrays::Linear { .. } | CodedArrays::Vector { .. }, _) => {}
         }
     }
 }
@@ -135,56 +133,6 @@ pub(crate) fn round_to_half(value: f32) -> f32 {
     let magnitude = value.abs();
     let subnormal = ((magnitude + SUBNORMAL) - SUBNORMAL).copysign(value);
     if magnitude < SMALLEST_NORMAL { subnormal } else { normal }
-}
-
-/// `out[i] = table[code(start + i)]`.
-pub(super) fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: &mut [f32]) {
-    let head = (start.next_multiple_of(UNIT) - start).min(out.len());
-    let (first, rest) = out.split_at_mut(head);
-    for (i, value) in first.iter_mut().enumerate() {
-        *value = table[usize::from(code_at(codes, bits, start + i))];
-    }
-    let codes = &codes[(start + head) / UNIT * usize::from(bits)..];
-    match bits {
-        1 => pulp::Arch::new().dispatch(|| look_up_bits(codes, table, rest)),
-        2 => look_up_units::<2>(codes, table, rest),
-        3 => look_up_units::<3>(codes, table, rest),
-        4 => look_up_units::<4>(codes, table, rest),
-        6 => look_up_units::<6>(codes, table, rest),
-        _ => look_up_units::<8>(codes, table, rest),
-    }
-}
-
-#[inline(always)]
-fn look_up_units<const BITS: usize>(codes: &[u8], table: &Table, out: &mut [f32]) {
-    let mask = (1u64 << BITS) - 1;
-    let (units, rest) = out.as_chunks_mut::<UNIT>();
-    let tail_start = units.len() * BITS;
-    for (unit, bytes) in units.iter_mut().zip(codes.as_chunks::<BITS>().0) {
-        let word = word_of(bytes);
-        for (i, value) in unit.iter_mut().enumerate() {
-            *value = table[usize::from(((word >> (i * BITS)) & mask) as u8)];
-        }
-    }
-    for (i, value) in rest.iter_mut().enumerate() {
-        *value = table[usize::from(code_at(&codes[tail_start..], BITS as u8, i))];
-    }
-}
-
-/// One bit a weight: a choice between two values instead of a table, which vectorises.
-#[inline(always)]
-fn look_up_bits(codes: &[u8], table: &Table, out: &mut [f32]) {
-    let (low, high) = (table[0], table[1]);
-    let (units, rest) = out.as_chunks_mut::<UNIT>();
-    let tail_start = units.len();
-    for (unit, byte) in units.iter_mut().zip(codes) {
-        for (i, value) in unit.iter_mut().enumerate() {
-            *value = if u32::from(*byte) & (1 << i) != 0 { high } else { low };
-        }
-    }
-    for (i, value) in rest.iter_mut().enumerate() {
-        *value = table[usize::from(code_at(&codes[tail_start..], 1, i))];
-    }
 }
 
 struct LinearRows<'a> {

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use super::pruning::Pruning;
 use super::recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker};
-use super::vector::Vector;
+use super::vector::form::Vector;
 use super::widths::{IndexBits, LinearBits};
 use crate::error::{Error, Result};
 
@@ -240,7 +240,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::quantize::vector::FORMS as VECTOR_FORMS;
+    use crate::quantize::vector::form::FORMS as VECTOR_FORMS;
     use crate::quantize::{Magnitude, Percent};
 
     fn any_recipe() -> impl Strategy<Value = Recipe> {

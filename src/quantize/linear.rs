@@ -7,7 +7,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::bitpack::pack;
-use super::coded::{CodedTensor, Stored};
+use super::coded::{CodedArrays, CodedTensor};
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(super) fn quantize(linear: &Linear, weights: &[f32], shape: [usize; 2]) -> R
             }
             Err(Error::input(format!("a weight is beyond fp16: its block has scale {scale}")))
         })?;
-    let stored = Stored::Linear {
+    let stored = CodedArrays::Linear {
         codes: pack(&codes, bits),
         scales,
         zero_points: linear.asymmetric.then(|| pack(&zero_points, bits)),

@@ -4,40 +4,37 @@
 //! tables and scales in the exact precision they ship in. This room knows no files, no clock and no
 //! model; results are the same bits for any number of threads.
 
+mod arrays;
 pub(crate) mod bitpack;
 pub mod calibrated;
 mod coded;
 pub(crate) mod decode;
-mod distinct;
 mod grammar;
 mod kmeans;
-mod lagrange;
 mod layers;
 mod linear;
+mod lookup;
 mod mask;
 mod method;
 mod mxfp4;
 mod nearest;
 mod palette;
-mod parts;
-mod points;
-mod pruned;
 mod pruning;
 mod recipe;
 mod rows;
 mod vector;
 mod widths;
 
-pub use coded::{CodedTensor, Stored, Tables};
+pub use arrays::{ArrayType, NamedArray};
+pub use coded::{CodedArrays, CodedTensor, Tables};
 pub use layers::LayerRecipe;
 pub use mask::Mask;
 pub use method::{Method, Steps};
 pub use mxfp4::VALUES as MXFP4_VALUES;
-pub use parts::{Part, PartType};
 pub use pruning::{Magnitude, Percent, Pruning};
-pub use recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker, effective_group};
-pub use vector::Vector;
-pub use widths::{IndexBits, LinearBits};
+pub use recipe::{Granularity, Linear, Palette, Recipe, TableEntry, TableMaker};
+pub use vector::form::Vector;
+pub use widths::{IndexBits, LinearBits, effective_group};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -126,10 +123,10 @@ fn half(recipe: Recipe, weights: &[f32], shape: [usize; 2]) -> Result<CodedTenso
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::input(format!("a weight of {} is beyond fp16 (65504)", weights[at])));
     }
-    CodedTensor::new(recipe, shape, Stored::Half(values))
+    CodedTensor::new(recipe, shape, CodedArrays::Half(values))
 }
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod tests_pruned;
+mod tests_pruning;

@@ -11,7 +11,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::bitpack::{pack, unpack};
-use super::coded::{CodedTensor, Stored};
+use super::coded::{CodedArrays, CodedTensor};
 use super::recipe::{MXFP4_BLOCK as BLOCK, Recipe};
 use crate::error::{Error, Result};
 
@@ -49,7 +49,7 @@ pub(super) fn quantize(weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor
         codes.iter_mut().zip(weights).for_each(|(code, weight)| *code = nearest(weight / shared));
         Ok(())
     })?;
-    let stored = Stored::Linear { codes: pack(&codes, 4), scales, zero_points: None };
+    let stored = CodedArrays::Linear { codes: pack(&codes, 4), scales, zero_points: None };
     CodedTensor::new(Recipe::Mxfp4, shape, stored)
 }
 

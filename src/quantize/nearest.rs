@@ -45,7 +45,7 @@ impl<const D: usize> Candidates<D> {
     /// The nearest candidates to the vectors that stand in `D` rows `[D, inputs]`, as codes
     /// `[inputs]`.
     pub(super) fn assign(&self, rows: &[f32], codes: &mut [u8]) {
-        pulp::Arch::new().dispatch(Assign { candidates: self, rows, codes });
+        pulp::Arch::new().dispatch(AssignRows { candidates: self, rows, codes });
     }
 
     /// The index of the candidate nearest to `point`, the lowest on a tie.
@@ -78,13 +78,13 @@ impl<const D: usize> Candidates<D> {
 }
 
 /// The codes of `D` rows.
-struct Assign<'a, const D: usize> {
+struct AssignRows<'a, const D: usize> {
     candidates: &'a Candidates<D>,
     rows: &'a [f32],
     codes: &'a mut [u8],
 }
 
-impl<const D: usize> pulp::NullaryFnOnce for Assign<'_, D> {
+impl<const D: usize> pulp::NullaryFnOnce for AssignRows<'_, D> {
     type Output = ();
 
     #[inline(always)]

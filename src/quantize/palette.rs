@@ -8,17 +8,18 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::bitpack::{UNIT, pack_into, packed_size_bytes};
-use super::coded::{CodedTensor, Stored, Tables};
-use super::decode::{Table, round_to_half};
-use super::distinct::{Sorter, Weighting};
+use super::coded::{CodedArrays, CodedTensor, Tables};
+use super::decode::round_to_half;
+use super::kmeans::distinct::{Sorter, Weighting};
+use super::kmeans::points::Points;
 use super::kmeans::{Scratch, means};
-use super::points::Points;
+use super::lookup::Table;
 use super::recipe::{Palette, Recipe, TableEntry, TableMaker};
 use crate::error::{Error, Result};
 
 /// What a thread keeps from one group to the next.
 #[derive(Default)]
-struct Bench {
+struct PaletteScratch {
     sorter: Sorter,
     points: Points,
     kmeans: Scratch,
@@ -50,7 +51,7 @@ pub(super) fn quantize(
         None => packed,
         Some(mask) => mask.squeeze(&packed, palette.bits.get()),
     };
-    let stored = Stored::Palette { codes, mask, tables, channel_scales };
+    let stored = CodedArrays::Palette { codes, mask, tables, channel_scales };
     CodedTensor::new(Recipe::Palette(*palette), shape, stored)
 }
 
@@ -79,12 +80,12 @@ fn code(
         .par_chunks_mut(packed_size_bytes(span_len, bits))
         .zip(weights.par_chunks(span_len))
         .enumerate()
-        .map_init(Bench::default, |bench, (span, (packed, weights))| {
+        .map_init(PaletteScratch::default, |scratch, (span, (packed, weights))| {
             let rows = weights.len() / inputs;
             let first_row = span * (span_len / inputs);
             let scales = scales.as_ref().map(|scales| &scales[first_row..first_row + rows]);
             let weighting = Weighting { inputs, importance, scales };
-            bench.code_span(palette, weights, &weighting, group_len, packed)
+            scratch.code_span(palette, weights, &weighting, group_len, packed)
         })
         .collect::<Result<_>>()?;
     let tables = join(tables.into_iter().flatten().collect(), palette.entry);
@@ -138,7 +139,7 @@ fn channel_scales(
     (0..out).into_par_iter().map(scale).collect()
 }
 
-impl Bench {
+impl PaletteScratch {
     /// Codes some whole groups one by one and packs their codes.
     fn code_span(
         &mut self,

@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 
 use super::bitpack::packed_size_bytes;
 use super::pruning::Pruning;
-use super::vector::Vector;
-use super::widths::{IndexBits, LinearBits};
+use super::vector::form::Vector;
+use super::widths::{IndexBits, LinearBits, effective_group};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -91,12 +91,6 @@ pub struct Linear {
     /// `-bN`: one scale per N inputs, or per [`effective_group`] where N does not divide; without
     /// it one scale per output channel.
     pub block: Option<NonZeroUsize>,
-}
-
-/// The group size in force where `wanted` was asked for along an axis of `len`: the largest
-/// divisor of `len` that is at most `wanted`. Core ML's tables and blocks must divide their axis.
-pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
-    (1..=wanted.get().min(len)).rev().find(|group| len.is_multiple_of(*group)).unwrap_or(1)
 }
 
 impl Recipe {
@@ -340,16 +334,6 @@ impl Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_group_that_does_not_divide_becomes_the_largest_divisor_below_it() {
-        let sixteen = NonZeroUsize::new(16).unwrap();
-        assert_eq!(effective_group(1536, sixteen), 16);
-        assert_eq!(effective_group(24, sixteen), 12);
-        assert_eq!(effective_group(17, sixteen), 1);
-        assert_eq!(effective_group(5, sixteen), 5);
-        assert_eq!(effective_group(0, sixteen), 1);
-    }
 
     #[test]
     fn resolving_twice_changes_nothing_even_for_a_slice() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::bitpack::{pack, unpack};
-use super::coded::{CodedTensor, Stored, Tables};
+use super::coded::{CodedArrays, CodedTensor, Tables};
 use super::mask::Mask;
 use super::recipe::{MXFP4_BLOCK, Recipe};
 use crate::error::{Error, Result};
@@ -14,13 +14,13 @@ impl CodedTensor {
     /// The same codes and tables without the factors on top: what the layer multiplies with
     /// before it scales its results. Vectors keep factors, of 1.
     pub fn without_channel_scales(mut self) -> CodedTensor {
-        if let (Recipe::Palette(palette), Stored::Palette { channel_scales, .. }) =
+        if let (Recipe::Palette(palette), CodedArrays::Palette { channel_scales, .. }) =
             (&mut self.recipe, &mut self.stored)
         {
             palette.channel_scale = false;
             *channel_scales = None;
         }
-        if let Stored::Vector { channel_scales, .. } = &mut self.stored {
+        if let CodedArrays::Vector { channel_scales, .. } = &mut self.stored {
             channel_scales.fill(f16::ONE);
         }
         self
@@ -43,39 +43,39 @@ impl CodedTensor {
         let span = |per_row: usize| rows.start * per_row..rows.end * per_row;
         let bits = self.recipe.code_bits().unwrap_or(16);
         let stored = match &self.stored {
-            Stored::Half(values) => Stored::Half(values[span(inputs)].to_vec()),
-            Stored::Palette { codes, mask, tables, channel_scales } => {
+            CodedArrays::Half(values) => CodedArrays::Half(values[span(inputs)].to_vec()),
+            CodedArrays::Palette { codes, mask, tables, channel_scales } => {
                 let whole = self.recipe.border_unit(self.shape).is_none();
                 let groups = if whole { 0..1 } else { rows.start / unit..rows.end / unit };
                 let mask = mask.as_ref();
                 let stored = mask.map_or(span(inputs), |mask| kept(mask, span(inputs)));
-                Stored::Palette {
+                CodedArrays::Palette {
                     codes: slice_codes(codes, bits, stored)?,
                     mask: mask.map(|mask| mask.slice(span(inputs))).transpose()?,
                     tables: slice_tables(tables, groups, 1 << bits),
                     channel_scales: channel_scales.as_ref().map(|all| all[rows.clone()].to_vec()),
                 }
             }
-            Stored::Linear { codes, scales, zero_points } => {
+            CodedArrays::Linear { codes, scales, zero_points } => {
                 let blocks = match &self.recipe {
                     Recipe::Linear(linear) => linear.blocks(inputs),
                     _ => inputs / MXFP4_BLOCK,
                 };
                 let points = zero_points.as_ref();
                 let points = points.map(|points| slice_codes(points, bits, span(blocks)));
-                Stored::Linear {
+                CodedArrays::Linear {
                     codes: slice_codes(codes, bits, span(inputs))?,
                     scales: scales[span(blocks)].to_vec(),
                     zero_points: points.transpose()?,
                 }
             }
-            Stored::Vector { codes, tables, channel_scales } => {
+            CodedArrays::Vector { codes, tables, channel_scales } => {
                 let whole = self.recipe.border_unit(self.shape).is_none();
                 let groups = if whole { 0..1 } else { rows.start / unit..rows.end / unit };
                 let per_code = self.weights() / self.codes().max(1);
                 let per_table = per_code << bits;
                 let own = rows.start / per_code * inputs..rows.end / per_code * inputs;
-                Stored::Vector {
+                CodedArrays::Vector {
                     codes: slice_codes(codes, bits, own)?,
                     tables: tables[groups.start * per_table..groups.end * per_table].to_vec(),
                     channel_scales: channel_scales[rows.clone()].to_vec(),

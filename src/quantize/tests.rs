@@ -57,10 +57,10 @@ fn squared_error(weights: &[f32], coded: &CodedTensor) -> f64 {
     pairs.map(|(weight, decoded)| f64::from(weight - decoded).powi(2)).sum()
 }
 
-fn reread(coded: &CodedTensor, spoil: impl Fn(&mut Part<'_>)) -> Result<CodedTensor> {
-    let mut parts = coded.parts();
+fn reread(coded: &CodedTensor, spoil: impl Fn(&mut NamedArray<'_>)) -> Result<CodedTensor> {
+    let mut parts = coded.named_arrays();
     parts.iter_mut().for_each(spoil);
-    CodedTensor::from_parts(coded.recipe(), coded.shape(), |suffix| {
+    CodedTensor::from_named_arrays(coded.recipe(), coded.shape(), |suffix| {
         let part = parts.iter().find(|part| part.suffix == suffix)?;
         Some((part.dtype, &part.shape[..], &part.bytes[..]))
     })
@@ -122,7 +122,7 @@ proptest! {
             bell_weights(seed, 132).iter().map(|w| (w * 64.0).round() / 64.0).collect();
         let name = format!("palette{bits}-g2{}", if scale { "-s" } else { "" });
         let coded = code(&name, &weights, shape);
-        let Stored::Palette { codes, tables, channel_scales, .. } = coded.stored() else { panic!() };
+        let CodedArrays::Palette { codes, tables, channel_scales, .. } = coded.stored() else { panic!() };
         let mut table = [0.0; 256];
         for (i, weight) in weights.iter().enumerate() {
             let row = i / shape[1];
@@ -170,7 +170,7 @@ fn linear_codes_are_those_of_the_rounded_scale() {
     // The scale 0.1 is stored as 0.09998, so 0.05 is just above half a step and 0.31 above three.
     let coded = code("int4", &[0.7, -0.31, 0.0, 0.05], [1, 4]);
     let scale = f16::from_f32(0.1);
-    let Stored::Linear { codes, scales, zero_points: None } = coded.stored() else { panic!() };
+    let CodedArrays::Linear { codes, scales, zero_points: None } = coded.stored() else { panic!() };
     assert_eq!((&codes[..], &scales[..]), (&[0xd7, 0x10][..], &[scale][..]));
     let rounded = |steps: f32| f16::from_f32(steps * scale.to_f32()).to_f32();
     assert_eq!(coded.decode(), [rounded(7.0), rounded(-3.0), 0.0, rounded(1.0)]);
@@ -283,7 +283,7 @@ fn tables_and_codes_are_those_of_coremltools() {
         // The means, before rounding, leave the same error.
         let mut sorted = weights.clone();
         sorted.sort_by(f32::total_cmp);
-        let mut points = points::Points::default();
+        let mut points = kmeans::points::Points::default();
         points.refill(sorted.iter().map(|value| (*value, 1.0)), 0.0);
         let cuts = kmeans::boundaries(&points, table.len(), &mut kmeans::Scratch::default());
         let (ours, theirs) = (points.total_cost(&cuts), case["squared_error"].as_f64().unwrap());
@@ -295,7 +295,7 @@ fn tables_and_codes_are_those_of_coremltools() {
         // entry: they assign before rounding the table, we after.
         let bits = case["bits"].as_u64().unwrap();
         let coded = code(&format!("palette{bits}"), &weights, [1, weights.len()]);
-        let Stored::Palette { codes, tables, .. } = coded.stored() else { panic!() };
+        let CodedArrays::Palette { codes, tables, .. } = coded.stored() else { panic!() };
         let mut own = [0.0; 256];
         tables.read(0, table.len(), &mut own);
         let means = kmeans::means(&points, table.len(), &mut kmeans::Scratch::default());
@@ -318,7 +318,7 @@ fn tables_and_codes_are_those_of_coremltools() {
 mod hostile_parts {
     use super::*;
 
-    fn refuse(recipe: &str, suffix: &str, spoil: impl Fn(&mut Part<'_>)) -> String {
+    fn refuse(recipe: &str, suffix: &str, spoil: impl Fn(&mut NamedArray<'_>)) -> String {
         let coded = code(recipe, &bell_weights(5, 15), [3, 5]);
         let error = reread(&coded, |part| {
             if part.suffix == suffix {
@@ -341,7 +341,7 @@ mod hostile_parts {
 
     #[test]
     fn a_wrong_type_shape_or_length_is_refused() {
-        refuse("palette2-g3", "tables", |part| part.dtype = PartType::U8);
+        refuse("palette2-g3", "tables", |part| part.dtype = ArrayType::U8);
         refuse("palette2-g3", "tables", |part| part.shape = vec![4, 1]);
         refuse("palette2-g3", "codes", |part| part.shape = vec![usize::MAX]);
         refuse("palette2-g3", "codes", |part| part.bytes.to_mut().clear());
@@ -362,8 +362,8 @@ mod hostile_parts {
     #[test]
     fn shapes_that_overflow_and_recipes_without_codes_are_refused() {
         let recipe: Recipe = "palette2".parse().unwrap();
-        assert!(CodedTensor::from_parts(recipe, [usize::MAX, 2], |_| None).is_err());
-        assert!(CodedTensor::from_parts(Recipe::Reference, [1, 2], |_| None).is_err());
+        assert!(CodedTensor::from_named_arrays(recipe, [usize::MAX, 2], |_| None).is_err());
+        assert!(CodedTensor::from_named_arrays(Recipe::Reference, [1, 2], |_| None).is_err());
         assert!(effective_group(usize::MAX, NonZeroUsize::MIN) == 1);
     }
 }

@@ -1,4 +1,6 @@
-//! The widths of codes that Core ML has a type for.
+//! What Core ML prescribes: the widths of codes, and groups that divide their axis.
+
+use std::num::NonZeroUsize;
 
 use crate::error::{Error, Result};
 
@@ -47,5 +49,26 @@ impl LinearBits {
             LinearBits::Four => 4,
             LinearBits::Eight => 8,
         }
+    }
+}
+
+/// The group size in force where `wanted` was asked for along an axis of `len`: the largest
+/// divisor of `len` that is at most `wanted`. Core ML's tables and blocks must divide their axis.
+pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
+    (1..=wanted.get().min(len)).rev().find(|group| len.is_multiple_of(*group)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_does_not_divide_becomes_the_largest_divisor_below_it() {
+        let sixteen = NonZeroUsize::new(16).unwrap();
+        assert_eq!(effective_group(1536, sixteen), 16);
+        assert_eq!(effective_group(24, sixteen), 12);
+        assert_eq!(effective_group(17, sixteen), 1);
+        assert_eq!(effective_group(5, sixteen), 5);
+        assert_eq!(effective_group(0, sixteen), 1);
     }
 }

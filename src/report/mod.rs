@@ -31,8 +31,8 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::stats::Estimate;
 
+pub use crate::units::Unit;
 pub use figure::{Axis, Figure, Front, Point, Rise, Series, Spread};
-pub use summary::{Router, Row, Storage, Summary};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,29 +205,6 @@ pub enum Align {
     Left,
     /// Numbers.
     Right,
-}
-
-/// What a number counts; decides how people see it, and how its key ends in data formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Plain numbers and text.
-    None,
-    /// Bytes, shown as kB, MB or GB.
-    Bytes,
-    /// Stored bits divided by weights.
-    BitsPerWeight,
-    /// Information.
-    Nats,
-    /// Bits of information per byte of text.
-    BitsPerByte,
-    /// A quotient, shown as a change in percent: 1.05 as +5.0 %.
-    Ratio,
-    /// A part of a whole, 0 to 1, shown in percent.
-    Share,
-    /// Durations, shown in ms, s, min or h.
-    Millis,
-    /// Speeds of a language model.
-    TokensPerSecond,
 }
 
 /// One value of a table.

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Column, Summary, Table, Value, devices, markdown, run};
+use super::{Column, Table, Value, devices, markdown};
+use crate::compare::summary::Summary;
 use crate::error::{Error, Result};
 use crate::results::RunFolder;
 
@@ -70,7 +71,7 @@ pub fn release(name: TableName, runs: &[RunFolder]) -> Result<Release> {
 
 /// One table of all runs, and in what they cannot be compared.
 fn ladder(runs: &[RunFolder]) -> Result<(Vec<Table>, Vec<String>)> {
-    let summaries = runs.iter().map(|run| run::summary(run).map_err(|e| e.at(&run.name)));
+    let summaries = runs.iter().map(|run| Summary::of(run).map_err(|e| e.at(&run.name)));
     let summaries: Vec<Summary> = summaries.collect::<Result<_>>()?;
     let mut tables = summaries.iter().map(Summary::table);
     let Some(mut table) = tables.next() else { return Ok((Vec::new(), Vec::new())) };
@@ -150,8 +151,8 @@ fn without_interval(table: &Table) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{folder, records};
     use super::*;
+    use crate::compare::fixture::{folder, records};
     use crate::results::Record;
 
     fn edited(edit: impl Fn(&mut Record)) -> RunFolder {

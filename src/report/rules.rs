@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::fixture::{self, folder};
 use super::number::{Detail, text};
 use super::{Document, Table, Unit, Value, devices, run, versus};
+use crate::compare::fixture::{self, folder};
 use crate::results::{Record, RunFolder};
 use crate::stats::{Estimate, Interval};
 

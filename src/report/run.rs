@@ -1,32 +1,24 @@
-//! A run's folder as one document: what was scored, what devices measured, and their pictures.
+//! A run's folder as one document: what was scored, what devices measured, and the figures of both.
 
-use super::{Document, Fact, Summary, Value, devices};
+use super::{Document, Fact, Value, devices};
+use crate::compare::summary::Summary;
 use crate::error::Result;
 use crate::results::RunFolder;
 use crate::results::measurement::Measurement;
 
-/// The document of a folder: of variants that were scored, of packages that were measured, or both.
+/// The document of a folder: scored variants, packages measured on devices, or both.
 ///
 /// # Errors
-/// Input errors: the folder says of nothing what was run.
+/// Input errors: the records do not say what was run.
 pub fn document(run: &RunFolder) -> Result<Document> {
     let mut document = if run.index.records().is_empty() {
         devices::document(&run.measured)
     } else {
-        with_devices(&summary(run)?, &run.measured)
+        with_devices(&Summary::of(run)?, &run.measured)
     };
     let hash = Value::Hash(run.hash.clone());
     document.facts.push(Fact::new("records_hash", "records hash", hash).detail());
     Ok(document)
-}
-
-/// What was scored, with intervals from the run's own seed.
-///
-/// # Errors
-/// Input errors: the records do not say what was run.
-pub fn summary(run: &RunFolder) -> Result<Summary> {
-    let seed = run.index.run().map_or(0, |run| run.seed);
-    Ok(Summary::from_index(&run.index, seed)?.timed(&run.coding))
 }
 
 /// The document of variants that were scored, and may have been measured.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What codes or the ranges of int8 inputs were chosen on, and how.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Calibration {
     /// Name of the text.
     pub text_name: String,

@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use super::blocks::Extent;
 use crate::error::{Error, Result};
 
-/// What the name of a file ends in while it is written aside.
-const PART: &str = ".part";
-
 /// An open append-only file.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -109,98 +106,6 @@ fn write_or_undo(
     written
 }
 
-/// Writes a file so that a reader sees the old content or the new, never a part: written aside,
-/// synced, then renamed over `path`.
-///
-/// # Errors
-/// Anything that stops the writing; `path` is then as it was.
-pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_aside_with(path, |out| out.write_all(bytes).map_err(|e| Error::io("write", path, e)))
-}
-
-/// As [`write_aside`], for content that is too large to hold: `write` gives it piece by piece.
-///
-/// # Errors
-/// Anything that stops the writing; `path` is then as it was.
-pub fn write_aside_with(
-    path: &Path,
-    write: impl FnOnce(&mut io::BufWriter<File>) -> Result<()>,
-) -> Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::input("not the name of a file").at(path.display()))?
-        .to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}{PART}", std::process::id()));
-    let failed = |e| Error::io("write", path, e);
-    let written = File::create(&aside).map_err(failed).and_then(|file| {
-        let mut out = io::BufWriter::with_capacity(1 << 20, file);
-        write(&mut out)?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
-        file.sync_all().map_err(failed)
-    });
-    if let Err(error) = written.and_then(|()| std::fs::rename(&aside, path).map_err(failed)) {
-        let _ = std::fs::remove_file(&aside);
-        return Err(error);
-    }
-    sync_folder(path)
-}
-
-/// Writes several files of one folder, which is made if need be: first all of them aside, then each
-/// to its place, so that whatever stops the writing stops it before any file changes.
-///
-/// # Errors
-/// The folder cannot be made or written; its files are then as they were.
-pub fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
-    let is_new = !folder.exists();
-    if !is_new && !folder.is_dir() {
-        return Err(Error::input("expected a folder, found a file").at(folder.display()));
-    }
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let stage = folder.join(format!(".pages.{}{PART}", std::process::id()));
-    let staged = std::fs::create_dir(&stage)
-        .map_err(|e| Error::io("write into", folder, e))
-        .and_then(|()| {
-            let mut each = files.iter();
-            each.try_for_each(|(name, bytes)| write_aside(&stage.join(name), bytes))
-        });
-    let blocked = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.is_dir());
-    let is_free = blocked.map_or(Ok(()), |path| {
-        Err(Error::surroundings("expected a file, found a folder").at(path.display()))
-    });
-    let moved = staged.and(is_free).and_then(|()| {
-        files.iter().try_for_each(|(name, _)| {
-            let path = folder.join(name);
-            std::fs::rename(stage.join(name), &path).map_err(|e| Error::io("write", &path, e))
-        })
-    });
-    let _ = std::fs::remove_dir_all(&stage);
-    if moved.is_err() && is_new {
-        let _ = std::fs::remove_dir(folder);
-    }
-    moved.and_then(|()| sync_folder(&stage))
-}
-
-/// Removes what kills left of writing `name` aside; only for who holds the folder.
-pub fn remove_parts(folder: &Path, name: &str) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let found = entry.file_name();
-        let found = found.to_string_lossy();
-        if found.starts_with(&format!(".{name}.")) && found.ends_with(PART) {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// Makes a rename or a new file in `path`'s folder durable.
-fn sync_folder(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,37 +147,5 @@ mod tests {
         let failed = write_or_undo(&mut disk, b"{2}\n{3}\n", || file.set_len(4));
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{1}\n");
-    }
-
-    #[test]
-    fn a_file_written_aside_replaces_the_old_one_and_leaves_nothing_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("report.md");
-        write_aside(&path, b"old").unwrap();
-        write_aside(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let error = write_aside(&folder.path().join("missing/report.md"), b"").unwrap_err();
-        assert!(error.to_string().contains("cannot write"), "{error}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn files_are_written_together_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = |text: &str| [("a", text.as_bytes().to_vec()), ("b", text.as_bytes().to_vec())];
-        let new = folder.path().join("new");
-        write_together(&new, &files("1")).unwrap();
-        assert_eq!(std::fs::read(new.join("b")).unwrap(), b"1");
-        assert_eq!(std::fs::read_dir(&new).unwrap().count(), 2);
-        std::fs::remove_file(new.join("b")).unwrap();
-        std::fs::create_dir(new.join("b")).unwrap();
-        write_together(&new, &files("2")).unwrap_err();
-        assert_eq!(std::fs::read(new.join("a")).unwrap(), b"1");
-        assert_eq!(std::fs::read_dir(&new).unwrap().count(), 2);
-        let file = folder.path().join("file");
-        std::fs::write(&file, b"").unwrap();
-        write_together(&file, &files("3")).unwrap_err();
-        assert_eq!(std::fs::read(&file).unwrap(), b"");
     }
 }

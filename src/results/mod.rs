@@ -5,7 +5,9 @@
 //! layers took to be coded; `measurements.jsonl` with what devices measured. Nothing is ever changed
 //! in place: a number that was once reported can be traced to the line it came from.
 
+pub mod baselines;
 mod blocks;
+mod clock;
 mod coding;
 mod environment;
 mod folder;
@@ -19,16 +21,17 @@ mod packaged;
 mod part;
 mod record;
 pub mod runner;
+pub mod runs;
 mod session;
 mod store;
 
+pub use clock::now;
 pub use coding::{CodedLayer, Coding, StepError, TunedLayer, coding_ms};
 pub use environment::{Memory, PeakSampler, memory_now, package_versions};
 pub use folder::RunFolder;
 pub use index::Index;
 pub use inputs::{Calibration, InputScale};
 pub use label::{MIXED, MIXED_SEPARATOR, label};
-pub use lines::{remove_parts, write_aside, write_aside_with, write_together};
 pub use measurement::MEASUREMENTS;
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, Part};

@@ -36,7 +36,7 @@ interpreter=${EVALKIT_INTERPRETER_PATH:-../shared/coreml/tools/run_mlpackage.py}
 if [[ -e $interpreter ]]; then
     echo "32 steps of every package, against $(basename "$interpreter"):"
     EVALKIT_INTERPRETER="$venv/bin/python $interpreter" \
-        cargo test --quiet --release --test steps -- --nocapture
+        cargo test --quiet --release --test integration steps:: -- --nocapture
 else
     echo "skipped: no interpreter of Core ML programs at $interpreter (EVALKIT_INTERPRETER_PATH)"
 fi

@@ -1,6 +1,6 @@
 //! Hostile and damaged GGUF files: one test per attack, with the message it earns.
 
-use super::build::{File, Meta};
+use super::build::{GgufFile, Meta};
 use super::read_bytes;
 use crate::error::Exit;
 
@@ -11,21 +11,21 @@ fn refusal(bytes: &[u8]) -> String {
     error.to_string()
 }
 
-fn assert_refused(file: &File, expected: &str) {
+fn assert_refused(file: &GgufFile, expected: &str) {
     let found = refusal(&file.bytes());
     assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
 }
 
 /// A file with one change.
-fn changed(change: impl FnOnce(&mut File)) -> File {
-    let mut file = File::llama();
+fn changed(change: impl FnOnce(&mut GgufFile)) -> GgufFile {
+    let mut file = GgufFile::llama();
     change(&mut file);
     file
 }
 
 #[test]
 fn every_truncation_of_a_valid_file_is_refused() {
-    let bytes = File::llama().bytes();
+    let bytes = GgufFile::llama().bytes();
     for len in 0..bytes.len() {
         refusal(&bytes[..len]);
     }
@@ -33,7 +33,7 @@ fn every_truncation_of_a_valid_file_is_refused() {
 
 #[test]
 fn a_truncated_header_names_the_byte_where_it_ends() {
-    let bytes = File::llama().bytes();
+    let bytes = GgufFile::llama().bytes();
     let found = refusal(&bytes[..20]);
     assert!(found.contains("expected 8 bytes for the number of metadata keys at byte 16, found 4"));
 }
@@ -211,7 +211,7 @@ fn a_key_of_the_wrong_kind_is_named() {
 
 #[test]
 fn other_architectures_are_refused_by_name() {
-    let found = refusal(&File::of("gemma3").bytes());
+    let found = refusal(&GgufFile::of("gemma3").bytes());
     assert!(found.contains("the architecture gemma3 is not supported"), "{found}");
 }
 

@@ -72,9 +72,9 @@ pub(crate) struct Tensor {
     pub bytes: Vec<u8>,
 }
 
-/// A GGUF file to be; every field may be made to lie before [`File::bytes`].
+/// A GGUF file to be; every field may be made to lie before [`GgufFile::bytes`].
 #[derive(Debug, Clone)]
-pub(crate) struct File {
+pub(crate) struct GgufFile {
     pub magic: [u8; 4],
     pub version: u32,
     pub tensor_count: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct File {
     pub tensors: Vec<Tensor>,
 }
 
-impl File {
+impl GgufFile {
     /// A llama of one block: 2 query heads and 1 key/value head of 4, hidden 8, MLP 32, 3 tokens.
     /// `down` is q8_0, everything else f32; the weights count up from 0.
     pub fn llama() -> Self {
@@ -93,7 +93,7 @@ impl File {
 
     /// The same sizes for another architecture.
     pub fn of(architecture: &str) -> Self {
-        let mut file = File {
+        let mut file = GgufFile {
             magic: *b"GGUF",
             version: 3,
             tensor_count: None,

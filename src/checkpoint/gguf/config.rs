@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::checkpoint::config::{Architecture, Config, Rope, RopeScaling};
 use crate::error::{Error, Result};
 
-use super::header::Entry;
-use super::metadata::{Metadata, Value};
+use super::header::TensorEntry;
+use super::metadata::{Metadata, MetadataValue};
 
 /// Keys (after `{architecture}.`) that are read here.
 const USED: [&str; 15] = [
@@ -62,12 +62,12 @@ const MAX_LAYERS: usize = 4096;
 /// `rope_freqs.weight`.
 pub(super) fn read(
     metadata: &Metadata,
-    tensors: &BTreeMap<String, Entry>,
+    tensors: &BTreeMap<String, TensorEntry>,
     factors: Option<Vec<f32>>,
 ) -> Result<Config> {
     refuse_parts(metadata)?;
     let architecture = architecture(metadata)?;
-    let keys = Keys { metadata, prefix: prefix(architecture) };
+    let keys = MetadataKeys { metadata, prefix: prefix(architecture) };
     keys.refuse_unknown()?;
     let heads = keys.size("attention.head_count")?;
     let kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(heads);
@@ -148,12 +148,12 @@ fn prefix(architecture: Architecture) -> &'static str {
     }
 }
 
-struct Keys<'a> {
+struct MetadataKeys<'a> {
     metadata: &'a Metadata,
     prefix: &'static str,
 }
 
-impl Keys<'_> {
+impl MetadataKeys<'_> {
     fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.prefix)
     }
@@ -192,8 +192,8 @@ impl Keys<'_> {
                 continue;
             }
             let found = match value {
-                Value::Integer(value) => Some(*value as f64),
-                Value::Float(value) => Some(*value),
+                MetadataValue::Integer(value) => Some(*value as f64),
+                MetadataValue::Float(value) => Some(*value),
                 _ => None,
             };
             if WITHOUT_EFFECT_AT.iter().any(|&(k, inert)| k == key && found == Some(inert)) {
@@ -215,7 +215,7 @@ impl Keys<'_> {
     }
 }
 
-fn head_dim(keys: &Keys<'_>, hidden_size: usize, heads: usize) -> Result<usize> {
+fn head_dim(keys: &MetadataKeys<'_>, hidden_size: usize, heads: usize) -> Result<usize> {
     let key = keys.optional_size("attention.key_length")?;
     let value = keys.optional_size("attention.value_length")?;
     let head_dim = match key {
@@ -247,7 +247,7 @@ fn head_dim(keys: &Keys<'_>, hidden_size: usize, heads: usize) -> Result<usize> 
 }
 
 /// As llama.cpp has it: a factor without a type is linear, and a factor of 0 is none.
-fn rope(keys: &Keys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Rope> {
+fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Rope> {
     let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
     let kind_key = keys.full("rope.scaling.type");
     let kind = keys.metadata.text(&kind_key)?.unwrap_or("linear");

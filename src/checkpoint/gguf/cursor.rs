@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-use super::metadata::Value;
+use super::metadata::MetadataValue;
 
 /// Elements of one metadata array; the largest lists of merges in use have about 500,000.
 const MAX_ARRAY_LEN: u64 = 1 << 22;
@@ -90,19 +90,19 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
-    pub fn value(&mut self) -> Result<Value> {
+    pub fn value(&mut self) -> Result<MetadataValue> {
         match self.u32("the value's type")? {
-            8 => Ok(Value::Text(self.text("a text")?)),
+            8 => Ok(MetadataValue::Text(self.text("a text")?)),
             9 => self.array_value(),
             scalar => Ok(match self.scalar(scalar)? {
-                Scalar::Integer(value) => Value::Integer(value),
-                Scalar::Float(value) => Value::Float(value),
-                Scalar::Bool(value) => Value::Bool(value),
+                Scalar::Integer(value) => MetadataValue::Integer(value),
+                Scalar::Float(value) => MetadataValue::Float(value),
+                Scalar::Bool(value) => MetadataValue::Bool(value),
             }),
         }
     }
 
-    fn array_value(&mut self) -> Result<Value> {
+    fn array_value(&mut self) -> Result<MetadataValue> {
         let kind = self.u32("the array's type")?;
         let count = self.u64("the array's length")?;
         if count > MAX_ARRAY_LEN {
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
             return (0..count)
                 .map(|_| self.text("a text"))
                 .collect::<Result<_>>()
-                .map(Value::Texts);
+                .map(MetadataValue::Texts);
         }
         let mut integers = Vec::new();
         let mut floats = Vec::new();
@@ -136,7 +136,11 @@ impl<'a> Cursor<'a> {
                 Scalar::Float(value) => floats.push(value),
             }
         }
-        Ok(if matches!(kind, 6 | 12) { Value::Floats(floats) } else { Value::Integers(integers) })
+        Ok(if matches!(kind, 6 | 12) {
+            MetadataValue::Floats(floats)
+        } else {
+            MetadataValue::Integers(integers)
+        })
     }
 
     fn scalar(&mut self, kind: u32) -> Result<Scalar> {

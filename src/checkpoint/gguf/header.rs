@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
-use crate::checkpoint::Dtype;
+use crate::checkpoint::dtype::Dtype;
 use crate::error::{At, Error, Result};
 
 use super::cursor::Cursor;
@@ -30,12 +30,12 @@ const MIN_KEY_ENTRY: u64 = 13;
 #[derive(Debug)]
 pub(super) struct Header {
     pub metadata: Metadata,
-    pub tensors: BTreeMap<String, Entry>,
+    pub tensors: BTreeMap<String, TensorEntry>,
 }
 
 /// One tensor of the table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct TensorEntry {
     /// Outermost dimension first.
     pub shape: Vec<usize>,
     pub dtype: Dtype,
@@ -155,7 +155,7 @@ fn entry(cursor: &mut Cursor<'_>, name: String) -> Result<RawEntry> {
 
 impl RawEntry {
     /// Checks the claimed place against the file and turns the dimensions outermost first.
-    fn place(&self, data: usize, alignment: usize, file_len: usize) -> Result<Entry> {
+    fn place(&self, data: usize, alignment: usize, file_len: usize) -> Result<TensorEntry> {
         let dtype = dtype(self.type_id)?;
         let too_large = || Error::input(format!("the dimensions {:?} overflow", self.dims));
         let dims: Option<Vec<usize>> = self.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
@@ -179,7 +179,9 @@ impl RawEntry {
         }
         let start = usize::try_from(self.offset).ok().and_then(|o| o.checked_add(data));
         match start.and_then(|s| Some((s, s.checked_add(len)?))) {
-            Some((start, end)) if end <= file_len => Ok(Entry { shape, dtype, range: start..end }),
+            Some((start, end)) if end <= file_len => {
+                Ok(TensorEntry { shape, dtype, range: start..end })
+            }
             _ => Err(Error::input(format!(
                 "expected {len} bytes at offset {} of the data, found the end of the file at {}",
                 self.offset,
@@ -214,7 +216,7 @@ fn dtype(id: u32) -> Result<Dtype> {
     })
 }
 
-fn refuse_overlap(tensors: &BTreeMap<String, Entry>) -> Result<()> {
+fn refuse_overlap(tensors: &BTreeMap<String, TensorEntry>) -> Result<()> {
     let mut placed: Vec<_> = tensors.iter().map(|(name, entry)| (&entry.range, name)).collect();
     placed.sort_by_key(|(range, _)| range.start);
     for pair in placed.windows(2) {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// One value. Integers of every width are one kind, as are floats.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum MetadataValue {
     /// Any integer type.
     Integer(i128),
     /// f32 or f64.
@@ -26,37 +26,37 @@ pub enum Value {
     Texts(Vec<String>),
 }
 
-impl Value {
+impl MetadataValue {
     fn kind(&self) -> &'static str {
         match self {
-            Value::Integer(_) => "an integer",
-            Value::Float(_) => "a float",
-            Value::Bool(_) => "a truth value",
-            Value::Text(_) => "a text",
-            Value::Integers(_) => "an array of integers",
-            Value::Floats(_) => "an array of floats",
-            Value::Texts(_) => "an array of texts",
+            MetadataValue::Integer(_) => "an integer",
+            MetadataValue::Float(_) => "a float",
+            MetadataValue::Bool(_) => "a truth value",
+            MetadataValue::Text(_) => "a text",
+            MetadataValue::Integers(_) => "an array of integers",
+            MetadataValue::Floats(_) => "an array of floats",
+            MetadataValue::Texts(_) => "an array of texts",
         }
     }
 }
 
 /// The metadata of a GGUF file.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Metadata(BTreeMap<String, Value>);
+pub struct Metadata(BTreeMap<String, MetadataValue>);
 
 impl Metadata {
     /// Metadata of these pairs.
-    pub fn new(values: BTreeMap<String, Value>) -> Self {
+    pub fn new(values: BTreeMap<String, MetadataValue>) -> Self {
         Metadata(values)
     }
 
     /// All pairs, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// The value of `key`, of whatever kind.
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.0.get(key)
     }
 
@@ -64,7 +64,7 @@ impl Metadata {
         &'a self,
         key: &str,
         expected: &str,
-        pick: impl Fn(&'a Value) -> Option<T>,
+        pick: impl Fn(&'a MetadataValue) -> Option<T>,
     ) -> Result<Option<T>> {
         let Some(value) = self.0.get(key) else { return Ok(None) };
         pick(value).map(Some).ok_or_else(|| {
@@ -76,7 +76,7 @@ impl Metadata {
     /// An integer of any width.
     pub fn integer(&self, key: &str) -> Result<Option<i128>> {
         self.typed(key, "an integer", |v| match v {
-            Value::Integer(value) => Some(*value),
+            MetadataValue::Integer(value) => Some(*value),
             _ => None,
         })
     }
@@ -84,8 +84,8 @@ impl Metadata {
     /// A float of either width; an integer is taken as one.
     pub fn float(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a float", |v| match v {
-            Value::Float(value) => Some(*value),
-            Value::Integer(value) => Some(*value as f64),
+            MetadataValue::Float(value) => Some(*value),
+            MetadataValue::Integer(value) => Some(*value as f64),
             _ => None,
         })
     }
@@ -93,7 +93,7 @@ impl Metadata {
     /// A truth value.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>> {
         self.typed(key, "a truth value", |v| match v {
-            Value::Bool(value) => Some(*value),
+            MetadataValue::Bool(value) => Some(*value),
             _ => None,
         })
     }
@@ -101,7 +101,7 @@ impl Metadata {
     /// A text.
     pub fn text(&self, key: &str) -> Result<Option<&str>> {
         self.typed(key, "a text", |v| match v {
-            Value::Text(value) => Some(value.as_str()),
+            MetadataValue::Text(value) => Some(value.as_str()),
             _ => None,
         })
     }
@@ -109,7 +109,7 @@ impl Metadata {
     /// An array of texts.
     pub fn texts(&self, key: &str) -> Result<Option<&[String]>> {
         self.typed(key, "an array of texts", |v| match v {
-            Value::Texts(values) => Some(values.as_slice()),
+            MetadataValue::Texts(values) => Some(values.as_slice()),
             _ => None,
         })
     }
@@ -117,7 +117,7 @@ impl Metadata {
     /// An array of integers.
     pub fn integers(&self, key: &str) -> Result<Option<&[i64]>> {
         self.typed(key, "an array of integers", |v| match v {
-            Value::Integers(values) => Some(values.as_slice()),
+            MetadataValue::Integers(values) => Some(values.as_slice()),
             _ => None,
         })
     }
@@ -125,7 +125,7 @@ impl Metadata {
     /// An array of floats.
     pub fn floats(&self, key: &str) -> Result<Option<&[f64]>> {
         self.typed(key, "an array of floats", |v| match v {
-            Value::Floats(values) => Some(values.as_slice()),
+            MetadataValue::Floats(values) => Some(values.as_slice()),
             _ => None,
         })
     }

@@ -4,18 +4,18 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::build::{File, Meta};
+use super::build::{GgufFile, Meta};
 use super::*;
 use crate::checkpoint::Dtype;
 use crate::checkpoint::config::RopeScaling;
 
-fn open(file: &File) -> Result<Gguf> {
+fn open(file: &GgufFile) -> Result<Gguf> {
     read_bytes(&file.bytes(), 0)
 }
 
 #[test]
 fn a_llama_file_becomes_hugging_face_names_shapes_and_numbers() {
-    let gguf = open(&File::llama()).unwrap();
+    let gguf = open(&GgufFile::llama()).unwrap();
     let config = &gguf.config;
     assert_eq!((config.hidden_size, config.intermediate_size, config.layers), (8, 32, 1));
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 4));
@@ -37,7 +37,7 @@ fn a_llama_file_becomes_hugging_face_names_shapes_and_numbers() {
 
 #[test]
 fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
-    let mut file = File::of("qwen2");
+    let mut file = GgufFile::of("qwen2");
     for (part, len) in [("attn_q", 8), ("attn_k", 4), ("attn_v", 4)] {
         file.float(&format!("blk.0.{part}.bias"), &[len]);
     }
@@ -46,7 +46,7 @@ fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
     assert!(gguf.config.qkv_bias && !gguf.config.tied && !gguf.config.qk_norm);
     assert!(gguf.tensors.values().all(|t| t.rows == RowOrder::Plain));
     assert!(gguf.tensors.contains_key("lm_head.weight"));
-    let mut file = File::of("qwen3");
+    let mut file = GgufFile::of("qwen3");
     file.set("qwen3.attention.key_length", Meta::U32(16));
     file.set("qwen3.attention.value_length", Meta::U32(16));
     file.float("blk.0.attn_q_norm.weight", &[16]);
@@ -57,7 +57,7 @@ fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
 
 #[test]
 fn biases_of_a_llama_are_permuted_as_their_rows_are() {
-    let mut file = File::llama();
+    let mut file = GgufFile::llama();
     file.float("blk.0.attn_q.bias", &[8]);
     file.float("blk.0.attn_output.bias", &[8]);
     file.float("blk.0.ffn_down.bias", &[8]);
@@ -69,13 +69,13 @@ fn biases_of_a_llama_are_permuted_as_their_rows_are() {
 
 #[test]
 fn rope_factors_are_divisors_of_the_frequencies() {
-    let mut file = File::llama();
+    let mut file = GgufFile::llama();
     file.float("rope_freqs.weight", &[2]);
     file.tensor("rope_freqs.weight").bytes = [1.0f32, 8.0].map(f32::to_le_bytes).concat();
     let gguf = open(&file).unwrap();
     assert_eq!(gguf.config.rope.scaling, RopeScaling::Factors(vec![1.0, 8.0]));
     assert!(!gguf.tensors.keys().any(|name| name.contains("rope")));
-    let mut file = File::llama();
+    let mut file = GgufFile::llama();
     file.set("llama.rope.scaling.type", Meta::text("linear"));
     file.set("llama.rope.scaling.factor", Meta::F32(4.0));
     file.set("llama.rope.freq_base", Meta::F32(5e5));
@@ -95,7 +95,7 @@ fn the_order_of_rows_is_the_inverse_of_the_conversion() {
 
 #[test]
 fn metadata_keeps_values_of_every_kind() {
-    let mut file = File::llama();
+    let mut file = GgufFile::llama();
     file.set("tokenizer.ggml.tokens", Meta::Texts(vec!["a".into(), "é".into()]));
     file.set("tokenizer.ggml.scores", Meta::F32s(vec![0.5, -1.0]));
     file.set("tokenizer.ggml.token_type", Meta::I32s(vec![1, -6]));
@@ -132,7 +132,7 @@ proptest! {
         cuts in any::<bool>(),
         at_header in any::<bool>(),
     ) {
-        let mut file = File::llama();
+        let mut file = GgufFile::llama();
         file.float("rope_freqs.weight", &[2]);
         let mut bytes = file.bytes();
         let header = 1200.min(bytes.len());

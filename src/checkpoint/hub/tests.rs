@@ -33,7 +33,7 @@ struct Served {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ServerState {
     files: BTreeMap<String, Served>,
     /// Answer every request with this status.
     status: Option<u16>,
@@ -43,7 +43,7 @@ struct State {
 
 struct Server {
     hub: Hub,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ServerState>>,
     _folder: tempfile::TempDir,
 }
 
@@ -51,7 +51,7 @@ impl Server {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(ServerState::default()));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -104,7 +104,7 @@ fn etag(name: &str) -> String {
     blake3::hash(name.as_bytes()).to_hex().to_string()
 }
 
-fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, state: &Mutex<ServerState>) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

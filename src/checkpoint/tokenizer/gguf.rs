@@ -34,7 +34,7 @@ impl TextTokenizer {
     /// A tokenizer model, pre-tokenizer or token type that is not known, or lists that do not
     /// belong together: each by its key.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        let tokens = Tokens::read(metadata)?;
+        let tokens = TokenTable::read(metadata)?;
         match metadata.required(MODEL, metadata.text(MODEL))? {
             "gpt2" => byte_level(metadata, &tokens),
             "llama" => sentence_piece(metadata, &tokens),
@@ -45,7 +45,7 @@ impl TextTokenizer {
     }
 }
 
-fn byte_level(metadata: &Metadata, tokens: &Tokens<'_>) -> Result<TextTokenizer> {
+fn byte_level(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTokenizer> {
     let rule = Rule::named(metadata.text("tokenizer.ggml.pre")?)?;
     let vocab = tokens.vocabulary()?;
     let lines = metadata.required(MERGES, metadata.texts(MERGES))?;
@@ -63,14 +63,14 @@ fn byte_level(metadata: &Metadata, tokens: &Tokens<'_>) -> Result<TextTokenizer>
     TextTokenizer::new(inner, bos, add_bos)
 }
 
-fn sentence_piece(metadata: &Metadata, tokens: &Tokens<'_>) -> Result<TextTokenizer> {
+fn sentence_piece(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTokenizer> {
     let vocab = tokens.vocabulary()?;
     let scores = metadata.required(SCORES, metadata.floats(SCORES))?;
     let merges = scored_merges(tokens, scores, &vocab).at(|| format!("key {SCORES}"))?;
     let mut model = BPE::builder()
         .vocab_and_merges(vocab, merges)
         .fuse_unk(true)
-        .byte_fallback(tokens.kinds.contains(&Kind::Byte));
+        .byte_fallback(tokens.kinds.contains(&TokenKind::Byte));
     let unknown = metadata.integer(UNKNOWN)?.unwrap_or(0);
     if let Some(token) = usize::try_from(unknown).ok().and_then(|id| tokens.texts.get(id)) {
         model = model.unk_token(token.clone());
@@ -105,7 +105,7 @@ fn bos(metadata: &Metadata, default: Option<u32>) -> Result<Option<u32>> {
 
 /// `enum llama_token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     Normal,
     /// Unknown and control tokens: never the result of encoding plain text.
     Special,
@@ -114,12 +114,12 @@ enum Kind {
     Byte,
 }
 
-struct Tokens<'a> {
+struct TokenTable<'a> {
     texts: &'a [String],
-    kinds: Vec<Kind>,
+    kinds: Vec<TokenKind>,
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> TokenTable<'a> {
     fn read(metadata: &'a Metadata) -> Result<Self> {
         let texts = metadata.required(TOKENS, metadata.texts(TOKENS))?;
         if texts.is_empty() || texts.len() > MAX_VOCABULARY {
@@ -130,13 +130,13 @@ impl<'a> Tokens<'a> {
             .at(format!("key {TOKENS}")));
         }
         let kinds = match metadata.integers(TYPES)? {
-            None => vec![Kind::Normal; texts.len()],
+            None => vec![TokenKind::Normal; texts.len()],
             Some(types) => {
                 same_length(TYPES, types.len(), texts.len())?;
                 types.iter().map(|&id| kind(id)).collect::<Result<_>>()?
             }
         };
-        Ok(Tokens { texts, kinds })
+        Ok(TokenTable { texts, kinds })
     }
 
     /// Ids by text. Empty texts stand for unused ids.
@@ -158,24 +158,24 @@ impl<'a> Tokens<'a> {
         let mut added = Vec::new();
         for (text, kind) in self.texts.iter().zip(&self.kinds) {
             match kind {
-                Kind::Special => added.push(AddedToken::from(text.as_str(), true)),
-                Kind::UserDefined => {
+                TokenKind::Special => added.push(AddedToken::from(text.as_str(), true)),
+                TokenKind::UserDefined => {
                     added.push(AddedToken::from(text.as_str(), false).normalized(false));
                 }
-                Kind::Normal | Kind::Unused | Kind::Byte => {}
+                TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => {}
             }
         }
         inner.add_tokens(added).map(|_| ()).map_err(unusable)
     }
 }
 
-fn kind(id: i64) -> Result<Kind> {
+fn kind(id: i64) -> Result<TokenKind> {
     match id {
-        1 => Ok(Kind::Normal),
-        2 | 3 => Ok(Kind::Special),
-        4 => Ok(Kind::UserDefined),
-        5 => Ok(Kind::Unused),
-        6 => Ok(Kind::Byte),
+        1 => Ok(TokenKind::Normal),
+        2 | 3 => Ok(TokenKind::Special),
+        4 => Ok(TokenKind::UserDefined),
+        5 => Ok(TokenKind::Unused),
+        6 => Ok(TokenKind::Byte),
         other => Err(Error::input(format!("expected a token type from 1 to 6, found {other}"))
             .at(format!("key {TYPES}"))),
     }
@@ -214,11 +214,11 @@ fn listed_merges(lines: &[String], vocab: &Vocab) -> Result<Merges> {
 
 /// SentencePiece joins the two neighbours whose union scores best; a list of all ways to halve
 /// every token, best score first, says the same as merges.
-fn scored_merges(tokens: &Tokens<'_>, scores: &[f64], vocab: &Vocab) -> Result<Merges> {
+fn scored_merges(tokens: &TokenTable<'_>, scores: &[f64], vocab: &Vocab) -> Result<Merges> {
     same_length(SCORES, scores.len(), tokens.texts.len())?;
     let joins = |id: u32| {
         let kind = tokens.kinds.get(id as usize);
-        matches!(kind, Some(Kind::Normal | Kind::UserDefined))
+        matches!(kind, Some(TokenKind::Normal | TokenKind::UserDefined))
     };
     let mut found = Vec::new();
     for (id, (text, &score)) in tokens.texts.iter().zip(scores).enumerate() {

@@ -106,10 +106,10 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
         Several(Vec<u32>),
     }
     #[derive(Deserialize)]
-    struct Config {
+    struct BosConfig {
         bos_token_id: Option<Id>,
     }
-    let config: Config = serde_json::from_slice(bytes)
+    let config: BosConfig = serde_json::from_slice(bytes)
         .map_err(|e| Error::input("expected a configuration with a bos_token_id").because(e))?;
     Ok(match config.bos_token_id {
         Some(Id::One(id)) => Some(id),
@@ -140,7 +140,7 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
 /// Refuses what the `tokenizers` crate would panic on: merges longer than every token.
 fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
-    struct File {
+    struct TokenizerFile {
         model: Model,
     }
     #[derive(Deserialize)]
@@ -168,7 +168,7 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
         Pair(String, String),
         Line(String),
     }
-    let file: File = serde_json::from_slice(bytes)
+    let file: TokenizerFile = serde_json::from_slice(bytes)
         .map_err(|e| Error::input("expected a tokenizer with a model").because(e))?;
     let Vocabulary::Map(vocab) = file.model.vocab else {
         return Err(Error::input("expected a tokenizer of type BPE, with a vocabulary by token"));

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Encoded, TextTokenizer};
 use crate::checkpoint::FileBytes;
-use crate::checkpoint::gguf::{self, Metadata, Value};
+use crate::checkpoint::gguf::{self, Metadata, MetadataValue};
 use crate::error::Exit;
 
 /// A file of the shared development data, or a note that it is absent.
@@ -85,7 +85,7 @@ fn every_pre_tokenizer_gives_the_ids_of_the_python_tokenizers() {
     let metadata = gguf::read(&file, 0).unwrap().metadata;
     for (pre, count, expected) in EXPECTED {
         let changed = metadata.iter().map(|(key, value)| match key {
-            "tokenizer.ggml.pre" => (key.to_owned(), Value::Text(pre.into())),
+            "tokenizer.ggml.pre" => (key.to_owned(), MetadataValue::Text(pre.into())),
             _ => (key.to_owned(), value.clone()),
         });
         let tokenizer = TextTokenizer::from_gguf(&Metadata::new(changed.collect())).unwrap();
@@ -121,12 +121,12 @@ const STORIES: [(&str, usize, &str); 2] = [
 ];
 
 /// Metadata of these keys.
-fn metadata(pairs: &[(&str, Value)]) -> Metadata {
+fn metadata(pairs: &[(&str, MetadataValue)]) -> Metadata {
     Metadata::new(pairs.iter().map(|(key, value)| (key.to_string(), value.clone())).collect())
 }
 
-fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Value {
-    Value::Texts(texts.into_iter().map(|text| text.as_ref().to_owned()).collect())
+fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> MetadataValue {
+    MetadataValue::Texts(texts.into_iter().map(|text| text.as_ref().to_owned()).collect())
 }
 
 /// The stories260k vocabulary as a GGUF file would have it, scores taken from the merges' order.
@@ -155,11 +155,11 @@ fn stories_as_gguf(folder: &Path) -> Metadata {
         }
     }
     metadata(&[
-        ("tokenizer.ggml.model", Value::Text("llama".into())),
+        ("tokenizer.ggml.model", MetadataValue::Text("llama".into())),
         ("tokenizer.ggml.tokens", texts(tokens)),
-        ("tokenizer.ggml.scores", Value::Floats(scores)),
-        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
-        ("tokenizer.ggml.bos_token_id", Value::Integer(1)),
+        ("tokenizer.ggml.scores", MetadataValue::Floats(scores)),
+        ("tokenizer.ggml.token_type", MetadataValue::Integers(kinds)),
+        ("tokenizer.ggml.bos_token_id", MetadataValue::Integer(1)),
     ])
 }
 
@@ -215,12 +215,12 @@ fn byte_level_metadata(pre: &str) -> Metadata {
     let mut kinds = vec![1; 256];
     kinds.extend([3, 4, 1, 1]);
     metadata(&[
-        ("tokenizer.ggml.model", Value::Text("gpt2".into())),
-        ("tokenizer.ggml.pre", Value::Text(pre.into())),
+        ("tokenizer.ggml.model", MetadataValue::Text("gpt2".into())),
+        ("tokenizer.ggml.pre", MetadataValue::Text(pre.into())),
         ("tokenizer.ggml.tokens", texts(tokens)),
-        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+        ("tokenizer.ggml.token_type", MetadataValue::Integers(kinds)),
         ("tokenizer.ggml.merges", texts(["1 2", "a 1"])),
-        ("tokenizer.ggml.bos_token_id", Value::Integer(256)),
+        ("tokenizer.ggml.bos_token_id", MetadataValue::Integer(256)),
     ])
 }
 
@@ -231,10 +231,10 @@ fn small_sentence_piece() -> Metadata {
     tokens.extend(["\u{2581}", "a", "\u{2581}a"].map(str::to_owned));
     let kinds = [2, 3, 3].into_iter().chain([6; 256]).chain([1; 3]).collect();
     metadata(&[
-        ("tokenizer.ggml.model", Value::Text("llama".into())),
-        ("tokenizer.ggml.scores", Value::Floats(vec![0.0; tokens.len()])),
+        ("tokenizer.ggml.model", MetadataValue::Text("llama".into())),
+        ("tokenizer.ggml.scores", MetadataValue::Floats(vec![0.0; tokens.len()])),
         ("tokenizer.ggml.tokens", texts(tokens)),
-        ("tokenizer.ggml.token_type", Value::Integers(kinds)),
+        ("tokenizer.ggml.token_type", MetadataValue::Integers(kinds)),
     ])
 }
 
@@ -301,8 +301,8 @@ fn user_defined_tokens_are_recognized_and_control_tokens_are_not() {
 }
 
 /// The refusal of valid metadata with one key changed, or removed.
-fn refusal(key: &str, value: Option<Value>) -> String {
-    let mut pairs: std::collections::BTreeMap<String, Value> =
+fn refusal(key: &str, value: Option<MetadataValue>) -> String {
+    let mut pairs: std::collections::BTreeMap<String, MetadataValue> =
         byte_level_metadata("gpt-2").iter().map(|(k, v)| (k.to_owned(), v.clone())).collect();
     match value {
         Some(value) => pairs.insert(key.to_owned(), value),
@@ -315,19 +315,19 @@ fn refusal(key: &str, value: Option<Value>) -> String {
 
 #[test]
 fn unknown_names_in_gguf_metadata_are_refused_by_name() {
-    let text = |text: &str| Some(Value::Text(text.into()));
+    let text = |text: &str| Some(MetadataValue::Text(text.into()));
     let found = refusal("tokenizer.ggml.pre", text("tekken"));
     assert!(found.contains("the pre-tokenizer tekken is not known"), "{found}");
     assert!(found.contains("known are default, gpt-2, smollm"), "{found}");
     let found = refusal("tokenizer.ggml.model", text("t5"));
     assert!(found.contains("the tokenizer model t5 is not supported"), "{found}");
-    let found = refusal("tokenizer.ggml.token_type", Some(Value::Integers(vec![9; 260])));
+    let found = refusal("tokenizer.ggml.token_type", Some(MetadataValue::Integers(vec![9; 260])));
     assert!(found.contains("expected a token type from 1 to 6, found 9"), "{found}");
 }
 
 #[test]
 fn lists_that_do_not_belong_together_are_refused() {
-    let found = refusal("tokenizer.ggml.token_type", Some(Value::Integers(vec![1; 3])));
+    let found = refusal("tokenizer.ggml.token_type", Some(MetadataValue::Integers(vec![1; 3])));
     assert!(found.contains("expected 260 entries, one for each token, found 3"), "{found}");
     let found = refusal("tokenizer.ggml.merges", Some(texts(["1 3"])));
     assert!(found.contains("the merge \"1 3\" needs \"13\", which is no token"), "{found}");
@@ -335,9 +335,9 @@ fn lists_that_do_not_belong_together_are_refused() {
     assert!(found.contains("expected two tokens with a space between"), "{found}");
     let found = refusal("tokenizer.ggml.merges", None);
     assert!(found.contains("the key tokenizer.ggml.merges is missing"), "{found}");
-    let found = refusal("tokenizer.ggml.tokens", Some(Value::Texts(Vec::new())));
+    let found = refusal("tokenizer.ggml.tokens", Some(MetadataValue::Texts(Vec::new())));
     assert!(found.contains("expected 1 to 1048576 tokens, found 0"), "{found}");
-    let found = refusal("tokenizer.ggml.bos_token_id", Some(Value::Integer(99_999)));
+    let found = refusal("tokenizer.ggml.bos_token_id", Some(MetadataValue::Integer(99_999)));
     assert!(found.contains("expected a BOS token below 260, found 99999"), "{found}");
 }
 

@@ -1,11 +1,11 @@
 //! The stored tokens of the phones on which `evalkit devices install` launched the runner.
 
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
+use crate::files::write_atomic_private;
 
 /// A folder with one file per phone.
 #[derive(Debug, Clone)]
@@ -52,18 +52,7 @@ impl TokenStore {
         let failed = |error| Error::io("store a token", &self.folder, error);
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
-        let aside =
-            self.folder.join(format!(".{}.{}", std::process::id(), Token::random().as_str()));
-        let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(&aside).map_err(failed)?;
-        let written = writeln!(file, "{}", token.as_str()).and_then(|()| file.sync_all());
-        let renamed = written.and_then(|()| std::fs::rename(&aside, self.path(udid)));
-        renamed.map_err(|error| {
-            // The first failure is the one to report.
-            let _ = std::fs::remove_file(&aside);
-            failed(error)
-        })
+        write_atomic_private(&self.path(udid), format!("{}\n", token.as_str()).as_bytes())
     }
 
     /// The file of a phone. All spellings of a UDID give the same name, and none leaves the folder.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::store::disk;
 use crate::device::protocol::code::Refusal;
 use crate::error::{Error, Result};
-use crate::results::write_aside_with;
+use crate::files::write_atomic_with;
 
 /// How many jobs are kept.
 const KEPT_JOBS: usize = 1000;
@@ -205,7 +205,7 @@ impl Journal {
 
     /// Replaces the file by one with only the lines of the jobs that are kept.
     fn compact(&mut self) -> Result<()> {
-        write_aside_with(&self.path, |out| {
+        write_atomic_with(&self.path, |out| {
             let failed = |e| Error::io("write the journal", &self.path, e);
             for (job, known) in self.order.iter().filter_map(|job| Some((job, self.jobs.get(job)?)))
             {

@@ -18,7 +18,7 @@ use crate::package::blob::{BlobRef, BlobType, BlobWriter, Layout};
 use crate::package::mil::Opset;
 use crate::package::program::{Place, Vector};
 use crate::package::weights::{StoredWeight, WeightLayout};
-use crate::quantize::{CodedTensor, Stored};
+use crate::quantize::{CodedArrays, CodedTensor};
 
 /// Of pruned tensors how many weights before each row are stored. Counting reads a tensor, so it
 /// is done once.
@@ -152,7 +152,7 @@ impl<W: Write + Seek> Place for Writing<'_, W> {
 /// The numbers of a tensor that is stored as fp16.
 fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
     match coded.stored() {
-        Stored::Half(halves) => Ok(halves.clone()),
+        CodedArrays::Half(halves) => Ok(halves.clone()),
         _ => Err(Error::bug(format!("a vector coded as {}", coded.recipe()))),
     }
 }

@@ -15,8 +15,8 @@ use super::place::{Counts, Planned, Writing};
 use crate::checkpoint::config::{Config, Routing as Rule};
 use crate::error::{Error, Result};
 use crate::eval::{Coder, InputScales};
+use crate::files::{AtomicDir, Existing};
 use crate::model::Input;
-use crate::package::aside::{Aside, Existing};
 use crate::package::folder::{PackageWriter, package_size_bytes};
 use crate::package::mil::{self, Opset};
 use crate::package::program::{Built, Design, FUNCTIONS, Piece, Weights, build};
@@ -62,7 +62,7 @@ pub fn write(
     let pieces = cut(&order.coder, &order.design, order.limits)?;
     let total = pieces.iter().map(|named| named.piece.tensors(config).len()).sum();
     let mut done = 0;
-    let aside = Aside::create(folder, order.existing, MANIFEST_NAME)?;
+    let partial = AtomicDir::create(folder, order.existing, &[MANIFEST_NAME])?;
     let mut packages = Vec::new();
     for named in &pieces {
         for (name, only) in packages_of(named, order)? {
@@ -72,8 +72,9 @@ pub fn write(
                 Ok(())
             };
             let path = format!("{name}.mlpackage");
-            let written = write_piece(&aside.path().join(&path), named, only, order, &mut before)?;
-            let files = package_files(&aside.path().join(&path))?;
+            let written =
+                write_piece(&partial.path().join(&path), named, only, order, &mut before)?;
+            let files = package_files(&partial.path().join(&path))?;
             let (role, layers) = role(&named.piece, config);
             let function = only.map(str::to_owned);
             let size_bytes = written;
@@ -82,9 +83,9 @@ pub fn write(
     }
     let mut files = Vec::new();
     for (name, content) in order.coder.checkpoint.companions()? {
-        let path = aside.path().join(&name);
+        let path = partial.path().join(&name);
         fs::write(&path, &content).map_err(|e| Error::io("write", &path, e))?;
-        files.push(file_entry(aside.path(), &name)?);
+        files.push(file_entry(partial.path(), &name)?);
     }
     let manifest = Manifest {
         format: FORMAT.into(),
@@ -101,9 +102,9 @@ pub fn write(
     };
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|e| Error::bug("cannot describe the packages").because(e))?;
-    let path = aside.path().join(MANIFEST_NAME);
+    let path = partial.path().join(MANIFEST_NAME);
     fs::write(&path, text + "\n").map_err(|e| Error::io("write", &path, e))?;
-    aside.put()?;
+    partial.put()?;
     Ok(Written { manifest, folder: folder.to_owned() })
 }
 

@@ -6,7 +6,7 @@ use super::Question;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::eval::{
-    Coder, InputScales, Lane, Observer, Resumed, SLICE_ROWS, State, Variant, Walk, Window,
+    Coder, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk, WalkObserver, Window,
 };
 use crate::model::{self, Input};
 use crate::package::bundle::{PackageEntry, planned};
@@ -76,7 +76,7 @@ struct Kept {
     blocks: Vec<Vec<f32>>,
 }
 
-impl Observer for Kept {
+impl WalkObserver for Kept {
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn interrupted(&self) -> bool {

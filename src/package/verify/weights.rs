@@ -11,7 +11,7 @@ use crate::eval::Coder;
 use crate::package::bundle::{PackageEntry, planned, rotary};
 use crate::package::constexpr::{self, PackedWeight};
 use crate::package::program::{Use, Used, Vector};
-use crate::quantize::{CodedTensor, Stored};
+use crate::quantize::{CodedArrays, CodedTensor};
 
 /// Says how many weights are the same, or which is not.
 pub(super) fn check(question: &Question<'_>) -> Result<String> {
@@ -83,14 +83,14 @@ impl Known<'_> {
             }
             Used::ChannelScales(id, rows) => {
                 let scales = match self.tensor(*id)?.stored() {
-                    Stored::Palette { channel_scales: Some(scales), .. }
-                    | Stored::Vector { channel_scales: scales, .. } => &scales[rows.clone()],
+                    CodedArrays::Palette { channel_scales: Some(scales), .. }
+                    | CodedArrays::Vector { channel_scales: scales, .. } => &scales[rows.clone()],
                     _ => return Err(Error::bug("channel scales of a tensor without any")),
                 };
                 Ok(Expected::row(scales))
             }
             Used::Vector(Vector::Tensor(id)) => match self.tensor(*id)?.stored() {
-                Stored::Half(values) => Ok(Expected::row(values)),
+                CodedArrays::Half(values) => Ok(Expected::row(values)),
                 _ => Err(Error::bug("a vector that is not fp16")),
             },
             Used::Vector(table) => {

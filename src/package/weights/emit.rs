@@ -43,7 +43,7 @@ impl StoredWeight {
         target: Opset,
         layout: WeightLayout,
     ) -> Result<Self> {
-        let parts = coded.parts();
+        let parts = coded.named_arrays();
         Self::place(coded.recipe(), coded.shape(), coded.kept(), target, layout, |blob| {
             let part = parts.iter().find(|part| part.suffix == blob.suffix);
             let part = part.ok_or_else(|| Error::bug(format!("no part {}", blob.suffix)))?;

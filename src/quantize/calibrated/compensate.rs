@@ -4,9 +4,9 @@
 
 use rayon::prelude::*;
 
+use super::codebook::{Codebook, Levels};
 use super::matrix::{View, add_product};
-use super::meaning::{Levels, Meaning};
-use super::state::{State, chunk_vectors};
+use super::state::{CodingState, chunk_vectors};
 
 /// Columns between two updates of all that follow.
 const BLOCK: usize = 128;
@@ -19,7 +19,7 @@ struct Rows<'a> {
     inputs: usize,
 }
 
-impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
+impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
     /// Codes every vector anew, each column's target moved by the errors of the columns before it
     /// through `feedback` `[in, in]`. A vector for which that costs more keeps the codes it has.
     pub(super) fn compensate(&mut self, feedback: &[f32]) {
@@ -29,12 +29,12 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
         let parts = codes.par_chunks_mut(chunk * inputs);
         let parts = parts.zip(errors.par_chunks_mut(chunk * D * inputs));
         let parts = parts.zip(self.weights.par_chunks(chunk * D * inputs));
-        let meaning = &self.meaning;
+        let codebook = &self.codebook;
         parts.enumerate().for_each_init(Vec::new, |levels, (i, ((codes, errors), weights))| {
             let vectors = codes.len() / inputs;
             levels.resize_with(vectors, M::Levels::default);
             for (levels, vector) in levels.iter_mut().zip(i * chunk..) {
-                meaning.levels(vector, levels);
+                codebook.levels(vector, levels);
             }
             code_rows(Rows { weights, codes, errors, inputs }, feedback, levels);
         });
@@ -70,7 +70,7 @@ fn code_rows<const D: usize, L: Levels<D>>(rows: Rows<'_>, feedback: &[f32], lev
         let known = View { values: errors, rows: count, columns: start, stride: inputs };
         let right = View::columns(&feedback[..start * inputs], inputs, start, width);
         add_product(known, right, &mut targets, BLOCK, 0);
-        let block = Block { corner: &feedback[start * inputs..], inputs, start, width };
+        let block = ColumnBlock { corner: &feedback[start * inputs..], inputs, start, width };
         let (targets, errors, codes) = (&mut targets[..], &mut errors[..], &mut codes[..]);
         pulp::Arch::new().dispatch(Vectors { levels, block, weights, targets, errors, codes });
     }
@@ -79,7 +79,7 @@ fn code_rows<const D: usize, L: Levels<D>>(rows: Rows<'_>, feedback: &[f32], lev
 /// A block of columns of some vectors.
 struct Vectors<'a, const D: usize, L> {
     levels: &'a [L],
-    block: Block<'a>,
+    block: ColumnBlock<'a>,
     weights: &'a [f32],
     targets: &'a mut [f32],
     errors: &'a mut [f32],
@@ -91,7 +91,7 @@ impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Vectors<'_, D, L> {
 
     #[inline(always)]
     fn call(self) {
-        let Block { inputs, start, width, .. } = self.block;
+        let ColumnBlock { inputs, start, width, .. } = self.block;
         for (vector, levels) in self.levels.iter().enumerate() {
             let rows = vector * D..(vector + 1) * D;
             code_block(
@@ -108,7 +108,7 @@ impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Vectors<'_, D, L> {
 
 /// Some columns, and the rows of the feedback that begin with them.
 #[derive(Clone, Copy)]
-struct Block<'a> {
+struct ColumnBlock<'a> {
     corner: &'a [f32],
     inputs: usize,
     start: usize,
@@ -118,7 +118,7 @@ struct Block<'a> {
 #[inline(always)]
 fn code_block<const D: usize, L: Levels<D>>(
     levels: &L,
-    Block { corner, inputs, start, width }: Block<'_>,
+    ColumnBlock { corner, inputs, start, width }: ColumnBlock<'_>,
     weights: &[f32],
     targets: &mut [f32],
     errors: &mut [f32],

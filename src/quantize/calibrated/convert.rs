@@ -3,11 +3,11 @@
 
 use half::f16;
 
-use super::meaning::{Steps, Tables, int8_scale};
+use super::codebook::{IntegerCodebook, TableCodebook, int8_scale};
 use super::moments::Ordered;
 use crate::error::{Error, Result};
 use crate::quantize::bitpack::{pack, unpack};
-use crate::quantize::coded::{CodedTensor, Stored, Tables as StoredTables};
+use crate::quantize::coded::{CodedArrays, CodedTensor, Tables};
 use crate::quantize::recipe::{Linear, Recipe, TableEntry};
 
 /// A tensor with its columns in the order in which they are coded.
@@ -43,9 +43,9 @@ impl Frame {
 fn unpacked(start: &CodedTensor) -> Result<Vec<u8>> {
     let bits = start.recipe().code_bits().unwrap_or(8);
     let mut codes = vec![0; start.codes()];
-    if let Stored::Palette { codes: packed, .. }
-    | Stored::Linear { codes: packed, .. }
-    | Stored::Vector { codes: packed, .. } = start.stored()
+    if let CodedArrays::Palette { codes: packed, .. }
+    | CodedArrays::Linear { codes: packed, .. }
+    | CodedArrays::Vector { codes: packed, .. } = start.stored()
     {
         unpack(packed, bits, 0, &mut codes)?;
     }
@@ -76,14 +76,19 @@ fn narrow(values: &[f32]) -> Vec<f16> {
 }
 
 /// The tables of a tensor that was coded with tables.
-pub(super) fn tables_of<const D: usize>(frame: &Frame, start: &CodedTensor) -> Result<Tables<D>> {
+pub(super) fn table_codebook<const D: usize>(
+    frame: &Frame,
+    start: &CodedTensor,
+) -> Result<TableCodebook<D>> {
     let ([out, inputs], rows) = (frame.shape, start.table_rows().unwrap_or(1));
     let count = 1 << frame.recipe.code_bits().unwrap_or(8);
     let mut entry = TableEntry::Half;
     let (entries, scales) = match start.stored() {
-        Stored::Vector { tables, channel_scales, .. } => (wide(tables), Some(wide(channel_scales))),
-        Stored::Palette { tables, channel_scales, .. } => {
-            if matches!(tables, StoredTables::Int8 { .. }) {
+        CodedArrays::Vector { tables, channel_scales, .. } => {
+            (wide(tables), Some(wide(channel_scales)))
+        }
+        CodedArrays::Palette { tables, channel_scales, .. } => {
+            if matches!(tables, Tables::Int8 { .. }) {
                 entry = TableEntry::Int8;
             }
             let mut table = [0.0; 256];
@@ -98,12 +103,16 @@ pub(super) fn tables_of<const D: usize>(frame: &Frame, start: &CodedTensor) -> R
     };
     let entries = entries.as_chunks::<D>().0.to_vec();
     let columns = vec![(0..inputs).collect()];
-    Ok(Tables { entries, count, vectors: rows / D, entry, scales, columns })
+    Ok(TableCodebook { entries, count, vectors: rows / D, entry, scales, columns })
 }
 
 /// The scales of a tensor that was coded as integers.
-pub(super) fn steps_of(frame: &Frame, start: &CodedTensor, linear: Linear) -> Result<Steps> {
-    let Stored::Linear { scales, zero_points, .. } = start.stored() else {
+pub(super) fn integer_codebook(
+    frame: &Frame,
+    start: &CodedTensor,
+    linear: Linear,
+) -> Result<IntegerCodebook> {
+    let CodedArrays::Linear { scales, zero_points, .. } = start.stored() else {
         return Err(Error::bug(format!("{} without scales", frame.recipe)));
     };
     let (length, count) = (linear.block_len(frame.shape[1]), linear.blocks(frame.shape[1]));
@@ -114,7 +123,7 @@ pub(super) fn steps_of(frame: &Frame, start: &CodedTensor, linear: Linear) -> Re
     let block_of: Vec<usize> = frame.order.iter().map(|input| input / length).collect();
     let mut blocks = vec![Vec::new(); count];
     block_of.iter().enumerate().for_each(|(column, block)| blocks[*block].push(column));
-    Ok(Steps { linear, scales: wide(scales), zeros, blocks, block_of })
+    Ok(IntegerCodebook { linear, scales: wide(scales), zeros, blocks, block_of })
 }
 
 /// What becomes stored arrays again.
@@ -123,10 +132,10 @@ pub(super) trait Stores {
     fn settle(&mut self, codes: &mut [u8], vector_len: usize);
 
     /// The stored arrays with these packed codes.
-    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored;
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> CodedArrays;
 }
 
-impl<const D: usize> Stores for Tables<D> {
+impl<const D: usize> Stores for TableCodebook<D> {
     /// Tables of single weights ascend.
     fn settle(&mut self, codes: &mut [u8], vector_len: usize) {
         if D > 1 {
@@ -143,23 +152,23 @@ impl<const D: usize> Stores for Tables<D> {
         }
     }
 
-    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored {
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> CodedArrays {
         let channel_scales = self.scales.as_deref().map(narrow);
         let entries = self.entries.as_flattened();
         if let Recipe::Vector(_) = recipe {
             let channel_scales = channel_scales.unwrap_or_default();
-            return Stored::Vector { codes, tables: narrow(entries), channel_scales };
+            return CodedArrays::Vector { codes, tables: narrow(entries), channel_scales };
         }
         let tables = match self.entry {
-            TableEntry::Half => StoredTables::Half(narrow(entries)),
+            TableEntry::Half => Tables::Half(narrow(entries)),
             TableEntry::Int8 => int8_tables(entries, self.count),
         };
-        Stored::Palette { codes, mask: None, tables, channel_scales }
+        CodedArrays::Palette { codes, mask: None, tables, channel_scales }
     }
 }
 
 /// Entries that were rounded to int8 times a scale, as those.
-fn int8_tables(entries: &[f32], count: usize) -> StoredTables {
+fn int8_tables(entries: &[f32], count: usize) -> Tables {
     let (mut bytes, mut scales) = (Vec::with_capacity(entries.len()), Vec::new());
     for table in entries.chunks_exact(count) {
         let reach = table.iter().fold(0.0f32, |reach, entry| reach.max(entry.abs()));
@@ -176,18 +185,18 @@ fn int8_tables(entries: &[f32], count: usize) -> StoredTables {
         bytes.extend(table.iter().map(|entry| (entry / scale.to_f32()).round_ties_even() as i8));
         scales.push(scale);
     }
-    StoredTables::Int8 { entries: bytes, scales }
+    Tables::Int8 { entries: bytes, scales }
 }
 
-impl Stores for Steps {
+impl Stores for IntegerCodebook {
     fn settle(&mut self, _: &mut [u8], _: usize) {}
 
-    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> Stored {
+    fn stored(self, recipe: Recipe, codes: Vec<u8>) -> CodedArrays {
         let zero_points = self.linear.asymmetric.then(|| {
             let bits = recipe.code_bits().unwrap_or(8);
             pack(&self.zeros, bits)
         });
-        Stored::Linear { codes, scales: narrow(&self.scales), zero_points }
+        CodedArrays::Linear { codes, scales: narrow(&self.scales), zero_points }
     }
 }
 
@@ -195,10 +204,10 @@ impl Stores for Steps {
 pub(super) fn finish(
     frame: &Frame,
     mut codes: Vec<u8>,
-    mut meaning: impl Stores,
+    mut codebook: impl Stores,
 ) -> Result<CodedTensor> {
     let inputs = frame.shape[1];
-    meaning.settle(&mut codes, inputs);
+    codebook.settle(&mut codes, inputs);
     let sign = sign_bit(frame.recipe);
     let mut back = vec![0; codes.len()];
     for (to, from) in back.chunks_exact_mut(inputs).zip(codes.chunks_exact(inputs)) {
@@ -207,5 +216,5 @@ pub(super) fn finish(
         }
     }
     let packed = pack(&back, frame.recipe.code_bits().unwrap_or(8));
-    CodedTensor::new(frame.recipe, frame.shape, meaning.stored(frame.recipe, packed))
+    CodedTensor::new(frame.recipe, frame.shape, codebook.stored(frame.recipe, packed))
 }

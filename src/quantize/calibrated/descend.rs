@@ -5,24 +5,24 @@
 
 use rayon::prelude::*;
 
-use super::meaning::{Levels, Meaning};
-use super::state::{State, chunk_vectors};
+use super::codebook::{Codebook, Levels};
+use super::state::{CodingState, chunk_vectors};
 
 /// Sweeps over all columns at most.
 const SWEEPS: usize = 4;
 
-impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
+impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
     /// Sweeps over the codes of every vector until nothing changes.
     pub(super) fn descend(&mut self) {
         let (inputs, chunk) = (self.inputs, chunk_vectors::<D>());
         let parts = self.codes.par_chunks_mut(chunk * inputs).enumerate();
         let parts = parts.zip(self.gradient.par_chunks_mut(chunk * D * inputs));
-        let (meaning, moments) = (&self.meaning, self.moments);
+        let (codebook, moments) = (&self.codebook, self.moments);
         let inverse: Vec<f32> = moments.iter().step_by(inputs + 1).map(|h| 1.0 / h).collect();
         parts.for_each_init(M::Levels::default, |levels, ((i, codes), gradient)| {
             let vectors = codes.chunks_exact_mut(inputs).zip(gradient.chunks_exact_mut(D * inputs));
             for (vector, (codes, gradient)) in (i * chunk..).zip(vectors) {
-                meaning.levels(vector, levels);
+                codebook.levels(vector, levels);
                 let levels = &*levels;
                 let inverse = &inverse[..];
                 pulp::Arch::new().dispatch(Sweeps { levels, moments, inverse, codes, gradient });

@@ -6,10 +6,10 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::codebook::{Codebook, Scales, TableCodebook};
 use super::factor::cholesky;
 use super::matrix::{View, transposed};
-use super::meaning::{Meaning, Scales, Tables};
-use super::state::State;
+use super::state::CodingState;
 
 /// Pull towards the present entries, of the mean of what an entry's square counts.
 const RIDGE: f64 = 1e-4;
@@ -38,12 +38,12 @@ struct Sums {
     both: Vec<f32>,
 }
 
-impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
+impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
     /// Fits tables, if entries are free to move.
     pub(super) fn fit_tables(&mut self) {
         let (inputs, codes) = (self.inputs, &self.codes);
         let (gradient, moments) = (&self.gradient, self.moments);
-        let Some(tables) = self.meaning.tables() else { return };
+        let Some(tables) = self.codebook.tables() else { return };
         let own = |group: usize| {
             let first = group * tables.vectors;
             let last = (first + tables.vectors).min(codes.len() / inputs);
@@ -78,14 +78,14 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
     /// Fits the factors of rows, or of blocks of rows. A vector keeps the factors it has where new
     /// ones cost more, as they may once decoded weights are rounded.
     pub(super) fn fit_scales(&mut self) {
-        let Some(Scales { values, blocks, .. }) = self.meaning.scales() else { return };
+        let Some(Scales { values, blocks, .. }) = self.codebook.scales() else { return };
         let (old, len) = (values.to_vec(), D * blocks.len());
         let before = self.costs(&self.errors, &self.gradient);
         self.move_scales();
         self.refresh();
         let after = self.costs(&self.errors, &self.gradient);
         let mut is_any_back = false;
-        if let Some(Scales { values, .. }) = self.meaning.scales() {
+        if let Some(Scales { values, .. }) = self.codebook.scales() {
             let vectors = values.chunks_exact_mut(len).zip(old.chunks_exact(len));
             for ((new, old), (before, after)) in vectors.zip(before.iter().zip(&after)) {
                 if *after > before * (1.0 + ROUNDING) {
@@ -106,7 +106,7 @@ impl<const D: usize, M: Meaning<D>> State<'_, D, M> {
         let weights = weights.zip(self.products.par_chunks(D * inputs));
         let (errors, gradients) = (&mut self.errors, &mut self.gradient);
         let rows = errors.par_chunks_mut(D * inputs).zip(gradients.par_chunks_mut(D * inputs));
-        let Some(Scales { values, blocks, reach }) = self.meaning.scales() else { return };
+        let Some(Scales { values, blocks, reach }) = self.codebook.scales() else { return };
         let scales = values.par_chunks_mut(D * blocks.len());
         weights.zip(rows).zip(scales).for_each(|((given, (errors, gradient)), scales)| {
             let (weights, products) = given;
@@ -293,7 +293,7 @@ impl<const D: usize> Normal<D> {
 
     /// The new table of the group whose first vector is `first`; nothing where the old one costs
     /// no more.
-    fn solved(&self, tables: &Tables<D>, first: usize) -> Option<Vec<[f32; D]>> {
+    fn solved(&self, tables: &TableCodebook<D>, first: usize) -> Option<Vec<[f32; D]>> {
         let (count, old) = (tables.count, tables.of(first));
         let mut wanted: Vec<[f64; D]> = old.iter().map(|entry| entry.map(f64::from)).collect();
         let components: Vec<Vec<f64>> = (0..D).map(|d| self.symmetric(d, count)).collect();

@@ -138,7 +138,7 @@ impl<T: Real> WithSimd for Product<'_, T> {
                     line[..width].copy_from_slice(row);
                     line[width..].fill(T::default());
                 }
-                let place = Place { first: first + column, width, stride, depth };
+                let place = PanelPlace { first: first + column, width, stride, depth };
                 add_panel(simd, left, &panel[..len], out, place);
             }
         }
@@ -147,7 +147,7 @@ impl<T: Real> WithSimd for Product<'_, T> {
 
 /// Where a panel's products go.
 #[derive(Clone, Copy)]
-struct Place {
+struct PanelPlace {
     first: usize,
     width: usize,
     stride: usize,
@@ -160,7 +160,7 @@ fn add_panel<S: Simd, T: Real>(
     left: View<'_, T>,
     panel: &[[T; COLUMNS]],
     out: &mut [T],
-    place: Place,
+    place: PanelPlace,
 ) {
     let mut row = 0;
     while row + ROWS <= left.rows {
@@ -184,7 +184,7 @@ fn add_rows<S: Simd, T: Real, const R: usize>(
     row: usize,
     panel: &[[T; COLUMNS]],
     out: &mut [T],
-    Place { first, width, stride, depth }: Place,
+    PanelPlace { first, width, stride, depth }: PanelPlace,
 ) {
     let mut lines = [&[][..]; R];
     let mut sums = [[T::default(); COLUMNS]; R];

@@ -6,6 +6,7 @@
 //! (coordinate descent) are improved in turn. Every step can be switched off, and none makes the
 //! cost larger. Pure: the same bits for any number of threads.
 
+mod codebook;
 mod compensate;
 mod convert;
 mod descend;
@@ -13,7 +14,6 @@ mod equalise;
 mod factor;
 mod fit;
 mod matrix;
-mod meaning;
 mod moments;
 mod state;
 mod target;
@@ -32,17 +32,17 @@ use super::recipe::Recipe;
 use super::vector;
 use super::{check_finite, quantize};
 use crate::error::{Error, Result};
-use convert::{Frame, finish, steps_of, tables_of};
-use meaning::Meaning;
+use codebook::Codebook;
+use convert::{Frame, finish, integer_codebook, table_codebook};
 use moments::Ordered;
-use state::State;
+use state::CodingState;
 
 /// Rounds of least squares and descent.
 const ROUNDS: usize = 3;
 
 /// A step of coding, of which the error is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum CodingStep {
     /// Tables and codes of the weights alone, errors weighted by the mean square of their input.
     Rounded,
     /// Errors compensated by later columns.
@@ -53,13 +53,13 @@ pub enum Step {
     Descended,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for CodingStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Step::Rounded => "rounded",
-            Step::Compensated => "compensated",
-            Step::Fitted => "fitted",
-            Step::Descended => "descended",
+            CodingStep::Rounded => "rounded",
+            CodingStep::Compensated => "compensated",
+            CodingStep::Fitted => "fitted",
+            CodingStep::Descended => "descended",
         })
     }
 }
@@ -69,7 +69,7 @@ impl fmt::Display for Step {
 pub struct Coding {
     /// What was done, in order, and what was left of the layer's outputs after it:
     /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, 0 where all outputs are 0.
-    pub errors: Vec<(Step, f64)>,
+    pub errors: Vec<(CodingStep, f64)>,
     /// Geometric over arithmetic mean, of the eigenvalues of `H` (damped) and of the rows' variances.
     /// Times `2^(-2R)` it is the least relative error of any code of `R` bits per weight, if rows are
     /// Gaussian and nothing but their variances is known (Shannon's lower bound). Known where errors
@@ -117,17 +117,17 @@ pub fn code(
         return Ok((start, Coding { errors: Vec::new(), flatness: None, dead_inputs }));
     }
     let frame = Frame::new(target, &ordered, &start)?;
-    let job = Job { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
+    let job = CodingJob { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
     match start.recipe() {
-        Recipe::Linear(linear) => job.run(steps_of(&frame, &start, linear)?),
+        Recipe::Linear(linear) => job.run(integer_codebook(&frame, &start, linear)?),
         Recipe::Vector(vector) => match vector.weights_per_code() {
-            2 => job.run(tables_of::<2>(&frame, &start)?),
-            3 => job.run(tables_of::<3>(&frame, &start)?),
-            4 => job.run(tables_of::<4>(&frame, &start)?),
-            6 => job.run(tables_of::<6>(&frame, &start)?),
-            _ => job.run(tables_of::<8>(&frame, &start)?),
+            2 => job.run(table_codebook::<2>(&frame, &start)?),
+            3 => job.run(table_codebook::<3>(&frame, &start)?),
+            4 => job.run(table_codebook::<4>(&frame, &start)?),
+            6 => job.run(table_codebook::<6>(&frame, &start)?),
+            _ => job.run(table_codebook::<8>(&frame, &start)?),
         },
-        _ => job.run(tables_of::<1>(&frame, &start)?),
+        _ => job.run(table_codebook::<1>(&frame, &start)?),
     }
 }
 
@@ -160,53 +160,53 @@ fn start(
 }
 
 /// Everything that the steps of coding share.
-struct Job<'a> {
+struct CodingJob<'a> {
     ordered: Ordered,
     frame: &'a Frame,
     steps: Steps,
     dead_inputs: usize,
 }
 
-impl Job<'_> {
-    fn run<const D: usize, M: Meaning<D> + convert::Stores>(
+impl CodingJob<'_> {
+    fn run<const D: usize, M: Codebook<D> + convert::Stores>(
         self,
-        meaning: M,
+        codebook: M,
     ) -> Result<(CodedTensor, Coding)> {
-        let Job { ordered, frame, steps, dead_inputs } = self;
+        let CodingJob { ordered, frame, steps, dead_inputs } = self;
         let moments: Vec<f32> = ordered.values.iter().map(|value| *value as f32).collect();
         let feedback = steps.compensate.then(|| ordered.feedback()).transpose()?;
         let of_moments = feedback.as_ref().map(|(_, geometric_mean)| *geometric_mean);
         let feedback = feedback.map(|(feedback, _)| feedback);
         let inputs = frame.shape[1];
         let codes = frame.codes.clone();
-        let mut state = State::new(&frame.weights, &moments, inputs, codes, meaning);
+        let mut state = CodingState::new(&frame.weights, &moments, inputs, codes, codebook);
         let whole = state.whole();
         let energy = flat_energy(&frame.weights, inputs);
         let flatness = of_moments.filter(|_| whole > 0.0).map(|of| of * energy / whole);
         let mut errors = Vec::new();
-        let mut note = |step, state: &State<'_, D, M>| {
+        let mut note = |step, state: &CodingState<'_, D, M>| {
             let error = if whole > 0.0 { state.cost().max(0.0) / whole } else { 0.0 };
             errors.push((step, error));
         };
-        note(Step::Rounded, &state);
+        note(CodingStep::Rounded, &state);
         if let Some(feedback) = feedback {
             state.compensate(&feedback);
-            note(Step::Compensated, &state);
+            note(CodingStep::Compensated, &state);
         }
         let rounds = if steps.alternate { ROUNDS } else { 1 };
         for _ in 0..rounds {
             if steps.alternate {
                 state.fit_tables();
                 state.fit_scales();
-                note(Step::Fitted, &state);
+                note(CodingStep::Fitted, &state);
             }
             if steps.descend {
                 state.descend();
-                note(Step::Descended, &state);
+                note(CodingStep::Descended, &state);
             }
         }
-        let State { codes, meaning, .. } = state;
-        Ok((finish(frame, codes, meaning)?, Coding { errors, flatness, dead_inputs }))
+        let CodingState { codes, codebook, .. } = state;
+        Ok((finish(frame, codes, codebook)?, Coding { errors, flatness, dead_inputs }))
     }
 }
 

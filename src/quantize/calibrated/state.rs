@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::codebook::{Codebook, Levels};
 use super::matrix::{CHUNK_ROWS, View, product};
-use super::meaning::{Levels, Meaning};
 
 /// Codes with their errors. Columns are in the order in which they are coded.
-pub(super) struct State<'a, const D: usize, M> {
+pub(super) struct CodingState<'a, const D: usize, M> {
     /// What should be coded `[out, in]`.
     pub weights: &'a [f32],
     /// Second moments of the inputs `[in, in]`.
@@ -18,7 +18,7 @@ pub(super) struct State<'a, const D: usize, M> {
     /// Codes `[out / D, in]`, one per byte.
     pub codes: Vec<u8>,
     /// What codes mean.
-    pub meaning: M,
+    pub codebook: M,
     /// Decoded less wanted `[out, in]`.
     pub errors: Vec<f32>,
     /// Errors times moments `[out, in]`: half the gradient of their cost.
@@ -30,19 +30,19 @@ pub(super) const fn chunk_vectors<const D: usize>() -> usize {
     CHUNK_ROWS / D
 }
 
-impl<'a, const D: usize, M: Meaning<D>> State<'a, D, M> {
+impl<'a, const D: usize, M: Codebook<D>> CodingState<'a, D, M> {
     /// The state of given codes.
     pub(super) fn new(
         weights: &'a [f32],
         moments: &'a [f32],
         inputs: usize,
         codes: Vec<u8>,
-        meaning: M,
+        codebook: M,
     ) -> Self {
         let (errors, gradient) = (vec![0.0; weights.len()], Vec::new());
         let products = times(weights, moments, inputs);
         let mut state =
-            State { weights, moments, products, inputs, codes, meaning, errors, gradient };
+            CodingState { weights, moments, products, inputs, codes, codebook, errors, gradient };
         state.refresh();
         state
     }
@@ -54,14 +54,14 @@ impl<'a, const D: usize, M: Meaning<D>> State<'a, D, M> {
         let codes = self.codes.par_chunks(chunk * inputs).enumerate();
         let rows = self.errors.par_chunks_mut(chunk * D * inputs);
         let rows = rows.zip(self.weights.par_chunks(chunk * D * inputs));
-        let meaning = &self.meaning;
+        let codebook = &self.codebook;
         codes.zip(rows).for_each_init(
             M::Levels::default,
             |levels, ((i, codes), (errors, weights))| {
                 let vectors = codes.chunks_exact(inputs).zip(errors.chunks_exact_mut(D * inputs));
                 let vectors = vectors.zip(weights.chunks_exact(D * inputs));
                 for (vector, ((codes, errors), weights)) in (i * chunk..).zip(vectors) {
-                    meaning.levels(vector, levels);
+                    codebook.levels(vector, levels);
                     for (column, code) in codes.iter().enumerate() {
                         let decoded = levels.weights(column, *code);
                         for (d, decoded) in decoded.iter().enumerate() {

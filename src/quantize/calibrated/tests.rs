@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::error::Exit;
-use crate::quantize::Stored;
+use crate::quantize::CodedArrays;
 
 const RECIPES: [&str; 13] = [
     "vector2-d4",
@@ -101,7 +101,7 @@ proptest! {
             prop_assert!(after <= before * (1.0 + ROUNDING) + 1e-9, "{recipe} {:?}", coding.errors);
         }
         let nothing = CodedTensor::new(
-            Recipe::Half, shape, Stored::Half(vec![half::f16::ZERO; target.len()]),
+            Recipe::Half, shape, CodedArrays::Half(vec![half::f16::ZERO; target.len()]),
         ).unwrap();
         let relative = cost(&coded, &target, &moments) / cost(&nothing, &target, &moments);
         let reported = coding.relative_error();
@@ -159,11 +159,15 @@ fn the_codes_of_a_tiny_row_are_the_best_there_are() {
         let steps = Steps { alternate: false, ..Steps::ALL };
         let recipe: Recipe = "palette1".parse().unwrap();
         let (coded, _) = code(&recipe, &target, [1, inputs], &moments, steps, 0).unwrap();
-        let Stored::Palette { tables, .. } = coded.stored() else { panic!() };
+        let CodedArrays::Palette { tables, .. } = coded.stored() else { panic!() };
         let with = |choice: u8| {
             let codes = vec![choice];
-            let stored =
-                Stored::Palette { codes, mask: None, tables: tables.clone(), channel_scales: None };
+            let stored = CodedArrays::Palette {
+                codes,
+                mask: None,
+                tables: tables.clone(),
+                channel_scales: None,
+            };
             CodedTensor::new(recipe, [1, inputs], stored).unwrap()
         };
         let best = (0..64).map(|choice| cost(&with(choice), &target, &moments));
@@ -185,7 +189,7 @@ fn switched_off_steps_are_not_run() {
         let (_, coding) = code(&part.weights, &target, shape, &moments, steps, 0).unwrap();
         coding.errors.iter().map(|(step, _)| *step).collect::<Vec<_>>()
     };
-    use Step::{Compensated, Descended, Fitted, Rounded};
+    use CodingStep::{Compensated, Descended, Fitted, Rounded};
     assert_eq!(steps_of("-nocomp-noalt-nodesc"), [Rounded]);
     assert_eq!(steps_of("-noalt"), [Rounded, Compensated, Descended]);
     assert_eq!(steps_of("-nocomp-nodesc"), [Rounded, Fitted, Fitted, Fitted]);
@@ -196,7 +200,8 @@ fn switched_off_steps_are_not_run() {
 fn tables_of_one_weight_ascend_and_dead_inputs_are_counted() {
     let (target, moments) = (weights(9, 24 * 40), moments(9, 40));
     let (coded, coding) = run("palette3-g4", &target, [24, 40], &moments);
-    let Stored::Palette { tables: crate::quantize::Tables::Half(entries), .. } = coded.stored()
+    let CodedArrays::Palette { tables: crate::quantize::Tables::Half(entries), .. } =
+        coded.stored()
     else {
         panic!()
     };

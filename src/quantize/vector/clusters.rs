@@ -146,7 +146,7 @@ struct Round<const D: usize> {
 }
 
 /// Some points, whose nearest centres are wanted. Whether one has changed.
-struct Assign<'a, const D: usize> {
+struct AssignPoints<'a, const D: usize> {
     candidates: &'a Candidates<D>,
     points: &'a [[f32; D]],
     weights: &'a [f32],
@@ -154,7 +154,7 @@ struct Assign<'a, const D: usize> {
     sums: &'a mut [Sum<D>],
 }
 
-impl<const D: usize> pulp::NullaryFnOnce for Assign<'_, D> {
+impl<const D: usize> pulp::NullaryFnOnce for AssignPoints<'_, D> {
     type Output = bool;
 
     #[inline(always)]
@@ -192,7 +192,7 @@ fn assign<const D: usize>(
         .map(|((codes, points), weights)| {
             let mut round = Round { changed: false, sums: zero.sums.clone() };
             let sums = &mut round.sums[..];
-            let assigned = Assign { candidates: &candidates, points, weights, codes, sums };
+            let assigned = AssignPoints { candidates: &candidates, points, weights, codes, sums };
             round.changed = pulp::Arch::new().dispatch(assigned);
             round
         })

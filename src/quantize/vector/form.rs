@@ -6,8 +6,7 @@ use std::num::NonZeroUsize;
 
 use crate::error::{Error, Result};
 use crate::quantize::bitpack::packed_size_bytes;
-use crate::quantize::recipe::effective_group;
-use crate::quantize::widths::IndexBits;
+use crate::quantize::widths::{IndexBits, effective_group};
 
 /// Every pair of bits per weight and weights per code that makes a code of 1, 2, 3, 4, 6 or 8 bits.
 /// One weight per code is a palette.

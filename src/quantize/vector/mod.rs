@@ -5,20 +5,18 @@
 //! weights themselves, so that codes are the best ones for the table and scales that ship.
 
 mod clusters;
-mod form;
+pub(super) mod form;
 
 use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-#[cfg(test)]
-pub(super) use form::FORMS;
-pub use form::Vector;
+use form::Vector;
 
 use super::bitpack::pack;
-use super::coded::{CodedTensor, Stored};
-use super::decode::look_up;
+use super::coded::{CodedArrays, CodedTensor};
+use super::lookup::look_up;
 use super::nearest::Candidates;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
@@ -85,7 +83,7 @@ fn code<const D: usize>(
         tables = coded.into_iter().flatten().flatten().collect();
     }
     let codes = pack(&codes, vector.code_bits().get());
-    let stored = Stored::Vector { codes, tables, channel_scales: scales };
+    let stored = CodedArrays::Vector { codes, tables, channel_scales: scales };
     CodedTensor::new(Recipe::Vector(*vector), shape, stored)
 }
 

@@ -1,27 +1,30 @@
-//! A check as a document: what differs, a table for each metric, what could have been seen.
+//! A check as a document: what differs, a table for each metric, what could have been found.
 
-use super::metric::Metric;
-use super::{Checked, Row, words};
+use super::words;
+use crate::compare::Metric;
+use crate::compare::check::{CheckRow, Checked, rank};
 use crate::report::number::Detail;
 use crate::report::{Align, Column, Document, Fact, Format, Table, Unit, Value};
 use crate::stats::{Estimate, FAMILY_ALPHA, POWER};
 
-/// How numbers come about in every check.
-const METHOD: &str = "Perplexity, KL and top-1 are paired by window, and windows resampled in \
-    blocks; speeds, loads and memory are medians, and visits of a device to a package resampled, \
-    then repetitions; sizes are exact.";
+/// How numbers are computed in every check.
+const METHOD: &str = "Perplexity, KL and top-1 agreement are paired by window, and windows are \
+    resampled in blocks. Speeds, load times and memory are medians; visits of a device to a package \
+    are resampled, then the repetitions within them. Sizes are exact.";
 
-pub(super) fn document(checked: &Checked, format: Format) -> Document {
+/// The document in the shape that a format wants: data formats have full precision and a column for
+/// each number that people read within one text.
+pub fn document(checked: &Checked, format: Format) -> Document {
     let shape = Shape::of(format);
     let tables = Metric::ALL.into_iter().filter_map(|metric| {
-        let rows: Vec<&Row> = checked.rows.iter().filter(|row| row.metric == metric).collect();
+        let rows: Vec<&CheckRow> = checked.rows.iter().filter(|row| row.metric == metric).collect();
         (!rows.is_empty()).then(|| (rows[0], table(checked, metric, &rows, shape)))
     });
-    let mut tables: Vec<(&Row, Table)> = tables.collect();
-    // Rows are sorted by verdict, so that the first of a table is its worst.
-    tables.sort_by_key(|(worst, _)| words::rank(&worst.verdict));
+    let mut tables: Vec<(&CheckRow, Table)> = tables.collect();
+    // Rows are sorted by verdict, so the first of a table is its worst.
+    tables.sort_by_key(|(worst, _)| rank(&worst.verdict));
     let [now, then] = &checked.names;
-    let differences = checked.differences.iter().map(|what| format!("the two differ: {what}"));
+    let differences = checked.differences.iter().map(words::difference);
     Document {
         title: format!(
             "{}: {} ({})",
@@ -53,20 +56,21 @@ pub(super) fn document(checked: &Checked, format: Format) -> Document {
 fn method(checked: &Checked) -> String {
     let (power, family) = (POWER * 100.0, FAMILY_ALPHA * 100.0);
     format!(
-        "Changes are shown with the interval that decides: regressed and improved lie wholly \
-         beyond the tolerance, unchanged wholly within it. Its level is such that all verdicts of \
-         a kind together are wrong in at most {family} % of checks (Holm). \"Could see\" is the \
-         worsening that is found in {power} % of checks like this one, predicted. {METHOD} Seed {}.",
+        "Changes are shown with the interval that decides: it is wholly beyond the tolerance for \
+         regressed and improved, and wholly within it for unchanged. Its level is chosen so that in \
+         at most {family} % of checks any verdict of a kind is wrong (Holm's method). \"Detectable\" \
+         is the worsening that {power} % of checks like this one would find, predicted. {METHOD} \
+         Seed {}.",
         checked.seed
     )
 }
 
-/// What a format wants of a table.
+/// How a format wants its tables.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
-    /// A column per number at full precision, instead of texts with their units.
+    /// Whether numbers have a column each at full precision, instead of texts with units.
     pub is_data: bool,
-    /// Whether reasons have a column; else they are below the table, where lines can be broken.
+    /// Whether reasons have a column; otherwise they are below the table, where lines can wrap.
     pub has_reasons: bool,
     /// How much of an interval is shown.
     pub detail: Detail,
@@ -82,7 +86,7 @@ impl Shape {
     }
 }
 
-fn table(checked: &Checked, metric: Metric, rows: &[&Row], shape: Shape) -> Table {
+fn table(checked: &Checked, metric: Metric, rows: &[&CheckRow], shape: Shape) -> Table {
     let has_numbers = metric != Metric::Result;
     let is_exact = matches!(metric, Metric::Size | Metric::Packages);
     let mut columns = vec![Column::text("variant", "variant")];
@@ -97,7 +101,7 @@ fn table(checked: &Checked, metric: Metric, rows: &[&Row], shape: Shape) -> Tabl
     if shape.has_reasons {
         columns.push(Column::text("reason", "reason"));
     }
-    let row = |row: &&Row| {
+    let row = |row: &&CheckRow| {
         let mut cells = vec![Value::from(name(row, shape))];
         if shape.is_data {
             cells.push(row.place.as_str().into());
@@ -120,7 +124,7 @@ fn table(checked: &Checked, metric: Metric, rows: &[&Row], shape: Shape) -> Tabl
     Table { title, columns, rows: rows.iter().map(row).collect(), notes }
 }
 
-fn name(row: &Row, shape: Shape) -> String {
+fn name(row: &CheckRow, shape: Shape) -> String {
     let place = if shape.is_data { String::new() } else { words::place(row) };
     format!("{}{place}", row.variant)
 }
@@ -130,39 +134,39 @@ fn number_columns(metric: Metric, is_exact: bool, shape: Shape) -> Vec<Column> {
     let text = |key: &str, name: &str| Column { align: Align::Right, ..Column::text(key, name) };
     let values = [("baseline", "baseline"), ("candidate", "this run")]
         .map(|(key, name)| Column::estimate(key, name, unit).rank(u8::from(!is_exact)));
-    let mut columns = match shape.is_data {
-        true => vec![Column::estimate("change", "change", metric.change_unit())],
-        false => vec![text("change", "change")],
+    let mut columns = if shape.is_data {
+        vec![Column::estimate("change", "change", metric.change_unit())]
+    } else {
+        vec![text("change", "change")]
     };
     if !is_exact {
         columns.push(match (shape.is_data, metric.change_unit()) {
-            (false, _) => text("could_see", "could see"),
-            (true, Unit::Ratio) => Column::number("could_see", "could see", Unit::Share),
-            (true, unit) => Column::number("could_see", "could see", unit),
+            (false, _) => text("detectable", "detectable"),
+            (true, Unit::Ratio) => Column::number("detectable", "detectable", Unit::Share),
+            (true, unit) => Column::number("detectable", "detectable", unit),
         });
     }
     columns.extend(values);
     columns
 }
 
-fn numbers(row: &Row, is_exact: bool, shape: Shape) -> Vec<Value> {
-    let change = row.change.map(|change| match shape.is_data {
-        true => Value::from(change),
-        false => Value::from(words::change(row.metric, &change, shape.detail)),
-    });
-    let seen = row.detectable.map(|seen| match shape.is_data {
-        true => Value::from(seen),
-        false => Value::from(words::amount(row.metric, seen)),
-    });
-    let mut cells = vec![change.unwrap_or(Value::Empty)];
+fn numbers(row: &CheckRow, is_exact: bool, shape: Shape) -> Vec<Value> {
+    let (change, detectable): (Value, Value) = if shape.is_data {
+        (row.change.into(), row.detectable.into())
+    } else {
+        let change = row.change.map(|change| words::change(row.metric, &change, shape.detail));
+        let detectable = row.detectable.map(|amount| words::amount(row.metric, amount));
+        (change.into(), detectable.into())
+    };
+    let mut cells = vec![change];
     if !is_exact {
-        cells.push(seen.unwrap_or(Value::Empty));
+        cells.push(detectable);
     }
     cells.extend([row.baseline, row.candidate].map(|value| sized(row.metric, value)));
     cells
 }
 
-/// A value; sizes as whole bytes.
+/// A value; sizes in whole bytes.
 pub(super) fn sized(metric: Metric, value: Option<Estimate>) -> Value {
     match value {
         Some(value) if metric.unit() == Unit::Bytes => Value::Count(value.point as u64),
@@ -170,8 +174,8 @@ pub(super) fn sized(metric: Metric, value: Option<Estimate>) -> Value {
     }
 }
 
-/// Reasons, each with the variants that it holds for.
-fn reasons(rows: &[&Row]) -> Vec<String> {
+/// Each reason with the variants that it applies to.
+fn reasons(rows: &[&CheckRow]) -> Vec<String> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for row in rows {
         let why = words::reason(row);

@@ -1,25 +1,26 @@
-//! A check as GitHub workflow commands: annotations that show up beside the commit.
+//! A check as GitHub workflow commands: annotations that GitHub shows next to the commit.
 //!
-//! GitHub shows ten annotations of a kind per step and drops the rest without a word, so that the
-//! last one here counts those that are not shown.
+//! GitHub shows ten annotations of a kind per step and silently drops the rest, so the last one here
+//! counts those that are not shown.
 
-use super::{Checked, Row, words};
+use super::words;
+use crate::compare::check::{CheckRow, Checked};
 use crate::stats::Verdict;
 
 /// Annotations of a kind that GitHub shows per step.
 const SHOWN: usize = 10;
 
-/// One workflow command a line: errors for what regressed or is another thing, warnings for what
-/// could not be decided, and a notice of what could have been seen.
+/// One workflow command per line: errors for regressions and for what cannot be compared, warnings for
+/// what could not be decided, and a notice of the worsening that the check could have detected.
 pub fn annotations(checked: &Checked) -> Vec<String> {
     let of = |is_error: bool| {
-        let wanted = move |row: &&Row| match row.verdict {
+        let wanted = move |row: &&CheckRow| match row.verdict {
             Verdict::Improved | Verdict::Unchanged => false,
             Verdict::Inconclusive => !is_error,
             Verdict::Regressed => is_error,
             Verdict::Invalid(_) => is_error != row.is_scarce,
         };
-        checked.rows.iter().filter(wanted).collect::<Vec<&Row>>()
+        checked.rows.iter().filter(wanted).collect::<Vec<&CheckRow>>()
     };
     let mut lines = commands(checked, "error", &of(true));
     lines.extend(commands(checked, "warning", &of(false)));
@@ -29,21 +30,21 @@ pub fn annotations(checked: &Checked) -> Vec<String> {
     lines
 }
 
-fn commands(checked: &Checked, level: &str, rows: &[&Row]) -> Vec<String> {
+fn commands(checked: &Checked, level: &str, rows: &[&CheckRow]) -> Vec<String> {
     let shown = if rows.len() > SHOWN { SHOWN - 1 } else { rows.len() };
-    let title = |row: &Row| format!("evalkit check: {}", words::verdict(&row.verdict));
+    let title = |row: &CheckRow| format!("evalkit check: {}", words::verdict(&row.verdict));
     let mut lines: Vec<String> = rows[..shown]
         .iter()
         .map(|row| command(level, &title(row), &words::sentence(checked, row)))
         .collect();
     if shown < rows.len() {
-        let more = format!("and {} more, in the step's summary", rows.len() - shown);
+        let more = format!("{} more are in the step's summary", rows.len() - shown);
         lines.push(command(level, "evalkit check", &more));
     }
     lines
 }
 
-/// `::error title=…::…`, with what GitHub would take for syntax written otherwise.
+/// `::error title=…::…`, with the characters escaped that GitHub would read as syntax.
 fn command(level: &str, title: &str, message: &str) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = data(title).replace(':', "%3A").replace(',', "%2C");

@@ -1,13 +1,14 @@
-//! A check as JUnit XML, which every CI server shows: a suite per variant, a case per metric.
+//! A check as JUnit XML, which every CI server reads: a suite per variant, a case per metric.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Checked, Row, words};
+use super::words;
+use crate::compare::check::{CheckRow, Checked};
 use crate::error::{Error, Result};
 use crate::stats::Verdict;
 
-/// The XML. A regression is a failure; what could not be compared or decided is an error, for a
-/// skipped case would be shown as no reason to look.
+/// The XML. A regression is a failure. What could not be compared or decided is an error, because CI
+/// servers show a skipped case as harmless.
 ///
 /// # Errors
 /// Only if the writer breaks its own rules (a bug).
@@ -29,7 +30,7 @@ pub fn junit(checked: &Checked) -> Result<String> {
     report.to_string().map_err(|e| Error::bug("cannot write JUnit XML").because(e))
 }
 
-fn case(checked: &Checked, row: &Row) -> TestCase {
+fn case(checked: &Checked, row: &CheckRow) -> TestCase {
     let kind = match row.verdict {
         Verdict::Improved | Verdict::Unchanged => None,
         Verdict::Regressed => Some(NonSuccessKind::Failure),

@@ -1,160 +1,12 @@
-//! Every renderer on one pair of runs: a variant that failed, one that regressed, one that cannot be
-//! decided with a prediction of what would decide it, a size that grew, and a phone whose every
-//! repetition was rejected for heat.
+//! Every renderer on one check and one history.
 
 use super::*;
-use crate::report::fixture::records;
-use crate::report::render;
-use crate::results::measurement::{
-    Attempt, Load, Measurement, Method, Outcome, Repetition, SeenDevice, Subject,
-};
-use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
-use crate::results::{Done, Index, Record, Run};
-
-const PHONE: &str = "usb:00008120";
-
-/// The accepted run: every variant has a result.
-fn accepted() -> Vec<Record> {
-    let of_c = |record: &Record| match record {
-        Record::Window(window) if window.cell_id == "c0" => {
-            let mut window = window.clone();
-            window.cell_id = "d0".into();
-            Some(Record::Window(window))
-        }
-        _ => None,
-    };
-    let mut all = records();
-    all.retain(|record| !matches!(record, Record::Failure(_)));
-    let more: Vec<Record> = all.iter().filter_map(of_c).collect();
-    all.extend(more);
-    all.push(Record::Done(Done { cell_id: "d0".into(), ..Done::default() }));
-    all
-}
-
-/// Tonight's run: `palette2-g16` worse by 2 %, `palette4` noisy and a byte larger, `palette1-c` failed.
-fn tonight() -> Vec<Record> {
-    let mut all = records();
-    for record in &mut all {
-        match record {
-            Record::Environment(environment) => environment.binary_hash = "8a".repeat(32),
-            Record::Cell(cell) if cell.cell_id == "b0" => cell.parts[0].size_bytes += 1,
-            Record::Window(window) if window.cell_id == "c0" => window.nll_nats *= 1.02,
-            Record::Window(window) if window.cell_id == "b0" => {
-                window.nll_nats += ((window.window * 5) % 7) as f64 - 3.0;
-            }
-            _ => {}
-        }
-    }
-    all
-}
-
-/// Six visits of a laptop and of a phone to the packages of `palette4`, two repetitions each.
-fn measured(token_ms: f64, phone: &Outcome) -> Vec<Measurement> {
-    let method = Method {
-        method_id: "m0".into(),
-        binary_hash: if *phone == Outcome::Kept { "9b" } else { "8a" }.repeat(32),
-        tokens: 4,
-        ..Method::default()
-    };
-    let subject = Subject {
-        package: "p0".into(),
-        variant: "palette4".into(),
-        design: "ios18 gpu".into(),
-        ..Subject::default()
-    };
-    let mut all = vec![Measurement::Method(method), Measurement::Subject(subject)];
-    for (device, model_identifier) in [("host", "x86_64"), (PHONE, "iPhone16,1")] {
-        let description = Description {
-            device: Device { model_identifier: model_identifier.into(), ..Device::default() },
-            ..Description::default()
-        };
-        let device = device.to_owned();
-        all.push(Measurement::Device(SeenDevice { device, description, ..SeenDevice::default() }));
-    }
-    let outcomes = [("host", &Outcome::Kept), (PHONE, phone)];
-    for visit in 0..6 {
-        for (device, outcome) in outcomes {
-            let attempt = Attempt {
-                method_id: "m0".into(),
-                device: device.into(),
-                package: "p0".into(),
-                visit,
-                outcome: outcome.clone(),
-                ..Attempt::default()
-            };
-            all.extend(visited(&attempt, visit, token_ms));
-        }
-    }
-    all
-}
-
-fn visited(attempt: &Attempt, visit: usize, token_ms: f64) -> Vec<Measurement> {
-    let drift = 1.0 + 0.002 * (visit % 3) as f64;
-    let after = Figures { footprint_peak_bytes: Some(1_200_000_000), ..Figures::default() };
-    let loaded = Loaded { load_ms: 900.0 * drift, after: after.clone(), ..Loaded::default() };
-    let kept = Attempt { outcome: Outcome::Kept, ..attempt.clone() };
-    let load = Load { attempt: kept, loaded: Some(loaded), ..Load::default() };
-    let repetition = |at: usize| {
-        let noise = drift + 0.001 * at as f64;
-        let generated = Generated {
-            ttft_ms: 250.0 * noise,
-            token_ms: vec![token_ms * noise; 3],
-            after: after.clone(),
-            ..Generated::default()
-        };
-        let (attempt, generated) = (attempt.clone(), Some(generated));
-        Measurement::Repetition(Repetition { attempt, generated, ..Repetition::default() })
-    };
-    vec![Measurement::Load(load), repetition(0), repetition(1)]
-}
-
-fn index(records: Vec<Record>) -> Index {
-    let mut index = Index::default();
-    for record in records {
-        index.insert(record).unwrap();
-    }
-    index
-}
-
-fn judged(now: Vec<Record>, then: Vec<Record>) -> Checked {
-    let heat = Outcome::Rejected { reason: "thermal state rose to serious".into() };
-    let folder = |name: &str, hash: &str, records, measured| RunFolder {
-        name: name.into(),
-        hash: hash.repeat(32),
-        index: index(records),
-        measured,
-        ..RunFolder::default()
-    };
-    let now = folder("tonight", "4d", now, measured(20.1, &heat));
-    let then = folder("accepted", "5e", then, measured(20.0, &Outcome::Kept));
-    check(&now, &then, &Tolerances::resolve([]).unwrap(), 7)
-}
-
-fn checked() -> Checked {
-    judged(tonight(), accepted())
-}
+use crate::compare::check::History;
+use crate::compare::check::tests::{checked, nights};
+use crate::report::{Format, render};
 
 fn rendered(format: Format, width: usize) -> String {
-    render(format, &checked().document(format), width).unwrap()
-}
-
-fn found(checked: &Checked, variant: &str, metric: Metric) -> Verdict {
-    let is_it = |row: &&Row| row.variant == variant && row.metric == metric;
-    checked.rows.iter().find(is_it).map(|row| row.verdict.clone()).unwrap()
-}
-
-#[test]
-fn the_fixture_holds_every_verdict_but_improved() {
-    let checked = checked();
-    assert_eq!(found(&checked, "palette1-c", Metric::Result), Verdict::Regressed);
-    assert_eq!(found(&checked, "palette2-g16", Metric::Perplexity), Verdict::Regressed);
-    assert_eq!(found(&checked, "palette4", Metric::Perplexity), Verdict::Inconclusive);
-    assert_eq!(found(&checked, "palette4", Metric::Size), Verdict::Regressed);
-    assert_eq!(found(&checked, "fp", Metric::Perplexity), Verdict::Unchanged);
-    let hot = checked.rows.iter().find(|row| row.place == PHONE && row.metric == Metric::Decode);
-    assert!(hot.is_some_and(|row| row.is_scarce), "{hot:?}");
-    assert_eq!(checked.exit(), Exit::No);
-    assert_eq!(judged(accepted(), tonight()).exit(), Exit::Inconclusive, "a byte less, and noise");
+    render(format, &document(&checked(), format), width).unwrap()
 }
 
 #[test]
@@ -213,35 +65,9 @@ fn a_check_as_annotations() {
 
 #[test]
 fn a_history_on_a_terminal_and_as_json() {
-    let night = |at: usize| {
-        let index = index(if at < 8 { accepted() } else { tonight() });
-        let measured = match at {
-            3 => Vec::new(),
-            at => measured(if at < 8 { 20.0 } else { 26.0 }, &Outcome::Kept),
-        };
-        let name = format!("2026-11-{:02}", at + 1);
-        Night::of(&RunFolder { name, index, measured, ..RunFolder::default() }, 7)
-    };
-    let nights: Vec<Night> = (0..16).map(night).collect();
-    let text = render(Format::Terminal, &history(&nights, 7, Format::Terminal), 80).unwrap();
+    let of_nights = History::of(nights(), 7);
+    let text = render(Format::Terminal, &history(&of_nights, Format::Terminal), 80).unwrap();
     insta::assert_snapshot!("history", text);
-    let csv = render(Format::Csv, &history(&nights, 7, Format::Csv), 0).unwrap();
+    let csv = render(Format::Csv, &history(&of_nights, Format::Csv), 0).unwrap();
     assert_eq!(csv.matches("new level").count(), text.matches('│').count() - 1);
-}
-
-#[test]
-fn a_run_of_another_model_is_invalid_in_one_row_per_variant() {
-    let mut other = accepted();
-    other[0] = match &other[0] {
-        Record::Run(run) => Record::Run(Run { model_hash: "00".repeat(32), ..run.clone() }),
-        record => record.clone(),
-    };
-    let checked = judged(other, accepted());
-    let of_variants: Vec<&Row> =
-        checked.rows.iter().filter(|row| row.metric == Metric::Result).collect();
-    assert_eq!(of_variants.len(), 4);
-    assert!(of_variants.iter().all(|row| row.why == "other model"));
-    assert!(checked.differences.iter().any(|what| what.starts_with("other model")));
-    assert!(!checked.rows.iter().any(|row| row.metric == Metric::Size));
-    assert_eq!(checked.exit(), Exit::No);
 }

@@ -1,32 +1,32 @@
 //! Verdicts, changes and limits in words: one spelling for tables, annotations and test results.
 
-use super::{Checked, Metric, Row};
+use crate::compare::Metric;
+use crate::compare::check::{CheckRow, Checked, rank};
+use crate::compare::differences::Difference;
 use crate::report::Unit;
 use crate::report::number::{Detail, text};
 use crate::stats::{Estimate, Verdict};
 use crate::units::{Bytes, significant};
 
-/// Every verdict's word, worst first.
-pub(super) const VERDICTS: [&str; 5] =
-    ["regressed", "invalid", "inconclusive", "improved", "unchanged"];
+/// The word for each verdict, in the order of [`rank`].
+const VERDICTS: [&str; 5] = ["regressed", "invalid", "inconclusive", "improved", "unchanged"];
 
 /// The verdict in one word.
 pub(super) fn verdict(verdict: &Verdict) -> &'static str {
     VERDICTS[rank(verdict)]
 }
 
-/// The place of a verdict in [`VERDICTS`].
-pub(super) fn rank(verdict: &Verdict) -> usize {
-    match verdict {
-        Verdict::Regressed => 0,
-        Verdict::Invalid(_) => 1,
-        Verdict::Inconclusive => 2,
-        Verdict::Improved => 3,
-        Verdict::Unchanged => 4,
+/// A difference between the runs in one sentence.
+pub(super) fn difference(found: &Difference) -> String {
+    let Difference { what, only_first: now, only_second: then } = found;
+    match (now.as_str(), then.as_str()) {
+        (now, "") => format!("the runs differ: {what} only in this run: {now}"),
+        ("", then) => format!("the runs differ: {what} only in the baseline: {then}"),
+        (now, then) => format!("the runs differ: {what}: {now}, was {then}"),
     }
 }
 
-/// How many rows have each verdict: `1 regressed, 12 unchanged`.
+/// The number of rows with each verdict: `1 regressed, 12 unchanged`.
 pub(super) fn counts(checked: &Checked) -> String {
     let count = |word: &&'static str| {
         let rows = checked.rows.iter().filter(|row| verdict(&row.verdict) == *word).count();
@@ -35,31 +35,31 @@ pub(super) fn counts(checked: &Checked) -> String {
     VERDICTS.iter().filter_map(count).collect::<Vec<_>>().join(", ")
 }
 
-/// The verdict over all.
+/// The verdict on the whole check.
 pub(super) fn outcome(checked: &Checked) -> &'static str {
     let worst = checked.rows.iter().map(|row| rank(&row.verdict)).min();
     match worst.map(|rank| VERDICTS[rank]) {
         Some("regressed") => "regressed",
-        Some("invalid") => "not all can be compared",
+        Some("invalid") => "not everything can be compared",
         Some("inconclusive") => "inconclusive",
         _ => "no regression",
     }
 }
 
-/// The metric with its place: `decode on host`.
-pub(super) fn label(row: &Row) -> String {
+/// The metric with its device or design: `decode on host`.
+pub(super) fn label(row: &CheckRow) -> String {
     format!("{}{}", row.metric.name(), place(row))
 }
 
-/// ` on host`; nothing where there is no place.
-pub(super) fn place(row: &Row) -> String {
+/// The device or design as ` on host`; empty if the row has none.
+pub(super) fn place(row: &CheckRow) -> String {
     if row.place.is_empty() { String::new() } else { format!(" on {}", row.place) }
 }
 
-/// A change with its interval and unit; exact ones by byte.
+/// A change with its interval and unit; of sizes, without an interval.
 pub(super) fn change(metric: Metric, change: &Estimate, detail: Detail) -> String {
     let unit = metric.change_unit();
-    let same = if unit == Unit::Ratio { 1.0 } else { 0.0 };
+    let same = metric.unchanged();
     let is_same = change.interval.is_some_and(|i| i.low == same && i.high == same);
     if is_same && unit != Unit::Bytes {
         return format!("0{}", suffix(unit));
@@ -74,7 +74,7 @@ pub(super) fn change(metric: Metric, change: &Estimate, detail: Detail) -> Strin
     }
 }
 
-/// A size of change: `0.61 %`, `0.00021 nats`.
+/// The amount of a change: `0.61 %`, `0.00021 nats`.
 pub(super) fn amount(metric: Metric, amount: f64) -> String {
     match metric.change_unit() {
         Unit::Bytes => Bytes(amount as u64).to_string(),
@@ -84,7 +84,7 @@ pub(super) fn amount(metric: Metric, amount: f64) -> String {
     }
 }
 
-/// What a change in this unit is followed by.
+/// What follows a change in this unit.
 fn suffix(unit: Unit) -> &'static str {
     match unit {
         Unit::Ratio => " %",
@@ -94,9 +94,9 @@ fn suffix(unit: Unit) -> &'static str {
     }
 }
 
-/// Why a row is not green, or what is missing in it: empty for a plain verdict.
-pub(super) fn reason(row: &Row) -> String {
-    let exact = |row: &Row| match (row.candidate, row.baseline) {
+/// Why a row is not green, or what is missing in it; empty if the verdict says it all.
+pub(super) fn reason(row: &CheckRow) -> String {
+    let exact = |row: &CheckRow| match (row.candidate, row.baseline) {
         (Some(now), Some(then)) => format!("{} B, was {} B", now.point, then.point),
         _ => String::new(),
     };
@@ -105,10 +105,10 @@ pub(super) fn reason(row: &Row) -> String {
         _ if !row.why.is_empty() => row.why.clone(),
         Verdict::Regressed | Verdict::Improved if is_exact => exact(row),
         Verdict::Inconclusive => match (row.detectable, row.needed) {
-            (None, _) => "too little data to know how far it varies".into(),
-            (Some(_), Some(windows)) => {
+            (None, _) => "too little data to estimate its spread".into(),
+            (Some(_), Some(count)) => {
                 let of = row.metric.repeats();
-                format!("about {windows} {of} would show twice the tolerance (predicted)")
+                format!("about {count} {of} would detect twice the tolerance (predicted)")
             }
             (Some(_), None) => "too little data".into(),
         },
@@ -117,45 +117,46 @@ pub(super) fn reason(row: &Row) -> String {
 }
 
 /// A row in one sentence: `palette4: perplexity +1.2 [+1.0, +1.4] %, tolerance 0.5 %`.
-pub(super) fn sentence(checked: &Checked, row: &Row) -> String {
-    let mut said = match row.metric {
+pub(super) fn sentence(checked: &Checked, row: &CheckRow) -> String {
+    let mut sentence = match row.metric {
         Metric::Result => format!("{}{}", row.variant, place(row)),
         _ => format!("{}: {}", row.variant, label(row)),
     };
     if let Some(found) = &row.change {
-        said += &format!(" {}", change(row.metric, found, Detail::Ends));
-        said += &format!(", tolerance {}", checked.tolerances.words(row.metric));
+        sentence += &format!(" {}", change(row.metric, found, Detail::Ends));
+        sentence += &format!(", tolerance {}", checked.tolerances.words(row.metric));
     }
-    if let Some(seen) = row.detectable {
-        said += &format!(", could have seen {}", amount(row.metric, seen));
+    if let Some(least) = row.detectable {
+        sentence += &format!(", detectable {}", amount(row.metric, least));
     }
     match reason(row).as_str() {
-        "" => said,
-        why => format!("{said}: {why}"),
+        "" => sentence,
+        why => format!("{sentence}: {why}"),
     }
 }
 
-/// What the data at hand could have shown, metric by metric.
+/// The worsening that this check could have detected, metric by metric.
 pub(super) fn detectable(checked: &Checked) -> String {
     let of = |metric: Metric| {
         let rows = checked.rows.iter().filter(|row| row.metric == metric && row.change.is_some());
-        let seen: Vec<Option<f64>> = rows.map(|row| row.detectable).collect();
-        let known: Vec<f64> = seen.iter().copied().flatten().collect();
+        let all: Vec<Option<f64>> = rows.map(|row| row.detectable).collect();
+        let known: Vec<f64> = all.iter().copied().flatten().collect();
         let (least, most) =
             known.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), &v| (a.min(v), b.max(v)));
         let [least, most] = [least, most].map(|value| amount(metric, value));
         let name = metric.name();
-        match (seen.len(), known.len()) {
+        match (all.len(), known.len()) {
             _ if metric.change_unit() == Unit::Bytes => None,
             (0, _) => None,
-            (_, 0) => Some(format!("nothing of {name}")),
-            _ if least == most => Some(format!("{least} of {name}")),
-            _ => Some(format!("{least} to {most} of {name}, by variant")),
+            (_, 0) => Some(format!("none in {name}")),
+            _ if least == most => Some(format!("{least} in {name}")),
+            _ => Some(format!("{least} to {most} in {name}, depending on the variant")),
         }
     };
     let all: Vec<String> = Metric::ALL.into_iter().filter_map(of).collect();
-    match all.is_empty() {
-        true => "This check could have seen no change that chance has a part in.".into(),
-        false => format!("This check could have seen a worsening of {}.", all.join("; ")),
+    if all.is_empty() {
+        "This check compared exact values only.".into()
+    } else {
+        format!("Detectable worsening: {}.", all.join("; "))
     }
 }

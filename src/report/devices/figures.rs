@@ -1,19 +1,17 @@
 //! What devices measured, in pictures: quality against speed, times of tokens, memory, heat.
 
-use super::rows::Row;
-use super::{devices, method, subjects};
-use crate::report::{Axis, Figure, Front, Point, Rise, Series, Spread, Summary, Unit};
+use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices};
+use crate::compare::summary::Summary;
+use crate::report::{Axis, Figure, Front, Point, Rise, Series, Spread, Unit};
 use crate::results::measurement::{Measurement, Method, Outcome, SeenDevice, Subject};
 use crate::results::runner::{Figures, Thermal};
 
 /// The pictures of every device; those of quality where the variants were scored.
 pub fn figures(all: &[Measurement], scored: Option<&Summary>) -> Vec<Figure> {
-    let Some(method) = method(all) else { return Vec::new() };
-    let subjects = subjects(all);
+    let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
     let mut figures = Vec::new();
-    for device in devices(all) {
-        let rows = subjects.iter().map(|subject| Row::of(all, method, &device.device, subject));
-        let rows: Vec<Row<'_>> = rows.filter(|row| row.kept > 0).collect();
+    for DeviceRows { device, rows } in devices {
+        let rows: Vec<DeviceRow<'_>> = rows.into_iter().filter(|row| row.kept > 0).collect();
         figures.extend(scored.and_then(|scored| speed(device, &rows, scored)));
         figures.extend(latencies(device, method, &rows, all));
         figures.extend(memory(device, &rows));
@@ -29,8 +27,8 @@ fn on(device: &SeenDevice) -> String {
 }
 
 /// Divergence against measured speed. What a device computes wrongly has no speed.
-fn speed(device: &SeenDevice, rows: &[Row<'_>], scored: &Summary) -> Option<Figure> {
-    let point = |row: &Row<'_>| {
+fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Option<Figure> {
+    let point = |row: &DeviceRow<'_>| {
         if row.truth.is_some_and(|truth| !truth.holds) && !device.description.simulated {
             return None;
         }
@@ -54,10 +52,10 @@ fn speed(device: &SeenDevice, rows: &[Row<'_>], scored: &Summary) -> Option<Figu
 fn latencies(
     device: &SeenDevice,
     method: &Method,
-    rows: &[Row<'_>],
+    rows: &[DeviceRow<'_>],
     all: &[Measurement],
 ) -> Option<Figure> {
-    let spread = |row: &Row<'_>| {
+    let spread = |row: &DeviceRow<'_>| {
         let kept = all.iter().filter_map(|one| match one {
             Measurement::Repetition(one)
                 if one.attempt.device == device.device
@@ -79,8 +77,8 @@ fn latencies(
 }
 
 /// Peak memory, against the limit that the device itself told.
-fn memory(device: &SeenDevice, rows: &[Row<'_>]) -> Option<Figure> {
-    let bar = |row: &Row<'_>| {
+fn memory(device: &SeenDevice, rows: &[DeviceRow<'_>]) -> Option<Figure> {
+    let bar = |row: &DeviceRow<'_>| {
         let remark = match row.neural_bytes.filter(|bytes| *bytes > 0) {
             Some(bytes) => format!("and {} beside it", crate::units::Bytes(bytes)),
             None => String::new(),

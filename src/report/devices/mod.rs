@@ -4,15 +4,14 @@
 //! device computes wrongly are struck out.
 
 mod figures;
-mod rows;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(super) use self::tests::all as fixture;
 
 pub use self::figures::figures;
-pub(super) use self::rows::{Burst, Row};
 use super::{Column, Document, Fact, Table, Unit, Value};
+use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, subjects};
 use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::Device;
 
@@ -22,7 +21,7 @@ pub fn document(all: &[Measurement]) -> Document {
     let models = subjects(all).into_iter().map(|subject| subject.model.as_str());
     let mut models: Vec<&str> = models.collect();
     models.dedup();
-    if let Some(method) = method(all) {
+    if let Some(method) = last_method(all) {
         facts.extend([
             Fact::new("prompt_tokens", "prompt", method.prompt_tokens),
             Fact::new("tokens", "tokens produced", method.tokens),
@@ -44,53 +43,29 @@ pub fn document(all: &[Measurement]) -> Document {
     }
 }
 
-type ByDevice<'a> = Vec<(&'a SeenDevice, Vec<Row<'a>>)>;
-
-/// Each device with the packages that something is known of on it.
-fn rows_by_device<'a>(
-    all: &'a [Measurement],
-    method: &Method,
-    subjects: &[&'a Subject],
-) -> ByDevice<'a> {
-    let rows = |device: &'a SeenDevice| {
-        let rows = subjects.iter().map(|subject| Row::of(all, method, &device.device, subject));
-        let is_known =
-            |row: &Row<'_>| row.kept > 0 || row.truth.is_some() || !row.failures.is_empty();
-        (device, rows.filter(is_known).collect::<Vec<_>>())
-    };
-    devices(all).into_iter().map(rows).filter(|(_, rows)| !rows.is_empty()).collect()
-}
-
-/// The last method, and each device with its packages; nothing where nothing was measured.
-pub(super) fn measured(all: &[Measurement]) -> Option<(&Method, ByDevice<'_>)> {
-    let method = method(all)?;
-    Some((method, rows_by_device(all, method, &subjects(all))))
-}
-
 /// A table of speeds for each device.
 pub(super) fn speeds_of(all: &[Measurement]) -> Vec<Table> {
-    let Some((method, found)) = measured(all) else { return Vec::new() };
-    found.iter().map(|(device, rows)| speeds(device, method, rows)).collect()
+    let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
+    devices.iter().map(|one| speeds(one, method)).collect()
 }
 
 /// A table for each device, then one of everything that did not count.
 pub fn tables(all: &[Measurement]) -> Vec<Table> {
-    let Some(method) = method(all) else { return Vec::new() };
-    let subjects = subjects(all);
+    let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
     let mut tables = Vec::new();
     let mut failures = Vec::new();
-    for (device, rows) in rows_by_device(all, method, &subjects) {
-        failures.extend(rows.iter().flat_map(|row| {
+    for one in &devices {
+        failures.extend(one.rows.iter().flat_map(|row| {
             let named = |what: &String| {
-                let (device, variant) = (device.device.as_str(), row.subject.variant.as_str());
-                vec![Value::from(device), Value::from(variant), Value::from(what.as_str())]
+                let (device, variant) = (one.device.device.as_str(), &row.subject.variant);
+                vec![Value::from(device), variant.as_str().into(), what.as_str().into()]
             };
             row.failures.iter().map(named).collect::<Vec<_>>()
         }));
-        tables.push(speeds(device, method, &rows));
-        tables.push(predictions(device, &rows, all));
+        tables.push(speeds(one, method));
+        tables.push(predictions(one, all));
     }
-    failures.extend(troubles(all, &subjects));
+    failures.extend(troubles(all, &subjects(all)));
     if !failures.is_empty() {
         tables.push(Table {
             title: "What did not count".into(),
@@ -108,7 +83,7 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
 
 /// How these numbers came about.
 pub fn notes(all: &[Measurement]) -> Vec<String> {
-    let Some(method) = method(all) else { return Vec::new() };
+    let Some(method) = last_method(all) else { return Vec::new() };
     vec![format!(
         "Speeds are medians over repetitions, {} asked for, of {} tokens after a prompt of {}; \
          ± and [ ] are intervals of 95 % or more between order statistics (none below 6 \
@@ -118,7 +93,7 @@ pub fn notes(all: &[Measurement]) -> Vec<String> {
     )]
 }
 
-fn speeds(device: &SeenDevice, method: &Method, rows: &[Row<'_>]) -> Table {
+fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Table {
     let how = if device.description.simulated { "SIMULATED" } else { "measured" };
     let columns = vec![
         Column::text("variant", "variant"),
@@ -135,7 +110,7 @@ fn speeds(device: &SeenDevice, method: &Method, rows: &[Row<'_>]) -> Table {
         Column::number("kept", "kept", Unit::None).rank(2),
         Column::text("truth", "computes"),
     ];
-    let row = |row: &Row<'_>| {
+    let row = |row: &DeviceRow<'_>| {
         let wrong = row.truth.filter(|truth| !truth.holds && !device.description.simulated);
         let shown = |value: Value| match (wrong, &value) {
             (None, _) | (_, Value::Empty) => value,
@@ -188,7 +163,7 @@ fn simulated(device: &SeenDevice) -> &'static str {
     if device.description.simulated { "SIMULATED: " } else { "" }
 }
 
-fn verdict(row: &Row<'_>, device: &SeenDevice) -> String {
+fn verdict(row: &DeviceRow<'_>, device: &SeenDevice) -> String {
     match row.truth {
         None => "not checked".into(),
         Some(_) if device.description.simulated => "simulated".into(),
@@ -197,8 +172,8 @@ fn verdict(row: &Row<'_>, device: &SeenDevice) -> String {
     }
 }
 
-/// The check in numbers, and what memory bandwidth and the system's plan lead one to expect.
-fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Table {
+/// Truth in numbers, and what memory bandwidth and the system's plan lead one to expect.
+fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]) -> Table {
     let columns = vec![
         Column::text("variant", "variant"),
         Column::number("kl_host", "KL to this machine", Unit::Nats),
@@ -211,7 +186,7 @@ fn predictions(device: &SeenDevice, rows: &[Row<'_>], all: &[Measurement]) -> Ta
         Column::number("gpu", "GPU, predicted", Unit::Share).rank(2),
         Column::number("cpu", "CPU, predicted", Unit::Share).rank(2),
     ];
-    let row = |row: &Row<'_>| {
+    let row = |row: &DeviceRow<'_>| {
         let truth = row.truth.filter(|truth| truth.tokens > 0);
         let read_bytes = row.subject.weight_bytes_per_token;
         let ceiling = device
@@ -271,39 +246,4 @@ fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
         Some(vec![Value::from(device.as_str()), Value::from(variant), Value::from(what)])
     };
     all.iter().filter_map(row).collect()
-}
-
-/// The last method.
-fn method(all: &[Measurement]) -> Option<&Method> {
-    all.iter().rev().find_map(|one| match one {
-        Measurement::Method(method) => Some(method),
-        _ => None,
-    })
-}
-
-/// Every package once, in order of appearance.
-fn subjects(all: &[Measurement]) -> Vec<&Subject> {
-    let mut found: Vec<&Subject> = Vec::new();
-    for one in all {
-        if let Measurement::Subject(subject) = one
-            && !found.iter().any(|known| known.package == subject.package)
-        {
-            found.push(subject);
-        }
-    }
-    found
-}
-
-/// Every device as it was last seen, in order of appearance.
-fn devices(all: &[Measurement]) -> Vec<&SeenDevice> {
-    let mut found: Vec<&SeenDevice> = Vec::new();
-    for one in all {
-        if let Measurement::Device(device) = one {
-            match found.iter_mut().find(|known| known.device == device.device) {
-                Some(known) => *known = device,
-                None => found.push(device),
-            }
-        }
-    }
-    found
 }

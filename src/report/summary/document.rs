@@ -1,6 +1,7 @@
 //! A summary as a document: facts, warnings, the table, figures and notes.
 
-use super::{Outcome, Row, Summary};
+use super::methods::calibrations;
+use crate::compare::summary::{Summary, SummaryRow, VariantScores};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::stats::Bootstrap;
 use crate::units::significant;
@@ -94,7 +95,7 @@ impl Summary {
             significant(level * 100.0, 2),
             self.windows
         )];
-        notes.extend(self.calibrations.iter().cloned());
+        notes.extend(calibrations(&self.calibrated_on));
         let floor = self.run.entropy_floor_nats_per_byte.zip(self.perplexity_floor());
         if let Some((nats_per_byte, perplexity)) = floor {
             notes.push(format!(
@@ -136,38 +137,36 @@ impl Summary {
             "{} on {} (protocol {}, {} windows of {} tokens)",
             run.model, run.text_name, run.protocol, self.windows, run.window_tokens
         );
-        let rows = self.rows.iter().map(Row::values).collect();
+        let rows = self.rows.iter().map(values).collect();
         Table { title, columns, rows, notes: Vec::new() }
     }
 }
 
-impl Row {
-    /// The row's values, in the order of the table's columns.
-    fn values(&self) -> Vec<Value> {
-        let mut values = vec![
-            self.variant.as_str().into(),
-            self.blocks_bits_per_weight.into(),
-            self.file_bits_per_weight.into(),
-            self.size_bytes.into(),
-        ];
-        let Outcome { quality, comparison, kl_quantiles_nats } = match &self.outcome {
-            Ok(outcome) => outcome,
-            Err(cause) => {
-                values.push(Value::Failed(cause.clone()));
-                return values;
-            }
-        };
-        // The reference agrees with itself; saying so would look like a result.
-        let beside = |value: Value| if self.is_reference { Value::Empty } else { value };
-        values.extend([
-            quality.perplexity.into(),
-            comparison.map(|comparison| comparison.perplexity_ratio).into(),
-            beside(quality.kl_mean_nats.into()),
-            kl_quantiles_nats.map(|(median, _)| median).into(),
-            kl_quantiles_nats.map(|(_, p99)| p99).into(),
-            beside(quality.top1_agreement.into()),
-            quality.bits_per_byte.into(),
-        ]);
-        values
-    }
+/// A row's values, in the order of the table's columns.
+fn values(row: &SummaryRow) -> Vec<Value> {
+    let mut values = vec![
+        row.variant.as_str().into(),
+        row.blocks_bits_per_weight.into(),
+        row.file_bits_per_weight.into(),
+        row.size_bytes.into(),
+    ];
+    let VariantScores { quality, comparison, kl_quantiles } = match &row.outcome {
+        Ok(scores) => scores,
+        Err(cause) => {
+            values.push(Value::Failed(cause.clone()));
+            return values;
+        }
+    };
+    // The reference agrees with itself; a number would look like a result.
+    let compared = |value: Value| if row.is_reference { Value::Empty } else { value };
+    values.extend([
+        quality.perplexity.into(),
+        comparison.map(|comparison| comparison.perplexity_ratio).into(),
+        compared(quality.kl_mean_nats.into()),
+        kl_quantiles.map(|quantiles| quantiles.median_nats).into(),
+        kl_quantiles.map(|quantiles| quantiles.p99_nats).into(),
+        compared(quality.top1_agreement.into()),
+        quality.bits_per_byte.into(),
+    ]);
+    values
 }

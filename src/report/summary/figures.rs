@@ -1,28 +1,13 @@
-//! What a summary shows in pictures: the ladder, quality against size, divergence by window.
+//! Figures of a summary: the sizes, quality against size, and divergence along the text.
 
-use super::{Outcome, Summary};
+use crate::compare::summary::{KlByWindow, Summary, VariantScores};
 use crate::report::{Axis, Figure, Front, Point, Rise, Series, Unit};
-use crate::results::Window;
 use crate::stats::Estimate;
 use crate::units::BitsPerWeight;
 
-/// Points of a line at most: more windows are put together, neighbours with neighbours.
-const MOST_POINTS: usize = 200;
-
-/// Mean KL divergence by window; of neighbours together where there are very many.
-pub(super) fn by_window(label: String, windows: &[&Window]) -> Series {
-    let together = windows.len().div_ceil(MOST_POINTS).max(1);
-    let mean = |windows: &[&Window]| {
-        let kl: f64 = windows.iter().map(|w| w.kl_nats).sum();
-        let tokens: usize = windows.iter().map(|w| w.scored_tokens).sum();
-        Some((windows.first()?.window as f64, kl / tokens.max(1) as f64))
-    };
-    Series { label, points: windows.chunks(together).filter_map(mean).collect() }
-}
-
 impl Summary {
     pub(super) fn figures(&self) -> Vec<Figure> {
-        let found = |value: fn(&Outcome) -> Estimate| -> Vec<Point> {
+        let found = |value: fn(&VariantScores) -> Estimate| -> Vec<Point> {
             let points = self.rows.iter().filter_map(|row| {
                 let y = value(row.outcome.as_ref().ok()?);
                 let label = row.variant.clone();
@@ -31,7 +16,7 @@ impl Summary {
             points.collect()
         };
         let mut kl = found(|outcome| outcome.quality.kl_mean_nats);
-        // The reference has no distance from itself that a logarithm could show.
+        // The reference's divergence from itself is 0, which a logarithmic axis cannot show.
         kl.retain(|point| point.y.point > 0.0);
         let mut figures = vec![
             self.ladder(),
@@ -51,13 +36,13 @@ impl Summary {
             },
         ];
         figures.extend(self.method_figures());
-        if self.kl_by_window.iter().any(|series| series.points.len() > 1) {
+        if self.kl_by_window.iter().any(|variant| variant.points.len() > 1) {
             figures.push(Figure::Lines {
                 title: "Divergence from the reference along the text".to_owned(),
                 x: Axis::new("window", Unit::None),
                 y: Axis::new("KL mean", Unit::Nats),
                 rise: Rise::Logarithmic,
-                series: self.kl_by_window.clone(),
+                series: self.kl_by_window.iter().map(series).collect(),
             });
         }
         figures
@@ -77,4 +62,9 @@ impl Summary {
         let title = "The ladder of sizes".to_owned();
         Figure::Bars { title, unit: Unit::Bytes, bars, limit: None }
     }
+}
+
+fn series(variant: &KlByWindow) -> Series {
+    let points = variant.points.iter().map(|point| (point.window as f64, point.kl_mean_nats));
+    Series { label: variant.variant.clone(), points: points.collect() }
 }

@@ -1,76 +1,20 @@
-//! What calibrated coding cost and gave: variants of one recipe side by side, step by step, and the
-//! limits that no coding of such weights passes.
+//! What calibrated coding took and gained: variants of one recipe side by side, step by step, with the
+//! limits that no code of Gaussian weights can pass.
 
 use std::collections::BTreeMap;
 
-use super::{Row, Summary};
+use crate::compare::summary::{CalibratedOn, CodedVariant, Summary, SummaryRow};
 use crate::report::{Column, Figure, Table, Unit, Value};
-use crate::results::{
-    Calibration, Cell, CodedLayer, Coding, Index, StepError, TunedLayer, coding_ms,
-};
+use crate::results::{Calibration, Coding, StepError, TunedLayer};
 use crate::stats::{lloyd_max, rate_distortion};
 
-/// The widest scalar table whose limit is worth its time; beyond, nobody is near it.
+/// The widest scalar table whose limit is computed; wider ones are never close to theirs.
 const MOST_SCALAR_BITS: u8 = 6;
 
-/// One way in which a recipe was coded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Method {
-    /// The variant's id in the records.
-    pub cell_id: String,
-    /// The recipe without calibration, which variants are put together by.
-    pub base: String,
-    /// How codes were chosen; none for the data-free variant.
-    pub coding: Option<Coding>,
-    /// Wall time of coding, where it is known.
-    pub coding_ms: Option<f64>,
-}
-
-/// What records call the steps of tuning.
-const TUNING: [&str; 2] = ["blocks", "ft"];
-
-/// The calibrated variants, by recipe in order of appearance: data-free first, then by the number of
-/// steps that are on, fine-tuned ones last.
-pub(super) fn of(cells: &[&Cell], index: &Index) -> Vec<Method> {
-    let codings = cells.iter().filter_map(|cell| {
-        let coding = index.done(&cell.cell_id)?.coding.as_ref()?;
-        Some((cell.cell_id.as_str(), coding))
-    });
-    let codings: BTreeMap<&str, &Coding> = codings.collect();
-    let mut bases: Vec<&str> = Vec::new();
-    for cell in cells {
-        let base = codings.get(cell.cell_id.as_str()).map(|coding| coding.base.as_str());
-        bases.extend(base.filter(|base| !bases.contains(base)));
-    }
-    let mut methods = Vec::new();
-    for base in bases {
-        let of_base = cells.iter().filter_map(|cell| {
-            let coding = codings.get(cell.cell_id.as_str()).copied();
-            let is_base = || cell.variant.replace("-free", "") == base;
-            let is_here = coding.map_or_else(is_base, |coding| coding.base == base);
-            is_here.then(|| Method {
-                cell_id: cell.cell_id.clone(),
-                base: base.to_owned(),
-                coding: coding.cloned(),
-                coding_ms: None,
-            })
-        });
-        let first = methods.len();
-        methods.extend(of_base);
-        methods[first..].sort_by_key(|method: &Method| {
-            let steps = method.coding.as_ref().map(|coding| &coding.steps);
-            let is_tuned = |steps: &Vec<String>| steps.iter().any(|step| TUNING.contains(&&**step));
-            steps.map(|steps| (is_tuned(steps), steps.len()))
-        });
-    }
-    methods
-}
-
 /// What codes and ranges were chosen on, a sentence each.
-pub(super) fn calibrations(cells: &[&Cell], index: &Index) -> Vec<String> {
+pub(super) fn calibrations(all: &[CalibratedOn]) -> Vec<String> {
     let mut sentences = Vec::new();
-    for cell in cells {
-        let Some(calibration) = &cell.calibration else { continue };
+    for CalibratedOn { calibration, has_codes } in all {
         let Calibration { text_name, windows, windows_hash, moments_hash, .. } = calibration;
         if let Some(method) = calibration.ranges() {
             sentences.push(format!(
@@ -78,10 +22,9 @@ pub(super) fn calibrations(cells: &[&Cell], index: &Index) -> Vec<String> {
                  {text_name}."
             ));
         }
-        let has_codes = index.done(&cell.cell_id).is_some_and(|done| done.coding.is_some());
-        if has_codes || calibration.ranges().is_none() {
+        if *has_codes {
             let by = moments_hash.as_ref().map_or(String::new(), |hash| {
-                format!(", by second moments that were saved (hash {hash:.16})")
+                format!(", from saved second moments (hash {hash:.16})")
             });
             sentences.push(format!(
                 "Codes were calibrated on {windows} windows of {text_name} (hash \
@@ -94,37 +37,19 @@ pub(super) fn calibrations(cells: &[&Cell], index: &Index) -> Vec<String> {
     sentences
 }
 
-impl Method {
-    /// Which steps were on, in a few words.
-    fn words(&self) -> String {
-        match &self.coding {
-            None => "data-free".to_owned(),
-            Some(coding) if coding.steps.is_empty() => "cal".to_owned(),
-            Some(coding) => format!("cal {}", coding.steps.join(" ")),
-        }
+/// Which steps were on, in a few words.
+fn steps_in_words(coded: &CodedVariant) -> String {
+    match &coded.coding {
+        None => "data-free".to_owned(),
+        Some(coding) if coding.steps.is_empty() => "cal".to_owned(),
+        Some(coding) => format!("cal {}", coding.steps.join(" ")),
     }
 }
 
 impl Summary {
-    /// Adds how long coding took, which no record has.
-    pub fn timed(mut self, layers: &[CodedLayer]) -> Summary {
-        let sums = coding_ms(layers);
-        for method in &mut self.methods {
-            method.coding_ms = sums.get(method.cell_id.as_str()).copied();
-        }
-        self
-    }
-
-    /// Methods with their rows.
-    fn coded(&self) -> impl Iterator<Item = (&Method, &Row)> {
-        self.methods.iter().filter_map(|method| {
-            Some((method, self.rows.iter().find(|row| row.cell_id == method.cell_id)?))
-        })
-    }
-
-    /// What coding cost and gave, where anything was calibrated.
+    /// The table of calibrated variants and that of their steps; none if nothing was calibrated.
     pub(super) fn method_tables(&self) -> Vec<Table> {
-        if self.methods.is_empty() {
+        if self.coded.is_empty() {
             return Vec::new();
         }
         let mut tables = vec![self.methods_table()];
@@ -147,18 +72,18 @@ impl Summary {
             Column::estimate("top1_agreement", "top-1", Unit::Share),
         ];
         let mut scalar = BTreeMap::new();
-        let mut row = |(method, row): (&Method, &Row)| {
-            let coding = method.coding.as_ref();
+        let mut row = |(coded, row): (&CodedVariant, &SummaryRow)| {
+            let coding = coded.coding.as_ref();
             let bits = row.blocks_bits_per_weight;
             let flatness = coding.and_then(|coding| coding.flatness);
-            let nominal = self.nominal_bits(&method.base).filter(|bits| *bits <= MOST_SCALAR_BITS);
+            let nominal = self.nominal_bits(&coded.base).filter(|bits| *bits <= MOST_SCALAR_BITS);
             let nominal =
                 nominal.map(|bits| *scalar.entry(bits).or_insert_with(|| lloyd_max(1 << bits)));
             let mut values: Vec<Value> = vec![
                 row.variant.as_str().into(),
-                method.words().into(),
+                steps_in_words(coded).into(),
                 bits.into(),
-                method.coding_ms.into(),
+                coded.coding_ms.into(),
                 coding.and_then(Coding::relative_error).into(),
                 bits.zip(flatness).map(|(bits, of)| of * rate_distortion(bits)).into(),
                 bits.map(rate_distortion).into(),
@@ -174,43 +99,46 @@ impl Summary {
             }
             values
         };
-        let rows = self.coded().map(&mut row).collect();
+        let rows = self.coded_rows().map(&mut row).collect();
         Table { title: "Method".into(), columns, rows, notes: self.methods_notes() }
     }
 
-    /// The scalar width of the blocks of a recipe; its data-free variant does not say it itself.
+    /// The scalar width of the blocks of a recipe, from any calibrated variant of it: the data-free one
+    /// does not record its own.
     fn nominal_bits(&self, base: &str) -> Option<u8> {
-        let of_base = self.methods.iter().filter(|method| method.base == base);
-        of_base.filter_map(|method| method.coding.as_ref()?.nominal_bits).next()
+        let of_base = self.coded.iter().filter(|coded| coded.base == base);
+        of_base.filter_map(|coded| coded.coding.as_ref()?.nominal_bits).next()
     }
 
     fn methods_notes(&self) -> Vec<String> {
         let mut notes = vec![
-            "Error: tr(E H Eᵀ) / tr(W H Wᵀ) of the finished codes, before any fine-tuning, with H the \
-             second moments of the layer's inputs and W what it was asked to be; arithmetic mean over \
-             tensors, each counted by its weights. Coding: wall time, summed over layers."
+            "Error: relative output error of the finished codes before any tuning, \
+             tr(E H Eᵀ) / tr(W H Wᵀ), where E is the error of the weights W and H the second moments \
+             of the layer's inputs; averaged over tensors, each weighted by its number of weights. \
+             Coding: wall time, summed over layers."
                 .to_owned(),
             "Bound: the rate-distortion bound of that error at the stored bits R of the blocks, for rows \
-             of Gaussian weights: 2^(-2R) times geometric over arithmetic mean of the eigenvalues of H \
-             and of the rows' variances. Of weights, and Lloyd-Max: 2^(-2R) itself and the best scalar \
-             table at the nominal width, which codes that know H can be below."
+             of Gaussian weights: 2^(-2R) times the geometric over the arithmetic mean of the \
+             eigenvalues of H, times the same for the variances of rows. Of weights: 2^(-2R) alone. \
+             Lloyd-Max: the best scalar table at the nominal width. Codes that use H can be below \
+             the last two."
                 .to_owned(),
         ];
-        notes.extend(self.coded().filter_map(|(method, row)| {
-            let facts = facts(method.coding.as_ref()?);
+        notes.extend(self.coded_rows().filter_map(|(coded, row)| {
+            let facts = facts(coded.coding.as_ref()?);
             (!facts.is_empty()).then(|| format!("{}: {}.", row.variant, facts.join("; ")))
         }));
         notes
     }
 
-    /// What each step left, a column per step; nothing where no step is known.
+    /// The error after each step, a column per step; `None` if no step is recorded.
     fn steps_table(&self) -> Option<Table> {
-        let errors = |method: &Method| -> Vec<StepError> {
-            method.coding.as_ref().map_or(Vec::new(), |coding| coding.errors.clone())
+        let errors = |coded: &CodedVariant| -> Vec<StepError> {
+            coded.coding.as_ref().map_or(Vec::new(), |coding| coding.errors.clone())
         };
-        let longest = self.methods.iter().map(errors).max_by_key(Vec::len)?;
+        let longest = self.coded.iter().map(errors).max_by_key(Vec::len)?;
         let mut steps: Vec<String> = longest.into_iter().map(|error| error.step).collect();
-        for error in self.methods.iter().flat_map(errors) {
+        for error in self.coded.iter().flat_map(errors) {
             if !steps.contains(&error.step) {
                 steps.push(error.step);
             }
@@ -222,26 +150,27 @@ impl Summary {
         columns.extend(
             steps.iter().map(|step| Column::number(&step.replace(' ', "_"), step, Unit::None)),
         );
-        let row = |(method, row): (&Method, &Row)| {
-            let errors = errors(method);
+        let row = |(coded, row): (&CodedVariant, &SummaryRow)| {
+            let errors = errors(coded);
             let left = |step: &String| {
                 let error = errors.iter().find(|error| error.step == *step);
                 Value::from(error.map(|error| error.relative_error))
             };
             std::iter::once(row.variant.as_str().into()).chain(steps.iter().map(left)).collect()
         };
-        let rows = self.coded().filter(|(method, _)| method.coding.is_some()).map(row).collect();
+        let rows = self.coded_rows().filter(|(coded, _)| coded.coding.is_some()).map(row).collect();
         Some(Table { title: "Error left by each step".into(), columns, rows, notes: Vec::new() })
     }
 
-    /// Divergence by method, a figure for each recipe.
+    /// Divergence after different steps of coding, a figure for each recipe.
     pub(super) fn method_figures(&self) -> Vec<Figure> {
         let mut figures: Vec<Figure> = Vec::new();
-        for (method, row) in self.coded() {
+        for (coded, row) in self.coded_rows() {
             let Ok(outcome) = &row.outcome else { continue };
-            let bar = (row.variant.clone(), outcome.quality.kl_mean_nats.point, method.words());
+            let bar =
+                (row.variant.clone(), outcome.quality.kl_mean_nats.point, steps_in_words(coded));
             let name =
-                format!("Divergence from the reference by the steps of coding: {}", method.base);
+                format!("Divergence from the reference by the steps of coding: {}", coded.base);
             match figures.last_mut() {
                 Some(Figure::Bars { title, bars, .. }) if *title == name => bars.push(bar),
                 _ => figures.push(Figure::Bars {
@@ -256,26 +185,26 @@ impl Summary {
     }
 }
 
-/// What else a reader should know of a variant's coding.
+/// What else a reader should know about a variant's coding.
 fn facts(coding: &Coding) -> Vec<String> {
     let Coding { pooled_experts, dead_inputs, tuned, tuned_whole, .. } = coding;
     let mut facts = Vec::new();
     if *pooled_experts > 0 {
-        facts.push(format!("{pooled_experts} experts were coded on what all experts get"));
+        facts.push(format!("{pooled_experts} experts had too few tokens and were coded on the inputs of all experts"));
     }
     if *dead_inputs > 0 {
         facts.push(format!("{dead_inputs} inputs of linear layers were always zero"));
     }
     if !tuned.is_empty() {
         let kept = tuned.values().filter(|layer| layer.after < layer.before).count();
-        let left = |layer: &TunedLayer| match layer.before > 0.0 {
-            true => layer.after.min(layer.before) / layer.before,
-            false => 1.0,
+        let left = |layer: &TunedLayer| {
+            let is_positive = layer.before > 0.0;
+            if is_positive { layer.after.min(layer.before) / layer.before } else { 1.0 }
         };
         let left = tuned.values().map(left).sum::<f64>() / tuned.len() as f64;
         facts.push(format!(
-            "tuning was kept in {kept} of {} layers and left {:.1} % of their loss on windows held \
-             out (mean)",
+            "tuning was kept in {kept} of {} layers and left {:.1} % of their loss on held-out \
+             windows (mean over layers)",
             tuned.len(),
             left * 100.0
         ));
@@ -283,7 +212,7 @@ fn facts(coding: &Coding) -> Vec<String> {
     if let Some(TunedLayer { before, after }) = tuned_whole {
         let kept = if after < before { "kept" } else { "not kept" };
         facts.push(format!(
-            "tuning all layers together was {kept}: the KL divergence on windows held out was \
+            "tuning all layers together was {kept}: the KL divergence on held-out windows was \
              {before:.3} nats before and {after:.3} after"
         ));
     }
@@ -293,9 +222,9 @@ fn facts(coding: &Coding) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture::records;
+    use crate::compare::fixture::records;
     use crate::report::{Format, render};
-    use crate::results::Record;
+    use crate::results::{CodedLayer, Record};
 
     /// The usual records, as if one variant were the other's recipe, calibrated.
     fn calibrated() -> Summary {

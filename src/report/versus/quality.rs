@@ -1,141 +1,51 @@
-//! Sizes and quality: every variant that both runs have, in pairs of windows.
+//! Tables of sizes and scores: every variant that either run has.
 
-use super::{Side, reading};
-use crate::report::summary::{Row, scores};
+use super::reading;
+use crate::compare::Metric;
+use crate::compare::versus::{Reading, Uncompared, VariantChange, VariantChanges};
 use crate::report::{Column, Table, Unit, Value};
-use crate::results::{Run, Window};
-use crate::stats::{
-    Better, Bootstrap, Effect, Estimate, NotPaired, Paired, Quality, Scores, paired,
-};
 
-/// A table for sizes and one for each metric; and why changes are missing, or not what they seem.
-pub(super) fn tables(a: &Side<'_>, b: &Side<'_>) -> (Vec<Table>, Vec<String>) {
-    let (Some(of_a), Some(of_b)) = (&a.summary, &b.summary) else { return Default::default() };
-    let obstacle = obstacle(&of_a.run, &of_b.run);
-    let told = |what| format!("no quality is compared: the {what} is another");
-    let mut warnings: Vec<String> = obstacle.into_iter().map(told).collect();
-    if obstacle.is_none() && of_a.run.model_hash != of_b.run.model_hash {
+/// A table of sizes and one for each metric.
+pub(super) fn tables(all: &VariantChanges) -> Vec<Table> {
+    let mut tables = vec![sizes(&all.variants)];
+    tables.extend(METRICS.iter().filter_map(|metric| metric.table(&all.variants)));
+    tables
+}
+
+/// Why changes are missing, and what a reader must know about those that are there.
+pub(super) fn warnings(all: &VariantChanges) -> Vec<String> {
+    let obstacle = all.obstacle.map(|what| format!("scores are not compared: the {what} differs"));
+    let mut warnings: Vec<String> = obstacle.into_iter().collect();
+    if all.obstacle.is_none() && all.is_other_model {
         let what = "the models differ: each KL divergence is from its own run's reference";
         warnings.push(what.to_owned());
     }
-    let mut pairs: Vec<Pair<'_>> = Vec::new();
-    for row in &of_a.rows {
-        let other = of_b.rows.iter().find(|other| other.variant == row.variant);
-        pairs.push(Pair::of(a, b, Some(row), other, obstacle.is_some()));
-    }
-    let is_new = |row: &&Row| of_a.rows.iter().all(|other| other.variant != row.variant);
-    pairs.extend(of_b.rows.iter().filter(is_new).map(|row| Pair::of(a, b, None, Some(row), false)));
-    let mut tables = vec![sizes(&pairs)];
-    tables.extend(METRICS.iter().filter_map(|metric| metric.table(&pairs)));
-    let told = |pair: &Pair<'_>| {
-        let why = pair.changes.as_ref().err()?.explained()?;
+    let explained = |pair: &VariantChange| {
+        let why = match pair.changes.as_ref().err()? {
+            Uncompared::OnlyIn(_) | Uncompared::Obstacle => return None,
+            Uncompared::Failed(side, cause) => format!("failed in {side}: {cause}"),
+            Uncompared::Unpaired(why) => format!("is not compared: {why}"),
+        };
         Some(format!("{} {why}", pair.variant))
     };
-    warnings.extend(pairs.iter().filter_map(told));
-    (tables, warnings)
+    warnings.extend(all.variants.iter().filter_map(explained));
+    warnings
 }
 
-/// What keeps perplexities of two runs from being about the same thing.
-pub(in crate::report) fn obstacle(a: &Run, b: &Run) -> Option<&'static str> {
-    let same = [
-        ("protocol", a.protocol == b.protocol),
-        ("begin-of-text token", a.bos == b.bos),
-        ("number of tokens per window", a.window_tokens == b.window_tokens),
-        ("stride", a.stride_tokens == b.stride_tokens),
-        ("text", a.text_hash == b.text_hash),
-        ("tokenizer", a.tokenizer_hash == b.tokenizer_hash),
-    ];
-    let (what, _) = same.into_iter().find(|(_, is_same)| !is_same)?;
-    Some(what)
-}
-
-/// A variant in one run or both.
-struct Pair<'a> {
-    variant: &'a str,
-    is_reference: bool,
-    rows: [Option<&'a Row>; 2],
-    changes: Result<Paired, Missing>,
-}
-
-/// Why there are no changes.
-enum Missing {
-    OnlyIn(&'static str),
-    Failed(&'static str, String),
-    /// Another text, protocol or tokenizer, which is said once for all.
-    Obstacle,
-    Unpaired(NotPaired),
-}
-
-impl Missing {
-    /// In a table.
-    fn word(&self) -> String {
-        match self {
-            Missing::OnlyIn(side) => format!("only in {side}"),
-            Missing::Failed(side, _) => format!("failed in {side}"),
-            Missing::Obstacle | Missing::Unpaired(_) => "not compared".to_owned(),
-        }
-    }
-
-    /// In a sentence that begins with the variant.
-    fn explained(&self) -> Option<String> {
-        match self {
-            Missing::OnlyIn(_) | Missing::Obstacle => None,
-            Missing::Failed(side, cause) => Some(format!("failed in {side}: {cause}")),
-            Missing::Unpaired(why) => Some(format!("is not compared: {why}")),
-        }
+/// Why a change is missing, in a table.
+fn missing(why: &Uncompared) -> String {
+    match why {
+        Uncompared::OnlyIn(side) => format!("only in {side}"),
+        Uncompared::Failed(side, _) => format!("failed in {side}"),
+        Uncompared::Obstacle | Uncompared::Unpaired(_) => "not compared".to_owned(),
     }
 }
 
-impl<'a> Pair<'a> {
-    fn of(
-        a: &Side<'_>,
-        b: &Side<'_>,
-        of_a: Option<&'a Row>,
-        of_b: Option<&'a Row>,
-        has_obstacle: bool,
-    ) -> Pair<'a> {
-        let changes = match (of_a, of_b) {
-            (Some(row), Some(other)) => match (&row.outcome, &other.outcome, has_obstacle) {
-                (Err(cause), _, _) => Err(Missing::Failed("A", cause.clone())),
-                (_, Err(cause), _) => Err(Missing::Failed("B", cause.clone())),
-                (_, _, true) => Err(Missing::Obstacle),
-                _ => changes([(a, row), (b, other)]).map_err(Missing::Unpaired),
-            },
-            (Some(_), None) => Err(Missing::OnlyIn("A")),
-            _ => Err(Missing::OnlyIn("B")),
-        };
-        let row = of_a.or(of_b);
-        Pair {
-            variant: row.map_or("", |row| row.variant.as_str()),
-            is_reference: row.is_some_and(|row| row.is_reference),
-            rows: [of_a, of_b],
-            changes,
-        }
-    }
-}
-
-/// What changes on the windows that both scored.
-fn changes(sides: [(&Side<'_>, &Row); 2]) -> Result<Paired, NotPaired> {
-    let [of_a, of_b] = sides.map(|(side, row)| side.folder.index.windows_of(&row.cell_id));
-    let both: Vec<(&Window, &Window)> = of_a
-        .iter()
-        .filter_map(|window| {
-            let at = of_b.binary_search_by_key(&window.window, |other| other.window).ok()?;
-            Some((*window, of_b[at]))
-        })
-        .collect();
-    let (before, after): (Vec<&Window>, Vec<&Window>) = both.into_iter().unzip();
-    let seed = sides[0].0.summary.as_ref().map_or(0, |summary| summary.run.seed);
-    let bootstrap = Bootstrap::new(seed, before.len());
-    let [before, after]: [Vec<Scores>; 2] = [scores(&before), scores(&after)];
-    paired(&after, &before, None, &bootstrap)
-}
-
-fn sizes(pairs: &[Pair<'_>]) -> Table {
-    let row = |pair: &Pair<'_>| {
-        let [a, b] = pair.rows.map(|row| row.and_then(|row| row.size_bytes));
+fn sizes(pairs: &[VariantChange]) -> Table {
+    let row = |pair: &VariantChange| {
+        let [a, b] = pair.rows.each_ref().map(|row| row.as_ref().and_then(|row| row.size_bytes));
         let ratio = a.zip(b).filter(|(a, _)| *a > 0).map(|(a, b)| b as f64 / a as f64);
-        vec![pair.variant.into(), a.into(), b.into(), ratio.into()]
+        vec![pair.variant.as_str().into(), a.into(), b.into(), ratio.into()]
     };
     Table {
         title: "Size".into(),
@@ -150,80 +60,57 @@ fn sizes(pairs: &[Pair<'_>]) -> Table {
     }
 }
 
-/// A number of each variant, and how its change is told.
-struct Metric {
+/// How the table of a metric is named.
+struct MetricTable {
+    metric: Metric,
     title: &'static str,
     key: &'static str,
-    unit: Unit,
-    change_unit: Unit,
-    /// The value of a change that is none.
-    none: f64,
-    better: Better,
     is_of_reference: bool,
-    value: fn(&Quality) -> Estimate,
-    change: fn(&Paired) -> Effect,
 }
 
-const METRICS: [Metric; 3] = [
-    Metric {
+const METRICS: [MetricTable; 3] = [
+    MetricTable {
+        metric: Metric::Perplexity,
         title: "Perplexity",
         key: "perplexity",
-        unit: Unit::None,
-        change_unit: Unit::Ratio,
-        none: 1.0,
-        better: Better::Lower,
         is_of_reference: true,
-        value: |quality| quality.perplexity,
-        change: |paired| paired.perplexity,
     },
-    Metric {
+    MetricTable {
+        metric: Metric::Kl,
         title: "Mean KL divergence from the reference",
         key: "kl_mean",
-        unit: Unit::Nats,
-        change_unit: Unit::Nats,
-        none: 0.0,
-        better: Better::Lower,
         is_of_reference: false,
-        value: |quality| quality.kl_mean_nats,
-        change: |paired| paired.kl_mean_nats,
     },
-    Metric {
+    MetricTable {
+        metric: Metric::Top1,
         title: "Top-1 agreement with the reference",
         key: "top1_agreement",
-        unit: Unit::Share,
-        change_unit: Unit::Share,
-        none: 0.0,
-        better: Better::Higher,
         is_of_reference: false,
-        value: |quality| quality.top1_agreement,
-        change: |paired| paired.top1_agreement,
     },
 ];
 
-impl Metric {
-    fn table(&self, pairs: &[Pair<'_>]) -> Option<Table> {
-        let of = |row: Option<&Row>| {
-            let quality = row?.outcome.as_ref().ok()?.quality;
-            Some((self.value)(&quality))
-        };
-        let row = |pair: &Pair<'_>| {
-            let [a, b] = pair.rows.map(|row| Value::from(of(row)));
-            let (change, reading) = match &pair.changes {
-                Ok(paired) => {
-                    let change = (self.change)(paired).estimate();
-                    (change.into(), reading(&change, self.none, self.better).to_owned())
+impl MetricTable {
+    fn table(&self, pairs: &[VariantChange]) -> Option<Table> {
+        let row = |pair: &VariantChange| {
+            let [a, b] = pair.values(self.metric).map(Value::from);
+            let change = pair.changes.as_ref().map(|paired| self.metric.effect(paired));
+            let (change, reading) = match change {
+                Ok(effect) => {
+                    let change = effect?.estimate();
+                    (change.into(), reading(Reading::of(self.metric, &change)).to_owned())
                 }
-                Err(why) => (Value::Empty, why.word()),
+                Err(why) => (Value::Empty, missing(why)),
             };
-            vec![pair.variant.into(), a, b, change, reading.into()]
+            Some(vec![pair.variant.as_str().into(), a, b, change, reading.into()])
         };
-        let is_shown = |pair: &&Pair<'_>| self.is_of_reference || !pair.is_reference;
-        let rows: Vec<Vec<Value>> = pairs.iter().filter(is_shown).map(row).collect();
+        let is_shown = |pair: &&VariantChange| self.is_of_reference || !pair.is_reference;
+        let rows: Vec<Vec<Value>> = pairs.iter().filter(is_shown).filter_map(row).collect();
+        let (key, unit) = (self.key, self.metric.unit());
         let columns = vec![
             Column::text("variant", "variant"),
-            Column::estimate(&format!("a_{}", self.key), "A", self.unit),
-            Column::estimate(&format!("b_{}", self.key), "B", self.unit),
-            Column::estimate(&format!("{}_change", self.key), "change", self.change_unit),
+            Column::estimate(&format!("a_{key}"), "A", unit),
+            Column::estimate(&format!("b_{key}"), "B", unit),
+            Column::estimate(&format!("{key}_change"), "change", self.metric.change_unit()),
             Column::text("reading", "reading"),
         ];
         let title = self.title.to_owned();

@@ -1,7 +1,7 @@
 //! Two runs of the fixture, one of them edited.
 
 use super::*;
-use crate::report::fixture::{folder, records};
+use crate::compare::fixture::{folder, records};
 use crate::report::{Format, render};
 use crate::results::Record;
 
@@ -53,7 +53,7 @@ fn another_text_is_said_and_not_compared() {
         }
     });
     let document = document(&first(), &other).unwrap();
-    assert_eq!(document.warnings[0], "no quality is compared: the text is another");
+    assert_eq!(document.warnings[0], "scores are not compared: the text differs");
     let text = render(Format::Markdown, &document, 0).unwrap();
     assert!(text.contains("| not compared |"), "{text}");
 }

@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::too_short;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Decay of the mean and of the mean square of derivatives.
 const DECAY: [f32; 2] = [0.9, 0.95];
@@ -56,6 +55,11 @@ impl Adam {
         }
         Ok(())
     }
+}
+
+/// Why numbers cannot be taken up.
+pub(super) fn too_short() -> Error {
+    Error::input("a state of tuning is too short")
 }
 
 /// One step of some parameters.

@@ -7,17 +7,17 @@
 //! every layer.
 
 mod adam;
-mod knobs;
+mod parameters;
 
 use rayon::prelude::*;
 
-use super::convert::{Frame, tables_of};
-use crate::error::{Error, Result};
+use super::convert::{Frame, table_codebook};
+use crate::error::Result;
 use crate::quantize::coded::CodedTensor;
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Recipe, TableEntry};
 pub use adam::Adam;
-use knobs::{Knobs, spreads};
+use parameters::{TableParameters, spreads};
 
 /// Step of a latent weight, of the spread of its row.
 const LATENT_RATE: f32 = 5e-3;
@@ -52,15 +52,15 @@ impl Tunable {
         self.0.decoded()
     }
 
-    /// Moves everything against the derivatives by decoded weights `[out, in]`, `pace` times as far
+    /// Moves everything against the derivatives by decoded weights `[out, in]`, `lr_scale` times as far
     /// as at full speed.
-    pub fn step(&mut self, derivatives: &[f32], pace: f32) {
-        self.0.step(derivatives, pace);
+    pub fn step(&mut self, derivatives: &[f32], lr_scale: f32) {
+        self.0.step(derivatives, lr_scale);
     }
 
     /// Moves tables and scales in the same way; codes stay.
-    pub fn step_tables(&mut self, derivatives: &[f32], pace: f32) {
-        self.0.step_tables(derivatives, pace);
+    pub fn step_tables(&mut self, derivatives: &[f32], lr_scale: f32) {
+        self.0.step_tables(derivatives, lr_scale);
     }
 
     /// The tensor as it is by now, in fp16.
@@ -88,8 +88,8 @@ impl Tunable {
 /// The same for vectors of any length.
 trait Tune: Send + Sync {
     fn decoded(&self) -> Vec<f32>;
-    fn step(&mut self, derivatives: &[f32], pace: f32);
-    fn step_tables(&mut self, derivatives: &[f32], pace: f32);
+    fn step(&mut self, derivatives: &[f32], lr_scale: f32);
+    fn step_tables(&mut self, derivatives: &[f32], lr_scale: f32);
     fn coded(&self) -> Result<CodedTensor>;
     fn numbers(&self) -> Vec<f32>;
     fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
@@ -99,7 +99,7 @@ trait Tune: Send + Sync {
 struct Latent<const D: usize> {
     frame: Frame,
     codes: Vec<u8>,
-    knobs: Knobs<D>,
+    parameters: TableParameters<D>,
     /// What a latent weight is in units of, by row: the scale it started with.
     unit: Vec<f32>,
     latent: Vec<f32>,
@@ -109,24 +109,24 @@ struct Latent<const D: usize> {
 impl<const D: usize> Latent<D> {
     fn boxed(tensor: &CodedTensor) -> Result<Tunable> {
         let frame = Frame::of(tensor)?;
-        let tables = tables_of::<D>(&frame, tensor)?;
+        let tables = table_codebook::<D>(&frame, tensor)?;
         let (shape, codes) = (tensor.shape(), frame.codes.clone());
         let scales = tables.scales.clone().unwrap_or_else(|| spreads(&tables, &codes, shape));
         let unit: Vec<f32> = scales.iter().map(|s| if *s == 0.0 { 1.0 } else { *s }).collect();
-        let knobs = Knobs::new(tables, &codes, shape);
-        let mut latent = knobs.decoded(&codes);
+        let parameters = TableParameters::new(tables, &codes, shape);
+        let mut latent = parameters.decoded(&codes);
         for (row, unit) in latent.chunks_exact_mut(shape[1].max(1)).zip(&unit) {
             row.iter_mut().for_each(|latent| *latent /= unit);
         }
         let adam = Adam::new(latent.len());
-        Ok(Tunable(Box::new(Latent { frame, codes, knobs, unit, latent, adam })))
+        Ok(Tunable(Box::new(Latent { frame, codes, parameters, unit, latent, adam })))
     }
 
     /// Every code becomes that of the entry nearest to its latent weights.
     fn recode(&mut self) {
         let inputs = self.frame.shape[1].max(1);
-        let Latent { codes, latent, knobs, unit, .. } = self;
-        let tables = &knobs.tables;
+        let Latent { codes, latent, parameters, unit, .. } = self;
+        let tables = &parameters.tables;
         let vectors = codes.par_chunks_mut(inputs).zip(latent.par_chunks(D * inputs));
         vectors.enumerate().for_each_init(
             Candidates::default,
@@ -142,33 +142,28 @@ impl<const D: usize> Latent<D> {
 
 impl<const D: usize> Tune for Latent<D> {
     fn decoded(&self) -> Vec<f32> {
-        self.knobs.decoded(&self.codes)
+        self.parameters.decoded(&self.codes)
     }
 
-    fn step(&mut self, derivatives: &[f32], pace: f32) {
-        self.step_tables(derivatives, pace);
-        self.adam.step(&mut self.latent, derivatives, pace * LATENT_RATE);
+    fn step(&mut self, derivatives: &[f32], lr_scale: f32) {
+        self.step_tables(derivatives, lr_scale);
+        self.adam.step(&mut self.latent, derivatives, lr_scale * LATENT_RATE);
         self.recode();
     }
 
-    fn step_tables(&mut self, derivatives: &[f32], pace: f32) {
-        self.knobs.step(&self.codes, derivatives, pace);
+    fn step_tables(&mut self, derivatives: &[f32], lr_scale: f32) {
+        self.parameters.step(&self.codes, derivatives, lr_scale);
     }
 
     fn coded(&self) -> Result<CodedTensor> {
-        self.knobs.coded(&self.frame, self.codes.clone())
+        self.parameters.coded(&self.frame, self.codes.clone())
     }
 
     fn numbers(&self) -> Vec<f32> {
-        self.knobs.numbers().collect()
+        self.parameters.numbers().collect()
     }
 
     fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
-        self.knobs.restore(&mut numbers)
+        self.parameters.restore(&mut numbers)
     }
-}
-
-/// Why numbers cannot be taken up.
-fn too_short() -> Error {
-    Error::input("a state of tuning is too short")
 }

@@ -1,0 +1,79 @@
+//! Bits by tensor: what each costs, and the choice that costs least within a budget.
+//!
+//! [`Probe`] measures in one walk what errors in the parts of each layer do to the predictions,
+//! [`predicted_kl_nats`] makes of it what each recipe of each tensor would cost, [`choose`] picks, and
+//! [`Blocks`] is the choice with a text that names it everywhere.
+
+mod knapsack;
+mod part;
+mod predict;
+mod sensitivity;
+
+use crate::eval::mixed::{Blocks, Mixed, ROLE_NAMES, ROLES};
+pub use knapsack::{Chosen, Item, choose};
+pub use predict::predicted_kl_nats;
+pub use sensitivity::{LayerErrors, PartSensitivity, Probe, Sensitivities, are_of};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::eval::sizes::size_bytes;
+use crate::eval::variant::Variant;
+
+/// Stored bytes by tensor (layer by layer, in the order of [`ROLES`]; in a mixture of all experts)
+/// and candidate; nothing for a candidate that cannot code the shape. Exact; weights are read only
+/// for recipes whose sizes depend on them.
+///
+/// # Errors
+/// Input errors of the checkpoint.
+pub fn sizes_bytes(
+    checkpoint: &Checkpoint,
+    candidates: &[Variant],
+) -> Result<Vec<Vec<Option<u64>>>> {
+    let tensors = checkpoint.config.layers * ROLES.len();
+    let mut sizes = vec![vec![Some(0u64); candidates.len()]; tensors];
+    for (id, stored) in checkpoint.tensors().filter(|(id, _)| !id.bias) {
+        let role = ROLES.iter().position(|role| *role == id.role);
+        let (Some(layer), Some(role)) = (id.layer, role) else { continue };
+        for (size, candidate) in sizes[layer * ROLES.len() + role].iter_mut().zip(candidates) {
+            let recipe = candidate.recipe_of(id, stored);
+            match recipe.check_shape(stored.matrix()) {
+                Ok(()) => {
+                    let own = size_bytes(checkpoint, id, recipe)?;
+                    *size = size.map(|size| size + own);
+                }
+                Err(_) => *size = None,
+            }
+        }
+    }
+    Ok(sizes)
+}
+
+/// The candidates whose KL divergence is measured: of those that code every tensor the smallest and
+/// the one in the middle, the smallest first; fewer where there are not so many.
+pub fn anchors(sizes: &[Vec<Option<u64>>]) -> Vec<usize> {
+    let candidates = sizes.first().map_or(0, Vec::len);
+    let total = |candidate: usize| -> Option<u64> {
+        sizes.iter().map(|tensor| tensor[candidate]).sum::<Option<u64>>()
+    };
+    let mut whole: Vec<(u64, usize)> =
+        (0..candidates).filter_map(|candidate| Some((total(candidate)?, candidate))).collect();
+    whole.sort_unstable();
+    let places = [0, whole.len() / 2];
+    let mut anchors: Vec<usize> = places.iter().filter_map(|at| Some(whole.get(*at)?.1)).collect();
+    anchors.dedup();
+    anchors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_candidates_that_code_everything() {
+        let sizes =
+            vec![vec![Some(9), None, Some(2), Some(4)], vec![Some(9), Some(1), Some(2), Some(4)]];
+        assert_eq!(anchors(&sizes), [2, 3]);
+        assert_eq!(anchors(&[vec![None, Some(1)]]), [1]);
+        assert!(anchors(&[vec![None]]).is_empty());
+    }
+}

@@ -1,0 +1,375 @@
+//! How much each part of each layer matters: one walk of the reference, from which lanes branch off.
+//!
+//! At every layer, on the reference's own states:
+//!
+//! - each tensor is coded by each candidate, by itself, and the part it belongs to is run: the
+//!   relative energy of what changes behind the part is the tensor's error under that candidate;
+//! - for each anchor a lane branches off with the whole part coded by it, and walks on to the end
+//!   through the reference's weights: its KL divergence there is exact.
+//!
+//! Memory: one block (or expert) in f32 with one more of each of its parts per anchor, and the states
+//! of the windows in two lanes per layer and anchor: windows are few. A layer costs as much as a walk
+//! of as many variants as there are lanes by then.
+
+use candle_core::{Result as CandleResult, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::part::{Part, Stage, distance};
+use crate::calibrate::{each, route};
+use crate::checkpoint::{Role, TensorId};
+use crate::error::{At, Error, Result};
+use crate::eval::lane::{Lane, Scored};
+use crate::eval::layer::finish;
+use crate::eval::setting::Walk;
+use crate::eval::timing::Timings;
+use crate::eval::variant::Variant;
+use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::eval::weights::block_weights;
+use crate::eval::{embed, head};
+use crate::model::{self, Block, BlockWeights, Mlp, RopeTables, Routed};
+use crate::quantize::quantize;
+
+/// What is measured, and on what.
+pub struct Probe<'a> {
+    /// The walk: no variants, and the windows that are measured on.
+    pub walk: Walk<'a>,
+    /// Variants whose blocks are one recipe each.
+    pub candidates: &'a [Variant],
+    /// Those of them that lanes are coded by, the coarsest first; they can code every tensor.
+    pub anchors: &'a [usize],
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sensitivities {
+    /// The candidates whose KL divergence was measured, the coarsest first.
+    pub anchors: Vec<usize>,
+    /// Layer by layer attention, then MLP or experts.
+    pub parts: Vec<PartSensitivity>,
+}
+
+/// What was found of attention, or of what follows it, in one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartSensitivity {
+    /// Which layer.
+    pub layer: usize,
+    /// Mean KL divergence from the reference at the end, in nats per token, by anchor.
+    pub kl_nats: Vec<f64>,
+    /// By role and candidate the mean over tokens of `|Δ|² / |y|²`, with `y` the states behind the
+    /// part; nothing where the candidate cannot code the tensor.
+    pub errors: Vec<Vec<Option<f64>>>,
+}
+
+impl Sensitivities {
+    /// Whether this is of so many layers and candidates: a file may hold anything.
+    pub fn is_of(&self, layers: usize, candidates: usize) -> bool {
+        let is_whole = |parts: &[PartSensitivity]| {
+            let errors = [0, 1].map(|part| parts[part].errors.clone());
+            parts.iter().all(|part| part.kl_nats.len() == self.anchors.len())
+                && are_of(&errors, candidates)
+        };
+        self.parts.len() == 2 * layers
+            && !self.anchors.is_empty()
+            && self.anchors.iter().all(|anchor| *anchor < candidates)
+            && self.parts.chunks_exact(2).all(is_whole)
+    }
+}
+
+/// Errors by role and candidate.
+type Errors = Vec<Vec<Option<f64>>>;
+
+/// Errors of a layer: of attention, then of MLP or experts.
+pub type LayerErrors = [Errors; 2];
+
+/// Whether errors are of so many candidates: a file may hold anything.
+pub fn are_of(errors: &LayerErrors, candidates: usize) -> bool {
+    let parts = [Part::Attention, Part::Mlp].into_iter().zip(errors);
+    parts.into_iter().all(|(part, errors)| {
+        errors.len() == part.roles().len() && errors.iter().all(|own| own.len() == candidates)
+    })
+}
+
+/// Weights of a part.
+type Weights = Vec<(Role, Tensor)>;
+
+impl Probe<'_> {
+    /// Walks. `known` are the errors of the first layers, as far as an earlier walk got: these are not
+    /// found again; after each further layer `keep` is given all there are.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint and of candidates that cannot code it, states that overflow,
+    /// interruption, and those of `keep`.
+    pub fn measure(
+        &self,
+        mut known: Vec<LayerErrors>,
+        keep: &mut dyn FnMut(&[LayerErrors]) -> Result<()>,
+        observer: &mut dyn WalkObserver,
+    ) -> Result<Sensitivities> {
+        let Walk { checkpoint, windows, device, .. } = self.walk;
+        let layers = checkpoint.config.layers;
+        let total = layers + checkpoint.config.vocab_size.div_ceil(crate::eval::SLICE_ROWS);
+        let mut lanes = vec![Lane::new(Variant::reference())];
+        embed::embed(&self.walk, &mut lanes)?;
+        let tokens = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
+        let rope = RopeTables::new(&checkpoint.config, tokens, device)?;
+        for layer in 0..layers {
+            observer.progress(layer, total);
+            checkpoint.check_unchanged()?;
+            let of_layer = self.layer(layer, &rope, known.get(layer), &mut lanes);
+            let errors = of_layer.at(|| format!("layer {layer}"))?;
+            if layer == known.len() {
+                known.push(errors);
+                keep(&known)?;
+            }
+            stop_if_asked(observer)?;
+        }
+        let norm = checkpoint.read(TensorId::model(Role::FinalNorm))?;
+        let gains = vec![Some(model::vector(norm, device)?); lanes.len()];
+        let mut timings = Timings::default();
+        let outcomes = head::score(&self.walk, lanes, &gains, &mut timings, &mut |slice| {
+            observer.progress(layers + slice, total);
+            stop_if_asked(observer)
+        })?;
+        let mut measured = outcomes.into_iter().skip(1);
+        let mut parts = Vec::new();
+        for (layer, errors) in known.into_iter().enumerate() {
+            for errors in errors {
+                let of_anchor = |_: &usize| -> Result<f64> {
+                    let scored = measured.next().ok_or_else(|| Error::bug("a lane was lost"))?;
+                    let scored = scored.map_err(|cause| Error::input(cause.what).hint(cause.hint));
+                    mean_kl_nats(&scored?, layer)
+                };
+                let kl_nats = self.anchors.iter().map(of_anchor).collect::<Result<_>>()?;
+                parts.push(PartSensitivity { layer, kl_nats, errors });
+            }
+        }
+        Ok(Sensitivities { anchors: self.anchors.to_vec(), parts })
+    }
+
+    /// Probes a layer and takes every lane through it; new lanes come last.
+    fn layer(
+        &self,
+        layer: usize,
+        rope: &RopeTables,
+        known: Option<&LayerErrors>,
+        lanes: &mut Vec<Lane>,
+    ) -> Result<LayerErrors> {
+        let config = &self.walk.checkpoint.config;
+        let mut block = Block::new(config, layer, self.read(&config.block_tensors(layer))?)?;
+        let parts: &[Part] = match config.experts {
+            Some(_) => &[Part::Attention],
+            None => &[Part::Attention, Part::Mlp],
+        };
+        let mut found = [Errors::new(), Errors::new()];
+        for (at, &part) in parts.iter().enumerate() {
+            let stage = Stage::of(part, &block, &lanes[0].hidden, rope)?;
+            let which = (part, layer, known.is_some());
+            let (errors, states) = self.part(which, &mut block, &stage, rope)?;
+            advance(lanes, |x| {
+                part.add(&block, &part.inner(&block, &part.normed(&block, x)?, rope)?, x)
+            })?;
+            lanes.extend(states.into_iter().map(branch));
+            found[at] = errors;
+        }
+        if config.experts.is_some() {
+            found[1] = self.experts((layer, known.is_some()), &block, lanes)?;
+        }
+        Ok(known.cloned().unwrap_or(found))
+    }
+
+    fn read(&self, ids: &[TensorId]) -> Result<BlockWeights> {
+        let Walk { checkpoint, device, .. } = self.walk;
+        let read = |id: &TensorId| Ok((*id, checkpoint.read(*id)?));
+        let tensors = ids.iter().map(read).collect::<Result<Vec<_>>>()?;
+        block_weights(checkpoint, device, tensors.into_iter())
+    }
+
+    /// What a weight `[out, in]` decodes to under a candidate; nothing where that cannot code it.
+    fn coded(&self, id: TensorId, weight: &Tensor, candidate: usize) -> Result<Option<Tensor>> {
+        let Walk { checkpoint, device, .. } = self.walk;
+        let stored = checkpoint.stored(id)?;
+        let (recipe, shape) = (self.candidates[candidate].recipe_of(id, stored), stored.matrix());
+        if recipe.check_shape(shape).is_err() {
+            return Ok(None);
+        }
+        let coded = model::with_values(weight, |values| quantize(&recipe, values, shape, None))?;
+        let coded = coded.at(|| format!("tensor {}", id.name()))?;
+        coded.map(|coded| model::matrix(coded.decode(), shape, device)).transpose()
+    }
+
+    /// Tries every tensor of a part under every candidate, unless errors are known, and the part
+    /// under every anchor: the errors, and per anchor the states behind it. The block is left as it
+    /// was.
+    fn part(
+        &self,
+        (part, layer, is_known): (Part, usize, bool),
+        block: &mut Block,
+        stage: &Stage,
+        rope: &RopeTables,
+    ) -> Result<(Errors, Vec<Vec<Tensor>>)> {
+        let mut originals: Weights = Vec::new();
+        let mut anchored: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
+        let mut errors = Errors::new();
+        for &role in part.roles() {
+            let (id, original) = (TensorId::block(layer, role), block.weight(role)?);
+            let mut of_role = Vec::new();
+            for candidate in self.needed(is_known) {
+                let Some(weight) = self.coded(id, &original, candidate)? else {
+                    of_role.push(None);
+                    continue;
+                };
+                self.keep(candidate, role, &weight, &mut anchored);
+                if !is_known {
+                    block.replace(role, weight)?;
+                    let states = stage.again(part, block, role, rope)?;
+                    of_role.push(Some(distance(&stage.after, &states)?));
+                }
+            }
+            block.replace(role, original.clone())?;
+            originals.push((role, original));
+            errors.push(of_role);
+        }
+        let mut states = Vec::new();
+        for weights in anchored {
+            replace(weights, |role, weight| block.replace(role, weight))?;
+            states.push(stage.again(part, block, part.roles()[0], rope)?);
+        }
+        replace(originals, |role, weight| block.replace(role, weight))?;
+        Ok((errors, states))
+    }
+
+    /// The candidates that have to be coded: anchors alone, where errors are known.
+    fn needed(&self, is_known: bool) -> Vec<usize> {
+        match is_known {
+            true => self.anchors.to_vec(),
+            false => (0..self.candidates.len()).collect(),
+        }
+    }
+
+    /// Keeps a weight that belongs to an anchor.
+    fn keep(&self, candidate: usize, role: Role, weight: &Tensor, anchored: &mut [Weights]) {
+        let anchors = self.anchors.iter().zip(anchored);
+        for (_, weights) in anchors.filter(|(anchor, _)| **anchor == candidate) {
+            weights.push((role, weight.clone()));
+        }
+    }
+
+    /// The same for the experts of a layer, one at a time, where every lane's states are those
+    /// behind attention: each trial is one role of all experts; none where errors are known.
+    fn experts(
+        &self,
+        (layer, is_known): (usize, bool),
+        block: &Block,
+        lanes: &mut Vec<Lane>,
+    ) -> Result<Errors> {
+        let config = &self.walk.checkpoint.config;
+        let door = lanes[0].hidden.clone();
+        let tries = Part::Mlp.roles().len() * self.candidates.len();
+        let of_reference = |count: usize| -> Result<Vec<Vec<Routed>>> {
+            (0..count).map(|_| route(block, &door)).collect()
+        };
+        let mut tried: Vec<Option<Vec<Routed>>> = match is_known {
+            true => (0..tries).map(|_| None).collect(),
+            false => of_reference(tries)?.into_iter().map(Some).collect(),
+        };
+        let mut anchored = of_reference(self.anchors.len())?;
+        for lane in lanes.iter_mut() {
+            lane.routed = route(block, &lane.hidden)?;
+        }
+        let count = config.experts.as_ref().map_or(0, |experts| experts.count);
+        for expert in 0..count {
+            let mut mlp = Mlp::new(config, self.read(&config.expert_tensors(layer, expert))?)?;
+            lanes.par_iter_mut().try_for_each(|lane| apply(expert, &mlp, &mut lane.routed))?;
+            self.expert([layer, expert], &mut mlp, &mut tried, &mut anchored)?;
+        }
+        lanes.iter_mut().try_for_each(finish)?;
+        let states = |routed: Vec<Routed>| -> Result<Vec<Tensor>> {
+            routed.into_iter().zip(&door).map(|(routed, x)| routed.finish(x)).collect()
+        };
+        let errors = tried.into_iter().map(|tried| {
+            tried.map(|routed| distance(&lanes[0].hidden, &states(routed)?)).transpose()
+        });
+        let errors: Vec<Option<f64>> = errors.collect::<Result<_>>()?;
+        for routed in anchored {
+            lanes.push(branch(states(routed)?));
+        }
+        Ok(errors.chunks_exact(self.candidates.len()).map(<[_]>::to_vec).collect())
+    }
+
+    /// Sends the reference's tokens through one expert of a layer as each trial and each anchor has
+    /// it. An expert that none goes to is passed over.
+    fn expert(
+        &self,
+        [layer, expert]: [usize; 2],
+        mlp: &mut Mlp,
+        tried: &mut [Option<Vec<Routed>>],
+        anchored: &mut [Vec<Routed>],
+    ) -> Result<()> {
+        if !anchored.iter().flatten().any(|routed| routed.needs(expert)) {
+            return Ok(());
+        }
+        let mut weights: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
+        let of_roles = tried.chunks_exact_mut(self.candidates.len());
+        for (&role, tried) in Part::Mlp.roles().iter().zip(of_roles) {
+            let (id, original) = (TensorId::expert(layer, expert, role), mlp.weight(role)?);
+            for (candidate, routed) in tried.iter_mut().enumerate() {
+                if routed.is_none() && !self.anchors.contains(&candidate) {
+                    continue;
+                }
+                match self.coded(id, &original, candidate)? {
+                    Some(weight) => {
+                        self.keep(candidate, role, &weight, &mut weights);
+                        mlp.replace(role, weight)?;
+                        routed.iter_mut().try_for_each(|routed| apply(expert, mlp, routed))?;
+                    }
+                    None => *routed = None,
+                }
+            }
+            mlp.replace(role, original)?;
+        }
+        for (weights, routed) in weights.into_iter().zip(anchored) {
+            replace(weights, |role, weight| mlp.replace(role, weight))?;
+            apply(expert, mlp, routed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts weights in their places.
+fn replace(weights: Weights, mut put: impl FnMut(Role, Tensor) -> Result<()>) -> Result<()> {
+    weights.into_iter().try_for_each(|(role, weight)| put(role, weight))
+}
+
+/// Takes the states of every lane a step on.
+fn advance(
+    lanes: &mut [Lane],
+    step: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
+) -> Result<()> {
+    lanes.par_iter_mut().try_for_each(|lane| {
+        lane.hidden = each(&lane.hidden, &step)?;
+        Ok(())
+    })
+}
+
+/// Adds what an expert makes of the tokens that go to it.
+fn apply(expert: usize, mlp: &Mlp, routed: &mut [Routed]) -> Result<()> {
+    routed.par_iter_mut().try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
+}
+
+/// A lane that goes on from these states through the reference's weights.
+fn branch(hidden: Vec<Tensor>) -> Lane {
+    Lane { hidden, ..Lane::new(Variant::reference()) }
+}
+
+/// The mean KL divergence of a lane in nats per token.
+fn mean_kl_nats(scored: &Scored, layer: usize) -> Result<f64> {
+    let all = || scored.scores.iter().flat_map(|score| &score.kl_nats);
+    let mean = all().sum::<f64>() / all().count().max(1) as f64;
+    match mean.is_finite() {
+        true => Ok(mean),
+        false => Err(Error::input(format!("the KL divergence of a lane is {mean}"))
+            .at(format!("layer {layer}"))
+            .hint("some activation overflowed; leave out the coarsest of --candidates")),
+    }
+}

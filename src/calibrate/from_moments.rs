@@ -1,0 +1,150 @@
+//! Coding by saved second moments: no text is walked, and layers are coded one by one. What a variant's
+//! own inputs would say is not known, so that no target makes up for them.
+
+use std::time::Instant;
+
+use super::Plan;
+use super::equalise::{Factors, equalise};
+use super::layer::Done;
+use super::moments_file::MomentsFile;
+use super::unit::{Coder, Seen, Unit, Wanted};
+use crate::checkpoint::TensorId;
+use crate::error::Result;
+use crate::eval::lane::Cause;
+use crate::eval::setting::Walk;
+use crate::eval::timing::{Phase, Timings};
+use crate::eval::variant::Variant;
+use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::model::{self, Input};
+use crate::quantize::calibrated::Moments;
+
+/// Codes the variants of `plan`, whose windows are not needed, by saved moments, and writes a file for
+/// each; gives, per variant, why there is none.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
+/// coded by then are kept.
+pub fn write_by_moments(
+    plan: &Plan<'_>,
+    moments: &MomentsFile,
+    timings: &mut Timings,
+    observer: &mut dyn WalkObserver,
+) -> Result<Vec<std::result::Result<(), Cause>>> {
+    let Walk { checkpoint, variants, .. } = plan.walk;
+    let layers = checkpoint.config.layers;
+    let mut failures: Vec<Option<Cause>> = vec![None; variants.len()];
+    for layer in 0..layers {
+        observer.progress(layer, layers + 1);
+        checkpoint.check_unchanged()?;
+        let one = Saved { plan, moments, layer };
+        one.code(&mut failures, timings, observer)?;
+        stop_if_asked(observer)?;
+    }
+    let finish = |(at, failure): (usize, Option<Cause>)| match failure {
+        Some(cause) => Err(cause),
+        None => plan.finish_coded(at).map_err(|e| Cause::from(&e)),
+    };
+    let outcomes = failures.into_iter().enumerate().map(finish).collect();
+    observer.progress(layers + 1, layers + 1);
+    Ok(outcomes)
+}
+
+/// A layer that is being coded.
+struct Saved<'a> {
+    plan: &'a Plan<'a>,
+    moments: &'a MomentsFile,
+    layer: usize,
+}
+
+impl Saved<'_> {
+    /// Codes the layer for every variant that lacks it, and keeps it.
+    fn code(
+        &self,
+        failures: &mut [Option<Cause>],
+        timings: &mut Timings,
+        observer: &mut dyn WalkObserver,
+    ) -> Result<()> {
+        let (plan, layer) = (self.plan, self.layer);
+        let Walk { checkpoint, variants, .. } = plan.walk;
+        let lacks = |at: &usize| failures[*at].is_none() && plan.kept(*at, layer).is_none();
+        let mut open: Vec<(usize, Done)> =
+            (0..variants.len()).filter(lacks).map(|at| (at, Done::default())).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let config = &checkpoint.config;
+        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+        let experts = (0..experts).map(|e| (Some(e), config.expert_tensors(layer, e)));
+        for (expert, ids) in std::iter::once((None, config.block_tensors(layer))).chain(experts) {
+            let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
+            for (at, done) in &mut open {
+                if failures[*at].is_some() {
+                    continue;
+                }
+                let clock = Instant::now();
+                let coded = timings.measure(Phase::Code, || {
+                    self.unit(unit.clone(), &ids, &variants[*at], expert, done)
+                });
+                done.elapsed += clock.elapsed();
+                if let Err(error) = coded {
+                    failures[*at] = Some(Cause::from(&error.at(format!("layer {layer}"))));
+                }
+            }
+        }
+        for (at, done) in open {
+            if failures[at].is_none() {
+                plan.keep(at, layer, &done)?;
+                observer.coded(at, layer, done.elapsed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Codes a block outside its experts, or an expert.
+    fn unit(
+        &self,
+        mut unit: Unit,
+        ids: &[TensorId],
+        variant: &Variant,
+        expert: Option<usize>,
+        done: &mut Done,
+    ) -> Result<()> {
+        let Walk { checkpoint, device, .. } = self.plan.walk;
+        let steps = [variant.attention, variant.mlp].map(|part| part.method.steps());
+        let factors = match expert {
+            None => equalise(&mut unit, &checkpoint.config, steps, device)?,
+            Some(_) => Factors::default(),
+        };
+        let mut coder = Coder::new(checkpoint, variant, device, unit)?;
+        for input in Input::BLOCK {
+            let reads = |id: &&TensorId| Input::of(id.role) == Some(input) && !id.bias;
+            let roles: Vec<TensorId> = ids.iter().filter(reads).copied().collect();
+            let Some(first) = roles.first() else { continue };
+            let is_calibrated = match input {
+                Input::Attention | Input::Output => steps[0].is_some(),
+                _ => steps[1].is_some(),
+            };
+            let seen = if is_calibrated { self.seen(*first, &factors, input)? } else { None };
+            for id in &roles {
+                coder.code(id.role, seen.as_ref())?;
+            }
+        }
+        let pools = |expert| self.moments.pools(checkpoint, self.layer, expert);
+        let is_pooled = steps[1].is_some() && expert.is_some_and(pools);
+        done.fitted.extend(coder.finish());
+        done.pooled_experts += usize::from(is_pooled);
+        Ok(())
+    }
+
+    /// What is known of the inputs of a tensor, after columns were equalised.
+    fn seen(&self, id: TensorId, factors: &Factors, input: Input) -> Result<Option<Seen>> {
+        let Some(own) = self.moments.moments(self.plan.walk.checkpoint, id)? else {
+            return Ok(None);
+        };
+        let divide = |own: Moments| match factors.of(input) {
+            Some(factors) => own.divided_by(&model::values(factors)?),
+            None => Ok(own),
+        };
+        Ok(Some(Seen { own: divide(own)?, wanted: Wanted::Nothing }))
+    }
+}

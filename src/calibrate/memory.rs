@@ -1,0 +1,86 @@
+//! How much memory calibrating takes, before it starts.
+
+use super::{Variant, tune_model};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::eval::memory::{CONSTANT_BYTES, Host, MemorySum, activation_bytes};
+use crate::eval::protocol::Window;
+use crate::quantize::calibrated::scratch_bytes;
+
+/// States of every window that the reference holds: what it is given, and the four stages of a layer.
+const REFERENCE_STATES: u64 = 5;
+/// States of every window that a variant holds.
+const VARIANT_STATES: u64 = 3;
+/// Matrices `[in, in]` in f64 of the linear layer at hand.
+const MATRICES: u64 = 2;
+/// Bytes per weight of a block that is tuned: what is differentiated, gradients of a step's windows,
+/// latent weights and what the optimizer remembers of them, as they are and as they are written.
+const TUNED_BYTES: u64 = 4 + 4 * tune_model::BATCH as u64 + 6 * 4;
+/// Values that autograd keeps of a token, as multiples of hidden and intermediate size and of scores.
+const DIFFERENTIATED: [u64; 3] = [24, 10, 12];
+/// A block in f32: as it is read, in the reference, and of a variant as it is equalised and as it is
+/// run.
+const BLOCKS: u64 = 4;
+
+/// The peak of calibrating `variants` on `windows`; on none where second moments were saved. Each
+/// item is a most, and none depends on the number of layers but the states of a step of tuning.
+///
+/// # Errors
+/// Bug-class errors for tensors the checkpoint does not have.
+pub fn calibrating_memory(
+    checkpoint: &Checkpoint,
+    variants: &[Variant],
+    windows: &[Window],
+    Host { threads, resident_bytes }: Host,
+) -> Result<MemorySum> {
+    let config = &checkpoint.config;
+    let tokens: u64 = windows.iter().map(|window| window.ids.len() as u64).sum();
+    let longest = windows.iter().map(|window| window.ids.len() as u64).max().unwrap_or(0);
+    let busy = threads.min(windows.len()) as u64;
+    let states = REFERENCE_STATES + VARIANT_STATES * variants.len() as u64;
+    let mut ids = config.block_tensors(0);
+    if config.experts.is_some() {
+        ids.extend(config.expert_tensors(0, 0));
+    }
+    let experts = config.experts.as_ref().map_or(1, |experts| experts.count as u64);
+    let (mut block_bytes, mut coded_bytes, mut matrix_bytes, mut scratch) = (0, 0, 0, 0);
+    for id in ids {
+        let stored = checkpoint.stored(id)?;
+        let shape = stored.matrix();
+        let copies = if id.expert.is_some() { experts } else { 1 };
+        block_bytes += stored.weights() * 4;
+        let size = |variant: &Variant| {
+            let size = variant.recipe_of(id, stored).stored_size(shape);
+            size.map_or(0, |size| size.0)
+        };
+        coded_bytes += variants.iter().map(size).sum::<u64>() * copies;
+        if id.role.is_linear() && !id.bias {
+            matrix_bytes = matrix_bytes.max((shape[1] as u64).pow(2) * 8);
+            scratch = scratch.max(scratch_bytes(shape));
+        }
+    }
+    let hidden_bytes = tokens * config.hidden_size as u64 * 4;
+    let widest_bytes = tokens * config.intermediate_size.max(config.hidden_size) as u64 * 4;
+    let is_tuned = u64::from(variants.iter().any(Variant::is_tuned));
+    let is_whole = u64::from(variants.iter().any(Variant::is_tuned_whole));
+    let [of_hidden, of_inner, of_scores] = DIFFERENTIATED;
+    let differentiated = of_hidden * config.hidden_size as u64
+        + of_inner * config.intermediate_size as u64
+        + of_scores * config.heads as u64 * longest;
+    let step_bytes = tune_model::BATCH as u64 * longest * config.hidden_size as u64 * 4;
+    let items = [
+        ("a block that is tuned", is_tuned * block_bytes / 4 * TUNED_BYTES),
+        ("what is differentiated", is_tuned * busy * longest * differentiated * 4),
+        ("states of a step of tuning", is_whole * step_bytes * config.layers as u64),
+        ("states of the calibration windows", hidden_bytes * states),
+        ("inputs of the linear layer at hand", widest_bytes),
+        ("blocks in f32", block_bytes * BLOCKS),
+        ("coded for all variants", coded_bytes),
+        ("second moments of the layer at hand", matrix_bytes * MATRICES),
+        ("coding scratch", scratch),
+        ("activations", busy * activation_bytes(checkpoint, longest)),
+        ("program, tokenizer and text", resident_bytes),
+        ("allocator and small things", CONSTANT_BYTES),
+    ];
+    Ok(MemorySum { items: items.into_iter().filter(|(_, bytes)| *bytes > 0).collect() })
+}

@@ -1,0 +1,264 @@
+//! Calibrated coding: variants whose codes are chosen by what their errors cost on a text.
+//!
+//! All variants and the reference walk the calibration windows side by side, layer by layer. A
+//! variant's own states are what its linear layers are given, so that each layer is coded for the
+//! inputs that it will have, and is asked to make up for what earlier ones lost. Every layer is kept
+//! in a part file as soon as it is coded; a walk that was interrupted replays those and goes on. The
+//! parts become one file of coded weights, which is what is scored and packaged.
+//!
+//! Beside a block and the states of the windows (five times in the reference, three times in a
+//! variant) this takes two matrices `[in, in]` in f64 for the linear layer at hand, and what
+//! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes) says.
+
+mod checkpointing;
+mod collect;
+mod correlation;
+mod equalise;
+mod experts;
+mod from_moments;
+mod layer;
+mod memory;
+mod moments_file;
+mod tune_block;
+mod tune_model;
+mod unit;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use checkpointing::beside;
+pub use checkpointing::sweep_up;
+pub use collect::{Collection, collect};
+use correlation::Tokens;
+pub use from_moments::write_by_moments;
+use layer::{Done, Fit, Stages};
+pub(crate) use layer::{both, dense, each};
+pub use memory::calibrating_memory;
+pub use moments_file::MomentsFile;
+use tune_model::Whole;
+use unit::Unit;
+
+use crate::error::{Exit, Result};
+use crate::eval::coded_file::CodedFile;
+use crate::eval::embed;
+use crate::eval::lane::{Cause, Lane};
+use crate::eval::layer::{Layer, finish};
+use crate::eval::origin::Origin;
+use crate::eval::setting::Walk;
+use crate::eval::timing::{Phase, Timings};
+use crate::eval::variant::Variant;
+use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::model::{self, Block, RopeTables};
+
+/// What is to be coded, and where to.
+pub struct Plan<'a> {
+    /// The walk: its windows are those of calibration, its variants those to be coded.
+    pub walk: Walk<'a>,
+    /// Per variant the file that is to be written.
+    pub paths: &'a [PathBuf],
+    /// What codes are chosen on, kept in the files.
+    pub origin: &'a Origin,
+}
+
+/// Codes variants and writes a file for each; gives, per variant, why there is none.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
+/// coded by then are kept.
+pub fn write_calibrated(
+    plan: &Plan<'_>,
+    timings: &mut Timings,
+    observer: &mut dyn WalkObserver,
+) -> Result<Vec<std::result::Result<(), Cause>>> {
+    let Walk { checkpoint, variants, windows, device, .. } = plan.walk;
+    let layers = checkpoint.config.layers;
+    let all = std::iter::once(Variant::reference()).chain(variants.iter().cloned());
+    let mut lanes: Vec<Lane> = all.map(Lane::new).collect();
+    timings.measure(Phase::Embedding, || embed::embed(&plan.walk, &mut lanes))?;
+    let tokens = windows.iter().map(|window| window.ids.len()).max().unwrap_or(0);
+    let rope = RopeTables::new(&checkpoint.config, tokens, device)?;
+    for layer in 0..layers {
+        observer.progress(layer, layers + 1);
+        checkpoint.check_unchanged()?;
+        if !plan.replay(layer, &rope, &mut lanes, timings)? {
+            plan.layer(layer, &rope, &mut lanes, timings, observer)?;
+        }
+        stop_if_asked(observer)?;
+    }
+    let reference = match variants.iter().any(Variant::is_tuned_whole) {
+        true => tune_model::normed(&plan.walk, &lanes[0].hidden)?,
+        false => Vec::new(),
+    };
+    let mut outcomes = Vec::new();
+    for (at, lane) in lanes.drain(1..).enumerate() {
+        let done = match lane.failure {
+            Some(cause) => Err(cause),
+            None => match plan.finish(at, &rope, &reference, observer) {
+                Err(error) if error.exit() == Exit::Interrupted => return Err(error),
+                done => done.map_err(|e| Cause::from(&e)),
+            },
+        };
+        outcomes.push(done);
+    }
+    observer.progress(layers + 1, layers + 1);
+    Ok(outcomes)
+}
+
+impl Plan<'_> {
+    /// Writes a variant's file, and removes what led to it.
+    fn finish_coded(&self, variant: usize) -> Result<()> {
+        let path = &self.paths[variant];
+        self.join(variant, path)?;
+        sweep_up(path)
+    }
+
+    /// Writes a variant's file, tuned as a whole where it is to be, and removes what led to it.
+    fn finish(
+        &self,
+        variant: usize,
+        rope: &RopeTables,
+        reference: &[Tensor],
+        observer: &mut dyn WalkObserver,
+    ) -> Result<()> {
+        let path = &self.paths[variant];
+        let of = &self.walk.variants[variant];
+        if !of.is_tuned_whole() {
+            return self.finish_coded(variant);
+        }
+        let (coded, state) = (beside(path, "coded"), beside(path, "tuning"));
+        self.join(variant, &coded)?;
+        let file = Arc::new(CodedFile::open(&coded)?);
+        let whole = Whole { walk: &self.walk, variant: of, rope, file: &file, reference };
+        let clock = Instant::now();
+        let tuned = whole.tune(&state, observer)?;
+        observer.coded(variant, self.walk.checkpoint.config.layers, clock.elapsed())?;
+        self.write_tuned(variant, &file, tuned)?;
+        sweep_up(path)
+    }
+
+    /// Takes every lane through a layer that is kept for all of them; whether it was.
+    fn replay(
+        &self,
+        layer: usize,
+        rope: &RopeTables,
+        lanes: &mut [Lane],
+        timings: &mut Timings,
+    ) -> Result<bool> {
+        let (_, variants) = lanes.split_at_mut(1);
+        for (at, lane) in variants.iter_mut().enumerate().filter(|(_, lane)| lane.is_alive()) {
+            lane.file = self.kept(at, layer);
+            if lane.file.is_none() {
+                return Ok(false);
+            }
+        }
+        Layer { walk: &self.walk, layer, rope }.run(lanes, timings)?;
+        lanes.iter_mut().for_each(|lane| lane.file = None);
+        Ok(true)
+    }
+
+    /// Codes a layer for every lane, and keeps it.
+    fn layer(
+        &self,
+        layer: usize,
+        rope: &RopeTables,
+        lanes: &mut [Lane],
+        timings: &mut Timings,
+        observer: &mut dyn WalkObserver,
+    ) -> Result<()> {
+        let Walk { checkpoint, device, .. } = self.walk;
+        let config = &checkpoint.config;
+        let unit = timings
+            .measure(Phase::Read, || Unit::read(checkpoint, &config.block_tensors(layer)))?;
+        let block = Block::new(config, layer, unit.weights(checkpoint, device)?)?;
+        let reference = timings
+            .measure(Phase::ReferenceForward, || Stages::of(&block, &lanes[0].hidden, rope))?;
+        let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
+        let tokens = Tokens::by_output(outputs)?;
+        let fit = Fit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
+        let mut done: Vec<Done> = lanes[1..].iter().map(|_| Done::default()).collect();
+        for (lane, done) in lanes[1..].iter_mut().zip(&mut done) {
+            if !lane.is_alive() {
+                continue;
+            }
+            let clock = Instant::now();
+            match timings.measure(Phase::Code, || fit.block(unit.clone(), lane)) {
+                Ok((block, coded)) => {
+                    *done = Done { elapsed: clock.elapsed(), ..coded };
+                    lane.routed = route(&block, &lane.hidden)?;
+                }
+                Err(error) => lane.fail(&error.at(format!("layer {layer}"))),
+            }
+        }
+        lanes[0].routed = route(&block, &reference.attended)?;
+        lanes[0].hidden = outputs.clone();
+        drop(unit);
+        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
+        for expert in 0..experts {
+            let ids = config.expert_tensors(layer, expert);
+            let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
+            self.expert(unit, expert, lanes, &mut done, timings)?;
+        }
+        lanes.iter_mut().try_for_each(finish)?;
+        for (at, (lane, done)) in lanes[1..].iter().zip(&done).enumerate() {
+            if lane.is_alive() {
+                self.keep(at, layer, done)?;
+                observer.coded(at, layer, done.elapsed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Codes an expert for every lane that lives.
+    fn expert(
+        &self,
+        unit: Unit,
+        expert: usize,
+        lanes: &mut [Lane],
+        done: &mut [Done],
+        timings: &mut Timings,
+    ) -> Result<()> {
+        let Walk { checkpoint, device, .. } = self.walk;
+        let mlp = model::Mlp::new(&checkpoint.config, unit.weights(checkpoint, device)?)?;
+        timings.measure(Phase::ReferenceForward, || {
+            lanes[0]
+                .routed
+                .iter_mut()
+                .try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
+        })?;
+        for (lane, done) in lanes[1..].iter_mut().zip(done) {
+            if !lane.is_alive() {
+                continue;
+            }
+            let clock = Instant::now();
+            let coded = timings
+                .measure(Phase::Code, || experts::code(&self.walk, unit.clone(), expert, lane));
+            match coded {
+                Ok(coded) => {
+                    done.fitted.extend(coded.fitted);
+                    done.pooled_experts += usize::from(coded.is_pooled);
+                    done.elapsed += clock.elapsed();
+                }
+                Err(error) => lane.fail(&error.at(format!("expert {expert}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where tokens go in a mixture; nothing in a dense block.
+pub(crate) fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
+    if block.mlp().is_some() {
+        return Ok(Vec::new());
+    }
+    let normed = layer::each(hidden, |x| block.mlp_input(x))?;
+    Ok(normed
+        .into_iter()
+        .map(|x| block.route(x))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}

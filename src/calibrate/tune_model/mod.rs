@@ -1,0 +1,200 @@
+//! Tuning a coded model as a whole against the reference's logits: what one block cannot make up for,
+//! another can, and what counts is what is measured, the KL divergence.
+//!
+//! Gradients go back block by block from the states before each, which are kept for the windows of
+//! one step; a block's weights are decoded when it is run and again when it is differentiated, and
+//! what the optimizer knows of it lies on the disk in between. So memory holds one block with its
+//! gradients, and states `[layers, tokens, hidden]` of a step's windows.
+
+mod divergence;
+mod numbers;
+mod parameters;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::tune_block;
+use super::tune_block::{Tuned, pace, sum};
+use super::tune_model::divergence::Divergence;
+pub use super::tune_model::parameters::Parameters;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::Result;
+use crate::eval::coded_file::{CodedFile, head_name};
+use crate::eval::embed;
+use crate::eval::lane::Lane;
+use crate::eval::setting::Walk;
+use crate::eval::variant::Variant;
+use crate::eval::vocabulary::Source;
+use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::model::{self, Block, DifferentiableBlock, RopeTables};
+
+/// Times that every window is seen.
+const EPOCHS: usize = 2;
+/// Windows whose gradients make one step, whatever the number of threads.
+pub const BATCH: usize = 2;
+/// How far a step goes, as a multiple of those of a block.
+const PACE: f32 = 4.0;
+
+/// A coded variant that is tuned.
+pub struct Whole<'a> {
+    /// The windows, and what they are walked with.
+    pub walk: &'a Walk<'a>,
+    /// Which variant.
+    pub variant: &'a Variant,
+    /// Positions of the longest window.
+    pub rope: &'a RopeTables,
+    /// Its codes.
+    pub file: &'a Arc<CodedFile>,
+    /// What the reference's head is given, per window `[tokens, hidden]`.
+    pub reference: &'a [Tensor],
+}
+
+impl Whole<'_> {
+    /// Tunes the variant. Gives what came of it, if windows that were held out came nearer to the
+    /// reference, and how near they came, if there are enough windows to hold any out. Every step is
+    /// kept in the file `kept` and others beside it, so that tuning goes on where it was interrupted;
+    /// the caller removes them.
+    ///
+    /// # Errors
+    /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
+    pub fn tune<'k>(
+        &'k self,
+        kept: &'k Path,
+        observer: &mut dyn WalkObserver,
+    ) -> Result<(Option<Parameters<'k>>, Option<Tuned>)> {
+        let seen = tune_block::seen(self.reference.len());
+        if seen == self.reference.len() {
+            return Ok((None, None));
+        }
+        let first = self.embedded()?;
+        let mut divergence = Divergence::new(self.walk, self.head())?;
+        let (mut parameters, before) = Parameters::new(self, kept)?;
+        let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
+            let states = self.last(parameters, &first[seen..])?;
+            let normed = parameters.normed(&states)?;
+            divergence.mean_nats(&self.reference[seen..], &normed)
+        };
+        let before = match before {
+            Some(before) => before,
+            None => loss(&parameters, &mut divergence)?,
+        };
+        let sums = divergence.reference_sums(&self.reference[..seen])?;
+        let batches = seen.div_ceil(BATCH);
+        let steps = EPOCHS * batches;
+        while parameters.step() < steps {
+            observer.progress(parameters.step(), steps);
+            let start = parameters.step() % batches * BATCH;
+            let batch = start..(start + BATCH).min(seen);
+            let pace = PACE * pace(parameters.step(), steps);
+            let reference = (&self.reference[batch.clone()], &sums[batch.clone()]);
+            self.step(&mut parameters, &mut divergence, &first[batch], reference, pace)?;
+            parameters.finish_step(before)?;
+            stop_if_asked(observer)?;
+        }
+        let after = loss(&parameters, &mut divergence)?;
+        Ok(((after < before).then_some(parameters), Some(Tuned { before, after })))
+    }
+
+    /// Where the variant's head comes from.
+    fn head(&self) -> Source {
+        let recipe = self.variant.head.weights;
+        let name = head_name(self.walk.checkpoint, self.variant);
+        let file = (!recipe.is_reference()).then(|| (Arc::clone(self.file), name));
+        Source { recipe, file }
+    }
+
+    /// The variant's states before the first block, per window.
+    fn embedded(&self) -> Result<Vec<Tensor>> {
+        let mut lane = Lane::new(self.variant.clone());
+        lane.file = Some(Arc::clone(self.file));
+        let mut lanes = [lane];
+        embed::embed(self.walk, &mut lanes)?;
+        let [lane] = lanes;
+        Ok(lane.hidden)
+    }
+
+    /// One step down the gradient of some windows, whose states before the first block are `first`.
+    fn step(
+        &self,
+        parameters: &mut Parameters<'_>,
+        divergence: &mut Divergence<'_>,
+        first: &[Tensor],
+        reference: (&[Tensor], &[Vec<f64>]),
+        pace: f32,
+    ) -> Result<()> {
+        let layers = self.walk.checkpoint.config.layers;
+        let mut states = vec![first.to_vec()];
+        for layer in 0..layers {
+            let next = self.through(parameters, layer, &states[layer])?;
+            states.push(next);
+        }
+        let last = states.pop().unwrap_or_default();
+        let by_normed = divergence.gradients(reference, &parameters.normed(&last)?)?;
+        let mut by_states = parameters.final_norm(&last, &by_normed, pace)?;
+        drop(last);
+        for layer in (0..layers).rev() {
+            let given = states.pop().unwrap_or_default();
+            by_states = self.back(parameters, layer, &given, &by_states, pace)?;
+        }
+        Ok(())
+    }
+
+    /// Windows after block `layer`.
+    fn through(
+        &self,
+        parameters: &Parameters<'_>,
+        layer: usize,
+        given: &[Tensor],
+    ) -> Result<Vec<Tensor>> {
+        let weights = parameters.weights(layer)?;
+        let block = Block::new(&self.walk.checkpoint.config, layer, weights)?;
+        let next = given.par_iter().map(|x| block.forward(x, self.rope).map(|(y, _)| y));
+        next.collect()
+    }
+
+    /// Windows after the last block.
+    fn last(&self, parameters: &Parameters<'_>, first: &[Tensor]) -> Result<Vec<Tensor>> {
+        let layers = 0..self.walk.checkpoint.config.layers;
+        layers.into_iter().try_fold(first.to_vec(), |x, layer| self.through(parameters, layer, &x))
+    }
+
+    /// From derivatives by what block `layer` makes to those by what it is given; its parameters
+    /// are moved.
+    fn back(
+        &self,
+        parameters: &mut Parameters<'_>,
+        layer: usize,
+        given: &[Tensor],
+        by_output: &[Tensor],
+        pace: f32,
+    ) -> Result<Vec<Tensor>> {
+        let config = &self.walk.checkpoint.config;
+        let block = DifferentiableBlock::new(config, layer, parameters.weights(layer)?)?;
+        let of = |(x, by_output): (&Tensor, &Tensor)| -> Result<_> {
+            block.gradients(x, self.rope, true, |_| Ok(by_output.clone()))
+        };
+        let windows = given.par_iter().zip(by_output);
+        let all: Vec<_> = windows.map(of).collect::<Result<_>>()?;
+        let (by_weights, by_input): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|gradients| (gradients.weights, gradients.input)).unzip();
+        parameters.move_layer(layer, &sum(by_weights)?, pace)?;
+        Ok(by_input.into_iter().flatten().collect())
+    }
+}
+
+/// What the reference's head is given: its states after the last block, normed.
+///
+/// # Errors
+/// Input errors of the checkpoint, bug-class errors of candle.
+pub fn normed(walk: &Walk<'_>, states: &[Tensor]) -> Result<Vec<Tensor>> {
+    let gain = walk.checkpoint.read(TensorId::model(Role::FinalNorm))?;
+    let gain = model::vector(gain, walk.device)?;
+    let norm = |x: &Tensor| {
+        let tokens = x.dim(0).map_err(model::failed)?;
+        model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
+    };
+    states.par_iter().map(norm).collect()
+}

@@ -1,0 +1,347 @@
+//! What is tuned of a whole model: tables and scales of its linear layers and the gains of its norms.
+//! Codes stay. Of every layer there is a file of coded weights, which is what is run, and a file of what
+//! the optimizer knows of it; both are written anew in each step, beside those of the step before,
+//! so that memory holds one layer and a step that is interrupted leaves the last one whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use half::f16;
+use rayon::prelude::*;
+
+use super::Whole;
+use super::numbers::{read_numbers, write_numbers};
+use crate::calibrate::checkpointing::{beside, write_tensors};
+use crate::calibrate::tune_block::NORM_RATE;
+use crate::checkpoint::{Role, TensorId};
+use crate::error::{Error, Result};
+use crate::eval::code_file::Calibrated;
+use crate::eval::coded_file::CodedFile;
+use crate::eval::coder::Coder;
+use crate::eval::weights::block_weights;
+use crate::model::{self, BlockWeights};
+use crate::quantize::calibrated::{Adam, Tunable};
+use crate::quantize::{CodedTensor, Recipe, quantize};
+
+/// Everything that is tuned, after some step.
+pub struct Parameters<'a> {
+    whole: &'a Whole<'a>,
+    /// What the files of layers are beside.
+    kept: &'a Path,
+    /// Steps that were made.
+    step: usize,
+    /// By layer, where its weights are coded.
+    layers: Vec<Arc<CodedFile>>,
+    /// The same after the step that is being made, the last layers first.
+    next: Vec<Arc<CodedFile>>,
+    last: Gain,
+}
+
+/// How far tuning got, beside what is in layers' files.
+struct Progress {
+    step: usize,
+    before_nats: f64,
+}
+
+impl<'a> Parameters<'a> {
+    /// Takes what the file has, or what an earlier tuning left beside `kept`; with the loss before
+    /// the first step, where that is known.
+    ///
+    /// # Errors
+    /// Input errors of the file.
+    pub fn new(whole: &'a Whole<'a>, kept: &'a Path) -> Result<(Self, Option<f64>)> {
+        let layers = whole.walk.checkpoint.config.layers;
+        let last = coder(whole, whole.file).tensor(TensorId::model(Role::FinalNorm))?;
+        let mut parameters = Parameters {
+            whole,
+            kept,
+            step: 0,
+            layers: vec![Arc::clone(whole.file); layers],
+            next: Vec::new(),
+            last: Gain::new(last.decode()),
+        };
+        let before_nats = parameters.resume().map(|progress| progress.before_nats);
+        Ok((parameters, before_nats))
+    }
+
+    /// Takes up what an earlier tuning left, if all of it is there.
+    fn resume(&mut self) -> Option<Progress> {
+        let numbers = read_numbers(self.kept).ok()?;
+        let (head, gain) = numbers.split_first_chunk::<3>()?;
+        let bits = u64::from(head[1].to_bits()) << 32 | u64::from(head[2].to_bits());
+        let progress =
+            Progress { step: head[0].to_bits() as usize, before_nats: f64::from_bits(bits) };
+        let layers = 0..self.layers.len();
+        let files =
+            layers.map(|layer| CodedFile::open(&self.coded_path(layer, progress.step)).ok());
+        let files: Option<Vec<_>> = files.collect();
+        let files = files.filter(|files| files.iter().all(|file| self.is_ours(file)))?;
+        self.last.restore(&mut gain.iter().copied()).ok()?;
+        self.step = progress.step;
+        self.layers = files.into_iter().map(Arc::new).collect();
+        Some(progress)
+    }
+
+    /// Whether a layer's file is of this variant of this model, coded on this text.
+    fn is_ours(&self, file: &CodedFile) -> bool {
+        let whole = self.whole.file;
+        file.variant == whole.variant
+            && file.model_hash == whole.model_hash
+            && file.calibrated.origin == whole.calibrated.origin
+    }
+
+    /// Steps that were made.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// The weights of a block as they are by now.
+    ///
+    /// # Errors
+    /// Input errors of the file, bug-class errors of candle.
+    pub fn weights(&self, layer: usize) -> Result<BlockWeights> {
+        let walk = self.whole.walk;
+        let ids = walk.checkpoint.config.block_tensors(layer);
+        let coder = coder(self.whole, &self.layers[layer]);
+        let decoded = ids.par_iter().map(|id| Ok((*id, coder.tensor(*id)?.decode())));
+        let decoded = decoded.collect::<Result<Vec<_>>>()?;
+        block_weights(walk.checkpoint, walk.device, decoded.into_iter())
+    }
+
+    /// Moves a block against the derivatives by its weights; what it is by now stays until
+    /// [`finish_step`](Parameters::finish_step). Layers come in turn, the last one first.
+    ///
+    /// # Errors
+    /// Input errors of the files and where tables, scales or gains left fp16, surroundings errors of
+    /// the disk, bug-class errors of candle.
+    pub fn move_layer(
+        &mut self,
+        layer: usize,
+        gradients: &[(Role, Tensor)],
+        pace: f32,
+    ) -> Result<()> {
+        let ids = self.whole.walk.checkpoint.config.block_tensors(layer);
+        let coder = coder(self.whole, &self.layers[layer]);
+        let mut parameters = ids
+            .iter()
+            .map(|id| Parameter::of(*id, coder.tensor(*id)?))
+            .collect::<Result<Vec<_>>>()?;
+        if self.step > 0 {
+            let mut numbers = read_numbers(&self.numbers_path(layer, self.step))?.into_iter();
+            parameters.iter_mut().try_for_each(|parameter| parameter.restore(&mut numbers))?;
+        }
+        parameters.par_iter_mut().try_for_each(|parameter| {
+            let is_it = |(role, _): &&(Role, Tensor)| *role == parameter.id.role;
+            gradients
+                .iter()
+                .find(is_it)
+                .map_or(Ok(()), |(_, gradient)| parameter.step(&model::values(gradient)?, pace))
+        })?;
+        let numbers: Vec<f32> = parameters.iter().flat_map(Parameter::numbers).collect();
+        write_numbers(&self.numbers_path(layer, self.step + 1), &numbers)?;
+        let path = self.coded_path(layer, self.step + 1);
+        let calibrated = Calibrated {
+            origin: self.whole.file.calibrated.origin.clone(),
+            ..Calibrated::default()
+        };
+        let coded: Vec<(TensorId, &CodedTensor)> =
+            parameters.iter().map(|parameter| (parameter.id, &parameter.tensor)).collect();
+        write_tensors(
+            &path,
+            (self.whole.walk.checkpoint, self.whole.variant),
+            &coded,
+            &calibrated,
+        )?;
+        self.next.push(Arc::new(CodedFile::open(&path)?));
+        Ok(())
+    }
+
+    /// Ends a step in which every layer was moved, and keeps it.
+    ///
+    /// # Errors
+    /// Surroundings errors of the disk.
+    pub fn finish_step(&mut self, before_nats: f64) -> Result<()> {
+        self.layers = std::mem::take(&mut self.next).into_iter().rev().collect();
+        self.step += 1;
+        let bits = before_nats.to_bits();
+        let head = [self.step as u32, (bits >> 32) as u32, bits as u32].map(f32::from_bits);
+        let numbers: Vec<f32> = head.into_iter().chain(self.last.numbers()).collect();
+        write_numbers(self.kept, &numbers)
+    }
+
+    /// What the head is given, from states after the last block.
+    ///
+    /// # Errors
+    /// Bug-class errors of candle.
+    pub fn normed(&self, states: &[Tensor]) -> Result<Vec<Tensor>> {
+        let walk = self.whole.walk;
+        let gain = model::vector(self.last.stored(), walk.device)?;
+        let norm = |x: &Tensor| {
+            let tokens = x.dim(0).map_err(model::failed)?;
+            model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
+        };
+        states.par_iter().map(norm).collect()
+    }
+
+    /// From derivatives by what [`normed`](Parameters::normed) gives to those by its states; the
+    /// gain is moved.
+    ///
+    /// # Errors
+    /// Bug-class errors of candle.
+    pub fn final_norm(
+        &mut self,
+        states: &[Tensor],
+        by_normed: &[Tensor],
+        pace: f32,
+    ) -> Result<Vec<Tensor>> {
+        let walk = self.whole.walk;
+        let gain = model::vector(self.last.stored(), walk.device)?;
+        let eps = walk.checkpoint.config.rms_norm_eps;
+        let windows = states.par_iter().zip(by_normed);
+        let all = windows.map(|(x, by)| model::norm_gradients(x, &gain, eps, by));
+        let all: Vec<(Tensor, Tensor)> = all.collect::<Result<_>>()?;
+        let mut by_gain = vec![0.0f32; self.last.values.len()];
+        let mut by_states = Vec::with_capacity(all.len());
+        for (states, gain) in all {
+            let values = model::values(&gain)?;
+            by_gain.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            by_states.push(states);
+        }
+        self.last.step(&by_gain, pace);
+        Ok(by_states)
+    }
+
+    /// A tensor as it is by now.
+    ///
+    /// # Errors
+    /// Input errors of the files.
+    pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
+        let file = id.layer.map_or(self.whole.file, |layer| &self.layers[layer]);
+        let tensor = coder(self.whole, file).tensor(id)?;
+        match id == TensorId::model(Role::FinalNorm) {
+            true => half(&self.last.stored(), tensor.shape()),
+            false => Ok(tensor),
+        }
+    }
+
+    /// Files of two steps take turns.
+    fn coded_path(&self, layer: usize, step: usize) -> PathBuf {
+        beside(self.kept, &format!("layer{layer}.{}", step % 2))
+    }
+
+    fn numbers_path(&self, layer: usize, step: usize) -> PathBuf {
+        beside(self.kept, &format!("layer{layer}.{}.numbers", step % 2))
+    }
+}
+
+fn coder<'a>(whole: &'a Whole<'_>, file: &'a Arc<CodedFile>) -> Coder<'a> {
+    Coder {
+        checkpoint: whole.walk.checkpoint,
+        variant: whole.variant,
+        file: Some(file),
+        scales: None,
+    }
+}
+
+/// One tensor of a block.
+struct Parameter {
+    id: TensorId,
+    tensor: CodedTensor,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A linear layer with tables.
+    Coded(Tunable),
+    /// A norm's gain.
+    Gain(Gain),
+    /// Anything else stays.
+    Fixed,
+}
+
+impl Parameter {
+    fn of(id: TensorId, tensor: CodedTensor) -> Result<Self> {
+        let kind = match id.role {
+            _ if id.bias => Kind::Fixed,
+            role if role.is_linear() => Tunable::of(&tensor)?.map_or(Kind::Fixed, Kind::Coded),
+            Role::AttentionNorm | Role::MlpNorm | Role::QueryNorm | Role::KeyNorm => {
+                Kind::Gain(Gain::new(tensor.decode()))
+            }
+            _ => Kind::Fixed,
+        };
+        Ok(Parameter { id, tensor, kind })
+    }
+
+    fn step(&mut self, derivatives: &[f32], pace: f32) -> Result<()> {
+        match &mut self.kind {
+            Kind::Coded(coded) => {
+                coded.step_tables(derivatives, pace);
+                self.tensor = coded.coded()?;
+            }
+            Kind::Gain(gain) => {
+                gain.step(derivatives, pace);
+                self.tensor = half(&gain.stored(), self.tensor.shape())?;
+            }
+            Kind::Fixed => {}
+        }
+        Ok(())
+    }
+
+    fn numbers(&self) -> Vec<f32> {
+        match &self.kind {
+            Kind::Coded(coded) => coded.numbers(),
+            Kind::Gain(gain) => gain.numbers().collect(),
+            Kind::Fixed => Vec::new(),
+        }
+    }
+
+    fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        match &mut self.kind {
+            Kind::Coded(coded) => coded.restore(numbers),
+            Kind::Gain(gain) => gain.restore(numbers),
+            Kind::Fixed => Ok(()),
+        }
+    }
+}
+
+/// A norm's gain, with its step.
+struct Gain {
+    values: Vec<f32>,
+    adam: Adam,
+    rate: f32,
+}
+
+impl Gain {
+    fn new(values: Vec<f32>) -> Self {
+        let mean = values.iter().map(|gain| gain.abs()).sum::<f32>() / values.len().max(1) as f32;
+        Gain { adam: Adam::new(values.len()), values, rate: mean * NORM_RATE }
+    }
+
+    fn step(&mut self, derivatives: &[f32], pace: f32) {
+        self.adam.step(&mut self.values, derivatives, pace * self.rate);
+    }
+
+    /// What is stored of it.
+    fn stored(&self) -> Vec<f32> {
+        self.values.iter().map(|value| f16::from_f32(*value).to_f32()).collect()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f32> {
+        let rate = std::iter::once(self.rate);
+        rate.chain(self.values.iter().copied()).chain(self.adam.numbers())
+    }
+
+    fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        for value in std::iter::once(&mut self.rate).chain(&mut self.values) {
+            *value = numbers.next().ok_or_else(|| Error::input("a tuning state is too short"))?;
+        }
+        self.adam.restore(&mut numbers)
+    }
+}
+
+/// Values at fp16.
+fn half(values: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
+    let coded = quantize(&Recipe::Half, values, shape, None)?;
+    coded.ok_or_else(|| Error::bug("a gain without a form"))
+}

@@ -1,0 +1,90 @@
+//! Where a tensor is in the checkpoint's files, and in which form.
+
+use super::dtype::Dtype;
+use super::mxfp4;
+use crate::error::Error;
+
+/// Where one tensor lies, and how it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// The tensor's name as the file spells it, for messages.
+    pub name: String,
+    /// Index into the checkpoint's files.
+    pub file: usize,
+    /// Byte range within that file; validated against the file's length.
+    pub range: std::ops::Range<usize>,
+    /// `[out, in]` for matrices, `[len]` for vectors: outermost first, as Hugging Face has it.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: Dtype,
+    /// The order of the rows in the file.
+    pub rows: RowOrder,
+    /// Where the block scales lie, for types that keep them apart.
+    pub scales: Option<FileRange>,
+}
+
+/// A range of bytes in one of the checkpoint's files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileRange {
+    /// Index into the checkpoint's files.
+    pub file: usize,
+    /// Bytes.
+    pub range: std::ops::Range<usize>,
+}
+
+impl StoredTensor {
+    /// Rows and columns; a vector is one row.
+    pub fn matrix(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [len] => [1, len],
+            [out, ref rest @ ..] => [out, rest.iter().product()],
+            [] => [1, 1],
+        }
+    }
+
+    /// Bytes that these weights take in the file, scales included.
+    pub fn size_bytes(&self) -> u64 {
+        let [rows, columns] = self.matrix();
+        let scales = if self.scales.is_some() { columns / mxfp4::BLOCK_WEIGHTS } else { 0 };
+        (rows * (self.dtype.row_bytes(columns).unwrap_or(0) + scales)) as u64
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
+}
+
+/// The order in which a matrix's rows are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// As Hugging Face has them.
+    Plain,
+    /// llama.cpp's order for q and k of llama-family models: within each of `heads` heads the two
+    /// halves that rotate together are interleaved (convert_hf_to_gguf.py, `LlamaModel.permute`).
+    Interleaved {
+        /// Query heads for q, key/value heads for k.
+        heads: usize,
+    },
+    /// Every `step`-th row from `first` on: gate and up of gpt-oss alternate.
+    Every {
+        /// Distance between two rows.
+        step: usize,
+        /// The first row.
+        first: usize,
+    },
+    /// As columns of the transposed matrix, every `step`-th from `first` on.
+    Transposed {
+        /// Distance between two columns.
+        step: usize,
+        /// The first column.
+        first: usize,
+    },
+}
+
+/// The error for a tensor that should be there, under the name that the file would give it.
+pub(super) fn absent(name: &str) -> Error {
+    Error::input("expected by the architecture, not found in the checkpoint")
+        .at(format!("tensor {name}"))
+        .hint("config.json and the weights do not belong together, or a shard is missing")
+}

@@ -1,0 +1,103 @@
+//! What people see on stderr while a command works: messages, and a bar with an estimate. The bar is
+//! hidden where stderr is not a terminal.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{Error, Exit, Result};
+use crate::run::observer::Observer;
+
+/// The observer of every command: prints messages and bars on stderr, listens for Ctrl-C.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    /// Print nothing but errors.
+    quiet: bool,
+    stop: Arc<AtomicBool>,
+    /// The bar of the stage at hand, with the stage's name.
+    bar: Mutex<Option<(String, ProgressBar)>>,
+}
+
+impl Reporter {
+    /// A reporter that prints nothing but errors if `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        Reporter { quiet, ..Reporter::default() }
+    }
+
+    /// Prints a line on stderr, unless quiet.
+    #[allow(clippy::print_stderr)]
+    pub fn say(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Prints an error on stderr.
+    #[allow(clippy::print_stderr)]
+    pub fn error(&self, error: &Error) {
+        eprintln!("error: {error}");
+    }
+
+    /// Listens for Ctrl-C: the first asks the run to stop at its next step, the second ends the
+    /// process.
+    ///
+    /// # Errors
+    /// Surroundings errors of the signal handler.
+    #[allow(clippy::exit, clippy::print_stderr)]
+    pub fn listen(&self) -> Result<()> {
+        let (stop, quiet) = (Arc::clone(&self.stop), self.quiet);
+        let handler = move || {
+            if stop.swap(true, Ordering::SeqCst) {
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+            if !quiet {
+                eprintln!("stopping at the next step; press Ctrl-C again to stop at once");
+            }
+        };
+        ctrlc::set_handler(handler)
+            .map_err(|e| Error::surroundings("cannot listen for Ctrl-C").because(e))
+    }
+
+    fn new_bar(&self, stage: &str) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if self.quiet || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style = "{prefix} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(stage.to_owned());
+        bar
+    }
+}
+
+impl Observer for Reporter {
+    fn message(&self, line: &str) {
+        self.say(line);
+    }
+
+    fn progress(&self, stage: &str, done: u64, total: u64) {
+        let mut at_hand = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if at_hand.as_ref().is_none_or(|(name, _)| name != stage) {
+            *at_hand = Some((stage.to_owned(), self.new_bar(stage)));
+        }
+        if let Some((_, bar)) = &*at_hand {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    fn stage_ended(&self, stage: &str) {
+        let mut at_hand = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bar)) = at_hand.take_if(|(name, _)| name == stage) {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
+    }
+}

@@ -1,0 +1,114 @@
+//! Rows of a summary: their order, their independence, and what becomes of missing records.
+
+use super::*;
+use crate::compare::fixture::records;
+use crate::results::Done;
+
+fn summary(records: &[Record]) -> Summary {
+    Summary::from_records(records, 1).unwrap()
+}
+
+fn row<'a>(summary: &'a Summary, variant: &str) -> &'a SummaryRow {
+    summary.rows.iter().find(|row| row.variant == variant).unwrap()
+}
+
+fn without(unwanted: impl Fn(&Record) -> bool) -> Vec<Record> {
+    records().into_iter().filter(|record| !unwanted(record)).collect()
+}
+
+#[test]
+fn the_reference_comes_first_then_variants_as_recorded() {
+    let mut records = records();
+    let at = |records: &[Record], id| records.iter().position(|r| r.cell_id() == Some(id));
+    let (a, c) = (at(&records, "a0").unwrap(), at(&records, "c0").unwrap());
+    records.swap(a, c);
+    let order: Vec<String> = summary(&records).rows.into_iter().map(|r| r.variant).collect();
+    assert_eq!(order, ["fp", "palette2-g16", "palette4", "palette1-c"]);
+}
+
+#[test]
+fn a_variants_numbers_do_not_depend_on_the_other_variants() {
+    let (all, alone) = (records(), without(|r| matches!(r.cell_id(), Some("b0" | "d0"))));
+    let (all, alone) = (summary(&all), summary(&alone));
+    assert_eq!(row(&all, "palette2-g16"), row(&alone, "palette2-g16"));
+}
+
+#[test]
+fn records_in_another_order_give_the_same_numbers() {
+    let mut reversed = records();
+    reversed.reverse();
+    let (forward, backward) = (summary(&records()), summary(&reversed));
+    for variant in ["fp", "palette4", "palette2-g16"] {
+        assert_eq!(row(&forward, variant), row(&backward, variant));
+    }
+}
+
+#[test]
+fn an_interrupted_variant_is_a_row_that_says_so() {
+    let cut = |r: &Record| matches!(r, Record::Window(w) if w.cell_id == "c0" && w.window > 4);
+    let summary = summary(&without(cut));
+    let outcome = &row(&summary, "palette2-g16").outcome;
+    assert_eq!(outcome, &Err("not finished: 5 of 12 windows scored".to_owned()));
+    assert!(row(&summary, "palette4").outcome.is_ok());
+}
+
+#[test]
+fn a_run_interrupted_at_one_window_for_all_is_reported_on_what_there_is() {
+    let cut = |r: &Record| match r {
+        Record::Window(w) => w.window > 4,
+        other => matches!(other, Record::Done(_)),
+    };
+    let summary = summary(&without(cut));
+    assert_eq!(summary.windows, 5);
+    assert!(row(&summary, "palette2-g16").outcome.is_ok());
+    let warnings = summary.document().warnings.join("\n");
+    assert!(warnings.contains("only 5 of 12 windows are scored"), "{warnings}");
+}
+
+#[test]
+fn without_a_reference_variants_have_perplexity_but_nothing_to_compare_with() {
+    let summary = summary(&without(|r| r.cell_id() == Some("a0")));
+    let outcome = row(&summary, "palette4").outcome.as_ref().unwrap();
+    assert_eq!(outcome.comparison, None);
+    assert!(outcome.quality.perplexity.interval.is_some());
+}
+
+#[test]
+fn a_variant_that_failed_and_then_succeeded_is_a_success() {
+    let mut records = records();
+    let again: Vec<Record> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Window(w) if w.cell_id == "c0" => {
+                Some(Record::Window(Window { cell_id: "d0".into(), ..w.clone() }))
+            }
+            _ => None,
+        })
+        .collect();
+    records.extend(again);
+    records.push(Record::Done(Done { cell_id: "d0".into(), ..Done::default() }));
+    assert!(row(&summary(&records), "palette1-c").outcome.is_ok());
+}
+
+#[test]
+fn a_failure_without_a_size_is_still_a_row() {
+    let no_cell = |r: &Record| matches!(r, Record::Cell(cell) if cell.cell_id == "d0");
+    let summary = summary(&without(no_cell));
+    let row = row(&summary, "palette1-c");
+    assert_eq!(row.size_bytes, None);
+    assert!(row.outcome.as_ref().unwrap_err().starts_with("logits are not finite"));
+}
+
+#[test]
+fn one_window_gives_numbers_without_intervals() {
+    let summary = summary(&without(|r| matches!(r, Record::Window(w) if w.window > 0)));
+    let outcome = row(&summary, "palette4").outcome.as_ref().unwrap();
+    assert_eq!(outcome.quality.perplexity.interval, None);
+    assert!(outcome.quality.perplexity.point.is_finite());
+}
+
+#[test]
+fn records_without_a_run_are_refused() {
+    let error = Summary::from_records(&[], 1).unwrap_err();
+    assert_eq!(error.exit().code(), 2);
+}

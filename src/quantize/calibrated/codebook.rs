@@ -1,0 +1,209 @@
+//! What codes mean: entries of tables under row scales, or steps of scales.
+//!
+//! The steps of calibrated coding know codes only through these two traits.
+
+use half::f16;
+
+use crate::quantize::decode::round_to_half;
+use crate::quantize::nearest::Candidates;
+use crate::quantize::recipe::{Linear, TableEntry};
+
+/// What the codes of all vectors mean. A vector is `D` consecutive rows.
+pub(super) trait Codebook<const D: usize>: Sync {
+    /// What the codes of one vector mean.
+    type Levels: Levels<D> + Default;
+
+    /// Replaces `levels` by those of a vector.
+    fn levels(&self, vector: usize, levels: &mut Self::Levels);
+
+    /// The factors on top of the codes, where there are any.
+    fn scales(&mut self) -> Option<Scales<'_>>;
+
+    /// The tables, where entries are free to move.
+    fn tables(&mut self) -> Option<&mut TableCodebook<D>>;
+}
+
+/// What the codes of one vector mean, column by column.
+pub(super) trait Levels<const D: usize> {
+    /// The code whose weights are nearest to `point`.
+    fn nearest(&self, column: usize, point: &[f32; D]) -> u8;
+
+    /// The weights that a code stands for, exactly as they decode.
+    fn weights(&self, column: usize, code: u8) -> [f32; D];
+}
+
+/// Factors `[out, blocks]` on top of the codes: fp16 values.
+pub(super) struct Scales<'a> {
+    pub values: &'a mut [f32],
+    /// The columns of each block.
+    pub blocks: &'a [Vec<usize>],
+    /// The largest magnitude that a factor is multiplied with.
+    pub reach: f32,
+}
+
+/// Tables of vectors, or of single weights.
+pub(super) struct TableCodebook<const D: usize> {
+    /// Entries `[groups, 2^bits]` as they decode.
+    pub entries: Vec<[f32; D]>,
+    /// Entries of a table.
+    pub count: usize,
+    /// Vectors that share a table.
+    pub vectors: usize,
+    /// How entries are stored.
+    pub entry: TableEntry,
+    /// fp16 factors `[out]`, if the recipe has any.
+    pub scales: Option<Vec<f32>>,
+    /// All columns, which are one block.
+    pub columns: Vec<Vec<usize>>,
+}
+
+impl<const D: usize> TableCodebook<D> {
+    /// The table of a vector.
+    pub(super) fn of(&self, vector: usize) -> &[[f32; D]] {
+        let first = vector / self.vectors * self.count;
+        &self.entries[first..first + self.count]
+    }
+
+    /// The factors of a vector's rows.
+    #[inline(always)]
+    pub(super) fn factors(&self, vector: usize) -> [f32; D] {
+        match &self.scales {
+            None => [1.0; D],
+            Some(scales) => std::array::from_fn(|d| scales[vector * D + d]),
+        }
+    }
+
+    /// A table rounded to what is stored of it; nothing where that is beyond fp16.
+    pub(super) fn rounded(&self, wanted: &[[f64; D]]) -> Option<Vec<[f32; D]>> {
+        let reach = wanted.iter().flatten().fold(0.0f64, |reach, value| reach.max(value.abs()));
+        let table: Vec<[f32; D]> = match self.entry {
+            TableEntry::Half => {
+                wanted.iter().map(|entry| entry.map(|v| f16::from_f64(v + 0.0).to_f32())).collect()
+            }
+            TableEntry::Int8 => {
+                let scale = int8_scale(reach).to_f64();
+                let byte = |v: f64| (v / scale).round_ties_even().clamp(-127.0, 127.0);
+                let decoded = |v: f64| round_to_half(byte(v) as f32 * scale as f32) + 0.0;
+                wanted.iter().map(|entry| entry.map(decoded)).collect()
+            }
+        };
+        table.iter().flatten().all(|value| value.is_finite()).then_some(table)
+    }
+}
+
+/// The scale of a table of int8 entries that reaches so far.
+pub(super) fn int8_scale(reach: f64) -> f16 {
+    let scale = f16::from_f64(reach / f64::from(i8::MAX));
+    if scale == f16::ZERO { f16::ONE } else { scale }
+}
+
+impl<const D: usize> Codebook<D> for TableCodebook<D> {
+    type Levels = TableLevels<D>;
+
+    #[inline(always)]
+    fn levels(&self, vector: usize, levels: &mut TableLevels<D>) {
+        let (table, factors) = (self.of(vector), self.factors(vector));
+        levels.candidates.refill(table, &factors);
+        levels.weights.clear();
+        let weights = |entry: &[f32; D]| std::array::from_fn(|d| entry[d] * factors[d]);
+        levels.weights.extend(table.iter().map(weights));
+    }
+
+    fn scales(&mut self) -> Option<Scales<'_>> {
+        // Entries are rows divided by their root mean square: far from fp16's limits.
+        let reach = self.entries.iter().flatten().fold(0.0f32, |most, e| most.max(e.abs()));
+        let values = self.scales.as_mut()?;
+        Some(Scales { values, blocks: &self.columns, reach })
+    }
+
+    fn tables(&mut self) -> Option<&mut TableCodebook<D>> {
+        Some(self)
+    }
+}
+
+/// A table times the scales of a vector's rows.
+#[derive(Default)]
+pub(super) struct TableLevels<const D: usize> {
+    candidates: Candidates<D>,
+    weights: Vec<[f32; D]>,
+}
+
+impl<const D: usize> Levels<D> for TableLevels<D> {
+    #[inline(always)]
+    fn nearest(&self, _: usize, point: &[f32; D]) -> u8 {
+        self.candidates.nearest(point) as u8
+    }
+
+    #[inline(always)]
+    fn weights(&self, _: usize, code: u8) -> [f32; D] {
+        self.weights[usize::from(code)]
+    }
+}
+
+/// Whole steps of a scale. Codes are kept without sign: a symmetric code of 0 is half the range.
+pub(super) struct IntegerCodebook {
+    pub linear: Linear,
+    /// fp16 factors `[out, blocks]`.
+    pub scales: Vec<f32>,
+    /// The code that decodes to 0 `[out, blocks]`.
+    pub zeros: Vec<u8>,
+    /// The columns of each block.
+    pub blocks: Vec<Vec<usize>>,
+    /// The block of each column.
+    pub block_of: Vec<usize>,
+}
+
+impl IntegerCodebook {
+    /// The smallest and largest code without sign.
+    fn range(&self) -> (f32, f32) {
+        let (low, high) = self.linear.code_range();
+        let offset = if self.linear.asymmetric { 0 } else { high + 1 };
+        ((low + offset) as f32, (high + offset) as f32)
+    }
+}
+
+impl Codebook<1> for IntegerCodebook {
+    type Levels = IntegerLevels;
+
+    #[inline(always)]
+    fn levels(&self, row: usize, levels: &mut IntegerLevels) {
+        let own = row * self.blocks.len()..(row + 1) * self.blocks.len();
+        let (scales, zeros) = (&self.scales[own.clone()], &self.zeros[own]);
+        (levels.low, levels.high) = self.range();
+        levels.columns.clear();
+        let column = |block: &usize| (scales[*block], f32::from(zeros[*block]));
+        levels.columns.extend(self.block_of.iter().map(column));
+    }
+
+    fn scales(&mut self) -> Option<Scales<'_>> {
+        let reach = self.range().1;
+        Some(Scales { values: &mut self.scales, blocks: &self.blocks, reach })
+    }
+
+    fn tables(&mut self) -> Option<&mut TableCodebook<1>> {
+        None
+    }
+}
+
+/// The steps of one row.
+#[derive(Default)]
+pub(super) struct IntegerLevels {
+    low: f32,
+    high: f32,
+    /// Scale and zero of every column.
+    columns: Vec<(f32, f32)>,
+}
+
+impl Levels<1> for IntegerLevels {
+    #[inline(always)]
+    fn nearest(&self, column: usize, point: &[f32; 1]) -> u8 {
+        let (scale, zero) = self.columns[column];
+        ((point[0] / scale).round_ties_even() + zero).clamp(self.low, self.high) as u8
+    }
+
+    #[inline(always)]
+    fn weights(&self, column: usize, code: u8) -> [f32; 1] {
+        let (scale, zero) = self.columns[column];
+        [round_to_half((f32::from(code) - zero) * scale)]
+    }
+}

@@ -1,0 +1,204 @@
+//! The file of an allocation: recipes by layer and role, to be read, edited and replayed.
+//!
+//! ```toml
+//! version = 1
+//! options = "-cal"
+//! embed = "fp16"
+//!
+//! [layer.0]
+//! query = { recipe = "palette2-g16-s", bits = 2.13, size_bytes = 1088, predicted_kl_nats = 0.0012 }
+//! …
+//! ```
+//!
+//! `recipe`, `options`, `embed` and `head` are read; everything else says what came of them and is
+//! computed anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{At, Error, Result};
+use crate::eval::Variant;
+use crate::eval::mixed::Blocks;
+use crate::eval::mixed::ROLE_NAMES;
+use crate::quantize::Recipe;
+
+/// How a name begins that stands for a file.
+const FILE: char = '@';
+/// The version of the layout.
+const VERSION: u32 = 1;
+/// Largest file that is read, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What is known of one tensor (in a mixture: of one role of all experts).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// How it is coded.
+    pub recipe: Recipe,
+    /// Stored bits per weight.
+    pub bits: f64,
+    /// Stored bytes.
+    pub size_bytes: u64,
+    /// What it is predicted to cost, in nats per token.
+    pub predicted_kl_nats: f64,
+}
+
+/// The file's text: `head` are its keys, `options` those of every recipe, `lines` its tensors by layer
+/// and role.
+pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> String {
+    let mut text = String::from(
+        "# Bits by tensor. Edit any `recipe` and replay the file with --recipes @FILE; sizes and\n\
+         # predictions here are then those of before.\n",
+    );
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "version = {VERSION}");
+    for (key, value) in head {
+        let _ = writeln!(text, "{key} = {value}");
+    }
+    let (options, head) = (variant.mlp.options(), variant.head);
+    let embed = variant.embedding;
+    let _ = writeln!(text, "options = {options:?}\nembed = \"{embed}\"\nhead = \"{head}\"");
+    for (layer, lines) in lines.iter().enumerate() {
+        let _ = writeln!(text, "\n[layer.{layer}]");
+        for (name, line) in ROLE_NAMES.iter().zip(lines) {
+            let Line { recipe, bits, size_bytes, predicted_kl_nats } = line;
+            let _ = writeln!(
+                text,
+                "{name} = {{ recipe = \"{recipe}\", bits = {bits:.3}, size_bytes = {size_bytes}, \
+                 predicted_kl_nats = {predicted_kl_nats:.3e} }}"
+            );
+        }
+    }
+    text
+}
+
+/// The variant that `name` spells, or that the file has whose path follows an `@`.
+///
+/// # Errors
+/// Input errors of either, with the place in the file.
+pub fn variant(name: &str) -> Result<Variant> {
+    let Some(path) = name.strip_prefix(FILE).map(Path::new) else { return name.parse() };
+    let place = || path.display().to_string();
+    let failed = |e| Error::io("read the allocation", path, e);
+    let found_bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if found_bytes > MAX_BYTES {
+        return Err(Error::input(format!(
+            "expected an allocation of at most {MAX_BYTES} bytes, found {found_bytes}"
+        ))
+        .at(place()));
+    }
+    read(&std::fs::read_to_string(path).map_err(failed)?).at(place)
+}
+
+/// What is read of the file; the keys that say what came of it are passed over.
+#[derive(Debug, Deserialize)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    options: String,
+    embed: Option<String>,
+    head: Option<String>,
+    layer: BTreeMap<String, BTreeMap<String, Tensor>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tensor {
+    recipe: String,
+}
+
+fn read(text: &str) -> Result<Variant> {
+    let file: File =
+        toml::from_str(text).map_err(|e| Error::input("not an allocation").because(e))?;
+    if file.version != VERSION {
+        let found = file.version;
+        return Err(Error::input(format!("expected version {VERSION}, found {found}")));
+    }
+    let mut layers = BTreeMap::new();
+    for (name, tensors) in &file.layer {
+        let place = || format!("layer.{name}");
+        let layer: usize =
+            name.parse().map_err(|_| Error::input("expected the number of a layer").at(place()))?;
+        layers.insert(layer, recipes(tensors).at(place)?);
+    }
+    let missing = (0..layers.len()).find(|layer| !layers.contains_key(layer));
+    if let Some(layer) = missing {
+        return Err(Error::input("missing from the file").at(format!("layer.{layer}")));
+    }
+    let layers: Vec<_> = layers.into_values().collect();
+    let blocks = format!("{}{}", Blocks::new(&layers)?, file.options);
+    let mut variant: Variant = blocks.parse().at(|| "options")?;
+    for (part, recipe) in [("embed", &file.embed), ("head", &file.head)] {
+        if let Some(recipe) = recipe {
+            variant.set_part(part, recipe).at(|| part)?;
+        }
+    }
+    Ok(variant)
+}
+
+/// The recipes of a layer in the order of the roles.
+fn recipes(tensors: &BTreeMap<String, Tensor>) -> Result<[Recipe; ROLE_NAMES.len()]> {
+    if let Some(unknown) = tensors.keys().find(|name| !ROLE_NAMES.contains(&name.as_str())) {
+        let known = ROLE_NAMES.join(", ");
+        return Err(Error::input(format!("unknown tensor, expected one of {known}")).at(unknown));
+    }
+    let mut recipes = [Recipe::Half; ROLE_NAMES.len()];
+    for (recipe, name) in recipes.iter_mut().zip(ROLE_NAMES) {
+        let tensor = tensors.get(name);
+        let tensor = tensor.ok_or_else(|| Error::input("missing from the layer").at(name))?;
+        *recipe = tensor.recipe.parse().at(|| name)?;
+        if recipe.is_reference() {
+            return Err(Error::input("`fp` has no coded form").at(name).hint("use `fp16`"));
+        }
+    }
+    Ok(recipes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(variant: &str) -> String {
+        let variant: Variant = variant.parse().unwrap();
+        let recipes = variant.mixed.as_ref().unwrap();
+        let line = |layer: usize, role| Line {
+            recipe: recipes.recipe(layer, role),
+            bits: 2.125,
+            size_bytes: 77,
+            predicted_kl_nats: 1.5e-4,
+        };
+        let layer = |layer| crate::allocate::ROLES.map(|role| line(layer, role)).to_vec();
+        let lines: Vec<Vec<Line>> = (0..recipes.layers()).map(layer).collect();
+        text(&[("budget_bytes", "12".into())], &variant, &lines)
+    }
+
+    #[test]
+    fn a_file_reads_back_as_the_variant_it_was_written_for_and_as_edited() {
+        let name = "mixed_palette2-g16-s_palette4-g16-s_9a5b-cal+embed:int8";
+        let written = file(name);
+        assert_eq!(read(&written).unwrap().to_string(), name);
+        let edited = written.replacen("palette2-g16-s", "int8", 1);
+        let name = "mixed_int8_palette2-g16-s_palette4-g16-s_a8b5c-cal+embed:int8";
+        assert_eq!(read(&edited).unwrap().to_string(), name);
+    }
+
+    #[test]
+    fn what_is_unknown_or_missing_is_refused_with_its_place() {
+        let written = file("mixed_palette2-g16-s_palette4-g16-s_9a5b");
+        let refusal = |text: String| read(&text).unwrap_err().to_string();
+        let unknown = refusal(written.replacen("query", "queries", 1));
+        assert!(unknown.contains("layer.0: queries: unknown tensor"), "{unknown}");
+        let lines = written.lines().filter(|line| !line.starts_with("up"));
+        let missing = refusal(lines.collect::<Vec<_>>().join("\n"));
+        assert!(missing.contains("layer.0: up: missing from the layer"), "{missing}");
+        let layer = refusal(written.replace("layer.0", "layer.7"));
+        assert!(layer.contains("layer.0: missing from the file"), "{layer}");
+        let recipe = refusal(written.replacen("palette2-g16-s", "palette5", 1));
+        assert!(recipe.contains("layer.0: query: ") && recipe.contains("palette5"), "{recipe}");
+        assert!(refusal(written.replacen("palette2-g16-s", "fp", 1)).contains("use `fp16`"));
+        assert!(refusal(written.replace("version = 1", "version = 2")).contains("version 1"));
+        assert!(refusal(written.replace("options = \"\"", "options = \"-x\"")).contains("options"));
+        assert!(refusal("recipes = 3".into()).contains("not an allocation"));
+    }
+}

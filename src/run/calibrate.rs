@@ -1,0 +1,227 @@
+//! The step before a measurement that codes what is calibrated: each variant's codes are kept in the
+//! run's folder, scored from there, and packaged from there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::job::Job;
+use super::observer::{Observer, Stage};
+use crate::calibrate::{MomentsFile, Plan, sweep_up, write_by_moments, write_calibrated};
+use crate::error::{Error, Result};
+use crate::eval::{Cause, CodedFile, Origin, State, Timings, Variant, Walk, WalkObserver};
+use crate::results::{Cell, CodedLayer, Failure, Record, Store, label};
+use crate::units::Bytes;
+
+/// The folder in a run's folder that holds the coded weights.
+const CODED: &str = "coded";
+/// Digits of the calibration's hash in a file's name.
+const HASH_DIGITS: usize = 8;
+
+/// What was coded.
+#[derive(Default)]
+pub struct Coded {
+    /// Files of all variants that are calibrated and needed.
+    pub files: Vec<Arc<CodedFile>>,
+    /// Records of the variants that could not be coded.
+    pub failures: Vec<Record>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Codes the calibrated variants of a job that are not coded yet, as many in one walk as memory
+/// allows. Those that are scored already are needed only where they are packaged.
+///
+/// # Errors
+/// Input errors of the checkpoint and of a memory budget that one variant exceeds, surroundings
+/// errors of the disk, interruption: what was coded by then is kept, and gone on with.
+pub fn code(job: &Job, store: &Store, is_packaged: bool, observer: &dyn Observer) -> Result<Coded> {
+    let mut coded = Coded::default();
+    let Some(origin) = &job.calibration.origin else { return Ok(coded) };
+    let index = store.index();
+    let is_needed = |(cell, variant): &&(Cell, Variant)| {
+        let is_given = job.coded.iter().any(|file| file.variant == *variant);
+        let is_open = is_packaged || !index.is_done(&cell.cell_id);
+        variant.is_calibrated() && !is_given && is_open && index.failure_of(&cell.cell_id).is_none()
+    };
+    let folder = store.folder().join(CODED);
+    let mut missing: Vec<Missing<'_>> = Vec::new();
+    for (cell, variant) in job.cells.iter().filter(is_needed) {
+        let path = path(&folder, cell, origin);
+        match kept(&path, job, variant, origin) {
+            Some(file) => {
+                sweep_up(&path)?;
+                coded.files.push(Arc::new(file));
+            }
+            None => missing.push((cell, variant.clone(), path)),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(coded);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+    let mut missing = missing.into_iter();
+    while missing.len() > 0 {
+        let count = fitting(job, missing.as_slice())?;
+        let walked: Vec<Missing<'_>> = missing.by_ref().take(count).collect();
+        coded.walk((job, origin), walked, store, observer)?;
+    }
+    Ok(coded)
+}
+
+/// A variant that is to be coded: its cell, itself, its file.
+type Missing<'a> = (&'a Cell, Variant, PathBuf);
+
+/// How many of some variants can be coded in one walk within the memory that is allowed.
+///
+/// # Errors
+/// An input error where that is too little for one.
+fn fitting(job: &Job, missing: &[Missing<'_>]) -> Result<usize> {
+    let Some(budget_bytes) = job.budget_bytes else { return Ok(missing.len()) };
+    let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
+    let need_bytes = |count: usize| -> Result<u64> {
+        let need = job.calibration.memory(&job.checkpoint, (&variants[..count], &[]), job.host)?;
+        Ok(need.map_or(0, |need| need.total_bytes()))
+    };
+    for count in (1..=variants.len()).rev() {
+        if need_bytes(count)? <= budget_bytes {
+            return Ok(count);
+        }
+    }
+    Err(Error::input(format!(
+        "--memory {}: calibrating {} takes {}",
+        Bytes(budget_bytes),
+        variants[0],
+        Bytes(need_bytes(1)?)
+    ))
+    .hint("allow more memory, or give fewer --calibration-windows or a shorter --context"))
+}
+
+impl Coded {
+    /// Codes variants in one walk.
+    fn walk(
+        &mut self,
+        (job, origin): (&Job, &Origin),
+        missing: Vec<Missing<'_>>,
+        store: &Store,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let variants: Vec<Variant> = missing.iter().map(|(_, v, _)| v.clone()).collect();
+        let paths: Vec<PathBuf> = missing.iter().map(|(_, _, path)| path.clone()).collect();
+        let walk = Walk {
+            checkpoint: &job.checkpoint,
+            variants: &variants,
+            windows: job
+                .calibration
+                .windows
+                .as_ref()
+                .map_or(&[], |calibration| &calibration.windows),
+            coded: &[],
+            calibration: None,
+            device: &job.device,
+        };
+        let plan = Plan { walk, paths: &paths, origin };
+        let mut watch = Watch {
+            stage: Stage::new("calibrating", observer),
+            store,
+            cells: missing.iter().map(|(cell, _, _)| cell.cell_id.clone()).collect(),
+        };
+        let outcomes =
+            write(&plan, job.calibration.moments.as_ref(), &mut self.timings, &mut watch);
+        for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
+            self.note(outcome, cell, &path, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what came of a variant: its file, or why there is none.
+    fn note(
+        &mut self,
+        outcome: std::result::Result<(), Cause>,
+        cell: &Cell,
+        path: &Path,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        if let Err(Cause { what, hint }) = outcome {
+            let (cell_id, variant) = (cell.cell_id.clone(), cell.variant.clone());
+            let failure = Failure { cell_id, variant, cause: what, hint };
+            self.failures.push(Record::Failure(failure));
+            return Ok(());
+        }
+        let file = CodedFile::open(path)?;
+        let pooled = file.calibrated.told.pooled_experts;
+        if pooled > 0 {
+            observer.message(&format!(
+                "{}: {pooled} experts received too few tokens and were calibrated on the tokens of \
+                 all experts",
+                cell.label()
+            ));
+        }
+        self.files.push(Arc::new(file));
+        Ok(())
+    }
+}
+
+/// Codes what `plan` says by saved moments, where they are given, else on its windows.
+///
+/// # Errors
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption.
+pub fn write(
+    plan: &Plan<'_>,
+    moments: Option<&MomentsFile>,
+    timings: &mut Timings,
+    observer: &mut dyn WalkObserver,
+) -> Result<Vec<std::result::Result<(), Cause>>> {
+    match moments {
+        Some(moments) => write_by_moments(plan, moments, timings, observer),
+        None => write_calibrated(plan, timings, observer),
+    }
+}
+
+/// Where a variant's codes are kept.
+fn path(folder: &Path, cell: &Cell, origin: &Origin) -> PathBuf {
+    let name = label(&cell.variant, &cell.parts).replace(['+', ':'], "_");
+    let hash = origin.key().get(..HASH_DIGITS).unwrap_or(origin.key());
+    folder.join(format!("{name}-{hash}.safetensors"))
+}
+
+/// The file of a variant, where it is there and belongs to this model and calibration.
+fn kept(path: &Path, job: &Job, variant: &Variant, origin: &Origin) -> Option<CodedFile> {
+    CodedFile::open(path).ok().filter(|file| {
+        file.model_hash == job.run.model_hash
+            && file.variant == *variant
+            && file.calibrated.origin.as_ref() == Some(origin)
+    })
+}
+
+/// Shows progress, notes times and stops when asked; what is kept between layers is the walk's own
+/// affair.
+struct Watch<'a> {
+    stage: Stage<'a>,
+    store: &'a Store,
+    /// What is coded, in order.
+    cells: Vec<String>,
+}
+
+impl WalkObserver for Watch<'_> {
+    fn progress(&mut self, done: usize, total: usize) {
+        self.stage.set(done as u64, total as u64);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stage.is_interrupted()
+    }
+
+    fn keep(&mut self, _: &State<'_>) -> Result<()> {
+        self.stage.go_on()
+    }
+
+    fn coded(&mut self, variant: usize, layer: usize, elapsed: Duration) -> Result<()> {
+        self.store.append_coded_layer(&CodedLayer {
+            cell_id: self.cells[variant].clone(),
+            layer,
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+            threads: rayon::current_num_threads(),
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! What codes and the ranges of int8 activations are chosen on: from flags to windows, and to the scales
+//! that a package needs.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::inputs;
+use super::observer::{Observer, Stage};
+use super::options::{CalibrationOptions, PlanOptions};
+use super::plan::Plan;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Config;
+use crate::checkpoint::tokenizer::TextTokenizer;
+use crate::demo;
+use crate::error::{At, Error, Result};
+use crate::eval::{
+    Calibration, CodedFile, Cut, InputScales, Origin, RangeMethod, Variant, Walk, Window,
+};
+use crate::{model, results};
+
+/// Windows that ranges are chosen on unless asked otherwise.
+const WINDOWS: usize = 16;
+/// Windows that codes are chosen on unless asked otherwise.
+pub const CODING_WINDOWS: usize = 32;
+/// The same where the model is tuned by gradients as well, which needs more to learn from.
+const TUNING_WINDOWS: usize = 128;
+/// The flag that names the text.
+const FLAG: &str = "--calibrate";
+
+/// Calibration, and how records tell of it.
+pub struct Prepared {
+    /// What the walk needs.
+    pub calibration: Calibration,
+    /// What records say of ranges.
+    pub record: results::Calibration,
+    /// What codes are chosen on.
+    pub origin: Origin,
+}
+
+/// The windows that ranges are chosen on, where any of `variants` needs ranges: spread over the
+/// calibration text, or the last of the demo's, whose first ones are scored.
+///
+/// # Errors
+/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+pub fn prepare(
+    plan: &Plan,
+    variants: &[Variant],
+    cut: &Cut,
+    tokenizer: &TextTokenizer,
+    scored: &[Window],
+) -> Result<Option<Prepared>> {
+    let Some(variant) = variants.iter().find(|variant| variant.needs_calibration()) else {
+        return Ok(None);
+    };
+    let CalibrationOptions { calibrate, calibration_windows, activation_range } =
+        &plan.calibration();
+    let text = text(calibrate.as_deref(), &plan.model, variant)?;
+    let count = calibration_windows.unwrap_or_else(|| {
+        let any = |is_it: fn(&Variant) -> bool| variants.iter().any(is_it);
+        match (any(Variant::is_calibrated), any(Variant::is_tuned) && text != demo::NAME) {
+            (false, _) => WINDOWS,
+            (true, false) => CODING_WINDOWS,
+            (true, true) => TUNING_WINDOWS,
+        }
+    });
+    let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
+    let method = method.at(|| "--activation-range")?;
+    let (windows, origin) = cut_windows(plan, &text, count, cut, tokenizer)?;
+    refuse_scored(&origin, scored).at(|| FLAG)?;
+    let record = results::Calibration {
+        text_name: origin.text_name.clone(),
+        windows: windows.len(),
+        windows_hash: origin.windows_hash.clone(),
+        method: method.to_string(),
+        moments_hash: None,
+    };
+    Ok(Some(Prepared { calibration: Calibration { windows, method }, record, origin }))
+}
+
+/// `count` windows spread evenly over a text, so that they are of as many articles as it has, or the
+/// last of the demo's, whose first ones are scored.
+///
+/// # Errors
+/// Input errors: no such text, no windows.
+pub fn cut_windows(
+    plan: &Plan,
+    text: &str,
+    count: usize,
+    cut: &Cut,
+    tokenizer: &TextTokenizer,
+) -> Result<(Vec<Window>, Origin)> {
+    if count == 0 {
+        return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
+    }
+    let is_demo = text == demo::NAME;
+    let text = inputs::read_text(text).at(|| FLAG)?;
+    let cut = Cut { limit: None, ..*cut };
+    let mut windows = inputs::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
+    match is_demo {
+        true => drop(windows.drain(..windows.len().saturating_sub(count))),
+        false => windows = spread(windows, count),
+    }
+    let origin = Origin::of(text.name, &windows);
+    Ok((windows, origin))
+}
+
+/// `count` of some windows at equal distances, the first among them; all where there are fewer.
+fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
+    let available = windows.len();
+    let count = count.min(available);
+    let mut chosen = (0..count).map(|at| at * available / count).peekable();
+    let is_chosen = |(at, _): &(usize, Window)| chosen.next_if_eq(at).is_some();
+    windows.into_iter().enumerate().filter(is_chosen).map(|(_, window)| window).collect()
+}
+
+/// The windows that codes are chosen on, or would be: those of the text that `plan` names for it, or
+/// the demo's own.
+///
+/// # Errors
+/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+pub fn coding_windows(
+    plan: &Plan,
+    of: (&Cut, &TextTokenizer),
+    scored: &[Window],
+) -> Result<Vec<Window>> {
+    let text = plan.calibrate.as_deref().unwrap_or(demo::NAME);
+    let count = plan.calibration_windows.unwrap_or(CODING_WINDOWS);
+    let (windows, origin) = cut_windows(plan, text, count, of.0, of.1)?;
+    refuse_scored(&origin, scored).at(|| FLAG)?;
+    Ok(windows)
+}
+
+/// The text that `--calibrate` names; the demo has its own.
+fn text(calibrate: Option<&str>, model: &str, variant: &Variant) -> Result<String> {
+    let default = (model == demo::NAME).then_some(demo::NAME);
+    let text = calibrate.or(default).ok_or_else(|| {
+        Error::input(format!("{variant} needs a text to be calibrated on"))
+            .hint("give one with --calibrate FILE, other than the text that is scored")
+    })?;
+    Ok(text.to_owned())
+}
+
+/// Refuses (input) what was chosen on windows that are scored: it would flatter the score.
+pub fn refuse_scored(origin: &Origin, scored: &[Window]) -> Result<()> {
+    let Some((at, place)) = origin.scored(scored) else { return Ok(()) };
+    Err(Error::input(format!(
+        "window {at} of calibration is window {place} of the text that is scored"
+    ))
+    .at(origin.text_name.clone())
+    .hint("give other text with --calibrate FILE, or score fewer windows with --limit"))
+}
+
+/// Scales for all int8 inputs of a package that is only planned: its size does not depend on what
+/// they are, but equal ones would be stored once.
+///
+/// # Errors
+/// An input error for `-a8` where it is not available.
+pub fn planned(variant: &Variant, config: &Config) -> Result<InputScales> {
+    let mut scales = InputScales::default();
+    for (bits, (layer, input)) in (f16::MIN_POSITIVE.to_bits()..).zip(variant.int8_inputs(config)?)
+    {
+        scales.insert(layer, input, f16::from_bits(bits));
+    }
+    Ok(scales)
+}
+
+/// The scales of a package's int8 inputs, by a walk of the variant over the calibration windows
+/// alone. `model` is the checkpoint as the command line names it, `file` holds its coded weights
+/// where they are not to be coded.
+///
+/// # Errors
+/// As [`prepare`], those of the walk, and interruption.
+pub fn scales(
+    options: &CalibrationOptions,
+    model: &str,
+    (checkpoint, variant): (&Checkpoint, &Variant),
+    file: Option<Arc<CodedFile>>,
+    observer: &dyn Observer,
+) -> Result<InputScales> {
+    if variant.int8_inputs(&checkpoint.config)?.is_empty() {
+        return Ok(InputScales::default());
+    }
+    let (prepared, variants) = (of_one(options, model, checkpoint, variant)?, [variant.clone()]);
+    let device = model::device()?;
+    let walk = Walk {
+        checkpoint,
+        variants: &variants,
+        windows: &[],
+        coded: &[file],
+        calibration: Some(&prepared.calibration),
+        device: &device,
+    };
+    let walked = walk.run(None, &mut Stage::new("calibrating", observer));
+    match walked?.outcomes.pop() {
+        Some(Ok(scored)) => Ok(scored.scales),
+        Some(Err(cause)) => Err(Error::input(cause.what).hint(cause.hint)),
+        None => Err(Error::bug("a walk without outcomes")),
+    }
+}
+
+/// The calibration of a single variant: windows as `sweep` cuts them by default.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn of_one(
+    options: &CalibrationOptions,
+    model: &str,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+) -> Result<Prepared> {
+    let asked = PlanOptions {
+        model: Some(model.to_owned()),
+        text: Some(text(options.calibrate.as_deref(), model, variant)?),
+        recipes: Some(vec![variant.to_string()]),
+        calibrate: options.calibrate.clone(),
+        calibration_windows: options.calibration_windows,
+        activation_range: options.activation_range.clone(),
+        ..PlanOptions::default()
+    };
+    let mut plan = Plan::resolve(&asked, PlanOptions::default())?;
+    plan.context = plan.context.min(checkpoint.config.max_position_embeddings);
+    let tokenizer = checkpoint.tokenizer()?;
+    let cut = inputs::cut(&plan, checkpoint, &tokenizer)?;
+    let prepared = prepare(&plan, std::slice::from_ref(variant), &cut, &tokenizer, &[])?;
+    prepared.ok_or_else(|| Error::bug(format!("{variant} needs no calibration")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_spread_over_all_there_are() {
+        let window = |id: u32| Window { ids: vec![id], scored: 0..1, scored_bytes: 1 };
+        let chosen = |available: u32, count: usize| -> Vec<u32> {
+            spread((0..available).map(window).collect(), count).iter().map(|w| w.ids[0]).collect()
+        };
+        assert_eq!(chosen(10, 3), [0, 3, 6]);
+        assert_eq!(chosen(7, 4), [0, 1, 3, 5]);
+        assert_eq!(chosen(3, 3), [0, 1, 2]);
+        assert_eq!(chosen(3, 9), [0, 1, 2]);
+        assert_eq!(chosen(490, 32).last(), Some(&474));
+    }
+}

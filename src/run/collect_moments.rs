@@ -1,0 +1,70 @@
+//! Second moments of a model's layers on a text, collected into a file unless they are there.
+
+use std::path::Path;
+
+use super::calibration_text::{CODING_WINDOWS, cut_windows};
+use super::inputs;
+use super::observer::{Observer, Stage};
+use super::plan::Plan;
+use crate::calibrate::{Collection, MomentsFile, collect};
+use crate::error::{Error, Result};
+use crate::eval::{Origin, Timings, Walk};
+use crate::model;
+
+/// What was collected.
+pub struct Collected {
+    /// The model's name.
+    pub model: String,
+    /// Windows of the text.
+    pub windows: usize,
+    /// What the moments are of.
+    pub origin: Origin,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// Hash of the moments.
+    pub hash: String,
+}
+
+/// Collects the second moments of what `plan` names into `output`, on `windows` windows of its text.
+///
+/// # Errors
+/// Input errors of checkpoint and text, surroundings errors of the disk, interruption: layers that
+/// were collected by then are kept beside the file.
+pub fn collect_moments(
+    plan: &Plan,
+    windows: Option<usize>,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<Collected> {
+    let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
+    let count = windows.unwrap_or(CODING_WINDOWS);
+    let (windows, origin) = cut_windows(plan, &plan.text, count, &cut, &tokenizer)?;
+    let is_there = MomentsFile::open(output).is_ok_and(|file| {
+        file.origin().windows_hash == origin.windows_hash && file.check(&checkpoint).is_ok()
+    });
+    if !is_there {
+        let device = model::device()?;
+        let walk = Walk {
+            checkpoint: &checkpoint,
+            variants: &[],
+            windows: &windows,
+            coded: &[],
+            calibration: None,
+            device: &device,
+        };
+        let collection = Collection { walk, path: output, origin: &origin };
+        let mut stage = Stage::new("collecting", observer);
+        collect(&collection, &mut Timings::default(), &mut stage)?;
+    }
+    let metadata = std::fs::metadata(output).map_err(|e| Error::io("examine", output, e))?;
+    let hash = MomentsFile::open(output)?.origin().moments_hash.unwrap_or_default();
+    Ok(Collected {
+        model: checkpoint.name,
+        windows: windows.len(),
+        origin,
+        size_bytes: metadata.len(),
+        hash,
+    })
+}

@@ -1,0 +1,116 @@
+//! Whether a model can fit a device, and how fast it could be at most: predictions from the table
+//! of devices, each said to be one.
+
+use crate::checkpoint::Checkpoint;
+use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, predict};
+use crate::error::{At, Error, Result};
+use crate::eval::Variant;
+use crate::package::bundle::{Manifest, Role};
+use crate::results::{BLOCK_PARTS, Part};
+use crate::units::Bytes;
+
+/// Tokens in the cache unless asked otherwise.
+const CONTEXT_TOKENS: usize = 4096;
+/// Bytes of a key or a value in the cache.
+const CACHED_BYTES: usize = 2;
+
+/// The device that is asked for.
+///
+/// # Errors
+/// An input error that suggests the nearest names.
+pub fn device(name: &str) -> Result<&'static Device> {
+    devices().find(name).at(|| "--device")
+}
+
+/// What is predicted of a checkpoint under a variant, with the usual context.
+///
+/// # Errors
+/// Input errors of a variant that does not fit the checkpoint.
+pub fn prediction(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+) -> Result<Prediction> {
+    let demand = demand(checkpoint, variant, usual_context(checkpoint))?;
+    Ok(predict(device, devices().memory_limit(device).as_ref(), demand))
+}
+
+/// What a device is predicted to leave for the linear layers of the blocks, beside the cache, the
+/// app, and everything else of `variant`.
+///
+/// # Errors
+/// An input error if the device's limit is unknown or nothing is left.
+pub fn room_bytes(
+    device: &Device,
+    is_entitled: bool,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+    context: usize,
+) -> Result<u64> {
+    let limit = devices().memory_limit(device);
+    let limit = limit.and_then(|l| if is_entitled { l.entitled_bytes } else { l.default_bytes });
+    let limit = limit.ok_or_else(|| {
+        Error::input(format!("the memory limit of {} is unknown", device.name))
+            .hint("name a budget with --target-bits BITS")
+    })?;
+    let is_block = |part: &&Part| BLOCK_PARTS.contains(&part.part.as_str());
+    let parts = variant.parts(checkpoint)?;
+    let blocks: u64 = parts.iter().filter(is_block).map(|part| part.size_bytes).sum();
+    let demand = demand(checkpoint, variant, context)?;
+    let others = demand.weights_bytes - blocks + demand.cache_bytes + OVERHEAD_BYTES;
+    limit.checked_sub(others).filter(|room| *room > 0).ok_or_else(|| {
+        Error::input(format!(
+            "{} is predicted to give {}, and without the blocks' linear layers {} are needed",
+            device.name,
+            Bytes(limit),
+            Bytes(others)
+        ))
+        .hint("code embedding and head with --embed and --head, or give a shorter --context")
+    })
+}
+
+/// Tokens in the cache unless asked otherwise: 4096, or the model's context if that is shorter.
+pub fn usual_context(checkpoint: &Checkpoint) -> usize {
+    CONTEXT_TOKENS.min(checkpoint.config.max_position_embeddings)
+}
+
+/// The memory that a checkpoint needs under a variant with `context` tokens in the cache.
+///
+/// # Errors
+/// Input errors of a variant that does not fit the checkpoint.
+pub fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Result<Demand> {
+    let config = &checkpoint.config;
+    let size = |parts: Vec<Part>| parts.iter().map(|p| p.size_bytes).sum();
+    Ok(Demand {
+        weights_bytes: size(variant.parts(checkpoint)?),
+        cache_bytes: cache_bytes(config.layers, config.kv_heads, config.head_dim, context),
+        read_bytes: size(variant.parts_per_token(checkpoint)?),
+    })
+}
+
+/// The memory that a folder of packages needs with its cache full.
+pub fn packages_demand(manifest: &Manifest) -> Demand {
+    let model = &manifest.model;
+    let read = |role: Role, size_bytes: u64| match (&manifest.routing, role) {
+        (Some(routing), Role::Experts) => {
+            size_bytes * routing.experts_per_token as u64 / (routing.experts as u64).max(1)
+        }
+        // One row of it, where it stands alone.
+        (_, Role::Embedding) => size_bytes / (model.vocab_size as u64).max(1),
+        _ => size_bytes,
+    };
+    Demand {
+        weights_bytes: model.size_bytes,
+        cache_bytes: cache_bytes(
+            model.layers,
+            model.kv_heads,
+            model.head_dim,
+            model.context_tokens,
+        ),
+        read_bytes: manifest.packages.iter().map(|entry| read(entry.role, entry.size_bytes)).sum(),
+    }
+}
+
+fn cache_bytes(layers: usize, kv_heads: usize, head_dim: usize, context: usize) -> u64 {
+    (2 * CACHED_BYTES * layers * kv_heads * head_dim * context) as u64
+}

@@ -1,0 +1,24 @@
+//! Where runs lie: `<reports>/<date>-<name>-<question>`.
+
+use std::path::{Path, PathBuf};
+
+use crate::results::now;
+
+/// The folder of a run that answers the question with the hash `question`, of whatever date it was
+/// begun; of today's where there is none.
+pub fn run_folder(reports: &Path, name: &str, question: &str) -> PathBuf {
+    let name: String =
+        name.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let suffix = format!("-{}-{question}", name.trim_matches('.'));
+    if let Ok(entries) = std::fs::read_dir(reports) {
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(&suffix)))
+            .collect();
+        found.sort();
+        if let Some(folder) = found.pop() {
+            return folder;
+        }
+    }
+    reports.join(format!("{}{suffix}", &now()[..10]))
+}

@@ -1,0 +1,275 @@
+//! One measurement, from a resolved plan to records: what is already there is not run again.
+//!
+//! The folder of a run is found by the question it answers (model, text, protocol), not by the
+//! date, so that the same command goes on where it stopped. Before anything is measured, what the
+//! folder says about model, text and program is held against what is there now.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::bit_widths;
+use super::calibration_data::CalibrationData;
+use super::folder::run_folder;
+use super::inputs;
+use super::inputs::Text;
+use super::observer::Observer;
+use super::options::RunOptions;
+use super::plan::Plan;
+use crate::NUMERIC_VERSION;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Architecture;
+use crate::checkpoint::tokenizer::TextTokenizer;
+use crate::error::{Error, Result};
+use crate::eval::{BosMode, CodedFile, Cut, Host, MemorySum, Variant, Window};
+use crate::model;
+use crate::results::{self, Cell, Run, Store};
+
+/// What a plan names, opened.
+pub struct Opened {
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The text that is scored.
+    pub text: Text,
+    /// How it is cut.
+    pub cut: Cut,
+    /// Its windows.
+    pub windows: Vec<Window>,
+}
+
+impl Opened {
+    /// Opens everything that `plan` names.
+    ///
+    /// # Errors
+    /// Input errors of checkpoint, tokenizer and text.
+    pub fn open(plan: &Plan, observer: &dyn Observer) -> Result<Opened> {
+        let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let text = inputs::read_text(&plan.text)?;
+        let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
+        let windows = inputs::windows(plan, &cut, &tokenizer, &text)?;
+        Ok(Opened { checkpoint, tokenizer, text, cut, windows })
+    }
+
+    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    pub fn folder(&self, plan: &Plan, reports: &Path) -> PathBuf {
+        run_folder(reports, &self.checkpoint.name, &plan.question_hash())
+    }
+}
+
+/// Everything that is known before the first weight is read.
+pub struct Job {
+    /// What was asked for.
+    pub plan: Plan,
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// Where forward passes run.
+    pub device: Device,
+    /// The text, cut.
+    pub windows: Vec<Window>,
+    /// What is measured, the reference first.
+    pub cells: Vec<(Cell, Variant)>,
+    /// The question, with the hashes of everything it is about.
+    pub run: Run,
+    /// Coded weights that are read instead of coding them.
+    pub coded: Vec<Arc<CodedFile>>,
+    /// What codes and the ranges of int8 activations are chosen on, where a variant needs that.
+    pub calibration: CalibrationData,
+    /// Windows per pass over the layers.
+    pub batch: usize,
+    /// What `--memory` allows.
+    pub budget_bytes: Option<u64>,
+    /// What memory is predicted for.
+    pub host: Host,
+    /// Peak memory of a pass.
+    pub memory: MemorySum,
+    /// Peak memory of calibrating codes before it, where there are any to be chosen.
+    pub calibrating: Option<MemorySum>,
+}
+
+impl Job {
+    /// Checks that everything that `plan` names fits together; `allocated` is measured beside its
+    /// recipes.
+    ///
+    /// # Errors
+    /// Input errors of coded files and calibration; a memory budget that one window exceeds.
+    pub fn prepare(
+        mut plan: Plan,
+        opened: Opened,
+        allocated: Option<Variant>,
+        options: &RunOptions,
+    ) -> Result<Job> {
+        let Opened { checkpoint, tokenizer, text, cut, windows } = opened;
+        bit_widths::settle(&mut plan, &checkpoint)?;
+        let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
+        let run = Run {
+            model: checkpoint.name.clone(),
+            architecture: checkpoint.config.architecture.name().into(),
+            model_hash: checkpoint.content_hash(),
+            tokenizer_hash: tokenizer.hash.clone(),
+            text_name: text.name.clone(),
+            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
+            text_bytes: text.content.len() as u64,
+            protocol: plan.protocol.clone(),
+            bos: bos.to_string(),
+            window_tokens: plan.context,
+            stride_tokens: plan.context - usize::from(bos == BosMode::Prepend),
+            windows: windows.len(),
+            scored_tokens: windows.iter().map(|window| window.scored.len()).sum(),
+            seed: plan.seed,
+            numeric_version: NUMERIC_VERSION,
+            evalkit_version: env!("CARGO_PKG_VERSION").into(),
+            layers: checkpoint.config.layers,
+            parameters: checkpoint.parameters(),
+            vocabulary: checkpoint.config.vocab_size,
+            entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
+            warnings: warnings(&plan, &checkpoint, &text.content),
+        };
+        let mut variants = plan.variants()?;
+        let coded = open_coded(&options.coded, &run.model_hash)?;
+        for variant in allocated.into_iter().chain(coded.iter().map(|file| file.variant.clone())) {
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+        let (of, how) = ((&variants[..], &coded[..]), (&cut, &tokenizer));
+        let calibration = CalibrationData::of(&plan, &checkpoint, of, how, &windows)?;
+        let provenance = |variant: &Variant| {
+            calibration.provenance(variant, coded.iter().find(|file| file.variant == *variant))
+        };
+        let cells = std::iter::once(Variant::reference())
+            .chain(variants.iter().cloned())
+            .map(|variant| Ok((cell(&run, &checkpoint, &variant, provenance(&variant))?, variant)))
+            .collect::<Result<Vec<_>>>()?;
+        drop((tokenizer, text));
+        let host = Host::now();
+        let unscored = calibration.windows.as_ref().map_or(&[][..], |c| &c.windows);
+        let batch = MemorySum::batch_within(
+            options.memory_bytes,
+            &checkpoint,
+            &variants,
+            &windows,
+            unscored,
+            host,
+        )?;
+        let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
+        let calibrating = calibration.memory(&checkpoint, (&variants, &coded), host)?;
+        let device = model::device()?;
+        Ok(Job {
+            plan,
+            checkpoint,
+            device,
+            windows,
+            cells,
+            run,
+            coded,
+            calibration,
+            batch,
+            budget_bytes: options.memory_bytes,
+            host,
+            memory,
+            calibrating,
+        })
+    }
+
+    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    pub fn folder(&self, reports: &Path) -> PathBuf {
+        run_folder(reports, &self.run.model, &self.plan.question_hash())
+    }
+
+    /// Refuses a folder whose answers are to another question than today's.
+    pub fn check_question(&self, store: &Store) -> Result<()> {
+        let Some(then) = store.index().run() else { return Ok(()) };
+        let now = &self.run;
+        let differing = [
+            ("model", &then.model_hash, &now.model_hash),
+            ("tokenizer", &then.tokenizer_hash, &now.tokenizer_hash),
+            ("text", &then.text_hash, &now.text_hash),
+        ];
+        for (what, then, now) in differing {
+            if then != now {
+                return Err(Error::input(format!(
+                    "the {what} was replaced since this run began: hash {then:.12} then, {now:.12} now"
+                ))
+                .at(store.folder().display())
+                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+            }
+        }
+        if then != now {
+            return Err(Error::input("the run was begun by another version of evalkit")
+                .at(store.folder().display())
+                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+        }
+        Ok(())
+    }
+
+    pub fn recorded_windows(&self, store: &Store) -> usize {
+        self.cells.iter().map(|(cell, _)| store.index().windows_of(&cell.cell_id).len()).sum()
+    }
+
+    /// Cells without an end yet.
+    pub fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
+        let is_open = |cell: &Cell| {
+            !store.index().is_done(&cell.cell_id)
+                && store.index().failure_of(&cell.cell_id).is_none()
+        };
+        self.cells.iter().filter(|(cell, _)| is_open(cell)).cloned().collect()
+    }
+}
+
+/// What a reader must know before trusting the numbers.
+fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
+    let is_chat = plan.parse_special && text.contains("<|start|>");
+    if checkpoint.config.architecture != Architecture::GptOss || is_chat {
+        return Vec::new();
+    }
+    vec![
+        "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \
+         for the original): let KL lead, or score formatted text with --parse-special"
+            .into(),
+    ]
+}
+
+/// Opens files of coded weights, which must come from this very checkpoint.
+fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>> {
+    paths.iter().map(|path| inputs::open_coded(path, model_hash).map(Arc::new)).collect()
+}
+
+/// A variant's sizes, under an id that is the hash of all that its numbers depend on.
+fn cell(
+    run: &Run,
+    checkpoint: &Checkpoint,
+    variant: &Variant,
+    calibration: Option<results::Calibration>,
+) -> Result<Cell> {
+    let depends_on = [
+        &run.model_hash,
+        &run.tokenizer_hash,
+        &run.text_hash,
+        &run.protocol,
+        &run.bos,
+        &format!("{} {} {}", run.window_tokens, run.windows, run.seed),
+        &format!("{NUMERIC_VERSION}"),
+        &variant.to_string(),
+    ];
+    let mut hasher = blake3::Hasher::new();
+    for part in depends_on {
+        hasher.update(part.as_bytes()).update(b"\n");
+    }
+    if let Some(results::Calibration { method, windows_hash, moments_hash, .. }) = &calibration {
+        hasher.update(format!("{method} {windows_hash}\n").as_bytes());
+        if let Some(moments_hash) = moments_hash {
+            hasher.update(format!("moments {moments_hash}\n").as_bytes());
+        }
+    }
+    Ok(Cell {
+        cell_id: hasher.finalize().to_hex()[..16].to_owned(),
+        variant: variant.to_string(),
+        parts: variant.parts(checkpoint)?,
+        is_reference: variant.is_reference(),
+        calibration,
+    })
+}

@@ -1,0 +1,216 @@
+//! Packages measured on devices: what `bench` and `sweep --device` share.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::observer::{Observer, Stage};
+use crate::device::bench::{Prepared, Question, measure};
+use crate::device::client::{Options, Target, Token};
+use crate::device::protocol::message::ComputeUnits;
+use crate::device::transport::usbmux;
+use crate::error::{Error, Exit, Result};
+use crate::results::Environment;
+use crate::results::measurement::{Measurement, Measurements, Method};
+
+/// How packages are measured.
+#[derive(Debug, Clone)]
+pub struct MeasureOptions {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that are produced per repetition.
+    pub generate: usize,
+    /// Repetitions that are kept per package and device.
+    pub repetitions: usize,
+    /// Time of continuous decoding afterwards, which shows how the speed decays.
+    pub sustained: Option<Duration>,
+    /// Longest wait for a device to be cool, in the foreground and out of low-power mode.
+    pub wait: Duration,
+    /// Where packages may compute.
+    pub compute_units: ComputeUnits,
+    /// Token that the runner was started with; by default the one kept when the app was installed.
+    pub token: Option<Token>,
+}
+
+/// A folder of packages to be measured, and the cell of a sweep that it was written for.
+#[derive(Debug)]
+pub struct Folder {
+    pub path: PathBuf,
+    pub cell_id: Option<String>,
+}
+
+/// What a measurement needs beside the packages.
+pub struct Setting<'a> {
+    pub options: &'a MeasureOptions,
+    pub targets: &'a [Target],
+    /// Token ids: so many, of a vocabulary of so many.
+    pub text: &'a dyn Fn(usize, usize) -> Result<Vec<u32>>,
+    pub observer: &'a dyn Observer,
+}
+
+impl MeasureOptions {
+    /// The method, for a prompt of these ids.
+    fn method(&self, prompt: &[u32]) -> Result<Method> {
+        if self.prompt_tokens == 0 || self.generate < 2 || self.repetitions == 0 {
+            return Err(Error::input(
+                "expected a prompt of 1 token or more, 2 or more produced, 1 or more repetitions",
+            ));
+        }
+        let bytes: Vec<u8> = prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let method = Method {
+            method_id: String::new(),
+            prompt_tokens: prompt.len(),
+            prompt_hash: blake3::hash(&bytes).to_hex().to_string(),
+            tokens: self.generate,
+            repetitions: self.repetitions,
+            sustained_ms: self.sustained.map_or(0, millis),
+            wait_ms: millis(self.wait),
+            compute_units: units_name(self.compute_units).into(),
+            evalkit_version: env!("CARGO_PKG_VERSION").into(),
+            binary_hash: Environment::probe("cpu").binary_hash,
+        };
+        // More repetitions, or a longer wait, go on with what was measured.
+        let identity = Method { repetitions: 0, wait_ms: 0, ..method.clone() };
+        let bytes = serde_json::to_vec(&identity)
+            .map_err(|e| Error::bug("a method without JSON").because(e))?;
+        Ok(Method { method_id: blake3::hash(&bytes).to_hex()[..16].to_string(), ..method })
+    }
+}
+
+impl Setting<'_> {
+    /// Measures the packages in `folders` on every device, into `run`'s file of measurements; gives
+    /// all that is in it.
+    ///
+    /// # Errors
+    /// Input errors of packages and arguments, a disk that does not take records, interruption.
+    pub fn measure(&self, run: &Path, folders: &[Folder]) -> Result<Vec<Measurement>> {
+        let stage = Stage::new("preparing", self.observer);
+        let mut prepared = Vec::new();
+        for (at, folder) in folders.iter().enumerate() {
+            stage.step(at as u64, folders.len() as u64)?;
+            prepared.push(Prepared::of(&folder.path, folder.cell_id.clone(), self.text)?);
+        }
+        drop(stage);
+        let vocabulary = prepared.iter().map(|one| one.vocab_size).min().unwrap_or(0);
+        let prompt = (self.text)(self.options.prompt_tokens, vocabulary)?;
+        let method = self.options.method(&prompt)?;
+        let needed_tokens = method.prompt_tokens + method.tokens;
+        for (one, folder) in prepared.iter().zip(folders) {
+            if one.context_tokens < needed_tokens {
+                return Err(Error::input(format!(
+                    "its cache holds {} tokens, and prompt and answer need {needed_tokens}",
+                    one.context_tokens
+                ))
+                .at(folder.path.display())
+                .hint("measure fewer with --prompt-tokens and --generate"));
+            }
+        }
+        let mut file = Measurements::open(run)?;
+        self.begin(&mut file, &method, &prepared)?;
+        let question = Question {
+            method: &method,
+            units: self.options.compute_units,
+            prompt: &prompt,
+            subjects: &prepared,
+            now: &crate::results::now,
+        };
+        for target in self.targets {
+            self.on(target, &question, &mut file)?;
+        }
+        Ok(file.all().to_vec())
+    }
+
+    /// Writes down method and packages, where they are new.
+    fn begin(&self, file: &mut Measurements, method: &Method, all: &[Prepared]) -> Result<()> {
+        let last = file.all().iter().rev().find_map(|one| match one {
+            Measurement::Method(method) => Some(method.clone()),
+            _ => None,
+        });
+        if last.as_ref() != Some(method) {
+            file.append(Measurement::Method(method.clone()))?;
+        }
+        for one in all {
+            let subject = Measurement::Subject(one.subject.clone());
+            if !file.all().contains(&subject) {
+                file.append(subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on(&self, target: &Target, question: &Question<'_>, file: &mut Measurements) -> Result<()> {
+        let stage = Stage::new(target.to_string(), self.observer);
+        let options = Options {
+            token: self.options.token.clone(),
+            stop: self.observer.stop_flag().unwrap_or_default(),
+            ..Options::default()
+        };
+        measure(question, target, &options, file, &mut |done, total| {
+            stage.set(done as u64, total as u64);
+        })?;
+        stage.go_on()
+    }
+}
+
+/// The single targets of `devices`.
+///
+/// # Errors
+/// Surroundings errors: a phone that is not there.
+pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
+    let wants_phones = devices.iter().any(|one| matches!(one, Target::Usb(_) | Target::All));
+    let udids = if wants_phones { usbmux::phones() } else { Ok(Vec::new()) };
+    let udids: Vec<String> = match udids {
+        Ok(attached) => attached.into_iter().map(|one| one.udid).collect(),
+        // Without usbmuxd there is no phone, and `all` is this machine.
+        Err(_) if !devices.iter().any(|one| matches!(one, Target::Usb(_))) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for device in devices {
+        for target in device.expand(&udids)? {
+            if !found.contains(&target) {
+                found.push(target);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What the measurements of one run answer: whether everything asked for was kept, and is true.
+pub fn verdict(all: &[Measurement]) -> Exit {
+    let mut reached = false;
+    let mut wrong = false;
+    for one in all {
+        match one {
+            Measurement::Repetition(_) => reached = true,
+            Measurement::CorrectnessCheck(check) => {
+                wrong |= !check.holds && !is_simulated(all, &check.device)
+            }
+            _ => {}
+        }
+    }
+    match (reached, wrong) {
+        (_, true) => Exit::No,
+        (false, false) => Exit::Surroundings,
+        (true, false) => Exit::Done,
+    }
+}
+
+fn is_simulated(all: &[Measurement], device: &str) -> bool {
+    all.iter().any(|one| match one {
+        Measurement::Device(seen) => seen.device == device && seen.description.simulated,
+        _ => false,
+    })
+}
+
+/// The names of compute units.
+pub const UNITS: [(&str, ComputeUnits); 4] = [
+    ("cpu", ComputeUnits::Cpu),
+    ("cpu-and-gpu", ComputeUnits::CpuAndGpu),
+    ("cpu-and-neural-engine", ComputeUnits::CpuAndNeuralEngine),
+    ("all", ComputeUnits::All),
+];
+
+fn units_name(units: ComputeUnits) -> &'static str {
+    UNITS.iter().find(|(_, own)| *own == units).map_or("all", |(name, _)| name)
+}

@@ -1,0 +1,328 @@
+//! Core ML packages written and verified, and the step of a sweep that does both for every variant.
+
+use std::path::Path;
+
+use super::calibration_text;
+use super::inputs;
+use super::job::Job;
+use super::measure::Folder;
+use super::observer::{Observer, Stage};
+use super::score::Finished;
+use crate::error::{At, Error, Exit, Result};
+use crate::eval::{Coder, InputScales, Variant};
+use crate::files::Existing;
+use crate::package::bundle::{
+    self, Bundle, Limits, MANIFEST_NAME, Manifest, Order, predicted_bytes,
+};
+use crate::package::execute::Precision;
+use crate::package::mil::Opset;
+use crate::package::program::{Compute, Design};
+use crate::package::verify::{Link, Question, Walked, verify, walked};
+use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, label};
+
+/// The folder in a run's folder that holds the packages.
+const PACKAGES: &str = "packages";
+/// Tokens of the first window that are predicted by the packages.
+const VERIFIED_TOKENS: usize = 48;
+
+/// Tokens that the cache holds unless asked otherwise.
+const CONTEXT_TOKENS: usize = 2048;
+/// Tokens of a prompt that are computed at a time: what engines take in one go.
+const PREFILL_TOKENS: usize = 64;
+
+/// What packages are made for.
+#[derive(Debug, Clone)]
+pub struct PackageOptions {
+    /// The oldest system that must run them.
+    pub target: Opset,
+    /// The engine that they are laid out for.
+    pub compute: Compute,
+    /// Tokens that the cache holds; the default is 2048, or the model's context if that is shorter.
+    pub max_sequence_length: Option<usize>,
+    /// Tokens of a prompt that are computed at a time; the default is 64.
+    pub prefill_length: Option<usize>,
+    /// Largest weight file of one package, in bytes; a larger model becomes several packages.
+    pub chunk_bytes: Option<u64>,
+    /// The licence of the weights, for the packages' metadata.
+    pub license: String,
+}
+
+impl PackageOptions {
+    /// What is to be written of `coder`'s model.
+    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
+        let longest = coder.checkpoint.config.max_position_embeddings;
+        let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
+        let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
+        let limits = Limits::of(self.compute);
+        Order {
+            coder,
+            design: Design {
+                target: self.target,
+                compute: self.compute,
+                context_tokens,
+                prefill_tokens,
+            },
+            limits: Limits {
+                chunk_bytes: self.chunk_bytes.unwrap_or(limits.chunk_bytes),
+                ..limits
+            },
+            license: &self.license,
+            existing,
+        }
+    }
+}
+
+impl Default for PackageOptions {
+    fn default() -> Self {
+        PackageOptions {
+            target: Opset::Ios18,
+            compute: Compute::default(),
+            max_sequence_length: None,
+            prefill_length: None,
+            chunk_bytes: None,
+            license: String::new(),
+        }
+    }
+}
+
+/// Writes a model as Core ML packages into `folder` and returns their total size in bytes.
+///
+/// `model` is a checkpoint as [`PlanOptions::model`](crate::PlanOptions::model) spells it; `recipe` is
+/// the recipe of the decoder blocks, such as `palette4-g16-s`, or a mix by part. Recipes that need a
+/// text are written by the command line.
+///
+/// # Errors
+/// Input errors of checkpoint, recipe and lengths, a folder that exists, surroundings errors of the
+/// disk, interruption. A folder that is not complete is removed.
+pub fn package(
+    model: &str,
+    recipe: &str,
+    options: &PackageOptions,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<u64> {
+    let checkpoint = inputs::open_checkpoint(model, observer)?;
+    let variant: Variant = recipe.parse()?;
+    let scales = InputScales::default();
+    let coder =
+        Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: Some(&scales) };
+    coder.check()?;
+    let manifest = write(&options.order(coder, Existing::Keep), folder, observer)?;
+    Ok(manifest.model.size_bytes)
+}
+
+/// Proves that the packages in `folder` are `model` under the recipe that they claim to be: their
+/// files, every weight bit for bit, and their predictions for the first `tokens` tokens of a fixed
+/// text.
+///
+/// # Errors
+/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
+/// error: see [`Link::holds`].
+pub fn verify_package(
+    folder: &Path,
+    model: &str,
+    tokens: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<Link>> {
+    let bundle = Bundle::open(folder)?;
+    let checkpoint = inputs::open_checkpoint(model, observer)?;
+    let described = &bundle.manifest.model;
+    let variant: Variant = described.variant.parse().at(|| folder.display())?;
+    let scales = bundle.manifest.scales().at(|| folder.display())?;
+    let coder =
+        Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: Some(&scales) };
+    coder.check()?;
+    let tokens = tokens.min(described.context_tokens);
+    let ids = inputs::spread(tokens, checkpoint.config.vocab_size);
+    let question = Question { bundle: &bundle, coder, ids: &ids, precision: Precision::Single };
+    let walked = walked(coder, &ids, &crate::model::device()?)?;
+    check(&question, &walked, observer)
+}
+
+/// Writes packages as one stage.
+///
+/// # Errors
+/// As [`bundle::write()`], interruption.
+pub fn write(order: &Order<'_>, folder: &Path, observer: &dyn Observer) -> Result<Manifest> {
+    let stage = Stage::new("packaging", observer);
+    let mut step = |done, total| stage.step(done as u64, total as u64);
+    Ok(bundle::write(folder, order, &mut step)?.manifest)
+}
+
+/// Verifies packages as one stage.
+///
+/// # Errors
+/// As [`verify`], interruption.
+pub fn check(
+    question: &Question<'_>,
+    walked: &Walked,
+    observer: &dyn Observer,
+) -> Result<Vec<Link>> {
+    let stage = Stage::new("verifying", observer);
+    verify(question, walked, &mut |done, total| stage.step(done as u64, total as u64))
+}
+
+/// The size of the packages of each variant in bytes, or why it cannot be packaged, without coding
+/// anything.
+///
+/// # Errors
+/// Surroundings errors of reading the checkpoint.
+pub fn planned<'a>(job: &'a Job, options: &PackageOptions) -> Result<Vec<(&'a Cell, Result<u64>)>> {
+    let mut sizes = Vec::new();
+    for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+        let file = job.coded.iter().find(|file| file.variant == *variant);
+        let config = &job.checkpoint.config;
+        let size = calibration_text::planned(variant, config).and_then(|scales| {
+            let scales = Some(&scales);
+            let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales };
+            predicted_bytes(&options.order(coder, Existing::Replace))
+        });
+        match size {
+            Err(error) if error.exit() != Exit::Input => return Err(error),
+            size => sizes.push((cell, size)),
+        }
+    }
+    Ok(sizes)
+}
+
+/// Packages and verifies what is measured and not yet packaged, and records it.
+///
+/// # Errors
+/// Surroundings errors of the disk and the store, interruption. A variant that cannot be packaged
+/// is recorded with its cause.
+pub fn package_all(
+    job: &Job,
+    finished: &mut Finished,
+    options: &PackageOptions,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut store = Store::open(&finished.folder)?;
+    for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+        let file = job.coded.iter().find(|file| file.variant == *variant);
+        let Some(done) = store.index().done(&cell.cell_id) else { continue };
+        let scales = scales(done)?;
+        let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales: Some(&scales) };
+        let order = options.order(coder, Existing::Replace);
+        let folder = finished.folder.join(PACKAGES).join(folder_name(cell));
+        let known = store.index().packaged(&cell.cell_id).into_iter();
+        let is_there = folder.join(MANIFEST_NAME).exists();
+        if is_there && known.into_iter().any(|packaged| packaged.design == design_name(&order)) {
+            continue;
+        }
+        let one = One { job, cell, order, folder: &folder, observer };
+        let packaged = match one.run() {
+            Ok(packaged) => packaged,
+            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => one.refused(&error),
+            Err(error) => return Err(error),
+        };
+        store.append(&[Record::Packaged(packaged)])?;
+        finished.was_done = false;
+    }
+    finished.records = store.index().records().to_vec();
+    Ok(())
+}
+
+/// The folders of packages of every variant that hold the model that was scored.
+pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
+    let is_proven = |cell: &Cell| {
+        let own = finished.records.iter().rev().find_map(|record| match record {
+            Record::Packaged(packaged) if packaged.cell_id == cell.cell_id => Some(packaged),
+            _ => None,
+        });
+        own.is_some_and(|packaged| packaged.broken().is_none())
+    };
+    let proven = job.cells.iter().filter(|(cell, _)| !cell.is_reference && is_proven(cell));
+    let folder = |(cell, _): &(Cell, Variant)| Folder {
+        path: finished.folder.join(PACKAGES).join(folder_name(cell)),
+        cell_id: Some(cell.cell_id.clone()),
+    };
+    proven.map(folder).collect()
+}
+
+/// The scales of a variant's int8 inputs, as they were when it was scored.
+fn scales(done: &Done) -> Result<InputScales> {
+    InputScales::named(done.input_scales.iter().map(|of| (of.layer, of.input.as_str(), of.scale)))
+}
+
+/// One variant to be packaged.
+struct One<'a> {
+    job: &'a Job,
+    cell: &'a Cell,
+    order: Order<'a>,
+    folder: &'a Path,
+    observer: &'a dyn Observer,
+}
+
+impl One<'_> {
+    fn run(&self) -> Result<Packaged> {
+        let predicted_bytes = predicted_bytes(&self.order)?;
+        if let Some(parent) = self.folder.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| Error::io("make the folder", parent, e))?;
+        }
+        let manifest = write(&self.order, self.folder, self.observer)?;
+        let bundle = Bundle::open(self.folder)?;
+        let window = self.job.windows.first().map_or(&[][..], |window| &window.ids);
+        let tokens = window.len().min(VERIFIED_TOKENS).min(self.order.design.context_tokens);
+        let question = Question {
+            bundle: &bundle,
+            coder: self.order.coder,
+            ids: &window[..tokens],
+            precision: Precision::Single,
+        };
+        let walked = walked(question.coder, question.ids, &self.job.device)?;
+        let links = check(&question, &walked, self.observer)?;
+        Ok(Packaged {
+            packages: manifest.packages.len(),
+            size_bytes: manifest.model.size_bytes,
+            predicted_bytes,
+            links: links.iter().map(recorded).collect(),
+            ..self.named()
+        })
+    }
+
+    /// The record of a variant that could not be packaged.
+    fn refused(&self, error: &Error) -> Packaged {
+        let (link, what) = ("files".to_owned(), error.cause());
+        let link = VerifiedLink { link, what, ..VerifiedLink::default() };
+        Packaged { links: vec![link], ..self.named() }
+    }
+
+    fn named(&self) -> Packaged {
+        let (cell_id, design) = (self.cell.cell_id.clone(), design_name(&self.order));
+        Packaged { cell_id, design, ..Packaged::default() }
+    }
+}
+
+fn recorded(link: &Link) -> VerifiedLink {
+    let distance = link.distance.unwrap_or_default();
+    VerifiedLink {
+        link: link.name.to_owned(),
+        holds: link.holds,
+        what: link.what.clone(),
+        tokens: distance.tokens,
+        kl_nats: recordable(distance.kl_nats * distance.tokens as f64),
+        worst_kl_nats: recordable(distance.worst_kl_nats),
+        top1_agree: distance.top1_agree,
+    }
+}
+
+/// What is no number cannot be recorded; the link is broken then, and says so.
+fn recordable(kl_nats: f64) -> f64 {
+    if kl_nats.is_finite() { kl_nats } else { f64::MAX }
+}
+
+fn design_name(order: &Order<'_>) -> String {
+    let design = &order.design;
+    format!(
+        "{} {}, cache {}, prefill {}",
+        design.target.id(),
+        design.compute,
+        design.context_tokens,
+        design.prefill_tokens
+    )
+}
+
+/// A variant's label as that of a folder.
+fn folder_name(cell: &Cell) -> String {
+    label(&cell.variant, &cell.parts).replace(':', "=")
+}

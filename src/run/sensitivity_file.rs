@@ -1,0 +1,112 @@
+//! Sensitivities in a run's folder: whole ones, and those of the layers that a walk got to before it
+//! was interrupted.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::allocate::{LayerErrors, Sensitivities, are_of};
+use crate::error::{Error, Result};
+use crate::files::write_atomic;
+
+/// Digits of a hash in a file's name.
+const HASH_DIGITS: usize = 8;
+
+/// Where sensitivities are kept, and what they are of.
+pub struct SensitivityFile {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Hash of all that sensitivities depend on.
+    pub question: String,
+    /// Recipes.
+    pub candidates: Vec<String>,
+    /// How many windows they are measured on.
+    pub windows: usize,
+    /// Layers of the model.
+    pub layers: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Whole {
+    question: String,
+    candidates: Vec<String>,
+    windows: usize,
+    measured: Sensitivities,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    question: String,
+    layers: Vec<LayerErrors>,
+}
+
+impl SensitivityFile {
+    fn path(&self, what: &str) -> PathBuf {
+        self.folder.join(format!("{what}-{}.json", &self.question[..HASH_DIGITS]))
+    }
+
+    fn whole_path(&self) -> PathBuf {
+        self.path("sensitivities")
+    }
+
+    fn begun_path(&self) -> PathBuf {
+        self.path("sensitivities-begun")
+    }
+
+    /// What was measured for this question, if it was.
+    pub fn measured(&self) -> Option<Sensitivities> {
+        let whole: Whole = read(&self.whole_path())?;
+        let is_ours = whole.question == self.question
+            && whole.measured.is_of(self.layers, self.candidates.len());
+        is_ours.then_some(whole.measured)
+    }
+
+    /// Errors of the first layers, as far as a walk for this question got.
+    pub fn layers(&self) -> Vec<LayerErrors> {
+        let begun = read::<Begun>(&self.begun_path()).filter(|begun| {
+            let is_of = |errors: &LayerErrors| are_of(errors, self.candidates.len());
+            begun.question == self.question
+                && begun.layers.len() <= self.layers
+                && begun.layers.iter().all(is_of)
+        });
+        begun.map_or(Vec::new(), |begun| begun.layers)
+    }
+
+    /// Keeps what was measured, and no longer what led to it.
+    ///
+    /// # Errors
+    /// Surroundings errors of the disk.
+    pub fn keep(&self, measured: &Sensitivities) -> Result<()> {
+        let (question, candidates) = (self.question.clone(), self.candidates.clone());
+        let (windows, measured) = (self.windows, measured.clone());
+        self.write(&self.whole_path(), &Whole { question, candidates, windows, measured })?;
+        let begun = self.begun_path();
+        match std::fs::remove_file(&begun) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &begun, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps errors of the first layers.
+    ///
+    /// # Errors
+    /// Surroundings errors of the disk.
+    pub fn keep_layers(&self, layers: &[LayerErrors]) -> Result<()> {
+        let begun = Begun { question: self.question.clone(), layers: layers.to_vec() };
+        self.write(&self.begun_path(), &begun)
+    }
+
+    fn write(&self, path: &Path, what: &impl Serialize) -> Result<()> {
+        let bytes = serde_json::to_vec(what)
+            .map_err(|e| Error::bug("sensitivities without JSON").because(e))?;
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io("make", &self.folder, e))?;
+        write_atomic(path, &bytes)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}

@@ -1,0 +1,226 @@
+//! The whole of a sweep: open, calibrate, allocate, score, package, measure.
+
+use std::path::PathBuf;
+
+use super::allocate::{Allocation, allocate};
+use super::inputs;
+use super::job::{Job, Opened};
+use super::measure::{MeasureOptions, Setting, targets, verdict};
+use super::observer::Observer;
+use super::options::{PlanOptions, RunOptions};
+use super::package::{PackageOptions, package_all, proven};
+use super::plan::Plan;
+use super::score::{Finished, execute};
+use crate::compare::summary::Summary;
+use crate::device::client::Target;
+use crate::error::{Exit, Result};
+use crate::report::run::with_devices;
+use crate::report::{Format, render};
+use crate::results::measurement::{Measurement, Subject};
+use crate::results::{Record, RunFolder};
+
+/// Width of a table in the terminal format, in characters.
+const RENDERED_WIDTH: usize = 120;
+
+/// What a sweep does with variants after they are scored.
+#[derive(Default)]
+pub struct AfterScoring {
+    /// How packages are written; `None` writes none.
+    pub packages: Option<PackageOptions>,
+    /// How the packages are measured; `None` measures none.
+    pub measure: Option<MeasureOptions>,
+    /// Devices that they are measured on.
+    pub devices: Vec<Target>,
+}
+
+/// A sweep as a library user starts it: a plan, a folder for results, and what to do after scoring.
+///
+/// ```
+/// # fn main() -> evalkit::Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("evalkit-sweep-{}", std::process::id()));
+/// use evalkit::{Format, PlanOptions, Silent, Sweep};
+///
+/// let plan = PlanOptions { bits: Some(vec![4]), limit: Some(1), ..PlanOptions::default() };
+/// let swept = Sweep::new(plan).reports(&folder).run(&Silent)?;
+/// println!("{}", swept.render(Format::Markdown)?);
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sweep {
+    plan: PlanOptions,
+    options: RunOptions,
+    after: AfterScoring,
+}
+
+impl Sweep {
+    /// A sweep that keeps its results below the folder `reports`.
+    pub fn new(plan: PlanOptions) -> Self {
+        Sweep { plan, options: RunOptions::default(), after: AfterScoring::default() }
+    }
+
+    /// Keeps the results below another folder; the run gets `<reports>/<date>-<model>-<hash>`.
+    #[must_use]
+    pub fn reports(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.reports = folder.into();
+        self
+    }
+
+    /// Walks windows in batches that need at most this much memory.
+    #[must_use]
+    pub fn memory_bytes(mut self, budget: u64) -> Self {
+        self.options.memory_bytes = Some(budget);
+        self
+    }
+
+    /// Writes every variant as Core ML packages and verifies them.
+    #[must_use]
+    pub fn packages(mut self, options: PackageOptions) -> Self {
+        self.after.packages = Some(options);
+        self
+    }
+
+    /// Measures what is not measured yet and returns the results.
+    ///
+    /// # Errors
+    /// Input errors of plan, checkpoint and text; surroundings errors of the disk; interruption. What
+    /// was measured before is kept, and the same sweep continues.
+    pub fn run(self, observer: &dyn Observer) -> Result<Swept> {
+        let plan = Plan::resolve(&self.plan, PlanOptions::default())?;
+        let Prepared { job, .. } = prepare(plan, &self.options, false, observer)?;
+        run(job, &self.options, &self.after, observer)
+    }
+}
+
+/// A sweep whose inputs are open and whose plan is settled; nothing has been measured yet.
+pub struct Prepared {
+    /// Everything that is known before the first weight is read.
+    pub job: Job,
+    /// The bits that were allocated by tensor, if the plan asks for that.
+    pub allocation: Option<Allocation>,
+}
+
+/// Opens what `plan` names and allocates bits if it asks for that. In a dry run nothing is measured.
+///
+/// # Errors
+/// Input errors of the plan, checkpoint, text and files; a memory budget that is too small;
+/// interruption.
+pub fn prepare(
+    plan: Plan,
+    options: &RunOptions,
+    is_dry: bool,
+    observer: &dyn Observer,
+) -> Result<Prepared> {
+    let opened = Opened::open(&plan, observer)?;
+    let allocation = allocate(&plan, &opened, options, is_dry, observer)?;
+    let allocated = allocation.as_ref().map(|allocation| allocation.variant.clone());
+    let job = Job::prepare(plan, opened, allocated, options)?;
+    Ok(Prepared { job, allocation })
+}
+
+/// What a sweep found.
+pub struct Swept {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// All that is in it, what earlier plans asked for included.
+    pub run: RunFolder,
+    /// The results of what this plan asked for.
+    pub summary: Summary,
+    /// The measurements on devices of what this plan asked for.
+    pub measured: Vec<Measurement>,
+    /// Whether nothing had to be measured.
+    pub was_done: bool,
+    /// Whether packages were measured on devices.
+    measures: bool,
+}
+
+impl Swept {
+    /// The results as a page or table.
+    ///
+    /// # Errors
+    /// Bug-class errors of rendering.
+    pub fn render(&self, format: Format) -> Result<String> {
+        render(format, &with_devices(&self.summary, &self.measured), RENDERED_WIDTH)
+    }
+
+    /// The answer as an exit code: *no* if a variant failed, its packages are not the model that was
+    /// scored, or a device computes another model.
+    pub fn exit(&self) -> Exit {
+        let failed = self.summary.rows.iter().any(|row| row.outcome.is_err())
+            || self.summary.packages.iter().any(|of| of.packaged.broken().is_some());
+        match (failed, self.measures) {
+            (true, _) => Exit::No,
+            (false, true) => verdict(&self.measured),
+            (false, false) => Exit::Done,
+        }
+    }
+}
+
+/// Measures what a job asks for and is not measured yet; then packages and measures on devices as
+/// `after` says.
+///
+/// # Errors
+/// Those of the checkpoint, the text, the store and the devices; interruption. Whatever was measured
+/// before is kept.
+pub fn run(
+    mut job: Job,
+    options: &RunOptions,
+    after: &AfterScoring,
+    observer: &dyn Observer,
+) -> Result<Swept> {
+    let mut finished = execute(&mut job, &options.reports, after.packages.is_some(), observer)?;
+    if let Some(packages) = &after.packages {
+        package_all(&job, &mut finished, packages, observer)?;
+    }
+    if let Some(how) = &after.measure {
+        on_devices(&job, &finished, &after.devices, how, observer)?;
+    }
+    let asked = asked_records(&finished);
+    let run = RunFolder::read(&finished.folder)?;
+    let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&run.coding);
+    let measured = run.measured.iter().filter(|one| is_asked(one, &finished)).cloned();
+    Ok(Swept {
+        summary,
+        measured: measured.collect(),
+        run,
+        was_done: finished.was_done,
+        measures: after.measure.is_some(),
+        folder: finished.folder,
+    })
+}
+
+/// Measures on devices what was packaged and proven.
+fn on_devices(
+    job: &Job,
+    finished: &Finished,
+    devices: &[Target],
+    options: &MeasureOptions,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let folders = proven(job, finished);
+    let window = job.windows.first().map_or(&[][..], |window| &window.ids);
+    let text = |tokens: usize, vocabulary: usize| {
+        Ok(match window.get(..tokens) {
+            Some(ids) => ids.to_vec(),
+            None => inputs::spread(tokens, vocabulary),
+        })
+    };
+    let setting = Setting { options, targets: &targets(devices)?, text: &text, observer };
+    setting.measure(&finished.folder, &folders).map(|_| ())
+}
+
+/// Whether a measurement is of a cell that was asked for, or of none.
+fn is_asked(one: &Measurement, finished: &Finished) -> bool {
+    match one {
+        Measurement::Subject(Subject { cell_id: Some(id), .. }) => finished.asked.contains(id),
+        _ => true,
+    }
+}
+
+/// The records of the cells that were asked for; a folder may hold others from earlier plans.
+fn asked_records(finished: &Finished) -> Vec<Record> {
+    let is_asked = |record: &&Record| {
+        record.cell_id().is_none_or(|id| finished.asked.iter().any(|asked| asked == id))
+    };
+    finished.records.iter().filter(is_asked).cloned().collect()
+}

@@ -1,0 +1,159 @@
+//! Configurations that are incomplete, contradict themselves, or ask for another computation.
+
+use serde_json::{Value, json};
+
+use crate::fixtures::{Place, Tiny};
+
+const UNKNOWN: &str = "hint: if it does not change the computation, remove it from config.json; \
+                       otherwise this model is not supported";
+const OTHER_MODEL: &str =
+    "hint: the model would be scored as another one; use a checkpoint without it";
+
+/// Refuses the tiny model with some keys set, or removed where the value is null.
+fn refuses(keys: Value, error: &str) {
+    let place = Place::new(&Tiny::default(), 100);
+    let mut config = Tiny::default().config();
+    for (key, value) in keys.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(place.path("model/config.json"), config.to_string()).unwrap();
+    place.refuses(place.sweep(&[]), 2, &format!("model/config.json: {error}"));
+}
+
+#[test]
+fn a_needed_key_that_is_missing_is_named() {
+    for key in [
+        "model_type",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+    ] {
+        refuses(json!({ key: null }), &format!("key `{key}`: missing"));
+    }
+}
+
+#[test]
+fn a_key_that_is_not_known_is_refused_with_its_value() {
+    let error = format!("key `logit_scale`: evalkit does not know it (value 0.25)\n{UNKNOWN}");
+    refuses(json!({"logit_scale": 0.25}), &error);
+    let error = format!("key `hidden_act`: evalkit does not know it (value \"gelu\")\n{UNKNOWN}");
+    refuses(json!({"hidden_act": "gelu"}), &error);
+}
+
+#[test]
+fn a_model_type_that_is_not_known_is_refused() {
+    refuses(
+        json!({"model_type": "mamba"}),
+        "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found \"mamba\"\n\
+         hint: this architecture is not one that evalkit computes",
+    );
+}
+
+#[test]
+fn a_key_of_the_wrong_type_is_refused_with_what_was_found() {
+    refuses(
+        json!({"hidden_size": "64"}),
+        "key `hidden_size`: cannot use \"64\": invalid type: string \"64\", expected usize",
+    );
+    refuses(
+        json!({"num_hidden_layers": -2}),
+        "key `num_hidden_layers`: cannot use -2: invalid value: integer `-2`, expected usize",
+    );
+    refuses(
+        json!({"tie_word_embeddings": 1}),
+        "key `tie_word_embeddings`: cannot use 1: invalid type: integer `1`, expected a boolean",
+    );
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    refuses(
+        json!({"num_hidden_layers": 0}),
+        "key `num_hidden_layers`: expected 1 to 16384, found 0",
+    );
+    refuses(
+        json!({"num_hidden_layers": 16_777_216}),
+        "key `num_hidden_layers`: expected 1 to 16384, found 16777216",
+    );
+    refuses(
+        json!({"num_key_value_heads": 3}),
+        "key `num_key_value_heads`: expected a divisor of num_attention_heads (4), found 3",
+    );
+    refuses(
+        json!({"num_attention_heads": 0}),
+        "key `head_dim`: missing, and hidden_size 64, num_attention_heads 0 do not give it",
+    );
+    refuses(json!({"head_dim": 15}), "key `head_dim`: expected even, found 15");
+    refuses(
+        json!({"rms_norm_eps": 0.0}),
+        "key `rms_norm_eps`: expected a positive number, found 0",
+    );
+    refuses(
+        json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}}),
+        "rope_scaling: key `factor`: expected a positive number, found 0",
+    );
+}
+
+#[test]
+fn layer_types_must_be_as_many_as_layers_and_full_attention() {
+    refuses(
+        json!({"layer_types": ["full_attention"]}),
+        "key `layer_types`: expected 2 entries (num_hidden_layers), found 1",
+    );
+    let error = "key `layer_types`: sliding_attention is not something evalkit computes";
+    refuses(
+        json!({"layer_types": ["full_attention", "sliding_attention"]}),
+        &format!("{error}\n{OTHER_MODEL}"),
+    );
+}
+
+#[test]
+fn a_rotary_embedding_that_is_not_known_is_refused() {
+    let error = "rope_scaling: key `rope_type`: longrope is not something evalkit computes";
+    refuses(
+        json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
+        &format!("{error}\n{OTHER_MODEL}"),
+    );
+    refuses(
+        json!({"rope_scaling": {"rope_type": "linear"}}),
+        "rope_scaling: key `factor`: missing",
+    );
+}
+
+#[test]
+fn a_configuration_that_is_not_json_is_refused() {
+    let place = Place::new(&Tiny::default(), 100);
+    let cases = [
+        ("", "EOF while parsing a value at line 1 column 0"),
+        ("[]", "invalid type: sequence, expected a map at line 1 column 0"),
+        ("{\"model_type\":", "EOF while parsing a value at line 1 column 14"),
+        ("\u{0}", "expected value at line 1 column 1"),
+    ];
+    for (text, cause) in cases {
+        std::fs::write(place.path("model/config.json"), text).unwrap();
+        let error = format!("model/config.json: not a JSON object: {cause}");
+        place.refuses(place.sweep(&[]), 2, &error);
+    }
+}
+
+#[test]
+fn a_folder_without_its_files_is_refused() {
+    let place = Place::new(&Tiny::default(), 100);
+    std::fs::remove_file(place.path("model/model.safetensors")).unwrap();
+    place.refuses(
+        place.sweep(&[]),
+        2,
+        "model/model.safetensors: cannot open: No such file or directory (os error 2)\n\
+         hint: a checkpoint folder holds config.json and model.safetensors or its shards",
+    );
+    std::fs::remove_file(place.path("model/config.json")).unwrap();
+    place.refuses(
+        place.sweep(&[]),
+        2,
+        "model/config.json: cannot open: No such file or directory (os error 2)",
+    );
+}

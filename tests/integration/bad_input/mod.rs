@@ -1,0 +1,8 @@
+//! Bad input, one test per attack: exit code, message, and nothing left behind.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod arguments;
+mod config;
+mod plan;
+mod text;
+mod weights;

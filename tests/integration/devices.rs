@@ -1,0 +1,104 @@
+//! `evalkit devices` and `inspect --device`, as they are typed.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use crate::fixtures::fake_runner::{FakeRunner, TOKEN};
+use crate::fixtures::{Place, Tiny, run, told};
+use serde_json::Value;
+
+fn json(command: &mut std::process::Command) -> Value {
+    serde_json::from_slice(&run(command.args(["--format", "json"]), 0).stdout).unwrap()
+}
+
+/// The program without this machine's phones and settings.
+fn alone(place: &Place, args: &[&str]) -> std::process::Command {
+    let mut command = place.evalkit(args);
+    command
+        .env("USBMUXD_SOCKET_ADDRESS", "UNIX:/nowhere/mux")
+        .env("HOME", place.path("home"))
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("EVALKIT_RUNNER_TOKEN");
+    command
+}
+
+#[test]
+fn this_machine_is_listed_where_there_is_no_phone_and_no_usbmuxd() {
+    let place = Place::new(&Tiny::default(), 20);
+    let found = json(&mut alone(&place, &["devices"]));
+    let rows = found["tables"][0]["rows"].as_array().unwrap();
+    assert_eq!(rows[0]["target"], "host");
+    assert!(found["warnings"][0].as_str().unwrap().contains("no usbmuxd"), "{found}");
+    for format in ["terminal", "markdown", "html", "csv"] {
+        let output = run(alone(&place, &["devices", "--format"]).arg(format), 0);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("host"), "{format}");
+    }
+}
+
+#[test]
+fn a_runner_that_answers_is_described_by_the_table_and_one_that_does_not_says_why() {
+    let place = Place::new(&Tiny::default(), 20);
+    let fake = FakeRunner::start(&[]);
+    let target = format!("tcp:127.0.0.1:{}", fake.port);
+    let ask = |token: &str| {
+        let mut command = alone(&place, &["devices", "--device", &target, "--token", token]);
+        json(&mut command)["tables"][0]["rows"][0].clone()
+    };
+    let row = ask(TOKEN);
+    assert_eq!(row["model"], "iPhone 13 Pro (iPhone14,2)");
+    assert_eq!((&row["chip"], &row["memory_bytes"]), (&"A15".into(), &(6_u64 << 30).into()));
+    assert_eq!(row["runner"], "fake 1, simulated");
+    let row = ask("ffffffffffffffffffffffffffffffff");
+    assert_eq!(row["runner"], "no answer");
+    assert!(row["why_not"].as_str().unwrap().contains("--token"), "{row}");
+}
+
+#[test]
+fn a_phone_that_is_named_and_absent_is_the_surroundings_and_a_bad_name_is_input() {
+    let place = Place::new(&Tiny::default(), 20);
+    let output = run(&mut alone(&place, &["devices", "--device", "usb:0000"]), 3);
+    assert!(told(&output).contains("no phone 0000 is attached"), "{}", told(&output));
+    let output = run(&mut alone(&place, &["devices", "--device", "phone"]), 2);
+    assert!(told(&output).contains("expected host, usb"), "{}", told(&output));
+    let output = run(&mut alone(&place, &["devices", "--token", "x"]), 2);
+    assert!(told(&output).contains("32 hexadecimal digits"), "{}", told(&output));
+}
+
+#[cfg(not(target_os = "macos"))]
+#[test]
+fn installing_says_what_it_needs() {
+    let place = Place::new(&Tiny::default(), 20);
+    let output = run(&mut alone(&place, &["devices", "install"]), 3);
+    assert!(told(&output).contains("needs a Mac") && told(&output).contains("hint: on a Mac"));
+}
+
+#[test]
+fn a_fit_is_predicted_by_identifier_and_by_name_for_checkpoints_and_packages() {
+    let place = Place::new(&Tiny::default(), 20);
+    let inspect = |device: &str, more: &[&str]| {
+        let mut command = place.evalkit(&["inspect", "model", "--device", device]);
+        json(command.args(more))
+    };
+    let found = inspect("iPhone14,2", &[]);
+    assert_eq!(found["tables"], inspect("iphone 13 pro", &[])["tables"]);
+    let row = &found["tables"][3]["rows"][0];
+    assert_eq!(row["predicted_fit"], "predicted to fit");
+    let read = row["read_bytes"].as_f64().unwrap();
+    assert_eq!(row["predicted_ceiling_tokens_per_s"].as_f64().unwrap(), 34.1e9 / read);
+    let notes = found["notes"].to_string();
+    assert!(notes.contains("Never decide") && notes.contains("a guess"), "{notes}");
+    let chosen = inspect("iPhone14,2", &["--recipes", "palette4,int8", "--context", "16"]);
+    assert_eq!(chosen["tables"][3]["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(chosen["tables"][3]["rows"][0]["cache_bytes"], 2 * 2 * 2 * 2 * 16 * 16);
+
+    run(
+        place
+            .evalkit(&["package", "--recipe", "palette4", "--output", "out"])
+            .args(["--max-sequence-length", "64"]),
+        0,
+    );
+    let packed = json(&mut place.evalkit(&["inspect", "out", "--device", "iPhone14,2"]));
+    assert_eq!(packed["tables"][0]["rows"][0]["predicted_fit_entitled"], "predicted to fit");
+
+    let output = run(&mut place.evalkit(&["inspect", "model", "--device", "iPhone 13 Por"]), 2);
+    assert!(told(&output).contains("iPhone 13 Pro"), "{}", told(&output));
+}

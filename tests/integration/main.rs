@@ -1,0 +1,43 @@
+//! Every integration test in one binary: the program as a process, and the library across rooms.
+//!
+//! One binary links the library once. The tests run as threads of one process, so none may change
+//! its environment or its working directory: what needs another one starts the program.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod fixtures;
+
+mod ablation;
+mod activations;
+mod allocation;
+mod bad_input;
+mod bad_mixtures;
+mod bench;
+mod calibrated;
+mod check;
+mod client_child;
+mod client_faults;
+mod client_usbmux;
+mod coded_file;
+mod devices;
+mod failed_variant;
+mod faults;
+mod golden_logits;
+mod golden_mixtures;
+mod gradient;
+mod harmony;
+mod independence;
+mod outline;
+mod package_bytes;
+mod packages;
+mod pruned;
+mod readme;
+mod reads;
+mod reference_perplexity;
+mod report;
+#[cfg(unix)]
+mod resume;
+mod runner_host;
+mod saved_moments;
+mod steps;
+mod tidy;
+mod traffic;
