@@ -94,9 +94,10 @@ pub fn places(text: &str) -> Result<Vec<Place>> {
         let what = format!("the table that begins here has no {CLOSE}");
         return Err(Error::input(what).at(format!("line {}", place.line)).hint(EXAMPLE));
     }
-    match places.is_empty() {
-        true => Err(Error::input("no place for a table was found").hint(EXAMPLE)),
-        false => Ok(places),
+    if places.is_empty() {
+        Err(Error::input("no place for a table was found").hint(EXAMPLE))
+    } else {
+        Ok(places)
     }
 }
 

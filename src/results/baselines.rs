@@ -141,13 +141,16 @@ fn read_log(store: &Path) -> Result<Vec<Accepted>> {
     let line = |(at, line): (usize, &str)| {
         let read = serde_json::from_str::<Accepted>(line)
             .map_err(|e| Error::input("not an accepted baseline").because(e));
-        let checked = read.and_then(|one| match one.schema > SCHEMA {
-            true => Err(Error::input(format!(
-                "schema {} is newer than this program's {SCHEMA}",
-                one.schema
-            ))
-            .hint("update evalkit to read this store")),
-            false => Ok(one),
+        let checked = read.and_then(|one| {
+            if one.schema > SCHEMA {
+                Err(Error::input(format!(
+                    "schema {} is newer than this program's {SCHEMA}",
+                    one.schema
+                ))
+                .hint("update evalkit to read this store"))
+            } else {
+                Ok(one)
+            }
         });
         checked.at(|| format!("line {}", at + 1)).at(|| path.display())
     };

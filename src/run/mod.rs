@@ -21,6 +21,7 @@ pub mod observer;
 pub mod options;
 pub mod package;
 pub mod plan;
+pub mod plan_file;
 pub mod quantize;
 pub mod score;
 pub mod sensitivity_file;

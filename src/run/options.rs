@@ -78,6 +78,27 @@ impl PlanOptions {
     }
 }
 
+/// The recipes that flags or keys set for single parts of every variant.
+#[derive(Debug, Default)]
+pub(super) struct PartRecipes {
+    pub attention: Option<String>,
+    pub experts: Option<String>,
+    pub embed: Option<String>,
+    pub head: Option<String>,
+}
+
+impl PartRecipes {
+    /// The parts with their names.
+    pub fn named(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("attention", &self.attention),
+            ("experts", &self.experts),
+            ("embed", &self.embed),
+            ("head", &self.head),
+        ]
+    }
+}
+
 /// Text and method of calibration.
 #[derive(Debug, Clone, Default)]
 pub struct CalibrationOptions {

@@ -1,13 +1,11 @@
 //! Tolerances of a check, as a plan spells them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 
-use super::plan::read;
 use crate::compare::Tolerances;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;
@@ -31,13 +29,6 @@ impl From<Limit> for String {
     }
 }
 
-/// The part of a plan that a check needs, whatever else is in it.
-#[derive(Debug, Default, Deserialize)]
-struct CheckOnly {
-    #[serde(default)]
-    check: BTreeMap<String, Limit>,
-}
-
 /// Tolerances of a plan, with flags over them.
 ///
 /// # Errors
@@ -46,25 +37,6 @@ pub fn tolerances(plan: &Limits, flags: &[(String, String)]) -> Result<Tolerance
     let of_plan = plan.iter().map(|(key, limit)| (key.as_str(), limit.as_str()));
     let of_flags = flags.iter().map(|(key, limit)| (key.as_str(), limit.as_str()));
     Tolerances::resolve(of_plan.chain(of_flags)).at(|| "tolerance")
-}
-
-/// The tolerances in a plan file that may have been written by another version.
-///
-/// # Errors
-/// Input errors of a file that is no TOML.
-pub fn kept_limits(path: &Path) -> Result<Limits> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
-    let plan: CheckOnly = toml::from_str(&text)
-        .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
-    Ok(spelled(plan.check))
-}
-
-/// The tolerances in a plan file, all of whose keys are known.
-///
-/// # Errors
-/// Input errors of the file.
-pub fn limits(path: &Path) -> Result<Limits> {
-    Ok(spelled(read(path)?.check))
 }
 
 /// The tolerances as text.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::package::blob::read::Span;
 use crate::package::read::literal::{Literal, bits};
 use crate::package::spec::DataType;
-use crate::quantize::decode;
+use crate::quantize::fp16;
 
 /// Conversions go through buffers of this many numbers.
 const CHUNK: usize = 256;
@@ -125,7 +125,7 @@ pub(super) fn rounded_to_half(value: f32) -> f32 {
     // NaN is neither, and stays.
     let within = if magnitude < TOO_LARGE { value } else { 0.0 };
     let beyond = if magnitude >= TOO_LARGE { f32::INFINITY.copysign(value) } else { value };
-    if magnitude < TOO_LARGE { decode::round_to_half(within) } else { beyond }
+    if magnitude < TOO_LARGE { fp16::round_to_half(within) } else { beyond }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn a_module_with_files_below_it_is_a_mod_rs() {
         let folder = format!("{}/", name.trim_end_matches(".rs"));
         files.keys().any(|other| other.starts_with(&folder))
     });
-    none(beside.map(|name| format!("{name} belongs into its folder, as mod.rs")).collect());
+    none(beside.map(|name| format!("{name} belongs in its folder, as mod.rs")).collect());
 }
 
 #[test]
