@@ -1,4 +1,4 @@
-//! `evalkit verify`: whether a folder of packages is the model that was scored.
+//! `evalkit verify`: proves that packages are the checkpoint under their recipe.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
@@ -20,31 +21,44 @@ use crate::results::label;
 use crate::run::inputs;
 use crate::run::package::check;
 
-/// Tokens that are predicted unless asked otherwise.
+/// The default of `--tokens`.
 const TOKENS: usize = 48;
 
 /// Arguments of `evalkit verify`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit verify packages",
+        "evalkit verify packages -m model.gguf --coded coded.safetensors --half",
+    ],
+    &[],
+))]
 pub struct VerifyArgs {
     /// Folder that evalkit package wrote
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// The checkpoint that was packaged
+    ///
+    /// A folder, a GGUF file, hf:owner/name[@revision] or demo.
     #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
     model: String,
-    /// File of coded weights that the packages were made from, if they were
+    /// File of coded weights that the packages were made from
     #[arg(long, value_name = "FILE")]
     coded: Option<PathBuf>,
-    /// Text whose first tokens are predicted [default: tokens spread over the vocabulary]
+    /// Predict the first tokens of this text
+    ///
+    /// The default is tokens spread over the vocabulary.
     #[arg(long, short, value_name = "FILE")]
     text: Option<String>,
-    /// Tokens that are predicted
+    /// Tokens to predict
     #[arg(long, value_name = "TOKENS", default_value_t = TOKENS)]
     tokens: usize,
-    /// Round to fp16 after every operator, as engines may; says how far predictions move
+    /// Round to fp16 after every operator
+    ///
+    /// Shows how far predictions move on engines that compute in fp16.
     #[arg(long)]
     half: bool,
-    /// Show how far hidden states are from the walk's after every block
+    /// Show the distance of hidden states after every block
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
@@ -63,7 +77,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
     if described.model_hash != hash {
         let found = &described.model_hash;
         return Err(Error::input(format!(
-            "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
+            "packaged from the model with hash {found:.12}, but the checkpoint is {hash:.12}"
         ))
         .at(args.folder.display())
         .hint("give the checkpoint that was packaged with --model"));
@@ -95,7 +109,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
 }
 
-/// How far hidden states are from the walk's, block by block.
+/// The distance of hidden states from those of the scored model, block by block.
 fn blocks(relative: &[f64]) -> Table {
     let row = |(block, relative): (usize, &f64)| vec![Value::from(block), Value::from(*relative)];
     Table {
@@ -114,7 +128,7 @@ fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Res
     if !(2..=context_tokens).contains(&args.tokens) {
         let found = args.tokens;
         return Err(Error::input(format!(
-            "expected 2 to {context_tokens} tokens, which the packages' cache holds, found {found}"
+            "expected 2 to {context_tokens} tokens, the size of the packages' cache, found {found}"
         ))
         .at("--tokens"));
     }
@@ -172,9 +186,7 @@ fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document 
             Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),
         ],
         tables: vec![table],
-        notes: vec![
-            "Predictions are compared with the walk's, that is with what a sweep scores.".into(),
-        ],
+        notes: vec!["Predictions are compared with those of the model that a sweep scores.".into()],
         ..Document::default()
     }
 }
