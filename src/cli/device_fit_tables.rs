@@ -91,7 +91,7 @@ fn facts(device: &Device, context: usize) -> Vec<Fact> {
         Fact::new("device_memory", "Memory", device.memory_bytes()).in_unit(Unit::Bytes),
         Fact::new(
             "device_memory_confidence",
-            "Source of the memory size",
+            "Confidence in the memory size",
             device.confidence.ram.as_str(),
         ),
         Fact::new("bandwidth_per_s", "Bandwidth per second", bandwidth.unwrap_or(Value::Empty))

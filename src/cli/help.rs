@@ -1,7 +1,10 @@
 //! What help texts of several commands share: headings, examples, recipes and devices.
 
 use clap::Arg;
+use clap::builder::{Resettable, Str};
 
+/// No heading: clap lists the flags under "Options". A heading lasts until the next is set.
+pub const OPTIONS: Resettable<Str> = Resettable::Reset;
 /// Heading of flags about calibration.
 pub const CALIBRATION: &str = "Calibration";
 /// Heading of flags that give each tensor its own recipe.

@@ -36,13 +36,9 @@ pub struct PackageArgs {
     /// Needed for calibrated recipes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["recipe", "embed", "head"])]
     coded: Option<PathBuf>,
-    #[command(flatten, next_help_heading = help::CALIBRATION)]
-    calibration: CalibrationArgs,
     /// Folder to write
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
-    #[command(flatten, next_help_heading = help::PACKAGES)]
-    design: DesignArgs,
     /// Replace the folder if it exists
     #[arg(long)]
     force: bool,
@@ -51,6 +47,10 @@ pub struct PackageArgs {
     dry_run: bool,
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten, next_help_heading = help::CALIBRATION)]
+    calibration: CalibrationArgs,
+    #[command(flatten, next_help_heading = help::PACKAGES)]
+    design: DesignArgs,
 }
 
 /// Runs the command.

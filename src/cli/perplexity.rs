@@ -21,7 +21,7 @@ use crate::run::sweep::AfterScoring;
 pub struct PerplexityArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = help::OPTIONS)]
     run: RunArgs,
     #[command(flatten)]
     format: FormatArgs,

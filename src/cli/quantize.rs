@@ -32,6 +32,8 @@ pub struct QuantizeArgs {
     /// sweep --coded and package --coded read it. Its layout is documented in src/eval/coded_file.rs.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten, next_help_heading = help::CALIBRATION)]
     calibration: CalibrationArgs,
     /// Code a -cal recipe from a file of evalkit calibrate, without a text
@@ -43,8 +45,6 @@ pub struct QuantizeArgs {
         hide_short_help = true
     )]
     moments: Option<PathBuf>,
-    #[command(flatten)]
-    format: FormatArgs,
 }
 
 /// Notes on how Core ML expresses the recipes, without repetition.

@@ -27,8 +27,10 @@ use crate::run::sweep::AfterScoring;
 pub struct SweepArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = help::OPTIONS)]
     run: RunArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Write and verify Core ML packages of every variant
     #[arg(long, help_heading = help::PACKAGES)]
     package: bool,
@@ -42,8 +44,6 @@ pub struct SweepArgs {
     device: Vec<Target>,
     #[command(flatten, next_help_heading = help::DEVICES)]
     how: MeasureArgs,
-    #[command(flatten)]
-    format: FormatArgs,
 }
 
 /// Runs the command.
