@@ -1,4 +1,4 @@
-//! A solved allocation as a table.
+//! The table of an allocation: which bits each tensor gets.
 
 use crate::eval::mixed::ROLE_NAMES;
 use crate::quantize::Recipe;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::help;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::quantize::LayerRecipe;
@@ -16,63 +17,83 @@ use crate::run::plan_file;
 /// What to measure.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlanArgs {
-    /// TOML plan; flags override its keys
+    /// Read these choices from a TOML plan; flags override it
+    ///
+    /// Keys are named as flags, with underscores.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// Folder, GGUF file, hf:owner/name[@revision] or demo [default: demo]
     #[arg(long, short, value_name = "CHECKPOINT")]
     pub model: Option<String>,
-    /// Evaluation text (UTF-8); the demo has its own
+    /// Text to score (UTF-8) [default: the demo's, for the demo]
     #[arg(long, short, value_name = "FILE")]
     pub text: Option<String>,
-    /// Recipes of the decoder blocks, comma-separated [default: those of --bits]; a mix sets parts
-    /// apart: palette2-g16+attention:palette4-g16+embed:int8; @FILE takes them, tensor by tensor, from
-    /// the file of an allocation
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
-    pub recipes: Option<Vec<String>>,
-    /// A calibrated recipe, such as vector2-d4-cal: adds the variants that show what each of its
-    /// steps is worth
-    #[arg(long, value_name = "RECIPE")]
-    pub ablate: Option<String>,
-    /// Bit-widths, comma-separated, each with its recommended recipe [default: 4,2,1]
+    /// Bit-widths, each with its recommended recipe [default: 4,2,1]
+    ///
+    /// 16, 8, 6, 4, 3, 2 or 1, separated by commas. 2 and 1 are vectors, or palettes if the tables of
+    /// vectors would add more than 0.2 bits per weight to a small model.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub bits: Option<Vec<u8>>,
-    /// Recipe of attention in every variant [default: that of the blocks]
-    #[arg(long, value_name = "RECIPE")]
-    pub attention: Option<String>,
-    /// Recipe of the experts (or MLP) in every variant [default: that of the blocks]
-    #[arg(long, value_name = "RECIPE")]
-    pub experts: Option<String>,
+    /// Recipes by name, instead of --bits
+    ///
+    /// Separated by commas. A mix sets parts apart:
+    /// palette2-g16+attention:palette4-g16+embed:int8. @FILE takes a recipe for each tensor from a file
+    /// that --target-bits or --fit wrote.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
+    pub recipes: Option<Vec<String>>,
     /// Recipe of the embedding [default: fp16]
     #[arg(long, value_name = "RECIPE")]
     pub embed: Option<String>,
-    /// Recipe of the head [default: fp16]; a tied head with the embedding's recipe is stored once
+    /// Recipe of the head [default: fp16]
+    ///
+    /// A tied head with the embedding's recipe is stored once.
     #[arg(long, value_name = "RECIPE")]
     pub head: Option<String>,
-    /// How the text is cut and scored: full, llama.cpp or gptq-2048 [default: full]
+    /// Recipe of attention [default: that of the blocks]
+    #[arg(long, value_name = "RECIPE", hide_short_help = true)]
+    pub attention: Option<String>,
+    /// Recipe of experts or MLP [default: that of the blocks]
+    #[arg(long, value_name = "RECIPE", hide_short_help = true)]
+    pub experts: Option<String>,
+    /// How text is cut and scored: full, llama.cpp, gptq-2048 [default: full]
     #[arg(long, value_name = "NAME")]
     pub protocol: Option<String>,
-    /// Where BOS goes: none, prepend, replace or text [default: as protocol and tokenizer say]
-    #[arg(long, value_name = "MODE")]
-    pub bos: Option<String>,
-    /// Tokens per window [default: 512; 2048 for gptq-2048; 256 for the demo]
+    /// Tokens per window [default: 512]
+    ///
+    /// The default is 2048 for gptq-2048 and 256 for the demo.
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
     /// Score only the first windows [default: all]
     #[arg(long, value_name = "WINDOWS")]
     pub limit: Option<usize>,
-    /// Parse special tokens such as <|start|> in the text instead of reading them as text
-    #[arg(long)]
+    /// Where the begin-of-text token goes: none, prepend, replace, text
+    ///
+    /// The default is what the protocol and the tokenizer say.
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
+    pub bos: Option<String>,
+    /// Read <|start|> and the like as special tokens, not as text
+    #[arg(long, hide_short_help = true)]
     pub parse_special: bool,
     /// Seed of everything random [default: 0]
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub seed: Option<u64>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = help::CALIBRATION)]
     pub calibration: CalibrationArgs,
-    /// Second moments that evalkit calibrate saved: -cal recipes are coded by them, without a text
-    #[arg(long = "calibration", value_name = "FILE")]
+    /// Code -cal recipes from a file of evalkit calibrate, without a text
+    #[arg(
+        long = "calibration",
+        value_name = "FILE",
+        help_heading = help::CALIBRATION,
+        hide_short_help = true
+    )]
     pub moments: Option<String>,
-    #[command(flatten)]
+    /// Measure what each step of a calibrated recipe is worth
+    ///
+    /// Adds variants: without calibration, with all steps off, with each step off by itself, with all
+    /// steps on. Example: vector2-d4-cal.
+    #[arg(long, value_name = "RECIPE", help_heading = help::CALIBRATION, hide_short_help = true)]
+    pub ablate: Option<String>,
+    #[command(flatten, next_help_heading = help::BITS_BY_TENSOR)]
     pub allocation: AllocationArgs,
 }
 
@@ -119,42 +140,54 @@ impl PlanArgs {
     }
 }
 
-/// What bits are allocated for, tensor by tensor, and from which recipes.
+/// How many bits are allocated tensor by tensor, and from which recipes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AllocationArgs {
-    /// Allocate bits by tensor, so many per weight of the blocks' linear layers on average, tables
-    /// and scales included; the tensors' sensitivities are measured first
-    #[arg(long, value_name = "BITS", conflicts_with = "fit", help_heading = "Allocation")]
+    /// Give each tensor its own recipe, this many bits on average
+    ///
+    /// Counts the stored bits per weight of the blocks' linear layers, tables and scales included.
+    /// Sensitivities are measured first.
+    #[arg(long, value_name = "BITS", conflicts_with = "fit")]
     pub target_bits: Option<f64>,
-    /// The same, so many as this device is predicted to hold with windows of --context in its cache:
-    /// iPhone14,2 or "iPhone 13 Pro"
-    #[arg(long, value_name = "DEVICE", help_heading = "Allocation")]
+    /// The same, as many bits as this device is predicted to hold
+    ///
+    /// Room is left for windows of --context tokens in the cache, the app and the rest of the model.
+    /// iPhone14,2 or "iPhone 13 Pro".
+    #[arg(long, value_name = "DEVICE")]
     pub fit: Option<String>,
-    /// Count on the entitlement for an increased memory limit on the device of --fit
-    #[arg(long, help_heading = "Allocation")]
+    /// With --fit: assume the entitlement for an increased memory limit
+    #[arg(long, hide_short_help = true)]
     pub entitled: bool,
-    /// Recipes to choose from, comma-separated [default: palettes of 1, 2, 3, 4 and 6 bits, with
-    /// --calibrate vectors of 1 and 2 bits too]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Allocation")]
+    /// Recipes to choose from
+    ///
+    /// The default is palettes of 1, 2, 3, 4 and 6 bits; with --calibrate also vectors of 1 and 2 bits.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', hide_short_help = true)]
     pub candidates: Option<Vec<String>>,
-    /// Windows that sensitivities are measured on: the first of --calibrate, else the first that are
-    /// not scored [default: 2]
-    #[arg(long, value_name = "WINDOWS", help_heading = "Allocation")]
+    /// Windows to measure sensitivities on [default: 2]
+    ///
+    /// They are not scored: the first of --calibrate, otherwise the windows after the scored ones.
+    #[arg(long, value_name = "WINDOWS", hide_short_help = true)]
     pub sensitivity_windows: Option<usize>,
 }
 
-/// What codes and the ranges of int8 activations are chosen on, and how.
+/// How codes and the ranges of int8 inputs are calibrated.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CalibrationArgs {
-    /// Text (UTF-8) that codes (-cal, -ft) and the ranges of int8 activations (-a8) are chosen on; the
-    /// demo has its own
+    /// Text to calibrate codes and int8 ranges on
+    ///
+    /// UTF-8, and never text that is scored. The demo has its own. In a sweep, --bits below 8 and
+    /// vectors are then calibrated.
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<String>,
-    /// Windows of that text, spread over it [default: 128 for -ft, 32 for other codes, 16 for ranges alone]
-    #[arg(long, value_name = "WINDOWS")]
+    /// Windows of that text [default: 32; 128 for -ft; 16 for -a8 alone]
+    ///
+    /// They are spread over the whole text.
+    #[arg(long, value_name = "WINDOWS", hide_short_help = true)]
     pub calibration_windows: Option<usize>,
-    /// How ranges are chosen: minmax, percentile (99.99) or entropy [default: percentile]
-    #[arg(long, value_name = "METHOD")]
+    /// Range of int8 inputs (-a8): minmax, percentile, entropy [default: percentile]
+    ///
+    /// percentile is the 99.99th.
+    #[arg(long, value_name = "METHOD", hide_short_help = true)]
     pub activation_range: Option<String>,
 }
 
@@ -169,19 +202,23 @@ impl CalibrationArgs {
     }
 }
 
-/// Where results go and what the run may use.
+/// Where results go, and what the run may use.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Folder of all runs; this one gets <DIR>/<date>-<model>-<hash>
+    /// Folder of all runs
+    ///
+    /// This run gets <DIR>/<date>-<model>-<hash>.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub reports: PathBuf,
-    /// Memory budget, such as 4GB; windows are walked in batches that stay within it
+    /// Memory budget such as 4GB
+    ///
+    /// Windows are processed in batches that fit.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// Files of coded weights from `evalkit quantize`: scored as they are instead of coding again
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// Score files of evalkit quantize instead of coding again
+    #[arg(long, value_name = "LIST", value_delimiter = ',', hide_short_help = true)]
     pub coded: Vec<PathBuf>,
-    /// List the work and the peak memory, and stop
+    /// Print the work and the peak memory, and stop
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -197,10 +234,10 @@ impl RunArgs {
     }
 }
 
-/// How a table is printed.
+/// The format of tables.
 #[derive(Debug, Clone, Args)]
 pub struct FormatArgs {
-    /// terminal, markdown, html, csv or json
+    /// Format: terminal, markdown, html, csv or json
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     pub format: Format,
 }
@@ -240,33 +277,36 @@ mod tests {
     }
 }
 
-/// What is coded, and how.
+/// The checkpoint to code, and its recipe.
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// Folder, GGUF file, hf:owner/name[@revision] or demo
     #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
     pub model: String,
-    /// Recipe of the decoder blocks, such as palette2-g16-s, a mix by part such as
-    /// palette2-g16+attention:palette4-g16, or @FILE for that of an allocation
+    /// Recipe of the blocks, a mix by part, or @FILE
+    ///
+    /// @FILE holds a recipe for each tensor: a sweep with --target-bits or --fit wrote it.
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<String>,
     /// Recipe of the embedding [default: fp16]
     #[arg(long, value_name = "RECIPE")]
     embed: Option<String>,
     /// Recipe of the head [default: fp16]
+    ///
+    /// A tied head with the embedding's recipe is stored once.
     #[arg(long, value_name = "RECIPE")]
     head: Option<String>,
 }
 
 impl RecipeArgs {
-    /// The mix that the flags describe.
+    /// The variant that the flags describe.
     ///
     /// # Errors
-    /// Input errors of the recipes; `fp`, which codes nothing.
+    /// Input errors of the recipes; `fp` is one, because it has no coded form.
     pub fn variant(&self) -> Result<Variant> {
         let recipe = self.recipe.as_deref().ok_or_else(|| {
-            Error::input("no recipe to code by")
-                .hint("give one with --recipe, such as palette2-g16-s")
+            Error::input("no recipe is given")
+                .hint("name one with --recipe, such as palette2-g16-s")
         })?;
         let mut variant = allocation_file::variant(recipe).at(|| "--recipe")?;
         for (part, recipe) in [("embed", &self.embed), ("head", &self.head)] {

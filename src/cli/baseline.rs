@@ -1,10 +1,11 @@
-//! `evalkit baseline`: what later runs are held against.
+//! `evalkit baseline`: accepts runs as baselines of later ones, and lists them.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Error, Exit, Result};
@@ -22,14 +23,25 @@ pub struct BaselineArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Keep a run as what later ones of the same question (model, text, protocol) are held against
+    /// Keep a run as the baseline of its model, text and protocol
+    #[command(after_long_help = help::after(
+        &[
+            "evalkit baseline accept reports/2027-01-02-demo-1a2b3c4d",
+            "evalkit baseline accept reports/2027-01-02-demo-1a2b3c4d --store baselines",
+        ],
+        &[],
+    ))]
     Accept {
         /// The run's folder, such as reports/<run>
         run: PathBuf,
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// List the baselines that are in force
+    /// List the accepted baselines
+    #[command(after_long_help = help::after(
+        &["evalkit baseline list", "evalkit baseline list --store baselines --format json"],
+        &[],
+    ))]
     List {
         #[command(flatten)]
         store: StoreArgs,
@@ -40,7 +52,9 @@ enum What {
 
 #[derive(Debug, Args)]
 struct StoreArgs {
-    /// The store of accepted baselines; small enough to be kept under version control
+    /// Store of accepted baselines
+    ///
+    /// Small enough for version control.
     #[arg(long = "store", value_name = "DIR", default_value = baselines::DEFAULT)]
     folder: PathBuf,
 }
@@ -71,7 +85,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Refuses a run with open ends; tells of failures, which are accepted with it.
+/// Refuses an unfinished run, and reports failures, which are accepted with the run.
 fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result<()> {
     let index = &run.index;
     let is_open =
@@ -86,7 +100,7 @@ fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result
     for cell in index.cells() {
         if let Some(failure) = index.failure_of(&cell.cell_id) {
             reporter.say(format!(
-                "{} failed and is accepted as such: {}",
+                "{} failed, and the baseline keeps this failure: {}",
                 cell.label(),
                 failure.cause
             ));

@@ -1,10 +1,11 @@
-//! `evalkit bench`: packages on devices.
+//! `evalkit bench`: measures packages on devices.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::help;
 use super::measure_args::MeasureArgs;
 use super::reporter::Reporter;
 use super::{pages, print};
@@ -20,20 +21,34 @@ use crate::run::measure::{Folder, Setting, targets, verdict};
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit bench packages",
+        "evalkit bench packages-4 packages-2 --device host,usb --sustained 10m",
+    ],
+    &[help::DEVICE_NAMES],
+))]
 pub struct BenchArgs {
-    /// Folders that evalkit package wrote; several take turns
+    /// Folders that evalkit package wrote
+    ///
+    /// Several take turns.
     #[arg(value_name = "FOLDER", required = true)]
     folders: Vec<PathBuf>,
-    /// Devices, comma-separated: host, usb, usb:<udid>, tcp:HOST:PORT, all
+    /// Devices, separated by commas
+    ///
+    /// host, usb, usb:<udid>, tcp:HOST:PORT, all.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "host")]
     device: Vec<Target>,
     #[command(flatten)]
     how: MeasureArgs,
-    /// Text whose first tokens are the prompt, cut by the tokenizer beside the packages
-    /// [default: tokens spread over the vocabulary]
+    /// Take the prompt from this text
+    ///
+    /// The default is tokens spread over the vocabulary. Needs the tokenizer in the packages' folder.
     #[arg(long, short, value_name = "FILE")]
     text: Option<String>,
-    /// Folder of all runs; this one gets <DIR>/<date>-<model>-bench-<hash>
+    /// Folder of all runs
+    ///
+    /// This run gets <DIR>/<date>-<model>-bench-<hash>.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
     #[command(flatten)]
@@ -66,11 +81,14 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(verdict(&all))
 }
 
-/// The first tokens of the text, or tokens all over the vocabulary.
+/// The first tokens of the text, or tokens spread over the vocabulary.
 fn ids(args: &BenchArgs, tokens: usize, vocabulary: usize) -> Result<Vec<u32>> {
     let Some(text) = &args.text else { return Ok(inputs::spread(tokens, vocabulary)) };
-    let tokenizer = TextTokenizer::from_folder(&args.folders[0])
-        .map_err(|e| e.hint("--text needs the tokenizer beside the packages; leave it out"))?;
+    let tokenizer = TextTokenizer::from_folder(&args.folders[0]).map_err(|e| {
+        e.hint(
+            "--text needs the tokenizer in the packages' folder; omit --text to use other tokens",
+        )
+    })?;
     let text = inputs::read_text(text)?;
     let mut ids = tokenizer.encode(&text.content, false)?.ids;
     if ids.len() < tokens {

@@ -1,48 +1,66 @@
-//! `evalkit calibrate`: second moments of a model's layers, collected once for recipes of any width.
+//! `evalkit calibrate`: saves second moments of layer inputs, to calibrate recipes of any width.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::demo;
 use crate::error::{Error, Exit, Result};
-use crate::report::{Document, Fact, Format, Unit, Value};
+use crate::report::{Document, Fact, Unit, Value};
 use crate::run::collect_moments::{Collected, collect_moments};
 use crate::run::options::PlanOptions;
 use crate::run::plan::Plan;
 
 /// Arguments of `evalkit calibrate`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit calibrate -m model.gguf --calibrate wiki.valid.raw -o model.moments",
+        "evalkit calibrate -o demo.moments",
+    ],
+    &[],
+))]
 pub struct CalibrateArgs {
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// Folder, GGUF file, hf:owner/name[@revision] or demo
     #[arg(long, short, value_name = "CHECKPOINT", default_value = demo::NAME)]
     model: String,
-    /// Text (UTF-8), other than the one that is scored; the demo has its own
-    #[arg(long, value_name = "FILE")]
+    /// Text to collect on [default: the demo's, for the demo]
+    ///
+    /// UTF-8, and not the text that will be scored.
+    #[arg(long, value_name = "FILE", help_heading = help::CALIBRATION)]
     calibrate: Option<String>,
     /// Windows of that text [default: 32]
-    #[arg(long, value_name = "WINDOWS")]
+    ///
+    /// They are spread over the whole text.
+    #[arg(long, value_name = "WINDOWS", help_heading = help::CALIBRATION)]
     calibration_windows: Option<usize>,
-    /// How the text is cut: full, llama.cpp or gptq-2048 [default: full]
+    /// How text is cut: full, llama.cpp, gptq-2048 [default: full]
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
-    /// Where BOS goes: none, prepend, replace or text [default: as protocol and tokenizer say]
-    #[arg(long, value_name = "MODE")]
+    /// Where the begin-of-text token goes: none, prepend, replace, text
+    ///
+    /// The default is what the protocol and the tokenizer say.
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
     bos: Option<String>,
-    /// Tokens per window [default: 512; 2048 for gptq-2048; 256 for the demo]
+    /// Tokens per window [default: 512]
+    ///
+    /// The default is 2048 for gptq-2048 and 256 for the demo.
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Parse special tokens such as <|start|> in the text instead of reading them as text
-    #[arg(long)]
+    /// Read <|start|> and the like as special tokens, not as text
+    #[arg(long, hide_short_help = true)]
     parse_special: bool,
-    /// File to write (safetensors; the layout is documented in src/eval/moments_file.rs)
+    /// File to write (safetensors)
+    ///
+    /// Its layout is documented in src/eval/moments_file.rs.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// terminal, markdown, html, csv or json
-    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 impl CalibrateArgs {
@@ -70,7 +88,7 @@ impl CalibrateArgs {
 ///
 /// # Errors
 /// Input errors of checkpoint and text, surroundings errors of the disk, interruption: layers that were
-/// collected by then are kept beside the file.
+/// collected by then are kept next to the file.
 pub fn run(args: &CalibrateArgs, reporter: &Reporter) -> Result<Exit> {
     reporter.listen()?;
     let Collected { model, windows, origin, size_bytes, hash } =
@@ -86,6 +104,6 @@ pub fn run(args: &CalibrateArgs, reporter: &Reporter) -> Result<Exit> {
         ],
         ..Document::default()
     };
-    print(args.format, &document)?;
+    print(args.format.format, &document)?;
     Ok(Exit::Done)
 }

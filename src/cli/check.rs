@@ -1,4 +1,4 @@
-//! `evalkit check`: this run against a baseline, and the history of all runs.
+//! `evalkit check`: compares a run with a baseline, and shows the history of runs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::compare::Tolerances;
@@ -24,38 +25,52 @@ use crate::run::tolerances::{Limits, tolerances};
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit check reports/2027-01-02-demo-1a2b3c4d",
+        "evalkit check tonight --baseline baselines --tolerance kl=1% --out check",
+    ],
+    &[],
+))]
 pub struct CheckArgs {
-    /// The run to check: its folder, or one that holds no other [default: the latest in --reports]
+    /// The run to check [default: the latest in --reports]
+    ///
+    /// Its folder, or a folder that holds only this run.
     run: Option<PathBuf>,
-    /// What it is held against: a run's folder, or a store of accepted baselines
+    /// A run's folder, or a store of accepted baselines
     #[arg(long, value_name = "DIR", default_value = baselines::DEFAULT)]
     baseline: PathBuf,
-    /// TOML plan with tolerances under [check] [default: the run's own plan]
+    /// Plan with tolerances under [check] [default: the run's own]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// A tolerance, such as perplexity=0.5% or kl=0.001; over the plan's; may be repeated
+    /// A tolerance, such as perplexity=0.5% or kl=0.001
+    ///
+    /// Overrides the plan; may be repeated. Keys: perplexity, kl, top1, size, decode, ttft, load, memory.
+    /// Two limits: "kl=2% or 0.00001"; the larger counts.
     #[arg(long, value_name = "KEY=LIMIT", value_parser = parse_limit)]
     tolerance: Vec<(String, String)>,
     /// Write JUnit XML to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Write check.txt, .md, .html, .csv, .json and junit.xml into this folder
+    /// Write the page in every format, and junit.xml, into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Show each metric over the last runs in --reports instead, with change points marked
+    /// Show each metric over the last runs, with changes marked
     #[arg(long, conflicts_with_all = ["junit", "out", "tolerance"])]
     history: bool,
     /// Runs that --history shows
     #[arg(long, value_name = "RUNS", default_value = "30", requires = "history")]
     last: std::num::NonZeroUsize,
-    /// Folder of all runs: <DIR>/<run> or <DIR>/<night>/<run>
+    /// Folder of all runs
+    ///
+    /// Holds <DIR>/<run> or <DIR>/<night>/<run>.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
     #[command(flatten)]
     format: FormatArgs,
 }
 
-/// What `--out` writes beside the JUnit XML.
+/// The pages that `--out` writes, besides junit.xml.
 const PAGES: [(&str, Format); 5] = [
     ("check.txt", Format::Terminal),
     ("check.md", Format::Markdown),
@@ -86,7 +101,7 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     let seed = now.index.run().map_or(0, |run| run.seed);
     let checked = check(&now, &then, &tolerances, seed);
     if checked.rows.is_empty() {
-        return Err(Error::input("the baseline has nothing to compare with")
+        return Err(Error::input("run and baseline have no metric in common")
             .at(against.display())
             .hint("name a run that scored variants or measured packages"));
     }
@@ -96,8 +111,8 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(checked.exit())
 }
 
-/// The baseline's folder: a run, the only run in a folder, or the one that a store has for the
-/// question of `now`.
+/// The baseline's folder: a run, the only run in a folder, or the run that a store holds for the
+/// model, text and protocol of `now`.
 fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
     if is_run(path) || holds_runs {
@@ -107,7 +122,7 @@ fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     }
 }
 
-/// The latest run among all.
+/// The latest run in `reports`.
 fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let found = runs_in(reports).pop().ok_or_else(|| {
         Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
@@ -116,7 +131,7 @@ fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     Ok(found)
 }
 
-/// Tolerances of the plan, or of the plan that the run was made by, under those of flags.
+/// The tolerances of `--plan`, or else of the run's own plan; flags override them.
 fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
     let own = folder.join(PLAN);
     let plan: Limits = match &args.plan {
@@ -127,7 +142,7 @@ fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
     tolerances(&plan, &args.tolerance)
 }
 
-/// Everything that goes into a folder: all of it, or nothing.
+/// Writes the files of `--junit` and `--out`: all files of a folder, or none.
 fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     let xml = junit(checked)?.into_bytes();
     if let Some(path) = &args.junit {
@@ -148,7 +163,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     write_together(folder, &files)
 }
 
-/// On GitHub: annotations, which it reads from either stream, and the step's summary.
+/// On GitHub Actions: prints annotations, which may go to stderr, and adds to the step's summary.
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
@@ -166,12 +181,12 @@ fn tell_github(checked: &Checked) -> Result<()> {
         .map_err(|e| Error::io("write the step's summary to", path, e))
 }
 
-/// The runs that answer the question of `now`, over time.
+/// Shows the runs with the model, text and protocol of `now` over time.
 fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Result<Exit> {
     let question = baselines::question(now);
     let mut nights: Vec<Night> = Vec::new();
     let mut others = 0;
-    // Latest first, so that no more are kept than are shown.
+    // The latest come first, so that reading stops when enough are found.
     for folder in runs_in(&args.reports).into_iter().rev() {
         if nights.len() == args.last.get() {
             break;
@@ -193,7 +208,8 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
             .hint("name the folder of all runs with --reports"));
     }
     if others > 0 {
-        reporter.say(format!("left out, for they answer other questions: {others}"));
+        let runs = if others == 1 { "run" } else { "runs" };
+        reporter.say(format!("{others} {runs} skipped: another model, text or protocol"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);

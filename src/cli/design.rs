@@ -1,4 +1,4 @@
-//! Flags that say what packages are made for.
+//! Flags that say how packages are made.
 
 use clap::Args;
 
@@ -7,27 +7,32 @@ use crate::package::mil::Opset;
 use crate::package::program::Compute;
 use crate::run::package::PackageOptions;
 
-/// What packages are made for.
+/// How packages are made.
 #[derive(Debug, Clone, Args)]
 pub struct DesignArgs {
-    /// The oldest system that runs them: ios17 (one table per tensor, caches as inputs) or ios18
+    /// Oldest system to run on: ios17 or ios18
+    ///
+    /// ios17: one table per tensor, caches as inputs.
     #[arg(long, value_name = "SYSTEM", default_value = "ios18")]
     target: Opset,
-    /// The engine they are laid out for: gpu or ane
+    /// Engine to lay the packages out for: gpu or ane
     #[arg(long, value_name = "ENGINE", default_value = "gpu")]
     compute: Compute,
-    /// Tokens that the cache holds [default: 2048, or the model's context where that is shorter]
+    /// Tokens that the cache holds [default: at most 2048]
+    ///
+    /// The default is the model's context if that is below 2048.
     #[arg(long, value_name = "TOKENS")]
     max_sequence_length: Option<usize>,
-    /// Tokens of a prompt that are computed at a time [default: 64]
+    /// Prompt tokens per call of prefill [default: 64]
     #[arg(long, value_name = "TOKENS")]
     prefill_length: Option<usize>,
-    /// Largest weight file of one package; a larger model becomes several
-    /// [default: 1GB for gpu, 500MB for ane]
+    /// Largest weight file [default: 1GB; 500MB for ane]
+    ///
+    /// A larger model becomes several packages.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     chunk_size: Option<u64>,
-    /// The licence of the weights, for the packages' metadata
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    /// Licence of the weights, for the packages' metadata
+    #[arg(long, value_name = "TEXT", default_value = "", hide_short_help = true)]
     license: String,
 }
 

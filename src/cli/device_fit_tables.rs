@@ -1,4 +1,4 @@
-//! Predicted fits and speed ceilings of devices, as tables.
+//! Tables of what is predicted on a device: whether a model fits, and its speed limit.
 
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, devices, predict};
@@ -9,7 +9,7 @@ use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
 use crate::run::device_fit::{demand, packages_demand, usual_context};
 
-/// Adds what is predicted of a checkpoint under each variant.
+/// Adds the predictions for a checkpoint under each variant.
 ///
 /// # Errors
 /// Input errors of variants that do not fit the checkpoint.
@@ -34,7 +34,7 @@ pub fn checkpoint(
     Ok(())
 }
 
-/// Adds what is predicted of a folder of packages.
+/// Adds the predictions for a folder of packages.
 pub fn packages(document: &mut Document, device: &Device, manifest: &Manifest) {
     let rows = [(label(&manifest.model.variant, &[]), packages_demand(manifest))];
     add(document, device, &rows, manifest.model.context_tokens);
@@ -70,13 +70,13 @@ fn add(document: &mut Document, device: &Device, rows: &[(String, Demand)], cont
     let overhead = OVERHEAD_BYTES / 1_000_000;
     document.notes.extend([
         format!(
-            "Predicted need: weights, cache and {overhead} MB for app, runtime and activations, \
-             which is assumed. Memory limits are estimates by memory size: {basis}."
+            "Predicted need: weights, cache and an assumed {overhead} MB for app, runtime and \
+             activations. Memory limits are estimated from the memory size: {basis}."
         ),
-        "Never decide from this: the device says its limit itself when a runner is asked.".into(),
+        "Never decide from this alone: a runner on the device reports the real limit.".into(),
         format!(
-            "Predicted ceiling: bandwidth over bytes read per token, which no runner exceeds. The \
-             bandwidth is {}: {}.",
+            "Predicted ceiling: bandwidth divided by bytes read per token; no runner can be faster. \
+             The bandwidth is {}: {}.",
             if device.is_bandwidth_stated() { "stated" } else { "a guess" },
             device.confidence.bandwidth
         ),
@@ -89,7 +89,11 @@ fn facts(device: &Device, context: usize) -> Vec<Fact> {
         Fact::new("device", "Device", format!("{} ({})", device.name, device.identifier)),
         Fact::new("chip", "Chip", device.chip.as_str()),
         Fact::new("device_memory", "Memory", device.memory_bytes()).in_unit(Unit::Bytes),
-        Fact::new("device_memory_confidence", "Memory, how sure", device.confidence.ram.as_str()),
+        Fact::new(
+            "device_memory_confidence",
+            "Confidence in the memory size",
+            device.confidence.ram.as_str(),
+        ),
         Fact::new("bandwidth_per_s", "Bandwidth per second", bandwidth.unwrap_or(Value::Empty))
             .in_unit(Unit::Bytes),
         Fact::new("cached_tokens", "Tokens in the cache", context),
@@ -103,12 +107,12 @@ fn columns() -> Vec<Column> {
         Column::number("cache", "cache", Unit::Bytes).rank(2),
         Column::number("predicted_need", "predicted need", Unit::Bytes),
         Column::number("predicted_limit", "predicted limit", Unit::Bytes).rank(1),
-        Column::text("predicted_fit", "app as it is"),
+        Column::text("predicted_fit", "without entitlement"),
         Column::number("predicted_limit_entitled", "limit with entitlement", Unit::Bytes).rank(1),
-        Column::text("predicted_fit_entitled", "with the entitlement"),
+        Column::text("predicted_fit_entitled", "with entitlement"),
         Column::number("read", "read per token", Unit::Bytes).rank(2),
         Column::number("predicted_ceiling", "predicted ceiling", Unit::TokensPerSecond),
-        Column::number("predicted_ceiling_full", "the same, cache full", Unit::TokensPerSecond)
+        Column::number("predicted_ceiling_full", "ceiling, cache full", Unit::TokensPerSecond)
             .rank(1),
     ]
 }

@@ -1,5 +1,5 @@
-//! `evalkit devices`: which devices there are, whether a runner answers on them, and why not;
-//! `evalkit devices install` puts the runner on a phone.
+//! `evalkit devices`: lists devices and whether a runner answers on them;
+//! `evalkit devices install` installs the runner on a phone.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
@@ -18,16 +19,24 @@ use crate::device::transport::usbmux::phones;
 use crate::error::{Error, Exit, Result};
 use crate::report::{Column, Document, Table, Unit, Value};
 
-/// How long an app that was launched may take to listen.
+/// How long a launched app may take to answer.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of `evalkit devices`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = help::after(
+        &["evalkit devices", "evalkit devices --device usb --timeout 30"],
+        &[help::DEVICE_NAMES],
+    )
+)]
 pub struct DevicesArgs {
     #[command(subcommand)]
     command: Option<DevicesCommand>,
-    /// Only these, comma-separated: host, usb, usb:<udid>, tcp:HOST:PORT, all [default: all]
+    /// Show only these [default: all]
+    ///
+    /// Separated by commas: host, usb, usb:<udid>, tcp:HOST:PORT, all.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     device: Vec<Target>,
     #[command(flatten)]
@@ -39,35 +48,48 @@ pub struct DevicesArgs {
 /// How runners are reached.
 #[derive(Debug, Args)]
 struct ReachArgs {
-    /// Token that the runner was started with: 32 hexadecimal digits [default: the one that was
-    /// kept when the app was installed]
+    /// Token that the runner was started with
+    ///
+    /// 32 hexadecimal digits. The default is the one kept by evalkit devices install.
     #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<Token>,
-    /// How long a runner may take to answer
+    /// Longest wait for a runner to answer
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]
 enum DevicesCommand {
-    /// Build the runner, install it on a phone and launch it: on a Mac with Xcode
+    /// Build the runner, install it on a phone and start it (needs a Mac with Xcode)
     Install(InstallArgs),
 }
 
 /// Arguments of `evalkit devices install`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit devices install --team ABCDE12345",
+        "evalkit devices install --team ABCDE12345 --bundle-id com.me.runner --without-entitlements",
+    ],
+    &[],
+))]
 struct InstallArgs {
-    /// UDID of the phone [default: the only one that is attached]
+    /// UDID of the phone [default: the only attached one]
     #[arg(long, value_name = "UDID")]
     device: Option<String>,
-    /// Team that signs the app, as Xcode shows it under Settings, Accounts
+    /// Team that signs the app
+    ///
+    /// Xcode shows it under Settings, Accounts.
     #[arg(long, value_name = "TEAM")]
     team: Option<String>,
-    /// Bundle identifier of the app; a personal team needs one of its own
+    /// Bundle identifier of the app
+    ///
+    /// A personal (free) team needs one of its own.
     #[arg(long, value_name = "ID", default_value = BUNDLE_ID)]
     bundle_id: String,
-    /// Sign without the memory entitlements, which personal teams do not get: packages may then take
-    /// less memory
+    /// Sign without the memory entitlements
+    ///
+    /// Personal teams do not get them. Packages may then use less memory.
     #[arg(long)]
     without_entitlements: bool,
     /// Root of evalkit's sources
@@ -86,7 +108,7 @@ pub fn run(args: &DevicesArgs, reporter: &Reporter) -> Result<Exit> {
     }
 }
 
-/// What is known of the phones, and what could not be asked.
+/// The phones that were found, and warnings about tools that could not be asked.
 struct Seen {
     phones: Vec<Phone>,
     warnings: Vec<String>,
@@ -111,7 +133,7 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     let mut warnings = seen.warnings;
     for target in &targets {
         let row = row(target, &seen.phones, &options);
-        // The last column gives way where there is no room, and it is what matters.
+        // A narrow terminal drops the last column, which matters most: repeat it as a warning.
         if let Some(Value::Text(why_not)) = row.last() {
             warnings.push(format!("{target} does not answer: {why_not}"));
         }
@@ -122,7 +144,7 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
         tables: vec![table],
         warnings,
         notes: vec![
-            "Chip and memory are the runner's words where it answers, else the table's.".into(),
+            "Chip and memory are what the runner reports; without an answer, those of the device table.".into(),
         ],
         ..Document::default()
     };
@@ -130,7 +152,7 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Asks usbmuxd, and devicectl on a Mac. That there is no usbmuxd is no error: this machine is there.
+/// Asks usbmuxd, and devicectl on a Mac. A missing usbmuxd is only a warning: other devices remain.
 fn see() -> Result<Seen> {
     let mut warnings = Vec::new();
     let attached = phones().or_else(|error| match error.exit() {
@@ -224,7 +246,7 @@ fn describe(target: &Target, options: &Options) -> Result<Description> {
     Ok(runner.describe()?.finished()?.value)
 }
 
-/// What devicectl knows explains more than a connection that is refused.
+/// The error as devicectl explains it, if it can: that says more than a refused connection.
 fn explained(phone: Option<&Phone>, error: Error) -> Error {
     let known = phone.and_then(|phone| phone.listed.as_ref()?.device_error());
     if let Some(known) = known {
@@ -249,7 +271,7 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     let Some(Target::Usb(Some(udid))) =
         Target::Usb(args.device.clone()).expand(&udids)?.into_iter().next()
     else {
-        return Err(Error::bug("usb means a phone"));
+        return Err(Error::bug("the target usb did not expand to a phone"));
     };
     let listed = phones.iter().find(|phone| phone.udid == udid).and_then(|p| p.listed.as_ref());
     if let Some(error) = listed.and_then(devicectl::ListedDevice::device_error) {

@@ -1,10 +1,10 @@
-//! `evalkit inspect`: a checkpoint's structure and what it would weigh at each bit-width, from
-//! headers alone.
+//! `evalkit inspect`: a checkpoint's structure and its size at each bit-width, from headers alone.
 
 use clap::Args;
 
 use super::args::FormatArgs;
 use super::device_fit_tables;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::checkpoint::config::RopeScaling;
@@ -22,18 +22,34 @@ use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit inspect`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit inspect hf:openai/gpt-oss-20b",
+        "evalkit inspect model.gguf --device \"iPhone 15 Pro\" --recipes palette4-g16-s,vector2-d4",
+    ],
+    &[help::RECIPE_GRAMMAR],
+))]
 pub struct InspectArgs {
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo; with
-    /// --device also a folder that evalkit package wrote
+    /// Folder, GGUF file, hf:owner/name[@revision] or demo
+    ///
+    /// With --device also a folder that evalkit package wrote. From the hub only configuration and index
+    /// are fetched.
     #[arg(value_name = "CHECKPOINT", default_value = "demo")]
     model: String,
-    /// Predict whether it fits this device and how fast it could be: iPhone14,2 or "iPhone 13 Pro"
+    /// Predict whether it fits this device, and its speed limit
+    ///
+    /// iPhone14,2 or "iPhone 13 Pro".
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Recipes to predict, comma-separated [default: those of the size ladder]
+    /// Recipes to predict, with --device [default: each bit-width]
+    ///
+    /// Separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "device")]
     recipes: Option<Vec<String>>,
-    /// Tokens in the cache [default: 4096, or what the model has; of packages what they hold]
+    /// Tokens in the cache, with --device [default: 4096]
+    ///
+    /// The default is the model's context if that is shorter. Packages keep the length they were made
+    /// for.
     #[arg(long, value_name = "TOKENS", requires = "device")]
     context: Option<std::num::NonZeroUsize>,
     /// List every tensor instead of one line per role
@@ -43,7 +59,7 @@ pub struct InspectArgs {
     format: FormatArgs,
 }
 
-/// The bit-widths of the size ladder, beside fp32, fp16 and as stored.
+/// The bit-widths of the size table, besides fp32, fp16 and as stored.
 const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 
 /// Runs the command.
@@ -69,8 +85,8 @@ pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
         tables: vec![structure, sizes(&checkpoint)?, reads(&checkpoint)?],
         warnings: absent.into_iter().collect(),
         notes: vec![
-            "Sizes count codes, tables and scales to the byte; effective bits are size over weights.".into(),
-            "Per token: every weight that computes it, once; cache and activations come on top.".into(),
+            "Sizes count codes, tables and scales exactly; effective bits are the size divided by the weights.".into(),
+            "Per token: each weight that is used counts once; cache and activations are not counted.".into(),
         ],
         ..Document::default()
     };
@@ -106,7 +122,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
         RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
-        RopeScaling::Factors(factors) => format!("{} factors of its own", factors.len()),
+        RopeScaling::Factors(factors) => format!("{} factors, one per frequency", factors.len()),
     };
     let cache_bytes = 2 * size_of::<u16>() * config.layers * config.kv_heads * config.head_dim;
     vec![
@@ -160,7 +176,7 @@ fn tensors(checkpoint: &Checkpoint) -> Table {
     table
 }
 
-/// One line per role: all layers of it together, with every shape and type that occurs.
+/// One line per role: its tensors of all layers, with every shape and type that occurs.
 fn roles(checkpoint: &Checkpoint) -> Table {
     let mut lines: Vec<(TensorId, Vec<&StoredTensor>)> = Vec::new();
     for (id, stored) in checkpoint.tensors() {
@@ -191,7 +207,7 @@ fn roles(checkpoint: &Checkpoint) -> Table {
     table
 }
 
-/// The variants of the ladder: fp16, as stored, then each width by its recommended recipe.
+/// The variants of the size table: fp16, as stored, then each width by its recommended recipe.
 fn ladder(checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
     let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
     for bits in LADDER_BITS {
@@ -200,12 +216,12 @@ fn ladder(checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
     Ok(variants)
 }
 
-/// What the ladder calls a variant.
+/// The name of a variant in the size table.
 fn blocks_as(variant: &Variant) -> String {
     if variant.is_reference() { "as stored".into() } else { variant.mlp.to_string() }
 }
 
-/// The model at each width: blocks by the recommended recipe, embedding and head at fp16.
+/// Sizes at each width: blocks under the recommended recipe, embedding and head in fp16.
 fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     let parameters = checkpoint.parameters();
     let mut table = Table {
@@ -240,7 +256,7 @@ fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
     Ok(table)
 }
 
-/// What computing one token reads at each width, by part.
+/// Bytes that computing one token reads at each width, by part.
 fn reads(checkpoint: &Checkpoint) -> Result<Table> {
     let mut table = Table {
         title: "Read per token".into(),

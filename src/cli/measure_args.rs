@@ -9,8 +9,8 @@ use crate::device::protocol::message::{ComputeUnits, TOKEN_VARIABLE};
 use crate::error::{Error, Result};
 use crate::run::measure::{MeasureOptions, UNITS};
 
-/// Longest that a device may be waited for.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Largest accepted time: a day.
+const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// How packages are measured.
 #[derive(Debug, Clone, Args)]
@@ -18,23 +18,30 @@ pub struct MeasureArgs {
     /// Tokens of the prompt
     #[arg(long, value_name = "TOKENS", default_value_t = 64)]
     prompt_tokens: usize,
-    /// Tokens that are produced per repetition
+    /// Tokens generated per repetition
     #[arg(long, value_name = "TOKENS", default_value_t = 64)]
     generate: usize,
-    /// Repetitions that are kept per package and device; packages take turns
+    /// Repetitions that count, per package and device
+    ///
+    /// Packages take turns.
     #[arg(long, value_name = "N", default_value_t = 8)]
     repetitions: usize,
-    /// Then decode on end for this long, such as 10m, and show how the speed decays
+    /// Then generate without pause for this long, such as 10m
+    ///
+    /// Shows how the speed decays as the device heats up.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     sustained: Option<Duration>,
-    /// Longest wait for a device to be cool, in the foreground and out of low-power mode
+    /// Longest wait until a device is cool and ready
+    ///
+    /// Ready means in the foreground and out of low-power mode.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15m")]
     wait: Duration,
-    /// Where packages may compute: cpu, cpu-and-gpu, cpu-and-neural-engine or all
+    /// cpu, cpu-and-gpu, cpu-and-neural-engine or all
     #[arg(long, value_name = "UNITS", default_value = "all", value_parser = parse_units)]
     compute_units: ComputeUnits,
-    /// Token that the runner was started with: 32 hexadecimal digits [default: the one that was
-    /// kept when the app was installed]
+    /// Token that the runner was started with
+    ///
+    /// 32 hexadecimal digits. The default is the one kept by evalkit devices install.
     #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<Token>,
 }
@@ -58,8 +65,8 @@ fn parse_time(text: &str) -> Result<Duration> {
     let time = humantime::parse_duration(text).map_err(|e| {
         Error::input(format!("expected a time such as 10m or 30s, found {text:?}")).because(e)
     })?;
-    if time > MAX_WAIT {
-        return Err(Error::input(format!("expected at most a day, found {text}")));
+    if time > MAX_TIME {
+        return Err(Error::input(format!("expected at most 24h, found {text}")));
     }
     Ok(time)
 }

@@ -1,8 +1,9 @@
-//! The only room that talks to people: arguments in, tables and exit codes out.
+//! The command line: parses arguments, prints tables and messages, returns exit codes.
 //!
-//! stdout is data, stderr is talk. Commands are one file each and never import one another.
+//! No other module prints. Data goes to stdout, messages go to stderr. Each command has a file of its
+//! own, and commands never import one another.
 
-// Help texts are doc comments, but for terminals: their brackets are not links.
+// Help texts are doc comments written for terminals: their brackets are not links of rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod allocation_table;
@@ -14,6 +15,7 @@ mod check;
 mod design;
 mod device_fit_tables;
 mod devices;
+mod help;
 mod inspect;
 mod measure_args;
 mod package;
@@ -36,54 +38,85 @@ use crate::error::{Error, Exit, Result};
 use crate::report::{Document, Format};
 use reporter::Reporter;
 
-/// Which bit-width of this language model can ship, and is it still the model that was tested?
+/// Compare quantized variants of a language model with the original, and ship the best one
+///
+/// `evalkit sweep` without flags scores the built-in demo. Documentation: docs/README.md.
 #[derive(Debug, Parser)]
-#[command(name = "evalkit", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    name = "evalkit",
+    version,
+    max_term_width = 100,
+    after_help = EXIT_CODES,
+    after_long_help = help::after(
+        &[
+            "evalkit sweep    # scores the built-in demo",
+            "evalkit sweep -m MODEL -t TEXT --bits 4,2 --calibrate OTHER_TEXT",
+        ],
+        &[EXIT_CODES],
+    )
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Threads [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL)]
+    /// Threads [default: all cores]
+    ///
+    /// Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", help_heading = help::GLOBAL)]
     threads: Option<std::num::NonZeroUsize>,
-    /// Say nothing on stderr but errors
-    #[arg(long, short, global = true, help_heading = GLOBAL)]
+    /// Print nothing on stderr but errors
+    #[arg(long, short, global = true, help_heading = help::GLOBAL)]
     quiet: bool,
 }
 
-const GLOBAL: &str = "Every command";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no (regression, failed variant, wrong packages or device); \
+2 bad arguments or input; 3 surroundings failed (disk, network, device); 4 too little data; \
+130 interrupted (the same command goes on); 101 a bug";
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 the answer is no (a regression, a variant failed, packages are not the model, a device computes something else) · 2 bad arguments or input · \
-3 surroundings failed (disk, network, no device) · 4 inconclusive: too little data · 130 interrupted, the same command goes on · 101 a bug";
-
+/// The commands, in the order of work.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compare bit-widths of a model against it unquantized, in one pass over its weights
+    /// Compare bit-widths and recipes with the unquantized model
+    ///
+    /// Scores every variant against the reference in one pass over the weights. Records, plan and pages
+    /// go to a folder under --reports. The same command again measures only what is missing.
     Sweep(sweep::SweepArgs),
-    /// Perplexity of a model as it is stored, or under recipes
+    /// Score a model as it is stored, or under recipes
+    ///
+    /// Like sweep, but without --recipes or --bits only the reference is scored.
     Perplexity(perplexity::PerplexityArgs),
-    /// Collect second moments of a model's layers, by which recipes of any width are calibrated
-    Calibrate(calibrate::CalibrateArgs),
-    /// Code a checkpoint's weights under one recipe and write them to a file
-    Quantize(quantize::QuantizeArgs),
-    /// Write a checkpoint as Core ML packages under one recipe
-    Package(package::PackageArgs),
-    /// Prove that packages are the checkpoint and the recipe that they claim to be
-    Verify(verify::VerifyArgs),
-    /// Show a checkpoint's structure and its size at each bit-width, without reading weights
+    /// Show structure, and size at each bit-width, from headers alone
     Inspect(inspect::InspectArgs),
-    /// Measure packages on devices: load time, time to first token, speed, memory, heat
+    /// Save statistics of layer inputs, to calibrate recipes of any width
+    ///
+    /// Collects the second moments of each layer's inputs on a text. sweep and quantize code -cal-norep
+    /// recipes from them with --calibration.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Code the weights under one recipe and write them to a file
+    Quantize(quantize::QuantizeArgs),
+    /// Write Core ML packages of a checkpoint under one recipe
+    Package(package::PackageArgs),
+    /// Prove that packages are the checkpoint under their recipe
+    Verify(verify::VerifyArgs),
+    /// List devices and whether a runner answers; install the runner
+    Devices(devices::DevicesArgs),
+    /// Measure packages on devices: load, first token, speed, memory
     Bench(bench::BenchArgs),
-    /// Hold a run against a baseline, every metric at once: did anything get worse?
+    /// Let evalkit measure packages on this machine, as a phone does
+    Runner(runner::RunnerArgs),
+    /// Show a run, compare two, check claims, update tables in files
+    Report(report::ReportArgs),
+    /// Compare a run with a baseline: did anything get worse?
     Check(check::CheckArgs),
     /// Accept runs as baselines, and list them
     Baseline(baseline::BaselineArgs),
-    /// Make pages, release tables and verdicts on claims, from records alone
-    Report(report::ReportArgs),
-    /// Serve this machine as a runner of packages, as the app on a phone does
-    Runner(runner::RunnerArgs),
-    /// List phones, Macs and this machine, and whether a runner answers on them
-    Devices(devices::DevicesArgs),
     /// Print shell completions
+    #[command(after_long_help = help::after(
+        &[
+            "evalkit completions bash > ~/.local/share/bash-completion/completions/evalkit",
+            "evalkit completions zsh > ~/.zfunc/_evalkit",
+        ],
+        &[],
+    ))]
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
@@ -95,7 +128,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // clap prints help to stdout and mistakes to stderr.
+            // clap prints help on stdout and usage errors on stderr.
             let _ = error.print();
             return if error.use_stderr() { Exit::Input } else { Exit::Done };
         }
@@ -114,17 +147,17 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, reporter),
         Command::Perplexity(args) => perplexity::run(&args, reporter),
+        Command::Inspect(args) => inspect::run(&args, reporter),
         Command::Calibrate(args) => calibrate::run(&args, reporter),
         Command::Quantize(args) => quantize::run(&args, reporter),
         Command::Package(args) => package::run(&args, reporter),
         Command::Verify(args) => verify::run(&args, reporter),
-        Command::Inspect(args) => inspect::run(&args, reporter),
+        Command::Devices(args) => devices::run(&args, reporter),
         Command::Bench(args) => bench::run(&args, reporter),
+        Command::Runner(args) => runner::run(&args, reporter),
+        Command::Report(args) => report::run(&args, reporter),
         Command::Check(args) => check::run(&args, reporter),
         Command::Baseline(args) => baseline::run(&args, reporter),
-        Command::Report(args) => report::run(&args, reporter),
-        Command::Runner(args) => runner::run(&args, reporter),
-        Command::Devices(args) => devices::run(&args, reporter),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);
@@ -134,7 +167,7 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
     }
 }
 
-/// More threads than any machine that this runs on has.
+/// Upper limit of `--threads`: a larger number is a typing error.
 const MAX_THREADS: usize = 1024;
 
 fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
@@ -148,10 +181,10 @@ fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
         .map_err(|e| Error::surroundings("cannot start threads").because(e))
 }
 
-/// Width of tables where stdout is no terminal, in characters: logs scroll sideways.
+/// Width of tables in characters if stdout is not a terminal.
 const OFF_TERMINAL_WIDTH: usize = 120;
 
-/// Prints a document as data.
+/// Prints a document on stdout.
 fn print(format: Format, document: &Document) -> Result<()> {
     let width = terminal_size::terminal_size()
         .map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
@@ -159,7 +192,7 @@ fn print(format: Format, document: &Document) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
-/// Writes to stdout; a reader that has closed the pipe has seen enough.
+/// Writes to stdout. A closed pipe is a success: the reader, such as `head`, wants no more.
 fn write_stdout(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

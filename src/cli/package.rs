@@ -1,4 +1,4 @@
-//! `evalkit package`: a checkpoint under one recipe as the packages that an app receives.
+//! `evalkit package`: writes Core ML packages of a checkpoint under one recipe.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
 use super::design::DesignArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
@@ -20,27 +21,36 @@ use crate::run::package::write;
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit package --recipe palette4-g16-s -o packages",
+        "evalkit package -m model.gguf --coded coded.safetensors --compute ane -o packages",
+    ],
+    &[help::RECIPE_GRAMMAR],
+))]
 pub struct PackageArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Take the weights from a file that evalkit quantize wrote, instead of coding them
+    /// Take the weights from a file of evalkit quantize
+    ///
+    /// Needed for calibrated recipes.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["recipe", "embed", "head"])]
     coded: Option<PathBuf>,
-    #[command(flatten)]
-    calibration: CalibrationArgs,
     /// Folder to write
     #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
-    #[command(flatten)]
-    design: DesignArgs,
-    /// Replace the folder if it is there already
+    /// Replace the folder if it exists
     #[arg(long)]
     force: bool,
-    /// Say what would be written, and stop
+    /// Print the size, which is predicted exactly, and stop
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten, next_help_heading = help::CALIBRATION)]
+    calibration: CalibrationArgs,
+    #[command(flatten, next_help_heading = help::PACKAGES)]
+    design: DesignArgs,
 }
 
 /// Runs the command.

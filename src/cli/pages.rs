@@ -1,4 +1,4 @@
-//! A document kept in every format beside the records, or wherever it is asked for.
+//! Writes a document in every format into a folder: next to the records, or that of `--output`.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::files::write_together;
 use crate::report::{Document, Format, render};
 
-/// Width of the terminal table that is kept, in characters.
+/// Width of report.txt, in characters.
 const KEPT_WIDTH: usize = 160;
 
 const PAGES: [(&str, Format); 5] = [
@@ -20,7 +20,7 @@ const PAGES: [(&str, Format); 5] = [
 /// Writes all pages or none.
 ///
 /// # Errors
-/// The folder cannot be made or written; what was in it stays.
+/// The folder cannot be made or written; its old files stay.
 pub fn keep(document: &Document, folder: &Path) -> Result<()> {
     let page = |(name, format): (&'static str, Format)| {
         Ok((name, render(format, document, KEPT_WIDTH)?.into_bytes()))

@@ -1,8 +1,9 @@
-//! `evalkit perplexity`: the perplexity of one model as it is stored, or under one recipe.
+//! `evalkit perplexity`: scores a model as it is stored, or under recipes.
 
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
+use super::help;
 use super::reporter::Reporter;
 use super::sweep_tables::sweep;
 use crate::error::{Exit, Result};
@@ -10,10 +11,17 @@ use crate::run::sweep::AfterScoring;
 
 /// Arguments of `evalkit perplexity`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit perplexity -m SmolLM2-135M -t wiki.test.raw --protocol llama.cpp",
+        "evalkit perplexity --recipes fp16,int8 --limit 16",
+    ],
+    &[help::RECIPE_GRAMMAR],
+))]
 pub struct PerplexityArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = help::OPTIONS)]
     run: RunArgs,
     #[command(flatten)]
     format: FormatArgs,

@@ -1,4 +1,4 @@
-//! What a configuration alone is evidence of: sizes, and whether they fit a device.
+//! Evidence for claims from model configurations alone: sizes, and whether they fit a device.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
-/// A name for what no recipe writes: every weight in four bytes.
+/// The name for four bytes per weight, which is not a recipe.
 const FP32: &str = "fp32";
-/// How names of checkpoints that are not files begin.
+/// Prefix of checkpoints on the Hugging Face hub.
 const HUB: &str = "hf:";
 
-/// What the configurations that `claims` names say about its claims; paths are relative to `file`.
+/// Evidence for `claims` from the configurations that they name; paths are relative to `file`.
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.

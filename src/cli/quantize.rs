@@ -1,10 +1,11 @@
-//! `evalkit quantize`: code a checkpoint once and keep the codes.
+//! `evalkit quantize`: codes the weights of a checkpoint and writes them to a file.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
@@ -16,22 +17,37 @@ use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit quantize`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit quantize --recipe palette2-g16-s -o coded.safetensors",
+        "evalkit quantize --recipe vector2-d4-cal --calibrate TEXT -m MODEL -o coded.safetensors",
+    ],
+    &[help::RECIPE_GRAMMAR],
+))]
 pub struct QuantizeArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// File to write (safetensors; the layout is documented in src/eval/coded_file.rs)
+    /// File to write (safetensors)
+    ///
+    /// sweep --coded and package --coded read it. Its layout is documented in src/eval/coded_file.rs.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    calibration: CalibrationArgs,
-    /// Second moments that evalkit calibrate saved: a -cal recipe is coded by them, without a text
-    #[arg(long = "calibration", value_name = "FILE", conflicts_with = "calibrate")]
-    moments: Option<PathBuf>,
-    #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten, next_help_heading = help::CALIBRATION)]
+    calibration: CalibrationArgs,
+    /// Code a -cal recipe from a file of evalkit calibrate, without a text
+    #[arg(
+        long = "calibration",
+        value_name = "FILE",
+        conflicts_with = "calibrate",
+        help_heading = help::CALIBRATION,
+        hide_short_help = true
+    )]
+    moments: Option<PathBuf>,
 }
 
-/// What a reader should know about the recipes in Core ML, once each.
+/// Notes on how Core ML expresses the recipes, without repetition.
 fn notes(variant: &Variant) -> Vec<String> {
     let mut notes = Vec::new();
     for recipe in variant.recipes() {

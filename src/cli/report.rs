@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::help;
 use super::predicted;
 use super::reporter::Reporter;
 use super::{pages, print};
@@ -18,29 +19,41 @@ use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &["evalkit report", "evalkit report first second --format markdown"],
+    &[],
+))]
 pub struct ReportArgs {
-    /// Folders of runs, or their names in --reports: one makes a page, two are set side by side
-    /// [default: the last one in --reports]
+    /// Runs, by folder or by name in --reports [default: the latest]
+    ///
+    /// One makes a page, two are compared.
     #[arg(value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
-    /// Take the folders as shards of one run
+    /// The folders are shards of one run
     #[arg(long, requires = "runs")]
     shards: bool,
-    /// Write every format into this folder instead of one to stdout: all of them or none
+    /// Write all five formats into this folder
+    ///
+    /// All of them or none. Without it one format goes to stdout.
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Put tables of runs into these files, between <!-- evalkit: reports/<run> ladder --> and
-    /// <!-- /evalkit --> (or devices); paths are relative to the file
+    /// Update the tables of runs in these files
+    ///
+    /// Between <!-- evalkit: reports/<run> ladder --> (or devices) and <!-- /evalkit -->, each on a line
+    /// of its own. Paths are relative to the file.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
     splice: Vec<PathBuf>,
-    /// Exit with 1 where a table in these files is not that of its records, mixes protocols or
-    /// lacks intervals
+    /// Check that tables in these files are those of their records
+    ///
+    /// Exits with 1 if one is not, mixes protocols, or lacks intervals.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
     verify: Vec<PathBuf>,
-    /// Hold a TOML file of claims against the runs, and against the configurations that it names
+    /// Check a TOML file of claims against the runs
+    ///
+    /// And against the model configurations that it names.
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
     #[command(flatten)]
@@ -76,7 +89,7 @@ pub fn run(args: &ReportArgs, reporter: &Reporter) -> Result<Exit> {
 }
 
 impl ReportArgs {
-    /// The runs that are named; none where claims are held against configurations alone.
+    /// The runs that are named; none if claims are checked against configurations alone.
     fn read(&self, reporter: &Reporter) -> Result<Vec<RunFolder>> {
         if self.runs.is_empty() && self.claims.is_some() {
             return Ok(Vec::new());
@@ -100,7 +113,7 @@ impl ReportArgs {
         folders.iter().map(|folder| RunFolder::read(folder)).collect()
     }
 
-    /// A run by its path, or by its name among the reports.
+    /// The folder of a run, given by path or by name in `--reports`.
     fn folder(&self, run: &Path) -> PathBuf {
         let named = self.reports.join(run);
         if !run.exists() && named.exists() { named } else { run.to_owned() }
@@ -111,7 +124,7 @@ impl ReportArgs {
             [only] => run::document(only).at(|| only.name.clone()),
             [a, b] => versus::document(a, b),
             _ => Err(Error::input(format!("expected one run or two, found {}", runs.len()))
-                .hint("--shards puts the shards of one run together")),
+                .hint("--shards joins the shards of one run")),
         }
     }
 }
@@ -128,13 +141,15 @@ fn last_run(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     };
     let runs = entries.filter_map(|entry| written(entry.ok()?.path()));
     let (_, last) = runs.max().ok_or_else(|| {
-        Error::input("no run is here").at(reports.display()).hint("measure one with evalkit sweep")
+        Error::input("there is no run in this folder")
+            .at(reports.display())
+            .hint("measure one with evalkit sweep")
     })?;
     reporter.say(format!("reporting {}", last.display()));
     Ok(last)
 }
 
-/// Every claim of a file against runs and configurations.
+/// Checks every claim of a file against runs and configurations.
 fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Document, Exit)> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     let claims = Claims::parse(&text).at(|| path.display().to_string())?;
@@ -146,7 +161,7 @@ fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Documen
     Ok((report::claims::document(&claims, &judged), claims::exit(&judged)))
 }
 
-/// A file with places for tables, and the tables that belong there.
+/// A file with places for tables, and the tables to put there.
 struct Spliced {
     text: String,
     tables: Vec<(Place, Release)>,
@@ -168,7 +183,7 @@ impl Spliced {
     }
 }
 
-/// Puts every table of a file into its place, or changes nothing.
+/// Updates every table of a file, or changes nothing.
 fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
     let Spliced { text, tables } = Spliced::read(path)?;
     for (place, release) in &tables {
@@ -176,7 +191,7 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
             return Err(Error::new(Exit::No, format!("{}: {fault}", place.name()))
                 .at(format!("line {}", place.line))
                 .at(path.display())
-                .hint("nothing was written; such a table should not be published"));
+                .hint("nothing was written, because this table should not be published"));
         }
     }
     let count = tables.len();
@@ -187,11 +202,11 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
         write_atomic(path, new.as_bytes())?;
     }
     let outcome = if new == text { "unchanged" } else { "written" };
-    reporter.say(format!("{}: {count} tables, {outcome}", path.display()));
+    reporter.say(format!("{}: {outcome}, {count} tables", path.display()));
     Ok(())
 }
 
-/// Whether every table of a file is that of its records and fit to be published.
+/// Whether every table of a file is that of its records and may be published.
 fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
     let Spliced { text, tables } = Spliced::read(path)?;
     let mut holds = true;
@@ -205,7 +220,11 @@ fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
         }
     }
     if holds {
-        reporter.say(format!("{}: {} tables hold", path.display(), tables.len()));
+        reporter.say(format!(
+            "{}: all {} tables are those of their records",
+            path.display(),
+            tables.len()
+        ));
     }
     Ok(holds)
 }

@@ -1,5 +1,5 @@
-//! What people see on stderr while a command works: messages, and a bar with an estimate. The bar is
-//! hidden where stderr is not a terminal.
+//! Messages and progress bars on stderr while a command works. Bars are hidden if stderr is not a
+//! terminal.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ pub struct Reporter {
     /// Print nothing but errors.
     quiet: bool,
     stop: Arc<AtomicBool>,
-    /// The bar of the stage at hand, with the stage's name.
+    /// The bar of the current stage, with the stage's name.
     bar: Mutex<Option<(String, ProgressBar)>>,
 }
 
@@ -80,19 +80,19 @@ impl Observer for Reporter {
     }
 
     fn progress(&self, stage: &str, done: u64, total: u64) {
-        let mut at_hand = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if at_hand.as_ref().is_none_or(|(name, _)| name != stage) {
-            *at_hand = Some((stage.to_owned(), self.new_bar(stage)));
+        let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_none_or(|(name, _)| name != stage) {
+            *current = Some((stage.to_owned(), self.new_bar(stage)));
         }
-        if let Some((_, bar)) = &*at_hand {
+        if let Some((_, bar)) = &*current {
             bar.set_length(total);
             bar.set_position(done);
         }
     }
 
     fn stage_ended(&self, stage: &str) {
-        let mut at_hand = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bar)) = at_hand.take_if(|(name, _)| name == stage) {
+        let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bar)) = current.take_if(|(name, _)| name == stage) {
             bar.finish_and_clear();
         }
     }

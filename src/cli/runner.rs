@@ -1,4 +1,4 @@
-//! `evalkit runner`: this machine as a runner of packages.
+//! `evalkit runner`: lets evalkit measure packages on this machine, as a phone does.
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::help;
 use super::reporter::Reporter;
 use super::write_stdout;
 use crate::device::host::{Cpu, Host, HostOptions, serve_listener, serve_stdio};
@@ -13,23 +14,39 @@ use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Exit, Result};
 
+/// How the token is given.
+const TOKEN_HELP: &str = "\
+A runner needs a token that clients must know:
+  export EVALKIT_RUNNER_TOKEN=$(openssl rand -hex 16)";
+
 /// Arguments of `evalkit runner`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("way").required(true).args(["stdio", "listen"])))]
+#[command(
+    group(ArgGroup::new("way").required(true).args(["stdio", "listen"])),
+    after_long_help = help::after(
+        &["evalkit runner --listen 127.0.0.1:0", "evalkit runner --stdio --store /tmp/runner"],
+        &[TOKEN_HELP],
+    )
+)]
 pub struct RunnerArgs {
-    /// Speak the runner protocol on standard input and output, until input ends
+    /// Speak the protocol on standard input and output
+    ///
+    /// Ends when input ends. evalkit starts the runner of this machine this way.
     #[arg(long)]
     stdio: bool,
-    /// Listen on this address of this machine; port 0 takes a free one. The address is printed as
-    /// a line of JSON
+    /// Listen on this address of this machine
+    ///
+    /// Port 0 takes a free one. The address is printed as a line of JSON.
     #[arg(long, value_name = "127.0.0.1:PORT")]
     listen: Option<SocketAddr>,
-    /// Folder of packages and journal [default: evalkit/runner in $XDG_CACHE_HOME or ~/.cache, on
-    /// a Mac in ~/Library/Caches]
+    /// Folder of packages and journal
+    ///
+    /// The default is evalkit/runner in $XDG_CACHE_HOME or ~/.cache, on a Mac in ~/Library/Caches.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Most bytes that packages may take; the ones not used for longest make room [default: the
-    /// disk's]
+    /// Most bytes that packages may take [default: the disk's]
+    ///
+    /// The least recently used packages make room.
     #[arg(long, value_name = "BYTES")]
     store_limit: Option<u64>,
 }
@@ -43,12 +60,12 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     if let Some(address) = args.listen.filter(|address| address.ip() != Ipv4Addr::LOCALHOST) {
         return Err(Error::input(format!("expected 127.0.0.1, found {address}"))
             .at("--listen")
-            .hint("listen on 127.0.0.1, and let ssh forward the port from elsewhere"));
+            .hint("listen on 127.0.0.1 and let ssh forward the port to other machines"));
     }
     if args.stdio && std::io::stdin().is_terminal() {
         return Err(Error::input("expected another program on standard input, found a terminal")
             .at("--stdio")
-            .hint("evalkit starts this by itself; by hand, use --listen 127.0.0.1:0"));
+            .hint("--stdio is for evalkit itself; use --listen 127.0.0.1:0 from a shell"));
     }
     let store = match &args.store {
         Some(store) => store.clone(),
@@ -62,7 +79,7 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     let failed = |e| Error::surroundings(format!("cannot listen on {address}")).because(e);
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    reporter.say(format!("a runner listens on {address}; end it with ctrl-c"));
+    reporter.say(format!("the runner listens on {address}; stop it with Ctrl-C"));
     write_stdout(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
     serve_listener(&host, listener).map(|()| Exit::Done)
 }
@@ -76,7 +93,7 @@ fn token() -> Result<Token> {
     }
 }
 
-/// The user's folder of what can be made again.
+/// The user's cache folder.
 fn cache() -> Result<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || folder("HOME");

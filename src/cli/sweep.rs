@@ -1,9 +1,10 @@
-//! `evalkit sweep`: what each bit-width costs, in one pass over the weights.
+//! `evalkit sweep`: compares bit-widths and recipes with the unquantized model.
 
 use clap::Args;
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
 use super::design::DesignArgs;
+use super::help;
 use super::measure_args::MeasureArgs;
 use super::reporter::Reporter;
 use super::sweep_tables::sweep;
@@ -13,24 +14,36 @@ use crate::run::sweep::AfterScoring;
 
 /// Arguments of `evalkit sweep`.
 #[derive(Debug, Args)]
+#[command(
+    mut_args(help::hide_details),
+    after_long_help = help::after(
+        &[
+            "evalkit sweep --bits 8,4,2 --limit 32",
+            "evalkit sweep -m model.gguf -t wiki.test.raw --calibrate wiki.valid.raw --bits 4,2",
+        ],
+        &[help::RECIPE_GRAMMAR, help::DEVICE_NAMES],
+    )
+)]
 pub struct SweepArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = help::OPTIONS)]
     run: RunArgs,
-    /// Write every variant as Core ML packages into the run's folder, and prove each of them
-    #[arg(long, help_heading = "Packages")]
-    package: bool,
-    #[command(flatten, next_help_heading = "Packages")]
-    design: DesignArgs,
-    /// Measure the packages on these devices, comma-separated: host, usb, usb:<udid>,
-    /// tcp:HOST:PORT, all; writes them as --package does
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Devices")]
-    device: Vec<Target>,
-    #[command(flatten, next_help_heading = "Devices")]
-    how: MeasureArgs,
     #[command(flatten)]
     format: FormatArgs,
+    /// Write and verify Core ML packages of every variant
+    #[arg(long, help_heading = help::PACKAGES)]
+    package: bool,
+    #[command(flatten, next_help_heading = help::PACKAGES)]
+    design: DesignArgs,
+    /// Measure the packages on these devices
+    ///
+    /// Separated by commas: host, usb, usb:<udid>, tcp:HOST:PORT, all. Writes the packages first, as
+    /// --package does.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = help::DEVICES)]
+    device: Vec<Target>,
+    #[command(flatten, next_help_heading = help::DEVICES)]
+    how: MeasureArgs,
 }
 
 /// Runs the command.

@@ -1,4 +1,4 @@
-//! What `sweep` and `perplexity` print: the work of a dry run, or the results.
+//! What `sweep` and `perplexity` print: the planned work with `--dry-run`, otherwise the results.
 
 use super::args::RunArgs;
 use super::reporter::Reporter;
@@ -14,9 +14,9 @@ use crate::run::sweep::{self, AfterScoring, Prepared};
 /// Width of the table of an allocation, in characters.
 const ALLOCATION_WIDTH: usize = 100;
 
-/// Measures what `plan` asks for and is not measured yet, prints the table and keeps the pages beside
-/// the records. Answers *no* if a variant failed, its packages are not the model that was scored, or
-/// a device computes another model.
+/// Measures what is missing of `plan`, prints the table and writes the pages next to the records. The
+/// exit is [`Exit::No`] if a variant failed, its packages are not the model that was scored, or a
+/// device computes another model.
 ///
 /// # Errors
 /// Those of the checkpoint, the text and the store.
@@ -45,7 +45,7 @@ pub fn sweep(
     }
     let swept = sweep::run(job, &options, after, reporter)?;
     print(format, &run_page::with_devices(&swept.summary, &swept.measured))?;
-    // The pages are those that `evalkit report` makes of the folder: of everything in it.
+    // The pages are those of `evalkit report` and cover everything in the folder.
     pages::keep(&run_page::document(&swept.run)?, &swept.folder)?;
     if swept.was_done {
         reporter.say(format!("everything was already measured, in {}", swept.folder.display()));
@@ -78,7 +78,7 @@ fn package_sizes(job: &Job, options: &PackageOptions) -> Result<Table> {
     Ok(table)
 }
 
-/// The work and its memory, without doing any of it.
+/// The planned work and the memory that it takes.
 fn dry_run(job: &Job) -> Document {
     let run = &job.run;
     let mut work = Table {
@@ -109,7 +109,7 @@ fn dry_run(job: &Job) -> Document {
     }
     tables.push(memory("Peak memory, predicted", &job.memory));
     Document {
-        title: format!("{}: what a sweep would do", run.model),
+        title: format!("{}: planned work", run.model),
         facts: vec![
             Fact::new("protocol", "Protocol", run.protocol.as_str()),
             Fact::new("windows", "Windows", run.windows),
@@ -122,7 +122,7 @@ fn dry_run(job: &Job) -> Document {
     }
 }
 
-/// A sum of memory, item by item.
+/// Memory by purpose, with the sum.
 fn memory(title: &str, memory: &MemorySum) -> Table {
     let row = |(purpose, bytes): &(&'static str, u64)| vec![(*purpose).into(), (*bytes).into()];
     let sum = vec![Value::from("sum"), Value::from(memory.total_bytes())];

@@ -1,10 +1,11 @@
-//! `evalkit verify`: whether a folder of packages is the model that was scored.
+//! `evalkit verify`: proves that packages are the checkpoint under their recipe.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::args::FormatArgs;
+use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
@@ -14,31 +15,44 @@ use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
 use crate::run::verify::{Verified, VerifyRequest, verify_packages};
 
-/// Tokens that are predicted unless asked otherwise.
+/// The default of `--tokens`.
 const TOKENS: usize = 48;
 
 /// Arguments of `evalkit verify`.
 #[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit verify packages",
+        "evalkit verify packages -m model.gguf --coded coded.safetensors --half",
+    ],
+    &[],
+))]
 pub struct VerifyArgs {
     /// Folder that evalkit package wrote
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// Checkpoint: a Hugging Face folder, a GGUF file, hf:owner/name[@revision], or demo
+    /// The checkpoint that was packaged
+    ///
+    /// A folder, a GGUF file, hf:owner/name[@revision] or demo.
     #[arg(long, short, value_name = "CHECKPOINT", default_value = "demo")]
     model: String,
-    /// File of coded weights that the packages were made from, if they were
+    /// File of coded weights that the packages were made from
     #[arg(long, value_name = "FILE")]
     coded: Option<PathBuf>,
-    /// Text whose first tokens are predicted [default: tokens spread over the vocabulary]
+    /// Predict the first tokens of this text
+    ///
+    /// The default is tokens spread over the vocabulary.
     #[arg(long, short, value_name = "FILE")]
     text: Option<String>,
-    /// Tokens that are predicted
+    /// Tokens to predict
     #[arg(long, value_name = "TOKENS", default_value_t = TOKENS)]
     tokens: usize,
-    /// Round to fp16 after every operator, as engines may; says how far predictions move
+    /// Round to fp16 after every operator
+    ///
+    /// Shows how far predictions move on engines that compute in fp16.
     #[arg(long)]
     half: bool,
-    /// Show how far hidden states are from the walk's after every block
+    /// Show the distance of hidden states after every block
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
@@ -69,7 +83,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(if verified.links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
 }
 
-/// How far hidden states are from the walk's, block by block.
+/// The distance of hidden states from those of the scored model, block by block.
 fn blocks(relative: &[f64]) -> Table {
     let row = |(block, relative): (usize, &f64)| vec![Value::from(block), Value::from(*relative)];
     Table {
@@ -122,9 +136,7 @@ fn document(verified: &Verified, folder: &Path) -> Document {
             Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),
         ],
         tables: vec![table],
-        notes: vec![
-            "Predictions are compared with the walk's, that is with what a sweep scores.".into(),
-        ],
+        notes: vec!["Predictions are compared with those of the model that a sweep scores.".into()],
         ..Document::default()
     }
 }
