@@ -80,16 +80,6 @@ impl fmt::Display for BitsPerWeight {
     }
 }
 
-/// Information in nats; prints with three significant digits.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
-pub struct Nats(pub f64);
-
-impl fmt::Display for Nats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&significant(self.0, 3))
-    }
-}
-
 /// `value` with `digits` significant digits, without an exponent between 1e-4 and 1e15.
 pub fn significant(value: f64, digits: usize) -> String {
     if !value.is_finite() {
@@ -118,8 +108,8 @@ mod tests {
         assert_eq!(Millis(0.123_4).to_string(), "0.123 ms");
         assert_eq!(Millis(90_000.0).to_string(), "1.50 min");
         assert_eq!(BitsPerWeight::of(1_000, 4_000).to_string(), "2.00");
-        assert_eq!(Nats(0.000_123_4).to_string(), "0.000123");
-        assert_eq!(Nats(0.0).to_string(), "0.00");
+        assert_eq!(significant(0.000_123_4, 3), "0.000123");
+        assert_eq!(significant(0.0, 3), "0.00");
         assert_eq!(significant(1e-9, 3), "1.00e-9");
         assert_eq!(significant(99_220.16, 3), "99220");
     }
