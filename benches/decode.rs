@@ -14,7 +14,7 @@ use evalkit::checkpoint::Checkpoint;
 use evalkit::demo;
 use evalkit::eval::{Coder, Variant};
 use evalkit::files::Existing;
-use evalkit::package::bundle::{self, Limits, Order};
+use evalkit::package::bundle::{self, Bundle, BundleRequest, PackageLimits};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
@@ -28,7 +28,7 @@ const CACHED_TOKENS: u32 = 64;
 /// Packages of `checkpoint` under `recipe`.
 fn package(checkpoint: &Checkpoint, recipe: &str, folder: &Path) {
     let variant: Variant = recipe.parse().expect("a recipe");
-    let order = Order {
+    let order = BundleRequest {
         coder: Coder { checkpoint, variant: &variant, file: None, scales: None },
         design: Design {
             target: Opset::Ios18,
@@ -36,7 +36,7 @@ fn package(checkpoint: &Checkpoint, recipe: &str, folder: &Path) {
             context_tokens: 256,
             prefill_tokens: 64,
         },
-        limits: Limits::of(Compute::Gpu),
+        limits: PackageLimits::of(Compute::Gpu),
         license: "",
         existing: Existing::Replace,
     };
@@ -59,20 +59,25 @@ fn decoding(criterion: &mut Criterion) {
             let folder = folder.path().join("packages");
             package(&checkpoint, recipe, &folder);
             let before = anonymous_bytes();
-            let mut chain = Chain::open(&folder, Precision::Single).expect("packages");
+            let mut chain =
+                Chain::load(&Bundle::open(&folder).expect("packages"), Precision::Single)
+                    .expect("packages");
             for token in 0..CACHED_TOKENS {
                 chain.decode(token).expect("logits");
             }
             let held = anonymous_bytes().saturating_sub(before);
             eprintln!("{} {recipe}: {:.1} MB held", checkpoint.name, held as f64 / 1e6);
+            let mut cached_tokens = CACHED_TOKENS;
             group.bench_function(recipe, |bencher| {
                 bencher.iter_custom(|tokens| {
                     let mut elapsed = std::time::Duration::ZERO;
                     for _ in 0..tokens {
-                        if chain.position() > 2 * CACHED_TOKENS as usize {
+                        if cached_tokens > 2 * CACHED_TOKENS {
                             chain.reset();
                             chain.prefill(&(0..CACHED_TOKENS).collect::<Vec<_>>()).expect("room");
+                            cached_tokens = CACHED_TOKENS;
                         }
+                        cached_tokens += 1;
                         let start = std::time::Instant::now();
                         chain.decode(1).expect("logits");
                         elapsed += start.elapsed();

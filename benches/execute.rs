@@ -8,12 +8,12 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use evalkit::package::constexpr::PackedWeight;
 use evalkit::package::execute::multiply::multiply;
-use evalkit::package::read::literal::Literal;
+use evalkit::package::read::literal::LiteralTensor;
 use evalkit::package::spec::DataType;
 use rand::{RngExt, SeedableRng};
 
-fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Literal {
-    Literal { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
+fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> LiteralTensor {
+    LiteralTensor { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
 }
 
 fn plain(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> PackedWeight {
@@ -79,7 +79,7 @@ fn multiplying(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(name);
             let x: Vec<f32> = (0..rows * shape[1]).map(|_| random.random()).collect();
             for (name, weight) in &weights {
-                group.throughput(Throughput::Elements(weight.len() as u64)).sample_size(10);
+                group.throughput(Throughput::Elements(weight.elements() as u64)).sample_size(10);
                 group.bench_function(*name, |bench| bench.iter(|| multiply(weight, black_box(&x))));
             }
             group.finish();

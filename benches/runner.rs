@@ -1,11 +1,11 @@
-//! What the runner costs: bytes per second of a package that is sent over loopback, and time per
-//! token above that of the packages themselves.
+//! What the runner costs: bytes per second when a package is sent over loopback, and the time per
+//! token that the runner adds to executing the packages directly.
 //!
-//! `put` is from the announcement of 256 MB of random bytes to the answer that their hash is
-//! right; `commit` (waiting for the disk) is printed beside it, and so is SHA-256 alone on one
-//! core, which is a limit. Tokens are those of the demo, after a prompt of three, each from an
-//! empty cache to 250 tokens: decoded directly, and asked of the runner, whose time is that from
-//! the request to the answer, journal included.
+//! `put` is the time from announcing 256 MB of random bytes to the answer that their hash is right.
+//! The time of `commit`, which waits for the disk, is printed as well, and so is the speed of SHA-256
+//! on one core, which bounds that of `put`. For the time per token, the demo generates 250 tokens
+//! from an empty cache after a prompt of three: once directly, and once through the runner, from the
+//! request to the answer, journal included.
 
 #![allow(clippy::print_stderr)]
 
@@ -21,15 +21,16 @@ use evalkit::device::host::{Cpu, Host, HostOptions, serve_listener};
 use evalkit::device::protocol::frame::{
     MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
-use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile};
 use evalkit::device::protocol::{control, message};
 use evalkit::eval::{Coder, Variant};
 use evalkit::files::Existing;
-use evalkit::package::bundle::{self, Limits, Order};
+use evalkit::package::bundle::{self, Bundle, BundleRequest, PackageLimits};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
 use evalkit::package::program::{Compute, Design};
+use evalkit::units::hex;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -81,7 +82,7 @@ impl Client {
         self.answer()
     }
 
-    /// Sends a file; gives the time from `have` to the answer of `put`.
+    /// Sends a file, and returns the time from `have` to the answer of `put`.
     fn put(&mut self, manifest: &Manifest, file: &ManifestFile, bytes: &[u8]) -> Duration {
         let start = Instant::now();
         self.ask(json!({"type": "have", "manifest": manifest}));
@@ -142,7 +143,7 @@ fn sending(criterion: &mut Criterion) {
 fn package(folder: &Path) {
     let checkpoint = Checkpoint::open_embedded(&demo::MODEL).expect("the demo");
     let variant: Variant = "palette4-g16-s".parse().expect("a recipe");
-    let order = Order {
+    let order = BundleRequest {
         coder: Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: None },
         design: Design {
             target: Opset::Ios18,
@@ -150,14 +151,14 @@ fn package(folder: &Path) {
             context_tokens: 256,
             prefill_tokens: 64,
         },
-        limits: Limits::of(Compute::Gpu),
+        limits: PackageLimits::of(Compute::Gpu),
         license: "",
         existing: Existing::Replace,
     };
     bundle::write(folder, &order, &mut |_, _| Ok(())).expect("packages");
 }
 
-/// Sends every file of a folder and puts it in place.
+/// Sends every file of a folder and commits the package.
 fn send(client: &mut Client, folder: &Path) -> String {
     let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = open.pop() {
@@ -183,14 +184,15 @@ fn send(client: &mut Client, folder: &Path) -> String {
 fn tokens(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     package(&folder.path().join("demo"));
-    let mut chain = Chain::open(&folder.path().join("demo"), Precision::Single).expect("packages");
+    let bundle = Bundle::open(&folder.path().join("demo")).expect("packages");
+    let mut chain = Chain::load(&bundle, Precision::Single).expect("packages");
     let mut client = Client::start(&folder.path().join("store"));
     let package = send(&mut client, &folder.path().join("demo"));
     client.job(json!({"type": "load", "package": package, "compute_units": "cpu"}));
     let mut group = criterion.benchmark_group("token");
     group.throughput(Throughput::Elements(1)).sample_size(10);
     group.measurement_time(Duration::from_secs(20));
-    // As many tokens every time: what a token costs depends on those before it.
+    // The number of tokens is fixed, because the cost of a token depends on those before it.
     let rounds = |rounds: u64, round: &mut dyn FnMut()| {
         let start = Instant::now();
         (0..rounds).for_each(|_| round());

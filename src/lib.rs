@@ -146,13 +146,14 @@ pub mod units;
 
 pub use compare::summary::{Summary, SummaryRow, VariantScores};
 pub use error::{Error, Exit, Result};
-pub use package::verify::Link;
+pub use package::verify::VerificationLink;
 pub use report::Format;
 pub use results::{Record, RunFolder};
 pub use run::observer::{Observer, Silent};
 pub use run::options::PlanOptions;
-pub use run::package::{PackageOptions, package, verify_package as verify};
+pub use run::package::{PackageOptions, package};
 pub use run::sweep::{Sweep, Swept};
+pub use run::verify::verify;
 
 /// Runs the command line `args`, the program's name first. The binary consists of this call.
 #[doc(hidden)]

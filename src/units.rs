@@ -96,6 +96,11 @@ pub fn significant(value: f64, digits: usize) -> String {
     format!("{value:.*}", (digits as i32 - 1 - exponent).max(0) as usize)
 }
 
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(BitsPerWeight::of(1_000, 4_000).to_string(), "2.00");
         assert_eq!(significant(0.000_123_4, 3), "0.000123");
         assert_eq!(significant(0.0, 3), "0.00");
+        assert_eq!(hex(&[0, 0x1f, 0xa0]), "001fa0");
         assert_eq!(significant(1e-9, 3), "1.00e-9");
         assert_eq!(significant(99_220.16, 3), "99220");
     }

@@ -6,9 +6,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(file) = BlobFile::new("weight.bin", &bytes.to_vec().into()) {
-        for offset in file.offsets() {
-            let blob = file.blob(offset).expect("a listed blob is there");
-            assert!(blob.bytes.len() <= bytes.len());
+        // Blobs are aligned to 64 bytes.
+        for offset in (0..bytes.len() as u64).step_by(64) {
+            if let Ok(blob) = file.blob(offset) {
+                assert!(blob.bytes.len() <= bytes.len());
+            }
         }
     }
 });

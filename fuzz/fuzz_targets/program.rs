@@ -27,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(package) = Package::from_parts(Path::new("x.mlpackage"), model, files) else { return };
     for name in package.functions().keys() {
         if let Ok(weights) = constexpr::weights(&package, name) {
-            for weight in weights.values().filter(|weight| weight.len() < MAX_WEIGHTS) {
-                assert_eq!(weight.decode().len(), weight.len());
+            for weight in weights.values().filter(|weight| weight.elements() < MAX_WEIGHTS) {
+                assert_eq!(weight.decode().len(), weight.elements());
             }
         }
         let _ = Executable::new(&package, name, Precision::Half);

@@ -37,9 +37,10 @@ pub struct Chosen {
 impl Chosen {
     /// How much of the cost better choices could save at most, as a share; 0 where there is none.
     pub fn gap(&self) -> f64 {
-        match self.cost > self.lower_bound {
-            true => (self.cost - self.lower_bound) / self.cost.abs().max(f64::MIN_POSITIVE),
-            false => 0.0,
+        if self.cost > self.lower_bound {
+            (self.cost - self.lower_bound) / self.cost.abs().max(f64::MIN_POSITIVE)
+        } else {
+            0.0
         }
     }
 }

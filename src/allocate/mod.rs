@@ -9,10 +9,10 @@ mod part;
 mod predict;
 mod sensitivity;
 
-use crate::eval::mixed::{Blocks, Mixed, ROLE_NAMES, ROLES};
+use crate::eval::mixed::ROLES;
 pub use knapsack::{Chosen, Item, choose};
 pub use predict::predicted_kl_nats;
-pub use sensitivity::{LayerErrors, PartSensitivity, Probe, Sensitivities, are_of};
+pub use sensitivity::{LayerErrors, Probe, Sensitivities, are_of};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;

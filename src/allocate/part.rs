@@ -3,10 +3,10 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::ROLES;
-use crate::calibrate::{both, dense, each};
 use crate::checkpoint::Role;
 use crate::error::{Error, Result};
+use crate::eval::mixed::ROLES;
+use crate::eval::windows::{both, dense, each};
 use crate::model::{self, Block, RopeTables};
 
 /// How many of a layer's roles are attention's.
@@ -122,8 +122,9 @@ pub fn distance(reference: &[Tensor], found: &[Tensor]) -> Result<f64> {
         })??;
         tokens += reference.dim(0).map_err(model::failed)?;
     }
-    match (sum / tokens.max(1) as f64).is_finite() {
-        true => Ok(sum / tokens.max(1) as f64),
-        false => Err(Error::input("some activation overflowed: its error is not a number")),
+    if (sum / tokens.max(1) as f64).is_finite() {
+        Ok(sum / tokens.max(1) as f64)
+    } else {
+        Err(Error::input("some activation overflowed: its error is not a number"))
     }
 }

@@ -42,9 +42,10 @@ fn rate_at(points: &[(f64, f64)], energy: f64) -> f64 {
         return 0.0;
     };
     let span = large.ln() - small.ln();
-    match span.is_finite() && span > 0.0 && energy > 0.0 {
-        true => least + (most - least) * ((energy.ln() - small.ln()) / span).clamp(0.0, 1.0),
-        false => most,
+    if span.is_finite() && span > 0.0 && energy > 0.0 {
+        least + (most - least) * ((energy.ln() - small.ln()) / span).clamp(0.0, 1.0)
+    } else {
+        most
     }
 }
 

@@ -16,7 +16,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::part::{Part, Stage, distance};
-use crate::calibrate::{each, route};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::lane::{Lane, Scored};
@@ -26,6 +25,7 @@ use crate::eval::timing::Timings;
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::eval::weights::block_weights;
+use crate::eval::windows::{each, route};
 use crate::eval::{embed, head};
 use crate::model::{self, Block, BlockWeights, Mlp, RopeTables, Routed};
 use crate::quantize::quantize;
@@ -241,10 +241,7 @@ impl Probe<'_> {
 
     /// The candidates that have to be coded: anchors alone, where errors are known.
     fn needed(&self, is_known: bool) -> Vec<usize> {
-        match is_known {
-            true => self.anchors.to_vec(),
-            false => (0..self.candidates.len()).collect(),
-        }
+        if is_known { self.anchors.to_vec() } else { (0..self.candidates.len()).collect() }
     }
 
     /// Keeps a weight that belongs to an anchor.
@@ -264,14 +261,15 @@ impl Probe<'_> {
         lanes: &mut Vec<Lane>,
     ) -> Result<Errors> {
         let config = &self.walk.checkpoint.config;
-        let door = lanes[0].hidden.clone();
+        let router_input = lanes[0].hidden.clone();
         let tries = Part::Mlp.roles().len() * self.candidates.len();
         let of_reference = |count: usize| -> Result<Vec<Vec<Routed>>> {
-            (0..count).map(|_| route(block, &door)).collect()
+            (0..count).map(|_| route(block, &router_input)).collect()
         };
-        let mut tried: Vec<Option<Vec<Routed>>> = match is_known {
-            true => (0..tries).map(|_| None).collect(),
-            false => of_reference(tries)?.into_iter().map(Some).collect(),
+        let mut tried: Vec<Option<Vec<Routed>>> = if is_known {
+            (0..tries).map(|_| None).collect()
+        } else {
+            of_reference(tries)?.into_iter().map(Some).collect()
         };
         let mut anchored = of_reference(self.anchors.len())?;
         for lane in lanes.iter_mut() {
@@ -285,7 +283,7 @@ impl Probe<'_> {
         }
         lanes.iter_mut().try_for_each(finish)?;
         let states = |routed: Vec<Routed>| -> Result<Vec<Tensor>> {
-            routed.into_iter().zip(&door).map(|(routed, x)| routed.finish(x)).collect()
+            routed.into_iter().zip(&router_input).map(|(routed, x)| routed.finish(x)).collect()
         };
         let errors = tried.into_iter().map(|tried| {
             tried.map(|routed| distance(&lanes[0].hidden, &states(routed)?)).transpose()
@@ -366,10 +364,11 @@ fn branch(hidden: Vec<Tensor>) -> Lane {
 fn mean_kl_nats(scored: &Scored, layer: usize) -> Result<f64> {
     let all = || scored.scores.iter().flat_map(|score| &score.kl_nats);
     let mean = all().sum::<f64>() / all().count().max(1) as f64;
-    match mean.is_finite() {
-        true => Ok(mean),
-        false => Err(Error::input(format!("the KL divergence of a lane is {mean}"))
+    if mean.is_finite() {
+        Ok(mean)
+    } else {
+        Err(Error::input(format!("the KL divergence of a lane is {mean}"))
             .at(format!("layer {layer}"))
-            .hint("some activation overflowed; leave out the coarsest of --candidates")),
+            .hint("some activation overflowed; leave out the coarsest of --candidates"))
     }
 }

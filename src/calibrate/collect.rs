@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::checkpointing::{beside, sweep_up};
 use super::correlation::Tokens;
 use super::experts::{given, pooled};
-use super::layer::{Stages, each};
 use super::moments_file::{Facts, MomentsFile, name_of, packed, write};
-use super::route;
+use super::part_file::{beside, sweep_up};
+use super::stages::Stages;
 use super::unit::Unit;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Result};
@@ -22,6 +21,8 @@ use crate::eval::setting::Walk;
 use crate::eval::timing::{Phase, Timings};
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::eval::windows::each;
+use crate::eval::windows::route;
 use crate::model::{self, Block, Input, Mlp, RopeTables};
 
 /// What is collected, and where to.

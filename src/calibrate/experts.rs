@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 
 use super::correlation::Tokens;
-use super::layer::both;
 use super::moments_file::is_pooled;
 use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
+use crate::eval::windows::both;
 use crate::model::{self, Mlp, Routed};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::Moments;
@@ -46,14 +46,15 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
     drop(seen);
     let inner = given.iter().map(|x| mlp.inner(x).map_err(model::failed));
     let inner = inner.collect::<Result<Vec<_>>>()?;
-    let seen = self::seen(steps, &inner, |steps| match steps.repair {
-        true => {
+    let seen = self::seen(steps, &inner, |steps| {
+        if steps.repair {
             let lack = both(&given, &inner, |x, inner| {
                 original.down(&original.inner(x)?)? - mlp.down(inner)?
             })?;
             Ok(Wanted::Outputs(Tokens::alike(&inner)?.mean_product(&lack, &inner)?))
+        } else {
+            Ok(Wanted::Nothing)
         }
-        false => Ok(Wanted::Nothing),
     })?;
     mlp.replace(Role::Down, coder.code(Role::Down, seen.as_ref())?)?;
     for routed in &mut lane.routed {
@@ -69,9 +70,10 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
 pub fn given(routed: &[Routed], expert: usize, inputs: usize) -> Result<(Vec<Tensor>, bool)> {
     let own = routed.iter().map(|window| window.given(expert));
     let own: Vec<Tensor> = own.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    match is_pooled(count(&own) as u64, inputs) {
-        true => Ok((pooled(routed), true)),
-        false => Ok((own, false)),
+    if is_pooled(count(&own) as u64, inputs) {
+        Ok((pooled(routed), true))
+    } else {
+        Ok((own, false))
     }
 }
 

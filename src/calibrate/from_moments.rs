@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::Plan;
 use super::equalise::{Factors, equalise};
+use super::job::CalibrationJob;
 use super::layer::Done;
 use super::moments_file::MomentsFile;
 use super::unit::{Coder, Seen, Unit, Wanted};
@@ -25,7 +25,7 @@ use crate::quantize::calibrated::Moments;
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
 /// coded by then are kept.
 pub fn write_by_moments(
-    plan: &Plan<'_>,
+    plan: &CalibrationJob<'_>,
     moments: &MomentsFile,
     timings: &mut Timings,
     observer: &mut dyn WalkObserver,
@@ -51,7 +51,7 @@ pub fn write_by_moments(
 
 /// A layer that is being coded.
 struct Saved<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a CalibrationJob<'a>,
     moments: &'a MomentsFile,
     layer: usize,
 }

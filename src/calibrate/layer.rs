@@ -7,51 +7,20 @@
 
 use std::time::Duration;
 
-use candle_core::{Result as CandleResult, Tensor};
-use rayon::prelude::*;
+use candle_core::Tensor;
 
-use super::correlation::Tokens;
 use super::equalise::{Factors, equalise};
-use super::tune_block;
-use super::tune_block::Tuned;
+use super::stages::LayerFit;
+use super::tune_block::{self, Tuned};
 use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
+use super::windows::training_windows;
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
-use crate::eval::setting::Walk;
-use crate::model::{self, Block, Mlp, RopeTables};
+use crate::eval::windows::{both, dense, each};
+use crate::model::Block;
 use crate::quantize::Steps;
 use crate::quantize::calibrated::Moments;
-
-/// What the reference computes in a layer, per window `[tokens, hidden]`.
-pub struct Stages {
-    /// What queries, keys and values are given.
-    pub attention: Vec<Tensor>,
-    /// The states after attention.
-    pub attended: Vec<Tensor>,
-    /// What the MLP, the router and the experts are given.
-    pub mlp: Vec<Tensor>,
-    /// The states after the layer; in a mixture those after its experts.
-    pub output: Vec<Tensor>,
-}
-
-impl Stages {
-    /// Runs the reference's block; a mixture's output is still to come.
-    ///
-    /// # Errors
-    /// Bug-class errors of candle.
-    pub fn of(block: &Block, hidden: &[Tensor], rope: &RopeTables) -> Result<Self> {
-        let attention = each(hidden, |x| block.attention_input(x))?;
-        let attended =
-            both(&attention, hidden, |normed, x| block.output(&block.attended(normed, rope)?, x))?;
-        let mlp = each(&attended, |x| block.mlp_input(x))?;
-        let output = match block.mlp() {
-            Some(dense) => both(&mlp, &attended, |x, to| dense.down(&dense.inner(x)?)? + to)?,
-            None => Vec::new(),
-        };
-        Ok(Stages { attention, attended, mlp, output })
-    }
-}
 
 /// What came of coding a layer.
 #[derive(Default)]
@@ -66,21 +35,7 @@ pub struct Done {
     pub elapsed: Duration,
 }
 
-/// A layer that is being coded.
-pub struct Fit<'a> {
-    /// What is walked.
-    pub walk: &'a Walk<'a>,
-    /// Which layer.
-    pub layer: usize,
-    /// Positions of the longest window.
-    pub rope: &'a RopeTables,
-    /// What the reference computes in it.
-    pub reference: &'a Stages,
-    /// How much each token counts.
-    pub tokens: &'a Tokens,
-}
-
-impl Fit<'_> {
+impl LayerFit<'_> {
     /// Codes a block outside its experts. The lane's states become those after the block; in a
     /// mixture those after attention.
     ///
@@ -192,13 +147,11 @@ impl Fit<'_> {
         let Some(steps) = steps else { return Ok(None) };
         let [given, reference] = [given, reference].map(|windows| coded_on(windows, steps));
         let own = self.moments(given)?;
-        let wanted = match steps.repair {
-            true => {
-                let lack =
-                    both(reference, &outputs()?[..given.len()], |wanted, found| wanted - found)?;
-                Wanted::Outputs(self.tokens.mean_product(&lack, given)?)
-            }
-            false => Wanted::Nothing,
+        let wanted = if steps.repair {
+            let lack = both(reference, &outputs()?[..given.len()], |wanted, found| wanted - found)?;
+            Wanted::Outputs(self.tokens.mean_product(&lack, given)?)
+        } else {
+            Wanted::Nothing
         };
         Ok(Some(Seen { own, wanted }))
     }
@@ -211,33 +164,5 @@ impl Fit<'_> {
 
 /// The windows that codes are chosen on: all, but for those that tuning holds out.
 fn coded_on(windows: &[Tensor], steps: Steps) -> &[Tensor] {
-    match steps.is_tuned() {
-        true => &windows[..tune_block::seen(windows.len())],
-        false => windows,
-    }
-}
-
-/// The MLP of a dense block.
-pub fn dense(block: &Block) -> CandleResult<&Mlp> {
-    block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
-}
-
-/// Something of every window.
-pub fn each(
-    windows: &[Tensor],
-    of: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
-) -> Result<Vec<Tensor>> {
-    let found: CandleResult<Vec<Tensor>> = windows.par_iter().map(of).collect();
-    found.map_err(model::failed)
-}
-
-/// Something of every pair of windows.
-pub fn both(
-    first: &[Tensor],
-    second: &[Tensor],
-    of: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + Sync + Send,
-) -> Result<Vec<Tensor>> {
-    let pairs = first.par_iter().zip(second);
-    let found: CandleResult<Vec<Tensor>> = pairs.map(|(a, b)| of(a, b)).collect();
-    found.map_err(model::failed)
+    if steps.is_tuned() { &windows[..training_windows(windows.len())] } else { windows }
 }

@@ -16,29 +16,33 @@ mod correlation;
 mod equalise;
 mod experts;
 mod from_moments;
+mod job;
 mod layer;
 mod memory;
 mod moments_file;
+mod part_file;
+mod stages;
 mod tune_block;
 mod tune_model;
 mod unit;
+mod windows;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Tensor;
 
-use checkpointing::beside;
-pub use checkpointing::sweep_up;
 pub use collect::{Collection, collect};
 use correlation::Tokens;
 pub use from_moments::write_by_moments;
-use layer::{Done, Fit, Stages};
-pub(crate) use layer::{both, dense, each};
+pub use job::CalibrationJob;
+use layer::Done;
 pub use memory::calibrating_memory;
 pub use moments_file::MomentsFile;
-use tune_model::Whole;
+use part_file::beside;
+pub use part_file::sweep_up;
+use stages::{LayerFit, Stages};
+use tune_model::ModelTuning;
 use unit::Unit;
 
 use crate::error::{Exit, Result};
@@ -46,22 +50,12 @@ use crate::eval::coded_file::CodedFile;
 use crate::eval::embed;
 use crate::eval::lane::{Cause, Lane};
 use crate::eval::layer::{Layer, finish};
-use crate::eval::origin::Origin;
 use crate::eval::setting::Walk;
 use crate::eval::timing::{Phase, Timings};
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
+use crate::eval::windows::route;
 use crate::model::{self, Block, RopeTables};
-
-/// What is to be coded, and where to.
-pub struct Plan<'a> {
-    /// The walk: its windows are those of calibration, its variants those to be coded.
-    pub walk: Walk<'a>,
-    /// Per variant the file that is to be written.
-    pub paths: &'a [PathBuf],
-    /// What codes are chosen on, kept in the files.
-    pub origin: &'a Origin,
-}
 
 /// Codes variants and writes a file for each; gives, per variant, why there is none.
 ///
@@ -69,7 +63,7 @@ pub struct Plan<'a> {
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
 /// coded by then are kept.
 pub fn write_calibrated(
-    plan: &Plan<'_>,
+    plan: &CalibrationJob<'_>,
     timings: &mut Timings,
     observer: &mut dyn WalkObserver,
 ) -> Result<Vec<std::result::Result<(), Cause>>> {
@@ -88,9 +82,10 @@ pub fn write_calibrated(
         }
         stop_if_asked(observer)?;
     }
-    let reference = match variants.iter().any(Variant::is_tuned_whole) {
-        true => tune_model::normed(&plan.walk, &lanes[0].hidden)?,
-        false => Vec::new(),
+    let reference = if variants.iter().any(Variant::is_tuned_whole) {
+        tune_model::normed(&plan.walk, &lanes[0].hidden)?
+    } else {
+        Vec::new()
     };
     let mut outcomes = Vec::new();
     for (at, lane) in lanes.drain(1..).enumerate() {
@@ -107,7 +102,7 @@ pub fn write_calibrated(
     Ok(outcomes)
 }
 
-impl Plan<'_> {
+impl CalibrationJob<'_> {
     /// Writes a variant's file, and removes what led to it.
     fn finish_coded(&self, variant: usize) -> Result<()> {
         let path = &self.paths[variant];
@@ -131,9 +126,9 @@ impl Plan<'_> {
         let (coded, state) = (beside(path, "coded"), beside(path, "tuning"));
         self.join(variant, &coded)?;
         let file = Arc::new(CodedFile::open(&coded)?);
-        let whole = Whole { walk: &self.walk, variant: of, rope, file: &file, reference };
+        let tuning = ModelTuning { walk: &self.walk, variant: of, rope, file: &file, reference };
         let clock = Instant::now();
-        let tuned = whole.tune(&state, observer)?;
+        let tuned = tuning.tune(&state, observer)?;
         observer.coded(variant, self.walk.checkpoint.config.layers, clock.elapsed())?;
         self.write_tuned(variant, &file, tuned)?;
         sweep_up(path)
@@ -177,7 +172,8 @@ impl Plan<'_> {
             .measure(Phase::ReferenceForward, || Stages::of(&block, &lanes[0].hidden, rope))?;
         let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
         let tokens = Tokens::by_output(outputs)?;
-        let fit = Fit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
+        let fit =
+            LayerFit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
         let mut done: Vec<Done> = lanes[1..].iter().map(|_| Done::default()).collect();
         for (lane, done) in lanes[1..].iter_mut().zip(&mut done) {
             if !lane.is_alive() {
@@ -246,19 +242,4 @@ impl Plan<'_> {
         }
         Ok(())
     }
-}
-
-/// Where tokens go in a mixture; nothing in a dense block.
-pub(crate) fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
-    if block.mlp().is_some() {
-        return Ok(Vec::new());
-    }
-    let normed = layer::each(hidden, |x| block.mlp_input(x))?;
-    Ok(normed
-        .into_iter()
-        .map(|x| block.route(x))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect())
 }

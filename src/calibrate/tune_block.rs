@@ -8,27 +8,26 @@ use candle_core::Tensor;
 use half::f16;
 use rayon::prelude::*;
 
-use super::layer::{Fit, both};
+use super::stages::LayerFit;
 use super::unit::Fitted;
+use super::windows::training_windows;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::eval::weights::block_weights;
+use crate::eval::windows::both;
 use crate::model::{self, Block, BlockWeights, DifferentiableBlock};
 use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 use crate::results::TunedLayer;
 
-/// One of so many windows is held out, from coding as from tuning.
-const HELD_OUT: usize = 8;
 /// Windows whose gradients make one step, whatever the number of threads.
 pub const BATCH: usize = 2;
 /// Step of a norm's gain, of the mean gain.
 pub const NORM_RATE: f32 = 1e-3;
-/// The pace of the last step, of the first.
-const LAST_PACE: f32 = 0.1;
+/// The learning rate of the last step over that of the first.
+const LAST_LR_FACTOR: f32 = 0.1;
 
-/// What tuning did to a block: the weighted mean square of what its outputs lack on windows held
-/// out.
+/// The weighted mean square error of a block's outputs on held-out windows, before and after tuning.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuned {
     /// As it was coded.
@@ -38,8 +37,8 @@ pub struct Tuned {
 }
 
 impl Tuned {
-    /// What files and records say of it.
-    pub fn told(self) -> TunedLayer {
+    /// The form in which files and records keep it.
+    pub fn record(self) -> TunedLayer {
         TunedLayer { before: self.before, after: self.after }
     }
 }
@@ -53,12 +52,13 @@ enum Parameter {
 }
 
 /// Tunes a block on the states that it is `given`, per window, towards the reference's output.
-/// Nothing where there are too few windows to hold any out.
+/// Returns `None` if there are too few windows to hold any out.
 ///
 /// # Errors
 /// An input error for blocks that cannot be tuned; bug-class errors of candle.
-pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
-    let (seen, unseen) = (0..seen(given.len()), seen(given.len())..given.len());
+pub fn tune(fit: &LayerFit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
+    let training = training_windows(given.len());
+    let (seen, unseen) = (0..training, training..given.len());
     if unseen.is_empty() {
         return Ok(None);
     }
@@ -71,11 +71,12 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     let steps = batches.len();
     for (step, batch) in batches.into_iter().enumerate() {
         let gradients = gradients(fit, &block, given, batch)?;
-        let pace = pace(step, steps);
+        let lr_factor = lr_schedule(step, steps);
         parameters.par_iter_mut().try_for_each(|(role, parameter)| {
             let gradient = gradients.iter().find(|(found, _)| found == role);
-            gradient
-                .map_or(Ok(()), |(_, gradient)| move_by(&block, *role, parameter, gradient, pace))
+            gradient.map_or(Ok(()), |(_, gradient)| {
+                move_by(&block, *role, parameter, gradient, lr_factor)
+            })
         })?;
     }
     let tuned = stored(&parameters, fitted)?;
@@ -95,20 +96,16 @@ pub fn tune(fit: &Fit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Op
     Ok(Some(Tuned { before, after }))
 }
 
-/// How many of so many windows are seen; the last ones are held out.
-pub fn seen(windows: usize) -> usize {
-    windows - windows / HELD_OUT
-}
-
-/// The pace of a step among so many: a half turn of the cosine, down to [`LAST_PACE`].
-pub fn pace(step: usize, steps: usize) -> f32 {
+/// The learning rate of a step over the full one: half a period of the cosine, from 1 down to
+/// [`LAST_LR_FACTOR`].
+pub fn lr_schedule(step: usize, steps: usize) -> f32 {
     let turn = std::f32::consts::PI * step as f32 / steps as f32;
-    LAST_PACE + (1.0 - LAST_PACE) * 0.5 * (1.0 + turn.cos())
+    LAST_LR_FACTOR + (1.0 - LAST_LR_FACTOR) * 0.5 * (1.0 + turn.cos())
 }
 
 /// Derivatives of what the windows of a batch lack, summed over them in their order.
 fn gradients(
-    fit: &Fit<'_>,
+    fit: &LayerFit<'_>,
     block: &DifferentiableBlock,
     given: &[Tensor],
     batch: Range<usize>,
@@ -144,14 +141,14 @@ pub fn sum(windows: Vec<Vec<(Role, Tensor)>>) -> Result<Vec<(Role, Tensor)>> {
 ///
 /// # Errors
 /// Bug-class errors of candle.
-pub fn weights(fit: &Fit<'_>, fitted: &[Fitted]) -> Result<BlockWeights> {
+pub fn weights(fit: &LayerFit<'_>, fitted: &[Fitted]) -> Result<BlockWeights> {
     let decoded = fitted.iter().map(|one| (one.id, one.tensor.decode()));
     block_weights(fit.walk.checkpoint, fit.walk.device, decoded)
 }
 
 /// What some windows lack of the reference's output.
 fn loss(
-    fit: &Fit<'_>,
+    fit: &LayerFit<'_>,
     given: &[Tensor],
     windows: Range<usize>,
     weights: BlockWeights,
@@ -196,16 +193,16 @@ fn move_by(
     role: Role,
     parameter: &mut Parameter,
     gradient: &Tensor,
-    pace: f32,
+    lr_factor: f32,
 ) -> Result<()> {
     let derivatives = model::values(gradient)?;
     let values = match parameter {
         Parameter::Coded(tunable) => {
-            tunable.step(&derivatives, pace);
+            tunable.step(&derivatives, lr_factor);
             tunable.decoded()
         }
         Parameter::Gain(gain, adam, rate) => {
-            adam.step(gain, &derivatives, pace * *rate);
+            adam.step(gain, &derivatives, lr_factor * *rate);
             gain.clone()
         }
     };

@@ -110,9 +110,10 @@ pub fn names_in_file(config: &Config, id: TensorId) -> Vec<String> {
         && config.architecture == Architecture::GptOss
     {
         let stem = format!("model.layers.{layer}.mlp.experts.{}", packed.stem);
-        names = match id.bias {
-            true => vec![format!("{stem}_bias")],
-            false => vec![format!("{stem}_blocks"), stem],
+        names = if id.bias {
+            vec![format!("{stem}_bias")]
+        } else {
+            vec![format!("{stem}_blocks"), stem]
         };
     }
     names

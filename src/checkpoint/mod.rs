@@ -21,8 +21,7 @@ mod stored;
 pub mod tokenizer;
 
 pub use bytes::FileBytes;
-pub use dtype::Dtype;
 pub use names::{Role, TensorId};
 pub use open::{Checkpoint, Embedded};
 pub use outline::Outline;
-pub use stored::{FileRange, RowOrder, StoredTensor};
+pub use stored::StoredTensor;

@@ -98,9 +98,10 @@ impl AssumedStorage {
     fn tensors(self, config: &Config) -> BTreeMap<TensorId, StoredTensor> {
         let describe = |id: TensorId| {
             let is_packed = self.mxfp4_experts && id.expert.is_some() && !id.bias;
-            let (dtype, scales) = match is_packed {
-                true => (Dtype::Mxfp4, Some(FileRange { file: 0, range: 0..0 })),
-                false => (self.dtype, None),
+            let (dtype, scales) = if is_packed {
+                (Dtype::Mxfp4, Some(FileRange { file: 0, range: 0..0 }))
+            } else {
+                (self.dtype, None)
             };
             let (name, shape, rows) = (id.name(), config.shape_of(id), RowOrder::Plain);
             (id, StoredTensor { name, file: 0, range: 0..0, shape, dtype, rows, scales })

@@ -10,7 +10,8 @@ use crate::quantize::LayerRecipe;
 use crate::report::Format;
 use crate::run::allocation_file;
 use crate::run::options::{CalibrationOptions, PlanOptions, RunOptions};
-use crate::run::plan::{self, Plan};
+use crate::run::plan::Plan;
+use crate::run::plan_file;
 
 /// What to measure.
 #[derive(Debug, Clone, Default, Args)]
@@ -81,7 +82,7 @@ impl PlanArgs {
     /// # Errors
     /// Input errors that name the flag or key.
     pub fn plan(&self) -> Result<Plan> {
-        let file = self.plan.as_deref().map(plan::read).transpose()?.unwrap_or_default();
+        let file = self.plan.as_deref().map(plan_file::read).transpose()?.unwrap_or_default();
         Plan::resolve(&self.options(), file)
     }
 

@@ -18,8 +18,9 @@ use crate::report::{self, Format};
 use crate::results::RunFolder;
 use crate::results::baselines;
 use crate::results::runs::{is_run, only_run, runs_in};
+use crate::run::plan_file::{kept_limits, limits};
 use crate::run::score::PLAN;
-use crate::run::tolerances::{Limits, kept_limits, limits, tolerances};
+use crate::run::tolerances::{Limits, tolerances};
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]

@@ -80,9 +80,10 @@ fn token() -> Result<Token> {
 fn cache() -> Result<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || folder("HOME");
-    let found = match cfg!(target_os = "macos") {
-        true => home().map(|home| home.join("Library/Caches")),
-        false => folder("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache"))),
+    let found = if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Caches"))
+    } else {
+        folder("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
     };
     found.ok_or_else(|| {
         Error::input("there is no home folder to keep packages in").hint("name one with --store")

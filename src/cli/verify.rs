@@ -1,24 +1,18 @@
 //! `evalkit verify`: whether a folder of packages is the model that was scored.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::args::FormatArgs;
 use super::print;
 use super::reporter::Reporter;
-use crate::checkpoint::Checkpoint;
-use crate::error::{At, Error, Exit, Result};
-use crate::eval::{Coder, Variant};
-use crate::model;
-use crate::package::bundle::Bundle;
+use crate::error::{Exit, Result};
 use crate::package::execute::Precision;
-use crate::package::verify::{Distance, Link, Question, by_block, walked};
+use crate::package::verify::Distance;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
-use crate::run::inputs;
-use crate::run::package::check;
+use crate::run::verify::{Verified, VerifyRequest, verify_packages};
 
 /// Tokens that are predicted unless asked otherwise.
 const TOKENS: usize = 48;
@@ -56,43 +50,23 @@ pub struct VerifyArgs {
 /// # Errors
 /// Input errors of folder and checkpoint, interruption.
 pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
-    let bundle = Bundle::open(&args.folder)?;
-    let checkpoint = inputs::open_checkpoint(&args.model, reporter)?;
-    let hash = checkpoint.content_hash();
-    let described = &bundle.manifest.model;
-    if described.model_hash != hash {
-        let found = &described.model_hash;
-        return Err(Error::input(format!(
-            "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
-        ))
-        .at(args.folder.display())
-        .hint("give the checkpoint that was packaged with --model"));
-    }
-    let file = match &args.coded {
-        Some(path) => Some(Arc::new(inputs::open_coded(path, &hash)?)),
-        None => None,
-    };
-    let variant: Variant = described.variant.parse().at(|| args.folder.display().to_string())?;
-    let scales = bundle.manifest.scales().at(|| args.folder.display().to_string())?;
-    let coder = Coder {
-        checkpoint: &checkpoint,
-        variant: &variant,
-        file: file.as_ref(),
-        scales: Some(&scales),
-    };
-    coder.check()?;
-    let ids = ids(args, &checkpoint, described.context_tokens)?;
-    let precision = if args.half { Precision::Half } else { Precision::Single };
-    let question = Question { bundle: &bundle, coder, ids: &ids, precision };
-    let walked = walked(coder, &ids, &model::device()?)?;
     reporter.listen()?;
-    let links = check(&question, &walked, reporter)?;
-    let mut document = document(&question, &links, &args.folder);
+    let request = VerifyRequest {
+        folder: &args.folder,
+        model: &args.model,
+        coded: args.coded.as_deref(),
+        text: args.text.as_deref(),
+        tokens: args.tokens,
+        precision: if args.half { Precision::Half } else { Precision::Single },
+        by_block: args.layers,
+    };
+    let verified = verify_packages(&request, reporter)?;
+    let mut document = document(&verified, &args.folder);
     if args.layers {
-        document.tables.push(blocks(&by_block(&question, &walked)?));
+        document.tables.push(blocks(&verified.differences));
     }
     print(args.format.format, &document)?;
-    Ok(if links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
+    Ok(if verified.links.iter().all(|link| link.holds) { Exit::Done } else { Exit::No })
 }
 
 /// How far hidden states are from the walk's, block by block.
@@ -109,32 +83,8 @@ fn blocks(relative: &[f64]) -> Table {
     }
 }
 
-/// The tokens that are predicted.
-fn ids(args: &VerifyArgs, checkpoint: &Checkpoint, context_tokens: usize) -> Result<Vec<u32>> {
-    if !(2..=context_tokens).contains(&args.tokens) {
-        let found = args.tokens;
-        return Err(Error::input(format!(
-            "expected 2 to {context_tokens} tokens, which the packages' cache holds, found {found}"
-        ))
-        .at("--tokens"));
-    }
-    let Some(text) = &args.text else {
-        return Ok(inputs::spread(args.tokens, checkpoint.config.vocab_size));
-    };
-    let text = inputs::read_text(text)?;
-    let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
-    if ids.len() < args.tokens {
-        let found = ids.len();
-        return Err(Error::input(format!("expected {} tokens, found {found}", args.tokens))
-            .at(text.name)
-            .hint("give a longer text, or fewer --tokens"));
-    }
-    ids.truncate(args.tokens);
-    Ok(ids)
-}
-
-fn document(question: &Question<'_>, links: &[Link], folder: &Path) -> Document {
-    let model = &question.bundle.manifest.model;
+fn document(verified: &Verified, folder: &Path) -> Document {
+    let (model, links) = (&verified.manifest.model, &verified.links);
     let mut table = Table {
         title: "Chain of truth".into(),
         columns: vec![

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::coded_file::{Described, FORMAT, PREFIX_BYTES, VERSION, head_name};
 use super::coder::Coder;
-use super::origin::Origin;
+use super::provenance::Calibrated;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{Error, Result};
 use crate::files::write_atomic_with;
 use crate::quantize::{CodedTensor, Recipe};
-use crate::results::TunedLayer;
 
 /// Room for one header entry beside its name: type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
@@ -40,7 +38,7 @@ pub(crate) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Conten
 }
 
 /// Codes every tensor of `checkpoint` as `variant` says and writes them to `path`, one tensor in
-/// memory at a time. `progress` is told how many of how many tensors are done, and may stop it.
+/// memory at a time. `progress(done, total)` is called before each tensor, and its error stops it.
 ///
 /// # Errors
 /// Input errors of the checkpoint and the recipes, surroundings errors of the disk; `path` is then
@@ -60,48 +58,6 @@ pub fn write(
         done += 1;
         coder.tensor(id)
     })
-}
-
-/// What a file says of coded tensors that were calibrated.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Calibrated {
-    /// What they were calibrated on; nothing for tensors that were not.
-    pub origin: Option<Origin>,
-    /// By tensor: what was done, and the relative error of its outputs after it.
-    pub errors: BTreeMap<String, Vec<(String, f64)>>,
-    /// What else there is to know of coding.
-    pub told: Told,
-}
-
-/// What a file says of coding beside its errors. No time: a file repeats bit for bit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
-    /// Experts that had too few tokens of their own and were coded on those of all.
-    #[serde(default)]
-    pub pooled_experts: usize,
-    /// Inputs of linear layers that were always zero.
-    #[serde(default)]
-    pub dead_inputs: usize,
-    /// By tensor: geometric over arithmetic mean of what its errors count by.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub flatness: BTreeMap<String, f64>,
-    /// By layer: what fine-tuning did.
-    #[serde(default)]
-    pub tuned: BTreeMap<usize, TunedLayer>,
-    /// What tuning all layers together did: mean KL divergences in nats.
-    #[serde(default)]
-    pub tuned_whole: Option<TunedLayer>,
-}
-
-impl Calibrated {
-    /// Adds what another file says of the other layers of the same variant.
-    pub(crate) fn join(&mut self, other: &Calibrated) {
-        self.errors.extend(other.errors.clone());
-        self.told.pooled_experts += other.told.pooled_experts;
-        self.told.dead_inputs += other.told.dead_inputs;
-        self.told.flatness.extend(other.told.flatness.clone());
-        self.told.tuned.extend(&other.told.tuned);
-    }
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
@@ -169,12 +125,12 @@ fn facts(
     if let Some(origin) = &calibrated.origin {
         let errors = serde_json::to_string(&calibrated.errors)
             .map_err(|e| Error::bug("cannot describe the errors").because(e))?;
-        let told = serde_json::to_string(&calibrated.told)
+        let provenance = serde_json::to_string(&calibrated.provenance)
             .map_err(|e| Error::bug("cannot describe the coding").because(e))?;
         let origin = serde_json::to_string(origin)
             .map_err(|e| Error::bug("cannot describe the calibration").because(e))?;
         facts["calibration"] = Value::from(origin);
-        facts["coding"] = Value::from(told);
+        facts["coding"] = Value::from(provenance);
         facts["errors"] = Value::from(errors);
     }
     Ok(facts)

@@ -25,7 +25,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::code_file::Calibrated;
+use super::provenance::Calibrated;
 use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, FileBytes};
@@ -108,7 +108,7 @@ impl CodedFile {
             .map_err(|e| Error::input("metadata `tensors` is damaged").because(e))?;
         let variant: Variant = fact("variant")?.parse().at(|| "metadata `variant`")?;
         let errors = json(facts.get("errors"), "errors")?;
-        let told = json(facts.get("coding"), "coding")?;
+        let provenance = json(facts.get("coding"), "coding")?;
         let origin = json(facts.get("calibration"), "calibration")?;
         let model_hash = fact("model_hash")?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
@@ -125,7 +125,7 @@ impl CodedFile {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
         }
-        let calibrated = Calibrated { origin, errors, told };
+        let calibrated = Calibrated { origin, errors, provenance };
         Ok(CodedFile { bytes, entries, tensors, variant, model_hash, calibrated })
     }
 

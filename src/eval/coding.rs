@@ -10,17 +10,17 @@ impl CodedFile {
         if !self.variant.is_calibrated() {
             return None;
         }
-        let told = &self.calibrated.told;
+        let provenance = &self.calibrated.provenance;
         Some(Coding {
             base: self.variant.clone().uncalibrated().to_string(),
             steps: steps(&self.variant),
             nominal_bits: nominal_bits(&self.variant),
             errors: self.errors(),
-            pooled_experts: told.pooled_experts,
-            dead_inputs: told.dead_inputs,
+            pooled_experts: provenance.pooled_experts,
+            dead_inputs: provenance.dead_inputs,
             flatness: self.flatness(),
-            tuned: told.tuned.clone(),
-            tuned_whole: told.tuned_whole,
+            tuned: provenance.tuned.clone(),
+            tuned_whole: provenance.tuned_whole,
         })
     }
 
@@ -30,7 +30,7 @@ impl CodedFile {
         let mut sums = [0.0; 2];
         for name in self.calibrated.errors.keys() {
             let weights = self.weights(name);
-            sums[0] += self.calibrated.told.flatness.get(name)? * weights;
+            sums[0] += self.calibrated.provenance.flatness.get(name)? * weights;
             sums[1] += weights;
         }
         (sums[1] > 0.0).then(|| sums[0] / sums[1])

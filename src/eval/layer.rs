@@ -108,14 +108,12 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// Runs a block over every window of a lane; with experts, up to their door.
+    /// Runs a block over every window of a lane; with experts, up to the router.
     fn attend(&self, block: &Block, lane: &mut Lane) -> Result<()> {
         let Lane { hidden, scales, variant, .. } = lane;
         let scale_of = |input: Input| scales.get(Some(self.layer), input);
-        let inputs = match variant.needs_ranges() {
-            true => InputMode::Int8(&scale_of),
-            false => InputMode::AsComputed,
-        };
+        let inputs =
+            if variant.needs_ranges() { InputMode::Int8(&scale_of) } else { InputMode::AsComputed };
         let routed = hidden.par_iter_mut().map(|hidden| {
             let (next, routed) = block.forward_with(hidden, self.rope, inputs)?;
             *hidden = next;

@@ -198,10 +198,8 @@ impl Unit {
     /// layer to layer.
     fn widest(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<Self> {
         let config = &checkpoint.config;
-        let layers = match variants.iter().any(|variant| variant.mixed.is_some()) {
-            true => config.layers,
-            false => 1,
-        };
+        let layers =
+            if variants.iter().any(|variant| variant.mixed.is_some()) { config.layers } else { 1 };
         let mut widest: Option<Unit> = None;
         for layer in 0..layers {
             let block = config.block_tensors(layer);

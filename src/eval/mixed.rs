@@ -187,10 +187,7 @@ fn expanded(runs: &str, recipes: usize) -> Result<Vec<usize>> {
         choices.extend(std::iter::repeat_n(choice, times));
         count.clear();
     }
-    match count.is_empty() {
-        true => Ok(choices),
-        false => Err(refused("a count without a letter")),
-    }
+    if count.is_empty() { Ok(choices) } else { Err(refused("a count without a letter")) }
 }
 
 impl Mixed {
@@ -207,10 +204,8 @@ impl Mixed {
     /// The recipe of a linear layer; the first recipe for what is none of its layers.
     pub fn recipe(&self, layer: usize, role: Role) -> Recipe {
         let role = ROLES.iter().position(|known| *known == role).unwrap_or(0);
-        let choice = match layer < self.layers() {
-            true => self.choices[role * self.layers() + layer],
-            false => 0,
-        };
+        let choice =
+            if layer < self.layers() { self.choices[role * self.layers() + layer] } else { 0 };
         self.recipes[usize::from(choice)]
     }
 }

@@ -36,10 +36,7 @@ impl Walk<'_> {
     /// The windows that a variant walks: those that are scored, then those that its ranges are
     /// chosen on.
     pub(crate) fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
-        let calibration = match variant.needs_ranges() {
-            true => self.calibration_windows(),
-            false => &[],
-        };
+        let calibration = if variant.needs_ranges() { self.calibration_windows() } else { &[] };
         self.windows.iter().chain(calibration)
     }
 

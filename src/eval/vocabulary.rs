@@ -80,10 +80,8 @@ impl<'a> Vocabulary<'a> {
         let shape = checkpoint.stored(id)?.matrix();
         let codes_whole =
             |source: &Source| source.file.is_none() && is_coded_whole(&source.recipe, shape);
-        let weights = match sources.iter().any(codes_whole) {
-            true => checkpoint.read(id)?,
-            false => Vec::new(),
-        };
+        let weights =
+            if sources.iter().any(codes_whole) { checkpoint.read(id)? } else { Vec::new() };
         let mut codings = Vec::with_capacity(sources.len());
         for source in sources {
             let Source { recipe, file } = source;

@@ -191,9 +191,10 @@ impl Block {
     /// # Errors
     /// A bug-class error when a role is missing.
     pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
-        let head_norms = match config.qk_norm {
-            true => Some((weights.take_norm(Role::QueryNorm)?, weights.take_norm(Role::KeyNorm)?)),
-            false => None,
+        let head_norms = if config.qk_norm {
+            Some((weights.take_norm(Role::QueryNorm)?, weights.take_norm(Role::KeyNorm)?))
+        } else {
+            None
         };
         let mlp = match &config.experts {
             None => BlockMlp::Dense(Mlp::take(config, &mut weights)?),

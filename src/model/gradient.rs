@@ -27,6 +27,15 @@ pub struct DifferentiableBlock {
     biases: Vec<(Role, Tensor)>,
 }
 
+/// A projection whose outputs are heads: queries or keys.
+struct HeadProjection {
+    /// The projection's weight.
+    role: Role,
+    /// The norm of its heads, in families that have one.
+    norm: Role,
+    heads: usize,
+}
+
 /// Derivatives of a block.
 pub struct Gradients {
     /// By each weight and gain, in its shape.
@@ -84,10 +93,7 @@ impl DifferentiableBlock {
         wants_input: bool,
         weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Gradients> {
-        let input = match wants_input {
-            true => Some(Var::from_tensor(x).map_err(failed)?),
-            false => None,
-        };
+        let input = if wants_input { Some(Var::from_tensor(x).map_err(failed)?) } else { None };
         let y = self.forward(input.as_ref().map_or(x, Var::as_tensor), rope).map_err(failed)?;
         let weights = weigh(&y.detach())?;
         let derive = || (y * weights)?.sum_all()?.backward();
@@ -120,8 +126,10 @@ impl DifferentiableBlock {
     fn attend(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
         let (tokens, _) = normed.dims2()?;
         let (heads, group) = (self.heads, self.heads / self.kv_heads);
-        let q = self.heads_of(normed, (Role::Query, Role::QueryNorm), heads, rope)?;
-        let k = self.heads_of(normed, (Role::Key, Role::KeyNorm), self.kv_heads, rope)?;
+        let of_queries = HeadProjection { role: Role::Query, norm: Role::QueryNorm, heads };
+        let of_keys = HeadProjection { role: Role::Key, norm: Role::KeyNorm, heads: self.kv_heads };
+        let q = self.heads_of(normed, of_queries, rope)?;
+        let k = self.heads_of(normed, of_keys, rope)?;
         let v = self.linear(normed, Role::Value)?;
         let v = v.reshape((tokens, self.kv_heads, self.head_dim))?.transpose(0, 1)?.contiguous()?;
         let q = (q.reshape((self.kv_heads, group * tokens, self.head_dim))?
@@ -149,10 +157,10 @@ impl DifferentiableBlock {
     fn heads_of(
         &self,
         x: &Tensor,
-        (role, norm): (Role, Role),
-        heads: usize,
+        projection: HeadProjection,
         rope: &RopeTables,
     ) -> CandleResult<Tensor> {
+        let HeadProjection { role, norm, heads } = projection;
         let (tokens, half) = (x.dim(0)?, self.head_dim / 2);
         let mut y = self.linear(x, role)?.reshape((tokens, heads, self.head_dim))?;
         if self.variable(norm).is_some() {

@@ -18,7 +18,7 @@ use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use block::{Block, BlockWeights, LinearLayer, Mlp};
-pub use gradient::{DifferentiableBlock, Gradients, norm_gradients};
+pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
 pub use ops::{exp, max};
 pub use rope::RopeTables;

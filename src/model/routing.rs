@@ -36,9 +36,10 @@ impl Routed {
                 Routing::SoftmaxOfChosen => true,
                 Routing::ChosenOfSoftmax { renormalize } => renormalize,
             };
-            let total = match renormalize {
-                true => exponentials(&mut order.iter().map(|&expert| row[expert])),
-                false => exponentials(&mut row.iter().copied()),
+            let total = if renormalize {
+                exponentials(&mut order.iter().map(|&expert| row[expert]))
+            } else {
+                exponentials(&mut row.iter().copied())
             };
             weights.extend(order.iter().map(|&e| (row[e] - row[order[0]]).exp() / total));
             chosen.extend(order.iter().map(|&expert| expert as u32));

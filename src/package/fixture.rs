@@ -1,4 +1,4 @@
-//! A small good package for tests to spoil.
+//! A small valid package, which tests change in one place.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::package::blob::read::BlobFile;
 use crate::package::read::Package;
 use crate::package::spec::{self, *};
 
-/// The type of a tensor.
+/// The type of a tensor of this shape.
 pub fn tensor(data_type: DataType, shape: &[u64]) -> ValueType {
     let dimension =
         |size: &u64| Dimension { constant: Some(ConstantDimension { size: *size }), unknown: None };
@@ -25,23 +25,24 @@ pub fn named(name: &str, kind: ValueType) -> NamedValueType {
     NamedValueType { name: name.into(), kind: Some(kind) }
 }
 
-/// A described fp16 tensor or state.
+/// The description of an fp16 tensor, or of a state if `state` is set.
 pub fn feature(name: &str, state: bool, shape: &[i64]) -> FeatureDescription {
     let array =
         Some(ArrayFeatureType { shape: shape.to_vec(), data_type: ArrayDataType::Float16.into() });
-    let kind = match state {
-        true => FeatureType { multi_array: None, state: Some(StateFeatureType { array }) },
-        false => FeatureType { multi_array: array, state: None },
+    let kind = if state {
+        FeatureType { multi_array: None, state: Some(StateFeatureType { array }) }
+    } else {
+        FeatureType { multi_array: array, state: None }
     };
     FeatureDescription { name: name.into(), kind: Some(kind), ..Default::default() }
 }
 
-/// A parameter bound to a value by name.
+/// An argument that refers to a value by its name.
 pub fn bind(name: &str) -> Argument {
     Argument { bindings: vec![Binding { bound: Some(Bound::Name(name.into())) }] }
 }
 
-/// `y = add(x, w)` with `w` in the weight file and a state that nobody uses.
+/// `y = add(x, w)`, where `w` is in the weight file, and a state that is never used.
 pub fn model() -> Model {
     let half = |shape| tensor(DataType::Float16, shape);
     let blob = BlobFileValue { file_name: FILE_NAME.into(), offset: 64 };
@@ -83,7 +84,7 @@ pub fn model() -> Model {
     }
 }
 
-/// A weight file of one blob of three fp16 elements.
+/// A weight file with one blob of three fp16 elements.
 pub fn weights() -> Vec<u8> {
     let mut bytes = vec![0; 134];
     (bytes[0], bytes[4]) = (1, 2);
@@ -104,12 +105,12 @@ pub fn function(model: &mut Model) -> &mut spec::Function {
     model.program.as_mut().unwrap().functions.get_mut("main").unwrap()
 }
 
-/// The body of `main`.
+/// The operations of `main`.
 pub fn block(model: &mut Model) -> &mut Block {
     function(model).block_specializations.get_mut("CoreML8").unwrap()
 }
 
-/// The description.
+/// The model's description.
 pub fn description(model: &mut Model) -> &mut ModelDescription {
     model.description.as_mut().unwrap()
 }

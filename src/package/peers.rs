@@ -1,24 +1,22 @@
-//! Packages of every kind for `tests/peers/package_coremltools.py`, which reads them with
-//! coremltools alone.
+//! Writes packages of every kind for `tests/peers/package_coremltools.py`, which reads them with
+//! coremltools.
 //!
-//! They are written into the folder that `EVALKIT_PACKAGES_OUT` names, each with the weights that
-//! it should expand to (`NAME.f32`, little endian), or else into a folder that is removed. What is
-//! tested here is that their sizes are those that were predicted, and that this program reads the
-//! same weights.
+//! They are written to the folder in `EVALKIT_PACKAGES_OUT`, each with the weights that it should
+//! expand to (`NAME.f32`, little endian); without that variable, to a temporary folder. The tests
+//! here check that sizes are as predicted and that this program reads the same weights back.
 
 use std::path::{Path, PathBuf};
 
 use half::f16;
 
-use super::blob::{BlobType, BlobWriter, Layout};
+use super::blob::{BlobLayout, BlobType, BlobWriter};
 use super::constexpr;
-use super::folder::{PackageWriter, package_size_bytes};
-use super::mil::{
-    BlobTensor, BuiltFunction, Convolution, FunctionBuilder, Literal, Opset, Value, model,
-};
+use super::mil::{BlobTensor, BuiltFunction, FunctionBuilder, Literal, Opset, Value, model};
 use super::read::Package;
 use super::spec::{DataType, Metadata};
-use super::weights::{StoredWeight, WeightLayout, blobs_of};
+use super::weights::plan::blobs_of;
+use super::weights::{StoredWeight, WeightLayout};
+use super::write::{PackageWriter, package_size_bytes};
 use crate::error::Result;
 use crate::files::Existing;
 use crate::quantize::{CodedTensor, Recipe, quantize};
@@ -69,7 +67,7 @@ const RECIPES: [&str; 42] = [
 ];
 const SHAPE: [usize; 2] = [48, 96];
 
-/// Where packages go, and what removes the folder at the end unless it was asked for.
+/// The folder to write to. A temporary one is removed when the second value is dropped.
 fn folder() -> (PathBuf, Option<tempfile::TempDir>) {
     match std::env::var_os("EVALKIT_PACKAGES_OUT") {
         Some(folder) => (folder.into(), None),
@@ -87,7 +85,7 @@ fn coded(recipe: Recipe) -> CodedTensor {
     quantize(&recipe, &weights, SHAPE, None).unwrap().unwrap()
 }
 
-/// A layer with one weight.
+/// A function with one layer that uses the weight.
 fn layer(
     name: &str,
     weight: &StoredWeight,
@@ -103,8 +101,8 @@ fn layer(
     f.scope("layer.0");
     let emitted = weight.emit(&mut f)?;
     let mut y = match layout {
-        WeightLayout::Linear => f.linear(&x, &emitted.weight, None)?,
-        WeightLayout::Convolution => f.conv(&x, &emitted.weight, None, Convolution::default())?,
+        WeightLayout::Linear => f.linear(&x, &emitted.weight)?,
+        WeightLayout::Convolution => f.conv(&x, &emitted.weight)?,
     };
     if let Some(scales) = &emitted.channel_scales {
         y = f.mul(&y, scales)?;
@@ -132,7 +130,8 @@ fn every_recipe_makes_a_package_of_the_predicted_size() {
             }
         }
     }
-    // iOS 18: all but one (mxfp4) in both layouts; iOS 17: fp16, one table of 1, 2, 4, 6, 8 bits, int8, int8-a.
+    // iOS 18: every recipe in both layouts, except mxfp4 in one. iOS 17: fp16, one table of 1, 2,
+    // 4, 6 or 8 bits, int8, int8-a.
     assert_eq!(written, 2 * RECIPES.len() - 1 + 2 * 9);
 }
 
@@ -143,7 +142,7 @@ fn write_recipe(
     target: Opset,
     layout: WeightLayout,
 ) -> Result<()> {
-    let mut planned = Layout::new();
+    let mut planned = BlobLayout::new();
     let (recipe, kept) = (coded.recipe(), coded.kept());
     let plan = StoredWeight::plan(&mut planned, recipe, SHAPE, kept, target, layout)?;
     let plan = model(vec![layer("main", &plan, target, layout)?], Metadata::default())?;
@@ -162,7 +161,7 @@ fn write_recipe(
     Ok(())
 }
 
-/// Whether this program reads the weight of a layer, times its channel scales, back as `expected`.
+/// Whether this program reads `expected` back: the weight of the layer times its channel scales.
 fn reads_back(package: &Path, expected: &[f32]) -> bool {
     let weights = constexpr::weights(&Package::open(package).unwrap(), "main").unwrap();
     let [out, inputs] = SHAPE;
@@ -171,7 +170,7 @@ fn reads_back(package: &Path, expected: &[f32]) -> bool {
     let scales = weights.iter().find(|(name, _)| name.contains("channel_scales"));
     let scales = scales.map(|(_, scales)| scales.decode());
     let scales = scales.unwrap_or_else(|| vec![1.0; out]);
-    // Of several of that shape, all but one are made into another.
+    // Several values have that shape, if some are intermediate results of `constexpr_*`.
     of_shape.any(|weight| {
         let weight = weight.decode();
         let rows = weight.chunks(inputs).zip(&scales);
@@ -203,68 +202,55 @@ fn halves<W: std::io::Write + std::io::Seek>(
     Ok(BlobTensor::new(file.append(BlobType::Float16, elements as u64, &bytes)?, shape))
 }
 
-/// Operators that both targets have, one after the other; fp16 `[1, 8, 4, 16]` in and out.
+/// The operators that both targets have, one after the other; fp16 `[1, 8, 4, 16]` in and out.
 fn common_operators(f: &mut FunctionBuilder, x: &Value, weight: &BlobTensor) -> Result<Value> {
-    let square = f.mul(x, x)?;
-    let mean = f.reduce_mean(&square, &[-1], true)?;
-    let root = f.rsqrt(&mean, 1e-3)?;
-    let normed = f.mul(x, &root)?;
+    let normed = f.layer_norm(x, &[-1], 1e-3)?;
     let [first, second] = &f.split(&normed, &[8, 8], -1)?[..] else { unreachable!() };
-    let turned = f.mul_by(second, -1.0)?;
-    let turned = f.concat(&[&turned, first], -1)?;
-    let [_, last] = &f.split(&turned, &[3, 5], 1)?[..] else { unreachable!() };
-    let part = f.slice_by_index(&turned, &[0, 0, 0, 0], &[1, 3, 4, 16])?;
+    let rotated = f.mul_by(second, -1.0)?;
+    let rotated = f.concat(&[&rotated, first], -1)?;
+    let [_, last] = &f.split(&rotated, &[3, 5], 1)?[..] else { unreachable!() };
+    let part = f.slice_by_index(&rotated, &[0, 0, 0, 0], &[1, 3, 4, 16])?;
     let whole = f.concat(&[&part, last], 1)?;
-    let scores = f.matmul(&whole, &normed, false, true)?;
+    let scores = f.matmul(&whole, &normed, true)?;
     let weights = f.softmax(&scores, -1)?;
-    let mixed = f.matmul(&weights, &normed, false, false)?;
-    let largest = f.reduce_max(&mixed, &[1, 3], true)?;
-    let sum = f.reduce_sum(&mixed, &[3], true)?;
-    let spread = f.sub(&largest, &sum)?;
-    let centred = f.add(&mixed, &spread)?;
+    let mixed = f.matmul(&weights, &normed, false)?;
+    let sum = f.reduce_sum(&mixed, &[1, 3])?;
+    let difference = f.sub(&mixed, &sum)?;
+    let centred = f.add(&mixed, &difference)?;
     let clipped = f.clip(&centred, -7.0, 7.0)?;
     let gate = f.sigmoid(&clipped)?;
     let gated = f.mul(&gate, &clipped)?;
     let active = f.silu(&gated)?;
-    let power = f.exp(&active)?;
-    let power = f.add_to(&power, 1.0)?;
-    let root = f.sqrt(&power)?;
-    let ratio = f.real_div(&active, &root)?;
-    let upper = f.maximum(&ratio, &active)?;
-    let lower = f.minimum(&upper, &root)?;
-    let holds = f.greater_equal(&lower, &ratio)?;
-    let chosen = f.select(&holds, &lower, &ratio)?;
-    let normed = f.layer_norm(&chosen, &[1], None, None, 1e-3)?;
+    let shifted = f.add_to(&active, 10.0)?;
+    let ratio = f.real_div(&active, &shifted)?;
+    let normed = f.layer_norm(&ratio, &[1], 1e-3)?;
     let order = f.transpose(&normed, &[0, 2, 1, 3])?;
     let flat = f.reshape(&order, &[4, 128])?;
     let weight = f.blob("weight", weight)?;
-    let flat = f.linear(&flat, &weight, None)?;
-    let codes = f.quantize(&flat, f16::from_f32(0.05), 3)?;
-    let flat = f.dequantize(&codes, f16::from_f32(0.05), 3)?;
+    let flat = f.linear(&flat, &weight)?;
+    let codes = f.quantize(&flat, f16::from_f32(0.05))?;
+    let flat = f.dequantize(&codes, f16::from_f32(0.05))?;
     let flat = f.reshape(&flat, &[4, 8, 16])?;
     let deep = f.expand_dims(&flat, &[0])?;
     let back = f.transpose(&deep, &[0, 2, 1, 3])?;
-    let less = f.less(&back, &chosen)?;
-    let less = f.cast(&less, DataType::Float16)?;
-    let single = f.reduce_mean(&less, &[1], true)?;
+    let single = f.slice_by_index(&back, &[0, 0, 0, 0], &[1, 1, 4, 16])?;
     let tiled = f.tile(&single, &[1, 8, 1, 1])?;
     f.mul(&back, &tiled)
 }
 
-/// Operators that choose, with outputs of their own.
+/// The operators that select elements, with outputs of their own.
 fn choices(f: &mut FunctionBuilder, x: &Value) -> Result<()> {
     let ids = f.input("ids", DataType::Int32, &[2])?;
     let rows = f.gather(x, &ids, 2)?;
-    let best = f.reduce_argmax(&rows, -1, false)?;
-    let best = f.squeeze(&best, &[0])?;
-    f.output(&best, "best")?;
+    let single = f.squeeze(&rows, &[0])?;
+    f.output(&single, "single")?;
     let [values, indices] = f.topk(&rows, 3, -1)?;
     f.output(&values, "top_values")?;
     f.output(&indices, "top_indices")?;
     f.output(&ids, "ids_again")
 }
 
-/// A cache that is read, updated and written, and attention over it.
+/// A cache that is read, changed and written, and attention over it.
 fn attention(f: &mut FunctionBuilder, x: &Value) -> Result<Value> {
     let cache = f.state("cache", &[2, 8, 32, 16])?;
     let position = f.input("position", DataType::Int32, &[1])?;
@@ -275,13 +261,14 @@ fn attention(f: &mut FunctionBuilder, x: &Value) -> Result<Value> {
     let begin = f.concat(&[&zero, &zero, &position, &zero], 0)?;
     let end = f.concat(&[&one, &eight, &end, &width], 0)?;
     let held = f.slice_update(&held, x, &begin, &end)?;
-    let held = f.update_state(&cache, &held)?;
+    f.write_state(&cache, &held)?;
+    let held = f.read_state(&cache)?;
     let keys = f.slice_by_index(&held, &[0, 0, 0, 0], &[1, 8, 32, 16])?;
     let mask = f.input("mask", DataType::Float16, &[1, 1, 4, 32])?;
-    f.scaled_dot_product_attention(x, &keys, &keys, Some(&mask))
+    f.scaled_dot_product_attention(x, &keys, &keys, &mask)
 }
 
-/// Operators for weights in forms that no recipe uses yet: vectors, sparse halves, tables on rows.
+/// Forms of weights that no recipe uses: vectors along columns, sparse fp16, sparse tables per row.
 fn other_weights<W: std::io::Write + std::io::Seek>(
     f: &mut FunctionBuilder,
     file: &mut BlobWriter<W>,
@@ -290,16 +277,16 @@ fn other_weights<W: std::io::Write + std::io::Seek>(
     let indices = BlobTensor::new(file.append(BlobType::Uint2, 16 * 8, &[0x1b; 32])?, [16, 8]);
     let pairs = halves(file, &[4, 1, 4, 2])?;
     let vectors = f.constexpr_lut_to_dense(&indices, &pairs, Some(1))?;
-    let x = f.linear(x, &vectors, None)?;
+    let x = f.linear(x, &vectors)?;
     let mask = BlobTensor::new(file.append(BlobType::Uint1, 16 * 16, &[0x55; 32])?, [16, 16]);
     let kept = BlobTensor::new(file.append(BlobType::Uint4, 128, &[0xa1; 64])?, [128]);
     let table = halves(file, &[2, 1, 16, 1])?;
     let [mask_out, values] = f.constexpr_lut_to_sparse(&mask, &kept, &table, None)?;
     let sparse = f.constexpr_sparse_to_dense(&values, &mask_out)?;
-    let x = f.linear(&x, &sparse, None)?;
+    let x = f.linear(&x, &sparse)?;
     let kept = halves(file, &[128])?;
     let plain = f.constexpr_sparse_to_dense(&kept, &mask)?;
-    f.linear(&x, &plain, None)
+    f.linear(&x, &plain)
 }
 
 #[test]
@@ -313,11 +300,11 @@ fn every_operator_makes_a_package() {
         let x = f.input("x", DataType::Float16, &[1, 8, 4, 16]).unwrap();
         let mut y = common_operators(&mut f, &x, &weight).unwrap();
         choices(&mut f, &y).unwrap();
-        let kernel = halves(package.weights(), &[6, 4, 3, 3]).unwrap();
+        let kernel = halves(package.weights(), &[6, 8, 1, 1]).unwrap();
         let kernel = f.blob("kernel", &kernel).unwrap();
-        let how = Convolution { pad: [1, 1, 1, 1], strides: [1, 2], groups: 2, dilations: [1, 1] };
-        let bias = f.literal(Literal::Halves(&[f16::ONE; 6], &[6])).unwrap();
-        let convolved = f.conv(&y, &kernel, Some(&bias), how).unwrap();
+        let bias = f.literal(Literal::Halves(&[f16::ONE; 6], &[1, 6, 1, 1])).unwrap();
+        let convolved = f.conv(&y, &kernel).unwrap();
+        let convolved = f.add(&convolved, &bias).unwrap();
         f.output(&convolved, "convolved").unwrap();
         if target == Opset::Ios18 {
             y = attention(&mut f, &y).unwrap();

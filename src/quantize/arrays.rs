@@ -1,13 +1,13 @@
 //! Coded tensors as named plain arrays, and back: what a container file stores of them.
 //!
 //! Reading trusts nothing: every array is checked against recipe and shape before it is used.
-//! Rows coded in slices are joined here as well. This file knows no container format.
+//! This file knows no container format.
 
 use std::borrow::Cow;
 
 use half::f16;
 
-use super::bitpack::{code_at, pack, packed_size_bytes, unpack};
+use super::bitpack::{code_at, packed_size_bytes};
 use super::coded::{CodedArrays, CodedTensor, Tables};
 use super::mask::Mask;
 use super::pruning::Pruning;
@@ -242,9 +242,10 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
                 scales: self.half("table_scales", &[groups])?,
             },
         };
-        let channel_scales = match palette.channel_scale {
-            true => Some(self.half("channel_scales", &[shape[0]])?),
-            false => None,
+        let channel_scales = if palette.channel_scale {
+            Some(self.half("channel_scales", &[shape[0]])?)
+        } else {
+            None
         };
         Ok(CodedArrays::Palette { codes, mask, tables, channel_scales })
     }
@@ -260,9 +261,10 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
         let codes = self.codes("codes", weights, bits)?;
         let blocks = linear.blocks(inputs);
         let scales = self.half("scales", &[out, blocks])?;
-        let zero_points = match linear.asymmetric {
-            true => Some(self.codes("zero_points", out * blocks, bits)?),
-            false => None,
+        let zero_points = if linear.asymmetric {
+            Some(self.codes("zero_points", out * blocks, bits)?)
+        } else {
+            None
         };
         let lowest = 1 << (bits - 1);
         let is_lowest = |index| code_at(&codes, bits, index) == lowest;
@@ -276,126 +278,4 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
         }
         Ok(CodedArrays::Linear { codes, scales, zero_points })
     }
-}
-
-/// Packed codes end to end; `parts` are the packed bytes and number of codes of each slice.
-fn join_codes<'a>(slices: impl Iterator<Item = (&'a [u8], usize)>, bits: u8) -> Result<Vec<u8>> {
-    // Bytes as long as slices end on whole bytes; the codes after that are packed anew.
-    let (mut bytes, mut codes) = (Vec::new(), Vec::new());
-    for (packed, count) in slices {
-        if codes.is_empty() && count * usize::from(bits) % 8 == 0 {
-            bytes.extend_from_slice(packed);
-            continue;
-        }
-        let start = codes.len();
-        codes.resize(start + count, 0);
-        unpack(packed, bits, 0, &mut codes[start..])?;
-    }
-    bytes.extend(pack(&codes, bits));
-    Ok(bytes)
-}
-
-impl CodedTensor {
-    /// Joins slices of rows, first to last, into the tensor they are slices of. Fails (bug) when
-    /// there are none or they differ in recipe or row length.
-    pub fn concat(slices: Vec<CodedTensor>) -> Result<CodedTensor> {
-        let first = slices.first().ok_or_else(|| Error::bug("no slices to join"))?;
-        let (recipe, inputs) = (first.recipe, first.shape[1]);
-        let out: usize = slices.iter().map(|slice| slice.shape[0]).sum();
-        let alike = |slice: &CodedTensor| slice.recipe == recipe && slice.shape[1] == inputs;
-        let whole = recipe.border_unit([out, inputs]).is_some() || slices.len() == 1;
-        if !whole || !slices.iter().all(alike) || recipe.resolved([out, inputs]) != recipe {
-            let found: Vec<_> =
-                slices.iter().map(|slice| format!("{} {:?}", slice.recipe, slice.shape)).collect();
-            return Err(Error::bug(format!("cannot join these slices: {}", found.join(", "))));
-        }
-        let sizes: Vec<usize> = slices.iter().map(|slice| slice.codes()).collect();
-        let block = |len: usize| len / inputs.max(1);
-        let bits = recipe.code_bits().unwrap_or(16);
-        let mut joined: Vec<CodedArrays> = slices.into_iter().map(|slice| slice.stored).collect();
-        let mut stored = joined.remove(0);
-        let all_codes = |own: &[u8], codes_of: fn(&CodedArrays) -> &[u8], counts: &[usize]| {
-            let rest = joined.iter().map(codes_of);
-            join_codes(std::iter::once(own).chain(rest).zip(counts.iter().copied()), bits)
-        };
-        match &mut stored {
-            CodedArrays::Half(_) => {}
-            CodedArrays::Palette { codes, .. } | CodedArrays::Vector { codes, .. } => {
-                *codes = all_codes(codes, codes_of, &sizes)?;
-            }
-            CodedArrays::Linear { codes, zero_points, .. } => {
-                *codes = all_codes(codes, codes_of, &sizes)?;
-                if let (Some(points), Recipe::Linear(linear)) = (zero_points, &recipe) {
-                    let blocks = linear.blocks(inputs);
-                    let counts: Vec<usize> =
-                        sizes.iter().map(|size| block(*size) * blocks).collect();
-                    *points = all_codes(points, zero_points_of, &counts)?;
-                }
-            }
-        }
-        joined.into_iter().try_for_each(|next| append_others(&mut stored, next))?;
-        CodedTensor::new(recipe, [out, inputs], stored)
-    }
-}
-
-fn codes_of(stored: &CodedArrays) -> &[u8] {
-    match stored {
-        CodedArrays::Half(_) => &[],
-        CodedArrays::Palette { codes, .. }
-        | CodedArrays::Linear { codes, .. }
-        | CodedArrays::Vector { codes, .. } => codes,
-    }
-}
-
-fn zero_points_of(stored: &CodedArrays) -> &[u8] {
-    match stored {
-        CodedArrays::Linear { zero_points: Some(points), .. } => points,
-        _ => &[],
-    }
-}
-
-/// Appends everything that is not codes.
-fn append_others(stored: &mut CodedArrays, next: CodedArrays) -> Result<()> {
-    match (stored, next) {
-        (CodedArrays::Half(values), CodedArrays::Half(more)) => values.extend(more),
-        (
-            CodedArrays::Palette { mask, tables, channel_scales, .. },
-            CodedArrays::Palette {
-                mask: next,
-                tables: more_tables,
-                channel_scales: more_scales,
-                ..
-            },
-        ) => {
-            if let (Some(mask), Some(next)) = (mask, next) {
-                *mask = mask.joined(&next)?;
-            }
-            match (tables, more_tables) {
-                (Tables::Half(entries), Tables::Half(more)) => entries.extend(more),
-                (
-                    Tables::Int8 { entries, scales },
-                    Tables::Int8 { entries: more, scales: also },
-                ) => {
-                    entries.extend(more);
-                    scales.extend(also);
-                }
-                _ => {}
-            }
-            if let (Some(scales), Some(more)) = (channel_scales, more_scales) {
-                scales.extend(more);
-            }
-        }
-        (CodedArrays::Linear { scales, .. }, CodedArrays::Linear { scales: more, .. }) => {
-            scales.extend(more)
-        }
-        (
-            CodedArrays::Vector { tables, channel_scales, .. },
-            CodedArrays::Vector { tables: more_tables, channel_scales: more_scales, .. },
-        ) => {
-            tables.extend(more_tables);
-            channel_scales.extend(more_scales);
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use half::f16;
 use super::mask::Mask;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
-use crate::units::{BitsPerWeight, Bytes};
+use crate::units::Bytes;
 
 /// A tensor `[out, in]` as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,11 +132,6 @@ impl CodedTensor {
     /// The size of everything stored: codes, tables, scales, zero points.
     pub fn stored_bytes(&self) -> Bytes {
         Bytes(self.named_arrays().iter().map(|part| part.bytes.len() as u64).sum())
-    }
-
-    /// Stored bits per weight, tables and scales included.
-    pub fn effective_bits(&self) -> BitsPerWeight {
-        BitsPerWeight::of(self.stored_bytes().0, self.weights() as u64)
     }
 
     /// A hash of the content: recipe, shape and every stored array in a fixed order.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::bitpack::{code_at, unpack};
 use super::coded::{CodedArrays, CodedTensor, Tables};
+use super::fp16::round_to_half;
 use super::lookup::{Table, look_up};
 use super::mxfp4;
 use super::recipe::{Linear, Recipe};
@@ -121,20 +122,6 @@ impl Tables {
     }
 }
 
-/// Rounds to the nearest fp16 value, ties to even, for magnitudes below 65520; larger ones come
-/// out as the next power of two instead of infinity. Plain arithmetic, so that loops vectorise.
-#[inline(always)]
-pub(crate) fn round_to_half(value: f32) -> f32 {
-    /// Adding and taking away 0.5 leaves multiples of 2^-24, the spacing of fp16 subnormals.
-    const SUBNORMAL: f32 = 0.5;
-    const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
-    let bits = value.to_bits();
-    let normal = f32::from_bits((bits + 0x0fff + ((bits >> 13) & 1)) & !0x1fff);
-    let magnitude = value.abs();
-    let subnormal = ((magnitude + SUBNORMAL) - SUBNORMAL).copysign(value);
-    if magnitude < SMALLEST_NORMAL { subnormal } else { normal }
-}
-
 struct LinearRows<'a> {
     codes: &'a [u8],
     scales: &'a [f16],
@@ -169,31 +156,6 @@ impl LinearRows<'_> {
                     }
                 }
             });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounding_to_half_agrees_with_the_half_crate() {
-        let mut value = 1.0e-9f32;
-        while value < 65_000.0 {
-            for x in [value, -value, value * 1.000_488_3] {
-                assert_eq!(round_to_half(x).to_bits(), f16::from_f32(x).to_f32().to_bits(), "{x}");
-            }
-            value *= 1.000_31;
-        }
-        for bits in 0..0x7c00 {
-            let exact = f16::from_bits(bits).to_f32();
-            let next = f16::from_bits(bits + 1).to_f32();
-            assert_eq!(round_to_half(exact), exact);
-            if next.is_finite() {
-                let middle = (exact + next) / 2.0;
-                assert_eq!(round_to_half(middle), f16::from_f32(middle).to_f32(), "{middle}");
-            }
         }
     }
 }

@@ -240,8 +240,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quantize::pruning::{Magnitude, Percent};
     use crate::quantize::vector::form::FORMS as VECTOR_FORMS;
-    use crate::quantize::{Magnitude, Percent};
 
     fn any_recipe() -> impl Strategy<Value = Recipe> {
         let size = (1usize..5000).prop_map(|size| NonZeroUsize::new(size).unwrap());

@@ -8,11 +8,9 @@ use rayon::prelude::*;
 
 use super::bitpack::pack;
 use super::coded::{CodedArrays, CodedTensor};
+use super::fp16::HALF_MAX;
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
-
-/// The largest magnitude that still rounds to a finite fp16 value.
-const HALF_MAX: f32 = 65_504.0;
 
 /// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16.
 pub(super) fn quantize(linear: &Linear, weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
@@ -50,18 +48,20 @@ pub(super) fn quantize(linear: &Linear, weights: &[f32], shape: [usize; 2]) -> R
 fn code_block(linear: &Linear, weights: &[f32], codes: &mut [u8]) -> (f16, u8) {
     let (low_code, high_code) = linear.code_range();
     let (low, high) = extent(weights);
-    let span = match linear.asymmetric {
+    let span = if linear.asymmetric {
         // Zero must be representable, as padding and masks rely on it.
-        true => high.max(0.0) - low.min(0.0),
-        false => high.max(-low),
+        high.max(0.0) - low.min(0.0)
+    } else {
+        high.max(-low)
     };
     let steps = if linear.asymmetric { high_code - low_code } else { high_code };
     let scale = f16::from_f32(span / steps as f32);
     // A block of zeros, or of weights far below fp16's range: every code is its zero point.
     let scale = if scale == f16::ZERO { f16::ONE } else { scale };
-    let zero_point = match linear.asymmetric {
-        true => (-low.min(0.0) / scale.to_f32()).round_ties_even().clamp(0.0, high_code as f32),
-        false => 0.0,
+    let zero_point = if linear.asymmetric {
+        (-low.min(0.0) / scale.to_f32()).round_ties_even().clamp(0.0, high_code as f32)
+    } else {
+        0.0
     };
     let (low_code, high_code) = (low_code as f32, high_code as f32);
     let divisor = scale.to_f32();

@@ -112,22 +112,6 @@ impl Mask {
         let bits: Vec<u8> = range.clone().map(|at| u8::from(self.keeps(at))).collect();
         Mask::new(pack(&bits, 1), range.len())
     }
-
-    /// This mask with `next` after it.
-    pub(super) fn joined(&self, next: &Mask) -> Result<Mask> {
-        let mut bytes = self.bytes.clone();
-        let len = self.len + next.len;
-        if self.len.is_multiple_of(8) {
-            bytes.extend(&next.bytes);
-            return Mask::new(bytes, len);
-        }
-        bytes.resize(packed_size_bytes(len, 1), 0);
-        for at in 0..next.len {
-            let to = self.len + at;
-            bytes[to / 8] |= u8::from(next.keeps(at)) << (to % 8);
-        }
-        Mask::new(bytes, len)
-    }
 }
 
 fn count(bytes: &[u8]) -> usize {
@@ -155,11 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn slices_join_to_the_whole() {
+    fn a_slice_keeps_the_weights_of_its_range() {
         let whole = mask(100);
-        for at in [0, 8, 13, 99, 100] {
-            let (first, last) = (whole.slice(0..at).unwrap(), whole.slice(at..100).unwrap());
-            assert_eq!(first.joined(&last).unwrap(), whole, "{at}");
+        for range in [0..0, 0..8, 8..100, 13..99, 99..100] {
+            let slice = whole.slice(range.clone()).unwrap();
+            let kept = |at: usize| slice.keeps(at) == whole.keeps(range.start + at);
+            assert!((0..range.len()).all(kept), "{range:?}");
+            assert_eq!(slice.kept(), whole.kept_in(range));
         }
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::bitpack::{UNIT, pack_into, packed_size_bytes};
 use super::coded::{CodedArrays, CodedTensor, Tables};
-use super::decode::round_to_half;
+use super::fp16::{HALF_MAX, round_to_half, row_scale};
 use super::kmeans::distinct::{Sorter, Weighting};
 use super::kmeans::points::Points;
 use super::kmeans::{Scratch, means};
@@ -124,17 +124,14 @@ fn channel_scales(
         let row = &weights[row * inputs..(row + 1) * inputs];
         let row = row.iter().filter(|weight| !weight.is_nan()).map(|weight| f64::from(*weight));
         let kept = row.clone().count();
-        let scale = f16::from_f64(match palette.bits.get() {
-            ..=RMS_MAX_BITS => {
-                (row.map(|weight| weight * weight).sum::<f64>() / kept as f64).sqrt()
-            }
-            _ => row.fold(0.0, |most, weight| most.max(weight.abs())),
-        });
-        match scale.is_finite() || kept == 0 {
-            true if scale > f16::ZERO => Ok(scale),
-            true => Ok(f16::ONE),
-            false => Err(Error::input("a row's scale is beyond fp16 (65504)")),
+        if kept == 0 {
+            return Ok(f16::ONE);
         }
+        row_scale(if palette.bits.get() <= RMS_MAX_BITS {
+            (row.map(|weight| weight * weight).sum::<f64>() / kept as f64).sqrt()
+        } else {
+            row.fold(0.0, |most, weight| most.max(weight.abs()))
+        })
     };
     (0..out).into_par_iter().map(scale).collect()
 }
@@ -227,7 +224,7 @@ fn store(wanted: &[f64], entries: usize, entry: TableEntry) -> Result<GroupTable
         TableEntry::Half => f16::from_f64(reach),
         TableEntry::Int8 => f16::from_f64(reach / f64::from(i8::MAX)),
     };
-    if !scale.is_finite() || (entry == TableEntry::Int8 && reach >= 65_504.0) {
+    if !scale.is_finite() || (entry == TableEntry::Int8 && reach >= f64::from(HALF_MAX)) {
         return Err(Error::input(format!("a table entry of {reach} is beyond fp16 (65504)")));
     }
     let scale = if scale == f16::ZERO { f16::ONE } else { scale };

@@ -34,8 +34,8 @@ const MILLION: u32 = 1_000_000;
 const PLACES: usize = 6;
 
 impl Magnitude {
-    /// So many millionths.
-    pub fn from_millionths(millionths: u32) -> Self {
+    #[cfg(test)]
+    pub(super) fn from_millionths(millionths: u32) -> Self {
         Magnitude { millionths }
     }
 
@@ -177,12 +177,11 @@ fn smallest(pruned: usize, weights: &[f32]) -> Result<Mask> {
     // As many of the magnitude at the cut are pruned as stand before it.
     let ties = 1 + below.iter().filter(|key| **key == cut).count();
     let is_clean = above.iter().all(|key| *key != cut);
-    let last_tie = match is_clean {
-        true => weights.len(),
-        false => {
-            let equal = (0..weights.len()).filter(|at| magnitude_key(weights[*at]) == cut);
-            equal.take(ties).last().unwrap_or(0)
-        }
+    let last_tie = if is_clean {
+        weights.len()
+    } else {
+        let equal = (0..weights.len()).filter(|at| magnitude_key(weights[*at]) == cut);
+        equal.take(ties).last().unwrap_or(0)
     };
     Mask::of(weights, |at, weight| {
         let key = magnitude_key(weight);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::units::Bytes;
 
 /// Inputs that share a scale in MXFP4.
-pub(super) const MXFP4_BLOCK: usize = 32;
+pub const MXFP4_BLOCK: usize = 32;
 
 /// How the weights of a variant are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

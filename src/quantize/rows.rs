@@ -27,7 +27,7 @@ impl CodedTensor {
     }
 
     /// The rows `rows` as a tensor of their own, with the same codes, tables and scales; a table
-    /// of the whole tensor is copied. Joining all slices gives the tensor back. Fails (bug) when
+    /// of the whole tensor is copied. Fails (bug) when
     /// there are no such rows or they do not begin and end where tables do. Of a pruned tensor a
     /// slice has as many weights as fall into it, whatever share the recipe names of the whole.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
@@ -113,10 +113,10 @@ fn slice_tables(tables: &Tables, groups: Range<usize>, len: usize) -> Tables {
 
 #[cfg(test)]
 mod tests {
-    use crate::quantize::{CodedTensor, Recipe, quantize};
+    use crate::quantize::{Recipe, quantize};
 
     #[test]
-    fn slices_decode_to_their_rows_and_join_to_the_whole() {
+    fn slices_decode_to_their_rows() {
         for name in [
             "fp16",
             "palette1-c",
@@ -135,10 +135,12 @@ mod tests {
             let weights: Vec<f32> = (0u16..12 * 32).map(|i| f32::from(i * 7 % 89)).collect();
             let recipe: Recipe = name.parse().unwrap();
             let whole = quantize(&recipe, &weights, [12, 32], None).unwrap().unwrap();
-            let slices: Vec<_> =
-                [0..4, 4..8, 8..12].map(|rows| whole.slice_rows(rows).unwrap()).into();
-            assert_eq!(slices[1].decode(), whole.decode()[4 * 32..8 * 32], "{name}");
-            assert_eq!(CodedTensor::concat(slices).unwrap(), whole, "{name}");
+            let decoded = whole.decode();
+            for rows in [0..4, 4..8, 8..12, 0..12] {
+                let slice = whole.slice_rows(rows.clone()).unwrap();
+                assert_eq!(slice.decode(), decoded[rows.start * 32..rows.end * 32], "{name}");
+            }
+            assert_eq!(whole.slice_rows(0..12).unwrap(), whole, "{name}");
         }
     }
 

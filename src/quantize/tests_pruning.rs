@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 
+use super::arrays::NamedArray;
+use super::recipe::Granularity;
 use super::*;
 use crate::error::Exit;
 use crate::units::Bytes;

@@ -149,8 +149,7 @@ impl<'a> Problem<'a> {
         Ok(Problem { checkpoint, candidates, sizes, anchors, windows })
     }
 
-    /// Bytes that the linear layers may take, of which the least possible and what a budget buys at
-    /// most are told.
+    /// The bytes that the linear layers may take. A budget below the least possible is refused.
     fn budget_bytes(&self, plan: &Plan, observer: &dyn Observer) -> Result<u64> {
         let base = &self.candidates[self.anchors[0]];
         let parts = base.parts(self.checkpoint)?;

@@ -168,7 +168,7 @@ mod tests {
             size_bytes: 77,
             predicted_kl_nats: 1.5e-4,
         };
-        let layer = |layer| crate::allocate::ROLES.map(|role| line(layer, role)).to_vec();
+        let layer = |layer| crate::eval::mixed::ROLES.map(|role| line(layer, role)).to_vec();
         let lines: Vec<Vec<Line>> = (0..recipes.layers()).map(layer).collect();
         text(&[("budget_bytes", "12".into())], &variant, &lines)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::job::Job;
 use super::observer::{Observer, Stage};
-use crate::calibrate::{MomentsFile, Plan, sweep_up, write_by_moments, write_calibrated};
+use crate::calibrate::{CalibrationJob, MomentsFile, sweep_up, write_by_moments, write_calibrated};
 use crate::error::{Error, Result};
 use crate::eval::{Cause, CodedFile, Origin, State, Timings, Variant, Walk, WalkObserver};
 use crate::results::{Cell, CodedLayer, Failure, Record, Store, label};
@@ -120,7 +120,7 @@ impl Coded {
             calibration: None,
             device: &job.device,
         };
-        let plan = Plan { walk, paths: &paths, origin };
+        let plan = CalibrationJob { walk, paths: &paths, origin };
         let mut watch = Watch {
             stage: Stage::new("calibrating", observer),
             store,
@@ -149,7 +149,7 @@ impl Coded {
             return Ok(());
         }
         let file = CodedFile::open(path)?;
-        let pooled = file.calibrated.told.pooled_experts;
+        let pooled = file.calibrated.provenance.pooled_experts;
         if pooled > 0 {
             observer.message(&format!(
                 "{}: {pooled} experts received too few tokens and were calibrated on the tokens of \
@@ -167,7 +167,7 @@ impl Coded {
 /// # Errors
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
 pub fn write(
-    plan: &Plan<'_>,
+    plan: &CalibrationJob<'_>,
     moments: Option<&MomentsFile>,
     timings: &mut Timings,
     observer: &mut dyn WalkObserver,

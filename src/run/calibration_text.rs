@@ -97,9 +97,10 @@ pub fn cut_windows(
     let text = inputs::read_text(text).at(|| FLAG)?;
     let cut = Cut { limit: None, ..*cut };
     let mut windows = inputs::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
-    match is_demo {
-        true => drop(windows.drain(..windows.len().saturating_sub(count))),
-        false => windows = spread(windows, count),
+    if is_demo {
+        drop(windows.drain(..windows.len().saturating_sub(count)))
+    } else {
+        windows = spread(windows, count)
     }
     let origin = Origin::of(text.name, &windows);
     Ok((windows, origin))

@@ -5,7 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, predict};
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
-use crate::package::bundle::{Manifest, Role};
+use crate::package::bundle::{Manifest, PackageRole};
 use crate::results::{BLOCK_PARTS, StoredPart};
 use crate::units::Bytes;
 
@@ -91,12 +91,12 @@ pub fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Res
 /// The memory that a folder of packages needs with its cache full.
 pub fn packages_demand(manifest: &Manifest) -> Demand {
     let model = &manifest.model;
-    let read = |role: Role, size_bytes: u64| match (&manifest.routing, role) {
-        (Some(routing), Role::Experts) => {
+    let read = |role: PackageRole, size_bytes: u64| match (&manifest.routing, role) {
+        (Some(routing), PackageRole::Experts) => {
             size_bytes * routing.experts_per_token as u64 / (routing.experts as u64).max(1)
         }
         // One row of it, where it stands alone.
-        (_, Role::Embedding) => size_bytes / (model.vocab_size as u64).max(1),
+        (_, PackageRole::Embedding) => size_bytes / (model.vocab_size as u64).max(1),
         _ => size_bytes,
     };
     Demand {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::tolerances::Limit;
+use super::tolerances::deserialize_limits;
 
 /// What to measure. Every field is optional; [`Plan::resolve`](super::plan::Plan::resolve) fills in
 /// the defaults. A TOML plan file has these fields as its keys.
@@ -63,8 +63,9 @@ pub struct PlanOptions {
     pub candidates: Option<Vec<String>>,
     /// Windows that the tensors' sensitivities are measured on; the default is 2.
     pub sensitivity_windows: Option<usize>,
-    /// Tolerances of a check, by metric.
-    pub(crate) check: BTreeMap<String, Limit>,
+    /// Tolerances of a check, by metric, such as `perplexity` = `0.5%`.
+    #[serde(deserialize_with = "deserialize_limits")]
+    pub check: BTreeMap<String, String>,
 }
 
 impl PlanOptions {
@@ -75,6 +76,27 @@ impl PlanOptions {
             calibration_windows: self.calibration_windows,
             activation_range: self.activation_range.clone(),
         }
+    }
+}
+
+/// The recipes that flags or keys set for single parts of every variant.
+#[derive(Debug, Default)]
+pub(super) struct PartRecipes {
+    pub attention: Option<String>,
+    pub experts: Option<String>,
+    pub embed: Option<String>,
+    pub head: Option<String>,
+}
+
+impl PartRecipes {
+    /// The parts with their names.
+    pub fn named(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("attention", &self.attention),
+            ("experts", &self.experts),
+            ("embed", &self.embed),
+            ("head", &self.head),
+        ]
     }
 }
 

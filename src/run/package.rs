@@ -8,16 +8,18 @@ use super::job::Job;
 use super::measure::Folder;
 use super::observer::{Observer, Stage};
 use super::score::Finished;
-use crate::error::{At, Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
 use crate::package::bundle::{
-    self, Bundle, Limits, MANIFEST_NAME, Manifest, Order, predicted_bytes,
+    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, PackageLimits, predicted_bytes,
 };
 use crate::package::execute::Precision;
 use crate::package::mil::Opset;
 use crate::package::program::{Compute, Design};
-use crate::package::verify::{Link, Question, Walked, verify, walked};
+use crate::package::verify::{
+    VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
+};
 use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, finite, label};
 
 /// The folder in a run's folder that holds the packages.
@@ -49,12 +51,12 @@ pub struct PackageOptions {
 
 impl PackageOptions {
     /// What is to be written of `coder`'s model.
-    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> Order<'a> {
+    pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
         let longest = coder.checkpoint.config.max_position_embeddings;
         let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
         let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
-        let limits = Limits::of(self.compute);
-        Order {
+        let limits = PackageLimits::of(self.compute);
+        BundleRequest {
             coder,
             design: Design {
                 target: self.target,
@@ -62,7 +64,7 @@ impl PackageOptions {
                 context_tokens,
                 prefill_tokens,
             },
-            limits: Limits {
+            limits: PackageLimits {
                 chunk_bytes: self.chunk_bytes.unwrap_or(limits.chunk_bytes),
                 ..limits
             },
@@ -111,39 +113,15 @@ pub fn package(
     Ok(manifest.model.size_bytes)
 }
 
-/// Proves that the packages in `folder` are `model` under the recipe that they claim to be: their
-/// files, every weight bit for bit, and their predictions for the first `tokens` tokens of a fixed
-/// text.
-///
-/// # Errors
-/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
-/// error: see [`Link::holds`].
-pub fn verify_package(
-    folder: &Path,
-    model: &str,
-    tokens: usize,
-    observer: &dyn Observer,
-) -> Result<Vec<Link>> {
-    let bundle = Bundle::open(folder)?;
-    let checkpoint = inputs::open_checkpoint(model, observer)?;
-    let described = &bundle.manifest.model;
-    let variant: Variant = described.variant.parse().at(|| folder.display())?;
-    let scales = bundle.manifest.scales().at(|| folder.display())?;
-    let coder =
-        Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: Some(&scales) };
-    coder.check()?;
-    let tokens = tokens.min(described.context_tokens);
-    let ids = inputs::spread(tokens, checkpoint.config.vocab_size);
-    let question = Question { bundle: &bundle, coder, ids: &ids, precision: Precision::Single };
-    let walked = walked(coder, &ids, &crate::model::device()?)?;
-    check(&question, &walked, observer)
-}
-
 /// Writes packages as one stage.
 ///
 /// # Errors
 /// As [`bundle::write()`], interruption.
-pub fn write(order: &Order<'_>, folder: &Path, observer: &dyn Observer) -> Result<Manifest> {
+pub fn write(
+    order: &BundleRequest<'_>,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Manifest> {
     let stage = Stage::new("packaging", observer);
     let mut step = |done, total| stage.step(done as u64, total as u64);
     Ok(bundle::write(folder, order, &mut step)?.manifest)
@@ -154,10 +132,10 @@ pub fn write(order: &Order<'_>, folder: &Path, observer: &dyn Observer) -> Resul
 /// # Errors
 /// As [`verify`], interruption.
 pub fn check(
-    question: &Question<'_>,
-    walked: &Walked,
+    question: &VerificationInput<'_>,
+    walked: &WalkPrediction,
     observer: &dyn Observer,
-) -> Result<Vec<Link>> {
+) -> Result<Vec<VerificationLink>> {
     let stage = Stage::new("verifying", observer);
     verify(question, walked, &mut |done, total| stage.step(done as u64, total as u64))
 }
@@ -248,7 +226,7 @@ fn scales(done: &Done) -> Result<InputScales> {
 struct One<'a> {
     job: &'a Job,
     cell: &'a Cell,
-    order: Order<'a>,
+    order: BundleRequest<'a>,
     folder: &'a Path,
     observer: &'a dyn Observer,
 }
@@ -263,13 +241,13 @@ impl One<'_> {
         let bundle = Bundle::open(self.folder)?;
         let window = self.job.windows.first().map_or(&[][..], |window| &window.ids);
         let tokens = window.len().min(VERIFIED_TOKENS).min(self.order.design.context_tokens);
-        let question = Question {
+        let question = VerificationInput {
             bundle: &bundle,
             coder: self.order.coder,
             ids: &window[..tokens],
             precision: Precision::Single,
         };
-        let walked = walked(question.coder, question.ids, &self.job.device)?;
+        let walked = predict_by_walk(question.coder, question.ids, &self.job.device)?;
         let links = check(&question, &walked, self.observer)?;
         Ok(Packaged {
             packages: manifest.packages.len(),
@@ -293,7 +271,7 @@ impl One<'_> {
     }
 }
 
-fn recorded(link: &Link) -> VerifiedLink {
+fn recorded(link: &VerificationLink) -> VerifiedLink {
     let distance = link.distance.unwrap_or_default();
     VerifiedLink {
         link: link.name.to_owned(),
@@ -306,7 +284,7 @@ fn recorded(link: &Link) -> VerifiedLink {
     }
 }
 
-fn design_name(order: &Order<'_>) -> String {
+fn design_name(order: &BundleRequest<'_>) -> String {
     let design = &order.design;
     format!(
         "{} {}, cache {}, prefill {}",

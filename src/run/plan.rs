@@ -2,15 +2,15 @@
 //! is stored with the results.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::ablation;
 use super::allocation_file;
-use super::options::{CalibrationOptions, PlanOptions};
+use super::options::{CalibrationOptions, PartRecipes, PlanOptions};
 use super::target::Target;
-use super::tolerances::{Limits, spelled, tolerances};
+use super::tolerances::{Limits, tolerances};
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
@@ -61,30 +61,6 @@ pub struct Plan {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub check: Limits,
 }
-
-/// The recipes that flags or keys set for single parts of every variant.
-#[derive(Debug, Default)]
-pub(super) struct PartRecipes {
-    pub attention: Option<String>,
-    pub experts: Option<String>,
-    pub embed: Option<String>,
-    pub head: Option<String>,
-}
-
-impl PartRecipes {
-    /// The parts with their names.
-    fn named(&self) -> [(&'static str, &Option<String>); 4] {
-        [
-            ("attention", &self.attention),
-            ("experts", &self.experts),
-            ("embed", &self.embed),
-            ("head", &self.head),
-        ]
-    }
-}
-
-/// Largest plan file that is read, in bytes.
-const MAX_PLAN_BYTES: u64 = 1 << 20;
 
 /// The bit-widths of a sweep that names none.
 const DEFAULT_BITS: [u8; 3] = [4, 2, 1];
@@ -144,7 +120,7 @@ impl Plan {
             activation_range: activation_range.or(file.activation_range),
             moments: flags.moments.clone().or(file.moments),
             target,
-            check: spelled(file.check),
+            check: file.check,
         };
         plan.check()?;
         Ok(plan)
@@ -269,21 +245,4 @@ fn variants(
         Ok(variant.calibrated(is_meant).to_string())
     };
     variants.into_iter().map(with_parts).collect()
-}
-
-/// Reads a plan file.
-///
-/// # Errors
-/// Input errors of the file: too large, not TOML, a key that is not known.
-pub fn read(path: &Path) -> Result<PlanOptions> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
-    if meta.len() > MAX_PLAN_BYTES {
-        let found = meta.len();
-        return Err(Error::input(format!(
-            "expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"
-        ))
-        .at(path.display()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
-    toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))
 }

@@ -7,7 +7,7 @@ use super::calibration_data::open_moments;
 use super::calibration_text::of_one;
 use super::observer::{Observer, Stage};
 use super::options::CalibrationOptions;
-use crate::calibrate::Plan;
+use crate::calibrate::CalibrationJob;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::{Timings, Variant, Walk, write_coded};
@@ -77,10 +77,10 @@ fn calibrated(
         device: &device,
     };
     let paths = [request.output.to_owned()];
-    let plan = Plan { walk, paths: &paths, origin: &origin };
+    let job = CalibrationJob { walk, paths: &paths, origin: &origin };
     let mut stage = Stage::new("calibrating", observer);
     let written =
-        calibrate::write(&plan, moments.as_ref(), &mut Timings::default(), &mut stage)?.pop();
+        calibrate::write(&job, moments.as_ref(), &mut Timings::default(), &mut stage)?.pop();
     match written {
         Some(Ok(())) => Ok(()),
         Some(Err(cause)) => Err(Error::input(cause.what).hint(cause.hint)),

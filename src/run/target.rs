@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::options::PlanOptions;
-use super::plan::PartRecipes;
+use super::options::{PartRecipes, PlanOptions};
 use crate::error::{Error, Result};
 
 /// A budget that bits are allocated within, tensor by tensor.

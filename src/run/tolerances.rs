@@ -1,21 +1,19 @@
 //! Tolerances of a check, as a plan spells them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::plan::read;
 use crate::compare::Tolerances;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;
 
 /// A tolerance as a plan file spells it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
-pub enum Limit {
+enum Limit {
     Text(String),
     Whole(i64),
     Number(f64),
@@ -31,13 +29,6 @@ impl From<Limit> for String {
     }
 }
 
-/// The part of a plan that a check needs, whatever else is in it.
-#[derive(Debug, Default, Deserialize)]
-struct CheckOnly {
-    #[serde(default)]
-    check: BTreeMap<String, Limit>,
-}
-
 /// Tolerances of a plan, with flags over them.
 ///
 /// # Errors
@@ -48,26 +39,11 @@ pub fn tolerances(plan: &Limits, flags: &[(String, String)]) -> Result<Tolerance
     Tolerances::resolve(of_plan.chain(of_flags)).at(|| "tolerance")
 }
 
-/// The tolerances in a plan file that may have been written by another version.
+/// Reads tolerances that a plan file spells as text or as numbers.
 ///
 /// # Errors
-/// Input errors of a file that is no TOML.
-pub fn kept_limits(path: &Path) -> Result<Limits> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
-    let plan: CheckOnly = toml::from_str(&text)
-        .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
-    Ok(spelled(plan.check))
-}
-
-/// The tolerances in a plan file, all of whose keys are known.
-///
-/// # Errors
-/// Input errors of the file.
-pub fn limits(path: &Path) -> Result<Limits> {
-    Ok(spelled(read(path)?.check))
-}
-
-/// The tolerances as text.
-pub fn spelled(limits: BTreeMap<String, Limit>) -> Limits {
-    limits.into_iter().map(|(key, limit)| (key, limit.into())).collect()
+/// Those of the deserializer.
+pub fn deserialize_limits<'de, D: Deserializer<'de>>(from: D) -> Result<Limits, D::Error> {
+    let limits: BTreeMap<String, Limit> = BTreeMap::deserialize(from)?;
+    Ok(limits.into_iter().map(|(key, limit)| (key, limit.into())).collect())
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::proxy;
 use evalkit::device::protocol::frame::Frame;
-use evalkit::results::RunFolder;
-use evalkit::results::measurement::{AttemptOutcome, Measurement};
+use evalkit::results::measurement::{AttemptOutcome, Measurement, Measurements};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -69,7 +68,7 @@ impl Lab {
     }
 
     fn measurements(&self) -> Vec<Measurement> {
-        RunFolder::read(&self.run_folder()).unwrap().measured
+        Measurements::open(&self.run_folder()).unwrap().all().to_vec()
     }
 
     fn kept(&self, device: &str) -> usize {
@@ -136,7 +135,7 @@ fn the_host_is_measured_once_and_more_repetitions_go_on_where_it_ended() {
     let rows = page["tables"][0]["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     for row in rows {
-        assert_eq!((&row["kept"], &row["correctness"]), (&json!(2), &json!("correct")));
+        assert_eq!((&row["kept"], &row["truth"]), (&json!(2), &json!("the model")));
         assert!(row["decode_tokens_per_s"]["point"].as_f64().unwrap() > 0.0);
         assert!(
             row["footprint_peak_bytes"].as_f64().unwrap() > 1e6 || cfg!(not(target_os = "linux"))
@@ -212,7 +211,7 @@ fn a_device_that_computes_something_else_is_wrong_and_its_speeds_are_struck_out(
 }
 
 #[test]
-fn a_warm_device_is_waited_for_and_heat_that_rises_spoils_a_repetition() {
+fn a_warm_device_is_waited_for_and_heat_that_rises_disturbs_a_repetition() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let phone = Listening::start(&lab.folder.path().join("store"));
     let change = |from: usize, until: usize| -> Arc<proxy::Change> {
@@ -237,7 +236,8 @@ fn a_warm_device_is_waited_for_and_heat_that_rises_spoils_a_repetition() {
     let device = format!("tcp:127.0.0.1:{port}");
     lab.bench(&device, &["--repetitions", "2"], 0);
     let reasons: Vec<AttemptOutcome> = outcomes(&lab.measurements(), &device);
-    let rejected = reasons.iter().filter(|outcome| matches!(outcome, AttemptOutcome::Rejected { .. }));
+    let rejected =
+        reasons.iter().filter(|outcome| matches!(outcome, AttemptOutcome::Rejected { .. }));
     assert_eq!((rejected.count(), lab.kept(&device)), (1, 2), "{reasons:?}");
 
     let hot = |frame: &mut Frame| {

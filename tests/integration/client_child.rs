@@ -35,14 +35,14 @@ fn connected(faults: &[Fault]) -> (FakeRunner, Runner) {
 fn a_child_that_dies_in_a_job_is_started_again_and_its_end_is_told() {
     let (_fake, mut runner) = connected(&[Fault::Interrupt]);
     let job = new_job();
-    let killed = match runner.generate(&job, &[1], 2, 0, &mut |_| ()).unwrap() {
+    let killed = match runner.generate(&job, &[1], 2, 0).unwrap() {
         RequestOutcome::Killed(killed) => killed,
         other => panic!("{other:?}"),
     };
     let told = &killed.message;
     assert!(told.contains("exit status: 9") && told.contains("the end"), "{told}");
     let next = Job { attempt: killed.attempt + 1, ..job };
-    let done = runner.generate(&next, &[1], 2, 0, &mut |_| ()).unwrap().finished().unwrap();
+    let done = runner.generate(&next, &[1], 2, 0).unwrap().finished().unwrap();
     assert_eq!(done.attempt, 2);
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
+use evalkit::device::client::answer::Logits;
+use evalkit::device::client::outcome::LossReason;
 use evalkit::device::client::{
-    Limits, Logits, LossReason, Options, Package, RequestOutcome, RequestProgress, Runner, Target,
-    Token, new_job,
+    Limits, Options, Package, RequestOutcome, Runner, Target, Token, new_job,
 };
 use evalkit::device::protocol::message::{Code, Job};
 use evalkit::device::protocol::result::Generated;
@@ -37,10 +38,8 @@ fn connected(faults: &[Fault]) -> (FakeRunner, Runner) {
     (fake, runner)
 }
 
-fn quiet(_: RequestProgress) {}
-
 fn generate(runner: &mut Runner) -> RequestOutcome<Generated> {
-    runner.generate(&new_job(), &[1, 2], 4, 0, &mut quiet).unwrap()
+    runner.generate(&new_job(), &[1, 2], 4, 0).unwrap()
 }
 
 fn succeeds(runner: &mut Runner) {
@@ -113,13 +112,13 @@ fn a_job_is_asked_for_again_after_a_cut_and_answered_from_the_journal() {
 fn a_job_whose_process_ended_is_killed_and_runs_again_as_another_attempt() {
     let (fake, mut runner) = connected(&[Fault::Interrupt]);
     let job = new_job();
-    let killed = match runner.generate(&job, &[1], 2, 0, &mut quiet).unwrap() {
+    let killed = match runner.generate(&job, &[1], 2, 0).unwrap() {
         RequestOutcome::Killed(killed) => killed,
         other => panic!("{other:?}"),
     };
     assert_eq!(killed.attempt, 1);
     let next = Job { attempt: killed.attempt + 1, ..job };
-    let done = runner.generate(&next, &[1], 2, 0, &mut quiet).unwrap().finished().unwrap();
+    let done = runner.generate(&next, &[1], 2, 0).unwrap().finished().unwrap();
     assert_eq!((done.attempt, done.replayed), (2, false));
     assert_eq!(fake.state.lock().unwrap().runs, 2);
 }
@@ -141,7 +140,7 @@ fn a_job_that_never_ends_is_overdue_and_one_that_is_stopped_stops() {
         std::thread::sleep(Duration::from_millis(200));
         stop.store(true, Ordering::SeqCst);
     });
-    let error = runner.generate(&new_job(), &[1], 2, 0, &mut quiet).unwrap_err();
+    let error = runner.generate(&new_job(), &[1], 2, 0).unwrap_err();
     stopper.join().unwrap();
     assert_eq!(error.exit().code(), 130);
 }
@@ -149,7 +148,7 @@ fn a_job_that_never_ends_is_overdue_and_one_that_is_stopped_stops() {
 #[test]
 fn logits_come_with_their_score() {
     let (_fake, mut runner) = connected(&[]);
-    let outcome = runner.score(&new_job(), &[1, 2, 3], &[0, 2], &mut quiet).unwrap();
+    let outcome = runner.score(&new_job(), &[1, 2, 3], &[0, 2]).unwrap();
     let (scored, logits) = outcome.finished().unwrap().value;
     assert_eq!(scored.nll_nats.len(), 2);
     let expected = [0, 2].map(|position| Logits { position, values: vec![0.5; 3] });

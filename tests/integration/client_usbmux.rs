@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
-use evalkit::device::client::{
-    APP_PORT, Limits, LossReason, Options, Package, RequestOutcome, Runner, Target, new_job,
-};
+use evalkit::device::client::link::APP_PORT;
+use evalkit::device::client::outcome::LossReason;
+use evalkit::device::client::{Limits, Options, Package, RequestOutcome, Runner, Target, new_job};
 use evalkit::device::transport::usbmux::{Address, Mux, MuxError, PhoneEvent, ResultCode};
 
 const UDID: &str = "00008110-000A1B2C3D4E001E";
@@ -165,16 +165,16 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
     let connect = |muxd: &Muxd| Runner::connect(&Target::Usb(None), &muxd.options()).unwrap();
     let (mut lost, mut kept) = (connect(&first), connect(&second));
     first.toggle();
-    match lost.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap() {
+    match lost.generate(&new_job(), &[1], 2, 0).unwrap() {
         RequestOutcome::Gone(gone) => {
             assert_eq!(gone.reason, LossReason::Detached, "{}", gone.message);
             assert!(gone.after >= Duration::from_secs(2), "{:?}", gone.after);
         }
         other => panic!("{other:?}"),
     }
-    kept.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap().finished().unwrap();
+    kept.generate(&new_job(), &[1], 2, 0).unwrap().finished().unwrap();
     first.toggle();
-    lost.generate(&new_job(), &[1], 2, 0, &mut |_| ()).unwrap().finished().unwrap();
+    lost.generate(&new_job(), &[1], 2, 0).unwrap().finished().unwrap();
 }
 
 #[test]

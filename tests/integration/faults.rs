@@ -198,7 +198,7 @@ fn a_transposed_weight_is_named() {
             bytes[to..to + 2].copy_from_slice(&old[from..from + 2]);
         }
     });
-    expect_broken(&packaged, "weights", &["model.layers.0.self_attn", "it is transposed"]);
+    expect_broken(&packaged, "weights", &["model.layers.0.self_attn", "the weight is transposed"]);
 }
 
 #[test]
@@ -211,7 +211,11 @@ fn shifted_indices_are_named() {
             bytes[at] = bytes[at] >> 4 | next << 4;
         }
     });
-    expect_broken(&packaged, "weights", &["model.layers.0.self_attn", "codes are shifted by one"]);
+    expect_broken(
+        &packaged,
+        "weights",
+        &["model.layers.0.self_attn", "the codes are shifted by one"],
+    );
 }
 
 #[test]
@@ -230,7 +234,7 @@ fn a_stale_state_between_chunks_is_named() {
         }
         *bytes = model.encode_to_vec();
     });
-    expect_broken(&packaged, "steps", &["token", "its cache is stale"]);
+    expect_broken(&packaged, "steps", &["token", "so the cache is wrong"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::fixtures::{Place, Tiny, run, write_checkpoint};
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
-use evalkit::eval::{Observer, State, Variant, Walk, Window};
+use evalkit::eval::{State, Variant, Walk, WalkObserver, Window};
 use serde_json::Value;
 
 /// The window and end records of one variant, in order, as they are in the file.
@@ -99,7 +99,7 @@ fn the_seed_changes_nothing_that_was_measured() {
 /// Watches nothing, stops never.
 struct Nobody;
 
-impl Observer for Nobody {
+impl WalkObserver for Nobody {
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn interrupted(&self) -> bool {

@@ -34,8 +34,8 @@ fn read(model: &[u8], weights: &[u8]) -> bool {
         let package = Package::from_parts(Path::new("x.mlpackage"), model, files)?;
         for name in package.functions().keys() {
             for weight in constexpr::weights(&package, name)?.values() {
-                if weight.len() < 1 << 20 {
-                    assert_eq!(weight.decode().len(), weight.len());
+                if weight.elements() < 1 << 20 {
+                    assert_eq!(weight.decode().len(), weight.elements());
                 }
             }
             Executable::new(&package, name, Precision::Half)?;

@@ -7,12 +7,12 @@ use std::path::Path;
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::error::Result;
-use evalkit::eval::{Calibration, Observer, RangeMethod, State, Variant, Walk, Window};
+use evalkit::eval::{Calibration, RangeMethod, State, Variant, Walk, WalkObserver, Window};
 use evalkit::quantize::Recipe;
 
 struct Quiet;
 
-impl Observer for Quiet {
+impl WalkObserver for Quiet {
     fn progress(&mut self, _done: usize, _total: usize) {}
 
     fn interrupted(&self) -> bool {

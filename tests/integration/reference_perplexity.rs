@@ -9,7 +9,7 @@ use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::checkpoint::tokenizer::{Encoded, TextTokenizer};
 use evalkit::error::Result;
-use evalkit::eval::{BosMode, Cut, Observer, Protocol, State, Tokens, Walk, Window};
+use evalkit::eval::{BosMode, Cut, Protocol, State, Tokens, Walk, WalkObserver, Window};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -25,7 +25,7 @@ const ROUNDED_WEIGHTS: f64 = 2e-4;
 /// Watches nothing, stops never.
 struct Nobody;
 
-impl Observer for Nobody {
+impl WalkObserver for Nobody {
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn interrupted(&self) -> bool {

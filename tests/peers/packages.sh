@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Packages of every architecture, design and kind of recipe.
 #
-#   tests/peers/packages.sh FOLDER     writes FOLDER/<model>-<recipe>-<design>/*.mlpackage
+#   tests/peers/packages.sh [--short] FOLDER     writes FOLDER/<model>-<recipe>-<design>/*.mlpackage
+#
+# The short form writes one package of each kind of recipe, and those of one mixture.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+short=
+if [[ $1 == --short ]]; then
+    short=1
+    shift
+fi
 out=$1
 mkdir -p "$out"
 evalkit=${CARGO_TARGET_DIR:-target}/release/evalkit
@@ -12,7 +19,11 @@ mixtures=tests/golden/mixtures
 models=(demo "$mixtures/gpt-oss-4" "$mixtures/gpt-oss-mxfp4-4" "$mixtures/qwen3-moe-4")
 for family in llama qwen2 qwen3; do
     folder=../shared/models/golden/$family
-    if [[ -e $folder ]]; then models+=("$folder"); else echo "skipped: no $folder"; fi
+    if [[ -e $folder ]]; then
+        models+=("$folder")
+    elif [[ -z $short ]]; then
+        echo "skipped: packages of $family: there is no $folder"
+    fi
 done
 
 package() { # model, recipe, name of the design, its flags
@@ -21,6 +32,16 @@ package() { # model, recipe, name of the design, its flags
 }
 
 cargo build --quiet --release
+if [[ -n $short ]]; then
+    package demo fp16 gpu --compute gpu
+    package demo palette2-g16-s ane --compute ane
+    package demo int4-b32 gpu --compute gpu
+    package demo vector1-d4-g16 ane --compute ane
+    package demo palette3-c chunks --chunk-size 100kB
+    package demo palette4-s ios17 --target ios17
+    package "$mixtures/gpt-oss-mxfp4-4" mxfp4 gpu
+    exit 0
+fi
 for model in "${models[@]}"; do
     for recipe in fp16 palette1-g16-s palette2-g16-s palette4 int4-b32 int8-a vector2-d4 vector1-d4-g16; do
         package "$model" "$recipe" gpu --compute gpu

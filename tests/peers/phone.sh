@@ -9,11 +9,11 @@ cd "$(dirname "$0")/../.."
 
 fake=${EVALKIT_FAKE_USBMUXD:-../shared/device/fake_usbmuxd.py}
 if [[ ! -e $fake ]]; then
-    echo "skipped: no fake usbmuxd at $fake (EVALKIT_FAKE_USBMUXD)"
+    echo "skipped: the way to a phone: no fake usbmuxd at $fake (EVALKIT_FAKE_USBMUXD)"
     exit 0
 fi
 if [[ ! -x device-runner/.build/release/evalkit-runner ]]; then
-    echo "skipped: no Swift runner; tests/peers/swift.sh builds it"
+    echo "skipped: the way to a phone: no Swift runner is built; tests/peers/swift.sh builds it"
     exit 0
 fi
 

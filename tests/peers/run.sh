@@ -1,52 +1,61 @@
 #!/usr/bin/env bash
-# Holds the committed golden data against the programs it came from: k-means tables and int8
-# activations against coremltools, the demo's text against its grammar. Then packages of every kind
-# against coremltools, the packages of every architecture and design too, and their steps against
-# another interpreter of Core ML programs where there is one.
+# Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
+# against coremltools, decoding steps against another interpreter of Core ML programs, pages in a
+# browser, usbmux against its other clients, and the Swift runner, alone and driven by evalkit.
 #
-# Needs Python 3.11 and PyPI. The Rust tests read the same golden data; only the packages need cargo.
+#   tests/peers/run.sh [--short]
+#
+# The short form takes at most 90 seconds per check: fewer packages, and no installation of a
+# toolchain. Needs Python 3.11 and PyPI; what a check needs beyond that it says itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+steps_title="peer checks"
+. .ci/steps.sh
 
+short=()
+if [[ ${1:-} == --short ]]; then
+    short=(--short)
+    export EVALKIT_SHORT=1
+fi
+packages=$(mktemp -d)
+steps_cleanup() { rm -rf "$packages"; }
 venv=${CARGO_TARGET_DIR:-target}/peers-venv
-if [[ ! -e $venv/complete ]]; then
+
+install_coremltools() {
+    [[ -e $venv/complete ]] && return
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet coremltools==9.0 "numpy<2.3" safetensors
     touch "$venv/complete"
-fi
+}
 
-echo "k-means tables, against coremltools:"
-"$venv/bin/python" tests/peers/kmeans_coremltools.py
-echo "int8 activations, against coremltools:"
-"$venv/bin/python" tests/peers/activations_coremltools.py
-echo "the demo's text, against its grammar:"
-"$venv/bin/python" datasets/demo/generate.py --check
+packages_of_layers() {
+    EVALKIT_PACKAGES_OUT=$packages cargo test --quiet --release --lib package::peers
+    "$venv/bin/python" tests/peers/package_coremltools.py "$packages"/*.mlpackage
+}
 
-packages=$(mktemp -d)
-trap 'rm -rf "$packages"' EXIT
-echo "packages, against coremltools:"
-EVALKIT_PACKAGES_OUT=$packages cargo test --quiet --release --lib package::peers
-"$venv/bin/python" tests/peers/package_coremltools.py "$packages"/*.mlpackage
+packages_of_models() {
+    tests/peers/packages.sh "${short[@]}" "$packages/models"
+    "$venv/bin/python" tests/peers/package_coremltools.py "$packages"/models/*/*.mlpackage
+}
 
-echo "packages of whole models, against coremltools:"
-tests/peers/packages.sh "$packages/models"
-"$venv/bin/python" tests/peers/package_coremltools.py "$packages"/models/*/*.mlpackage
-
-interpreter=${EVALKIT_INTERPRETER_PATH:-../shared/coreml/tools/run_mlpackage.py}
-if [[ -e $interpreter ]]; then
-    echo "32 steps of every package, against $(basename "$interpreter"):"
-    EVALKIT_INTERPRETER="$venv/bin/python $interpreter" \
+interpreter() {
+    local path=${EVALKIT_INTERPRETER_PATH:-../shared/coreml/tools/run_mlpackage.py}
+    if [[ ! -e $path ]]; then
+        echo "skipped: steps against another interpreter: none at $path (EVALKIT_INTERPRETER_PATH)"
+        return
+    fi
+    EVALKIT_INTERPRETER="$venv/bin/python $path" \
         cargo test --quiet --release --test integration steps:: -- --nocapture
-else
-    echo "skipped: no interpreter of Core ML programs at $interpreter (EVALKIT_INTERPRETER_PATH)"
-fi
+}
 
-echo "pages, in a browser:"
-tests/peers/pages.sh
-
-echo "usbmux, against the clients and the usbmuxd of others:"
-tests/peers/usbmux.sh
-echo "the Swift runner:"
-tests/peers/swift.sh
-echo "the whole way to a phone, simulated:"
-tests/peers/phone.sh
+step "coremltools" install_coremltools
+step "k-means tables, against coremltools" "$venv/bin/python" tests/peers/kmeans_coremltools.py
+step "int8 activations, against coremltools" "$venv/bin/python" tests/peers/activations_coremltools.py
+step "the demo's text, against its grammar" "$venv/bin/python" datasets/demo/generate.py --check
+step "packages of single layers, against coremltools" packages_of_layers
+step "packages of models, against coremltools" packages_of_models
+step "decoding steps, against another interpreter" interpreter
+step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
+step "usbmux, against other clients" tests/peers/usbmux.sh "${short[@]}"
+step "the Swift runner" tests/peers/swift.sh "${short[@]}"
+step "the way to a phone, simulated" tests/peers/phone.sh

@@ -2,14 +2,18 @@
 # The usbmux client beside the clients of others, against a fake usbmuxd that they accept, and
 # against Debian's own usbmuxd with no phone attached. No phone is needed.
 #
-# Needs the fake (EVALKIT_USBMUX_FAKE, a folder with fake_usbmuxd.py and diff_real_fake.py), Python,
-# and Debian's packages, which it installs where it may. Whatever is absent is said to be skipped.
+#   tests/peers/usbmux.sh [--short]
+#
+# Needs the fake (EVALKIT_FAKE_USBMUXD; diff_real_fake.py may stand in its folder), Python, and
+# Debian's packages, which it installs where it may. Whatever is absent is said to be skipped. The
+# short form leaves out pymobiledevice3, and Debian's usbmuxd itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-fake=${EVALKIT_USBMUX_FAKE:-../shared/device}
-if [[ ! -e $fake/fake_usbmuxd.py ]]; then
-    echo "skipped: no fake usbmuxd in $fake (EVALKIT_USBMUX_FAKE)"
+short=${1:-}
+fake=${EVALKIT_FAKE_USBMUXD:-../shared/device/fake_usbmuxd.py}
+if [[ ! -e $fake ]]; then
+    echo "skipped: usbmux against other clients: no fake usbmuxd at $fake (EVALKIT_FAKE_USBMUXD)"
     exit 0
 fi
 evalkit=${CARGO_TARGET_DIR:-target}/release/evalkit
@@ -63,7 +67,7 @@ while True:
     c, _ = s.accept(); c.sendall(b"from the phone\n"); c.close()' &
 children+=($!)
 wait_for "the port" test -s "$work/port"
-python3 "$fake/fake_usbmuxd.py" "$work/mux" --device "$udid:47193=127.0.0.1:$(cat "$work/port")" \
+python3 "$fake" "$work/mux" --device "$udid:47193=127.0.0.1:$(cat "$work/port")" \
     2>/dev/null &
 children+=($!)
 wait_for "the fake usbmuxd" test -S "$work/mux"
@@ -84,9 +88,13 @@ if install; then
     echo "  inetcat carries what the port says"
     unset USBMUXD_SOCKET_ADDRESS
 else
-    echo "skipped: Debian's clients are not here and cannot be installed"
+    echo "skipped: usbmux against idevice_id, iproxy and inetcat: they cannot be installed"
 fi
 
+if [[ -n $short ]]; then
+    echo "pymobiledevice3 and Debian's usbmuxd are part of the long form"
+    exit 0
+fi
 venv=${CARGO_TARGET_DIR:-target}/usbmux-venv
 if [[ ! -e $venv/complete ]]; then
     if python3 -m venv --clear "$venv" &&
@@ -97,11 +105,11 @@ fi
 if [[ -e $venv/complete ]]; then
     same pymobiledevice3 "$(timeout 60 "$venv/bin/pymobiledevice3" usbmux list --simple --usbmux "$work/mux")"
 else
-    echo "skipped: pymobiledevice3 cannot be installed"
+    echo "skipped: usbmux against pymobiledevice3: it cannot be installed"
 fi
 
 if ! command -v usbmuxd >/dev/null || ! unshare -m true 2>/dev/null; then
-    echo "skipped: Debian's usbmuxd cannot be run here"
+    echo "skipped: usbmux against Debian's usbmuxd: it cannot be run here"
     exit 0
 fi
 echo "against Debian's usbmuxd, with no phone:"
@@ -118,9 +126,10 @@ USBMUXD_SOCKET_ADDRESS=/proc/$real/root/run/usbmuxd "$evalkit" devices --device 
     { echo "a phone was found"; exit 1; }
 grep -q 'no phone is attached' "$work/said" || { cat "$work/said"; exit 1; }
 echo "  evalkit devices lists no phone, and says so"
-if [[ -e $fake/diff_real_fake.py ]]; then
-    python3 "$fake/fake_usbmuxd.py" "$work/none" 2>/dev/null &
+differ=$(dirname "$fake")/diff_real_fake.py
+if [[ -e $differ ]]; then
+    python3 "$fake" "$work/none" 2>/dev/null &
     children+=($!)
     wait_for "the fake usbmuxd" test -S "$work/none"
-    python3 "$fake/diff_real_fake.py" "/proc/$real/root/run/usbmuxd" "$work/none" | tail -1
+    python3 "$differ" "/proc/$real/root/run/usbmuxd" "$work/none" | tail -1
 fi

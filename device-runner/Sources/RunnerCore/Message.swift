@@ -1,4 +1,4 @@
-// Control messages: the handshake and requests. PROTOCOL.md has the words.
+// Control messages: the handshake and requests. PROTOCOL.md defines them.
 
 import Foundation
 

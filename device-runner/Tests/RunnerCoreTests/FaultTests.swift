@@ -35,7 +35,7 @@ final class FaultTests: XCTestCase {
         XCTAssertNil(try silent.next())
     }
 
-    func testAGarbledGreetingNeverStopsTheServer() throws {
+    func testAnInvalidGreetingNeverStopsTheServer() throws {
         let server = try start()
         for seed in 0..<50 {
             let client = try Client(port: server.port)

@@ -9,6 +9,7 @@
 mod divergence;
 mod numbers;
 mod parameters;
+mod tuning;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,43 +17,29 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::tune_block;
-use super::tune_block::{Tuned, pace, sum};
-use super::tune_model::divergence::Divergence;
-pub use super::tune_model::parameters::Parameters;
+use super::tune_block::{Tuned, lr_schedule, sum};
+use super::windows::training_windows;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
-use crate::eval::coded_file::{CodedFile, head_name};
+use crate::eval::coded_file::head_name;
 use crate::eval::embed;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
-use crate::eval::variant::Variant;
 use crate::eval::vocabulary::Source;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
-use crate::model::{self, Block, DifferentiableBlock, RopeTables};
+use crate::model::{self, Block, DifferentiableBlock};
+use divergence::Divergence;
+pub use parameters::Parameters;
+pub use tuning::ModelTuning;
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
 /// Windows whose gradients make one step, whatever the number of threads.
 pub const BATCH: usize = 2;
-/// How far a step goes, as a multiple of those of a block.
-const PACE: f32 = 4.0;
+/// The learning rate over that of tuning single blocks.
+const LR_FACTOR: f32 = 4.0;
 
-/// A coded variant that is tuned.
-pub struct Whole<'a> {
-    /// The windows, and what they are walked with.
-    pub walk: &'a Walk<'a>,
-    /// Which variant.
-    pub variant: &'a Variant,
-    /// Positions of the longest window.
-    pub rope: &'a RopeTables,
-    /// Its codes.
-    pub file: &'a Arc<CodedFile>,
-    /// What the reference's head is given, per window `[tokens, hidden]`.
-    pub reference: &'a [Tensor],
-}
-
-impl Whole<'_> {
+impl ModelTuning<'_> {
     /// Tunes the variant. Gives what came of it, if windows that were held out came nearer to the
     /// reference, and how near they came, if there are enough windows to hold any out. Every step is
     /// kept in the file `kept` and others beside it, so that tuning goes on where it was interrupted;
@@ -65,7 +52,7 @@ impl Whole<'_> {
         kept: &'k Path,
         observer: &mut dyn WalkObserver,
     ) -> Result<(Option<Parameters<'k>>, Option<Tuned>)> {
-        let seen = tune_block::seen(self.reference.len());
+        let seen = training_windows(self.reference.len());
         if seen == self.reference.len() {
             return Ok((None, None));
         }
@@ -88,9 +75,9 @@ impl Whole<'_> {
             observer.progress(parameters.step(), steps);
             let start = parameters.step() % batches * BATCH;
             let batch = start..(start + BATCH).min(seen);
-            let pace = PACE * pace(parameters.step(), steps);
+            let lr_factor = LR_FACTOR * lr_schedule(parameters.step(), steps);
             let reference = (&self.reference[batch.clone()], &sums[batch.clone()]);
-            self.step(&mut parameters, &mut divergence, &first[batch], reference, pace)?;
+            self.step(&mut parameters, &mut divergence, &first[batch], reference, lr_factor)?;
             parameters.finish_step(before)?;
             stop_if_asked(observer)?;
         }
@@ -123,7 +110,7 @@ impl Whole<'_> {
         divergence: &mut Divergence<'_>,
         first: &[Tensor],
         reference: (&[Tensor], &[Vec<f64>]),
-        pace: f32,
+        lr_factor: f32,
     ) -> Result<()> {
         let layers = self.walk.checkpoint.config.layers;
         let mut states = vec![first.to_vec()];
@@ -133,11 +120,11 @@ impl Whole<'_> {
         }
         let last = states.pop().unwrap_or_default();
         let by_normed = divergence.gradients(reference, &parameters.normed(&last)?)?;
-        let mut by_states = parameters.final_norm(&last, &by_normed, pace)?;
+        let mut by_states = parameters.final_norm(&last, &by_normed, lr_factor)?;
         drop(last);
         for layer in (0..layers).rev() {
             let given = states.pop().unwrap_or_default();
-            by_states = self.back(parameters, layer, &given, &by_states, pace)?;
+            by_states = self.back(parameters, layer, &given, &by_states, lr_factor)?;
         }
         Ok(())
     }
@@ -169,7 +156,7 @@ impl Whole<'_> {
         layer: usize,
         given: &[Tensor],
         by_output: &[Tensor],
-        pace: f32,
+        lr_factor: f32,
     ) -> Result<Vec<Tensor>> {
         let config = &self.walk.checkpoint.config;
         let block = DifferentiableBlock::new(config, layer, parameters.weights(layer)?)?;
@@ -180,7 +167,7 @@ impl Whole<'_> {
         let all: Vec<_> = windows.map(of).collect::<Result<_>>()?;
         let (by_weights, by_input): (Vec<_>, Vec<_>) =
             all.into_iter().map(|gradients| (gradients.weights, gradients.input)).unzip();
-        parameters.move_layer(layer, &sum(by_weights)?, pace)?;
+        parameters.move_layer(layer, &sum(by_weights)?, lr_factor)?;
         Ok(by_input.into_iter().flatten().collect())
     }
 }

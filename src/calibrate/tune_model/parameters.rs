@@ -1,7 +1,7 @@
-//! What is tuned of a whole model: tables and scales of its linear layers and the gains of its norms.
+//! What is tuned of a tuning model: tables and scales of its linear layers and the gains of its norms.
 //! Codes stay. Of every layer there is a file of coded weights, which is what is run, and a file of what
 //! the optimizer knows of it; both are written anew in each step, beside those of the step before,
-//! so that memory holds one layer and a step that is interrupted leaves the last one whole.
+//! so that memory holds one layer and a step that is interrupted leaves the last one tuning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use candle_core::Tensor;
 use half::f16;
 use rayon::prelude::*;
 
-use super::Whole;
 use super::numbers::{read_numbers, write_numbers};
-use crate::calibrate::checkpointing::{beside, write_tensors};
+use super::tuning::ModelTuning;
+use crate::calibrate::part_file::{beside, write_tensors};
 use crate::calibrate::tune_block::NORM_RATE;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
-use crate::eval::code_file::Calibrated;
 use crate::eval::coded_file::CodedFile;
 use crate::eval::coder::Coder;
+use crate::eval::provenance::Calibrated;
 use crate::eval::weights::block_weights;
 use crate::model::{self, BlockWeights};
 use crate::quantize::calibrated::{Adam, Tunable};
@@ -26,7 +26,7 @@ use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Everything that is tuned, after some step.
 pub struct Parameters<'a> {
-    whole: &'a Whole<'a>,
+    tuning: &'a ModelTuning<'a>,
     /// What the files of layers are beside.
     kept: &'a Path,
     /// Steps that were made.
@@ -50,14 +50,14 @@ impl<'a> Parameters<'a> {
     ///
     /// # Errors
     /// Input errors of the file.
-    pub fn new(whole: &'a Whole<'a>, kept: &'a Path) -> Result<(Self, Option<f64>)> {
-        let layers = whole.walk.checkpoint.config.layers;
-        let last = coder(whole, whole.file).tensor(TensorId::model(Role::FinalNorm))?;
+    pub fn new(tuning: &'a ModelTuning<'a>, kept: &'a Path) -> Result<(Self, Option<f64>)> {
+        let layers = tuning.walk.checkpoint.config.layers;
+        let last = coder(tuning, tuning.file).tensor(TensorId::model(Role::FinalNorm))?;
         let mut parameters = Parameters {
-            whole,
+            tuning,
             kept,
             step: 0,
-            layers: vec![Arc::clone(whole.file); layers],
+            layers: vec![Arc::clone(tuning.file); layers],
             next: Vec::new(),
             last: Gain::new(last.decode()),
         };
@@ -85,10 +85,10 @@ impl<'a> Parameters<'a> {
 
     /// Whether a layer's file is of this variant of this model, coded on this text.
     fn is_ours(&self, file: &CodedFile) -> bool {
-        let whole = self.whole.file;
-        file.variant == whole.variant
-            && file.model_hash == whole.model_hash
-            && file.calibrated.origin == whole.calibrated.origin
+        let tuning = self.tuning.file;
+        file.variant == tuning.variant
+            && file.model_hash == tuning.model_hash
+            && file.calibrated.origin == tuning.calibrated.origin
     }
 
     /// Steps that were made.
@@ -101,9 +101,9 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// Input errors of the file, bug-class errors of candle.
     pub fn weights(&self, layer: usize) -> Result<BlockWeights> {
-        let walk = self.whole.walk;
+        let walk = self.tuning.walk;
         let ids = walk.checkpoint.config.block_tensors(layer);
-        let coder = coder(self.whole, &self.layers[layer]);
+        let coder = coder(self.tuning, &self.layers[layer]);
         let decoded = ids.par_iter().map(|id| Ok((*id, coder.tensor(*id)?.decode())));
         let decoded = decoded.collect::<Result<Vec<_>>>()?;
         block_weights(walk.checkpoint, walk.device, decoded.into_iter())
@@ -119,10 +119,10 @@ impl<'a> Parameters<'a> {
         &mut self,
         layer: usize,
         gradients: &[(Role, Tensor)],
-        pace: f32,
+        lr_factor: f32,
     ) -> Result<()> {
-        let ids = self.whole.walk.checkpoint.config.block_tensors(layer);
-        let coder = coder(self.whole, &self.layers[layer]);
+        let ids = self.tuning.walk.checkpoint.config.block_tensors(layer);
+        let coder = coder(self.tuning, &self.layers[layer]);
         let mut parameters = ids
             .iter()
             .map(|id| Parameter::of(*id, coder.tensor(*id)?))
@@ -133,23 +133,22 @@ impl<'a> Parameters<'a> {
         }
         parameters.par_iter_mut().try_for_each(|parameter| {
             let is_it = |(role, _): &&(Role, Tensor)| *role == parameter.id.role;
-            gradients
-                .iter()
-                .find(is_it)
-                .map_or(Ok(()), |(_, gradient)| parameter.step(&model::values(gradient)?, pace))
+            gradients.iter().find(is_it).map_or(Ok(()), |(_, gradient)| {
+                parameter.step(&model::values(gradient)?, lr_factor)
+            })
         })?;
         let numbers: Vec<f32> = parameters.iter().flat_map(Parameter::numbers).collect();
         write_numbers(&self.numbers_path(layer, self.step + 1), &numbers)?;
         let path = self.coded_path(layer, self.step + 1);
         let calibrated = Calibrated {
-            origin: self.whole.file.calibrated.origin.clone(),
+            origin: self.tuning.file.calibrated.origin.clone(),
             ..Calibrated::default()
         };
         let coded: Vec<(TensorId, &CodedTensor)> =
             parameters.iter().map(|parameter| (parameter.id, &parameter.tensor)).collect();
         write_tensors(
             &path,
-            (self.whole.walk.checkpoint, self.whole.variant),
+            (self.tuning.walk.checkpoint, self.tuning.variant),
             &coded,
             &calibrated,
         )?;
@@ -175,7 +174,7 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// Bug-class errors of candle.
     pub fn normed(&self, states: &[Tensor]) -> Result<Vec<Tensor>> {
-        let walk = self.whole.walk;
+        let walk = self.tuning.walk;
         let gain = model::vector(self.last.stored(), walk.device)?;
         let norm = |x: &Tensor| {
             let tokens = x.dim(0).map_err(model::failed)?;
@@ -193,9 +192,9 @@ impl<'a> Parameters<'a> {
         &mut self,
         states: &[Tensor],
         by_normed: &[Tensor],
-        pace: f32,
+        lr_factor: f32,
     ) -> Result<Vec<Tensor>> {
-        let walk = self.whole.walk;
+        let walk = self.tuning.walk;
         let gain = model::vector(self.last.stored(), walk.device)?;
         let eps = walk.checkpoint.config.rms_norm_eps;
         let windows = states.par_iter().zip(by_normed);
@@ -208,7 +207,7 @@ impl<'a> Parameters<'a> {
             by_gain.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             by_states.push(states);
         }
-        self.last.step(&by_gain, pace);
+        self.last.step(&by_gain, lr_factor);
         Ok(by_states)
     }
 
@@ -217,11 +216,12 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// Input errors of the files.
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
-        let file = id.layer.map_or(self.whole.file, |layer| &self.layers[layer]);
-        let tensor = coder(self.whole, file).tensor(id)?;
-        match id == TensorId::model(Role::FinalNorm) {
-            true => half(&self.last.stored(), tensor.shape()),
-            false => Ok(tensor),
+        let file = id.layer.map_or(self.tuning.file, |layer| &self.layers[layer]);
+        let tensor = coder(self.tuning, file).tensor(id)?;
+        if id == TensorId::model(Role::FinalNorm) {
+            half(&self.last.stored(), tensor.shape())
+        } else {
+            Ok(tensor)
         }
     }
 
@@ -235,10 +235,10 @@ impl<'a> Parameters<'a> {
     }
 }
 
-fn coder<'a>(whole: &'a Whole<'_>, file: &'a Arc<CodedFile>) -> Coder<'a> {
+fn coder<'a>(tuning: &'a ModelTuning<'_>, file: &'a Arc<CodedFile>) -> Coder<'a> {
     Coder {
-        checkpoint: whole.walk.checkpoint,
-        variant: whole.variant,
+        checkpoint: tuning.walk.checkpoint,
+        variant: tuning.variant,
         file: Some(file),
         scales: None,
     }
@@ -273,14 +273,14 @@ impl Parameter {
         Ok(Parameter { id, tensor, kind })
     }
 
-    fn step(&mut self, derivatives: &[f32], pace: f32) -> Result<()> {
+    fn step(&mut self, derivatives: &[f32], lr_factor: f32) -> Result<()> {
         match &mut self.kind {
             Kind::Coded(coded) => {
-                coded.step_tables(derivatives, pace);
+                coded.step_tables(derivatives, lr_factor);
                 self.tensor = coded.coded()?;
             }
             Kind::Gain(gain) => {
-                gain.step(derivatives, pace);
+                gain.step(derivatives, lr_factor);
                 self.tensor = half(&gain.stored(), self.tensor.shape())?;
             }
             Kind::Fixed => {}
@@ -318,8 +318,8 @@ impl Gain {
         Gain { adam: Adam::new(values.len()), values, rate: mean * NORM_RATE }
     }
 
-    fn step(&mut self, derivatives: &[f32], pace: f32) {
-        self.adam.step(&mut self.values, derivatives, pace * self.rate);
+    fn step(&mut self, derivatives: &[f32], lr_factor: f32) {
+        self.adam.step(&mut self.values, derivatives, lr_factor * self.rate);
     }
 
     /// What is stored of it.

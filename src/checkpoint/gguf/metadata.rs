@@ -55,11 +55,6 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The value of `key`, of whatever kind.
-    pub fn get(&self, key: &str) -> Option<&MetadataValue> {
-        self.0.get(key)
-    }
-
     fn typed<'a, T>(
         &'a self,
         key: &str,

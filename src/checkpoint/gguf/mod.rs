@@ -17,7 +17,9 @@ use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
 use header::{Header, TensorEntry};
-pub use metadata::{Metadata, MetadataValue};
+pub use metadata::Metadata;
+#[cfg(test)]
+pub use metadata::MetadataValue;
 
 /// A GGUF file: where its tensors lie and what its metadata says.
 #[derive(Debug)]

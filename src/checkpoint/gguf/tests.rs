@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::build::{GgufFile, Meta};
 use super::*;
-use crate::checkpoint::Dtype;
 use crate::checkpoint::config::RopeScaling;
+use crate::checkpoint::dtype::Dtype;
 
 fn open(file: &GgufFile) -> Result<Gguf> {
     read_bytes(&file.bytes(), 0)

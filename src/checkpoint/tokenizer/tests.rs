@@ -31,7 +31,7 @@ fn smollm2() -> Option<FileBytes> {
 
 fn sha256(ids: &[u32]) -> String {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::units::hex(&Sha256::digest(bytes))
 }
 
 /// Encodes as plain text and checks the starts.

@@ -218,7 +218,7 @@ impl DeviceBench<'_> {
     fn check(&mut self, at: usize) -> Result<AfterVisit> {
         let Prepared { subject, expected, .. } = &self.question.subjects[at];
         let positions: Vec<u32> = (0..expected.ids().len() as u32).collect();
-        let scored = self.runner.score(&new_job(), expected.ids(), &positions, &mut |_| ())?;
+        let scored = self.runner.score(&new_job(), expected.ids(), &positions)?;
         match scored {
             RequestOutcome::Finished(Finished { value: (scored, logits), .. }) => {
                 let logits: Vec<Vec<f32>> = logits.into_iter().map(|one| one.values).collect();

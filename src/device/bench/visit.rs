@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::conditions::{disturbed, not_ready};
 use super::run::{AfterVisit, DeviceBench};
 use super::to_records::{JobReport, outcome_of};
-use crate::device::client::{Finished, RequestOutcome, RequestProgress, new_job};
+use crate::device::client::{Finished, RequestOutcome, new_job};
 use crate::device::protocol::message::Job;
 use crate::error::Result;
 use crate::results::measurement::{Attempt, AttemptOutcome, Load, Measurement, Repetition};
@@ -51,7 +51,7 @@ impl DeviceBench<'_> {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
                 let units = self.question.units;
-                let answer = self.runner.load(&job, &package, units, SAMPLE_MS, &mut ignore)?;
+                let answer = self.runner.load(&job, &package, units, SAMPLE_MS)?;
                 (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };
@@ -76,8 +76,7 @@ impl DeviceBench<'_> {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
                 let tokens = question.method.tokens;
-                let answer =
-                    self.runner.generate(&job, question.prompt, tokens, SAMPLE_MS, &mut ignore)?;
+                let answer = self.runner.generate(&job, question.prompt, tokens, SAMPLE_MS)?;
                 let is_warm_up = purpose == Purpose::WarmUp;
                 let good = if is_warm_up { AttemptOutcome::WarmUp } else { AttemptOutcome::Kept };
                 (JobReport::of(&answer, good), value(answer))
@@ -162,8 +161,6 @@ impl DeviceBench<'_> {
         }
     }
 }
-
-fn ignore(_: RequestProgress) {}
 
 fn value<T>(outcome: RequestOutcome<T>) -> Option<T> {
     outcome.finished().ok().map(|finished| finished.value)

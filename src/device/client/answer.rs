@@ -4,17 +4,6 @@ use serde_json::Value;
 
 use super::outcome::RefusedRequest;
 
-/// How far a request has got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestProgress {
-    /// Units done.
-    pub done: u64,
-    /// Units in total.
-    pub of: u64,
-    /// What is counted: `tokens`, `bytes`.
-    pub unit: String,
-}
-
 /// The logits after the token at a position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits {

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use super::answer::{Logits, Reply, RequestProgress};
+use super::answer::{Logits, Reply};
 use super::outcome::{ConnectionLost, LossReason, RefusedRequest};
 use crate::device::protocol::frame::{Frame, MAX_FRAME_BYTES, read_frame};
 use crate::device::protocol::message;
@@ -43,11 +43,7 @@ impl<'a> PendingReply<'a> {
     ///
     /// # Errors
     /// The stream ended, or what came violates the protocol.
-    pub(super) fn add(
-        &mut self,
-        incoming: Incoming,
-        on_progress: &mut dyn FnMut(RequestProgress),
-    ) -> Result<Option<Reply>, ConnectionLost> {
+    pub(super) fn add(&mut self, incoming: Incoming) -> Result<Option<Reply>, ConnectionLost> {
         let frame = match incoming {
             Incoming::End(lost) => return Err(lost),
             Incoming::Frame(frame) => frame,
@@ -63,10 +59,7 @@ impl<'a> PendingReply<'a> {
         match message(&frame).map_err(|error| ConnectionLost::violation(error.cause()))? {
             Answer::Alive => Ok(None),
             Answer::Failed { id: 0, message, .. } => Err(ConnectionLost::violation(message)),
-            Answer::Progress { id, done, of, unit } if id == self.id => {
-                on_progress(RequestProgress { done, of, unit });
-                Ok(None)
-            }
+            Answer::Progress { id, .. } if id == self.id => Ok(None),
             Answer::Done { id, result, replayed, attempt } if id == self.id => {
                 let (found, expected) = (self.logits.len(), self.logits_at.len());
                 if found != expected {

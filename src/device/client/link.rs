@@ -1,7 +1,6 @@
 //! How a runner is reached: a child is started, a phone or an address is connected to. A link can be
 //! opened again after its connection was lost.
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -30,18 +29,12 @@ const POLL: Duration = Duration::from_millis(200);
 pub struct Options {
     /// The runner's token [default: a random one for a child, the stored one for a phone].
     pub token: Option<Token>,
-    /// Where a child keeps packages and its journal [default: this user's cache].
-    pub store: Option<PathBuf>,
     /// Where usbmuxd listens [default: the address that the environment names].
     pub mux: Option<Address>,
     /// What is started for `host` [default: this program, as a runner].
     pub program: Option<Program>,
     /// The stored tokens of phones [default: this user's].
     pub tokens: Option<TokenStore>,
-    /// What launches the app on a phone [default: devicectl, on a Mac].
-    pub tool: Option<Tool>,
-    /// The app's bundle identifier [default: [`BUNDLE_ID`]].
-    pub bundle_id: Option<String>,
     /// How long things may take.
     pub limits: Limits,
     /// Set to end all waiting.
@@ -51,7 +44,7 @@ pub struct Options {
 #[derive(Debug)]
 enum Route {
     Child { program: Program, process: Option<Process> },
-    Usb { mux: Address, udid: String, relaunch: Option<(Tool, String)> },
+    Usb { mux: Address, udid: String, relaunch: Option<Tool> },
     Tcp { host: String, port: u16 },
 }
 
@@ -75,7 +68,7 @@ impl Link {
                 let token = Token::random();
                 let mut program = match &options.program {
                     Some(program) => program.clone(),
-                    None => own_program(options)?,
+                    None => own_program()?,
                 };
                 let variable = (TOKEN_VARIABLE.to_owned(), token.as_str().to_owned());
                 program.variables.push(variable);
@@ -109,9 +102,7 @@ impl Link {
             Some(token) => token.clone(),
             None => stored()?.ok_or_else(no_token)?,
         };
-        let tool = options.tool.clone().or_else(Tool::of_system);
-        let bundle_id = options.bundle_id.clone().unwrap_or_else(|| BUNDLE_ID.to_owned());
-        let relaunch = tool.map(|tool| (tool, bundle_id));
+        let relaunch = Tool::of_system();
         Ok(Link { route: Route::Usb { mux, udid, relaunch }, token })
     }
 
@@ -184,8 +175,8 @@ impl Link {
     /// Errors of devicectl; surroundings if the runner cannot be launched from here.
     pub fn relaunch(&self) -> Result<()> {
         match &self.route {
-            Route::Usb { udid, relaunch: Some((tool, bundle_id)), .. } => {
-                tool.launch(udid, bundle_id, &self.token)
+            Route::Usb { udid, relaunch: Some(tool), .. } => {
+                tool.launch(udid, BUNDLE_ID, &self.token)
             }
             Route::Usb { .. } => {
                 let what = "launching the app on the phone needs a Mac with Xcode";
@@ -210,31 +201,13 @@ impl Link {
     }
 }
 
-/// This program as a runner.
-fn own_program(options: &Options) -> Result<Program> {
+/// This program as a runner, on the store that it uses by default.
+fn own_program() -> Result<Program> {
     let path = std::env::current_exe().map_err(|error| {
         Error::surroundings("cannot find the file of this program").because(error)
     })?;
-    let store = match &options.store {
-        Some(store) => store.clone(),
-        None => default_store().ok_or_else(|| {
-            Error::surroundings("there is no folder for the runner's packages: HOME is not set")
-                .hint("set HOME to a folder that can be written to")
-        })?,
-    };
-    let words = ["runner".into(), "--stdio".into(), "--store".into(), store.into()];
+    let words = ["runner".into(), "--stdio".into()];
     Ok(Program { path, arguments: words.into(), variables: Vec::new() })
-}
-
-fn default_store() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let home = || variable("HOME").map(PathBuf::from);
-    let base = match variable("XDG_CACHE_HOME") {
-        Some(folder) => PathBuf::from(folder),
-        None if cfg!(target_os = "macos") => home()?.join("Library/Caches"),
-        None => home()?.join(".cache"),
-    };
-    Some(base.join("evalkit/runner"))
 }
 
 fn no_token() -> Error {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::device::protocol::manifest::{MAX_FILES, Manifest, ManifestFile, check_path, hex};
+use crate::device::protocol::manifest::{MAX_FILES, Manifest, ManifestFile, check_path};
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// How many bytes are hashed at a time.
 const BLOCK_BYTES: usize = 1 << 20;

@@ -60,7 +60,7 @@ impl Write for PolledSocket<'_> {
 }
 
 impl Read for PolledSocket<'_> {
-    /// The limit is on the whole of what is read: a greeting that trickles in is late as well.
+    /// The time limit covers everything that is read, so a greeting that trickles in is late as well.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.socket.read(out) {

@@ -20,7 +20,7 @@ impl Runner {
             self.end = self.link.abandon();
             return Ok(exited);
         };
-        let reply = session.ask(&Ask::Exit, limit, &mut |_| ());
+        let reply = session.ask(&Ask::Exit, limit);
         if let Ok(Reply::Failed(refused)) = reply {
             return Ok(RequestOutcome::Refused(refused));
         }

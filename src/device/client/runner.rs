@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::answer::{Logits, Reply, RequestProgress};
+use super::answer::{Logits, Reply};
 use super::limits::{Limits, Stop};
 use super::link::{Link, Options};
 use super::outcome::{
@@ -13,12 +13,12 @@ use super::outcome::{
 use super::session::Session;
 use super::target::Target;
 use crate::device::protocol::code::Code;
-use crate::device::protocol::manifest::hex;
 use crate::device::protocol::message::{Ask, ComputeUnits, Job};
 use crate::device::protocol::result::{
     ComputePlan, Description, Figures, Generated, Loaded, Scored,
 };
 use crate::error::{At, Result};
+use crate::units::hex;
 
 /// The pause before the second attempt to connect; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -106,10 +106,9 @@ impl Runner {
         package: &str,
         compute_units: ComputeUnits,
         sample_ms: u32,
-        on_progress: &mut dyn FnMut(RequestProgress),
     ) -> Result<RequestOutcome<Loaded>> {
         let (job, package) = (job.clone(), package.to_owned());
-        self.ask_job(&Ask::Load { job, package, compute_units, sample_ms }, on_progress)
+        self.ask_job(&Ask::Load { job, package, compute_units, sample_ms })
     }
 
     /// Continues a prompt by `tokens` tokens.
@@ -122,11 +121,10 @@ impl Runner {
         prompt: &[u32],
         tokens: usize,
         sample_ms: u32,
-        on_progress: &mut dyn FnMut(RequestProgress),
     ) -> Result<RequestOutcome<Generated>> {
         let (job, prompt) = (job.clone(), prompt.to_vec());
         let ask = Ask::Generate { job, prompt, tokens, sample_ms };
-        let outcome = self.ask_job::<Generated>(&ask, on_progress)?;
+        let outcome = self.ask_job::<Generated>(&ask)?;
         Ok(self.checked(outcome, |found| {
             let (ids, times) = (found.ids.len(), found.token_ms.len());
             if ids != tokens || times + 1 != tokens.max(1) {
@@ -145,13 +143,12 @@ impl Runner {
         job: &Job,
         ids: &[u32],
         logits_at: &[u32],
-        on_progress: &mut dyn FnMut(RequestProgress),
     ) -> Result<RequestOutcome<(Scored, Vec<Logits>)>> {
         let (job, ids, logits_at) = (job.clone(), ids.to_vec(), logits_at.to_vec());
         let expected = ids.len().saturating_sub(1);
         let limit = self.limits.job;
         let ask = Ask::Score { job, ids, logits_at };
-        let outcome = self.ask::<Scored>(&ask, limit, on_progress)?;
+        let outcome = self.ask::<Scored>(&ask, limit)?;
         Ok(self.checked(outcome, |(found, logits)| {
             let scores = found.nll_nats.len();
             if scores != expected {
@@ -178,21 +175,17 @@ impl Runner {
         compute_units: ComputeUnits,
     ) -> Result<RequestOutcome<ComputePlan>> {
         let (job, package) = (job.clone(), package.to_owned());
-        self.ask_job(&Ask::Plan { job, package, compute_units }, &mut |_| ())
+        self.ask_job(&Ask::Plan { job, package, compute_units })
     }
 
     fn ask_plain<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<RequestOutcome<T>> {
         let limit = self.limits.request;
-        Ok(self.ask(ask, limit, &mut |_| ())?.map(|(value, _)| value))
+        Ok(self.ask(ask, limit)?.map(|(value, _)| value))
     }
 
-    fn ask_job<T: DeserializeOwned>(
-        &mut self,
-        ask: &Ask,
-        on_progress: &mut dyn FnMut(RequestProgress),
-    ) -> Result<RequestOutcome<T>> {
+    fn ask_job<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<RequestOutcome<T>> {
         let limit = self.limits.job;
-        Ok(self.ask(ask, limit, on_progress)?.map(|(value, _)| value))
+        Ok(self.ask(ask, limit)?.map(|(value, _)| value))
     }
 
     /// Asks until there is an answer, and reconnects as often as the limits allow.
@@ -200,14 +193,13 @@ impl Runner {
         &mut self,
         ask: &Ask,
         limit: Duration,
-        on_progress: &mut dyn FnMut(RequestProgress),
     ) -> Result<RequestOutcome<(T, Vec<Logits>)>> {
         let begun = Instant::now();
         let mut lost_at = None;
         let mut losses = 0;
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            let reply = self.session().and_then(|session| session.ask(ask, left, on_progress));
+            let reply = self.session().and_then(|session| session.ask(ask, left));
             let lost = match reply {
                 Ok(Reply::Done { result, logits, attempt, replayed }) => {
                     return match serde_json::from_value(result) {

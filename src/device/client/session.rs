@@ -1,7 +1,7 @@
 //! One connection to a runner: the handshake, then one request at a time.
 //!
 //! A thread reads frames and passes on all but `alive`. So silence is noticed even while a file is
-//! sent, and so is an answer that comes early. Whoever waits for an answer checks the stop flag in
+//! sent, and so is an answer that comes early. The wait for an answer checks the stop flag in
 //! between.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::answer::{Reply, RequestProgress};
+use super::answer::Reply;
 use super::greeting::greet;
 use super::incoming::{Incoming, PendingReply, read_incoming};
 use super::limits::{Limits, POLL, Stop, is_stopped};
@@ -79,14 +79,9 @@ impl Session {
     ///
     /// # Errors
     /// The session ended; it is spent then.
-    pub fn ask(
-        &mut self,
-        ask: &Ask,
-        limit: Duration,
-        on_progress: &mut dyn FnMut(RequestProgress),
-    ) -> Result<Reply, ConnectionLost> {
+    pub fn ask(&mut self, ask: &Ask, limit: Duration) -> Result<Reply, ConnectionLost> {
         let id = self.request(ask)?;
-        self.wait_for_reply(id, Instant::now() + limit, wanted_logits(ask), on_progress)
+        self.wait_for_reply(id, Instant::now() + limit, wanted_logits(ask))
     }
 
     /// Sends a `put` and the chunks that `next` gives, and calls `on_sent` with the bytes of each.
@@ -109,7 +104,7 @@ impl Session {
             let chunk = next().inspect_err(|_| self.is_spent = true)?;
             let Some(chunk) = chunk else {
                 let until = Instant::now() + self.limits.request;
-                return Ok(self.wait_for_reply(id, until, &[], &mut |_| ()));
+                return Ok(self.wait_for_reply(id, until, &[]));
             };
             if let Some(early) = self.early_reply(id) {
                 return Ok(early);
@@ -129,7 +124,7 @@ impl Session {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Incoming::End(ConnectionLost::closed()),
         };
-        let lost = match PendingReply::new(id, &[]).add(incoming, &mut |_| ()) {
+        let lost = match PendingReply::new(id, &[]).add(incoming) {
             Ok(None) => return None,
             Ok(Some(refused @ Reply::Failed(_))) => return Some(Ok(refused)),
             Ok(Some(_)) => ConnectionLost::violation("a put was done before its last chunk"),
@@ -186,7 +181,7 @@ impl Session {
         }
         let mut pending = PendingReply::new(id, &[]);
         while let Ok(incoming) = self.incoming.recv_timeout(POLL) {
-            if let Some(reply) = pending.add(incoming, &mut |_| ())? {
+            if let Some(reply) = pending.add(incoming)? {
                 return Ok(reply);
             }
         }
@@ -198,7 +193,6 @@ impl Session {
         id: u64,
         until: Instant,
         logits_at: &[u32],
-        on_progress: &mut dyn FnMut(RequestProgress),
     ) -> Result<Reply, ConnectionLost> {
         let mut pending = PendingReply::new(id, logits_at);
         let lost = loop {
@@ -214,7 +208,7 @@ impl Session {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => Incoming::End(ConnectionLost::closed()),
             };
-            match pending.add(incoming, on_progress) {
+            match pending.add(incoming) {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
                 Err(lost) => break lost,

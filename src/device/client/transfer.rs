@@ -135,7 +135,7 @@ impl Upload<'_> {
         let work_limit = Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S);
         let limit = session.request_limit() + work_limit;
         let have = Ask::Have { manifest: self.package.manifest.clone() };
-        let held = result_of(session.ask(&have, limit, &mut |_| ())?)?;
+        let held = result_of(session.ask(&have, limit)?)?;
         let held: Held = serde_json::from_value(held).map_err(ConnectionLost::violation)?;
         if held.complete {
             self.held_at_start.get_or_insert(size_bytes);
@@ -152,7 +152,7 @@ impl Upload<'_> {
             }
         }
         let commit = Ask::Commit { package: self.package.name.clone() };
-        result_of(session.ask(&commit, limit, &mut |_| ())?).map(|_| ())
+        result_of(session.ask(&commit, limit)?).map(|_| ())
     }
 
     /// Where in each file the transfer resumes, in the manifest's order.

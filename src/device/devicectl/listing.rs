@@ -8,34 +8,22 @@ use crate::device::transport::usbmux::{Attached, is_same};
 /// A device of devicectl's list. Fields are `None` if the list does not have them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedDevice {
-    /// CoreDevice's own identifier, which is not the UDID.
-    pub identifier: Option<String>,
     /// The UDID.
     pub udid: Option<String>,
     /// The name that its owner gave it.
     pub name: Option<String>,
     /// `iPhone14,2`.
     pub product_type: Option<String>,
-    /// `iPhone 13 Pro`.
-    pub marketing_name: Option<String>,
     /// `26.1`.
     pub os: Option<String>,
-    /// `23B85`.
-    pub os_build: Option<String>,
     /// `iOS`, `iPadOS`.
     pub platform: Option<String>,
-    /// The chip's unique number, up to 2^64 - 1.
-    pub ecid: Option<u64>,
     /// `paired`, `unpaired`, `unsupported`.
     pub pairing: Option<String>,
     /// `connected`, `disconnected`, `unavailable`: the state of devicectl's tunnel, not the phone's.
     pub tunnel: Option<String>,
-    /// `wired`, `localNetwork`.
-    pub transport: Option<String>,
     /// `enabled`, `disabled`.
     pub developer_mode: Option<String>,
-    /// Whether the developer disk image is mounted.
-    pub has_developer_image: Option<bool>,
 }
 
 /// The devices in the `result` of a list, without simulators.
@@ -50,27 +38,20 @@ pub fn listed(result: &Value) -> Vec<ListedDevice> {
 
 fn one(device: &Value) -> ListedDevice {
     let text = |pointer: &str| device.pointer(pointer)?.as_str().map(str::to_owned);
-    let ddi = device.pointer("/deviceProperties/ddiServicesAvailable");
     ListedDevice {
-        identifier: text("/identifier"),
         udid: text("/hardwareProperties/udid"),
         name: text("/deviceProperties/name"),
         product_type: text("/hardwareProperties/productType"),
-        marketing_name: text("/hardwareProperties/marketingName"),
         os: text("/deviceProperties/osVersionNumber"),
-        os_build: text("/deviceProperties/osBuildUpdate"),
         platform: text("/hardwareProperties/platform"),
-        ecid: device.pointer("/hardwareProperties/ecid").and_then(Value::as_u64),
         pairing: text("/connectionProperties/pairingState"),
         tunnel: text("/connectionProperties/tunnelState"),
-        transport: text("/connectionProperties/transportType"),
         developer_mode: text("/deviceProperties/developerModeStatus"),
-        has_developer_image: ddi.and_then(Value::as_bool),
     }
 }
 
 impl ListedDevice {
-    /// What keeps a runner from working on the device, as far as the list tells.
+    /// What keeps a runner from working on the device; `None` if the list shows no obstacle.
     pub fn device_error(&self) -> Option<DeviceError> {
         let major = self.os.as_deref().and_then(|os| os.split('.').next()?.parse::<u32>().ok());
         if self.pairing.as_deref() == Some("unsupported") || major.is_some_and(|major| major < 17) {

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::device_error::DeviceError;
 use super::listing::{ListedDevice, listed};
-use crate::device::protocol::manifest::hex;
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// The app's default bundle identifier.
 pub const BUNDLE_ID: &str = "dev.evalkit.runner";
@@ -37,11 +37,6 @@ impl Tool {
     pub fn of_system() -> Option<Tool> {
         let tool = || Tool { xcrun: "xcrun".into(), xcodebuild: "xcodebuild".into() };
         cfg!(target_os = "macos").then(tool)
-    }
-
-    /// The tools in a folder.
-    pub fn in_folder(folder: &Path) -> Tool {
-        Tool { xcrun: folder.join("xcrun"), xcodebuild: folder.join("xcodebuild") }
     }
 
     /// Lists the devices that devicectl knows.

@@ -6,7 +6,7 @@ use super::engine::{Engine, EngineKind, ModelShape};
 use crate::device::protocol::message::ComputeUnits;
 use crate::device::protocol::result::{ComputeDevice, ComputePlan, Operation};
 use crate::error::{At, Error, Result};
-use crate::package::bundle::{Bundle, Check};
+use crate::package::bundle::{Bundle, FileCheck};
 use crate::package::chain::Chain;
 use crate::package::execute::Precision;
 use crate::package::program::FUNCTIONS;
@@ -40,7 +40,7 @@ impl Engine for Cpu {
         self.chain = None;
         let bundle = Bundle::open(folder)?;
         // Files are memory-mapped, so one that is too short must be found before it is read.
-        bundle.check_files(Check::Sizes)?;
+        bundle.check_files(FileCheck::Sizes)?;
         let model = &bundle.manifest.model;
         if model.prefill_tokens == 0 || model.context_tokens == 0 || model.vocab_size == 0 {
             return Err(Error::input("expected sizes above 0, found a 0").at("model.json"));
@@ -75,7 +75,7 @@ impl Engine for Cpu {
 
     fn plan(&self, folder: &Path, _units: ComputeUnits) -> Result<ComputePlan> {
         let bundle = Bundle::open(folder)?;
-        bundle.check_files(Check::Sizes)?;
+        bundle.check_files(FileCheck::Sizes)?;
         let mut operations = Vec::new();
         for entry in &bundle.manifest.packages {
             let package = bundle.package(entry).at(|| entry.path.clone())?;

@@ -51,7 +51,7 @@ impl Jobs {
         self.running.as_ref().is_some_and(|running| running.job.job == job.job)
     }
 
-    /// The answer to a job that is not running, from the journal; `None` if the job is to be run.
+    /// The journal's answer to a job that is not running; `None` if the job must be run.
     pub fn settled(&self, job: &Job, asked: &str) -> Option<JobAnswer> {
         let known = self.journal.known(&job.job)?;
         let attempt = known.attempt;

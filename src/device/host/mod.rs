@@ -29,6 +29,5 @@ mod store;
 mod work;
 
 pub use self::cpu::Cpu;
-pub use self::engine::{Engine, EngineKind, ModelShape};
 pub use self::serve::{serve_listener, serve_stdio};
 pub use self::shared::{Host, HostOptions};

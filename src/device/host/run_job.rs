@@ -15,8 +15,8 @@ use super::progress::{JobProgress, PROGRESS_INTERVAL};
 use super::shared::Host;
 use super::store::disk::io_refusal;
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::manifest::hex;
 use crate::device::protocol::message::{Ask, Job};
+use crate::units::hex;
 
 /// Stack of a job's thread, which reads programs recursively.
 const STACK_BYTES: usize = 16 << 20;

@@ -39,9 +39,9 @@ pub struct Host {
     pub(super) session: Mutex<bool>,
     /// Notified when a session has ended.
     pub(super) session_ended: Condvar,
-    /// Whether the process is to end.
+    /// Whether a client has asked the runner to exit.
     pub(super) exiting: Mutex<bool>,
-    /// Notified when the process is to end.
+    /// Notified when a client has asked the runner to exit.
     pub(super) exit_asked: Condvar,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::code::{Code, Refusal};
+use crate::units::hex;
 
 /// The most files that a package may have.
 pub const MAX_FILES: usize = 65_536;
@@ -133,9 +134,4 @@ pub fn check_path(path: &str) -> Result<(), String> {
 /// Whether `text` is the lower-case hexadecimal form of a SHA-256.
 pub fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Writes bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::results::runner::{
     ComputeDevice, ComputePlan, Description, Device, Figures, Generated, Loaded, Operation, Power,
-    Scored, Thermal,
+    Scored,
 };
 
 /// The packages that a runner has.

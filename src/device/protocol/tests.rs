@@ -5,10 +5,11 @@ use std::fmt::Debug;
 use serde_json::{Map, Value, json};
 
 use super::frame::{Frame, MAX_FRAME_BYTES, MAX_GREETING_BYTES, read_frame, write_frame};
-use super::manifest::{Manifest, check_path, hex};
+use super::manifest::{Manifest, check_path};
 use super::message::{Answer, Greeting, Hello, Request};
 use super::{control, message, result};
 use crate::error::Result;
+use crate::units::hex;
 
 fn fixture(name: &str) -> Value {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("device-runner/fixtures");

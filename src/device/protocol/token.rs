@@ -4,9 +4,9 @@ use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
 
-use super::manifest::hex;
 use super::message::TOKEN_VARIABLE;
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 const DIGITS: usize = 32;
 

@@ -1,7 +1,7 @@
-//! Which devices exist, and what is known of them: chip, memory, bandwidth, each with how sure it is.
+//! Which devices exist, and what is known of them: chip, memory, bandwidth, each with its confidence.
 //!
-//! What cannot be asked of a device that is not attached. A device that is attached says its memory
-//! itself; nothing here decides whether a model is loaded, it only predicts.
+//! The table is for devices that are not attached. A device that is attached reports its memory itself.
+//! What follows from the table is a prediction, and never decides whether a model is loaded.
 
 mod predict;
 
@@ -14,23 +14,16 @@ pub use self::predict::{Demand, Fit, OVERHEAD_BYTES, Prediction, Verdict, predic
 use crate::error::{Error, Result};
 
 const TABLE: &str = include_str!("devices.json");
-/// Bytes of what the table calls MB in memory limits, and of the GB in which memory is sold.
+/// The table's memory limits are in MiB, and memory is sold in GiB, though both are written MB and GB.
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// Names that are suggested for one that is not known.
+/// How many names are suggested for an unknown one.
 const SUGGESTIONS: usize = 3;
 
-/// Everything that is known.
+/// What is known of devices.
 #[derive(Debug, Deserialize)]
-pub struct Devices {
-    /// What must be known to read it.
-    pub note: String,
-    /// Where each kind of figure is from.
-    pub sources: BTreeMap<String, String>,
-    /// The devices.
-    pub devices: Vec<Device>,
-    /// What was seen of memory limits, in the words of whoever saw it.
-    pub memory_limit_observations: Vec<serde_json::Value>,
+pub struct DeviceTable {
+    devices: Vec<Device>,
     memory_limit_estimate_by_ram_gb: BTreeMap<String, RawLimit>,
 }
 
@@ -41,25 +34,19 @@ pub struct Device {
     pub identifier: String,
     /// `iPhone 13 Pro`.
     pub name: String,
-    /// `iPhone`, `iPad` or `Mac`.
-    pub family: String,
     /// `A15`.
     pub chip: String,
-    /// Memory as sold, in GiB; of Macs none, for it varies.
+    /// Memory as sold, in GiB; `None` for Macs, which are sold with several sizes.
     pub ram_gb: Option<u32>,
-    /// Bandwidth of its memory, in 10^9 bytes per second.
+    /// Bandwidth of its memory, in 10^9 bytes per second; `None` if it is not known.
     pub memory_bandwidth_gbps: Option<f64>,
-    /// When it was sold first.
-    pub released: Option<String>,
-    /// How sure each figure is.
+    /// How certain each figure is.
     pub confidence: Confidence,
 }
 
-/// How sure the figures of a device are, each with its reason.
+/// How certain the figures of a device are, each with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Confidence {
-    /// Of the identifier.
-    pub identifier: String,
     /// Of the memory.
     pub ram: String,
     /// Of the bandwidth.
@@ -73,41 +60,41 @@ struct RawLimit {
     basis: String,
 }
 
-/// What an app may use on devices of some memory, as estimated from observations.
+/// How much memory an app may use on devices with a given memory, estimated from observations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryLimit {
-    /// As apps are.
+    /// The limit of an app without entitlements; `None` if it is unknown.
     pub default_bytes: Option<u64>,
-    /// With the entitlement for an increased limit.
+    /// The limit with the entitlement for an increased one; `None` if it is unknown.
     pub entitled_bytes: Option<u64>,
-    /// What the estimate stands on.
+    /// What the estimate is based on.
     pub basis: String,
 }
 
 /// The table.
-pub fn devices() -> &'static Devices {
-    static DEVICES: OnceLock<Devices> = OnceLock::new();
+pub fn devices() -> &'static DeviceTable {
+    static DEVICES: OnceLock<DeviceTable> = OnceLock::new();
     DEVICES.get_or_init(|| serde_json::from_str(TABLE).expect("the embedded table, read in tests"))
 }
 
-impl Devices {
-    /// The device of this identifier.
+impl DeviceTable {
+    /// The device with this identifier, if it is known.
     pub fn by_identifier(&self, identifier: &str) -> Option<&Device> {
         self.devices.iter().find(|device| device.identifier.eq_ignore_ascii_case(identifier))
     }
 
-    /// The device of this identifier or name; of several with one name, which are alike in all that
-    /// the table knows, the first.
+    /// The device with this identifier or name. If several devices have the name, it is the first; the
+    /// table knows the same of all of them.
     ///
     /// # Errors
-    /// An input error that suggests the nearest names.
+    /// Input if there is none, with the most similar names as a hint.
     pub fn find(&self, text: &str) -> Result<&Device> {
         let wanted = text.trim();
         let named = || self.devices.iter().find(|d| d.name.eq_ignore_ascii_case(wanted));
         self.by_identifier(wanted).or_else(named).ok_or_else(|| {
             let near = self.nearest(wanted).join(", ");
-            Error::input(format!("no device is known as {text:?}"))
-                .hint(format!("the nearest are: {near}"))
+            Error::input(format!("unknown device {text:?}"))
+                .hint(format!("the most similar names are: {near}"))
         })
     }
 
@@ -124,7 +111,8 @@ impl Devices {
         near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
     }
 
-    /// What an app may use on a device, where something was seen on devices of its memory.
+    /// How much memory an app may use on a device; `None` if nothing was observed on devices with the
+    /// same memory.
     pub fn memory_limit(&self, device: &Device) -> Option<MemoryLimit> {
         let limit = self.memory_limit_estimate_by_ram_gb.get(&device.ram_gb?.to_string())?;
         let bytes = |mib: Option<u64>| mib.map(|mib| mib * MIB);
@@ -137,12 +125,12 @@ impl Devices {
 }
 
 impl Device {
-    /// Memory as sold.
+    /// Memory as sold; `None` if it is not known.
     pub fn memory_bytes(&self) -> Option<u64> {
         self.ram_gb.map(|gib| u64::from(gib) * GIB)
     }
 
-    /// Whether its bandwidth is stated by its maker; else it is a guess.
+    /// Whether the maker states the bandwidth; otherwise it is a guess.
     pub fn is_bandwidth_stated(&self) -> bool {
         self.confidence.bandwidth.starts_with("high")
     }
@@ -163,12 +151,13 @@ mod tests {
             assert_eq!((&twin.chip, known(twin)), (&device.chip, known(device)), "{}", device.name);
             assert!(device.memory_bandwidth_gbps.is_some() || !device.is_bandwidth_stated());
         }
-        assert!(all.sources.contains_key("bandwidth") && all.note.contains("Never use"));
-        assert!(all.memory_limit_observations.iter().all(|seen| seen["source"].is_string()));
+        let text: serde_json::Value = serde_json::from_str(TABLE).unwrap();
+        let seen = text["memory_limit_observations"].as_array().unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|seen| seen["source"].is_string()));
     }
 
     #[test]
-    fn unknown_names_get_the_nearest_and_a_guess_is_said_to_be_one() {
+    fn similar_names_are_suggested_and_a_guessed_bandwidth_is_not_called_stated() {
         let error = devices().find("iPhone 13 Por").unwrap_err();
         assert!(error.advice().unwrap().contains("iPhone 13 Pro"), "{error}");
         assert!(!devices().find("iPhone14,2").unwrap().is_bandwidth_stated());

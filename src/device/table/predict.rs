@@ -1,63 +1,64 @@
-//! Whether a model can fit, and how fast it could be at most, from the table alone.
+//! Whether a model fits a device, and how fast it can be at most, predicted from the table alone.
 
 use super::{Device, MemoryLimit};
 
-/// What an app uses beside weights and cache: itself, the runtime, activations, logits. Assumed,
-/// not measured.
+/// Memory that an app needs in addition to weights and cache: for itself, the runtime, activations and
+/// logits. This is assumed, not measured.
 pub const OVERHEAD_BYTES: u64 = 300_000_000;
-/// Above this share of a limit, a fit is called tight.
+/// A model that needs more than this share of the limit fits tightly.
 const TIGHT: f64 = 0.9;
 
-/// What a model asks of a device.
+/// What a model needs of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// All its weights.
+    /// Bytes of all its weights.
     pub weights_bytes: u64,
-    /// Its cache at the context it is run with.
+    /// Bytes of its cache at full context.
     pub cache_bytes: u64,
-    /// Weights that one token reads.
+    /// Bytes of weights that decoding one token reads.
     pub read_bytes: u64,
 }
 
-/// What is to be expected. Every number is predicted.
+/// Memory and speed of a model on a device. Every number is predicted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// Weights, cache and [`OVERHEAD_BYTES`].
+    /// The sum of weights, cache and [`OVERHEAD_BYTES`].
     pub need_bytes: u64,
-    /// Against the limit of apps as they are.
+    /// The fit of an app without entitlements.
     pub default: Fit,
-    /// Against the limit with the entitlement for an increased one.
+    /// The fit with the entitlement for an increased limit.
     pub entitled: Fit,
-    /// Tokens per second that the memory's bandwidth allows with an empty cache.
+    /// The most tokens per second that the memory's bandwidth allows with an empty cache; `None` if the
+    /// bandwidth is not known.
     pub ceiling_per_s: Option<f64>,
     /// The same with a full cache.
     pub ceiling_full_per_s: Option<f64>,
 }
 
-/// A limit, and what it means.
+/// A memory limit, and whether the model fits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fit {
-    /// The limit's estimate.
+    /// The estimated limit; `None` if it is unknown.
     pub limit_bytes: Option<u64>,
-    /// What it means.
+    /// Whether the model fits.
     pub verdict: Verdict,
 }
 
-/// Whether something fits.
+/// Whether a model fits a memory limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// With room to spare.
+    /// It fits with room to spare.
     Fits,
-    /// With less than a tenth of the limit to spare.
+    /// It fits with less than a tenth of the limit to spare.
     Tight,
-    /// It needs more.
+    /// It needs more than the limit.
     TooLarge,
-    /// Nobody has seen the limit.
+    /// The limit is unknown.
     Unknown,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict in words.
     pub fn words(self) -> &'static str {
         match self {
             Verdict::Fits => "predicted to fit",
@@ -68,7 +69,7 @@ impl Verdict {
     }
 }
 
-/// What the table makes one expect of a model on a device.
+/// Predicts memory and speed of a model on a device with this limit.
 pub fn predict(device: &Device, limit: Option<&MemoryLimit>, demand: Demand) -> Prediction {
     let Demand { weights_bytes, cache_bytes, read_bytes } = demand;
     let need_bytes = weights_bytes.saturating_add(cache_bytes).saturating_add(OVERHEAD_BYTES);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ceiling_is_bandwidth_over_bytes_and_unknown_stays_unknown() {
+    fn a_ceiling_is_bandwidth_over_bytes_and_none_if_the_bandwidth_is_unknown() {
         let found = on("iPhone14,2", GPT_OSS);
         assert_eq!(found.ceiling_per_s, Some(34.1));
         assert!(found.ceiling_full_per_s.unwrap() < 34.1);

@@ -192,9 +192,10 @@ fn scale(method: RangeMethod, histogram: &Histogram) -> Result<f16> {
     }
     let range = method.range(histogram);
     let scale = f16::from_f32(range / LARGEST_CODE);
-    match scale > f16::ZERO {
-        true => Ok(scale),
-        false => refuse(format!("expected values other than 0, found a range of {range}")),
+    if scale > f16::ZERO {
+        Ok(scale)
+    } else {
+        refuse(format!("expected values other than 0, found a range of {range}"))
     }
 }
 

@@ -1,30 +1,31 @@
 //! The weight file of a package ("MILBlob" storage format, version 2).
 //!
 //! A 64-byte header (`u32` number of blobs, `u32` version, zeros), then blobs. Each is 64 bytes of
-//! metadata (`u32` sentinel, `u32` type, `u64` size in bytes, `u64` offset of the data, `u64` unused
-//! bits of the last byte, zeros) and its data, both on 64-byte borders; all little endian. A
-//! program names a blob by the offset of its metadata; shapes are in the program.
+//! metadata (`u32` sentinel, `u32` type, `u64` size in bytes, `u64` offset of the data, `u64`
+//! number of unused bits in the last byte, zeros) followed by its data. Metadata and data are both
+//! aligned to 64 bytes, and everything is little endian. A program refers to a blob by the offset
+//! of its metadata; the shape is in the program.
 
 pub mod read;
 mod write;
 
-pub use write::{BlobRef, BlobWriter, Layout, WrittenBlobs};
+pub use write::{BlobLayout, BlobRef, BlobWriter, WrittenBlobs};
 
 use crate::package::spec::DataType;
 
-/// Borders of metadata and data.
+/// The alignment of metadata and of data.
 pub const ALIGNMENT_BYTES: u64 = 64;
-/// The file's version.
+/// The version of the format.
 pub const VERSION: u32 = 2;
-/// How a blob's metadata begins.
+/// The first four bytes of a blob's metadata.
 pub const SENTINEL: u32 = 0xDEAD_BEEF;
-/// The name by which programs call the weight file.
+/// The name that programs use for the weight file.
 pub const FILE_NAME: &str = "@model_path/weights/weight.bin";
 
-/// The type of a blob's elements, with the number that the file gives it.
+/// The type of a blob's elements; the discriminant is the number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
-#[expect(missing_docs, reason = "the names are the format's own")]
+#[allow(missing_docs, reason = "the names are the format's own")]
 pub enum BlobType {
     Float16 = 1,
     Float32 = 2,
@@ -44,7 +45,7 @@ pub enum BlobType {
 }
 
 impl BlobType {
-    /// Every type, its width in bits and the program's name for it.
+    /// Every type, its width in bits and the name that programs use for it.
     const ALL: [(BlobType, u8, DataType); 15] = [
         (BlobType::Float16, 16, DataType::Float16),
         (BlobType::Float32, 32, DataType::Float32),
@@ -67,18 +68,18 @@ impl BlobType {
         &Self::ALL[self as usize - 1]
     }
 
-    /// The type that the file calls `number`.
+    /// The type with this number; `None` if there is no such type.
     pub fn from_number(number: u32) -> Option<Self> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         Self::ALL.get(index).map(|(kind, ..)| *kind)
     }
 
-    /// The type that programs call `data_type`.
+    /// The type that programs call `data_type`; `None` if blobs cannot hold it.
     pub fn of(data_type: DataType) -> Option<Self> {
         Self::ALL.iter().find(|(.., of)| *of == data_type).map(|(kind, ..)| *kind)
     }
 
-    /// The program's name for it.
+    /// The name that programs use for it.
     pub fn data_type(self) -> DataType {
         self.row().2
     }
@@ -88,7 +89,7 @@ impl BlobType {
         self.row().1
     }
 
-    /// Bytes that `elements` take, packed without gaps; nothing where that overflows.
+    /// The bytes that `elements` elements take, packed without gaps; `None` if that overflows.
     pub fn size_bytes(self, elements: u64) -> Option<u64> {
         Some(elements.checked_mul(u64::from(self.bits()))?.div_ceil(8))
     }

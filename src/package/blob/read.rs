@@ -1,7 +1,9 @@
-//! Reading a weight file: every blob is found and checked once, then handed out by its offset.
+//! Reading a weight file: every blob is checked once when the file is opened, and then looked up by
+//! its offset.
 //!
-//! Blobs lie one after another, so a walk over the file meets each of them; what a program names
-//! must be among them. Nothing is allocated from a length that the file states.
+//! Blobs follow one another without gaps other than padding, so one pass over the file finds all of
+//! them. An offset in a program must be one that this pass found. No length in the file decides how
+//! much memory is allocated.
 
 use std::ops::{Deref, Range};
 use std::path::PathBuf;
@@ -11,47 +13,47 @@ use super::{ALIGNMENT_BYTES, BlobType, SENTINEL, VERSION};
 use crate::checkpoint::FileBytes;
 use crate::error::{At, Error, Result};
 
-/// Read-only bytes that are cheap to clone: a stretch of a mapped file, or bytes in memory.
+/// Read-only bytes that are cheap to clone: a range of a mapped file, or bytes in memory.
 #[derive(Debug, Clone)]
-pub struct Span {
-    source: Source,
+pub struct SharedBytes {
+    source: Storage,
     range: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+enum Storage {
     File(Arc<FileBytes>),
     Memory(Arc<[u8]>),
 }
 
-impl Span {
-    /// A stretch of the same bytes; empty where `range` is not within them.
+impl SharedBytes {
+    /// A range of these bytes, which shares their memory; empty if `range` is out of bounds.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let (start, end) = (self.range.start + range.start, self.range.start + range.end);
         let range = if start <= end && end <= self.range.end { start..end } else { 0..0 };
-        Span { source: self.source.clone(), range }
+        SharedBytes { source: self.source.clone(), range }
     }
 }
 
-impl From<FileBytes> for Span {
+impl From<FileBytes> for SharedBytes {
     fn from(file: FileBytes) -> Self {
-        Span { range: 0..file.len(), source: Source::File(Arc::new(file)) }
+        SharedBytes { range: 0..file.len(), source: Storage::File(Arc::new(file)) }
     }
 }
 
-impl From<Vec<u8>> for Span {
+impl From<Vec<u8>> for SharedBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Span { range: 0..bytes.len(), source: Source::Memory(bytes.into()) }
+        SharedBytes { range: 0..bytes.len(), source: Storage::Memory(bytes.into()) }
     }
 }
 
-impl Deref for Span {
+impl Deref for SharedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         let all: &[u8] = match &self.source {
-            Source::File(file) => file,
-            Source::Memory(bytes) => bytes,
+            Storage::File(file) => file,
+            Storage::Memory(bytes) => bytes,
         };
         all.get(self.range.clone()).unwrap_or_default()
     }
@@ -60,47 +62,48 @@ impl Deref for Span {
 /// The elements of one blob.
 #[derive(Debug, Clone)]
 pub struct Blob {
-    /// Their type.
+    /// The type of the elements.
     pub kind: BlobType,
-    /// How many there are.
+    /// The number of elements.
     pub elements: u64,
-    /// Their bytes, packed as the file has them.
-    pub bytes: Span,
+    /// The bytes of the elements, packed as in the file.
+    pub bytes: SharedBytes,
 }
 
-/// A weight file whose blobs have all been checked.
+/// An opened weight file. All its blobs have been checked.
 #[derive(Debug, Clone)]
 pub struct BlobFile {
     path: PathBuf,
-    /// Blobs by the offset of their metadata, ascending.
+    /// Each blob with the offset of its metadata, in ascending order.
     blobs: Vec<(u64, Blob)>,
 }
 
 impl BlobFile {
-    /// Checks the whole of `bytes`; `path` is for messages. Fails (input), naming the offset, on
-    /// a header, metadata or padding that the format does not allow, and on bytes of no blob.
-    pub fn new(path: impl Into<PathBuf>, bytes: &Span) -> Result<Self> {
+    /// Checks all of `bytes`; `path` is used in messages only.
+    ///
+    /// # Errors
+    /// Input errors that name the offset: a header, metadata or padding that the format does not
+    /// allow, or bytes that belong to no blob.
+    pub fn new(path: impl Into<PathBuf>, bytes: &SharedBytes) -> Result<Self> {
         let path = path.into();
         let blobs = walk(bytes).at(|| path.display().to_string())?;
         Ok(BlobFile { path, blobs })
     }
 
-    /// The blob whose metadata begins at `offset`. Fails (input) where none does.
+    /// The blob whose metadata begins at `offset`.
+    ///
+    /// # Errors
+    /// An input error if no blob begins there.
     pub fn blob(&self, offset: u64) -> Result<Blob> {
         let found = self.blobs.binary_search_by_key(&offset, |(at, _)| *at);
         found.map(|index| self.blobs[index].1.clone()).map_err(|_| {
             Error::input(format!("no blob begins at offset {offset}")).at(self.path.display())
         })
     }
-
-    /// The offsets of all blobs, ascending.
-    pub fn offsets(&self) -> impl Iterator<Item = u64> {
-        self.blobs.iter().map(|(offset, _)| *offset)
-    }
 }
 
-/// All blobs of a file.
-fn walk(bytes: &Span) -> Result<Vec<(u64, Blob)>> {
+/// Finds and checks all blobs of a file.
+fn walk(bytes: &SharedBytes) -> Result<Vec<(u64, Blob)>> {
     let header = bytes.get(..64).ok_or_else(|| {
         Error::input(format!("expected a header of 64 bytes, found {} bytes", bytes.len()))
     })?;
@@ -130,12 +133,12 @@ fn walk(bytes: &Span) -> Result<Vec<(u64, Blob)>> {
     Ok(blobs)
 }
 
-/// The blob whose metadata begin at `at`.
-fn blob_at(bytes: &Span, at: u64) -> Result<Blob> {
+/// Reads and checks the blob whose metadata begins at `at`.
+fn blob_at(bytes: &SharedBytes, at: u64) -> Result<Blob> {
     let start = usize::try_from(at).ok();
     let metadata = start.and_then(|start| bytes.get(start..start.checked_add(64)?));
     let metadata = metadata.ok_or_else(|| {
-        Error::input(format!("its metadata end past the file's {} bytes", bytes.len()))
+        Error::input(format!("its metadata ends past the file's {} bytes", bytes.len()))
     })?;
     let (sentinel, number) = (u32_at(metadata, 0), u32_at(metadata, 4));
     if sentinel != SENTINEL {
@@ -143,8 +146,9 @@ fn blob_at(bytes: &Span, at: u64) -> Result<Blob> {
             "expected the sentinel 0x{SENTINEL:08X}, found 0x{sentinel:08X}"
         )));
     }
-    let kind = BlobType::from_number(number)
-        .ok_or_else(|| Error::input(format!("expected a type of 1 to 15, found {number}")))?;
+    let kind = BlobType::from_number(number).ok_or_else(|| {
+        Error::input(format!("expected an element type from 1 to 15, found {number}"))
+    })?;
     let (size, data, padding) = (u64_at(metadata, 8), u64_at(metadata, 16), u64_at(metadata, 24));
     if data != at + ALIGNMENT_BYTES {
         return Err(Error::input(format!(
@@ -155,7 +159,7 @@ fn blob_at(bytes: &Span, at: u64) -> Result<Blob> {
     expect_zeros(&metadata[32..], "reserved metadata", at + 32)?;
     let end = data.checked_add(size).filter(|end| *end <= bytes.len() as u64).ok_or_else(|| {
         Error::input(format!(
-            "{size} bytes of data from offset {data} end past the file's {} bytes",
+            "its {size} bytes of data at offset {data} end past the file's {} bytes",
             bytes.len()
         ))
     })?;
@@ -164,20 +168,20 @@ fn blob_at(bytes: &Span, at: u64) -> Result<Blob> {
     Ok(Blob { kind, elements, bytes: data })
 }
 
-/// The number of elements in `data`, of whose last byte `padding` high bits are unused.
+/// The number of elements in `data`. The `padding` high bits of its last byte are unused.
 fn elements(kind: BlobType, data: &[u8], padding: u64) -> Result<u64> {
     let bits = u64::from(kind.bits());
     let used = (data.len() as u64 * 8).checked_sub(padding).filter(|_| padding < 8);
     let whole = used.filter(|used| used.is_multiple_of(bits) && (bits < 8 || padding == 0));
     let used = whole.ok_or_else(|| {
         Error::input(format!(
-            "{} bytes with {padding} unused bits hold no whole number of {kind:?} elements",
+            "{} bytes with {padding} unused bits are not a whole number of {kind:?} elements",
             data.len()
         ))
     })?;
     let last = data.last().copied().unwrap_or(0);
     if padding > 0 && last >> (8 - padding) != 0 {
-        return Err(Error::input(format!("expected {padding} zero bits at its end")));
+        return Err(Error::input(format!("expected its last {padding} bits to be zero")));
     }
     Ok(used / bits)
 }
@@ -229,7 +233,6 @@ mod tests {
     #[test]
     fn blobs_are_found_by_their_offsets() {
         let file = read(file()).unwrap();
-        assert_eq!(file.offsets().collect::<Vec<_>>(), [64, 192]);
         let blob = file.blob(64).unwrap();
         assert_eq!((blob.kind, blob.elements, &*blob.bytes), (BlobType::Float16, 3, &[1; 6][..]));
         let blob = file.blob(192).unwrap();
@@ -239,20 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn every_lie_is_refused_with_its_offset() {
+    fn every_contradiction_is_reported_with_its_offset() {
         let cases: [(usize, u8, &str); 12] = [
-            (0, 3, "blob 3 of 3 at offset 320: its metadata end past the file's 258 bytes"),
+            (0, 3, "blob 3 of 3 at offset 320: its metadata ends past the file's 258 bytes"),
             (0, 1, "the header counts 1 blobs, which end at offset 192, but the file has 258"),
             (4, 1, "expected version 2, found 1"),
             (9, 1, "header: expected 0 at offset 9, found 1"),
             (64, 0, "offset 64: expected the sentinel 0xDEADBEEF, found 0xDEADBE00"),
-            (68, 16, "expected a type of 1 to 15, found 16"),
-            (72, 5, "5 bytes with 0 unused bits hold no whole number of Float16"),
+            (68, 16, "expected an element type from 1 to 15, found 16"),
+            (72, 5, "5 bytes with 0 unused bits are not a whole number of Float16"),
             (79, 0xff, "end past the file's 258 bytes"),
             (80, 192, "expected its data at offset 128, found 192"),
             (100, 7, "reserved metadata: expected 0 at offset 100, found 7"),
-            (216, 2, "2 bytes with 2 unused bits hold no whole number of Uint3"),
-            (257, 0xff, "expected 1 zero bits at its end"),
+            (216, 2, "2 bytes with 2 unused bits are not a whole number of Uint3"),
+            (257, 0xff, "expected its last 1 bits to be zero"),
         ];
         for (at, byte, expected) in cases {
             let mut bytes = file();

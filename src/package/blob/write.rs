@@ -1,19 +1,18 @@
 //! Writes a weight file in one pass.
 //!
-//! Blobs are appended one by one and their offsets are final at once; only the count in the header
-//! is filled in at the end. The file ends with the last blob's data: what is between blobs is zeros,
-//! what would come after the last is left out. [`Layout`] knows the size from types and lengths
-//! alone.
+//! Blobs are appended one by one, and the offset of a blob is final as soon as it is appended; only
+//! the number of blobs in the header is filled in at the end. Zeros pad the file between blobs, but
+//! not after the last one. [`BlobLayout`] predicts offsets and sizes from types and lengths alone.
 
 use std::io::{Seek, SeekFrom, Write};
 
 use super::{ALIGNMENT_BYTES, BlobType, SENTINEL, VERSION};
 use crate::error::{Error, Result};
 
-/// Where a blob is in the weight file. Copies may be named by any number of operators.
+/// Where a blob is in the weight file. Any number of operators may refer to the same blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlobRef {
-    /// Where its metadata begins.
+    /// The offset of its metadata.
     pub offset: u64,
     /// The type of its elements.
     pub kind: BlobType,
@@ -21,27 +20,31 @@ pub struct BlobRef {
     pub elements: u64,
 }
 
-/// Where the next blobs will be, known from types and lengths alone.
+/// Predicts where blobs will be, from their types and lengths alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Where the file ends now.
+pub struct BlobLayout {
+    /// The size of the file so far.
     end: u64,
 }
 
-impl Layout {
-    /// An empty file: the header.
+impl BlobLayout {
+    /// A file without blobs: only the header.
     pub fn new() -> Self {
-        Layout { end: ALIGNMENT_BYTES }
+        BlobLayout { end: ALIGNMENT_BYTES }
     }
 
-    /// Appends a blob. Fails (input) when the file would be too large to address.
+    /// Appends a blob.
+    ///
+    /// # Errors
+    /// An input error if the size of the file would overflow 64 bits.
     pub fn append(&mut self, kind: BlobType, elements: u64) -> Result<BlobRef> {
         let place = || {
             let offset = self.end.checked_next_multiple_of(ALIGNMENT_BYTES)?;
             let data = offset.checked_add(ALIGNMENT_BYTES)?;
             Some((offset, data.checked_add(kind.size_bytes(elements)?)?))
         };
-        let too_large = || Error::input(format!("{elements} weights are too many for a file"));
+        let too_large =
+            || Error::input(format!("{elements} weights are too many for one weight file"));
         let (offset, end) = place().ok_or_else(too_large)?;
         self.end = end;
         Ok(BlobRef { offset, kind, elements })
@@ -53,7 +56,7 @@ impl Layout {
     }
 }
 
-impl Default for Layout {
+impl Default for BlobLayout {
     fn default() -> Self {
         Self::new()
     }
@@ -66,34 +69,42 @@ pub struct WrittenBlobs {
     pub count: u32,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// A hash of its blobs: of their types, lengths and contents in order.
+    /// A hash over the types, lengths and contents of all blobs, in order.
     pub hash: blake3::Hash,
 }
 
-/// A weight file that is being written. What it holds in memory is 64 bytes or so a blob.
+/// A weight file that is being written. The blobs are not kept in memory.
 #[derive(Debug)]
 pub struct BlobWriter<W> {
     out: W,
-    layout: Layout,
+    layout: BlobLayout,
     count: u32,
     hasher: blake3::Hasher,
 }
 
 impl<W: Write + Seek> BlobWriter<W> {
-    /// Begins the file at the start of `out`, which should be buffered. Fails like the disk.
+    /// Begins the file at the start of `out`, which should be buffered.
+    ///
+    /// # Errors
+    /// Surroundings errors of `out`.
     pub fn new(mut out: W) -> Result<Self> {
         write(&mut out, &[0; ALIGNMENT_BYTES as usize])?;
         let hasher = blake3::Hasher::new();
-        Ok(BlobWriter { out, layout: Layout::new(), count: 0, hasher })
+        Ok(BlobWriter { out, layout: BlobLayout::new(), count: 0, hasher })
     }
 
-    /// Appends `bytes`, the little-endian elements packed without gaps. What is used twice is
-    /// appended once and its reference kept: sizes then follow from types and lengths. Fails (bug)
-    /// when `bytes` has not the length of so many elements, or like the disk.
+    /// Appends `bytes`: little-endian elements, packed without gaps. The caller appends what is
+    /// used twice only once and keeps its reference, so that sizes follow from types and lengths.
+    ///
+    /// # Errors
+    /// A bug-class error if the length of `bytes` is not that of `elements` elements; surroundings
+    /// errors of the output.
     pub fn append(&mut self, kind: BlobType, elements: u64, bytes: &[u8]) -> Result<BlobRef> {
         if kind.size_bytes(elements) != Some(bytes.len() as u64) {
             let found = bytes.len();
-            return Err(Error::bug(format!("{elements} elements of {kind:?} in {found} bytes")));
+            return Err(Error::bug(format!(
+                "{elements} elements of {kind:?} cannot be {found} bytes"
+            )));
         }
         let content = blake3::Hasher::new().update_rayon(bytes).finalize();
         let before = self.layout.size_bytes();
@@ -107,7 +118,10 @@ impl<W: Write + Seek> BlobWriter<W> {
         Ok(blob)
     }
 
-    /// Completes the header and hands `out` back, flushed but not synced.
+    /// Completes the header and returns `out`, flushed but not synced to the disk.
+    ///
+    /// # Errors
+    /// Surroundings errors of the output.
     pub fn finish(mut self) -> Result<(W, WrittenBlobs)> {
         let header = [self.count.to_le_bytes(), VERSION.to_le_bytes()].concat();
         self.out.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -145,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blobs_stand_on_borders() {
+    fn blobs_are_aligned() {
         let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
         let first = writer.append(BlobType::Uint3, 5, &[0b1101_0001, 0x58]).unwrap();
         let second = writer.append(BlobType::Float16, 40, &[7; 80]).unwrap();
@@ -165,7 +179,7 @@ mod tests {
     fn sizes_are_known_before_a_byte_is_written() {
         let blobs = [(BlobType::Uint1, 3u64), (BlobType::Float16, 1000), (BlobType::Uint6, 65)];
         let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
-        let mut layout = Layout::new();
+        let mut layout = BlobLayout::new();
         for (kind, elements) in blobs {
             let bytes = vec![0; kind.size_bytes(elements).unwrap() as usize];
             let blob = writer.append(kind, elements, &bytes).unwrap();
@@ -180,7 +194,7 @@ mod tests {
     fn bytes_that_are_not_the_elements_are_a_bug() {
         let mut writer = BlobWriter::new(Cursor::new(Vec::new())).unwrap();
         let error = writer.append(BlobType::Float16, 3, &[0; 5]).unwrap_err();
-        assert!(error.to_string().contains("3 elements of Float16 in 5 bytes"), "{error}");
-        assert!(Layout::new().append(BlobType::Float32, u64::MAX).is_err());
+        assert!(error.to_string().contains("3 elements of Float16 cannot be 5 bytes"), "{error}");
+        assert!(BlobLayout::new().append(BlobType::Float32, u64::MAX).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Files by path, size and hash.
+//! The files of a package with their paths, sizes and hashes.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::FileEntry;
 use crate::error::{Error, Result};
+use crate::units::hex;
 
-/// Bytes that are hashed at a time.
+/// Files are hashed in pieces of this many bytes.
 const HASHED_BYTES: usize = 1 << 20;
 
-/// The files of a package with their sizes and hashes, by path.
+/// The files of a package, sorted by path, with their sizes and hashes.
 pub(super) fn package_files(package: &Path) -> Result<Vec<FileEntry>> {
     let mut names = Vec::new();
     list(package, &mut PathBuf::new(), &mut names)?;
@@ -20,7 +21,7 @@ pub(super) fn package_files(package: &Path) -> Result<Vec<FileEntry>> {
     names.iter().map(|name| file_entry(package, name)).collect()
 }
 
-/// Paths of all files below `folder`, with `/` between their parts.
+/// Collects the paths of all files below `folder`, with `/` between their components.
 fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<()> {
     let here = folder.join(&below);
     let failed = |e| Error::io("list", &here, e);
@@ -30,15 +31,15 @@ fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<(
         if entry.file_type().map_err(failed)?.is_dir() {
             list(folder, below, names)?;
         } else {
-            let parts = below.iter().map(|part| part.to_string_lossy());
-            names.push(parts.collect::<Vec<_>>().join("/"));
+            let components = below.iter().map(|name| name.to_string_lossy());
+            names.push(components.collect::<Vec<_>>().join("/"));
         }
         below.pop();
     }
     Ok(())
 }
 
-/// A file's size and hash.
+/// Reads a file and computes its size and hash.
 pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
     let path = folder.join(name);
     let failed = |e| Error::io("read", &path, e);
@@ -53,6 +54,6 @@ pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
         size_bytes += read as u64;
         hasher.update(&buffer[..read]);
     }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&hasher.finalize());
     Ok(FileEntry { path: name.to_owned(), size_bytes, sha256 })
 }

@@ -1,4 +1,4 @@
-//! `model.json`: what a runner must know of a folder of packages.
+//! `model.json`: what a runner must know about a folder of packages.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use crate::eval::InputScales;
 
 /// The name of the file.
 pub const MANIFEST_NAME: &str = "model.json";
-/// Value of its field `format`.
+/// The value of its field `format`.
 pub const FORMAT: &str = "evalkit-model";
-/// Value of its field `version`.
+/// The value of its field `version`.
 pub const VERSION: u32 = 1;
 
 /// The file's content.
@@ -20,29 +20,29 @@ pub struct Manifest {
     pub format: String,
     /// Always 1.
     pub version: u32,
-    /// What it is.
-    pub model: Described,
+    /// The model, and what the packages were made for.
+    pub model: ModelInfo,
     /// The packages in the order in which they run.
     pub packages: Vec<PackageEntry>,
-    /// How tokens are sent to experts; only of mixtures.
+    /// How tokens are sent to experts; only for mixtures of experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routing: Option<Routing>,
-    /// Scales of the inputs that are rounded to int8; only of `-a8`.
+    pub routing: Option<ExpertRouting>,
+    /// The scales of inputs that are rounded to int8; only for variants with `-a8`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub input_scales: Vec<InputScale>,
-    /// Tokenizer, generation settings and licence beside the packages.
+    pub input_scales: Vec<InputScaleEntry>,
+    /// The other files of the folder: tokenizer, generation settings, licence.
     pub files: Vec<FileEntry>,
 }
 
 /// The model, and what the packages were made for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Described {
+pub struct ModelInfo {
     /// A short name.
     pub name: String,
-    /// How its weights are coded, part by part.
+    /// The variant: how each part of the weights is coded.
     pub variant: String,
-    /// A hash of the checkpoint that it was coded from.
+    /// A hash of the checkpoint that the packages were made from.
     pub model_hash: String,
     /// `ios17` or `ios18`.
     pub target: String,
@@ -50,21 +50,22 @@ pub struct Described {
     pub compute: String,
     /// Tokens that the cache holds.
     pub context_tokens: usize,
-    /// Tokens that `prefill` takes at a time.
+    /// Tokens that one call of `prefill` takes.
     pub prefill_tokens: usize,
-    /// Decoder blocks.
+    /// The number of decoder blocks.
     pub layers: usize,
-    /// Channels of a hidden state.
+    /// The width of a hidden state.
     pub hidden_size: usize,
-    /// Heads of the cache.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Channels of a head.
+    /// The width of a head.
     pub head_dim: usize,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
-    /// How many of the last tokens sliding layers see, where there are such layers.
+    /// The number of most recent tokens that layers with sliding attention see; `None` if the model
+    /// has no such layers.
     pub sliding_window_tokens: Option<usize>,
-    /// Bytes of all packages.
+    /// The total size of all packages in bytes.
     pub size_bytes: u64,
 }
 
@@ -75,14 +76,14 @@ pub struct PackageEntry {
     /// The folder's name.
     pub path: String,
     /// What it computes.
-    pub role: Role,
-    /// The first of its blocks, and how many.
+    pub role: PackageRole,
+    /// The index of its first block, and the number of its blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<[usize; 2]>,
-    /// Which function is its only one, `decode` or `prefill`; nothing where it has all.
+    /// The only function of the package, `decode` or `prefill`; `None` if it has both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Bytes of all its files.
+    /// The total size of its files in bytes.
     pub size_bytes: u64,
     /// Its files.
     pub files: Vec<FileEntry>,
@@ -91,27 +92,28 @@ pub struct PackageEntry {
 /// What a package computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum PackageRole {
     /// Token ids to logits.
     Whole,
     /// Token ids to hidden states.
     Embedding,
     /// Hidden states to hidden states.
     Blocks,
-    /// Hidden states to hidden states, normed states and the router's choice.
+    /// Hidden states to hidden states, normalized states and the router's choice.
     Router,
-    /// Normed states to what one expert gives: functions `expert_<e>_decode` and
+    /// Normalized states to the output of one expert, by functions `expert_<e>_decode` and
     /// `expert_<e>_prefill`.
     Experts,
     /// Hidden states to logits.
     Head,
 }
 
-/// The scale of one input that is rounded to int8: steps of this size, 127 in either direction.
+/// The scale of one input that is rounded to int8: the size of a step, of which there are 127 in
+/// either direction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct InputScale {
-    /// The block; none for the head.
+pub struct InputScaleEntry {
+    /// The block; `None` for the head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
     /// `attention`, `output`, `mlp`, `down` or `head`.
@@ -121,10 +123,10 @@ pub struct InputScale {
 }
 
 impl Manifest {
-    /// The scales of int8 inputs.
+    /// The scales of inputs that are rounded to int8.
     ///
     /// # Errors
-    /// An input error for an input that does not exist.
+    /// An input error if an entry names an input that does not exist.
     pub fn scales(&self) -> Result<InputScales> {
         let entries = self.input_scales.iter();
         InputScales::named(entries.map(|of| (of.layer, of.input.as_str(), of.scale)))
@@ -134,23 +136,23 @@ impl Manifest {
 /// How tokens are sent to experts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Routing {
+pub struct ExpertRouting {
     /// Experts per layer.
     pub experts: usize,
     /// Experts that a token is sent to.
     pub experts_per_token: usize,
-    /// What the runner computes, in words.
+    /// What the runner computes, in plain text.
     pub rule: String,
 }
 
-/// One file and what is in it.
+/// One file with its size and hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Its path within the package, or within the folder.
+    /// Its path relative to the package, or to the folder of packages.
     pub path: String,
-    /// Its size.
+    /// Its size in bytes.
     pub size_bytes: u64,
-    /// SHA-256 of its content, in hex.
+    /// The SHA-256 of its content in hexadecimal.
     pub sha256: String,
 }

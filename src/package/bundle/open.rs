@@ -1,4 +1,4 @@
-//! Reading a folder of packages back, trusting nothing in it.
+//! Reading a folder of packages. Nothing in it is trusted before it is checked.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,39 +7,39 @@ use super::manifest::{FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, 
 use crate::error::{At, Error, Result};
 use crate::package::read::Package;
 
-/// Most bytes of `model.json` that are read.
+/// A larger `model.json` is refused.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
-/// A folder of packages. Cheap: only `model.json` is read.
+/// An opened folder of packages. Opening is cheap: only `model.json` is read.
 #[derive(Debug)]
 pub struct Bundle {
-    /// Where it is.
+    /// The folder.
     pub folder: PathBuf,
     /// Its `model.json`.
     pub manifest: Manifest,
 }
 
-/// What is compared with `model.json`.
+/// What [`Bundle::check_files`] compares with `model.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub enum FileCheck {
     /// Names and sizes.
     Sizes,
-    /// Names, sizes and hashes: every byte is read.
+    /// Names, sizes and hashes; this reads every byte.
     Hashes,
 }
 
 impl Bundle {
-    /// Opens the folder that `evalkit package` wrote.
+    /// Opens a folder that `evalkit package` wrote.
     ///
     /// # Errors
-    /// Input errors that name the field at fault.
+    /// Input errors that name the file and the field at fault.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_NAME);
         let place = || path.display().to_string();
         let size_bytes = std::fs::metadata(&path)
             .map_err(|e| {
                 Error::io("read", &path, e)
-                    .hint("expected a folder that evalkit package wrote, with its model.json")
+                    .hint("give a folder that `evalkit package` wrote; it contains a model.json")
             })?
             .len();
         if size_bytes > MAX_MANIFEST_BYTES {
@@ -48,7 +48,7 @@ impl Bundle {
         }
         let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::input("not a description of packages").because(e))
+            .map_err(|e| Error::input("this is not a valid model.json").because(e))
             .at(place)?;
         check(&manifest).at(place)?;
         Ok(Bundle { folder: folder.to_owned(), manifest })
@@ -62,28 +62,28 @@ impl Bundle {
         Package::open(&self.folder.join(&entry.path))
     }
 
-    /// Compares the files of every package, and those beside them, with `model.json`.
+    /// Compares the files of all packages, and the other files of the folder, with `model.json`.
     ///
     /// # Errors
-    /// An input error for the first file that is missing, surplus or another.
-    pub fn check_files(&self, check: Check) -> Result<()> {
+    /// An input error for the first file that is missing, unexpected or different.
+    pub fn check_files(&self, check: FileCheck) -> Result<()> {
         for package in &self.manifest.packages {
             let folder = self.folder.join(&package.path);
             let found = match check {
-                Check::Hashes => package_files(&folder)?,
-                Check::Sizes => sizes(&folder, &package.files)?,
+                FileCheck::Hashes => package_files(&folder)?,
+                FileCheck::Sizes => sizes(&folder, &package.files)?,
             };
-            same(&package.files, &found, check).at(|| package.path.clone())?;
+            compare(&package.files, &found, check).at(|| package.path.clone())?;
         }
         for file in &self.manifest.files {
             let found = file_entry(&self.folder, &file.path)?;
-            same(std::slice::from_ref(file), &[found], check)?;
+            compare(std::slice::from_ref(file), &[found], check)?;
         }
         Ok(())
     }
 }
 
-/// The sizes of these files.
+/// These files with the sizes that they have on the disk.
 fn sizes(folder: &Path, files: &[FileEntry]) -> Result<Vec<FileEntry>> {
     let size = |file: &FileEntry| {
         let path = folder.join(&file.path);
@@ -93,7 +93,7 @@ fn sizes(folder: &Path, files: &[FileEntry]) -> Result<Vec<FileEntry>> {
     files.iter().map(size).collect()
 }
 
-fn same(expected: &[FileEntry], found: &[FileEntry], check: Check) -> Result<()> {
+fn compare(expected: &[FileEntry], found: &[FileEntry], check: FileCheck) -> Result<()> {
     for file in expected {
         let Some(other) = found.iter().find(|other| other.path == file.path) else {
             return Err(Error::input("this file is missing").at(&file.path));
@@ -102,28 +102,30 @@ fn same(expected: &[FileEntry], found: &[FileEntry], check: Check) -> Result<()>
             let (expected, found) = (file.size_bytes, other.size_bytes);
             return Err(Error::input(format!("expected {expected} bytes, found {found}"))
                 .at(&file.path)
-                .hint("the file was cut off or exchanged"));
+                .hint("the file was truncated or replaced; write the packages again"));
         }
-        if check == Check::Hashes && other.sha256 != file.sha256 {
+        if check == FileCheck::Hashes && other.sha256 != file.sha256 {
             let (expected, found) = (&file.sha256, &other.sha256);
             return Err(Error::input(format!(
                 "expected SHA-256 {expected:.16}, found {found:.16}"
             ))
             .at(&file.path)
-            .hint("its content was changed since it was written"));
+            .hint("the file was changed after it was written; write the packages again"));
         }
     }
     match found.iter().find(|other| expected.iter().all(|file| file.path != other.path)) {
-        Some(surplus) => Err(Error::input("this file does not belong here").at(&surplus.path)),
+        Some(extra) => Err(Error::input("model.json does not list this file").at(&extra.path)),
         None => Ok(()),
     }
 }
 
-/// Refuses a description of another kind, and paths that lead elsewhere.
+/// Refuses a file of another format or version, and paths that lead out of the folder.
 fn check(manifest: &Manifest) -> Result<()> {
     if manifest.format != FORMAT || manifest.version != VERSION {
-        let found = format!("{} {}", manifest.format, manifest.version);
-        return Err(Error::input(format!("expected {FORMAT} {VERSION}, found {found}")));
+        let found = format!("{}, version {}", manifest.format, manifest.version);
+        return Err(Error::input(format!(
+            "expected format {FORMAT}, version {VERSION}; found {found}"
+        )));
     }
     let packages = manifest.packages.iter();
     let inner = packages.clone().flat_map(|package| &package.files);
@@ -132,7 +134,7 @@ fn check(manifest: &Manifest) -> Result<()> {
         let is_plain =
             Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !is_plain || path.contains('\\') {
-            let what = format!("expected a path within the folder, found {path:?}");
+            let what = format!("expected a path inside the folder, found {path:?}");
             return Err(Error::input(what));
         }
     }

@@ -1,20 +1,22 @@
-//! What a token costs in bytes read.
+//! How many bytes a runner reads to decode one token.
 
-use super::{Bundle, PackageEntry, Role};
+use super::{Bundle, PackageEntry, PackageRole};
 use crate::error::{At, Error, Result};
 use crate::package::program::FUNCTIONS;
 
-/// What a decoded token reads at least, from the packages themselves.
+/// What decoding one token takes at least. It is counted from the packages themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Traffic {
-    /// Weights with their tables and scales; of experts the mean of those that a token is sent to.
+    /// Bytes of weights that are read, with their tables and scales. For experts this is the mean
+    /// over the experts, times the number of experts that a token is sent to.
     pub weight_bytes: f64,
-    /// Calls of a package's function.
+    /// The number of function calls.
     pub calls: usize,
 }
 
 impl Bundle {
-    /// What decoding one token reads and calls, without its cache.
+    /// The weights that decoding one token reads and the functions that it calls. Reads of the
+    /// cache are not counted.
     ///
     /// # Errors
     /// Input errors of the packages.
@@ -25,7 +27,7 @@ impl Bundle {
         let mut traffic = Traffic::default();
         for entry in decoding {
             let (weight_bytes, calls) = match entry.role {
-                Role::Experts => self.of_experts(entry)?,
+                PackageRole::Experts => self.expert_traffic(entry)?,
                 _ => {
                     let name = if entry.function.is_some() { "main" } else { decode };
                     (self.package(entry)?.weight_bytes_per_token(name)? as f64, 1)
@@ -37,14 +39,14 @@ impl Bundle {
         Ok(traffic)
     }
 
-    /// The experts of a layer that a token is sent to.
-    fn of_experts(&self, entry: &PackageEntry) -> Result<(f64, usize)> {
+    /// Bytes and calls for the experts of one layer.
+    fn expert_traffic(&self, entry: &PackageEntry) -> Result<(f64, usize)> {
         let routing = self.manifest.routing.as_ref();
         let routing =
-            routing.ok_or_else(|| Error::input("model.json does not say how it routes"))?;
+            routing.ok_or_else(|| Error::input("model.json has experts but no `routing`"))?;
         let package = self.package(entry)?;
-        let end = format!("_{}", FUNCTIONS[0]);
-        let functions = package.functions().keys().filter(|name| name.ends_with(&end));
+        let suffix = format!("_{}", FUNCTIONS[0]);
+        let functions = package.functions().keys().filter(|name| name.ends_with(&suffix));
         let bytes = functions.map(|name| package.weight_bytes_per_token(name));
         let bytes: Vec<u64> = bytes.collect::<Result<_>>().at(|| entry.path.clone())?;
         let mean = bytes.iter().sum::<u64>() as f64 / bytes.len().max(1) as f64;

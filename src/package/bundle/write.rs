@@ -6,66 +6,68 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
-use super::cut::{Limits, Named, cut};
+use super::cut::{NamedPiece, PackageLimits, cut};
 use super::files::{file_entry, package_files};
 use super::manifest::{
-    Described, FORMAT, InputScale, MANIFEST_NAME, Manifest, PackageEntry, Role, Routing, VERSION,
+    ExpertRouting, FORMAT, InputScaleEntry, MANIFEST_NAME, Manifest, ModelInfo, PackageEntry,
+    PackageRole, VERSION,
 };
-use super::place::{Counts, Planned, Writing};
+use super::weight_file::{KeptCounts, WeightPlanner, WeightWriter};
 use crate::checkpoint::config::{Config, Routing as Rule};
 use crate::error::{Error, Result};
 use crate::eval::{Coder, InputScales};
 use crate::files::{AtomicDir, Existing};
 use crate::model::Input;
-use crate::package::folder::{PackageWriter, package_size_bytes};
 use crate::package::mil::{self, Opset};
-use crate::package::program::{Built, Design, FUNCTIONS, Piece, Weights, build};
+use crate::package::program::{Design, FUNCTIONS, Piece, PieceFunction, PlacedWeights, build};
 use crate::package::spec::{Metadata, Model};
+use crate::package::write::{PackageWriter, package_size_bytes};
 
-/// What is to be written.
+/// What to write.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
-    /// Where coded weights come from.
+pub struct BundleRequest<'a> {
+    /// Codes the weights.
     pub coder: Coder<'a>,
     /// What the packages are made for.
     pub design: Design,
     /// How large a package may be.
-    pub limits: Limits,
+    pub limits: PackageLimits,
     /// The licence of the weights, for the packages' metadata.
     pub license: &'a str,
-    /// What to do with a folder that is there already.
+    /// What to do if the folder exists.
     pub existing: Existing,
 }
 
-/// A folder that has been written.
+/// A folder of packages that has been written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Written {
+pub struct WrittenBundle {
     /// Its `model.json`.
     pub manifest: Manifest,
-    /// Where it is.
+    /// The folder.
     pub folder: PathBuf,
 }
 
-/// Writes packages, tokenizer and `model.json` into `folder`, which appears when all of it is
-/// complete. `progress` is told how many of how many tensors are done, and may stop it.
+/// Writes packages, tokenizer and `model.json` into `folder`, which appears only when it is
+/// complete. `progress` is called with the number of tensors that are done and their total; an
+/// error from it stops the writing.
 ///
 /// # Errors
 /// Input errors of the checkpoint, the recipes and the lengths; surroundings errors of the disk.
-/// Nothing is left behind then.
+/// Nothing stays on the disk then.
 pub fn write(
     folder: &Path,
-    order: &Order<'_>,
+    request: &BundleRequest<'_>,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<Written> {
-    let config = &order.coder.checkpoint.config;
-    order.design.check(config.max_position_embeddings)?;
-    let pieces = cut(&order.coder, &order.design, order.limits)?;
+) -> Result<WrittenBundle> {
+    let config = &request.coder.checkpoint.config;
+    request.design.check(config.max_position_embeddings)?;
+    let pieces = cut(&request.coder, &request.design, request.limits)?;
     let total = pieces.iter().map(|named| named.piece.tensors(config).len()).sum();
     let mut done = 0;
-    let partial = AtomicDir::create(folder, order.existing, &[MANIFEST_NAME])?;
+    let partial = AtomicDir::create(folder, request.existing, &[MANIFEST_NAME])?;
     let mut packages = Vec::new();
     for named in &pieces {
-        for (name, only) in packages_of(named, order)? {
+        for (name, only) in packages_of(named, request)? {
             let mut before = || {
                 progress(done, total)?;
                 done = (done + 1).min(total);
@@ -73,7 +75,7 @@ pub fn write(
             };
             let path = format!("{name}.mlpackage");
             let written =
-                write_piece(&partial.path().join(&path), named, only, order, &mut before)?;
+                write_piece(&partial.path().join(&path), named, only, request, &mut before)?;
             let files = package_files(&partial.path().join(&path))?;
             let (role, layers) = role(&named.piece, config);
             let function = only.map(str::to_owned);
@@ -82,7 +84,7 @@ pub fn write(
         }
     }
     let mut files = Vec::new();
-    for (name, content) in order.coder.checkpoint.companions()? {
+    for (name, content) in request.coder.checkpoint.companions()? {
         let path = partial.path().join(&name);
         fs::write(&path, &content).map_err(|e| Error::io("write", &path, e))?;
         files.push(file_entry(partial.path(), &name)?);
@@ -90,77 +92,81 @@ pub fn write(
     let manifest = Manifest {
         format: FORMAT.into(),
         version: VERSION,
-        model: described(order, packages.iter().map(|package| package.size_bytes).sum()),
-        routing: config.experts.as_ref().map(|experts| Routing {
+        model: model_info(request, packages.iter().map(|package| package.size_bytes).sum()),
+        routing: config.experts.as_ref().map(|experts| ExpertRouting {
             experts: experts.count,
             experts_per_token: experts.per_token,
             rule: rule(experts.routing).into(),
         }),
-        input_scales: input_scales(&order.coder),
+        input_scales: input_scales(&request.coder),
         packages,
         files,
     };
     let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|e| Error::bug("cannot describe the packages").because(e))?;
+        .map_err(|e| Error::bug("cannot write model.json").because(e))?;
     let path = partial.path().join(MANIFEST_NAME);
     fs::write(&path, text + "\n").map_err(|e| Error::io("write", &path, e))?;
     partial.put()?;
-    Ok(Written { manifest, folder: folder.to_owned() })
+    Ok(WrittenBundle { manifest, folder: folder.to_owned() })
 }
 
-/// The bytes of all packages, known before anything is coded: the sum of what [`write()`] writes,
-/// without `model.json` and what lies beside it.
+/// The total size of the packages that [`write()`] would write, in bytes, computed without coding
+/// anything. `model.json` and the other files are not included.
 ///
 /// # Errors
-/// As [`write()`], where they can be seen without weights.
-pub fn predicted_bytes(order: &Order<'_>) -> Result<u64> {
-    let config = &order.coder.checkpoint.config;
-    order.design.check(config.max_position_embeddings)?;
-    let counts = Counts::default();
+/// The errors of [`write()`] that can be found without weights.
+pub fn predicted_bytes(request: &BundleRequest<'_>) -> Result<u64> {
+    let config = &request.coder.checkpoint.config;
+    request.design.check(config.max_position_embeddings)?;
+    let counts = KeptCounts::default();
     let mut size_bytes = 0;
-    for named in cut(&order.coder, &order.design, order.limits)? {
-        for (_, only) in packages_of(&named, order)? {
-            let mut place = Planned::new(order.coder, order.design.target, &counts);
-            let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
-            let model = program(&named.piece, &weights, only, order)?;
-            let weights = (!place.is_empty()).then(|| place.size_bytes());
+    for named in cut(&request.coder, &request.design, request.limits)? {
+        for (_, only) in packages_of(&named, request)? {
+            let mut planner = WeightPlanner::new(request.coder, request.design.target, &counts);
+            let weights =
+                PlacedWeights::place(&named.piece, &request.coder, &request.design, &mut planner)?;
+            let model = program(&named.piece, &weights, only, request)?;
+            let weights = (!planner.is_empty()).then(|| planner.size_bytes());
             size_bytes += package_size_bytes(weights, &model);
         }
     }
     Ok(size_bytes)
 }
 
-/// The packages of a piece and the function each of them has, or all functions. Before iOS 18 a
-/// package has one function.
-fn packages_of(named: &Named, order: &Order<'_>) -> Result<Vec<(String, Option<&'static str>)>> {
-    match (order.design.target, &named.piece) {
+/// The names of the packages of a piece, each with its only function, or `None` if it has all
+/// functions. Before iOS 18, a package can have only one function.
+fn packages_of(
+    named: &NamedPiece,
+    request: &BundleRequest<'_>,
+) -> Result<Vec<(String, Option<&'static str>)>> {
+    match (request.design.target, &named.piece) {
         (Opset::Ios18, _) => Ok(vec![(named.name.clone(), None)]),
-        (Opset::Ios17, Piece::Experts { .. }) => {
-            Err(Error::input("experts need packages with several functions, which iOS 17 lacks")
-                .hint("use --target ios18"))
-        }
+        (Opset::Ios17, Piece::Experts { .. }) => Err(Error::input(
+            "experts need packages with several functions, which iOS 17 does not support",
+        )
+        .hint("use --target ios18")),
         (Opset::Ios17, Piece::Chain { .. }) => {
-            let of =
+            let package =
                 |function: &'static str| (format!("{}_{function}", named.name), Some(function));
-            Ok(FUNCTIONS.map(of).to_vec())
+            Ok(FUNCTIONS.map(package).to_vec())
         }
     }
 }
 
-/// The program of a piece over its weights.
+/// The program of a piece that uses these weights.
 fn program(
     piece: &Piece,
-    weights: &Weights,
+    weights: &PlacedWeights,
     only: Option<&str>,
-    order: &Order<'_>,
+    request: &BundleRequest<'_>,
 ) -> Result<Model> {
-    let Coder { checkpoint, variant, .. } = order.coder;
-    let functions = build(piece, &checkpoint.config, &order.design, weights, only)?;
+    let Coder { checkpoint, variant, .. } = request.coder;
+    let functions = build(piece, &checkpoint.config, &request.design, weights, only)?;
     let facts = [("variant", variant.to_string()), ("numbers", crate::NUMERIC_VERSION.to_string())];
     let facts = facts.map(|(key, value)| (format!("evalkit.{key}"), value));
     let metadata = Metadata {
         short_description: format!("{} as {}", checkpoint.name, variant.label(&[])),
-        license: order.license.to_owned(),
+        license: request.license.to_owned(),
         user_defined: BTreeMap::from(facts),
         ..Metadata::default()
     };
@@ -169,29 +175,29 @@ fn program(
 
 fn write_piece(
     path: &Path,
-    named: &Named,
+    named: &NamedPiece,
     only: Option<&str>,
-    order: &Order<'_>,
+    request: &BundleRequest<'_>,
     before: &mut dyn FnMut() -> Result<()>,
 ) -> Result<u64> {
     let mut package = PackageWriter::create(path, Existing::Keep)?;
-    let mut place = Writing {
-        coder: order.coder,
-        target: order.design.target,
-        context_tokens: order.design.context_tokens,
+    let mut writer = WeightWriter {
+        coder: request.coder,
+        target: request.design.target,
+        context_tokens: request.design.context_tokens,
         file: package.weights(),
         before,
         last: None,
     };
-    let weights = Weights::place(&named.piece, &order.coder, &order.design, &mut place)?;
-    let model = program(&named.piece, &weights, only, order)?;
+    let weights = PlacedWeights::place(&named.piece, &request.coder, &request.design, &mut writer)?;
+    let model = program(&named.piece, &weights, only, request)?;
     Ok(package.finish(&model)?.size_bytes)
 }
 
-fn described(order: &Order<'_>, size_bytes: u64) -> Described {
-    let Order { coder: Coder { checkpoint, variant, .. }, design, .. } = order;
+fn model_info(request: &BundleRequest<'_>, size_bytes: u64) -> ModelInfo {
+    let BundleRequest { coder: Coder { checkpoint, variant, .. }, design, .. } = request;
     let config = &checkpoint.config;
-    Described {
+    ModelInfo {
         name: checkpoint.name.clone(),
         variant: variant.to_string(),
         model_hash: checkpoint.content_hash(),
@@ -209,9 +215,9 @@ fn described(order: &Order<'_>, size_bytes: u64) -> Described {
     }
 }
 
-fn input_scales(coder: &Coder<'_>) -> Vec<InputScale> {
+fn input_scales(coder: &Coder<'_>) -> Vec<InputScaleEntry> {
     let scales = coder.scales.into_iter().flat_map(InputScales::iter);
-    let entry = |(layer, input, scale): (Option<usize>, Input, f16)| InputScale {
+    let entry = |(layer, input, scale): (Option<usize>, Input, f16)| InputScaleEntry {
         layer,
         input: input.name().into(),
         scale: scale.to_f32(),
@@ -219,7 +225,7 @@ fn input_scales(coder: &Coder<'_>) -> Vec<InputScale> {
     scales.map(entry).collect()
 }
 
-/// What the runner does with the experts that were chosen.
+/// What the runner computes with the chosen experts.
 fn rule(routing: Rule) -> &'static str {
     match routing {
         Rule::SoftmaxOfChosen | Rule::ChosenOfSoftmax { .. } => {
@@ -228,17 +234,19 @@ fn rule(routing: Rule) -> &'static str {
     }
 }
 
-/// What a piece computes, and the first of its blocks and how many they are.
-fn role(piece: &Piece, config: &Config) -> (Role, Option<[usize; 2]>) {
+/// What a piece computes, and the index of its first block with the number of its blocks.
+fn role(piece: &Piece, config: &Config) -> (PackageRole, Option<[usize; 2]>) {
     let (role, layers) = match piece {
-        Piece::Chain { embedding: true, head: true, layers } => (Role::Whole, layers.clone()),
-        Piece::Chain { layers, .. } if !layers.is_empty() && config.experts.is_some() => {
-            (Role::Router, layers.clone())
+        Piece::Chain { embedding: true, head: true, layers } => {
+            (PackageRole::Whole, layers.clone())
         }
-        Piece::Chain { layers, .. } if !layers.is_empty() => (Role::Blocks, layers.clone()),
-        Piece::Chain { head: true, .. } => (Role::Head, 0..0),
-        Piece::Chain { .. } => (Role::Embedding, 0..0),
-        Piece::Experts { layer } => (Role::Experts, *layer..layer + 1),
+        Piece::Chain { layers, .. } if !layers.is_empty() && config.experts.is_some() => {
+            (PackageRole::Router, layers.clone())
+        }
+        Piece::Chain { layers, .. } if !layers.is_empty() => (PackageRole::Blocks, layers.clone()),
+        Piece::Chain { head: true, .. } => (PackageRole::Head, 0..0),
+        Piece::Chain { .. } => (PackageRole::Embedding, 0..0),
+        Piece::Experts { layer } => (PackageRole::Experts, *layer..layer + 1),
     };
     (role, (!layers.is_empty()).then(|| [layers.start, layers.len()]))
 }
@@ -246,8 +254,12 @@ fn role(piece: &Piece, config: &Config) -> (Role, Option<[usize; 2]>) {
 /// The functions that the package `entry` should have, with the names of their weights.
 ///
 /// # Errors
-/// Input errors of a description that does not fit the model.
-pub fn planned(coder: &Coder<'_>, manifest: &Manifest, entry: &PackageEntry) -> Result<Vec<Built>> {
+/// Input errors if the manifest does not fit the checkpoint.
+pub fn planned_functions(
+    coder: &Coder<'_>,
+    manifest: &Manifest,
+    entry: &PackageEntry,
+) -> Result<Vec<PieceFunction>> {
     let model = &manifest.model;
     let config = &coder.checkpoint.config;
     let design = Design {
@@ -258,26 +270,25 @@ pub fn planned(coder: &Coder<'_>, manifest: &Manifest, entry: &PackageEntry) -> 
     };
     design.check(config.max_position_embeddings)?;
     let piece = piece_of(entry, config)?;
-    let counts = Counts::default();
-    let mut place = Planned::new(*coder, design.target, &counts);
-    let weights = Weights::place(&piece, coder, &design, &mut place)?;
+    let counts = KeptCounts::default();
+    let mut planner = WeightPlanner::new(*coder, design.target, &counts);
+    let weights = PlacedWeights::place(&piece, coder, &design, &mut planner)?;
     build(&piece, config, &design, &weights, entry.function.as_deref())
 }
 
-/// The piece that a package holds. Fails (input) where the model has no such piece.
+/// The piece that a package holds. Returns an input error if the model has no such piece.
 fn piece_of(entry: &PackageEntry, config: &Config) -> Result<Piece> {
     let [first, count] = entry.layers.unwrap_or_default();
     let end = first.checked_add(count).filter(|end| *end <= config.layers);
-    let layers = first
-        ..end.ok_or_else(|| {
-            Error::input(format!("{} has blocks that the model lacks", entry.path))
-        })?;
+    let layers = first..end.ok_or_else(|| {
+        Error::input(format!("{} has blocks that the model does not have", entry.path))
+    })?;
     let chain = |embedding, head| Piece::Chain { embedding, layers: layers.clone(), head };
     Ok(match entry.role {
-        Role::Whole => chain(true, true),
-        Role::Embedding => chain(true, false),
-        Role::Blocks | Role::Router => chain(false, false),
-        Role::Head => chain(false, true),
-        Role::Experts => Piece::Experts { layer: first },
+        PackageRole::Whole => chain(true, true),
+        PackageRole::Embedding => chain(true, false),
+        PackageRole::Blocks | PackageRole::Router => chain(false, false),
+        PackageRole::Head => chain(false, true),
+        PackageRole::Experts => Piece::Experts { layer: first },
     })
 }

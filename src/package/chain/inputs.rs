@@ -1,4 +1,4 @@
-//! What goes into one call of a package: ids, positions and masks.
+//! The inputs of one call of a package: token ids, positions and masks.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,20 @@ use crate::error::{Error, Result};
 use crate::package::execute::Tensor;
 use crate::package::read::interface::Interface;
 
-/// One call: some tokens from a position on, filled up to the length of the function.
+/// The tokens of one call, padded to the fixed number of tokens that the function takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
-    /// The tokens.
+pub(super) struct TokenBatch<'a> {
+    /// The ids of the tokens.
     pub ids: &'a [u32],
-    /// The length of the function that is called.
+    /// The number of tokens that the function takes.
     pub tokens: usize,
-    /// Tokens in the cache before it.
+    /// The number of tokens in the cache before this call.
     pub position: usize,
 }
 
-impl Call<'_> {
-    /// Everything that `interface` asks for and the call knows; the rest is the stage's.
+impl TokenBatch<'_> {
+    /// The inputs that follow from the tokens alone. Hidden states and caches are added by the
+    /// stage.
     pub fn inputs(
         &self,
         interface: &Interface,
@@ -27,7 +28,7 @@ impl Call<'_> {
         let mut inputs = BTreeMap::new();
         for feature in &interface.inputs {
             let shape = feature.kind.fixed_shape();
-            let shape = shape.ok_or_else(|| Error::input("an input of no fixed shape"))?;
+            let shape = shape.ok_or_else(|| Error::input("expected an input of fixed shape"))?;
             let shape = shape.as_slice();
             let tensor = match feature.name.as_str() {
                 "input_ids" => Tensor::ints(shape, self.padded(|i| self.ids[i] as i32))?,
@@ -36,7 +37,7 @@ impl Call<'_> {
                 "causal_mask" => self.mask(shape, interface, usize::MAX)?,
                 "sliding_mask" => {
                     let window = window_tokens
-                        .ok_or_else(|| Error::input("model.json gives no sliding_window_tokens"))?;
+                        .ok_or_else(|| Error::input("the package takes a sliding mask, but model.json has no sliding_window_tokens"))?;
                     self.mask(shape, interface, window)?
                 }
                 _ => continue,
@@ -46,20 +47,23 @@ impl Call<'_> {
         Ok(inputs)
     }
 
-    /// A number per token; those that fill up are 0, an id and a position that exist.
+    /// A number per token, and 0 for the padding: an id and a position that always exist.
     fn padded(&self, of: impl Fn(usize) -> i32) -> Vec<i32> {
         (0..self.tokens).map(|i| if i < self.ids.len() { of(i) } else { 0 }).collect()
     }
 
-    /// 0 where a token sees another, itself and at most `window - 1` before it; else -inf. With a
-    /// cache that is an input, the tokens of this call are columns after it.
+    /// The attention mask: 0 where a token sees another, -inf elsewhere. A token sees itself and at
+    /// most `window - 1` tokens before it. If the cache is an input, the tokens of this call are
+    /// additional columns after those of the cache.
     fn mask(&self, shape: &[usize], interface: &Interface, window: usize) -> Result<Tensor> {
-        let [.., columns] = *shape else { return Err(Error::input("a mask without columns")) };
+        let [.., columns] = *shape else {
+            return Err(Error::input("expected a mask with columns, found a scalar"));
+        };
         let is_input = interface.inputs.iter().any(|feature| feature.name == "key_cache");
         let cached = if is_input { columns.saturating_sub(self.tokens) } else { columns };
         let mut mask = vec![f32::NEG_INFINITY; self.tokens * columns];
         for (i, row) in mask.chunks_exact_mut(columns.max(1)).enumerate() {
-            // Filled-up tokens see what the first token sees: a softmax needs something.
+            // Padding sees what the first token sees, since a softmax needs at least one column.
             let at = self.position + if i < self.ids.len() { i } else { 0 };
             let visible = (at + 1).saturating_sub(window)..at + 1;
             for (column, value) in row.iter_mut().enumerate() {

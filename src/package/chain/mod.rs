@@ -1,59 +1,53 @@
-//! Running a folder of packages on this machine, as a runner on a phone does: token ids in, logits
-//! out, with the cache between calls.
+//! Runs a folder of packages on this machine in the way a runner on a phone does: it takes token
+//! ids, returns logits, and keeps the cache between calls.
 //!
-//! Prompts go through `prefill` as long as a whole call of it fits into the cache, filled up with
-//! tokens that no other token sees; single tokens go through `decode`.
+//! Prompts go through `prefill`, padded with tokens that no other token sees, as long as a whole
+//! call fits into the cache. Single tokens, and the rest of a prompt, go through `decode`.
 
 mod inputs;
 mod stage;
 
-use std::path::Path;
-
-use self::inputs::Call;
-use self::stage::{Stage, Watch};
+use self::inputs::TokenBatch;
+use self::stage::{BlockValueNames, ChainStage};
 use crate::error::{At, Error, Result};
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
 
-/// A model that is loaded and holds a conversation.
+/// A loaded model with its cache.
 #[derive(Debug)]
 pub struct Chain {
-    stages: Vec<Stage>,
+    stages: Vec<ChainStage>,
     context_tokens: usize,
     prefill_tokens: usize,
     vocab_size: usize,
-    /// Tokens in the cache.
+    /// The number of tokens in the cache.
     position: usize,
-    /// What every block made, where that is watched.
+    /// The hidden states after every block, if they are recorded.
     blocks: Vec<Vec<f32>>,
 }
 
 impl Chain {
-    /// Loads the packages in `folder`; weights stay in the file until they are needed.
-    ///
-    /// # Errors
-    /// Input errors of the folder and its packages.
-    pub fn open(folder: &Path, precision: Precision) -> Result<Self> {
-        Self::load(&Bundle::open(folder)?, precision)
-    }
-
-    /// Loads the packages of an open folder.
+    /// Loads the packages of an open folder. Weights stay in their files until they are needed.
     ///
     /// # Errors
     /// Input errors of its packages.
     pub fn load(bundle: &Bundle, precision: Precision) -> Result<Self> {
-        Self::watching(bundle, precision, None)
+        Self::recording_blocks(bundle, precision, None)
     }
 
-    /// The same, keeping what every block makes: `watch` names these values for a package and a
-    /// function of it.
+    /// As [`Chain::load`]. If `names` is given, the chain also records the hidden states after every
+    /// block; `names` returns the names of these values for a function of a package.
     ///
     /// # Errors
-    /// As [`Chain::load`].
-    pub fn watching(bundle: &Bundle, precision: Precision, watch: Watch<'_>) -> Result<Self> {
+    /// As for [`Chain::load`], and those of `names`.
+    pub fn recording_blocks(
+        bundle: &Bundle,
+        precision: Precision,
+        names: BlockValueNames<'_>,
+    ) -> Result<Self> {
         let model = &bundle.manifest.model;
         Ok(Chain {
-            stages: Stage::all(bundle, precision, watch)
+            stages: ChainStage::all(bundle, precision, names)
                 .at(|| bundle.folder.display().to_string())?,
             context_tokens: model.context_tokens,
             prefill_tokens: model.prefill_tokens,
@@ -63,28 +57,24 @@ impl Chain {
         })
     }
 
-    /// What every block made since the start, `[tokens, hidden]` each; empty unless watched.
+    /// The hidden states after every block for all tokens so far, `[tokens, hidden]` each; empty
+    /// unless they are recorded.
     pub fn blocks(&self) -> &[Vec<f32>] {
         &self.blocks
     }
 
-    /// Tokens in the cache.
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Forgets everything: the cache is as it was at the start.
+    /// Empties the cache and forgets recorded hidden states.
     pub fn reset(&mut self) {
         self.position = 0;
         self.blocks.clear();
-        self.stages.iter_mut().for_each(Stage::reset);
+        self.stages.iter_mut().for_each(ChainStage::reset);
     }
 
-    /// Appends a prompt, several tokens at a time; gives the logits after each of its tokens,
+    /// Appends a prompt, several tokens at a time. Returns the logits after each of its tokens,
     /// `[tokens][vocabulary]`.
     ///
     /// # Errors
-    /// Input errors: more tokens than the cache holds, ids the model lacks, a package whose
+    /// Input errors: more tokens than the cache holds, ids outside the vocabulary, a package whose
     /// operators do not fit together.
     pub fn prefill(&mut self, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
         let mut logits = Vec::with_capacity(ids.len());
@@ -100,23 +90,23 @@ impl Chain {
         Ok(logits)
     }
 
-    /// Appends one token; gives the logits after it, `[vocabulary]`.
+    /// Appends one token. Returns the logits after it, `[vocabulary]`.
     ///
     /// # Errors
-    /// As [`Chain::prefill`].
+    /// As for [`Chain::prefill`].
     pub fn decode(&mut self, id: u32) -> Result<Vec<f32>> {
         let mut logits = self.call(&[id], 1)?;
-        logits.pop().ok_or_else(|| Error::bug("a call without logits"))
+        logits.pop().ok_or_else(|| Error::bug("a call returned no logits"))
     }
 
-    /// One call of every stage with `tokens` tokens, the first of which are `ids`.
+    /// Calls every stage once with the tokens `ids`, padded to `tokens` tokens.
     fn call(&mut self, ids: &[u32], tokens: usize) -> Result<Vec<Vec<f32>>> {
         if self.position + ids.len() > self.context_tokens {
             return Err(Error::input(format!(
-                "the cache holds {} tokens, and {} of {} more find no place",
+                "the cache holds {} tokens: {} more do not fit after {}",
                 self.context_tokens,
-                self.position + ids.len() - self.context_tokens,
-                ids.len()
+                ids.len(),
+                self.position
             ))
             .hint("package the model with a larger --max-sequence-length"));
         }
@@ -124,16 +114,16 @@ impl Chain {
             let what = format!("expected token ids below {}, found {id}", self.vocab_size);
             return Err(Error::input(what));
         }
-        let call = Call { ids, tokens, position: self.position };
+        let batch = TokenBatch { ids, tokens, position: self.position };
         let mut hidden = None;
         let mut logits = None;
         let mut blocks = Vec::new();
         for stage in &mut self.stages {
-            stage.run(&call, &mut hidden, &mut logits, &mut blocks)?;
+            stage.run(&batch, &mut hidden, &mut logits, &mut blocks)?;
         }
         self.blocks.resize(blocks.len(), Vec::new());
         self.blocks.iter_mut().zip(blocks).for_each(|(all, block)| all.extend(block));
         self.position += ids.len();
-        logits.ok_or_else(|| Error::input("no package gives logits"))
+        logits.ok_or_else(|| Error::input("no package outputs logits"))
     }
 }

@@ -1,53 +1,60 @@
-//! One link of a chain: a package, or a block with its experts.
+//! One stage of a chain: a package, or a block of a mixture together with its experts.
 
 use std::collections::BTreeMap;
 
-use super::inputs::Call;
+use super::inputs::TokenBatch;
 use crate::error::{At, Error, Result};
-use crate::package::bundle::{Bundle, PackageEntry, Role};
+use crate::package::bundle::{Bundle, PackageEntry, PackageRole};
 use crate::package::execute::{Executable, Precision, States, Tensor};
 use crate::package::program::{FUNCTIONS, HIDDEN_OUTPUT};
 use crate::package::read::Package;
 
-/// A package that is loaded, with its cache.
+/// A loaded package with its cache.
 #[derive(Debug)]
-pub(super) struct Stage {
-    role: Role,
-    /// `decode` and `prefill`.
+pub(super) struct ChainStage {
+    role: PackageRole,
+    /// The functions `decode` and `prefill`.
     functions: [Executable; 2],
     states: States,
-    /// Keys and values where they are inputs: name and content.
+    /// Keys and values by the name of their input, if the cache is passed as inputs.
     cache: BTreeMap<&'static str, Tensor>,
-    /// Of a router the experts of its layer.
-    experts: Option<Experts>,
-    /// Whether tokens lie on the last axis of hidden states.
+    /// The experts of the layer, if this stage is a router.
+    experts: Option<LoadedExperts>,
+    /// Whether hidden states are `[1, channels, 1, tokens]` instead of `[1, tokens, channels]`.
     channels_first: bool,
     window_tokens: Option<usize>,
-    /// The values that its blocks make, where they are watched: per function, in order.
-    watched: [Vec<String>; 2],
+    /// For each function the names of the hidden states after its blocks, if they are recorded.
+    recorded: [Vec<String>; 2],
 }
 
-/// Gives the names of the values that the blocks of a package's function make.
-pub(super) type Watch<'a> = Option<&'a dyn Fn(&PackageEntry, &str) -> Result<Vec<String>>>;
+/// Returns the names of the hidden states after each block, for a function of a package. `None`
+/// records nothing.
+pub(super) type BlockValueNames<'a> =
+    Option<&'a dyn Fn(&PackageEntry, &str) -> Result<Vec<String>>>;
 
-/// The experts of a layer: functions are loaded when a token is first sent there.
+/// The experts of a layer. The functions of an expert are loaded when a token is first sent to it.
 #[derive(Debug)]
-struct Experts {
+struct LoadedExperts {
     package: Package,
     precision: Precision,
     loaded: BTreeMap<String, Executable>,
 }
 
-/// Cache inputs, and the outputs that extend them.
+/// The inputs that hold the cache, and the outputs with the rows to append to them.
 const CACHES: [(&str, &str); 2] = [("key_cache", "new_keys"), ("value_cache", "new_values")];
 
-impl Stage {
+impl ChainStage {
     /// All stages of a folder, in the order in which they run.
-    pub fn all(bundle: &Bundle, precision: Precision, watch: Watch<'_>) -> Result<Vec<Stage>> {
+    pub fn all(
+        bundle: &Bundle,
+        precision: Precision,
+        names: BlockValueNames<'_>,
+    ) -> Result<Vec<ChainStage>> {
         let entries = &bundle.manifest.packages;
-        let chain = entries.iter().filter(|entry| entry.role != Role::Experts);
+        let chain = entries.iter().filter(|entry| entry.role != PackageRole::Experts);
+        // A stage with one package per function is opened by its first one.
         let first = chain.filter(|entry| entry.function.as_deref() != Some(FUNCTIONS[1]));
-        let open = |entry| Self::open(bundle, entry, precision, watch);
+        let open = |entry| Self::open(bundle, entry, precision, names);
         first.map(|entry| open(entry).at(|| entry.path.clone())).collect()
     }
 
@@ -55,36 +62,44 @@ impl Stage {
         bundle: &Bundle,
         entry: &PackageEntry,
         precision: Precision,
-        watch: Watch<'_>,
-    ) -> Result<Stage> {
-        let alike =
+        names: BlockValueNames<'_>,
+    ) -> Result<ChainStage> {
+        let is_of_stage =
             |other: &&PackageEntry| other.role == entry.role && other.layers == entry.layers;
         let load = |function: &str| {
-            let mut entries = bundle.manifest.packages.iter().filter(alike);
+            let mut entries = bundle.manifest.packages.iter().filter(is_of_stage);
             let own = entries.find(|e| e.function.as_deref().is_none_or(|only| only == function));
-            let own = own.ok_or_else(|| Error::input(format!("no package has its {function}")))?;
+            let own = own.ok_or_else(|| {
+                Error::input(format!("no package has the function {function} of this stage"))
+            })?;
             let name = if own.function.is_some() { "main" } else { function };
-            let watched = watch.map_or_else(|| Ok(Vec::new()), |watch| watch(own, name))?;
-            // A router's block is complete only with its experts.
-            let inner = if own.role == Role::Router { &[][..] } else { &watched };
+            let recorded = names.map_or_else(|| Ok(Vec::new()), |names| names(own, name))?;
+            // The block of a router is complete only after its experts.
+            let inner = if own.role == PackageRole::Router { &[][..] } else { &recorded };
             let inner: Vec<String> =
                 inner.iter().filter(|name| *name != HIDDEN_OUTPUT).cloned().collect();
             let package = bundle.package(own)?;
-            Ok((Executable::watching(&package, name, precision, &inner)?, watched))
+            Ok((Executable::with_inner_values(&package, name, precision, &inner)?, recorded))
         };
         let ((decode, of_decode), (prefill, of_prefill)) =
             (load(FUNCTIONS[0])?, load(FUNCTIONS[1])?);
         let functions = [decode, prefill];
         let experts = match entry.role {
-            Role::Router => {
+            PackageRole::Router => {
                 let mut entries = bundle.manifest.packages.iter();
-                let own = entries.find(|e| e.role == Role::Experts && e.layers == entry.layers);
-                let own = own.ok_or_else(|| Error::input("no package has this layer's experts"))?;
-                Some(Experts { package: bundle.package(own)?, precision, loaded: BTreeMap::new() })
+                let own =
+                    entries.find(|e| e.role == PackageRole::Experts && e.layers == entry.layers);
+                let own =
+                    own.ok_or_else(|| Error::input("no package has the experts of this layer"))?;
+                Some(LoadedExperts {
+                    package: bundle.package(own)?,
+                    precision,
+                    loaded: BTreeMap::new(),
+                })
             }
             _ => None,
         };
-        let mut stage = Stage {
+        let mut stage = ChainStage {
             role: entry.role,
             states: States::zeros(functions[0].interface()),
             functions,
@@ -92,7 +107,7 @@ impl Stage {
             experts,
             channels_first: bundle.manifest.model.compute == "ane",
             window_tokens: bundle.manifest.model.sliding_window_tokens,
-            watched: [of_decode, of_prefill],
+            recorded: [of_decode, of_prefill],
         };
         stage.reset();
         Ok(stage)
@@ -115,63 +130,75 @@ impl Stage {
         }
     }
 
-    /// Runs the stage: `hidden` goes in and out, or `logits` come out.
+    /// Runs the stage. It takes the hidden states from `hidden` and puts its own there, or puts the
+    /// logits in `logits`. The recorded hidden states are appended to `blocks`.
     pub fn run(
         &mut self,
-        call: &Call<'_>,
+        batch: &TokenBatch<'_>,
         hidden: &mut Option<Tensor>,
         logits: &mut Option<Vec<Vec<f32>>>,
         blocks: &mut Vec<Vec<f32>>,
     ) -> Result<()> {
-        let function = &self.functions[usize::from(call.tokens > 1)];
-        let mut inputs = call.inputs(function.interface(), self.window_tokens)?;
-        if self.role != Role::Whole && self.role != Role::Embedding {
-            let input = hidden.take().ok_or_else(|| Error::input("no package gives its input"))?;
+        let function = &self.functions[usize::from(batch.tokens > 1)];
+        let mut inputs = batch.inputs(function.interface(), self.window_tokens)?;
+        if self.role != PackageRole::Whole && self.role != PackageRole::Embedding {
+            let input = hidden
+                .take()
+                .ok_or_else(|| Error::input("no package before this one outputs hidden states"))?;
             inputs.insert("hidden_states".into(), input);
         }
         for (name, tensor) in &self.cache {
             inputs.insert((*name).into(), tensor.clone());
         }
         let mut outputs = function.run(&mut self.states, &inputs)?;
-        self.extend(call, &mut outputs)?;
-        let watched = &self.watched[usize::from(call.tokens > 1)];
-        for name in watched.iter().filter(|name| *name != HIDDEN_OUTPUT) {
+        self.extend(batch, &mut outputs)?;
+        let recorded = &self.recorded[usize::from(batch.tokens > 1)];
+        for name in recorded.iter().filter(|name| *name != HIDDEN_OUTPUT) {
             let states = take(&mut outputs, name)?;
-            blocks.push(by_token(&states, call, self.channels_first)?);
+            blocks.push(by_token(&states, batch, self.channels_first)?);
         }
         match self.role {
-            Role::Whole | Role::Head => {
-                *logits = Some(logits_of(&outputs, call, self.channels_first)?);
+            PackageRole::Whole | PackageRole::Head => {
+                *logits = Some(logits_of(&outputs, batch, self.channels_first)?);
             }
-            Role::Embedding | Role::Blocks | Role::Router | Role::Experts => {
+            PackageRole::Embedding
+            | PackageRole::Blocks
+            | PackageRole::Router
+            | PackageRole::Experts => {
                 let out = take(&mut outputs, HIDDEN_OUTPUT)?;
                 *hidden = Some(match &mut self.experts {
-                    Some(experts) => experts.run(call, out, &outputs, self.channels_first)?,
+                    Some(experts) => experts.run(batch, out, &outputs, self.channels_first)?,
                     None => out,
                 });
-                if let (Some(_), Some(out)) = (watched.last(), hidden) {
-                    blocks.push(by_token(out, call, self.channels_first)?);
+                if let (Some(_), Some(out)) = (recorded.last(), hidden) {
+                    blocks.push(by_token(out, batch, self.channels_first)?);
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes the rows of this call into caches that are inputs.
-    fn extend(&mut self, call: &Call<'_>, outputs: &mut BTreeMap<String, Tensor>) -> Result<()> {
+    /// Writes the new rows of this call into the caches, if they are passed as inputs.
+    fn extend(
+        &mut self,
+        batch: &TokenBatch<'_>,
+        outputs: &mut BTreeMap<String, Tensor>,
+    ) -> Result<()> {
         for (name, new) in CACHES {
             let Some(cache) = self.cache.remove(name) else { continue };
             let rows = take(outputs, new)?;
             let (shape, mut values) = (cache.shape().to_vec(), cache.as_floats()?.to_vec());
             let [.., heads, context, width] = shape[..] else {
-                return Err(Error::input(format!("{name} of shape {shape:?}")));
+                return Err(Error::input(format!(
+                    "{name}: expected rank 3 or more, found shape {shape:?}"
+                )));
             };
             let heads = heads * shape[..shape.len() - 3].iter().product::<usize>();
             let rows = rows.as_floats()?;
             for head in 0..heads {
-                let to = (head * context + call.position) * width;
-                let from = head * call.tokens * width;
-                let len = call.ids.len() * width;
+                let to = (head * context + batch.position) * width;
+                let from = head * batch.tokens * width;
+                let len = batch.ids.len() * width;
                 values[to..to + len].copy_from_slice(&rows[from..from + len]);
             }
             self.cache.insert(name, Tensor::floats(shape, values)?);
@@ -180,45 +207,49 @@ impl Stage {
     }
 }
 
-impl Experts {
-    /// Adds to `hidden` what the chosen experts give, weighted by the router.
+impl LoadedExperts {
+    /// Adds the outputs of the chosen experts to `hidden`, weighted by the router.
     fn run(
         &mut self,
-        call: &Call<'_>,
+        batch: &TokenBatch<'_>,
         hidden: Tensor,
         outputs: &BTreeMap<String, Tensor>,
         channels_first: bool,
     ) -> Result<Tensor> {
         let get = |name: &str| {
-            outputs.get(name).ok_or_else(|| Error::input(format!("the router gives no {name}")))
+            outputs
+                .get(name)
+                .ok_or_else(|| Error::input(format!("the router has no output {name}")))
         };
         let (ids, weights) = (get("expert_ids")?.as_ints()?, get("expert_weights")?.as_floats()?);
         let normed = get("normed_states")?;
-        let per_token = ids.len() / call.tokens.max(1);
+        let per_token = ids.len() / batch.tokens.max(1);
         let shape = hidden.shape().to_vec();
         let mut sum = hidden.as_floats()?.to_vec();
-        let used = &ids[..call.ids.len() * per_token];
+        let used = &ids[..batch.ids.len() * per_token];
         let mut chosen: Vec<i32> = used.to_vec();
         chosen.sort_unstable();
         chosen.dedup();
         for expert in chosen {
-            let name = format!("expert_{expert}_{}", FUNCTIONS[usize::from(call.tokens > 1)]);
+            let name = format!("expert_{expert}_{}", FUNCTIONS[usize::from(batch.tokens > 1)]);
             let given = self.expert(&name)?.run(
                 &mut States::default(),
                 &BTreeMap::from([("normed_states".to_owned(), normed.clone())]),
             )?;
             let given = given.get("expert_output");
-            let given = given.ok_or_else(|| Error::input("an expert without expert_output"))?;
+            let given =
+                given.ok_or_else(|| Error::input("the expert has no output expert_output"))?;
             let given = given.as_floats()?;
-            let channels = sum.len() / call.tokens.max(1);
-            for (at, _) in used.iter().enumerate().filter(|(_, id)| **id == expert) {
-                let (token, weight) = (at / per_token, weights[at]);
+            let channels = sum.len() / batch.tokens.max(1);
+            for (choice, _) in used.iter().enumerate().filter(|(_, id)| **id == expert) {
+                let (token, weight) = (choice / per_token, weights[choice]);
                 for channel in 0..channels {
-                    let place = match channels_first {
-                        true => channel * call.tokens + token,
-                        false => token * channels + channel,
+                    let at = if channels_first {
+                        channel * batch.tokens + token
+                    } else {
+                        token * channels + channel
                     };
-                    sum[place] += weight * given[place];
+                    sum[at] += weight * given[at];
                 }
             }
         }
@@ -230,40 +261,41 @@ impl Experts {
             let loaded = Executable::new(&self.package, name, self.precision)?;
             self.loaded.insert(name.to_owned(), loaded);
         }
-        self.loaded.get(name).ok_or_else(|| Error::bug("an expert that was just loaded"))
+        self.loaded.get(name).ok_or_else(|| Error::bug("an expert is missing that was just loaded"))
     }
 }
 
 fn take(outputs: &mut BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
-    outputs.remove(name).ok_or_else(|| Error::input(format!("a package without {name}")))
+    outputs.remove(name).ok_or_else(|| Error::input(format!("the package has no output {name}")))
 }
 
-/// Hidden states of the call's tokens, `[tokens][channels]` one after the other.
-fn by_token(states: &Tensor, call: &Call<'_>, channels_first: bool) -> Result<Vec<f32>> {
+/// The hidden states of the call's tokens without padding, `[tokens, channels]`.
+fn by_token(states: &Tensor, batch: &TokenBatch<'_>, channels_first: bool) -> Result<Vec<f32>> {
     let values = states.as_floats()?;
-    let channels = values.len() / call.tokens.max(1);
+    let channels = values.len() / batch.tokens.max(1);
     if !channels_first {
-        return Ok(values[..call.ids.len() * channels].to_vec());
+        return Ok(values[..batch.ids.len() * channels].to_vec());
     }
-    let token = |token| values.iter().skip(token).step_by(call.tokens).copied();
-    Ok((0..call.ids.len()).flat_map(token).collect())
+    let token = |token| values.iter().skip(token).step_by(batch.tokens).copied();
+    Ok((0..batch.ids.len()).flat_map(token).collect())
 }
 
-/// Logits of the call's tokens, from one output or from slices `logits_0`, `logits_1`, ….
+/// The logits of the call's tokens, from one output or from the slices `logits_0`, `logits_1`, ….
 fn logits_of(
     outputs: &BTreeMap<String, Tensor>,
-    call: &Call<'_>,
+    batch: &TokenBatch<'_>,
     channels_first: bool,
 ) -> Result<Vec<Vec<f32>>> {
-    let mut logits = vec![Vec::new(); call.ids.len()];
+    let mut logits = vec![Vec::new(); batch.ids.len()];
     let slices = (0..outputs.len()).map_while(|slice| outputs.get(&format!("logits_{slice}")));
     for slice in outputs.get("logits").into_iter().chain(slices) {
         let values = slice.as_floats()?;
-        let rows = values.len() / call.tokens.max(1);
+        let rows = values.len() / batch.tokens.max(1);
         for (token, logits) in logits.iter_mut().enumerate() {
-            match channels_first {
-                true => logits.extend(values.iter().skip(token).step_by(call.tokens)),
-                false => logits.extend(&values[token * rows..(token + 1) * rows]),
+            if channels_first {
+                logits.extend(values.iter().skip(token).step_by(batch.tokens));
+            } else {
+                logits.extend(&values[token * rows..(token + 1) * rows]);
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Blocks of a tensor that share one table or scale, walked in the order of the elements.
+//! Blocks of a tensor whose elements share one table or scale, visited in the order of the
+//! elements.
 
 use crate::error::{Error, Result};
 
-/// A row-major tensor cut into equal blocks on any axes. Axes that are whole within every block
-/// are joined with the one before, so that blocks are long runs wherever they can be.
+/// A row-major tensor cut into equal blocks along any axes. An axis that is not cut is merged with
+/// the one before it, so that the elements of a block form runs that are as long as possible.
 #[derive(Debug, Clone)]
 pub(super) struct Grid {
     axes: Vec<Axis>,
@@ -16,12 +17,13 @@ struct Axis {
 }
 
 impl Grid {
-    /// `shape` cut into `cells[a]` blocks on axis `a`. Fails (input) where that does not divide.
+    /// `shape` cut into `cells[a]` blocks along axis `a`. Returns an input error if a length is not
+    /// divisible by its number of blocks.
     pub fn new(shape: &[usize], cells: &[usize]) -> Result<Self> {
         let divides = |(len, cells): (&usize, &usize)| *cells > 0 && len.is_multiple_of(*cells);
         if shape.len() != cells.len() || !shape.iter().zip(cells).all(divides) {
             return Err(Error::input(format!(
-                "expected groups that divide {shape:?}, found {cells:?}"
+                "expected numbers of groups that divide {shape:?}, found {cells:?}"
             )));
         }
         let mut axes: Vec<Axis> = Vec::new();
@@ -34,7 +36,7 @@ impl Grid {
         Ok(Grid { axes })
     }
 
-    /// The block of the element at `position`.
+    /// The index of the block that holds the element at `position`.
     pub fn cell(&self, position: usize) -> usize {
         let (mut rest, mut cell, mut stride) = (position, 0, 1);
         for axis in self.axes.iter().rev() {
@@ -46,7 +48,7 @@ impl Grid {
         cell
     }
 
-    /// How many rows of `row` elements make up a block, where blocks are whole rows.
+    /// The number of rows of `row` elements in a block; `None` if blocks are not whole rows.
     pub fn rows_per_block(&self, row: usize) -> Option<usize> {
         let block = match self.axes.as_slice() {
             [axis] => axis.len / axis.cells,
@@ -55,8 +57,8 @@ impl Grid {
         (row > 0 && block > 0 && block.is_multiple_of(row)).then(|| block / row)
     }
 
-    /// Calls `run(cell, range)` for each stretch of one block among the `len` elements from
-    /// `start` on; `range` counts from `start`.
+    /// Splits the `len` elements from `start` on into runs that lie in one block, and calls
+    /// `run(cell, range)` for each. `range` is relative to `start`.
     #[inline(always)]
     pub fn runs(
         &self,
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_the_blocks_of_every_element() {
+    fn every_element_is_in_a_run_of_its_block() {
         let shapes: [(&[usize], &[usize]); 6] = [
             (&[6, 4], &[3, 1]),
             (&[6, 4], &[6, 2]),
@@ -109,7 +111,7 @@ mod tests {
         assert!(Grid::new(&[4], &[3]).is_err() && Grid::new(&[4], &[0]).is_err());
     }
 
-    /// The block by its definition, axis by axis.
+    /// The index of the block by its definition, axis by axis.
     fn cell(shape: &[usize], cells: &[usize], position: usize) -> usize {
         let mut inner: usize = shape.iter().product();
         shape.iter().zip(cells).fold(0, |cell, (len, count)| {

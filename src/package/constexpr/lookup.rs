@@ -1,15 +1,15 @@
-//! Codes to table entries, the step that every packed weight goes through.
+//! Looks codes up in tables, a step that every packed weight goes through.
 //!
-//! Up to four bits a table fits in vector registers, where one instruction looks up eight codes;
-//! that is written for AVX2. Wider codes, and other processors, read tables from memory.
+//! A table for codes of up to four bits fits in vector registers, where one AVX2 instruction looks
+//! up eight codes. For wider codes and on other processors, tables are read from memory.
 
 use crate::quantize::bitpack::{UNIT, code_at};
 
-/// A table for codes of up to 8 bits. For narrower codes only the first entries matter.
+/// A table for codes of up to 8 bits. Narrower codes use its first entries only.
 pub(super) type Table = [f32; 256];
 
-/// `out[i] = table[code(start + i)]` for packed codes of `bits` bits. Codes past the end of
-/// `codes` read as zero.
+/// Sets `out[i] = table[code(start + i)]` for packed codes of `bits` bits. Codes past the end of
+/// `codes` are taken as zero.
 pub(super) fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: &mut [f32]) {
     let head = (start.next_multiple_of(UNIT) - start).min(out.len());
     let (first, rest) = out.split_at_mut(head);
@@ -28,7 +28,7 @@ pub(super) fn look_up(codes: &[u8], bits: u8, start: usize, table: &Table, out: 
     tail.iter_mut().enumerate().for_each(|(i, value)| *value = at(start + i));
 }
 
-/// Whole units of eight codes.
+/// Looks up whole units of eight codes.
 fn look_up_units(codes: &[u8], bits: u8, table: &Table, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new()
@@ -60,7 +60,7 @@ fn scalar<const BITS: usize>(codes: &[u8], table: &Table, out: &mut [f32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    //! Tables of up to sixteen entries in registers.
+    //! Tables of up to sixteen entries in AVX2 registers.
 
     use std::arch::x86_64::__m256i;
 
@@ -69,7 +69,7 @@ mod avx2 {
     use super::Table;
     use crate::quantize::bitpack::UNIT;
 
-    /// Looks up whole units; false where the width is not one of 1 to 4.
+    /// Looks up whole units; returns false if the codes are wider than 4 bits.
     pub fn look_up(simd: V3, codes: &[u8], bits: u8, table: &Table, out: &mut [f32]) -> bool {
         match bits {
             1 => simd.vectorize(Words::<1, 4, 4> { simd, codes, table, out }),
@@ -81,7 +81,7 @@ mod avx2 {
         true
     }
 
-    /// Words of `BYTES` bytes that hold `UNITS` units of codes.
+    /// Looks up codes in words of `BYTES` bytes, each of which holds `UNITS` units.
     struct Words<'a, const BITS: usize, const BYTES: usize, const UNITS: usize> {
         simd: V3,
         codes: &'a [u8],
@@ -98,7 +98,8 @@ mod avx2 {
         fn call(self) {
             let Words { simd, codes, table, out } = self;
             let avx = simd.avx;
-            // A table of one or two bits is repeated, so that higher bits of a code do not matter.
+            // A table for one or two bits is repeated, so that the higher bits of an index do not
+            // matter.
             let entry = |i: usize| if BITS < 3 { table[i % (1 << BITS)] } else { table[i] };
             let low: [f32; UNIT] = std::array::from_fn(entry);
             let high: [f32; UNIT] = std::array::from_fn(|i| table[UNIT + i]);

@@ -1,18 +1,19 @@
-//! Weights of a read program as Core ML stores them: packed, decoded where they are needed.
+//! The weights of a program as Core ML stores them: they stay packed and are decoded when they are
+//! needed.
 //!
-//! Decoding gives bit for bit what Core ML's `constexpr_*` operators are defined to give, so that
-//! a package can be compared with what was scored.
+//! Decoding gives, bit for bit, the results that Core ML's `constexpr_*` operators are defined to
+//! have, so that the weights of a package can be compared with those that were scored.
 
+mod from_parts;
 mod grid;
 mod lookup;
-mod make;
 mod numbers;
 mod operators;
 mod palette;
-mod rows;
 mod sparse;
-
-use std::ops::Range;
+#[cfg(target_arch = "x86_64")]
+mod stored_rows;
+mod vector_rows;
 
 use rayon::prelude::*;
 
@@ -21,17 +22,18 @@ use self::numbers::Numbers;
 pub(crate) use self::numbers::round_to_half;
 use self::numbers::rounded_to_half;
 pub use self::operators::weights;
-pub(crate) use self::operators::{Known, read};
-use self::palette::{Palette, Vector};
-pub(crate) use self::rows::{Rows, VectorRows};
-use self::sparse::Sparse;
-use crate::error::{Error, Result};
+pub(crate) use self::operators::{KnownValue, read};
+use self::palette::{PalettizedWeight, VectorEntries};
+use self::sparse::SparseWeight;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::stored_rows::StoredRows;
+pub(crate) use self::vector_rows::VectorRows;
 use crate::package::spec::DataType;
 
-/// The weights a thread decodes at a time.
+/// The number of weights that a thread decodes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 15;
 
-/// A weight that keeps its codes packed.
+/// A weight whose codes stay packed.
 #[derive(Debug, Clone)]
 pub struct PackedWeight {
     shape: Vec<usize>,
@@ -42,20 +44,20 @@ pub struct PackedWeight {
 #[derive(Debug, Clone)]
 enum Form {
     Plain(Numbers),
-    Palette(Palette),
-    Scaled(Scaled),
-    Sparse(Sparse),
+    Palette(PalettizedWeight),
+    Scaled(ScaledWeight),
+    Sparse(SparseWeight),
 }
 
-/// `scale * (data - offset)`, scale and offset shared by blocks.
+/// `scale * (data - offset)`, where blocks of elements share a scale and an offset.
 #[derive(Debug, Clone)]
-struct Scaled {
+struct ScaledWeight {
     data: Box<PackedWeight>,
     scales: Vec<f32>,
     offsets: Option<Vec<f32>>,
     parameters_size_bytes: usize,
     grid: Grid,
-    /// Whether differences are rounded to the output's type before they are scaled.
+    /// Whether `data - offset` is rounded to the type of the result before it is scaled.
     rounds_difference: bool,
 }
 
@@ -64,32 +66,22 @@ impl PackedWeight {
         PackedWeight { shape, data_type, form }
     }
 
-    /// The shape, outermost axis first.
+    /// The length of every axis, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The type that decoding gives: fp16 or fp32, or integers before they are scaled.
-    pub fn data_type(&self) -> DataType {
-        self.data_type
-    }
-
-    /// The number of weights.
-    pub fn len(&self) -> usize {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether there are no weights.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Rows: the length of the first axis; 1 for a scalar.
+    /// The number of rows, which is the length of the first axis; 1 for a scalar.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// The bytes that are stored: codes, tables, scales, offsets, masks.
+    /// The stored size in bytes: codes, tables, scales, offsets and masks.
     pub fn size_bytes(&self) -> usize {
         match &self.form {
             Form::Plain(numbers) => numbers.bytes.len(),
@@ -99,38 +91,20 @@ impl PackedWeight {
         }
     }
 
-    /// All weights, row-major; of fp16 weights exactly the fp16 values.
+    /// All elements, row-major. If the type is fp16, they are fp16 values.
     pub fn decode(&self) -> Vec<f32> {
-        let mut weights = vec![0.0; self.len()];
-        self.fill_parallel(0, &mut weights);
+        let mut weights = vec![0.0; self.elements()];
+        if weights.len() <= CHUNK_WEIGHTS {
+            self.fill(0, &mut weights);
+        } else {
+            let chunks = weights.par_chunks_mut(CHUNK_WEIGHTS).enumerate();
+            chunks.for_each(|(i, chunk)| self.fill(i * CHUNK_WEIGHTS, chunk));
+        }
         weights
     }
 
-    /// Decodes the rows `rows` into `weights`, row-major. Fails (bug) when the rows do not exist
-    /// or `weights` has not exactly their length.
-    pub fn decode_rows(&self, rows: Range<usize>, weights: &mut [f32]) -> Result<()> {
-        let row = self.len() / self.rows().max(1);
-        let fits = rows.start <= rows.end && rows.end <= self.rows();
-        if !fits || weights.len() != rows.len() * row {
-            return Err(Error::bug(format!(
-                "rows {rows:?} of {:?} into {} weights",
-                self.shape,
-                weights.len()
-            )));
-        }
-        self.fill_parallel(rows.start * row, weights);
-        Ok(())
-    }
-
-    fn fill_parallel(&self, start: usize, out: &mut [f32]) {
-        if out.len() <= CHUNK_WEIGHTS {
-            return self.fill(start, out);
-        }
-        let chunks = out.par_chunks_mut(CHUNK_WEIGHTS).enumerate();
-        chunks.for_each(|(i, out)| self.fill(start + i * CHUNK_WEIGHTS, out));
-    }
-
-    /// The weights from `start` on, on this thread; the caller has checked that they exist.
+    /// Writes the elements from `start` on to `out`, on this thread. The caller makes sure that
+    /// they exist.
     pub(crate) fn fill(&self, start: usize, out: &mut [f32]) {
         match &self.form {
             Form::Plain(numbers) => numbers.fill(start, out),
@@ -143,7 +117,7 @@ impl PackedWeight {
     }
 }
 
-impl Scaled {
+impl ScaledWeight {
     fn fill(&self, start: usize, out: &mut [f32], is_half: bool) {
         self.data.fill(start, out);
         if let Some(offsets) = &self.offsets {
@@ -152,19 +126,20 @@ impl Scaled {
                 round_to_half(out);
             }
         }
-        match is_half {
-            true => self.each_block(
+        if is_half {
+            self.each_block(
                 &self.scales,
                 out,
                 start,
                 #[inline(always)]
-                |v, scale| rounded_to_half(v * scale),
-            ),
-            false => self.each_block(&self.scales, out, start, |value, scale| value * scale),
+                |value, scale| rounded_to_half(value * scale),
+            );
+        } else {
+            self.each_block(&self.scales, out, start, |value, scale| value * scale);
         }
     }
 
-    /// Changes each element with the parameter of its block.
+    /// Replaces each element by `change(element, parameter of its block)`.
     fn each_block(
         &self,
         parameters: &[f32],

@@ -1,24 +1,24 @@
-//! Stored numbers of any type as f32.
+//! Stored numbers of any type, converted to f32.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::lookup::{Table, look_up};
 use crate::error::{Error, Result};
-use crate::package::blob::read::Span;
-use crate::package::read::literal::{Literal, bits};
+use crate::package::blob::read::SharedBytes;
+use crate::package::read::literal::{LiteralTensor, bits};
 use crate::package::spec::DataType;
-use crate::quantize::decode;
+use crate::quantize::fp16;
 
-/// Conversions go through buffers of this many numbers.
+/// The number of values that are converted to f32 at a time.
 const CHUNK: usize = 256;
 
-/// What codes stand for as they are.
+/// The table from unsigned codes to their values.
 static UNSIGNED: Table = codes(256);
-/// What four bits stand for in two's complement.
+/// The table from codes of four bits in two's complement to their values.
 static SIGNED: Table = codes(8);
 
-/// Codes of which those from `negative` on are 16 less.
+/// A table in which code `c` is `c`, or `c - 16` from `negative` on.
 const fn codes(negative: usize) -> Table {
     let mut table = [0.0; 256];
     let mut code = 0;
@@ -29,43 +29,46 @@ const fn codes(negative: usize) -> Table {
     table
 }
 
-/// Numbers as they are stored: packed, little endian.
+/// Numbers as they are stored: packed and little endian.
 #[derive(Debug, Clone)]
 pub(super) struct Numbers {
     pub data_type: DataType,
-    pub bytes: Span,
+    pub bytes: SharedBytes,
     pub len: usize,
 }
 
 impl Numbers {
-    /// The numbers of a literal. Fails (input) for types that weights do not have.
-    pub fn of(literal: &Literal) -> Result<Self> {
+    /// The numbers of a literal. Returns an input error for a type that weights cannot have.
+    pub fn of(literal: &LiteralTensor) -> Result<Self> {
         use DataType::{Bfloat16, Bool, Float64, Int64, String, Uint64};
         if matches!(literal.data_type, Bool | String | Float64 | Bfloat16 | Int64 | Uint64) {
-            return Err(Error::input(format!("weights of {:?} are not known", literal.data_type)));
+            return Err(Error::input(format!(
+                "weights of type {:?} are not supported",
+                literal.data_type
+            )));
         }
         let len = literal.shape.iter().product();
         Ok(Numbers { data_type: literal.data_type, bytes: literal.bytes.clone(), len })
     }
 
-    /// fp16 numbers.
+    /// Numbers that are stored as fp16.
     pub fn half(values: &[f32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
         Numbers { data_type: DataType::Float16, bytes: bytes.into(), len: values.len() }
     }
 
-    /// fp32 numbers.
+    /// Numbers that are stored as fp32.
     pub fn single(values: &[f32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Numbers { data_type: DataType::Float32, bytes: bytes.into(), len: values.len() }
     }
 
-    /// The bits of a number.
+    /// The width of a number in bits.
     pub fn bits(&self) -> u8 {
         bits(self.data_type).unwrap_or(8)
     }
 
-    /// The numbers from `start` on.
+    /// Writes the numbers from `start` on to `out`.
     pub fn fill(&self, start: usize, out: &mut [f32]) {
         let width = usize::from(self.bits());
         match self.data_type {
@@ -109,7 +112,8 @@ fn fill_half(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Rounds every value to the nearest fp16 one, ties to even; too large ones become infinite.
+/// Rounds every value to the nearest fp16 value, ties to even; values too large for fp16 become
+/// infinite.
 pub(crate) fn round_to_half(values: &mut [f32]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
@@ -117,15 +121,16 @@ pub(crate) fn round_to_half(values: &mut [f32]) {
     );
 }
 
-/// The nearest fp16 value, ties to even; infinite from 65520 on. Plain arithmetic that vectorises.
+/// The nearest fp16 value, ties to even; infinite from 65520 on. Written in plain arithmetic, so
+/// that loops over it vectorise.
 #[inline(always)]
 pub(super) fn rounded_to_half(value: f32) -> f32 {
     const TOO_LARGE: f32 = 65520.0;
     let magnitude = value.abs();
-    // NaN is neither, and stays.
+    // For NaN both comparisons are false, and it is returned as it is.
     let within = if magnitude < TOO_LARGE { value } else { 0.0 };
     let beyond = if magnitude >= TOO_LARGE { f32::INFINITY.copysign(value) } else { value };
-    if magnitude < TOO_LARGE { decode::round_to_half(within) } else { beyond }
+    if magnitude < TOO_LARGE { fp16::round_to_half(within) } else { beyond }
 }
 
 #[cfg(test)]

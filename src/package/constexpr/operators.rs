@@ -1,49 +1,52 @@
-//! The `constexpr_*` operators of a program, in both their forms: parameters as inputs (iOS 18) or
-//! as attributes (iOS 16 and 17).
+//! The `constexpr_*` operators of a program in both forms: with parameters as inputs (iOS 18) or as
+//! attributes (iOS 16 and 17).
 
 use std::collections::BTreeMap;
 
 use super::numbers::Numbers;
-use super::sparse::Sparse;
-use super::{Form, PackedWeight, Palette};
+use super::sparse::SparseWeight;
+use super::{Form, PackedWeight, PalettizedWeight};
 use crate::error::{At, Error, Result};
-use crate::package::blob::read::Span;
+use crate::package::blob::read::SharedBytes;
 use crate::package::read::Package;
-use crate::package::read::literal::{Kind, Literal, bits};
+use crate::package::read::literal::{DeclaredType, LiteralTensor, bits};
 use crate::package::read::scope::title;
 use crate::package::spec::{Bound, DataType, Operation};
 use crate::quantize::bitpack::{pack, packed_size_bytes};
 
 /// A value that is known before a program runs.
 #[derive(Debug, Clone)]
-pub(crate) enum Known {
+pub(crate) enum KnownValue {
     /// A constant.
-    Literal(Literal),
-    /// What a `constexpr_*` operator gives.
+    Literal(LiteralTensor),
+    /// The result of a `constexpr_*` operator.
     Weight(PackedWeight),
 }
 
-impl Known {
+impl KnownValue {
     fn weight(&self) -> Result<PackedWeight> {
         match self {
-            Known::Literal(literal) => PackedWeight::plain(literal),
-            Known::Weight(weight) => Ok(weight.clone()),
+            KnownValue::Literal(literal) => PackedWeight::plain(literal),
+            KnownValue::Weight(weight) => Ok(weight.clone()),
         }
     }
 
-    fn literal(&self) -> Result<&Literal> {
+    fn literal(&self) -> Result<&LiteralTensor> {
         match self {
-            Known::Literal(literal) => Ok(literal),
-            Known::Weight(_) => Err(Error::input("expected a constant, found a constexpr")),
+            KnownValue::Literal(literal) => Ok(literal),
+            KnownValue::Weight(_) => Err(Error::input("expected a constant, found a constexpr")),
         }
     }
 }
 
-/// Every weight of the function `name`, by the name of its value: what `constexpr_*` operators
-/// give, and float constants. Fails (input) where the function does not exist, and on operators
-/// whose parameters do not fit together.
+/// Every weight of the function `name` by the name of its value: the results of `constexpr_*`
+/// operators, and float constants.
+///
+/// # Errors
+/// Input errors if there is no such function, or if the parameters of an operator do not fit
+/// together.
 pub fn weights(package: &Package, name: &str) -> Result<BTreeMap<String, PackedWeight>> {
-    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    let mut known: BTreeMap<String, KnownValue> = BTreeMap::new();
     for operation in &package.function(name)?.block.operations {
         let values = read(package, operation, |name| known.get(name).cloned())
             .at(|| package.path().display().to_string())?;
@@ -51,24 +54,24 @@ pub fn weights(package: &Package, name: &str) -> Result<BTreeMap<String, PackedW
         known.extend(names.zip(values));
     }
     let is_float = |kind| matches!(kind, DataType::Float16 | DataType::Float32);
-    let weight = |(name, value): (String, Known)| match value {
-        Known::Weight(weight) => Some(Ok((name, weight))),
-        Known::Literal(literal) if is_float(literal.data_type) => {
+    let weight = |(name, value): (String, KnownValue)| match value {
+        KnownValue::Weight(weight) => Some(Ok((name, weight))),
+        KnownValue::Literal(literal) if is_float(literal.data_type) => {
             Some(PackedWeight::plain(&literal).map(|weight| (name, weight)))
         }
-        Known::Literal(_) => None,
+        KnownValue::Literal(_) => None,
     };
     known.into_iter().filter_map(weight).collect()
 }
 
-/// What a `const` or `constexpr_*` operation gives, one value per output; nothing for all other
-/// operators. `known` finds values made earlier. Fails (input) on an operator whose parameters do
-/// not fit together or whose result is not of the declared type.
+/// The results of a `const` or `constexpr_*` operation, one per output; empty for all other
+/// operators. `known` looks up the results of earlier operations. Returns an input error if the
+/// parameters do not fit together or if a result does not have its declared type.
 pub(crate) fn read(
     package: &Package,
     operation: &Operation,
-    known: impl Fn(&str) -> Option<Known>,
-) -> Result<Vec<Known>> {
+    known: impl Fn(&str) -> Option<KnownValue>,
+) -> Result<Vec<KnownValue>> {
     if operation.kind != "const" && !operation.kind.starts_with("constexpr_") {
         return Ok(Vec::new());
     }
@@ -81,14 +84,16 @@ pub(crate) fn read(
         return Err(Error::input(what).at(title(operation)));
     }
     for (value, output) in values.iter().zip(outputs) {
-        let declared = Kind::of(output.kind.as_ref()).at(|| title(operation))?;
+        let declared = DeclaredType::of(output.kind.as_ref()).at(|| title(operation))?;
         let (data_type, shape) = match value {
-            Known::Literal(literal) => (literal.data_type, &literal.shape),
-            Known::Weight(weight) => (weight.data_type, &weight.shape),
+            KnownValue::Literal(literal) => (literal.data_type, &literal.shape),
+            KnownValue::Weight(weight) => (weight.data_type, &weight.shape),
         };
         if declared.data_type != data_type || !declared.holds(shape) {
-            return Err(Error::input(format!("declared {declared}, made {data_type:?}{shape:?}"))
-                .at(title(operation)));
+            return Err(Error::input(format!(
+                "declared as {declared}, but the result is {data_type:?}{shape:?}"
+            ))
+            .at(title(operation)));
         }
     }
     Ok(values)
@@ -98,11 +103,11 @@ pub(crate) fn read(
 struct Parameters<'a> {
     package: &'a Package,
     operation: &'a Operation,
-    known: &'a dyn Fn(&str) -> Option<Known>,
+    known: &'a dyn Fn(&str) -> Option<KnownValue>,
 }
 
 impl Parameters<'_> {
-    fn values(&self) -> Result<Vec<Known>> {
+    fn values(&self) -> Result<Vec<KnownValue>> {
         let weight = match self.operation.kind.as_str() {
             "const" => return Ok(vec![self.get("val")?]),
             "constexpr_lut_to_dense" if self.find("shape")?.is_some() => self.flat_palette()?,
@@ -113,19 +118,21 @@ impl Parameters<'_> {
             "constexpr_cast" => self.cast()?,
             "constexpr_lut_to_sparse" => return self.sparse_palette(),
             "constexpr_sparse_blockwise_shift_scale" => return self.sparse_scaled(),
-            other => return Err(Error::input(format!("the operator `{other}` is not known"))),
+            other => return Err(Error::input(format!("the operator `{other}` is not supported"))),
         };
-        Ok(vec![Known::Weight(weight)])
+        Ok(vec![KnownValue::Weight(weight)])
     }
 
-    fn find(&self, name: &str) -> Result<Option<Known>> {
+    fn find(&self, name: &str) -> Result<Option<KnownValue>> {
         if let Some(value) = self.operation.attributes.get(name) {
-            return Ok(Some(Known::Literal(self.package.literal(value)?)));
+            return Ok(Some(KnownValue::Literal(self.package.literal(value)?)));
         }
         let Some(argument) = self.operation.inputs.get(name) else { return Ok(None) };
         match argument.bindings.as_slice() {
             [binding] => match &binding.bound {
-                Some(Bound::Value(value)) => Ok(Some(Known::Literal(self.package.literal(value)?))),
+                Some(Bound::Value(value)) => {
+                    Ok(Some(KnownValue::Literal(self.package.literal(value)?)))
+                }
                 Some(Bound::Name(value)) => (self.known)(value).map(Some).ok_or_else(|| {
                     Error::input(format!("{name}: `{value}` is not known before the program runs"))
                 }),
@@ -135,7 +142,7 @@ impl Parameters<'_> {
         }
     }
 
-    fn get(&self, name: &str) -> Result<Known> {
+    fn get(&self, name: &str) -> Result<KnownValue> {
         self.find(name)?.ok_or_else(|| Error::input(format!("the parameter `{name}` is missing")))
     }
 
@@ -143,11 +150,11 @@ impl Parameters<'_> {
         self.get(name)?.weight().at(|| name.to_owned())
     }
 
-    fn literal(&self, name: &str) -> Result<Literal> {
+    fn literal(&self, name: &str) -> Result<LiteralTensor> {
         self.get(name)?.literal().at(|| name.to_owned()).cloned()
     }
 
-    /// A parameter of whole numbers.
+    /// A parameter that holds lengths of axes.
     fn lengths(&self, name: &str) -> Result<Vec<usize>> {
         let values = Numbers::of(&self.literal(name)?)?.all();
         let length =
@@ -156,7 +163,7 @@ impl Parameters<'_> {
         lengths.ok_or_else(|| Error::input(format!("{name}: expected lengths, found {values:?}")))
     }
 
-    /// An axis of a tensor of rank `rank`, counted from its end where negative.
+    /// An axis of a tensor of rank `rank`; a negative one counts from the end.
     fn axis(&self, name: &str, rank: usize) -> Result<usize> {
         let values = Numbers::of(&self.literal(name)?)?.all();
         let axis = values.first().map_or(0, |value| *value as i64);
@@ -165,7 +172,7 @@ impl Parameters<'_> {
         found.ok_or_else(|| Error::input(format!("{name}: expected an axis, found {values:?}")))
     }
 
-    /// iOS 18: tables for blocks of codes on any axes.
+    /// The form of iOS 18: a table for each block of codes.
     fn palette(&self) -> Result<PackedWeight> {
         let indices = self.literal("indices")?;
         let axis = match self.find("vector_axis")? {
@@ -175,21 +182,25 @@ impl Parameters<'_> {
         PackedWeight::palette(&indices, &self.weight("lut")?, axis)
     }
 
-    /// iOS 16: one table, and codes as bytes.
+    /// The form of iOS 16: one table, and codes packed into bytes.
     fn flat_palette(&self) -> Result<PackedWeight> {
         let (packed, lut) = (self.literal("indices")?, self.weight("lut")?);
         let shape = self.lengths("shape")?;
-        let code_type = match lut.len() {
+        let code_type = match lut.elements() {
             2 => DataType::Uint1,
             4 => DataType::Uint2,
             16 => DataType::Uint4,
             64 => DataType::Uint6,
             256 => DataType::Uint8,
-            found => return Err(Error::input(format!("a table of {found} entries"))),
+            found => {
+                return Err(Error::input(format!(
+                    "expected a table of 2, 4, 16, 64 or 256 entries, found {found}"
+                )));
+            }
         };
         let indices = repacked(&packed, code_type, shape)?;
         let mut tables = lut;
-        tables.shape = [vec![1; indices.shape.len()], vec![tables.len(), 1]].concat();
+        tables.shape = [vec![1; indices.shape.len()], vec![tables.elements(), 1]].concat();
         PackedWeight::palette(&indices, &tables, None)
     }
 
@@ -198,18 +209,18 @@ impl Parameters<'_> {
         PackedWeight::scaled(self.weight("data")?, &self.weight("scale")?, offset.as_ref())
     }
 
-    /// iOS 16: a scale and a zero point, or one each along an axis.
+    /// The form of iOS 16: a scale and a zero point, or one of each per index of an axis.
     fn affine(&self) -> Result<PackedWeight> {
         let data = self.weight("quantized_data")?;
         let axis = self.axis("axis", data.shape.len())?;
         let mut cells = vec![1; data.shape.len()];
         let (mut scale, mut zero) = (self.weight("scale")?, self.weight("zero_point")?);
-        cells[axis] = scale.len().max(zero.len());
+        cells[axis] = scale.elements().max(zero.elements());
         for parameter in [&mut scale, &mut zero] {
-            if ![1, cells[axis]].contains(&parameter.len()) {
+            if ![1, cells[axis]].contains(&parameter.elements()) {
                 return Err(Error::input("scale and zero_point differ in length"));
             }
-            if parameter.len() == 1 {
+            if parameter.elements() == 1 {
                 let all = vec![parameter.decode()[0]; cells[axis]];
                 parameter.form = Form::Plain(Numbers::single(&all));
             }
@@ -230,21 +241,23 @@ impl Parameters<'_> {
         sparse(&mask, values)
     }
 
-    fn sparse_palette(&self) -> Result<Vec<Known>> {
+    fn sparse_palette(&self) -> Result<Vec<KnownValue>> {
         let mask = self.literal("indices_mask")?;
         let values = self.weight("indices_nonzero_data")?;
         let code_type = values.data_type;
         let bits = bits(code_type).unwrap_or(8);
         let codes: Vec<u8> = sparse(&mask, values)?.decode().iter().map(|c| *c as u8).collect();
-        let bytes = Span::from(pack(&codes, bits));
+        let bytes = SharedBytes::from(pack(&codes, bits));
         let indices =
-            Literal { data_type: code_type, shape: mask.shape.clone(), bytes, text: None };
+            LiteralTensor { data_type: code_type, shape: mask.shape.clone(), bytes, text: None };
         let axis = match self.find("vector_axis")? {
             Some(_) => Some(self.axis("vector_axis", mask.shape.len())?),
             None => None,
         };
         let dense = PackedWeight::palette(&indices, &self.weight("lut")?, axis)?;
-        let Form::Palette(Palette { vector, .. }) = &dense.form else { return Ok(Vec::new()) };
+        let Form::Palette(PalettizedWeight { vector, .. }) = &dense.form else {
+            return Ok(Vec::new());
+        };
         let mut ones = Numbers::of(&mask)?.all();
         if let Some(vector) = vector {
             let inner = vector.inner;
@@ -253,7 +266,7 @@ impl Parameters<'_> {
         Ok(split(&dense, &ones))
     }
 
-    fn sparse_scaled(&self) -> Result<Vec<Known>> {
+    fn sparse_scaled(&self) -> Result<Vec<KnownValue>> {
         let mask = self.literal("data_mask")?;
         let data = sparse(&mask, self.weight("nonzero_data")?)?;
         let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
@@ -272,32 +285,39 @@ impl Parameters<'_> {
     }
 }
 
-/// Codes of `data_type` and `shape` from bytes that a program declares as plain bytes.
-fn repacked(packed: &Literal, data_type: DataType, shape: Vec<usize>) -> Result<Literal> {
+/// Codes of type `data_type` and of `shape` from a literal that is declared as plain bytes.
+fn repacked(
+    packed: &LiteralTensor,
+    data_type: DataType,
+    shape: Vec<usize>,
+) -> Result<LiteralTensor> {
     let bits = bits(data_type).unwrap_or(8);
     let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
     let expected = len.map(|len| packed_size_bytes(len, bits));
     if packed.data_type != DataType::Uint8 || expected != Some(packed.bytes.len()) {
         return Err(Error::input(format!(
-            "expected {expected:?} bytes of codes, found {} of {:?}",
+            "expected {expected:?} bytes of type Uint8, found {} of type {:?}",
             packed.bytes.len(),
             packed.data_type
         )));
     }
-    Ok(Literal { data_type, shape, bytes: packed.bytes.clone(), text: None })
+    Ok(LiteralTensor { data_type, shape, bytes: packed.bytes.clone(), text: None })
 }
 
-fn sparse(mask: &Literal, values: PackedWeight) -> Result<PackedWeight> {
+fn sparse(mask: &LiteralTensor, values: PackedWeight) -> Result<PackedWeight> {
     if mask.data_type != DataType::Uint1 {
-        return Err(Error::input(format!("expected a mask of uint1, found {:?}", mask.data_type)));
+        return Err(Error::input(format!(
+            "expected a mask of type Uint1, found {:?}",
+            mask.data_type
+        )));
     }
     let (shape, data_type) = (mask.shape.clone(), values.data_type);
-    let form = Sparse::new(mask.bytes.clone(), shape.iter().product(), values)?;
+    let form = SparseWeight::new(mask.bytes.clone(), shape.iter().product(), values)?;
     Ok(PackedWeight::of(shape, data_type, Form::Sparse(form)))
 }
 
-/// The two outputs of a sparse operator: the mask, and the values where it is one.
-fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<Known> {
+/// The two outputs of a sparse operator: the mask, and the values where the mask is 1.
+fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<KnownValue> {
     let mask: Vec<u8> = ones.iter().map(|one| *one as u8).collect();
     let weights = dense.decode();
     let values: Vec<f32> =
@@ -306,9 +326,9 @@ fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<Known> {
         DataType::Float16 => Numbers::half(&values),
         _ => Numbers::single(&values),
     };
-    let bytes = Span::from(pack(&mask, 1));
+    let bytes = SharedBytes::from(pack(&mask, 1));
     let shape = dense.shape.clone();
-    let mask = Literal { data_type: DataType::Uint1, shape, bytes, text: None };
+    let mask = LiteralTensor { data_type: DataType::Uint1, shape, bytes, text: None };
     let values = PackedWeight::of(vec![values.len()], numbers.data_type, Form::Plain(numbers));
-    vec![Known::Literal(mask), Known::Weight(values)]
+    vec![KnownValue::Literal(mask), KnownValue::Weight(values)]
 }

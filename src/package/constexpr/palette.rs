@@ -1,37 +1,47 @@
-//! Codes into tables, of single numbers or of short vectors.
+//! Weights that are stored as codes into tables, whose entries are numbers or short vectors.
 
 use super::grid::Grid;
 use super::lookup::look_up;
 use super::numbers::Numbers;
 use crate::quantize::bitpack::{UNIT, code_at};
 
-/// Codes into tables that blocks of elements share.
+/// Codes, and one table for each block of codes.
 #[derive(Debug, Clone)]
-pub(super) struct Palette {
+pub(super) struct PalettizedWeight {
     pub codes: Numbers,
-    /// `[blocks, vector, 2^bits]`: what is looked up together lies together.
+    /// `[blocks, vector, 2^bits]`, so that the entries for one component of a vector are
+    /// contiguous.
     pub tables: Vec<f32>,
     pub tables_size_bytes: usize,
-    /// Blocks of the codes.
+    /// The blocks of codes that share a table.
     pub grid: Grid,
-    pub vector: Option<Vector>,
+    /// How entries are laid out as vectors; `None` if they are single numbers.
+    pub vector: Option<VectorEntries>,
 }
 
-/// Table entries that are short vectors along one axis.
+/// Table entries that are short vectors along one axis of the weight.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Vector {
+pub(super) struct VectorEntries {
+    /// The length of a vector.
     pub len: usize,
-    /// Codes along the vectors' axis.
+    /// The number of codes along the axis of the vectors.
     pub axis_len: usize,
-    /// Elements from one place on that axis to the next.
+    /// The distance in elements between two neighbours on that axis.
     pub inner: usize,
 }
 
-impl Palette {
-    /// The elements from `start` on.
+/// Which component of a vector is meant, and the length of the vector.
+#[derive(Debug, Clone, Copy)]
+struct Component {
+    index: usize,
+    of: usize,
+}
+
+impl PalettizedWeight {
+    /// Writes the elements from `start` on to `out`.
     pub fn fill(&self, start: usize, out: &mut [f32]) {
-        let Some(Vector { len, axis_len, inner }) = self.vector else {
-            return self.look_up(start, (1, 0), out);
+        let Some(VectorEntries { len, axis_len, inner }) = self.vector else {
+            return self.look_up(start, Component { index: 0, of: 1 }, out);
         };
         let mut done = 0;
         while done < out.len() {
@@ -39,20 +49,20 @@ impl Palette {
             let (outer, at) = (rest / (axis_len * len), rest % (axis_len * len));
             let first = (outer * axis_len + at / len) * inner + within;
             let end = out.len().min(done + inner - within);
-            self.look_up(first, (len, at % len), &mut out[done..end]);
+            self.look_up(first, Component { index: at % len, of: len }, &mut out[done..end]);
             done = end;
         }
     }
 
-    /// Component `component` of `len` of the entries that the codes from `first` on point to.
-    fn look_up(&self, first: usize, (len, component): (usize, usize), out: &mut [f32]) {
+    /// Writes one component of the entries that the codes from `first` on select to `out`.
+    fn look_up(&self, first: usize, component: Component, out: &mut [f32]) {
         let (bits, codes) = (self.codes.bits(), &self.codes.bytes);
         let entries = 1usize << bits;
         let mut table = [0.0; 256];
         self.grid.runs(first, out.len(), |cell, range| {
-            let own = &self.tables[(cell * len + component) * entries..][..entries];
+            let own = &self.tables[(cell * component.of + component.index) * entries..][..entries];
             if range.len() < UNIT {
-                // Too few for a copy of the table.
+                // For so few codes it does not pay to copy the table.
                 for (at, value) in (first + range.start..).zip(&mut out[range]) {
                     *value = own[usize::from(code_at(codes, bits, at))];
                 }

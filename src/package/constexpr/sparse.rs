@@ -1,41 +1,41 @@
-//! Weights most of which are zero: one bit each, and the values of those that are not.
+//! Weights most of which are zero: a mask with one bit per weight, and the values of the others.
 
 use super::PackedWeight;
 use crate::error::{Error, Result};
-use crate::package::blob::read::Span;
+use crate::package::blob::read::SharedBytes;
 
-/// Elements between two counts of the ones before them.
+/// The number of ones is counted every 512 elements, so that reading can start anywhere.
 const STEP: usize = 512;
 
-/// A mask and the values of its ones, in order.
+/// A mask, and the values where it is 1, in order.
 #[derive(Debug, Clone)]
-pub(super) struct Sparse {
-    mask: Span,
+pub(super) struct SparseWeight {
+    mask: SharedBytes,
     values: Box<PackedWeight>,
-    /// Ones before each multiple of `STEP` elements.
+    /// The number of ones before each multiple of `STEP` elements.
     before: Vec<usize>,
 }
 
-impl Sparse {
-    /// The `len` elements of `mask`, one bit each from the lowest. Fails (input) where the mask
-    /// has another number of ones than there are values.
-    pub fn new(mask: Span, len: usize, values: PackedWeight) -> Result<Self> {
+impl SparseWeight {
+    /// A weight of `len` elements; the first is the lowest bit of `mask`. Returns an input error if
+    /// the number of ones in the mask is not the number of values.
+    pub fn new(mask: SharedBytes, len: usize, values: PackedWeight) -> Result<Self> {
         let mut before = Vec::with_capacity(mask.len() / (STEP / 8) + 1);
         let mut ones = 0;
         for bytes in mask.chunks(STEP / 8) {
             before.push(ones);
             ones += bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
         }
-        if mask.len() != len.div_ceil(8) || ones != values.len() {
+        if mask.len() != len.div_ceil(8) || ones != values.elements() {
             return Err(Error::input(format!(
-                "a mask of {len} elements with {ones} ones, but {} values",
-                values.len()
+                "a mask of {len} elements with {ones} ones does not fit {} values",
+                values.elements()
             )));
         }
-        Ok(Sparse { mask, values: Box::new(values), before })
+        Ok(SparseWeight { mask, values: Box::new(values), before })
     }
 
-    /// The elements from `start` on.
+    /// Writes the elements from `start` on to `out`.
     pub fn fill(&self, start: usize, out: &mut [f32]) {
         let is_one = |at: usize| self.mask[at / 8] >> (at % 8) & 1 == 1;
         let step = start / STEP;
@@ -50,7 +50,7 @@ impl Sparse {
         }
     }
 
-    /// Bytes of mask and values.
+    /// The bytes that mask and values take.
     pub fn size_bytes(&self) -> usize {
         self.mask.len() + self.values.size_bytes()
     }

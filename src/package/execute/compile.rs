@@ -1,80 +1,85 @@
-//! From a function of a program to a plan.
+//! Compiles a function of a program into an [`Executable`]: names become slots, and what depends on
+//! constants alone is computed once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::operators;
-use super::value::Value;
-use super::{Executable, Precision, Source, Step};
+use super::value::RuntimeValue;
+use super::{ArgumentSlot, CompiledOperation, Executable, Precision, StateSlots};
 use crate::error::{At, Error, Result};
-use crate::package::constexpr::{self, Known};
-use crate::package::read::literal::Kind;
+use crate::package::constexpr::{self, KnownValue};
+use crate::package::read::literal::DeclaredType;
 use crate::package::read::scope::title;
-use crate::package::read::{Function, Package};
+use crate::package::read::{CheckedFunction, Package};
 use crate::package::spec::{Argument, Bound, Operation};
 
-/// Results that depend on constants alone are kept up to this many elements.
+/// An operation on constants is computed at compile time if its results have at most this many
+/// elements.
 const MAX_FOLDED_ELEMENTS: usize = 1 << 16;
 
-/// Compiles one function.
+/// Compiles one function. The values `inner` become outputs as well.
 pub(super) fn compile(
     package: &Package,
     name: &str,
     precision: Precision,
-    watched: &[String],
+    inner: &[String],
 ) -> Result<Executable> {
     let function = package.function(name)?;
-    let mut plan = Plan::new(package, function, precision);
+    let mut compiler = Compiler::new(package, function, precision);
     for operation in &function.block.operations {
-        plan.add(operation).at(|| title(operation))?;
+        compiler.add(operation).at(|| title(operation))?;
     }
-    plan.finish(name, watched)
+    compiler.finish(name, inner)
 }
 
-struct Plan<'a> {
+struct Compiler<'a> {
     package: &'a Package,
-    function: &'a Function,
+    function: &'a CheckedFunction,
     precision: Precision,
     slots: BTreeMap<&'a str, usize>,
-    known: BTreeMap<&'a str, Known>,
-    constants: Vec<Option<Value>>,
-    steps: Vec<Step>,
+    known: BTreeMap<&'a str, KnownValue>,
+    constants: Vec<Option<RuntimeValue>>,
+    operations: Vec<CompiledOperation>,
     inputs: Vec<usize>,
-    /// Per state the slot of its value at this point, and whether it was written.
-    states: BTreeMap<&'a str, StateSlots>,
+    /// For each state, the slots of its values so far.
+    states: BTreeMap<&'a str, StateSoFar>,
 }
 
+/// The slots of a state at some point of the function.
 #[derive(Debug, Clone, Copy, Default)]
-struct StateSlots {
+struct StateSoFar {
+    /// The value before the run; `None` if the function does not read it.
     first: Option<usize>,
+    /// The current value; `None` if the state was neither read nor written.
     now: Option<usize>,
     is_written: bool,
 }
 
-impl<'a> Plan<'a> {
-    fn new(package: &'a Package, function: &'a Function, precision: Precision) -> Self {
-        let mut plan = Plan {
+impl<'a> Compiler<'a> {
+    fn new(package: &'a Package, function: &'a CheckedFunction, precision: Precision) -> Self {
+        let mut compiler = Compiler {
             package,
             function,
             precision,
             slots: BTreeMap::new(),
             known: BTreeMap::new(),
             constants: Vec::new(),
-            steps: Vec::new(),
+            operations: Vec::new(),
             inputs: Vec::new(),
             states: BTreeMap::new(),
         };
         for input in &function.interface.inputs {
-            let slot = plan.slot(None);
-            plan.slots.insert(&input.name, slot);
-            plan.inputs.push(slot);
+            let slot = compiler.slot(None);
+            compiler.slots.insert(&input.name, slot);
+            compiler.inputs.push(slot);
         }
         for state in &function.interface.states {
-            plan.states.insert(&state.name, StateSlots::default());
+            compiler.states.insert(&state.name, StateSoFar::default());
         }
-        plan
+        compiler
     }
 
-    fn slot(&mut self, constant: Option<Value>) -> usize {
+    fn slot(&mut self, constant: Option<RuntimeValue>) -> usize {
         self.constants.push(constant);
         self.constants.len() - 1
     }
@@ -88,25 +93,25 @@ impl<'a> Plan<'a> {
         let known = |name: &str| self.known.get(name).cloned();
         let values = constexpr::read(self.package, operation, known)?;
         if values.is_empty() {
-            return self.add_step(operation);
+            return self.add_operation(operation);
         }
         for (value, output) in values.into_iter().zip(&operation.outputs) {
             self.known.insert(&output.name, value.clone());
-            let slot = self.slot(Some(Value::of(value)?));
+            let slot = self.slot(Some(RuntimeValue::of(value)?));
             self.slots.insert(&output.name, slot);
         }
         Ok(())
     }
 
-    fn add_step(&mut self, operation: &'a Operation) -> Result<()> {
+    fn add_operation(&mut self, operation: &'a Operation) -> Result<()> {
         let operator = operators::find(&operation.kind).ok_or_else(|| {
-            Error::input(format!("the operator `{}` is not known here", operation.kind))
+            Error::input(format!("the operator `{}` is not supported", operation.kind))
         })?;
         let mut arguments = Vec::new();
         for (name, argument) in &operation.inputs {
-            arguments.push((name.clone(), self.sources(argument)?));
+            arguments.push((name.clone(), self.slots_of(argument)?));
         }
-        let kinds = operation.outputs.iter().map(|output| Kind::of(output.kind.as_ref()));
+        let kinds = operation.outputs.iter().map(|output| DeclaredType::of(output.kind.as_ref()));
         let kinds = kinds.collect::<Result<Vec<_>>>()?;
         let first = self.constants.len();
         let outputs: Vec<usize> = operation.outputs.iter().map(|_| self.slot(None)).collect();
@@ -115,47 +120,55 @@ impl<'a> Plan<'a> {
         }
         let is_slice = operation.kind == "slice_by_index";
         let title = title(operation);
-        let step = Step { title, operator, is_slice, arguments, outputs, kinds };
-        if self.depends_on_constants(&step) {
-            return step.run(&mut self.constants, self.precision);
+        let compiled = CompiledOperation { title, operator, is_slice, arguments, outputs, kinds };
+        if self.is_foldable(&compiled) {
+            return compiled.run(&mut self.constants, self.precision);
         }
-        self.steps.push(step);
+        self.operations.push(compiled);
         Ok(())
     }
 
-    /// Whether a step can be computed now, and its results be kept.
-    fn depends_on_constants(&self, step: &Step) -> bool {
-        let sources = step.arguments.iter().flat_map(|(_, sources)| sources);
-        let is_constant = |source: &Source| {
-            matches!(&self.constants[source.slot], Some(Value::Tensor(_) | Value::Text(_)))
+    /// Whether an operation depends on constants alone and has small results.
+    fn is_foldable(&self, operation: &CompiledOperation) -> bool {
+        let arguments = operation.arguments.iter().flat_map(|(_, arguments)| arguments);
+        let is_constant = |argument: &ArgumentSlot| {
+            let value = &self.constants[argument.slot];
+            matches!(value, Some(RuntimeValue::Tensor(_) | RuntimeValue::Text(_)))
         };
-        let is_small = |kind: &Kind| {
+        let is_small = |kind: &DeclaredType| {
             kind.fixed_shape()
                 .is_some_and(|shape| shape.iter().product::<usize>() <= MAX_FOLDED_ELEMENTS)
         };
-        sources.clone().all(is_constant) && step.kinds.iter().all(is_small)
+        arguments.clone().all(is_constant) && operation.kinds.iter().all(is_small)
     }
 
-    fn sources(&mut self, argument: &'a Argument) -> Result<Vec<Source>> {
-        let mut sources = Vec::new();
+    fn slots_of(&mut self, argument: &'a Argument) -> Result<Vec<ArgumentSlot>> {
+        let mut slots = Vec::new();
         for binding in &argument.bindings {
             let slot = match &binding.bound {
                 Some(Bound::Name(name)) => self.named(name)?,
                 Some(Bound::Value(value)) => {
                     let literal = self.package.literal(value)?;
-                    self.slot(Some(Value::of(Known::Literal(literal))?))
+                    self.slot(Some(RuntimeValue::of(KnownValue::Literal(literal))?))
                 }
                 None => return Err(Error::input("an argument is bound to nothing")),
             };
-            sources.push(Source { slot, is_last: false });
+            slots.push(ArgumentSlot { slot, is_last: false });
         }
-        Ok(sources)
+        Ok(slots)
     }
 
     fn named(&self, name: &str) -> Result<usize> {
-        self.slots.get(name).copied().ok_or_else(|| match self.states.contains_key(name) {
-            true => Error::input(format!("only read_state and write_state take a state: `{name}`")),
-            false => Error::input(format!("`{name}` is made within a nested block")),
+        self.slots.get(name).copied().ok_or_else(|| {
+            if self.states.contains_key(name) {
+                Error::input(format!(
+                    "`{name}` is a state, which only read_state and write_state may use"
+                ))
+            } else {
+                Error::input(format!(
+                    "`{name}` is defined in a nested block; these do not run here"
+                ))
+            }
         })
     }
 
@@ -164,11 +177,11 @@ impl<'a> Plan<'a> {
         let argument = operation.inputs.get("input");
         match argument.and_then(|argument| argument.bindings.first()?.bound.as_ref()) {
             Some(Bound::Name(name)) => Ok(name),
-            _ => Err(Error::input("the parameter `input` names no state")),
+            _ => Err(Error::input("the parameter `input` must name a state")),
         }
     }
 
-    /// Reading gives the value written last, or the one before the run.
+    /// A read gives the value that was written last, or else the one before the run.
     fn read_state(&mut self, operation: &'a Operation) -> Result<()> {
         let name = Self::state(operation)?;
         let fresh = self.slot(None);
@@ -183,42 +196,42 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Only the value written last is kept, when the run ends.
+    /// A write only changes which slot holds the value; it is stored when the run ends.
     fn write_state(&mut self, operation: &'a Operation) -> Result<()> {
         let name = Self::state(operation)?;
         let data = operation.inputs.get("data");
         let data = data.ok_or_else(|| Error::input("the parameter `data` is missing"))?;
-        let sources = self.sources(data)?;
+        let slots = self.slots_of(data)?;
         let state = self.states.get_mut(name).ok_or_else(|| not_a_state(name))?;
-        let [source] = sources.as_slice() else {
+        let [argument] = slots.as_slice() else {
             return Err(Error::input("data: expected one value"));
         };
-        (state.now, state.is_written) = (Some(source.slot), true);
+        (state.now, state.is_written) = (Some(argument.slot), true);
         Ok(())
     }
 
-    fn finish(mut self, name: &str, watched: &[String]) -> Result<Executable> {
+    fn finish(mut self, name: &str, inner: &[String]) -> Result<Executable> {
         let interface = self.function.interface.clone();
-        let names = interface.outputs.iter().map(|output| &output.name).chain(watched);
+        let names = interface.outputs.iter().map(|output| &output.name).chain(inner);
         let outputs = names.map(|name| Ok((name.clone(), self.named(name)?)));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let states = interface.states.iter().map(|state| {
             let slots = self.states.get(state.name.as_str()).copied().unwrap_or_default();
-            (slots.first, slots.now.filter(|_| slots.is_written))
+            StateSlots { first: slots.first, last: slots.now.filter(|_| slots.is_written) }
         });
         let states: Vec<_> = states.collect();
         let kept = outputs
             .iter()
             .map(|(_, slot)| *slot)
-            .chain(states.iter().filter_map(|(_, last)| *last));
-        mark_last_uses(&mut self.steps, kept.collect());
+            .chain(states.iter().filter_map(|state| state.last));
+        mark_last_uses(&mut self.operations, kept.collect());
         Ok(Executable {
             path: self.package.path().into(),
             function: name.to_owned(),
             interface,
             precision: self.precision,
             constants: self.constants,
-            steps: self.steps,
+            operations: self.operations,
             inputs: self.inputs,
             outputs,
             states,
@@ -230,13 +243,13 @@ fn not_a_state(name: &str) -> Error {
     Error::input(format!("`{name}` is not a state"))
 }
 
-/// Marks where each value is used for the last time; `kept` are needed after the run.
-fn mark_last_uses(steps: &mut [Step], kept: BTreeSet<usize>) {
+/// Marks where each value is used for the last time. The slots `kept` are needed after the run.
+fn mark_last_uses(operations: &mut [CompiledOperation], kept: BTreeSet<usize>) {
     let mut needed = kept;
-    for step in steps.iter_mut().rev() {
-        let arguments = step.arguments.iter_mut().rev();
-        for source in arguments.flat_map(|(_, sources)| sources.iter_mut().rev()) {
-            source.is_last = needed.insert(source.slot);
+    for operation in operations.iter_mut().rev() {
+        let arguments = operation.arguments.iter_mut().rev();
+        for argument in arguments.flat_map(|(_, arguments)| arguments.iter_mut().rev()) {
+            argument.is_last = needed.insert(argument.slot);
         }
     }
 }

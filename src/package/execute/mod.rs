@@ -1,27 +1,17 @@
-//! Running a package's functions on this machine, without Core ML.
+//! Runs the functions of a package on this machine, without Core ML.
 //!
-//! A function is compiled once into a plan: names become slots, constants are at hand, what
-//! depends on constants alone is computed, and each value is dropped after its last use. Weights
-//! stay packed. Sums have a fixed order, so that results do not depend on the number of threads.
+//! A function is compiled once into an [`Executable`], in which names have become slots and what
+//! depends on constants alone is already computed. [`Executable::run`] then takes inputs by name
+//! and returns outputs by name; [`States`] hold what stays between runs. Weights stay packed, and a
+//! value is dropped after its last use. Sums have a fixed order, so that results do not depend on
+//! the number of threads.
 //!
-//! ```no_run
-//! use std::collections::BTreeMap;
-//! use evalkit::package::{execute::{Executable, Precision, States, Tensor}, read::Package};
-//!
-//! # fn main() -> evalkit::error::Result<()> {
-//! let package = Package::open("model.mlpackage".as_ref())?;
-//! let decode = Executable::new(&package, package.default_function(), Precision::Single)?;
-//! let mut states = States::zeros(decode.interface());
-//! let inputs = BTreeMap::from([("input_ids".to_owned(), Tensor::ints([1, 1], vec![7])?)]);
-//! let outputs = decode.run(&mut states, &inputs)?;
-//! println!("{:?}", outputs["logits"].shape());
-//! # Ok(())
-//! # }
-//! ```
+//! Packages may come from other tools: the operators here are those of MIL, not only those that
+//! this program writes.
 
-mod call;
+mod arguments;
 mod compile;
-mod linger;
+mod keep_workers_hot;
 pub mod multiply;
 mod operators;
 mod states;
@@ -33,23 +23,24 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::call::Call;
+use self::arguments::Arguments;
+use self::keep_workers_hot::keep_workers_hot;
 use self::operators::Operator;
 pub use self::states::States;
 pub use self::tensor::{Data, Tensor};
-use self::value::Value;
+use self::value::RuntimeValue;
 use crate::error::{At, Error, Result};
 use crate::package::read::Package;
 use crate::package::read::interface::Interface;
-use crate::package::read::literal::Kind;
+use crate::package::read::literal::DeclaredType;
 use crate::package::spec::DataType;
 
-/// What values of type fp16 are rounded to.
+/// Whether values of type fp16 are rounded to fp16 while a function runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// Nothing: everything is f32.
+    /// They are not rounded: everything is computed in f32.
     Single,
-    /// fp16 after every operator; sums within one stay f32.
+    /// They are rounded to fp16 after every operator; sums within an operator are f32.
     Half,
 }
 
@@ -60,96 +51,117 @@ pub struct Executable {
     function: String,
     interface: Interface,
     precision: Precision,
-    /// Constants by slot; nothing where a step makes the value.
-    constants: Vec<Option<Value>>,
-    steps: Vec<Step>,
-    /// Slots of inputs in the interface's order.
+    /// The constants by slot; `None` if an operation computes the value.
+    constants: Vec<Option<RuntimeValue>>,
+    operations: Vec<CompiledOperation>,
+    /// The slots of the inputs, in the interface's order.
     inputs: Vec<usize>,
-    /// What comes out, with its slot: the interface's outputs, and what is watched.
+    /// The values that a run returns, with their slots: the interface's outputs, and inner values
+    /// that were asked for.
     outputs: Vec<(String, usize)>,
-    /// Slots of each state's first and last value in a run; nothing where it is not touched.
-    states: Vec<(Option<usize>, Option<usize>)>,
+    /// The slots of each state, in the interface's order.
+    states: Vec<StateSlots>,
 }
 
-/// One operation of a plan.
+/// The slots of a state's values in a run.
+#[derive(Debug, Clone, Copy)]
+struct StateSlots {
+    /// The value before the run; `None` if the function does not read it.
+    first: Option<usize>,
+    /// The value after the run; `None` if the function does not write it.
+    last: Option<usize>,
+}
+
+/// One operation with its operator and slots.
 #[derive(Debug)]
-struct Step {
+struct CompiledOperation {
     title: String,
     operator: Operator,
-    /// Whether the result may stay a part of the argument.
+    /// Whether the result may be a slice of the argument, without a copy.
     is_slice: bool,
-    arguments: Vec<(String, Vec<Source>)>,
+    arguments: Vec<(String, Vec<ArgumentSlot>)>,
+    /// The slots of the outputs, and their types.
     outputs: Vec<usize>,
-    kinds: Vec<Kind>,
+    kinds: Vec<DeclaredType>,
 }
 
-/// Where an argument is.
+/// The slot of an argument.
 #[derive(Debug, Clone, Copy)]
-struct Source {
+struct ArgumentSlot {
     slot: usize,
-    /// Whether nothing needs the value afterwards.
+    /// Whether this is the last use of the value.
     is_last: bool,
 }
 
 impl Executable {
-    /// Compiles the function `function`. Fails (input), naming the value, on operators that are
-    /// not known and on parameters that do not fit together.
+    /// Compiles the function `function`.
+    ///
+    /// # Errors
+    /// Input errors that name the value: an operator that is not supported, or parameters that do
+    /// not fit together.
     pub fn new(package: &Package, function: &str, precision: Precision) -> Result<Self> {
-        Self::watching(package, function, precision, &[])
+        Self::with_inner_values(package, function, precision, &[])
     }
 
-    /// The same with the values `watched` among what [`run`](Executable::run) gives: what an
-    /// operator within the function makes. Fails (input) also where there is no such value.
-    pub fn watching(
+    /// As [`Executable::new`]; [`run`](Executable::run) also returns the values `inner`, which
+    /// operations within the function compute.
+    ///
+    /// # Errors
+    /// As for [`Executable::new`], and if there is no such value.
+    pub fn with_inner_values(
         package: &Package,
         function: &str,
         precision: Precision,
-        watched: &[String],
+        inner: &[String],
     ) -> Result<Self> {
-        compile::compile(package, function, precision, watched)
+        compile::compile(package, function, precision, inner)
             .at(|| format!("function {function}"))
             .at(|| package.path().display().to_string())
     }
 
-    /// What the function takes and gives.
+    /// The inputs, outputs and states of the function.
     pub fn interface(&self) -> &Interface {
         &self.interface
     }
 
-    /// Runs the function once on `inputs` by name, which must be exactly those of the interface;
-    /// gives its outputs by name. A failed run (input) leaves `states` unusable.
+    /// Runs the function once. `inputs` must be exactly those of the interface, by name; the
+    /// outputs are returned by name.
+    ///
+    /// # Errors
+    /// Input errors if the inputs do not fit, or if an operator fails. `states` cannot be used
+    /// afterwards.
     pub fn run(
         &self,
         states: &mut States,
         inputs: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
-        linger::awake(|| self.run_steps(states, inputs))
+        keep_workers_hot(|| self.run_operations(states, inputs))
             .at(|| format!("function {}", self.function))
             .at(|| self.path.display().to_string())
     }
 
-    fn run_steps(
+    fn run_operations(
         &self,
         states: &mut States,
         inputs: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
         let mut slots = self.constants.clone();
         self.bind_inputs(inputs, &mut slots)?;
-        for (feature, (first, last)) in self.interface.states.iter().zip(&self.states) {
-            if let Some(slot) = first {
-                let value = states.read(feature, last.is_some())?;
-                slots[*slot] = Some(Value::Tensor(value));
+        for (feature, state) in self.interface.states.iter().zip(&self.states) {
+            if let Some(slot) = state.first {
+                let value = states.read(feature, state.last.is_some())?;
+                slots[slot] = Some(RuntimeValue::Tensor(value));
             }
         }
-        for step in &self.steps {
-            step.run(&mut slots, self.precision).at(|| step.title.clone())?;
+        for operation in &self.operations {
+            operation.run(&mut slots, self.precision).at(|| operation.title.clone())?;
         }
-        for (feature, (_, last)) in self.interface.states.iter().zip(&self.states) {
-            if let Some(slot) = last {
-                states.write(feature, kept(&slots, *slot)?)?;
+        for (feature, state) in self.interface.states.iter().zip(&self.states) {
+            if let Some(slot) = state.last {
+                states.write(feature, final_value(&slots, slot)?)?;
             }
         }
-        let values = self.outputs.iter().map(|(_, slot)| kept(&slots, *slot));
+        let values = self.outputs.iter().map(|(_, slot)| final_value(&slots, *slot));
         let values = values.collect::<Result<Vec<_>>>()?;
         drop(slots);
         let own = |tensor: Arc<Tensor>| Arc::try_unwrap(tensor).unwrap_or_else(|t| (*t).clone());
@@ -160,7 +172,7 @@ impl Executable {
     fn bind_inputs(
         &self,
         inputs: &BTreeMap<String, Tensor>,
-        slots: &mut [Option<Value>],
+        slots: &mut [Option<RuntimeValue>],
     ) -> Result<()> {
         let expected = self.interface.inputs.len();
         if inputs.len() != expected {
@@ -174,74 +186,72 @@ impl Executable {
             let mut tensor = tensor.clone();
             check(&tensor, &feature.kind).at(|| format!("input {}", feature.name))?;
             self.precision.round(&mut tensor, &feature.kind);
-            slots[*slot] = Some(Value::Tensor(tensor.into()));
+            slots[*slot] = Some(RuntimeValue::Tensor(tensor.into()));
         }
         Ok(())
     }
 }
 
-/// The value of a slot when a run ends.
-fn kept(slots: &[Option<Value>], slot: usize) -> Result<Arc<Tensor>> {
+/// The value of a slot at the end of a run, as a tensor.
+fn final_value(slots: &[Option<RuntimeValue>], slot: usize) -> Result<Arc<Tensor>> {
     match &slots[slot] {
-        Some(Value::Tensor(tensor)) => Ok(tensor.clone()),
-        Some(Value::Weight(weight)) => {
+        Some(RuntimeValue::Tensor(tensor)) => Ok(tensor.clone()),
+        Some(RuntimeValue::Weight(weight)) => {
             Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
         }
-        Some(Value::Part(part)) => Ok(Arc::new(part.to_tensor()?)),
-        _ => Err(Error::bug(format!("the value of slot {slot} is gone"))),
+        Some(RuntimeValue::Slice(slice)) => Ok(Arc::new(slice.to_tensor()?)),
+        _ => Err(Error::bug(format!("slot {slot} is empty at the end of the run"))),
     }
 }
 
 impl Precision {
-    fn round(self, tensor: &mut Tensor, kind: &Kind) {
+    fn round(self, tensor: &mut Tensor, kind: &DeclaredType) {
         if self == Precision::Half && kind.data_type == DataType::Float16 {
             tensor.round_to_half();
         }
     }
 }
 
-impl Step {
-    /// Computes the step's outputs into their slots.
-    fn run(&self, slots: &mut [Option<Value>], precision: Precision) -> Result<()> {
-        let mut arguments = Vec::with_capacity(self.arguments.len());
-        for (name, sources) in &self.arguments {
-            let take = |source: &Source| {
-                let slot = &mut slots[source.slot];
-                let value = if source.is_last { slot.take() } else { slot.clone() };
-                value.ok_or_else(|| Error::bug(format!("{name}: the value is gone")))
+impl CompiledOperation {
+    /// Computes the outputs into their slots.
+    fn run(&self, slots: &mut [Option<RuntimeValue>], precision: Precision) -> Result<()> {
+        let mut by_name = Vec::with_capacity(self.arguments.len());
+        for (name, values) in &self.arguments {
+            let take = |argument: &ArgumentSlot| {
+                let slot = &mut slots[argument.slot];
+                let value = if argument.is_last { slot.take() } else { slot.clone() };
+                value.ok_or_else(|| Error::bug(format!("{name}: the slot of the value is empty")))
             };
-            arguments.push((name.as_str(), sources.iter().map(take).collect::<Result<_>>()?));
+            by_name.push((name.as_str(), values.iter().map(take).collect::<Result<_>>()?));
         }
-        let mut call = Call { arguments };
+        let mut args = Arguments { by_name };
         if let (true, [kind], [slot]) = (self.is_slice, &*self.kinds, &*self.outputs)
-            && let Some(part) = operators::slice_part(&call)?.filter(|part| part.is_a(kind))
+            && let Some(slice) =
+                operators::slice_without_copy(&args)?.filter(|slice| slice.is_a(kind))
         {
-            slots[*slot] = Some(Value::Part(part));
+            slots[*slot] = Some(RuntimeValue::Slice(slice));
             return Ok(());
         }
-        let tensors = (self.operator)(&mut call)?;
+        let tensors = (self.operator)(&mut args)?;
         if tensors.len() < self.outputs.len() {
-            return Err(Error::bug(format!("it made {} values", tensors.len())));
+            return Err(Error::bug(format!("the operator made only {} values", tensors.len())));
         }
         for ((mut tensor, kind), slot) in tensors.into_iter().zip(&self.kinds).zip(&self.outputs) {
             check(&tensor, kind)?;
             precision.round(&mut tensor, kind);
-            slots[*slot] = Some(Value::Tensor(tensor.into()));
+            slots[*slot] = Some(RuntimeValue::Tensor(tensor.into()));
         }
         Ok(())
     }
 }
 
-/// Fails (input) where a value is not of its declared type.
-fn check(tensor: &Tensor, kind: &Kind) -> Result<()> {
-    match tensor.is_a(kind) {
-        true => Ok(()),
-        false => Err(Error::input(format!(
-            "expected {kind}, found {} {:?}",
-            tensor.data().name(),
-            tensor.shape()
-        ))),
+/// Returns an input error if a value does not have its declared type.
+fn check(tensor: &Tensor, kind: &DeclaredType) -> Result<()> {
+    if tensor.is_a(kind) {
+        return Ok(());
     }
+    let (name, shape) = (tensor.data().name(), tensor.shape());
+    Err(Error::input(format!("expected {kind}, found {name} {shape:?}")))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Buffers that stay between runs.
+//! The states of a model: buffers that stay between runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use super::tensor::Tensor;
 use crate::error::{At, Error, Result};
 use crate::package::read::interface::{Feature, Interface};
 
-/// The states of a model by name. Functions that name the same state share it.
+/// The states of a model by name. Functions that use the same name share the state.
 #[derive(Debug, Clone, Default)]
-pub struct States(BTreeMap<String, Arc<Tensor>>);
+pub struct States(pub(super) BTreeMap<String, Arc<Tensor>>);
 
 impl States {
-    /// The states of `interface`, all zero, as Core ML makes them.
+    /// The states of `interface`, filled with zeros, as Core ML creates them.
     pub fn zeros(interface: &Interface) -> Self {
         let zero = |state: &Feature| {
             let shape = state.kind.fixed_shape()?;
@@ -22,30 +22,21 @@ impl States {
         States(interface.states.iter().filter_map(zero).collect())
     }
 
-    /// The state called `name`.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name).map(|tensor| &**tensor)
-    }
-
-    /// Puts a tensor, of fp16 values, in the place of a state.
-    pub fn set(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.0.insert(name.into(), Arc::new(tensor));
-    }
-
-    /// The value of a state as a run begins. A state that the run will write is handed over, so
+    /// The value of a state at the start of a run. A state that the run will write is moved out, so
     /// that it can be changed in place.
     pub(super) fn read(&mut self, feature: &Feature, is_written: bool) -> Result<Arc<Tensor>> {
         let missing = || Error::input(format!("the state `{}` is missing", feature.name));
-        let value = match is_written {
-            true => self.0.remove(&feature.name),
-            false => self.0.get(&feature.name).cloned(),
+        let value = if is_written {
+            self.0.remove(&feature.name)
+        } else {
+            self.0.get(&feature.name).cloned()
         };
         let value = value.ok_or_else(missing)?;
         super::check(&value, &feature.kind).at(|| format!("state {}", feature.name))?;
         Ok(value)
     }
 
-    /// Keeps the value of a state as a run ends.
+    /// Stores the value of a state at the end of a run.
     pub(super) fn write(&mut self, feature: &Feature, value: Arc<Tensor>) -> Result<()> {
         super::check(&value, &feature.kind).at(|| format!("state {}", feature.name))?;
         self.0.insert(feature.name.clone(), value);

@@ -1,11 +1,11 @@
-//! Values while a program runs: floats as f32, integers as i32, booleans.
+//! Tensors while a program runs: floats as f32, integers as i32, and booleans.
 
 use crate::error::{Error, Result};
 use crate::package::constexpr::round_to_half;
-use crate::package::read::literal::Kind;
+use crate::package::read::literal::DeclaredType;
 use crate::package::spec::DataType;
 
-/// More elements than this, 1 GiB of floats, are refused before they are allocated.
+/// Larger tensors (1 GiB of floats) are refused before they are allocated.
 const MAX_ELEMENTS: usize = 1 << 28;
 
 /// A tensor, row-major.
@@ -20,7 +20,7 @@ pub struct Tensor {
 pub enum Data {
     /// fp16 and fp32.
     Float(Vec<f32>),
-    /// All integers.
+    /// Integers of all types.
     Int(Vec<i32>),
     /// Booleans.
     Bool(Vec<bool>),
@@ -44,17 +44,12 @@ pub(super) use map_data;
 
 impl Data {
     /// The number of elements.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Data::Float(values) => values.len(),
             Data::Int(values) => values.len(),
             Data::Bool(values) => values.len(),
         }
-    }
-
-    /// Whether there are no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// What the elements are called in messages.
@@ -68,30 +63,30 @@ impl Data {
 }
 
 impl Tensor {
-    /// A tensor of `shape`. Fails (input) when `data` has another number of elements.
+    /// A tensor of `shape`. Returns an input error if `data` has a different number of elements.
     pub fn new(shape: impl Into<Vec<usize>>, data: Data) -> Result<Self> {
         let shape = shape.into();
         let len = element_count(&shape)?;
         if len != data.len() {
             return Err(Error::input(format!(
-                "expected {len} elements for {shape:?}, found {}",
+                "expected {len} elements for the shape {shape:?}, found {}",
                 data.len()
             )));
         }
         Ok(Tensor { shape, data })
     }
 
-    /// A tensor of floats.
+    /// A tensor of floats. Errors as for [`new`](Tensor::new).
     pub fn floats(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
         Self::new(shape, Data::Float(values))
     }
 
-    /// A tensor of integers.
+    /// A tensor of integers. Errors as for [`new`](Tensor::new).
     pub fn ints(shape: impl Into<Vec<usize>>, values: Vec<i32>) -> Result<Self> {
         Self::new(shape, Data::Int(values))
     }
 
-    /// The shape; empty for a scalar.
+    /// The length of every axis; empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -101,17 +96,17 @@ impl Tensor {
         &self.data
     }
 
-    /// Shape and elements.
+    /// The shape and the elements.
     pub fn into_parts(self) -> (Vec<usize>, Data) {
         (self.shape, self.data)
     }
 
-    /// The same elements in another shape. Fails (input) where their number differs.
+    /// The same elements in another shape. Returns an input error if their number differs.
     pub(super) fn reshaped(self, shape: Vec<usize>) -> Result<Self> {
         Self::new(shape, self.data)
     }
 
-    /// The elements as floats. Fails (input) for integers and booleans.
+    /// The elements as floats. Returns an input error for integers and booleans.
     pub fn as_floats(&self) -> Result<&[f32]> {
         match &self.data {
             Data::Float(values) => Ok(values),
@@ -119,7 +114,7 @@ impl Tensor {
         }
     }
 
-    /// The elements as integers. Fails (input) for floats and booleans.
+    /// The elements as integers. Returns an input error for floats and booleans.
     pub fn as_ints(&self) -> Result<&[i32]> {
         match &self.data {
             Data::Int(values) => Ok(values),
@@ -138,15 +133,15 @@ impl Tensor {
         &mut self.data
     }
 
-    /// Rounds floats to fp16 values.
+    /// Rounds floats to fp16 values; integers and booleans stay.
     pub(super) fn round_to_half(&mut self) {
         if let Data::Float(values) = &mut self.data {
             round_to_half(values);
         }
     }
 
-    /// Whether this is a value of type `kind`.
-    pub(super) fn is_a(&self, kind: &Kind) -> bool {
+    /// Whether this tensor has the type `kind`.
+    pub(super) fn is_a(&self, kind: &DeclaredType) -> bool {
         let is_class = match self.data {
             Data::Float(_) => is_float(kind.data_type),
             Data::Int(_) => !is_float(kind.data_type) && kind.data_type != DataType::Bool,
@@ -156,14 +151,14 @@ impl Tensor {
     }
 }
 
-/// The number of elements of `shape`. Fails (input) when that is too much.
+/// The number of elements of `shape`. Returns an input error if they are too many.
 pub(super) fn element_count(shape: &[usize]) -> Result<usize> {
     let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
     len.filter(|len| *len <= MAX_ELEMENTS)
-        .ok_or_else(|| Error::input(format!("a tensor {shape:?} has too many elements")))
+        .ok_or_else(|| Error::input(format!("a tensor of shape {shape:?} has too many elements")))
 }
 
-/// Whether values of the type are floats here.
+/// Whether values of the type are held as floats.
 pub(super) fn is_float(data_type: DataType) -> bool {
     use DataType::{Bfloat16, Float16, Float32, Float64};
     matches!(data_type, Float16 | Float32 | Float64 | Bfloat16)

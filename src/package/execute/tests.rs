@@ -1,4 +1,4 @@
-//! What runs, and what is refused by name.
+//! Small functions that run, and functions that are refused with the name of the value.
 
 use super::*;
 use crate::package::fixture::*;
@@ -43,16 +43,17 @@ fn an_executable_runs_and_refuses_other_inputs() {
 }
 
 #[test]
-fn operators_that_are_not_known_are_named() {
+fn an_unsupported_operator_is_named() {
     let mut changed = model();
     block(&mut changed).operations[1].kind = "resample".into();
     let error = compiled(&changed).unwrap_err().to_string();
-    let expected = "x.mlpackage: function main: y (resample): the operator `resample` is not known";
+    let expected =
+        "x.mlpackage: function main: y (resample): the operator `resample` is not supported";
     assert!(error.contains(expected), "{error}");
 }
 
 #[test]
-fn what_is_computed_must_have_the_declared_shape() {
+fn a_result_must_have_its_declared_shape() {
     let mut changed = model();
     block(&mut changed).operations[1].kind = "concat".into();
     block(&mut changed).operations[1].inputs = [("values".to_owned(), bind("x"))].into();
@@ -63,7 +64,8 @@ fn what_is_computed_must_have_the_declared_shape() {
     assert!(error.contains("y (concat): expected Float16[3], found floats [6]"), "{error}");
 }
 
-/// `y = read(cache)` and `cache = cache + [x, x]`, read and written twice over.
+/// A function that reads a cache, adds `[x, x]`, writes it, and does all that once more. `y` is the
+/// cache before.
 fn stateful() -> Model {
     let mut model = model();
     let block = block(&mut model);
@@ -95,11 +97,11 @@ fn states_stay_between_runs_and_reads_see_the_last_write() {
         let outputs = executable.run(&mut states, &inputs()).unwrap();
         let steps = 2.0 * f32::from(run);
         assert_eq!(outputs["y"].as_floats().unwrap()[..3], [steps, 2.0 * steps, 3.0 * steps]);
-        assert_eq!(states.get("cache").unwrap().as_floats().unwrap()[3], steps + 2.0);
+        assert_eq!(states.0["cache"].as_floats().unwrap()[3], steps + 2.0);
     }
     let error = executable.run(&mut States::default(), &inputs()).unwrap_err().to_string();
     assert!(error.contains("the state `cache` is missing"), "{error}");
-    states.set("cache", Tensor::floats([3, 2], vec![0.0; 6]).unwrap());
+    states.0.insert("cache".into(), Arc::new(Tensor::floats([3, 2], vec![0.0; 6]).unwrap()));
     let error = executable.run(&mut states, &inputs()).unwrap_err().to_string();
     assert!(error.contains("state cache: expected Float16[2, 3], found floats [3, 2]"), "{error}");
 }

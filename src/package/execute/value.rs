@@ -1,106 +1,109 @@
-//! What names stand for while a program runs: tensors, stretches of tensors, packed weights, text.
+//! Values while a program runs: tensors, slices of tensors, packed weights and strings.
 
 use std::sync::Arc;
 
 use super::tensor::{Data, Tensor, element_count, is_float};
-use super::view::View;
+use super::view::StridedView;
 use crate::error::{Error, Result};
-use crate::package::constexpr::{Known, PackedWeight};
-use crate::package::read::literal::{Kind, Literal};
+use crate::package::constexpr::{KnownValue, PackedWeight};
+use crate::package::read::literal::{DeclaredType, LiteralTensor};
 use crate::package::spec::DataType;
 
-/// Float constants above this stay as they are stored.
+/// Float constants with more elements stay packed.
 const MAX_DECODED_ELEMENTS: usize = 4096;
-/// Stretches of fewer elements are copied.
-const MIN_PART_ELEMENTS: usize = 1024;
+/// Slices with fewer elements are copied.
+const MIN_SLICE_ELEMENTS: usize = 1024;
 
-/// Neighbouring floats of a tensor, seen as a tensor of another shape without a copy: one layer of
-/// a cache. As long as it is there, changing the tensor copies it.
+/// A contiguous range of a tensor of floats, with a shape of its own and without a copy; for
+/// example one layer of a cache. While it exists, a change of the tensor has to copy it.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct TensorSlice {
     tensor: Arc<Tensor>,
     start: usize,
     shape: Vec<usize>,
 }
 
-impl Part {
-    /// A whole tensor.
+impl TensorSlice {
+    /// A slice that is the whole tensor.
     pub fn whole(tensor: Arc<Tensor>) -> Self {
-        Part { start: 0, shape: tensor.shape().to_vec(), tensor }
+        TensorSlice { start: 0, shape: tensor.shape().to_vec(), tensor }
     }
 
-    /// What `view` shows of `tensor`, as `shape`; nothing where that is no one stretch of floats,
-    /// or a short one.
-    pub fn of(tensor: &Arc<Tensor>, view: &View, shape: Vec<usize>) -> Option<Self> {
-        let stretch = view.stretch()?;
-        let values = tensor.as_floats().ok()?.get(stretch.clone())?;
-        let fits = values.len() >= MIN_PART_ELEMENTS
+    /// The elements of `tensor` that `view` selects, in the shape `shape`. `None` if they are not a
+    /// contiguous range of floats, or only a short one.
+    pub fn of(tensor: &Arc<Tensor>, view: &StridedView, shape: Vec<usize>) -> Option<Self> {
+        let range = view.contiguous()?;
+        let values = tensor.as_floats().ok()?.get(range.clone())?;
+        let fits = values.len() >= MIN_SLICE_ELEMENTS
             && element_count(&shape).is_ok_and(|len| len == values.len());
-        fits.then(|| Part { tensor: tensor.clone(), start: stretch.start, shape })
+        fits.then(|| TensorSlice { tensor: tensor.clone(), start: range.start, shape })
     }
 
-    /// The shape.
+    /// The length of every axis.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The elements. Fails (input) for integers and booleans.
+    /// The elements. Returns an input error for integers and booleans.
     pub fn as_floats(&self) -> Result<&[f32]> {
         let len: usize = self.shape.iter().product();
         Ok(&self.tensor.as_floats()?[self.start..][..len])
     }
 
-    /// The same as a tensor of its own.
+    /// Copies the elements into a new tensor.
     pub fn to_tensor(&self) -> Result<Tensor> {
         Tensor::floats(self.shape.clone(), self.as_floats()?.to_vec())
     }
 
-    /// Whether this is a value of type `kind`.
-    pub fn is_a(&self, kind: &Kind) -> bool {
+    /// Whether this slice has the type `kind`.
+    pub fn is_a(&self, kind: &DeclaredType) -> bool {
         is_float(kind.data_type) && kind.holds(&self.shape)
     }
 }
 
-/// What a name stands for while a program runs.
+/// A value while a program runs.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(super) enum RuntimeValue {
     Tensor(Arc<Tensor>),
     Weight(Arc<PackedWeight>),
-    Part(Part),
+    Slice(TensorSlice),
     Text(Arc<str>),
 }
 
-impl Value {
-    /// The shape; none for text.
+impl RuntimeValue {
+    /// The length of every axis; `None` for a string.
     pub fn shape(&self) -> Option<&[usize]> {
         match self {
-            Value::Tensor(tensor) => Some(tensor.shape()),
-            Value::Weight(weight) => Some(weight.shape()),
-            Value::Part(part) => Some(part.shape()),
-            Value::Text(_) => None,
+            RuntimeValue::Tensor(tensor) => Some(tensor.shape()),
+            RuntimeValue::Weight(weight) => Some(weight.shape()),
+            RuntimeValue::Slice(slice) => Some(slice.shape()),
+            RuntimeValue::Text(_) => None,
         }
     }
 
-    /// A constant: decoded where it is small.
-    pub fn of(known: Known) -> Result<Self> {
+    /// The value of a constant. Large constants stay packed.
+    pub fn of(known: KnownValue) -> Result<Self> {
         match known {
-            Known::Weight(weight) => Ok(Value::Weight(weight.into())),
-            Known::Literal(Literal { text: Some(text), .. }) => Ok(Value::Text(text.into())),
-            Known::Literal(literal) => {
+            KnownValue::Weight(weight) => Ok(RuntimeValue::Weight(weight.into())),
+            KnownValue::Literal(LiteralTensor { text: Some(text), .. }) => {
+                Ok(RuntimeValue::Text(text.into()))
+            }
+            KnownValue::Literal(literal) => {
                 let len: usize = literal.shape.iter().product();
                 if is_float(literal.data_type) && len > MAX_DECODED_ELEMENTS {
-                    return Ok(Value::Weight(PackedWeight::plain(&literal)?.into()));
+                    return Ok(RuntimeValue::Weight(PackedWeight::plain(&literal)?.into()));
                 }
-                Ok(Value::Tensor(Self::decoded(&literal)?.into()))
+                Ok(RuntimeValue::Tensor(Self::decoded(&literal)?.into()))
             }
         }
     }
 
-    fn decoded(literal: &Literal) -> Result<Tensor> {
+    fn decoded(literal: &LiteralTensor) -> Result<Tensor> {
         let bytes = &*literal.bytes;
         let ints = |list: Vec<Option<i32>>| {
             let all: Option<Vec<i32>> = list.into_iter().collect();
-            all.map(Data::Int).ok_or_else(|| Error::input("an integer is beyond int32"))
+            all.map(Data::Int)
+                .ok_or_else(|| Error::input("an integer constant does not fit into int32"))
         };
         let data = match literal.data_type {
             DataType::Bool => Data::Bool(bytes.iter().map(|byte| *byte != 0).collect()),
@@ -118,9 +121,10 @@ impl Value {
             }
             data_type => {
                 let values = PackedWeight::plain(literal)?.decode();
-                match is_float(data_type) {
-                    true => Data::Float(values),
-                    false => Data::Int(values.iter().map(|value| *value as i32).collect()),
+                if is_float(data_type) {
+                    Data::Float(values)
+                } else {
+                    Data::Int(values.iter().map(|value| *value as i32).collect())
                 }
             }
         };

@@ -1,18 +1,18 @@
-//! A strided view of a row-major tensor: what transposing, slicing, tiling and broadcasting have
-//! in common.
+//! Strided views of row-major tensors. Transposing, slicing, tiling and broadcasting are all reads
+//! through such a view.
 
 use crate::error::{Error, Result};
 
-/// Where the elements of a tensor of another shape lie in a row-major tensor.
+/// Maps the elements of a tensor of some shape to positions in a row-major tensor.
 #[derive(Debug, Clone)]
-pub(super) struct View {
+pub(super) struct StridedView {
     offset: isize,
-    /// Length and distance between neighbours, per axis.
+    /// For each axis its length, and the distance between neighbours.
     axes: Vec<(usize, isize)>,
 }
 
-impl View {
-    /// The whole of a tensor of `shape`.
+impl StridedView {
+    /// A view of a whole tensor of `shape`.
     pub fn of(shape: &[usize]) -> Self {
         let mut stride = 1;
         let mut axes: Vec<(usize, isize)> = Vec::with_capacity(shape.len());
@@ -21,22 +21,23 @@ impl View {
             stride *= *len as isize;
         }
         axes.reverse();
-        View { offset: 0, axes }
+        StridedView { offset: 0, axes }
     }
 
-    /// The shape as seen.
+    /// The shape of the view.
     pub fn shape(&self) -> Vec<usize> {
         self.axes.iter().map(|(len, _)| *len).collect()
     }
 
-    /// Axis `i` of the result is axis `order[i]`; the caller has checked `order`.
+    /// The view whose axis `i` is axis `order[i]` of this one. The caller makes sure that `order`
+    /// is a permutation.
     pub fn transposed(mut self, order: &[usize]) -> Self {
         self.axes = order.iter().map(|axis| self.axes[*axis]).collect();
         self
     }
 
-    /// Every `step`th element of `axis` from `start` on, `len` of them; the caller has checked
-    /// that they exist.
+    /// The view of `len` elements along `axis`, from `start` on in steps of `step`. The caller
+    /// makes sure that they exist.
     pub fn sliced(mut self, axis: usize, start: usize, len: usize, step: isize) -> Self {
         let (_, stride) = self.axes[axis];
         self.offset += start as isize * stride;
@@ -44,7 +45,7 @@ impl View {
         self
     }
 
-    /// Seen as `shape`, to which it is broadcast. Fails (input) where that is impossible.
+    /// The view broadcast to `shape`. Returns an input error if that is impossible.
     pub fn broadcast(mut self, shape: &[usize]) -> Result<Self> {
         let own = self.shape();
         let refuse = || Error::input(format!("{own:?} cannot be broadcast to {shape:?}"));
@@ -60,14 +61,15 @@ impl View {
         Ok(self)
     }
 
-    /// Each axis repeated `times[axis]` times as a whole: `[a, b]` becomes `[times, a, times, b]`.
+    /// The view that repeats each axis `times[axis]` times: `[a, b]` becomes `[times, a, times,
+    /// b]`.
     pub fn tiled(mut self, times: &[usize]) -> Self {
         self.axes =
             times.iter().zip(&self.axes).flat_map(|(times, axis)| [(*times, 0), *axis]).collect();
         self
     }
 
-    /// The elements of `data` as seen, row-major.
+    /// Copies the elements of `data` that the view selects, row-major.
     pub fn copy<T: Copy>(&self, data: &[T]) -> Vec<T> {
         let mut out = Vec::with_capacity(self.axes.iter().map(|(len, _)| len).product());
         self.runs(|start, len, step| match step {
@@ -78,7 +80,7 @@ impl View {
         out
     }
 
-    /// Writes `values`, row-major, to where the view lies in `data`.
+    /// Writes `values`, row-major, to the positions in `data` that the view selects.
     pub fn write<T: Copy>(&self, data: &mut [T], values: &[T]) {
         let mut values = values;
         self.runs(|start, len, step| {
@@ -91,9 +93,10 @@ impl View {
         });
     }
 
-    /// Calls `run(start, len, step)` for the stretches of elements, in order.
+    /// Splits the view into evenly spaced runs and calls `run(start, len, step)` for each, in
+    /// order.
     pub fn runs(&self, mut run: impl FnMut(isize, usize, isize)) {
-        let axes = self.joined();
+        let axes = self.merged();
         if axes.iter().any(|(len, _)| *len == 0) {
             return;
         }
@@ -119,30 +122,30 @@ impl View {
         }
     }
 
-    /// The elements as seen, where they are neighbours in order.
-    pub fn stretch(&self) -> Option<std::ops::Range<usize>> {
+    /// The range of elements that the view selects; `None` if they are not contiguous and in order.
+    pub fn contiguous(&self) -> Option<std::ops::Range<usize>> {
         let start = usize::try_from(self.offset).ok()?;
-        match *self.joined().as_slice() {
+        match *self.merged().as_slice() {
             [] => Some(start..start + 1),
             [(len, 1)] => Some(start..start + len),
             _ => None,
         }
     }
 
-    /// The axes without those of length 1, neighbours that lie seamlessly joined.
-    fn joined(&self) -> Vec<(usize, isize)> {
-        let mut joined: Vec<(usize, isize)> = Vec::with_capacity(self.axes.len());
+    /// The axes without those of length 1, where axes that are contiguous are merged.
+    fn merged(&self) -> Vec<(usize, isize)> {
+        let mut merged: Vec<(usize, isize)> = Vec::with_capacity(self.axes.len());
         for &(len, stride) in self.axes.iter().filter(|(len, _)| *len != 1) {
-            match joined.last_mut() {
+            match merged.last_mut() {
                 Some(last) if last.1 == stride * len as isize => *last = (last.0 * len, stride),
-                _ => joined.push((len, stride)),
+                _ => merged.push((len, stride)),
             }
         }
-        joined
+        merged
     }
 }
 
-/// The shape to which both are broadcast. Fails (input) where there is none.
+/// The shape that both shapes broadcast to. Returns an input error if there is none.
 pub(super) fn common_shape(x: &[usize], y: &[usize]) -> Result<Vec<usize>> {
     let rank = x.len().max(y.len());
     let at = |shape: &[usize], axis: usize| match (axis + shape.len()).checked_sub(rank) {
@@ -162,24 +165,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn views_show_what_numpy_shows() {
+    fn views_select_the_elements_that_numpy_selects() {
         let data: Vec<i32> = (0..24).collect();
-        let view = View::of(&[2, 3, 4]);
+        let view = StridedView::of(&[2, 3, 4]);
         assert_eq!(view.copy(&data), data);
         let transposed = view.clone().transposed(&[2, 0, 1]);
         assert_eq!(transposed.shape(), [4, 2, 3]);
         assert_eq!(transposed.copy(&data)[..7], [0, 4, 8, 12, 16, 20, 1]);
         let sliced = view.clone().sliced(1, 2, 2, -2).sliced(2, 1, 2, 2);
         assert_eq!(sliced.copy(&data), [9, 11, 1, 3, 21, 23, 13, 15]);
-        assert_eq!((sliced.stretch(), view.stretch()), (None, Some(0..24)));
-        assert_eq!(view.clone().sliced(0, 1, 1, 1).sliced(1, 1, 2, 1).stretch(), Some(16..24));
+        assert_eq!((sliced.contiguous(), view.contiguous()), (None, Some(0..24)));
+        assert_eq!(view.clone().sliced(0, 1, 1, 1).sliced(1, 1, 2, 1).contiguous(), Some(16..24));
         let mut zeros = vec![0; 24];
         sliced.write(&mut zeros, &[1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!((zeros[9], zeros[11], zeros[1], zeros[15]), (1, 2, 3, 8));
-        let column = View::of(&[2, 1]).broadcast(&[2, 2, 3]).unwrap();
+        let column = StridedView::of(&[2, 1]).broadcast(&[2, 2, 3]).unwrap();
         assert_eq!(column.copy(&[7, 8]), [7, 7, 7, 8, 8, 8, 7, 7, 7, 8, 8, 8]);
-        assert_eq!(View::of(&[2]).tiled(&[3]).copy(&[1, 2]), [1, 2, 1, 2, 1, 2]);
-        assert_eq!(View::of(&[]).copy(&[5]), [5]);
+        assert_eq!(StridedView::of(&[2]).tiled(&[3]).copy(&[1, 2]), [1, 2, 1, 2, 1, 2]);
+        assert_eq!(StridedView::of(&[]).copy(&[5]), [5]);
         assert_eq!(common_shape(&[3, 1], &[2, 1, 4]).unwrap(), [2, 3, 4]);
         assert!(common_shape(&[3], &[2]).is_err());
     }

@@ -1,4 +1,4 @@
-//! One operator while its arguments are bound and checked.
+//! An operator under construction: its arguments are checked and bound.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -8,16 +8,16 @@ use half::f16;
 use super::function::FunctionBuilder;
 use super::literal::Literal;
 use super::types::{TensorType, type_name};
-use super::value::{Declared, Origin, State, Value};
+use super::value::{StateBuffer, Value, ValueInfo, ValueOrigin};
 use crate::error::{Error, Result};
 use crate::package::spec::{Argument, Binding, Bound, DataType, Operation, Value as Message};
 
 /// fp16 and fp32.
 pub(super) const FLOATS: &[DataType] = &[DataType::Float16, DataType::Float32];
-/// What arithmetic takes.
+/// The types that arithmetic operators take.
 pub(super) const NUMBERS: &[DataType] = &[DataType::Float16, DataType::Float32, DataType::Int32];
 
-/// An operator under way: bind every parameter, then say what it makes.
+/// An operator under construction. Bind every parameter, then say what the result is.
 pub(super) struct Call<'f> {
     function: &'f mut FunctionBuilder,
     operation: Operation,
@@ -30,7 +30,7 @@ impl<'f> Call<'f> {
         Call { function, operation, name }
     }
 
-    /// The bug of a caller: this parameter does not fit.
+    /// The error for a parameter that does not fit: a bug in the caller.
     pub(super) fn refuse(
         &self,
         parameter: &str,
@@ -41,7 +41,7 @@ impl<'f> Call<'f> {
             .at(format!("{} {}", self.operation.kind, self.name))
     }
 
-    /// Refuses the parameter unless `fits`.
+    /// Returns the error for the parameter unless `fits`.
     pub(super) fn check(
         self,
         fits: bool,
@@ -57,7 +57,7 @@ impl<'f> Call<'f> {
         self.values(parameter, &[value])
     }
 
-    /// Binds a value of one of these types.
+    /// Binds a value that must have one of these types.
     pub(super) fn typed(self, parameter: &str, value: &Value, types: &[DataType]) -> Result<Self> {
         let fits = types.contains(&value.data_type());
         let expected = || types.iter().map(|t| type_name(*t)).collect::<Vec<_>>().join(" or ");
@@ -68,9 +68,9 @@ impl<'f> Call<'f> {
         }
     }
 
-    /// Binds a value that must be known before the function runs.
+    /// Binds a value that must be a constant of type `of`.
     pub(super) fn constant(self, parameter: &str, value: &Value, of: DataType) -> Result<Self> {
-        let found = format!("{} `{}` made by an operator", value.kind(), value.name());
+        let found = format!("{} `{}`, the result of an operator", value.kind(), value.name());
         self.check(value.is_constant(), parameter, "a constant", found)?.typed(
             parameter,
             value,
@@ -80,8 +80,8 @@ impl<'f> Call<'f> {
 
     /// Binds a list of values.
     pub(super) fn values(mut self, parameter: &str, values: &[&Value]) -> Result<Self> {
-        let stranger = values.iter().find(|value| !self.function.owns(&value.0));
-        if let Some(value) = stranger {
+        let foreign = values.iter().find(|value| !self.function.owns(&value.0));
+        if let Some(value) = foreign {
             let found = format!("`{}` of function `{}`", value.name(), value.0.owner);
             return Err(self.refuse(parameter, "a value of this function", found));
         }
@@ -91,7 +91,7 @@ impl<'f> Call<'f> {
     }
 
     /// Binds a state.
-    pub(super) fn state(mut self, parameter: &str, state: &State) -> Result<Self> {
+    pub(super) fn state(mut self, parameter: &str, state: &StateBuffer) -> Result<Self> {
         if !self.function.owns(&state.0) {
             let found = format!("`{}` of function `{}`", state.name(), state.0.owner);
             return Err(self.refuse(parameter, "a state of this function", found));
@@ -108,7 +108,8 @@ impl<'f> Call<'f> {
         self
     }
 
-    /// Binds a number in a floating type. Fails when it becomes 0 or infinite in it.
+    /// Binds a number as a constant of a floating type. Returns an error if it becomes 0 or
+    /// infinite in that type.
     pub(super) fn float(self, parameter: &str, number: f32, of: DataType) -> Result<Self> {
         let half = f16::from_f32(number);
         let (held, literal) = match of {
@@ -120,13 +121,13 @@ impl<'f> Call<'f> {
         Ok(self.check(fits, parameter, expected, number)?.literal(parameter, literal))
     }
 
-    /// Binds a value that stands in the operator itself, as `constexpr_*` demand.
+    /// Binds a value that is written into the operator itself, as `constexpr_*` require.
     pub(super) fn inline(mut self, parameter: &str, value: Message) -> Self {
         self.bind(parameter, vec![Bound::Value(value)]);
         self
     }
 
-    /// Sets an attribute, as the `constexpr_*` of iOS 16 demand.
+    /// Sets an attribute, as the `constexpr_*` of iOS 16 require.
     pub(super) fn attribute(mut self, name: &str, value: Message) -> Self {
         self.operation.attributes.insert(name.to_owned(), value);
         self
@@ -137,14 +138,14 @@ impl<'f> Call<'f> {
         self.operation.inputs.insert(parameter.to_owned(), Argument { bindings });
     }
 
-    /// Adds the operator, which makes one value of this type.
+    /// Adds the operator. It has one result of this type.
     pub(super) fn makes(self, data_type: DataType, shape: impl Into<Vec<usize>>) -> Value {
         let kind = TensorType::new(data_type, shape);
         let name = self.name.clone();
         Value(self.add(vec![(name, kind)]).remove(0))
     }
 
-    /// Adds the operator, which makes several values.
+    /// Adds the operator. It has several results.
     pub(super) fn makes_all(self, kinds: Vec<TensorType>) -> Vec<Value> {
         let mut outputs = Vec::new();
         for (i, kind) in kinds.into_iter().enumerate() {
@@ -154,16 +155,16 @@ impl<'f> Call<'f> {
         self.add(outputs).into_iter().map(Value).collect()
     }
 
-    /// Adds the operator, which makes nothing.
+    /// Adds the operator. It has no results.
     pub(super) fn makes_nothing(self) {
         self.add(Vec::new());
     }
 
-    fn add(mut self, outputs: Vec<(String, TensorType)>) -> Vec<Rc<Declared>> {
+    fn add(mut self, outputs: Vec<(String, TensorType)>) -> Vec<Rc<ValueInfo>> {
         let name = Literal::Text(&self.name).to_spec();
         self.operation.attributes.insert("name".to_owned(), name);
         let constant = self.operation.kind.starts_with("const");
-        let origin = if constant { Origin::Constant } else { Origin::Operator };
+        let origin = if constant { ValueOrigin::Constant } else { ValueOrigin::Operator };
         self.function.push(self.operation, outputs, origin)
     }
 }

@@ -1,23 +1,23 @@
-//! The function under construction: inputs, states, constants, operators, outputs.
+//! A function under construction: its inputs, states, constants, operators and outputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use prost::Message as _;
 
+use super::blob_tensor::BlobTensor;
 use super::call::Call;
 use super::literal::Literal;
 use super::names::{Names, is_identifier};
-use super::ops::BlobTensor;
 use super::types::{Opset, TensorType};
-use super::value::{Declared, Origin, State, Value};
+use super::value::{StateBuffer, Value, ValueInfo, ValueOrigin};
 use crate::error::{Error, Result};
 use crate::package::spec::{
     ArrayDataType, ArrayFeatureType, Block, Bound, DataType, FeatureDescription, FeatureType,
     Function, FunctionDescription, NamedValueType, Operation, StateFeatureType, Value as Message,
 };
 
-/// Operators that iOS 17 does not have.
+/// Operators that need iOS 18.
 const SINCE_IOS18: [&str; 7] = [
     "scaled_dot_product_attention",
     "slice_update",
@@ -28,36 +28,36 @@ const SINCE_IOS18: [&str; 7] = [
     "constexpr_lut_to_sparse",
 ];
 
-/// A function that is finished.
+/// A finished function.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BuiltFunction {
-    /// The operator set that it is written in.
+    /// The operator set that it uses.
     pub opset: Opset,
-    /// Its name, and what goes in and out.
+    /// Its name, inputs, outputs and states.
     pub description: FunctionDescription,
-    /// Its operators.
+    /// The function as it is in the program.
     pub function: Function,
 }
 
-/// Builds one function; the operators are methods of it. See the module for the rules.
+/// Builds one function. The operators are its methods; the module describes the rules.
 #[derive(Debug)]
 pub struct FunctionBuilder {
     name: Rc<str>,
     opset: Opset,
-    /// What the names of the values that come next begin with.
+    /// The prefix of the names of the next values.
     scope: String,
     names: Names,
     inputs: Vec<NamedValueType>,
     operations: Vec<Operation>,
-    /// Constants by their encoded message, so that none is written twice.
+    /// Constants by their encoded message, so that equal constants are written once.
     constants: HashMap<Vec<u8>, Value>,
-    /// Values that come out, and the names they shall have.
+    /// The values that are outputs, with the names of the outputs.
     outputs: Vec<(Value, String)>,
     description: FunctionDescription,
 }
 
 impl FunctionBuilder {
-    /// An empty function. A package with one function calls it `main`.
+    /// An empty function. If a package has one function, it must be called `main`.
     pub fn new(name: &str, opset: Opset) -> Self {
         FunctionBuilder {
             name: name.into(),
@@ -72,33 +72,40 @@ impl FunctionBuilder {
         }
     }
 
-    /// The operator set that it is written in.
+    /// The operator set that it uses.
     pub fn opset(&self) -> Opset {
         self.opset
     }
 
-    /// Begins the names of all values from now on with `scope`, for example `layer_3_attention`.
-    /// Any text will do; values are numbered where names meet.
+    /// Sets the prefix of the names of all following values, for example `layer_3_attention`. Any
+    /// text is allowed; values whose names would be equal are numbered.
     pub fn scope(&mut self, scope: impl Into<String>) {
         self.scope = scope.into();
     }
 
-    /// A tensor that the caller hands in: fp16, fp32 or int32, of rank 1 to 5. Fails (bug) for
-    /// anything else, and for a name that is taken or no identifier.
+    /// Adds an input: a tensor of type fp16, fp32 or int32 and rank 1 to 5.
+    ///
+    /// # Errors
+    /// A bug-class error for any other type or rank, and if the name is taken or not an identifier.
     pub fn input(&mut self, name: &str, data_type: DataType, shape: &[usize]) -> Result<Value> {
         let kind = TensorType::new(data_type, shape);
         self.take(name)?;
         let feature = FeatureType { multi_array: Some(array(&kind, name)?), state: None };
         self.description.inputs.push(described(name, feature));
         self.inputs.push(NamedValueType { name: name.into(), kind: Some(kind.to_spec()) });
-        Ok(Value(self.declare(name.into(), kind, Origin::Input)))
+        Ok(Value(self.declare(name.into(), kind, ValueOrigin::Input)))
     }
 
-    /// A buffer of fp16 zeros that stays between calls. Fails (bug) before iOS 18, and for a name
-    /// that is taken or no identifier.
-    pub fn state(&mut self, name: &str, shape: &[usize]) -> Result<State> {
+    /// Adds a state: an fp16 buffer that stays between calls and is zero at first.
+    ///
+    /// # Errors
+    /// A bug-class error before iOS 18, and if the name is taken or not an identifier.
+    pub fn state(&mut self, name: &str, shape: &[usize]) -> Result<StateBuffer> {
         if self.opset < Opset::Ios18 {
-            return Err(Error::bug(format!("state {name}: {} has no states", self.opset)));
+            return Err(Error::bug(format!(
+                "state {name}: {} does not support states",
+                self.opset
+            )));
         }
         let kind = TensorType::new(DataType::Float16, shape);
         self.take(name)?;
@@ -106,52 +113,64 @@ impl FunctionBuilder {
         let feature = FeatureType { multi_array: None, state: Some(state) };
         self.description.states.push(described(name, feature));
         self.inputs.push(NamedValueType { name: name.into(), kind: Some(kind.to_state_spec()) });
-        Ok(State(self.declare(name.into(), kind, Origin::Input)))
+        Ok(StateBuffer(self.declare(name.into(), kind, ValueOrigin::Input)))
     }
 
-    /// A constant that is written into the program; equal ones are written once. Fails (bug) when
-    /// the number of elements is not that of the shape.
+    /// Adds a constant that is written into the program. Equal constants are written once.
+    ///
+    /// # Errors
+    /// A bug-class error if the number of elements does not fit the shape.
     pub fn literal(&mut self, literal: Literal) -> Result<Value> {
         if let Literal::Halves(values, shape) = &literal {
             let (expected, found) = (shape.iter().product::<usize>(), values.len());
             if expected != found {
-                return Err(Error::bug(format!("const: {found} elements for {shape:?}")));
+                return Err(Error::bug(format!(
+                    "a constant of shape {shape:?} cannot have {found} elements"
+                )));
             }
         }
         Ok(self.constant(&self.wanted("const"), literal.to_spec(), literal.kind()))
     }
 
-    /// A vector of int32.
+    /// Adds a constant vector of int32.
     pub fn ints(&mut self, values: &[i32]) -> Value {
         let literal = Literal::Ints(values);
         self.constant(&self.wanted("const"), literal.to_spec(), literal.kind())
     }
 
-    /// A constant in the weight file; the same blob with the same shape is one constant. Fails
-    /// (bug) when shape and elements disagree.
+    /// Adds a constant that is in the weight file. The same blob with the same shape is added once.
+    ///
+    /// # Errors
+    /// A bug-class error if the number of elements does not fit the shape.
     pub fn blob(&mut self, name: &str, tensor: &BlobTensor) -> Result<Value> {
         let message = tensor.to_spec(self.opset).map_err(|error| error.at(name))?;
         Ok(self.constant(&self.wanted(name), message, tensor.kind()))
     }
 
-    /// Hands `value` out as `name`: fp16, fp32 or int32, of rank 1 to 5. Fails (bug) for anything
-    /// else, and for a name that is taken or no identifier.
+    /// Makes `value` an output with the name `name`. It must be fp16, fp32 or int32, and of rank 1
+    /// to 5.
+    ///
+    /// # Errors
+    /// A bug-class error for any other value, and if the name is taken or not an identifier.
     pub fn output(&mut self, value: &Value, name: &str) -> Result<()> {
         self.take(name)?;
         let feature = FeatureType { multi_array: Some(array(value.kind(), name)?), state: None };
-        let is_out = self.outputs.iter().any(|(out, _)| Rc::ptr_eq(&out.0, &value.0));
-        let made_here = value.0.origin == Origin::Operator && self.owns(&value.0) && !is_out;
-        // Inputs and constants cannot be renamed, and a value has one name.
-        let value = if made_here { value.clone() } else { self.identity(value)? };
+        let is_output = self.outputs.iter().any(|(out, _)| Rc::ptr_eq(&out.0, &value.0));
+        let is_result = value.0.origin == ValueOrigin::Operator && self.owns(&value.0);
+        // Inputs and constants cannot be renamed, and an output has only one name.
+        let value = if is_result && !is_output { value.clone() } else { self.identity(value)? };
         self.description.outputs.push(described(name, feature));
         self.outputs.push((value, name.into()));
         Ok(())
     }
 
-    /// The finished function. Fails (bug) when nothing comes out of it.
+    /// Finishes the function.
+    ///
+    /// # Errors
+    /// A bug-class error if it has no outputs.
     pub fn finish(self) -> Result<BuiltFunction> {
         if self.outputs.is_empty() {
-            return Err(Error::bug(format!("function {}: nothing comes out of it", self.name)));
+            return Err(Error::bug(format!("function {}: it has no outputs", self.name)));
         }
         let mut operations = self.operations;
         let renamed: HashMap<&str, &str> =
@@ -165,7 +184,7 @@ impl FunctionBuilder {
         Ok(BuiltFunction { opset: self.opset, description: self.description, function })
     }
 
-    /// Begins an operator. Fails (bug) when the operator set has no such operator.
+    /// Begins an operator. Returns a bug-class error if the operator set does not have it.
     pub(super) fn op(&mut self, kind: &str) -> Result<Call<'_>> {
         if self.opset < Opset::Ios18 && SINCE_IOS18.contains(&kind) {
             return Err(Error::bug(format!("{} has no operator `{kind}`", self.opset)));
@@ -174,7 +193,7 @@ impl FunctionBuilder {
         Ok(Call::new(self, kind, name))
     }
 
-    /// Adds a constant, or finds the one that is the same.
+    /// Adds a constant, or returns the equal one that exists.
     pub(super) fn constant(&mut self, name: &str, value: Message, kind: TensorType) -> Value {
         let key = value.encode_to_vec();
         if let Some(known) = self.constants.get(&key) {
@@ -187,13 +206,13 @@ impl FunctionBuilder {
         made
     }
 
-    /// Adds an operator with its outputs.
+    /// Adds an operator and its outputs.
     pub(super) fn push(
         &mut self,
         mut operation: Operation,
         outputs: Vec<(String, TensorType)>,
-        origin: Origin,
-    ) -> Vec<Rc<Declared>> {
+        origin: ValueOrigin,
+    ) -> Vec<Rc<ValueInfo>> {
         let mut declared = Vec::new();
         for (name, kind) in outputs {
             let output = NamedValueType { name: name.clone(), kind: Some(kind.to_spec()) };
@@ -204,7 +223,7 @@ impl FunctionBuilder {
         declared
     }
 
-    pub(super) fn owns(&self, declared: &Declared) -> bool {
+    pub(super) fn owns(&self, declared: &ValueInfo) -> bool {
         Rc::ptr_eq(&self.name, &declared.owner)
     }
 
@@ -217,14 +236,14 @@ impl FunctionBuilder {
     }
 
     fn take(&mut self, name: &str) -> Result<()> {
-        match is_identifier(name) && self.names.take(name) {
-            true => Ok(()),
-            false => Err(Error::bug(format!("`{name}` is taken or no identifier"))),
+        if is_identifier(name) && self.names.take(name) {
+            return Ok(());
         }
+        Err(Error::bug(format!("`{name}` is taken or not an identifier")))
     }
 
-    fn declare(&self, name: String, kind: TensorType, origin: Origin) -> Rc<Declared> {
-        Rc::new(Declared { owner: self.name.clone(), name, kind, origin })
+    fn declare(&self, name: String, kind: TensorType, origin: ValueOrigin) -> Rc<ValueInfo> {
+        Rc::new(ValueInfo { owner: self.name.clone(), name, kind, origin })
     }
 }
 
@@ -232,7 +251,7 @@ fn described(name: &str, kind: FeatureType) -> FeatureDescription {
     FeatureDescription { name: name.into(), short_description: String::new(), kind: Some(kind) }
 }
 
-/// The type of an input or output, for the function's caller.
+/// The type of an input or output, as the model's description gives it.
 fn array(kind: &TensorType, name: &str) -> Result<ArrayFeatureType> {
     let data_type = match kind.data_type {
         DataType::Float16 => Some(ArrayDataType::Float16),
@@ -250,7 +269,7 @@ fn array(kind: &TensorType, name: &str) -> Result<ArrayFeatureType> {
     }
 }
 
-/// Gives outputs the names that were asked for, wherever they are made or used.
+/// Renames outputs where they are defined and where they are used.
 fn rename(operation: &mut Operation, renamed: &HashMap<&str, &str>) {
     for output in &mut operation.outputs {
         if let Some(name) = renamed.get(output.name.as_str()) {

@@ -1,4 +1,4 @@
-//! Values that are written into the program itself: scalars and short vectors.
+//! Constants that are written into the program itself: scalars and short vectors.
 
 use half::f16;
 
@@ -8,9 +8,9 @@ use crate::package::spec::{
     Value,
 };
 
-/// A scalar or a small tensor. Anything larger belongs into the weight file.
+/// A scalar or a small tensor. Larger constants belong in the weight file.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Literal<'a> {
     Bool(bool),
     Text(&'a str),
@@ -25,7 +25,7 @@ pub enum Literal<'a> {
 }
 
 impl Literal<'_> {
-    /// Its type.
+    /// The type of the constant.
     pub fn kind(&self) -> TensorType {
         let (data_type, shape) = match self {
             Literal::Bool(_) => (DataType::Bool, vec![]),
@@ -41,7 +41,7 @@ impl Literal<'_> {
         TensorType { data_type, shape }
     }
 
-    /// The message for it.
+    /// The protobuf message.
     pub(super) fn to_spec(&self) -> Value {
         let elements = match self {
             Literal::Bool(value) => Elements::Bools(Bools { values: vec![*value] }),

@@ -1,12 +1,14 @@
-//! A typed builder of MIL functions that cannot write what the format refuses.
+//! A typed builder of MIL functions, which cannot write a function that the format does not allow.
 //!
-//! A [`FunctionBuilder`] grows one function: every operator is a method that checks its arguments,
-//! infers the type of what it makes and hands back a [`Value`]. All shapes are fixed. Every
-//! optional parameter that has a default other than "none" is written out, because Core ML's own
-//! reader is less forgiving than coremltools' one. Names are identifiers and unique.
+//! A [`FunctionBuilder`] builds one function. Every operator is a method that checks its arguments,
+//! infers the type of the result and returns a [`Value`]. All shapes are fixed. Every optional
+//! parameter that has a default value is written out, because Core ML's own reader accepts less
+//! than that of coremltools. Names are unique identifiers.
 //!
-//! Wrong use is a bug of the caller and says so: operator, parameter, expected, found.
+//! Wrong use is a bug in the caller. The error names the operator, the parameter, what was expected
+//! and what was found.
 
+mod blob_tensor;
 mod call;
 mod function;
 mod literal;
@@ -17,12 +19,13 @@ mod shape;
 mod types;
 mod value;
 
+pub use blob_tensor::BlobTensor;
 pub use function::{BuiltFunction, FunctionBuilder};
 pub use literal::Literal;
 pub use model::model;
-pub use ops::{BlobTensor, Convolution, Operand};
-pub use types::{Opset, TensorType};
-pub use value::{State, Value};
+pub use ops::Operand;
+pub use types::Opset;
+pub use value::{StateBuffer, Value};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Functions put together to a model.
+//! Combines functions into a model.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,17 @@ use super::types::Opset;
 use crate::error::{Error, Result};
 use crate::package::spec::{Metadata, Model, ModelDescription, Program};
 
-/// The name that the only function of a model must have.
+/// The name of the function in a model with one function.
 const MAIN: &str = "main";
 
-/// A model of these functions, of which the first runs unless another is asked for. One function
-/// must be called `main`; several need iOS 18 and names of their own. Fails (bug) otherwise.
+/// Combines functions into a model, whose default is the first one.
+///
+/// # Errors
+/// A bug-class error if there are no functions, if the only one is not called `main`, or if several
+/// share a name or do not all use iOS 18.
 pub fn model(functions: Vec<BuiltFunction>, metadata: Metadata) -> Result<Model> {
     let Some(first) = functions.first() else {
-        return Err(Error::bug("a model without functions"));
+        return Err(Error::bug("expected at least one function, found none"));
     };
     let opset = first.opset;
     let mut description = ModelDescription { metadata: Some(metadata), ..Default::default() };
@@ -40,7 +43,7 @@ pub fn model(functions: Vec<BuiltFunction>, metadata: Metadata) -> Result<Model>
         .map(|function| (function.description.name, function.function))
         .collect();
     if functions.len() < count {
-        return Err(Error::bug("two functions of one name"));
+        return Err(Error::bug("two functions have the same name"));
     }
     let program = Program { version: 1, functions, attributes: BTreeMap::new() };
     Ok(Model {

@@ -1,17 +1,17 @@
-//! Names of values: identifiers, each used once in a function.
+//! Names of values: identifiers that are unique in a function.
 
 use std::collections::{HashMap, HashSet};
 
-/// The names that a function has used.
+/// The names that a function uses so far.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     taken: HashSet<String>,
-    /// The next number to try per name that was wanted more than once.
+    /// For each name that was wanted more than once, the next number to try.
     next: HashMap<String, usize>,
 }
 
 impl Names {
-    /// `wanted` as an identifier, with a number where it is taken already.
+    /// `wanted` as an identifier, with a number appended if it is taken.
     pub(super) fn unique(&mut self, wanted: &str) -> String {
         let base = identifier(wanted);
         if self.taken.insert(base.clone()) {
@@ -27,13 +27,13 @@ impl Names {
         }
     }
 
-    /// Takes exactly this name; false where it is taken already.
+    /// Takes exactly this name. Returns false if it is taken.
     pub(super) fn take(&mut self, name: &str) -> bool {
         self.taken.insert(name.to_owned())
     }
 }
 
-/// Whether `name` can name a value: `[A-Za-z_][A-Za-z0-9_@]*`.
+/// Whether `name` can be the name of a value: `[A-Za-z_][A-Za-z0-9_@]*`.
 pub(super) fn is_identifier(name: &str) -> bool {
     !name.is_empty() && identifier(name) == name
 }

@@ -1,8 +1,8 @@
-//! Arithmetic of shapes that several operators share.
+//! Computations on shapes that several operators share.
 
 use super::value::Value;
 
-/// The shape that both broadcast to, aligned at the last axis; nothing where they do not fit.
+/// The shape that both broadcast to, aligned at the last axis; `None` if they do not fit.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], axis: usize| {
@@ -16,13 +16,13 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     (0..rank).map(fit).collect()
 }
 
-/// `axis` counted from the front, where a negative one counts from the end.
+/// `axis` counted from the front; a negative axis counts from the end. `None` if it does not exist.
 pub(super) fn axis_of(axis: isize, rank: usize) -> Option<usize> {
     let from_front = if axis < 0 { axis.checked_add_unsigned(rank)? } else { axis };
     usize::try_from(from_front).ok().filter(|axis| *axis < rank)
 }
 
-/// The axes counted from the front and sorted; nothing where one is missing or named twice.
+/// The axes counted from the front and sorted; `None` if one does not exist or is named twice.
 pub(super) fn axes_of(axes: &[isize], rank: usize) -> Option<Vec<usize>> {
     let mut own: Vec<usize> =
         axes.iter().map(|axis| axis_of(*axis, rank)).collect::<Option<_>>()?;
@@ -37,7 +37,7 @@ pub(super) fn with_axis(value: &Value, axis: usize, len: usize) -> Vec<usize> {
     shape
 }
 
-/// Lengths as the program writes them.
+/// Lengths as int32, the type that programs use.
 pub(super) fn ints(lengths: &[usize]) -> Vec<i32> {
     lengths.iter().map(|len| i32::try_from(*len).unwrap_or(i32::MAX)).collect()
 }

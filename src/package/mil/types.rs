@@ -1,4 +1,4 @@
-//! Types of values, and the operator sets that a function can be written in.
+//! The types of values, and the operator sets that a function can use.
 
 use std::fmt;
 
@@ -22,13 +22,13 @@ impl TensorType {
         TensorType { data_type, shape: shape.into() }
     }
 
-    /// How many elements it has; nothing where the count overflows.
+    /// The number of elements; `None` if it overflows.
     pub fn elements(&self) -> Option<u64> {
         let mut lengths = self.shape.iter().map(|len| *len as u64);
         lengths.try_fold(1, |elements: u64, len| elements.checked_mul(len))
     }
 
-    /// The message for it.
+    /// The protobuf message.
     pub fn to_spec(&self) -> ValueType {
         let dimension = |len: &usize| Dimension {
             constant: Some(ConstantDimension { size: *len as u64 }),
@@ -42,7 +42,7 @@ impl TensorType {
         ValueType { of: Some(TypeOf::Tensor(tensor)) }
     }
 
-    /// The message for a state that holds such a tensor.
+    /// The protobuf message for a state that holds such a tensor.
     pub(super) fn to_state_spec(&self) -> ValueType {
         let wrapped = Some(Box::new(self.to_spec()));
         ValueType { of: Some(TypeOf::State(Box::new(StateType { wrapped }))) }
@@ -57,7 +57,7 @@ impl fmt::Display for TensorType {
     }
 }
 
-/// The name that operators' string parameters and error texts use for a type.
+/// The name of a type in string parameters of operators and in messages.
 pub(super) fn type_name(data_type: DataType) -> &'static str {
     match data_type {
         DataType::Unused => "unused",
@@ -87,14 +87,16 @@ pub(super) fn type_name(data_type: DataType) -> &'static str {
 /// The operator set of a function, named after the first system that runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Opset {
-    /// iOS 17 and macOS 14: no states, one function, tables and scales per tensor or channel.
+    /// iOS 17 and macOS 14: no states, one function per package, one table per tensor, scales per
+    /// tensor or channel.
     Ios17,
-    /// iOS 18 and macOS 15: states, several functions, grouped tables, types below a byte.
+    /// iOS 18 and macOS 15: states, several functions per package, several tables per tensor, types
+    /// of less than a byte.
     Ios18,
 }
 
 impl Opset {
-    /// The name in the program.
+    /// The name in a program.
     pub fn name(self) -> &'static str {
         match self {
             Opset::Ios17 => "CoreML7",
@@ -102,7 +104,7 @@ impl Opset {
         }
     }
 
-    /// The version of a model whose functions use it.
+    /// The format version of a model whose functions use it.
     pub fn specification_version(self) -> i32 {
         match self {
             Opset::Ios17 => 8,
@@ -112,10 +114,10 @@ impl Opset {
 }
 
 impl Opset {
-    /// All of them.
+    /// Both operator sets.
     pub const ALL: [Opset; 2] = [Opset::Ios17, Opset::Ios18];
 
-    /// What the command line and `model.json` call it.
+    /// The name on the command line and in `model.json`.
     pub fn id(self) -> &'static str {
         match self {
             Opset::Ios17 => "ios17",

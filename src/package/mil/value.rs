@@ -1,40 +1,42 @@
-//! Handles to what a function has: values and states.
+//! Handles to the values and states of a function.
 
 use std::rc::Rc;
 
 use super::types::TensorType;
 use crate::package::spec::DataType;
 
-/// A tensor that a function takes or has made. Cheap to clone; of use only in its own function.
+/// An input of a function, or a result of one of its operators. Cheap to clone; valid only in its
+/// own function.
 #[derive(Debug, Clone)]
-pub struct Value(pub(super) Rc<Declared>);
+pub struct Value(pub(super) Rc<ValueInfo>);
 
-/// A buffer that stays between calls. Cheap to clone; of use only in its own function.
+/// A state: a buffer that stays between calls. Cheap to clone; valid only in its own function.
 #[derive(Debug, Clone)]
-pub struct State(pub(super) Rc<Declared>);
+pub struct StateBuffer(pub(super) Rc<ValueInfo>);
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ValueOrigin {
     /// The function's caller.
     Input,
-    /// `const` or `constexpr_*`: known before the function runs.
+    /// `const` or `constexpr_*`, whose results are known before the function runs.
     Constant,
     /// Any other operator.
     Operator,
 }
 
+/// The name and type of a value or state.
 #[derive(Debug)]
-pub(super) struct Declared {
-    /// The function that it belongs to.
+pub(super) struct ValueInfo {
+    /// The name of its function. Functions compare this pointer, not the text.
     pub(super) owner: Rc<str>,
     pub(super) name: String,
     pub(super) kind: TensorType,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
 impl Value {
-    /// Its name in the function; the name of an output is settled when the function is finished.
+    /// Its name in the function. An output gets its final name when the function is finished.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -59,19 +61,19 @@ impl Value {
         self.shape().len()
     }
 
-    /// Whether it is known before the function runs.
+    /// Whether its elements are known before the function runs.
     pub fn is_constant(&self) -> bool {
-        self.0.origin == Origin::Constant
+        self.0.origin == ValueOrigin::Constant
     }
 }
 
-impl State {
-    /// Its name in the function and for the function's caller.
+impl StateBuffer {
+    /// Its name in the function, which is also its name for callers.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The tensor within.
+    /// The type of the tensor that it holds.
     pub fn kind(&self) -> &TensorType {
         &self.0.kind
     }

@@ -1,51 +1,51 @@
-//! Attention with a cache of fixed length.
+//! Attention over a cache of fixed length.
 
 use half::f16;
 
-use super::body::Body;
+use super::body::FunctionBody;
 use super::design::Compute;
-use super::weights::Vector;
+use super::weights::HalfVector;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
-use crate::package::mil::{Literal, Opset, State, Value};
+use crate::package::mil::{Literal, Opset, StateBuffer, Value};
 use crate::package::spec::DataType;
 
-/// What all layers of a function attend with.
-pub(super) struct Context {
+/// The values that the attention of all layers in a function uses.
+pub(super) struct AttentionContext {
     cosines: Value,
     sines: Value,
     causal: Value,
     sliding: Option<Value>,
-    cache: Cache,
+    cache: KvCache,
 }
 
-/// Keys and values of earlier calls.
-enum Cache {
-    /// States that the layers write one after the other.
-    States { write_position: Value, keys: Stateful, values: Stateful },
-    /// Inputs, and the rows that each layer adds.
+/// The keys and values of earlier calls.
+enum KvCache {
+    /// As states, which the layers write one after the other.
+    States { write_position: Value, keys: CacheState, values: CacheState },
+    /// As inputs; each layer outputs the rows to append.
     Inputs { keys: Value, values: Value, new_keys: Vec<Value>, new_values: Vec<Value> },
 }
 
-/// A state and its latest value: read once, then always what was written last, the form in which
-/// runtimes recognise an update in place.
-struct Stateful {
-    state: State,
+/// A state and its latest value. It is read once at the start and once after every write, since
+/// runtimes recognise this form as an update in place.
+struct CacheState {
+    state: StateBuffer,
     latest: Value,
 }
 
-impl Context {
-    /// Declares the inputs of attention for `layers` layers from `first` on.
-    pub fn new(body: &mut Body<'_>, first: usize, layers: usize) -> Result<Self> {
+impl AttentionContext {
+    /// Declares the inputs for the attention of `layers` layers from `first` on.
+    pub fn new(body: &mut FunctionBody<'_>, first: usize, layers: usize) -> Result<Self> {
         let (tokens, design, config) = (body.tokens, body.design, body.config);
         body.f.scope("rotary");
         let positions = body.f.input("position_ids", DataType::Int32, &[tokens])?;
         let shape = [design.context_tokens, config.head_dim / 2];
-        let mut table = |vector: Vector| {
+        let mut table = |vector: HalfVector| {
             let table = body.vector("table", vector, &shape)?;
             body.f.gather(&table, &positions, 0)
         };
-        let (cosines, sines) = (table(Vector::Cosines)?, table(Vector::Sines)?);
+        let (cosines, sines) = (table(HalfVector::Cosines)?, table(HalfVector::Sines)?);
         body.f.scope("cache");
         let cache_shape = [layers, config.kv_heads, design.context_tokens, config.head_dim];
         let cache = match design.target {
@@ -53,12 +53,12 @@ impl Context {
                 let write_position = body.f.input("write_position", DataType::Int32, &[1])?;
                 let mut stateful = |name: &str| {
                     let state = body.f.state(name, &cache_shape)?;
-                    Ok(Stateful { latest: body.f.read_state(&state)?, state })
+                    Ok(CacheState { latest: body.f.read_state(&state)?, state })
                 };
                 let (keys, values) = (stateful("key_cache")?, stateful("value_cache")?);
-                Cache::States { write_position, keys, values }
+                KvCache::States { write_position, keys, values }
             }
-            Opset::Ios17 => Cache::Inputs {
+            Opset::Ios17 => KvCache::Inputs {
                 keys: body.f.input("key_cache", DataType::Float16, &cache_shape)?,
                 values: body.f.input("value_cache", DataType::Float16, &cache_shape)?,
                 new_keys: Vec::new(),
@@ -67,21 +67,23 @@ impl Context {
         };
         body.f.scope("mask");
         let windows = (first..first + layers).map(|layer| config.window_tokens(layer).is_some());
-        let sliding = match windows.clone().any(|slides| slides) {
-            true => Some(mask(body, "sliding_mask")?),
-            false => None,
+        let sliding = if windows.clone().any(|slides| slides) {
+            Some(mask(body, "sliding_mask")?)
+        } else {
+            None
         };
         let causal = match (&sliding, windows.clone().all(|slides| slides)) {
             (Some(sliding), true) => sliding.clone(),
             _ => mask(body, "causal_mask")?,
         };
-        Ok(Context { cosines, sines, causal, sliding, cache })
+        Ok(AttentionContext { cosines, sines, causal, sliding, cache })
     }
 
-    /// Attention of `layer`, the `index`-th of the function: `x` normed, without the residual.
+    /// The attention of `layer`, which is the `index`-th one of the function. `x` are normalized
+    /// hidden states; the caller adds the residual.
     pub fn attend(
         &mut self,
-        body: &mut Body<'_>,
+        body: &mut FunctionBody<'_>,
         x: &Value,
         layer: usize,
         index: usize,
@@ -96,8 +98,8 @@ impl Context {
         let value = body.project(x, of(Role::Value))?;
         let value = body.split_heads(&value, kv_heads)?;
         let (keys, values) = self.cache.extend(body, &key, &value, index)?;
-        // The heads that share keys and values lie one after the other as more queries of one
-        // head, so that keys and values need no copies.
+        // Query heads that share keys and values become additional queries of one head, so that
+        // keys and values are not copied.
         let rows = heads / kv_heads * body.tokens;
         let query = body.f.reshape(&query, &[1, kv_heads, rows, head_dim])?;
         let mask = match (body.config.window_tokens(layer), &self.sliding) {
@@ -107,19 +109,21 @@ impl Context {
         let is_fused = body.design.compute == Compute::Gpu
             && body.design.target == Opset::Ios18
             && !body.config.sinks;
-        let attended = match is_fused {
-            true => body.f.scaled_dot_product_attention(&query, &keys, &values, Some(&mask))?,
-            false => spelled_out(body, [&query, &keys, &values], &mask, of(Role::Sinks))?,
+        let attended = if is_fused {
+            body.f.scaled_dot_product_attention(&query, &keys, &values, &mask)?
+        } else {
+            unfused(body, [&query, &keys, &values], &mask, of(Role::Sinks))?
         };
         let attended = body.f.reshape(&attended, &[1, heads, body.tokens, head_dim])?;
         let merged = body.merge_heads(&attended, heads)?;
         body.project(&merged, of(Role::Output))
     }
 
-    /// Heads `[1, heads, tokens, head_dim]`, normed where the family does, and rotated.
+    /// Splits `y` into heads `[1, heads, tokens, head_dim]`, normalizes them if the architecture
+    /// does, and rotates them by their positions.
     fn prepare(
         &self,
-        body: &mut Body<'_>,
+        body: &mut FunctionBody<'_>,
         y: &Value,
         heads: usize,
         norm: TensorId,
@@ -127,24 +131,24 @@ impl Context {
         let head_dim = body.config.head_dim;
         let mut y = body.split_heads(y, heads)?;
         if body.config.qk_norm {
-            let gain = body.vector("gain", Vector::Tensor(norm), &[head_dim])?;
+            let gain = body.vector("gain", HalfVector::Tensor(norm), &[head_dim])?;
             y = body.rms_norm(&y, -1, &gain)?;
         }
         let half = head_dim / 2;
         let parts = body.f.split(&y, &[half, half], -1)?;
-        let mut turned = |kept: &Value, other: &Value, is_first: bool| {
+        let mut rotated = |kept: &Value, other: &Value, is_first: bool| {
             let kept = body.f.mul(kept, &self.cosines)?;
             let other = body.f.mul(other, &self.sines)?;
             if is_first { body.f.sub(&kept, &other) } else { body.f.add(&kept, &other) }
         };
-        let first = turned(&parts[0], &parts[1], true)?;
-        let second = turned(&parts[1], &parts[0], false)?;
+        let first = rotated(&parts[0], &parts[1], true)?;
+        let second = rotated(&parts[1], &parts[0], false)?;
         body.f.concat(&[&first, &second], -1)
     }
 
-    /// Hands out what a cache of inputs has grown by; states need nothing.
-    pub fn finish(self, body: &mut Body<'_>) -> Result<()> {
-        if let Cache::Inputs { new_keys, new_values, .. } = self.cache {
+    /// Adds the outputs with the rows to append, if the cache is passed as inputs.
+    pub fn finish(self, body: &mut FunctionBody<'_>) -> Result<()> {
+        if let KvCache::Inputs { new_keys, new_values, .. } = self.cache {
             for (name, rows) in [("new_keys", new_keys), ("new_values", new_values)] {
                 let rows: Vec<&Value> = rows.iter().collect();
                 let all = body.f.concat(&rows, 0)?;
@@ -155,18 +159,18 @@ impl Context {
     }
 }
 
-impl Cache {
-    /// Adds the rows of this call, `[1, kv_heads, tokens, head_dim]`, to the cache of the
-    /// `index`-th layer; returns all its keys and values, `[1, kv_heads, columns, head_dim]`.
+impl KvCache {
+    /// Appends the rows of this call, `[1, kv_heads, tokens, head_dim]`, to the cache of the
+    /// `index`-th layer. Returns all its keys and values, `[1, kv_heads, columns, head_dim]`.
     fn extend(
         &mut self,
-        body: &mut Body<'_>,
+        body: &mut FunctionBody<'_>,
         key: &Value,
         value: &Value,
         index: usize,
     ) -> Result<(Value, Value)> {
         match self {
-            Cache::States { write_position, keys, values } => {
+            KvCache::States { write_position, keys, values } => {
                 let at = body.f.ints(&[i32::try_from(index).unwrap_or(i32::MAX)]);
                 let zero = body.f.ints(&[0]);
                 let begin = body.f.concat(&[&at, &zero, write_position, &zero], 0)?;
@@ -175,7 +179,7 @@ impl Cache {
                     values.update(body, value, &begin, index)?,
                 ))
             }
-            Cache::Inputs { keys, values, new_keys, new_values } => {
+            KvCache::Inputs { keys, values, new_keys, new_values } => {
                 let mut join = |cache: &Value, new: &Value| {
                     let old = layer_of(body, cache, index)?;
                     body.f.concat(&[&old, new], 2)
@@ -189,11 +193,11 @@ impl Cache {
     }
 }
 
-impl Stateful {
-    /// Writes `rows` at `begin` and returns the layer's part.
+impl CacheState {
+    /// Writes `rows` at `begin` and returns the part of the cache that belongs to the layer.
     fn update(
         &mut self,
-        body: &mut Body<'_>,
+        body: &mut FunctionBody<'_>,
         rows: &Value,
         begin: &Value,
         index: usize,
@@ -209,48 +213,49 @@ impl Stateful {
     }
 }
 
-/// The part of a cache that is one layer's: `[1, kv_heads, context, head_dim]`.
-fn layer_of(body: &mut Body<'_>, cache: &Value, index: usize) -> Result<Value> {
+/// The part of a cache that belongs to one layer: `[1, kv_heads, context, head_dim]`.
+fn layer_of(body: &mut FunctionBody<'_>, cache: &Value, index: usize) -> Result<Value> {
     let mut end = cache.shape().to_vec();
     end[0] = index + 1;
     body.f.slice_by_index(cache, &[index, 0, 0, 0], &end)
 }
 
-/// An input `[1, 1, tokens, columns]`, repeated for the query heads that share a key head.
-fn mask(body: &mut Body<'_>, name: &str) -> Result<Value> {
+/// Declares a mask `[1, 1, tokens, columns]` and repeats it for the query heads that share a key
+/// head.
+fn mask(body: &mut FunctionBody<'_>, name: &str) -> Result<Value> {
     let shape = [1, 1, body.tokens, body.design.mask_columns(body.tokens)];
     let mask = body.f.input(name, DataType::Float16, &shape)?;
     let group = body.config.heads / body.config.kv_heads;
-    // One row broadcasts by itself.
+    // A single row broadcasts without being repeated.
     if body.tokens == 1 || group == 1 { Ok(mask) } else { body.f.tile(&mask, &[1, 1, group, 1]) }
 }
 
-/// Attention in single operators, with sinks where the family has them: a column more in the
-/// softmax, which is then cut off.
-fn spelled_out(
-    body: &mut Body<'_>,
+/// Attention in separate operators. If the architecture has attention sinks, they are an additional
+/// column in the softmax, which is removed afterwards.
+fn unfused(
+    body: &mut FunctionBody<'_>,
     [query, keys, values]: [&Value; 3],
     mask: &Value,
     sinks: TensorId,
 ) -> Result<Value> {
     let scale = (body.config.head_dim as f32).sqrt().recip();
-    let scores = body.f.matmul(query, keys, false, true)?;
+    let scores = body.f.matmul(query, keys, true)?;
     let scores = body.f.mul_by(&scores, scale)?;
     let scores = body.f.add(&scores, mask)?;
     if !body.config.sinks {
-        let shares = body.f.softmax(&scores, -1)?;
-        return body.f.matmul(&shares, values, false, false);
+        let weights = body.f.softmax(&scores, -1)?;
+        return body.f.matmul(&weights, values, false);
     }
     let (kv_heads, heads) = (body.config.kv_heads, body.config.heads);
     let group = heads / kv_heads;
-    let column = body.vector("sinks", Vector::Tensor(sinks), &[1, kv_heads, group, 1])?;
-    // One per query head, for each of its tokens.
+    let column = body.vector("sinks", HalfVector::Tensor(sinks), &[1, kv_heads, group, 1])?;
+    // One sink per query head, repeated for each of its tokens.
     let zeros = vec![f16::ZERO; group * body.tokens];
     let zeros = body.f.literal(Literal::Halves(&zeros, &[1, 1, group, body.tokens]))?;
     let column = body.f.add(&column, &zeros)?;
     let column = body.f.reshape(&column, &[1, kv_heads, group * body.tokens, 1])?;
     let with_sinks = body.f.concat(&[&scores, &column], -1)?;
-    let shares = body.f.softmax(&with_sinks, -1)?;
-    let shares = body.f.slice_by_index(&shares, &[0; 4], scores.shape())?;
-    body.f.matmul(&shares, values, false, false)
+    let weights = body.f.softmax(&with_sinks, -1)?;
+    let weights = body.f.slice_by_index(&weights, &[0; 4], scores.shape())?;
+    body.f.matmul(&weights, values, false)
 }

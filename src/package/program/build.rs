@@ -1,77 +1,95 @@
-//! The functions of a piece.
+//! Builds the functions of a piece.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::attention::Context;
-use super::body::{Body, Use};
+use super::attention::AttentionContext;
+use super::body::{FunctionBody, WeightUse};
 use super::design::Design;
 use super::experts::{mlp, route};
 use super::piece::Piece;
 use super::vocabulary::{embed, head};
-use super::weights::Weights;
+use super::weights::PlacedWeights;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::package::mil::{BuiltFunction, FunctionBuilder, Opset, Value};
 
-/// The functions of a piece: one token, several tokens.
+/// The functions of a piece: the first takes one token, the second several.
 pub const FUNCTIONS: [&str; 2] = ["decode", "prefill"];
 
-/// The output with the hidden states of a piece that is not the last.
+/// The output that holds the hidden states of a piece, unless it is the last one.
 pub const HIDDEN_OUTPUT: &str = "output_hidden_states";
 
-/// A function of a piece.
+/// A function of a piece, with the names of its weights and blocks.
 #[derive(Debug)]
-pub struct Built {
+pub struct PieceFunction {
     /// Its name in the package.
     pub name: String,
     /// The function.
     pub function: BuiltFunction,
-    /// Which of its values are which weights; one may be named more than once.
-    pub uses: Vec<Use>,
-    /// The value that each block makes; of a mixture before its experts.
+    /// Which of its values are which weights. A weight may be listed more than once.
+    pub uses: Vec<WeightUse>,
+    /// For each block the name of its hidden states; in a mixture, these are before the experts.
     pub blocks: Vec<(usize, String)>,
 }
 
-/// The functions of a piece: name, tokens per call and, of experts, which one.
-fn functions(
-    piece: &Piece,
-    config: &Config,
-    design: &Design,
-) -> Vec<(String, usize, Option<usize>)> {
-    let lens = FUNCTIONS.into_iter().zip([1, design.prefill_tokens]);
+/// A function to build.
+struct FunctionPlan {
+    name: String,
+    /// The number of tokens per call.
+    tokens: usize,
+    /// The expert that the function computes, in a piece of experts.
+    expert: Option<usize>,
+}
+
+/// The functions of a piece.
+fn functions(piece: &Piece, config: &Config, design: &Design) -> Vec<FunctionPlan> {
+    let lengths = FUNCTIONS.into_iter().zip([1, design.prefill_tokens]);
     match piece {
-        Piece::Chain { .. } => lens.map(|(name, len)| (name.to_owned(), len, None)).collect(),
+        Piece::Chain { .. } => lengths
+            .map(|(name, tokens)| FunctionPlan { name: name.to_owned(), tokens, expert: None })
+            .collect(),
         Piece::Experts { .. } => {
             let count = config.experts.as_ref().map_or(0, |experts| experts.count);
-            let of = |(name, len): (&'static str, usize)| {
-                (0..count).map(move |e| (format!("expert_{e}_{name}"), len, Some(e)))
+            let of_experts = |(name, tokens): (&'static str, usize)| {
+                (0..count).map(move |expert| FunctionPlan {
+                    name: format!("expert_{expert}_{name}"),
+                    tokens,
+                    expert: Some(expert),
+                })
             };
-            lens.flat_map(of).collect()
+            lengths.flat_map(of_experts).collect()
         }
     }
 }
 
-/// Builds the functions of a piece. Before iOS 18, which brought several functions per package,
-/// `only` says which one the package has, under the name `main`.
+/// Builds the functions of a piece. Before iOS 18, a package can have only one function: `only`
+/// says which one is built, and it is called `main`.
 ///
 /// # Errors
-/// Bug-class errors.
+/// Bug-class errors of the builder.
 pub fn build(
     piece: &Piece,
     config: &Config,
     design: &Design,
-    weights: &Weights,
+    weights: &PlacedWeights,
     only: Option<&str>,
-) -> Result<Vec<Built>> {
+) -> Result<Vec<PieceFunction>> {
     let wanted = functions(piece, config, design).into_iter();
-    let wanted = wanted.filter(|(name, ..)| only.is_none_or(|only| only == name));
-    let one = |(name, tokens, expert): (String, usize, Option<usize>)| {
+    let wanted = wanted.filter(|plan| only.is_none_or(|only| only == plan.name));
+    let build_one = |FunctionPlan { name, tokens, expert }: FunctionPlan| {
         let name = if design.target == Opset::Ios17 { "main".to_owned() } else { name };
         let f = FunctionBuilder::new(&name, design.target);
-        let mut body =
-            Body { f, config, design, weights, tokens, uses: Vec::new(), rounded: BTreeMap::new() };
+        let mut body = FunctionBody {
+            f,
+            config,
+            design,
+            weights,
+            tokens,
+            uses: Vec::new(),
+            rounded: BTreeMap::new(),
+        };
         let mut blocks = Vec::new();
         match (piece, expert) {
             (Piece::Experts { layer }, Some(_)) => {
@@ -85,26 +103,27 @@ pub fn build(
             }
             (Piece::Experts { .. }, None) => {}
         }
-        let Body { f, uses, .. } = body;
-        Ok(Built { function: f.finish()?, name, uses, blocks })
+        let FunctionBody { f, uses, .. } = body;
+        Ok(PieceFunction { function: f.finish()?, name, uses, blocks })
     };
-    wanted.map(one).collect()
+    wanted.map(build_one).collect()
 }
 
-/// Builds a chain; the value that each block makes.
+/// Builds a chain. Returns for each block the name of its hidden states.
 fn chain(
-    body: &mut Body<'_>,
+    body: &mut FunctionBody<'_>,
     embeds: bool,
     layers: &Range<usize>,
     heads: bool,
 ) -> Result<Vec<(usize, String)>> {
-    let mut x = match embeds {
-        true => embed(body)?,
-        false => body.hidden_input("hidden_states", body.config.hidden_size)?,
+    let mut x = if embeds {
+        embed(body)?
+    } else {
+        body.hidden_input("hidden_states", body.config.hidden_size)?
     };
     let mut blocks = Vec::new();
     if !layers.is_empty() {
-        let mut context = Context::new(body, layers.start, layers.len())?;
+        let mut context = AttentionContext::new(body, layers.start, layers.len())?;
         for (index, layer) in layers.clone().enumerate() {
             x = block(body, &mut context, &x, layer, index)?;
             blocks.push((layer, x.name().to_owned()));
@@ -116,17 +135,18 @@ fn chain(
         return Ok(blocks);
     }
     body.f.output(&x, HIDDEN_OUTPUT)?;
-    // What comes out is called as it comes out.
+    // The last block's value is renamed, since it is an output.
     if let Some((_, name)) = blocks.last_mut() {
         HIDDEN_OUTPUT.clone_into(name);
     }
     Ok(blocks)
 }
 
-/// One block; of a mixture up to the experts, whose input and choice come out of the function.
+/// Builds one block. In a mixture it ends before the experts, whose input and choice are outputs of
+/// the function.
 fn block(
-    body: &mut Body<'_>,
-    context: &mut Context,
+    body: &mut FunctionBody<'_>,
+    context: &mut AttentionContext,
     x: &Value,
     layer: usize,
     index: usize,

@@ -1,4 +1,4 @@
-//! What a package is made for: the operating system, the engine, the lengths.
+//! What a package is made for: the operating system, the engine, the lengths of cache and prompt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,23 +7,23 @@ use crate::error::{Error, Result};
 use crate::package::mil::Opset;
 use crate::package::weights::WeightLayout;
 
-/// Rows of the vocabulary that one convolution of the head computes: the Neural Engine refuses
-/// axes longer than 65,536, and runs shorter ones side by side.
+/// The number of rows of the vocabulary in one slice of the head: the Neural Engine does not
+/// support axes longer than 65,536, and runs several shorter convolutions in parallel.
 pub const HEAD_ROWS: usize = 16_384;
 
-/// The engine that a package is laid out for. Any engine computes either layout.
+/// The engine whose layout a package has. Every engine can run either layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compute {
-    /// Rows of channels, `linear`, fused attention: GPU and CPU.
+    /// For GPU and CPU: channels last, `linear`, fused attention.
     #[default]
     Gpu,
-    /// Channels first, 1×1 convolutions, attention spelled out, the head in slices: the Neural
-    /// Engine, whose fused attention is wrong on iOS 26.
+    /// For the Neural Engine: channels first, 1×1 convolutions, the head in slices, and attention
+    /// in separate operators, because fused attention gives wrong results there on iOS 26.
     Ane,
 }
 
 impl Compute {
-    /// Both.
+    /// Both engines.
     pub const ALL: [Compute; 2] = [Compute::Gpu, Compute::Ane];
 
     /// The name on the command line.
@@ -61,18 +61,18 @@ impl FromStr for Compute {
 /// What a package is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Design {
-    /// The oldest system that runs it.
+    /// The oldest operating system that can run it.
     pub target: Opset,
     /// The layout.
     pub compute: Compute,
-    /// Tokens that the cache holds.
+    /// The number of tokens that the cache holds.
     pub context_tokens: usize,
-    /// Tokens that `prefill` takes at a time.
+    /// The number of tokens that one call of `prefill` takes.
     pub prefill_tokens: usize,
 }
 
 impl Design {
-    /// Refuses lengths that no package can have.
+    /// Checks that the lengths are possible for a model with a context of `longest_tokens` tokens.
     ///
     /// # Errors
     /// Input errors that name the length.
@@ -80,20 +80,20 @@ impl Design {
         let Design { context_tokens, prefill_tokens, .. } = *self;
         if !(2..=longest_tokens).contains(&context_tokens) {
             return Err(Error::input(format!(
-                "expected a cache of 2 to {longest_tokens} tokens, which is the model's context, found {context_tokens}"
+                "expected a cache of 2 to {longest_tokens} tokens (the model's context), found {context_tokens}"
             ))
             .at("--max-sequence-length"));
         }
         if !(2..=context_tokens).contains(&prefill_tokens) {
             return Err(Error::input(format!(
-                "expected 2 to {context_tokens} tokens, which the cache holds, found {prefill_tokens}"
+                "expected 2 to {context_tokens} tokens (the size of the cache), found {prefill_tokens}"
             ))
             .at("--prefill-length"));
         }
         Ok(())
     }
 
-    /// Columns of the attention masks in a call with `tokens` tokens.
+    /// The number of columns of the attention masks in a call with `tokens` tokens.
     pub fn mask_columns(&self, tokens: usize) -> usize {
         match self.target {
             Opset::Ios17 => self.context_tokens + tokens,

@@ -1,6 +1,6 @@
-//! What follows attention: a dense MLP, one expert, or the router that chooses among experts.
+//! What follows attention in a block: a dense MLP, one expert, or the router that chooses experts.
 
-use super::body::Body;
+use super::body::FunctionBody;
 use super::design::Compute;
 use super::weights::mlp_of;
 use crate::checkpoint::config::{Activation, Experts, Routing};
@@ -8,14 +8,14 @@ use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::package::mil::Value;
 
-/// Slope of gpt-oss's sigmoid.
+/// The factor in the sigmoid of gpt-oss's activation.
 const ALPHA: f32 = 1.702;
-/// The largest finite fp16 value: no bound at all.
+/// The largest finite fp16 value, which is no bound.
 const UNBOUNDED: f32 = 65_504.0;
 
-/// Gate, up and down of a dense block or of one expert over normed states.
+/// The MLP of a dense block or of one expert, applied to normalized states.
 pub(super) fn mlp(
-    body: &mut Body<'_>,
+    body: &mut FunctionBody<'_>,
     x: &Value,
     layer: usize,
     expert: Option<usize>,
@@ -42,10 +42,10 @@ pub(super) fn mlp(
     body.project(&inner, mlp_of(layer, expert, Role::Down))
 }
 
-/// The router's choice over normed states: `expert_ids` and `expert_weights`
-/// `[1, tokens, experts per token]` come out of the function.
+/// The router, applied to normalized states. Its choice is in the outputs `expert_ids` and
+/// `expert_weights`, `[1, tokens, experts per token]`.
 pub(super) fn route(
-    body: &mut Body<'_>,
+    body: &mut FunctionBody<'_>,
     normed: &Value,
     layer: usize,
     experts: &Experts,
@@ -64,17 +64,16 @@ pub(super) fn route(
         Routing::ChosenOfSoftmax { renormalize } => {
             let shares = body.f.softmax(&logits, -1)?;
             let [chosen, ids] = body.f.topk(&shares, experts.per_token, -1)?;
-            match renormalize {
-                true => {
-                    let sum = body.f.reduce_sum(&chosen, &[-1], true)?;
-                    (ids, body.f.real_div(&chosen, &sum)?)
-                }
-                false => (ids, chosen),
+            if renormalize {
+                let sum = body.f.reduce_sum(&chosen, &[-1])?;
+                (ids, body.f.real_div(&chosen, &sum)?)
+            } else {
+                (ids, chosen)
             }
         }
     };
     if ids.shape() != weights.shape() {
-        return Err(Error::bug("a router that chooses other than it weighs"));
+        return Err(Error::bug("a router's ids and weights differ in shape"));
     }
     body.f.output(&ids, "expert_ids")?;
     body.f.output(&weights, "expert_weights")

@@ -1,20 +1,20 @@
-//! The pieces that a model is cut into.
+//! The pieces into which a model is cut.
 
 use std::ops::Range;
 
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 
-/// A part of a model that is one package.
+/// A part of a model that becomes one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Consecutive stages of a chain: perhaps the embedding, some blocks, perhaps the head.
+    /// Consecutive parts of the model: the embedding, blocks, the head, or only some of these.
     Chain {
-        /// Whether token ids go in.
+        /// Whether the embedding is included, so that the input is token ids.
         embedding: bool,
-        /// The blocks; in a mixture at most one, which ends at the router.
+        /// The blocks. In a mixture this is at most one, and it ends at the router.
         layers: Range<usize>,
-        /// Whether logits come out.
+        /// Whether the head is included, so that the output is logits.
         head: bool,
     },
     /// The experts of one layer, each with functions of its own.
@@ -30,12 +30,12 @@ impl Piece {
         Piece::Chain { embedding: true, layers: 0..config.layers, head: true }
     }
 
-    /// Whether there is attention in it.
-    pub(super) fn rotates(&self) -> bool {
+    /// Whether the piece includes attention, and so needs the rotary tables.
+    pub(super) fn has_attention(&self) -> bool {
         matches!(self, Piece::Chain { layers, .. } if !layers.is_empty())
     }
 
-    /// Its tensors, in the order of the computation. A tied head is a head all the same.
+    /// Its tensors in the order in which they are used. A tied head is listed as a head.
     pub fn tensors(&self, config: &Config) -> Vec<TensorId> {
         match self {
             Piece::Chain { embedding, layers, head } => {

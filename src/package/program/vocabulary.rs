@@ -1,19 +1,19 @@
-//! The two ends of a decoder: token ids in, logits out.
+//! The two ends of a decoder: the embedding of token ids, and the head that computes logits.
 
-use super::body::Body;
+use super::body::FunctionBody;
 use super::design::Compute;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::package::mil::Value;
 use crate::package::spec::DataType;
 
-/// Rows of the embedding for the input `input_ids`.
-pub(super) fn embed(body: &mut Body<'_>) -> Result<Value> {
+/// Declares the input `input_ids` and looks up its rows of the embedding.
+pub(super) fn embed(body: &mut FunctionBody<'_>) -> Result<Value> {
     body.f.scope("embedding");
     let ids = body.f.input("input_ids", DataType::Int32, &[1, body.tokens])?;
     let tables = body.emit(TensorId::model(Role::Embedding))?;
     let [(emitted, _)] = tables.as_slice() else {
-        return Err(Error::bug("an embedding in parts"));
+        return Err(Error::bug("the embedding is stored in several parts"));
     };
     let mut rows = body.f.gather(&emitted.weight, &ids, 0)?;
     if let Some(scales) = &emitted.channel_scales {
@@ -30,8 +30,9 @@ pub(super) fn embed(body: &mut Body<'_>) -> Result<Value> {
     }
 }
 
-/// The final norm and the head: `logits`, or `logits_0`, `logits_1`, … where it is in slices.
-pub(super) fn head(body: &mut Body<'_>, x: &Value) -> Result<()> {
+/// The final norm and the head. The output is `logits`, or `logits_0`, `logits_1`, … if the head is
+/// in slices.
+pub(super) fn head(body: &mut FunctionBody<'_>, x: &Value) -> Result<()> {
     body.f.scope("head");
     let normed = body.norm(x, TensorId::model(Role::FinalNorm))?;
     let parts = body.project_parts(&normed, TensorId::model(Role::Head))?;

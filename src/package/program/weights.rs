@@ -1,10 +1,10 @@
-//! Where a piece's weights lie in its weight file.
+//! Where the weights of a piece are in its weight file.
 
 use std::collections::BTreeMap;
 
 use half::f16;
 
-use super::design::{Design, HEAD_ROWS};
+use super::design::{Compute, Design, HEAD_ROWS};
 use super::piece::Piece;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
@@ -13,26 +13,25 @@ use crate::eval::{Coder, InputScales};
 use crate::model::Input;
 use crate::package::blob::BlobRef;
 use crate::package::mil::BlobTensor;
-use crate::package::program::Compute;
 use crate::package::weights::{StoredWeight, WeightLayout};
 
-/// Something that is stored as plain fp16 numbers.
+/// A tensor that is stored as plain fp16 numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Vector {
-    /// A norm's gain, a bias or attention's sinks.
+pub enum HalfVector {
+    /// The gain of a norm, a bias, or attention sinks.
     Tensor(TensorId),
-    /// Cosines of the rotary embedding, `[context, head_dim / 2]`.
+    /// The cosines of the rotary embedding, `[context, head_dim / 2]`.
     Cosines,
-    /// Sines, of the same shape.
+    /// The sines of the rotary embedding, `[context, head_dim / 2]`.
     Sines,
 }
 
-/// Puts weights into a weight file, or only counts where they would go.
-pub trait Place {
-    /// Places the rows `rows` of a matrix in a layout.
+/// Places weights in a weight file, or only computes where they would go.
+pub trait PlaceWeights {
+    /// Places rows of a matrix.
     ///
     /// # Errors
-    /// Input errors where the layout cannot express the recipe; those of reading and writing.
+    /// Input errors if the layout cannot express the recipe; errors of reading and writing.
     fn matrix(
         &mut self,
         id: TensorId,
@@ -40,53 +39,56 @@ pub trait Place {
         layout: WeightLayout,
     ) -> Result<StoredWeight>;
 
-    /// Places `elements` plain numbers.
+    /// Places a vector, which must have `elements` numbers.
     ///
     /// # Errors
-    /// Those of reading and writing.
-    fn vector(&mut self, vector: Vector, elements: usize) -> Result<BlobRef>;
+    /// Errors of reading and writing.
+    fn vector(&mut self, vector: HalfVector, elements: usize) -> Result<BlobRef>;
 }
 
-/// Where everything lies that a piece computes with.
+/// Where all weights of a piece are in its weight file.
 #[derive(Debug, Default)]
-pub struct Weights {
+pub struct PlacedWeights {
     matrices: BTreeMap<TensorId, Vec<StoredWeight>>,
-    vectors: BTreeMap<Vector, BlobRef>,
+    vectors: BTreeMap<HalfVector, BlobRef>,
     scales: InputScales,
 }
 
-impl Weights {
-    /// Places the weights of `piece`, in the order in which they are computed with.
+impl PlacedWeights {
+    /// Places the weights of `piece` in the order in which they are used.
     ///
     /// # Errors
-    /// As [`Place`].
+    /// As for [`PlaceWeights`].
     pub fn place(
         piece: &Piece,
         coder: &Coder<'_>,
         design: &Design,
-        place: &mut dyn Place,
+        place: &mut dyn PlaceWeights,
     ) -> Result<Self> {
         let config = &coder.checkpoint.config;
         let shares_head = config.tied && !coder.variant.stores_tied_head(coder.checkpoint);
         let scales = coder.scales.cloned().unwrap_or_default();
-        let mut weights = Weights { scales, ..Weights::default() };
+        let mut weights = PlacedWeights { scales, ..PlacedWeights::default() };
         for id in piece.tensors(config) {
             let is_int8 = Input::of(id.role).is_some_and(|input| coder.variant.has_int8(input));
             if is_int8 && !id.bias && weights.scale(id).is_none() {
                 let variant = coder.variant;
-                return Err(Error::bug(format!("{variant} without the scale of {}", id.name())));
+                return Err(Error::bug(format!(
+                    "{variant}: the scale for the input of {} is missing",
+                    id.name()
+                )));
             }
         }
-        if piece.rotates() {
+        if piece.has_attention() {
             let elements = design.context_tokens * config.head_dim / 2;
-            for table in [Vector::Cosines, Vector::Sines] {
+            for table in [HalfVector::Cosines, HalfVector::Sines] {
                 weights.vectors.insert(table, place.vector(table, elements)?);
             }
         }
         for id in piece.tensors(config) {
             match config.shape_of(id)[..] {
                 [elements] => {
-                    let vector = Vector::Tensor(id);
+                    let vector = HalfVector::Tensor(id);
                     weights.vectors.insert(vector, place.vector(vector, elements)?);
                 }
                 [_, _] => {
@@ -100,41 +102,44 @@ impl Weights {
                     weights.matrices.insert(id, placed);
                 }
                 ref shape => {
-                    return Err(Error::bug(format!("{} of shape {shape:?}", id.name())));
+                    return Err(Error::bug(format!(
+                        "{}: expected rank 1 or 2, found shape {shape:?}",
+                        id.name()
+                    )));
                 }
             }
         }
         Ok(weights)
     }
 
-    /// The parts of a matrix, first rows first.
+    /// The parts of a matrix, in the order of its rows.
     pub(super) fn matrix(&self, id: TensorId) -> Result<&[StoredWeight]> {
         let found = self.matrices.get(&id).map(Vec::as_slice);
         found.ok_or_else(|| Error::bug(format!("{} was not placed", id.name())))
     }
 
-    /// The scale of what a matrix multiplies, if that is rounded to int8.
+    /// The scale of the input of a matrix, if the input is rounded to int8.
     pub(super) fn scale(&self, id: TensorId) -> Option<f16> {
         self.scales.of(id)
     }
 
-    /// A vector in the shape that it is used in.
-    pub(super) fn vector(&self, vector: Vector, shape: &[usize]) -> Result<BlobTensor> {
+    /// A vector in the shape in which it is used.
+    pub(super) fn vector(&self, vector: HalfVector, shape: &[usize]) -> Result<BlobTensor> {
         let found = self.vectors.get(&vector);
         let blob = found.ok_or_else(|| Error::bug(format!("{vector:?} was not placed")))?;
         Ok(BlobTensor::new(*blob, shape))
     }
 }
 
-/// Places a matrix whole, or in the slices that the layout's head computes: of as many rows as
-/// they may have and the recipe can cut off.
+/// Places a matrix. The head of the Neural Engine's layout is placed in slices, each with as many
+/// rows as a slice may have and the recipe allows.
 fn place_rows(
     id: TensorId,
     coder: &Coder<'_>,
     design: &Design,
-    place: &mut dyn Place,
+    place: &mut dyn PlaceWeights,
 ) -> Result<Vec<StoredWeight>> {
-    // Rows of an embedding are gathered, which is no convolution.
+    // An embedding is not used by a convolution: its rows are gathered.
     let layout = match id.role {
         Role::Embedding => WeightLayout::Linear,
         _ => design.compute.weights(),
@@ -147,12 +152,13 @@ fn place_rows(
     starts.map(|start| place.matrix(id, start..(start + step).min(out), layout)).collect()
 }
 
-/// The rows of a slice of the head, where a coded tensor can be cut at multiples of `unit`.
+/// The number of rows in a slice of the head, if a coded tensor can be cut at multiples of `unit`
+/// rows.
 fn slice_rows(unit: usize) -> usize {
     (HEAD_ROWS / unit * unit).max(unit)
 }
 
-/// Every tensor that `config` has of an MLP of `layer`, or of one of its experts.
+/// The tensor with this role in the MLP of `layer`, or of one of its experts.
 pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorId {
     match expert {
         Some(expert) => TensorId::expert(layer, expert, role),
@@ -160,7 +166,7 @@ pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorI
     }
 }
 
-/// The bias of a weight, where the architecture has one.
+/// The bias of a weight; `None` if the architecture has none.
 pub(super) fn bias_of(config: &Config, id: TensorId) -> Option<TensorId> {
     config.has_bias(id.role).then(|| id.with_bias())
 }

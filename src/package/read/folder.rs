@@ -1,7 +1,8 @@
-//! The folder of a package: its manifest, and that it holds what the manifest lists and no more.
+//! The folder of a package: reads its manifest, and checks that the folder has exactly the files
+//! that the manifest lists.
 //!
-//! A path in a manifest comes from strangers: it may name only what lies within `Data/`, and no
-//! link leads out of the package.
+//! The manifest is not trusted: its paths may only name what is inside `Data/`, and links are
+//! refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,14 +12,14 @@ use serde::Deserialize;
 
 use crate::error::{At, Error, Result};
 
-/// A manifest of a few items is well below this.
+/// A larger manifest is refused. It normally has a few items.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-/// Files that a package may have; Core ML's own have three.
+/// A package with more files is refused. It normally has three.
 const MAX_FILES: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
+struct CoremlManifest {
     file_format_version: String,
     item_info_entries: BTreeMap<String, Item>,
     root_model_identifier: String,
@@ -29,20 +30,22 @@ struct Item {
     path: String,
 }
 
-/// Where the parts of a package are.
+/// The paths of the parts of a package.
 #[derive(Debug)]
-pub(super) struct Folder {
-    /// The protobuf of the model.
+pub(super) struct PackageFolder {
+    /// The file with the protobuf message of the model.
     pub model: PathBuf,
-    /// Weight files by the name that programs call them.
+    /// The weight files, by the names that programs use for them.
     pub weights: BTreeMap<String, PathBuf>,
 }
 
-impl Folder {
-    /// Reads the manifest of the package at `root` and finds everything it lists.
+impl PackageFolder {
+    /// Reads the manifest of the package at `root` and finds everything that it lists.
     pub fn open(root: &Path) -> Result<Self> {
         if !root.is_dir() {
-            return Err(Error::input("expected the folder of an .mlpackage").at(root.display()));
+            return Err(
+                Error::input("expected an .mlpackage, which is a folder").at(root.display())
+            );
         }
         let files = files(root)?;
         let path = root.join("Manifest.json");
@@ -55,7 +58,7 @@ impl Folder {
             let within = format!("{path}/");
             let found = files.iter().filter(|file| **file == path || file.starts_with(&within));
             listed.extend(found.map(String::as_str));
-            // A folder without files gets lost in archives, and has nothing to miss.
+            // An empty folder may be missing: archives often drop it, and nothing is lost.
             let is_folder = Path::new(&path).extension().is_none();
             if !is_file && !is_folder {
                 return Err(Error::input(format!("the manifest lists `{path}`, which is missing"))
@@ -79,11 +82,11 @@ impl Folder {
             let name = file.strip_prefix(&prefix)?;
             Some((format!("@model_path/{name}"), root.join(file)))
         });
-        Ok(Folder { model: root.join(&model), weights: weights.collect() })
+        Ok(PackageFolder { model: root.join(&model), weights: weights.collect() })
     }
 }
 
-fn manifest(path: &Path, files: &BTreeSet<String>) -> Result<Manifest> {
+fn manifest(path: &Path, files: &BTreeSet<String>) -> Result<CoremlManifest> {
     if !files.contains("Manifest.json") {
         return Err(Error::input("the file is missing"));
     }
@@ -94,8 +97,8 @@ fn manifest(path: &Path, files: &BTreeSet<String>) -> Result<Manifest> {
         )));
     }
     let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input("this is no manifest").because(e))?;
+    let manifest: CoremlManifest = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::input("this is not a valid manifest").because(e))?;
     if !manifest.file_format_version.starts_with("1.") {
         return Err(Error::input(format!(
             "expected fileFormatVersion 1.0.0, found {:?}",
@@ -105,7 +108,7 @@ fn manifest(path: &Path, files: &BTreeSet<String>) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// The path from the package's root of what the manifest calls `path`.
+/// Converts a path in the manifest to a path from the package's root.
 fn inner(path: &str) -> Result<String> {
     let is_plain = |part: Component| matches!(part, Component::Normal(_));
     let tricks = path.contains('\\') || path.split('/').any(|part| part.is_empty() || part == ".");
@@ -115,7 +118,7 @@ fn inner(path: &str) -> Result<String> {
     Ok(format!("Data/{path}"))
 }
 
-/// Every file of the package, as a path with `/` from its root.
+/// The paths of all files of the package from its root, with `/` between their components.
 fn files(root: &Path) -> Result<BTreeSet<String>> {
     let mut open = vec![String::new()];
     let mut files = BTreeSet::new();

@@ -1,8 +1,9 @@
-//! What a function takes and gives, checked between the model's description and the program.
+//! The inputs, outputs and states of a function. The program and the model's description both list
+//! them, and must agree.
 
 use std::collections::BTreeSet;
 
-use super::literal::Kind;
+use super::literal::DeclaredType;
 use crate::error::{At, Error, Result};
 use crate::package::spec::{
     ArrayDataType, ArrayFeatureType, Block, DataType, FeatureDescription, Function,
@@ -12,35 +13,36 @@ use crate::package::spec::{
 /// One input, output or state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// Its name, for applications and in the program.
+    /// Its name, both for applications and in the program.
     pub name: String,
     /// Its type.
-    pub kind: Kind,
+    pub kind: DeclaredType,
 }
 
-/// What a function takes and gives.
+/// The inputs, outputs and states of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Tensors that go in, in the program's order.
+    /// The input tensors, in the program's order.
     pub inputs: Vec<Feature>,
-    /// Tensors that come out, in the program's order.
+    /// The output tensors, in the program's order.
     pub outputs: Vec<Feature>,
-    /// Buffers of fp16 that stay between calls, in the program's order.
+    /// The states (fp16 buffers that stay between calls), in the program's order.
     pub states: Vec<Feature>,
 }
 
 impl Interface {
-    /// The interface of `function` with its body `block`, whose outputs have the types that
-    /// `type_of` finds. Fails (input) where the description says something else.
+    /// The interface of `function` with the body `block`. `type_of` looks up the types of values.
+    /// Returns an input error if the description differs.
     pub(super) fn new<'a>(
         function: &Function,
         block: &Block,
-        type_of: impl Fn(&str) -> Option<&'a Kind>,
+        type_of: impl Fn(&str) -> Option<&'a DeclaredType>,
         description: &FunctionDescription,
     ) -> Result<Self> {
         let mut interface = Interface::default();
         for input in &function.inputs {
-            let kind = Kind::of(input.kind.as_ref()).at(|| format!("input {}", input.name))?;
+            let kind =
+                DeclaredType::of(input.kind.as_ref()).at(|| format!("input {}", input.name))?;
             let of = input.kind.as_ref().and_then(|kind| kind.of.as_ref());
             let is_state = matches!(of, Some(TypeOf::State(_)));
             if is_state && (kind.data_type != DataType::Float16 || kind.fixed_shape().is_none()) {
@@ -54,7 +56,7 @@ impl Interface {
         }
         for name in &block.outputs {
             let kind = type_of(name).ok_or_else(|| {
-                Error::input(format!("output {name}: no operation makes this value"))
+                Error::input(format!("output {name}: no operation computes this value"))
             })?;
             if interface.inputs.iter().any(|input| input.name == *name) {
                 return Err(Error::input(format!("output {name} has the name of an input")));
@@ -68,13 +70,13 @@ impl Interface {
     }
 }
 
-/// Checks that the description has exactly the program's features.
+/// Checks that the description lists exactly the features of the program.
 fn agree(what: &str, found: &[Feature], described: &[FeatureDescription]) -> Result<()> {
     let names: BTreeSet<&str> = described.iter().map(|d| d.name.as_str()).collect();
     let program: BTreeSet<&str> = found.iter().map(|f| f.name.as_str()).collect();
     if names != program || names.len() != described.len() || program.len() != found.len() {
         return Err(Error::input(format!(
-            "the description has the {what}s {names:?}, the program {program:?}"
+            "the description has the {what}s {names:?}, but the program has {program:?}"
         )));
     }
     for description in described {
@@ -85,15 +87,16 @@ fn agree(what: &str, found: &[Feature], described: &[FeatureDescription]) -> Res
             "state" => kind.and_then(|kind| kind.state.as_ref()?.array.as_ref()),
             _ => kind.and_then(|kind| kind.multi_array.as_ref()),
         };
-        let array =
-            array.ok_or_else(|| Error::input("the description has no tensor").at(place()))?;
+        let array = array.ok_or_else(|| {
+            Error::input("the description does not say which tensor this is").at(place())
+        })?;
         agree_array(&feature.kind, array, what == "output").at(place)?;
     }
     Ok(())
 }
 
-/// Checks the described type. coremltools leaves out the shapes of outputs.
-fn agree_array(kind: &Kind, array: &ArrayFeatureType, may_lack_shape: bool) -> Result<()> {
+/// Checks the described type. `may_lack_shape` is for outputs, whose shape coremltools leaves out.
+fn agree_array(kind: &DeclaredType, array: &ArrayFeatureType, may_lack_shape: bool) -> Result<()> {
     let element = match ArrayDataType::try_from(array.data_type) {
         Ok(ArrayDataType::Float16) => Some(DataType::Float16),
         Ok(ArrayDataType::Float32) => Some(DataType::Float32),
@@ -104,7 +107,7 @@ fn agree_array(kind: &Kind, array: &ArrayFeatureType, may_lack_shape: bool) -> R
     };
     let shape: Option<Vec<usize>> =
         array.shape.iter().map(|len| usize::try_from(*len).ok()).collect();
-    // A scalar is described as one element.
+    // A scalar is described as a vector of one element.
     let is_scalar = kind.shape.is_empty() && array.shape == [1];
     let lacks = may_lack_shape && array.shape.is_empty();
     let fits = shape.is_some_and(|shape| kind.holds(&shape)) || is_scalar || lacks;
@@ -112,12 +115,13 @@ fn agree_array(kind: &Kind, array: &ArrayFeatureType, may_lack_shape: bool) -> R
         return Ok(());
     }
     Err(Error::input(format!(
-        "the program has {kind}, the description {element:?} {:?}",
+        "the program has {kind}, but the description has {element:?} {:?}",
         array.shape
     )))
 }
 
-/// The descriptions of all functions: one each, or that of `main` at the model's own level.
+/// The descriptions of all functions. If there are no descriptions of functions, the model's own
+/// inputs, outputs and states are those of `main`.
 pub(super) fn descriptions(model: &Model) -> Result<Vec<FunctionDescription>> {
     let none = ModelDescription::default();
     let model = model.description.as_ref().unwrap_or(&none);
@@ -131,7 +135,7 @@ pub(super) fn descriptions(model: &Model) -> Result<Vec<FunctionDescription>> {
     }
     if !(model.inputs.is_empty() && model.outputs.is_empty() && model.states.is_empty()) {
         return Err(Error::input(
-            "the description has features both per function and at the model's level",
+            "the description lists inputs, outputs or states both per function and for the model",
         ));
     }
     if !model.functions.iter().any(|f| f.name == model.default_function_name) {

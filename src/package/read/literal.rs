@@ -1,29 +1,32 @@
-//! Types and literal values of a program, checked: what `ValueType` and `Value` messages mean.
+//! Reads and checks the types and literals of a program: the messages `ValueType` and `Value`.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::package::blob::BlobType;
-use crate::package::blob::read::Span;
+use crate::package::blob::read::SharedBytes;
 use crate::package::spec::{
     self, Content, DataType, Elements, TensorType, TypeOf, Value, ValueType,
 };
 
-/// Higher ranks are refused: MIL itself stops at five.
+/// Tensors of higher rank are refused. MIL itself allows five axes.
 const MAX_RANK: usize = 8;
 
-/// The type of a tensor: elements and shape, where an unknown length is none.
+/// The type that a program declares for a value: the type of the elements and the shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kind {
+pub struct DeclaredType {
     /// The type of the elements.
     pub data_type: DataType,
-    /// One length per axis; empty for a scalar.
+    /// The length of every axis, `None` if it is not fixed; empty for a scalar.
     pub shape: Vec<Option<usize>>,
 }
 
-impl Kind {
-    /// The type of a value. Fails (input) on what is neither tensor nor state, and on messages
-    /// that contradict themselves.
+impl DeclaredType {
+    /// Reads the type of a value.
+    ///
+    /// # Errors
+    /// An input error if the value is neither a tensor nor a state, or if the message contradicts
+    /// itself.
     pub fn of(kind: Option<&ValueType>) -> Result<Self> {
         match kind.and_then(|kind| kind.of.as_ref()) {
             Some(TypeOf::Tensor(tensor)) => Self::of_tensor(tensor),
@@ -35,12 +38,12 @@ impl Kind {
     fn of_tensor(tensor: &TensorType) -> Result<Self> {
         let data_type = DataType::try_from(tensor.data_type).ok();
         let data_type = data_type.filter(|of| *of != DataType::Unused).ok_or_else(|| {
-            Error::input(format!("the element type {} is not known", tensor.data_type))
+            Error::input(format!("the element type {} is not supported", tensor.data_type))
         })?;
         let rank = tensor.dimensions.len();
         if tensor.rank != rank as i64 || rank > MAX_RANK {
             return Err(Error::input(format!(
-                "expected a rank of at most {MAX_RANK} with as many dimensions, found rank {} \
+                "expected a rank of at most {MAX_RANK} that is the number of dimensions, found rank {} \
                  with {rank} dimensions",
                 tensor.rank
             )));
@@ -48,7 +51,9 @@ impl Kind {
         let length = |dimension: &spec::Dimension| match (dimension.constant, dimension.unknown) {
             (Some(constant), None) => match usize::try_from(constant.size) {
                 Ok(size) if size > 0 => Ok(Some(size)),
-                _ => Err(Error::input(format!("a dimension of {} elements", constant.size))),
+                _ => {
+                    Err(Error::input(format!("a dimension cannot have {} elements", constant.size)))
+                }
             },
             (None, Some(unknown)) if !unknown.variadic => Ok(None),
             _ => Err(Error::input("expected a dimension to be either constant or unknown")),
@@ -56,24 +61,26 @@ impl Kind {
         let shape = tensor.dimensions.iter().map(length).collect::<Result<Vec<_>>>()?;
         let product = shape.iter().flatten().try_fold(1usize, |all, len| all.checked_mul(*len));
         if product.is_none_or(|all| all > isize::MAX as usize / 8) {
-            return Err(Error::input(format!("{shape:?} is more than memory can address")));
+            return Err(Error::input(format!(
+                "a tensor of shape {shape:?} is larger than memory can address"
+            )));
         }
-        Ok(Kind { data_type, shape })
+        Ok(DeclaredType { data_type, shape })
     }
 
-    /// The shape, where every length is known.
+    /// The shape; `None` if a length is not fixed.
     pub fn fixed_shape(&self) -> Option<Vec<usize>> {
         self.shape.iter().copied().collect()
     }
 
-    /// Whether a tensor of `shape` is of this type's shape.
+    /// Whether a tensor of shape `shape` fits this type.
     pub fn holds(&self, shape: &[usize]) -> bool {
         let fits = |(declared, len): (&Option<usize>, &usize)| declared.is_none_or(|d| d == *len);
         self.shape.len() == shape.len() && self.shape.iter().zip(shape).all(fits)
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for DeclaredType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |len: &Option<usize>| len.map_or("?".into(), |len| len.to_string());
         let shape: Vec<String> = self.shape.iter().map(name).collect();
@@ -81,7 +88,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The bits of an element, where it has a fixed width.
+/// The width of an element in bits; `None` for strings and unknown types.
 pub fn bits(data_type: DataType) -> Option<u8> {
     match data_type {
         DataType::Bool => Some(8),
@@ -90,36 +97,38 @@ pub fn bits(data_type: DataType) -> Option<u8> {
     }
 }
 
-/// A literal: elements of a fixed type and shape.
+/// A literal tensor: its elements, with their type and shape.
 #[derive(Debug, Clone)]
-pub struct Literal {
+pub struct LiteralTensor {
     /// The type of the elements.
     pub data_type: DataType,
-    /// The shape; empty for a scalar.
+    /// The length of every axis; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The elements, row-major, little endian, sub-byte types packed from the lowest bit; booleans
-    /// a byte each. Empty for text.
-    pub bytes: Span,
-    /// The text of a literal string.
+    /// The elements, row-major and little endian. Types of less than a byte are packed from the
+    /// lowest bit; booleans take a byte. Empty for a string.
+    pub bytes: SharedBytes,
+    /// The text, if the literal is a string.
     pub text: Option<String>,
 }
 
-impl Literal {
-    /// Reads a value; `blob` finds what lies in a weight file, by file name and offset. Fails
-    /// (input) where type, shape and elements disagree.
+impl LiteralTensor {
+    /// Reads a literal. `blob` looks up a blob in a weight file, by the file's name and the offset.
+    ///
+    /// # Errors
+    /// An input error if type, shape and elements disagree.
     pub fn read(
         value: &Value,
         blob: impl Fn(&str, u64) -> Result<crate::package::blob::read::Blob>,
     ) -> Result<Self> {
-        let kind = Kind::of(value.kind.as_ref())?;
+        let kind = DeclaredType::of(value.kind.as_ref())?;
         let shape = kind.fixed_shape().ok_or_else(|| {
-            Error::input(format!("expected a literal of known shape, found {kind}"))
+            Error::input(format!("expected a literal of fixed shape, found {kind}"))
         })?;
         let data_type = kind.data_type;
         let elements = shape.iter().product::<usize>();
         if data_type == DataType::String {
             let text = Some(text(value)?);
-            return Ok(Literal { data_type, shape, bytes: Vec::new().into(), text });
+            return Ok(LiteralTensor { data_type, shape, bytes: Vec::new().into(), text });
         }
         let (bytes, found) = match &value.content {
             Some(Content::Immediate(immediate)) => {
@@ -129,10 +138,10 @@ impl Literal {
                     None => Vec::new(),
                 };
                 let width = usize::from(bits(data_type).unwrap_or(8));
-                // A sub-byte list may end in unused bits.
+                // If elements are smaller than a byte, the last byte may have unused bits.
                 let whole = (elements * width).div_ceil(8) == bytes.len();
                 let found = if whole { elements } else { bytes.len() * 8 / width };
-                (Span::from(bytes), found as u64)
+                (SharedBytes::from(bytes), found as u64)
             }
             Some(Content::Blob(at)) => {
                 let blob = blob(&at.file_name, at.offset)?;
@@ -151,7 +160,7 @@ impl Literal {
                 "{kind}: expected {elements} elements, found {found}"
             )));
         }
-        Ok(Literal { data_type, shape, bytes, text: None })
+        Ok(LiteralTensor { data_type, shape, bytes, text: None })
     }
 }
 
@@ -166,7 +175,7 @@ fn text(value: &Value) -> Result<String> {
     Err(Error::input("expected one string"))
 }
 
-/// The elements of an immediate value, packed as a blob would have them.
+/// The elements of an immediate value, packed as in a blob.
 fn immediate_bytes(list: &Elements, data_type: DataType) -> Result<Vec<u8>> {
     use DataType::{Bool, Float32, Float64, Int16, Int32, Int64, Uint16, Uint64};
     Ok(match (list, data_type) {
@@ -179,7 +188,7 @@ fn immediate_bytes(list: &Elements, data_type: DataType) -> Result<Vec<u8>> {
         (Elements::Bytes(list), other) if BlobType::of(other).is_some() => list.values.clone(),
         _ => {
             return Err(Error::input(format!(
-                "a literal of {data_type:?} has its elements in the wrong field"
+                "a literal of type {data_type:?} has its elements in the wrong field"
             )));
         }
     })

@@ -1,19 +1,19 @@
-//! Static single assignment: every value of a function has one name, one maker, one type, and is
-//! made before it is used.
+//! Checks static single assignment: every value of a function has a unique name and one type, is
+//! defined once, and is defined before it is used.
 
 use std::collections::BTreeMap;
 
-use super::literal::Kind;
+use super::literal::DeclaredType;
 use crate::error::{At, Error, Result};
 use crate::package::spec::{Block, Bound, Function, NamedValueType, Operation};
 
-/// Nested blocks beyond this are refused.
+/// Blocks that are nested more deeply are refused.
 const MAX_DEPTH: usize = 16;
 
-/// Types of all values of a function, by name.
-pub(super) type Scope = BTreeMap<String, Kind>;
+/// The types of all values of a function, by name.
+pub(super) type Scope = BTreeMap<String, DeclaredType>;
 
-/// Checks `function` with its body `block`; gives the types of all its values.
+/// Checks `function` with the body `block`. Returns the types of all its values.
 pub(super) fn check(function: &Function, block: &Block) -> Result<Scope> {
     let mut scope = Scope::new();
     for input in &function.inputs {
@@ -25,7 +25,7 @@ pub(super) fn check(function: &Function, block: &Block) -> Result<Scope> {
 
 fn check_block(scope: &mut Scope, block: &Block, depth: usize) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::input(format!("more than {MAX_DEPTH} blocks within one another")));
+        return Err(Error::input(format!("blocks are nested more than {MAX_DEPTH} deep")));
     }
     for input in &block.inputs {
         define(scope, input)?;
@@ -34,7 +34,7 @@ fn check_block(scope: &mut Scope, block: &Block, depth: usize) -> Result<()> {
         check_operation(scope, operation, depth).at(|| title(operation))?;
     }
     let missing = block.outputs.iter().find(|name| !scope.contains_key(*name));
-    missing.map_or(Ok(()), |name| Err(Error::input(format!("output `{name}` is never made"))))
+    missing.map_or(Ok(()), |name| Err(Error::input(format!("output `{name}` is never defined"))))
 }
 
 fn check_operation(scope: &mut Scope, operation: &Operation, depth: usize) -> Result<()> {
@@ -43,7 +43,7 @@ fn check_operation(scope: &mut Scope, operation: &Operation, depth: usize) -> Re
             match &binding.bound {
                 Some(Bound::Name(name)) if !scope.contains_key(name) => {
                     return Err(Error::input(format!(
-                        "{parameter}: the value `{name}` is not made before it is used"
+                        "{parameter}: the value `{name}` is not defined before it is used"
                     )));
                 }
                 Some(_) => {}
@@ -66,14 +66,14 @@ fn define(scope: &mut Scope, value: &NamedValueType) -> Result<()> {
             "{name:?} is not a name of the form [A-Za-z_][A-Za-z0-9_@]*"
         )));
     }
-    let kind = Kind::of(value.kind.as_ref()).at(|| format!("value {name}"))?;
+    let kind = DeclaredType::of(value.kind.as_ref()).at(|| format!("value {name}"))?;
     match scope.insert(name.clone(), kind) {
         None => Ok(()),
-        Some(_) => Err(Error::input(format!("the value `{name}` is made twice"))),
+        Some(_) => Err(Error::input(format!("the value `{name}` is defined twice"))),
     }
 }
 
-/// The operation for messages: its operator and what it makes.
+/// The name of an operation in messages: its first output and its operator.
 pub(crate) fn title(operation: &Operation) -> String {
     match operation.outputs.first() {
         Some(output) => format!("{} ({})", output.name, operation.kind),

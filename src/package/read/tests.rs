@@ -1,4 +1,4 @@
-//! Packages that are wrong in one place are refused with that place.
+//! Tests that a package with one error is refused with a message that names the place.
 
 use std::fs;
 
@@ -7,45 +7,45 @@ use crate::package::fixture::*;
 use crate::package::spec::*;
 
 #[test]
-fn a_good_package_tells_what_it_takes_and_gives() {
+fn a_valid_package_has_its_inputs_outputs_and_states() {
     let package = open(&model()).unwrap();
     let interface = &package.function("main").unwrap().interface;
-    let names = |list: &[Feature]| -> Vec<String> {
+    let names = |list: &[interface::Feature]| -> Vec<String> {
         list.iter().map(|f| format!("{} {}", f.name, f.kind)).collect()
     };
     assert_eq!(names(&interface.inputs), ["x Float16[3]"]);
     assert_eq!(names(&interface.outputs), ["y Float16[3]"]);
     assert_eq!(names(&interface.states), ["cache Float16[2, 3]"]);
     let error = package.function("decode").unwrap_err().to_string();
-    assert_eq!(error, "x.mlpackage: no function `decode`; it has main");
+    assert_eq!(error, "x.mlpackage: the package has no function `decode`; it has main");
 }
 
 #[test]
-fn a_model_wrong_in_one_place_is_refused_with_that_place() {
+fn a_model_with_one_error_is_refused_with_its_place() {
     type Change = fn(&mut Model);
     let cases: [(Change, &str); 18] = [
         (|m| m.program = None, "expected an ML Program, found another kind of model"),
         (|m| m.specification_version = 10, "the package is for iOS 26 (version 10, CoreML9)"),
-        (|m| m.specification_version = 11, "version 11 is not known"),
-        (|m| m.specification_version = 5, "version 5 has no ML Program"),
+        (|m| m.specification_version = 11, "the unknown version 11"),
+        (|m| m.specification_version = 5, "version 5 cannot hold an ML Program"),
         (|m| m.specification_version = 8, "expected an operator set of at most CoreML7"),
         (|m| function(m).opset = "CoreML9".into(), "at most CoreML8, found \"CoreML9\""),
-        (|m| function(m).opset = "CoreML7".into(), "there is no body for its operator set"),
+        (|m| function(m).opset = "CoreML7".into(), "the function has no body for its operator set"),
         (|m| m.program.as_mut().unwrap().version = 2, "program: expected version 1, found 2"),
-        (|m| block(m).operations.swap(0, 1), "the value `w` is not made before it is used"),
-        (|m| block(m).operations[0].outputs[0].name = "x".into(), "value `x` is made twice"),
+        (|m| block(m).operations.swap(0, 1), "the value `w` is not defined before it is used"),
+        (|m| block(m).operations[0].outputs[0].name = "x".into(), "value `x` is defined twice"),
         (|m| block(m).operations[0].outputs[0].name = "w.0".into(), "\"w.0\" is not a name"),
-        (|m| block(m).outputs[0] = "z".into(), "output `z` is never made"),
+        (|m| block(m).outputs[0] = "z".into(), "output `z` is never defined"),
         (|m| block(m).outputs[0] = "x".into(), "output x has the name of an input"),
         (
             |m| description(m).states[0] = feature("cache", true, &[3, 2]),
-            "state cache: the program has Float16[2, 3], the description Some(Float16) [3, 2]",
+            "state cache: the program has Float16[2, 3], but the description has Some(Float16) [3, 2]",
         ),
         (
             |m| function(m).inputs[1].kind = Some(tensor(DataType::Float16, &[2, 3])),
-            "the inputs {\"x\"}, the program {\"cache\", \"x\"}",
+            "the inputs {\"x\"}, but the program has {\"cache\", \"x\"}",
         ),
-        (|m| description(m).inputs.clear(), "the inputs {}, the program {\"x\"}"),
+        (|m| description(m).inputs.clear(), "the inputs {}, but the program has {\"x\"}"),
         (
             |m| {
                 let kind = m.description.take();
@@ -85,7 +85,7 @@ fn a_state_of_another_type_is_refused() {
 }
 
 #[test]
-fn a_deep_or_cut_message_is_refused() {
+fn a_deeply_nested_or_truncated_message_is_refused() {
     let mut nested = Block::default();
     for _ in 0..60 {
         let cond = Operation { kind: "cond".into(), blocks: vec![nested], ..Default::default() };
@@ -93,7 +93,7 @@ fn a_deep_or_cut_message_is_refused() {
     }
     let mut deep = model();
     block(&mut deep).operations.extend(nested.operations);
-    assert!(open(&deep).unwrap_err().to_string().contains("no Core ML model"));
+    assert!(open(&deep).unwrap_err().to_string().contains("not a Core ML model"));
     let bytes = model().encode_to_vec();
     for len in 0..bytes.len() {
         assert!(Package::from_parts(Path::new("x"), &bytes[..len], BTreeMap::new()).is_err());
@@ -118,8 +118,8 @@ fn open_folder(manifest: &str, change: impl FnOnce(&Path)) -> Result<Package> {
 }
 
 #[test]
-fn a_folder_holds_what_its_manifest_lists() {
-    assert_eq!(open_folder(MANIFEST, |_| {}).unwrap().weight_files().len(), 1);
+fn a_folder_must_have_exactly_the_files_in_its_manifest() {
+    assert_eq!(open_folder(MANIFEST, |_| {}).unwrap().weights.len(), 1);
     let model = "Data/com.apple.CoreML/model.mlmodel";
     let refuse = |manifest: &str, change: &dyn Fn(&Path), expected: &str| {
         let error = open_folder(manifest, change).unwrap_err();
@@ -139,7 +139,7 @@ fn a_folder_holds_what_its_manifest_lists() {
     }
     refuse(&MANIFEST.replace("1.0.0", "2.0.0"), &unchanged, "fileFormatVersion");
     refuse(&MANIFEST.replace("\"A\",", "\"C\","), &unchanged, "names no file");
-    refuse("{", &unchanged, "this is no manifest");
+    refuse("{", &unchanged, "this is not a valid manifest");
     refuse(&" ".repeat(2 << 20), &unchanged, "expected at most 1048576 bytes");
 }
 

@@ -1,4 +1,4 @@
-//! What a call of a function reads: the bytes that a memory bus must carry at least.
+//! How many bytes of weights a call of a function reads: the least that memory must deliver.
 
 use std::collections::BTreeMap;
 
@@ -6,32 +6,32 @@ use super::Package;
 use crate::error::Result;
 use crate::package::spec::{Bound, Content, Operation, Value};
 
-/// Weights that are on their way to an operator: bytes, and rows on the first axis.
+/// The stored size of a weight, and the number of its rows.
 #[derive(Clone, Copy, Default)]
-struct Weight {
+struct WeightSize {
     size_bytes: u64,
     rows: u64,
 }
 
 impl Package {
-    /// Bytes of weights that one call of `function` reads when it takes one token: every weight
-    /// once for each operator that uses it, one row of those that are gathered from. Tables and
-    /// scales are counted, activations and caches are not.
+    /// The bytes of weights that one call of `function` with one token reads. Every weight counts
+    /// once for each operator that uses it; for a gather, only one row counts. Tables and scales
+    /// are included, activations and caches are not.
     ///
     /// # Errors
-    /// An input error where there is no such function.
+    /// An input error if there is no such function.
     pub fn weight_bytes_per_token(&self, function: &str) -> Result<u64> {
-        let mut weights: BTreeMap<&str, Weight> = BTreeMap::new();
+        let mut weights: BTreeMap<&str, WeightSize> = BTreeMap::new();
         let mut total_bytes = 0;
         for operation in &self.function(function)?.block.operations {
             let used = self.weights_of(operation, &weights)?;
             let size_bytes = used.iter().map(|weight| weight.size_bytes).sum();
             if operation.kind == "const" || operation.kind.contains("constexpr_") {
                 let rows = operation.outputs.first().and_then(|output| {
-                    let kind = super::literal::Kind::of(output.kind.as_ref()).ok()?;
+                    let kind = super::literal::DeclaredType::of(output.kind.as_ref()).ok()?;
                     kind.fixed_shape()?.first().map(|rows| *rows as u64)
                 });
-                let weight = Weight { size_bytes, rows: rows.unwrap_or(1).max(1) };
+                let weight = WeightSize { size_bytes, rows: rows.unwrap_or(1).max(1) };
                 let names = operation.outputs.iter().map(|output| output.name.as_str());
                 weights.extend(names.map(|name| (name, weight)));
             } else if operation.kind.ends_with("gather") {
@@ -43,12 +43,12 @@ impl Package {
         Ok(total_bytes)
     }
 
-    /// The weights that an operation takes, by name or from a weight file.
+    /// The weights that an operation uses, by name or directly from a weight file.
     fn weights_of(
         &self,
         operation: &Operation,
-        made: &BTreeMap<&str, Weight>,
-    ) -> Result<Vec<Weight>> {
+        made: &BTreeMap<&str, WeightSize>,
+    ) -> Result<Vec<WeightSize>> {
         let mut used = Vec::new();
         let bindings = operation.inputs.values().flat_map(|argument| &argument.bindings);
         for binding in bindings {
@@ -64,11 +64,11 @@ impl Package {
         Ok(used)
     }
 
-    /// A literal that lies in a weight file.
-    fn stored(&self, value: &Value) -> Result<Option<Weight>> {
+    /// The size of a literal that is in a weight file; `None` for other literals.
+    fn stored(&self, value: &Value) -> Result<Option<WeightSize>> {
         let Some(Content::Blob(_)) = &value.content else { return Ok(None) };
         let literal = self.literal(value)?;
         let rows = literal.shape.first().map_or(1, |rows| *rows as u64).max(1);
-        Ok(Some(Weight { size_bytes: literal.bytes.len() as u64, rows }))
+        Ok(Some(WeightSize { size_bytes: literal.bytes.len() as u64, rows }))
     }
 }

@@ -1,4 +1,4 @@
-//! The program: `MIL.proto`.
+//! The messages of a program: `MIL.proto`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Program {
     /// Functions by name.
     #[prost(btree_map = "string, message", tag = "2")]
     pub functions: BTreeMap<String, Function>,
-    /// Notes for programs, such as `buildInfo`.
+    /// Additional information for tools, such as `buildInfo`.
     #[prost(btree_map = "string, message", tag = "4")]
     pub attributes: BTreeMap<String, Value>,
 }
@@ -21,13 +21,13 @@ pub struct Program {
 /// `MILSpec.Function`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Function {
-    /// Tensors and states that go in.
+    /// Input tensors and states.
     #[prost(message, repeated, tag = "1")]
     pub inputs: Vec<NamedValueType>,
-    /// The operator set, for example `CoreML8`: the key of the block that is meant.
+    /// The operator set, for example `CoreML8`. It is the key of the block to use.
     #[prost(string, tag = "2")]
     pub opset: String,
-    /// The function's body per operator set.
+    /// The function's body for each operator set.
     #[prost(btree_map = "string, message", tag = "3")]
     pub block_specializations: BTreeMap<String, Block>,
 }
@@ -35,13 +35,13 @@ pub struct Function {
 /// `MILSpec.Block`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Block {
-    /// Values handed in by the operation that owns the block.
+    /// Values that the operation with this block passes in.
     #[prost(message, repeated, tag = "1")]
     pub inputs: Vec<NamedValueType>,
-    /// Names of the values that come out.
+    /// The names of the block's outputs.
     #[prost(string, repeated, tag = "2")]
     pub outputs: Vec<String>,
-    /// Operations in an order in which every value is made before it is used.
+    /// The operations, in an order in which every value is defined before it is used.
     #[prost(message, repeated, tag = "3")]
     pub operations: Vec<Operation>,
 }
@@ -55,7 +55,7 @@ pub struct Operation {
     /// Arguments by parameter name.
     #[prost(btree_map = "string, message", tag = "2")]
     pub inputs: BTreeMap<String, Argument>,
-    /// What it makes.
+    /// The values that it defines.
     #[prost(message, repeated, tag = "3")]
     pub outputs: Vec<NamedValueType>,
     /// Nested blocks of control flow.
@@ -66,10 +66,10 @@ pub struct Operation {
     pub attributes: BTreeMap<String, Value>,
 }
 
-/// `MILSpec.Argument`: one binding, or several where the parameter takes a list.
+/// `MILSpec.Argument`: one binding, or several if the parameter takes a list.
 #[derive(Clone, PartialEq, Message)]
 pub struct Argument {
-    /// What is bound, in order.
+    /// The bound values, in order.
     #[prost(message, repeated, tag = "1")]
     pub bindings: Vec<Binding>,
 }
@@ -85,7 +85,7 @@ pub struct Binding {
 /// What a parameter is bound to.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Bound {
-    /// A value made earlier, or an input.
+    /// An input, or a value that was defined earlier.
     #[prost(string, tag = "1")]
     Name(String),
     /// A literal.
@@ -145,13 +145,13 @@ pub struct TensorType {
     pub dimensions: Vec<Dimension>,
 }
 
-/// `MILSpec.Dimension`: known or not, one of which is set.
+/// `MILSpec.Dimension`: a fixed or an unknown length; exactly one field is set.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     /// A fixed length.
     #[prost(message, optional, tag = "1")]
     pub constant: Option<ConstantDimension>,
-    /// Any length.
+    /// An unknown length.
     #[prost(message, optional, tag = "2")]
     pub unknown: Option<UnknownDimension>,
 }
@@ -175,7 +175,7 @@ pub struct UnknownDimension {
 /// `MILSpec.DataType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
-#[expect(missing_docs, reason = "the names are the format's own")]
+#[allow(missing_docs, reason = "the names are the format's own")]
 pub enum DataType {
     Unused = 0,
     Bool = 1,
@@ -214,7 +214,7 @@ pub struct Value {
 /// Where a value's elements are.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Content {
-    /// Here.
+    /// In the program.
     #[prost(message, tag = "3")]
     Immediate(ImmediateValue),
     /// In the weight file.
@@ -233,10 +233,10 @@ pub struct ImmediateValue {
 /// `MILSpec.Value.BlobFileValue`.
 #[derive(Clone, PartialEq, Message)]
 pub struct BlobFileValue {
-    /// Always `@model_path/weights/weight.bin` in what evalkit writes.
+    /// The weight file; in programs that evalkit writes always `@model_path/weights/weight.bin`.
     #[prost(string, tag = "1")]
     pub file_name: String,
-    /// Where the blob's metadata begins in the file.
+    /// The offset of the blob's metadata in the file.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
 }
@@ -249,7 +249,7 @@ pub struct TensorValue {
     pub elements: Option<Elements>,
 }
 
-/// Elements of an immediate value, in the field that their type demands.
+/// The elements of an immediate value. Their type decides which field they are in.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Elements {
     /// fp32.
@@ -270,12 +270,12 @@ pub enum Elements {
     /// fp64.
     #[prost(message, tag = "6")]
     Doubles(Doubles),
-    /// Everything else: little endian, sub-byte types packed from the lowest bit.
+    /// All other types: little endian, with types of less than a byte packed from the lowest bit.
     #[prost(message, tag = "7")]
     Bytes(Bytes),
 }
 
-/// Defines the messages that hold one repeated scalar, or bytes.
+/// Defines the messages that hold one repeated scalar.
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident: $field:ty, $kind:ident;)*) => {$(
         $(#[$doc])*

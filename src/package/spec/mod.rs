@@ -1,8 +1,8 @@
-//! The protobuf messages of an ML Program: the subset that evalkit writes and reads, with the
-//! field numbers of coremltools' `.proto` files.
+//! The protobuf messages of an ML Program: the subset that evalkit writes and reads, with the field
+//! numbers of the `.proto` files of coremltools.
 //!
-//! Maps are ordered, so that the same program always has the same bytes. Fields that are not
-//! listed are passed over by the reader.
+//! Maps are ordered, so that the same program always has the same bytes. The reader ignores fields
+//! that are not listed.
 
 mod mil;
 mod model;
@@ -35,7 +35,8 @@ mod tests {
             }),
             content: Some(Content::Blob(BlobFileValue { file_name: "w".into(), offset: 64 })),
         };
-        // Made by hand from the field numbers: 2:{5:{1:{1:{1:10, 2:1, 3:{1:{1:3}}}}}}, 5:{1:"w", 2:64}.
+        // Written by hand from the field numbers: 2:{5:{1:{1:{1:10, 2:1, 3:{1:{1:3}}}}}}, 5:{1:"w",
+        // 2:64}.
         let tensor = [8, 10, 16, 1, 26, 4, 10, 2, 8, 3];
         let mut expected = vec![18, 16, 42, 14, 10, 12, 10, 10];
         expected.extend(tensor);

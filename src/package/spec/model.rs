@@ -1,4 +1,4 @@
-//! What a package says of its model: `Model.proto` and `FeatureTypes.proto`.
+//! The messages that describe a model: `Model.proto` and `FeatureTypes.proto`.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::Program;
 /// `CoreML.Specification.Model`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
-    /// The lowest format version that can hold everything in it: 8 is iOS 17, 9 is iOS 18.
+    /// The lowest format version that can hold the model: 8 is iOS 17, 9 is iOS 18.
     #[prost(int32, tag = "1")]
     pub specification_version: i32,
-    /// What goes in and out.
+    /// The model's inputs and outputs.
     #[prost(message, optional, tag = "2")]
     pub description: Option<ModelDescription>,
-    /// The program; absent in every other kind of model.
+    /// The program; `None` if the model is not an ML Program.
     #[prost(message, optional, tag = "502")]
     pub program: Option<Program>,
 }
@@ -23,19 +23,19 @@ pub struct Model {
 /// `CoreML.Specification.ModelDescription`.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelDescription {
-    /// Inputs of the only function.
+    /// The inputs, if there is only one function.
     #[prost(message, repeated, tag = "1")]
     pub inputs: Vec<FeatureDescription>,
-    /// Outputs of the only function.
+    /// The outputs, if there is only one function.
     #[prost(message, repeated, tag = "10")]
     pub outputs: Vec<FeatureDescription>,
-    /// States of the only function.
+    /// The states, if there is only one function.
     #[prost(message, repeated, tag = "13")]
     pub states: Vec<FeatureDescription>,
-    /// One per function, where there are several; inputs, outputs and states are then empty.
+    /// One description per function, if there are several. The fields above are then empty.
     #[prost(message, repeated, tag = "20")]
     pub functions: Vec<FunctionDescription>,
-    /// The function that runs unless another is asked for; empty with one function.
+    /// The name of the default function; empty if there is only one function.
     #[prost(string, tag = "21")]
     pub default_function_name: String,
     /// Free text about the model.
@@ -49,13 +49,13 @@ pub struct FunctionDescription {
     /// The function's key in the program.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Tensors that go in.
+    /// The input tensors.
     #[prost(message, repeated, tag = "2")]
     pub inputs: Vec<FeatureDescription>,
-    /// Tensors that come out.
+    /// The output tensors.
     #[prost(message, repeated, tag = "3")]
     pub outputs: Vec<FeatureDescription>,
-    /// Buffers that stay between calls.
+    /// The states, which stay between calls.
     #[prost(message, repeated, tag = "6")]
     pub states: Vec<FeatureDescription>,
 }
@@ -66,7 +66,7 @@ pub struct FeatureDescription {
     /// The value's name in the program.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// For people.
+    /// A description for people.
     #[prost(string, tag = "2")]
     pub short_description: String,
     /// Its type.
@@ -77,30 +77,30 @@ pub struct FeatureDescription {
 /// `CoreML.Specification.Metadata`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Metadata {
-    /// What the model is.
+    /// What the model is, for people.
     #[prost(string, tag = "1")]
     pub short_description: String,
     /// The model's version.
     #[prost(string, tag = "2")]
     pub version: String,
-    /// Who made it.
+    /// The author of the model.
     #[prost(string, tag = "3")]
     pub author: String,
     /// The licence of the weights.
     #[prost(string, tag = "4")]
     pub license: String,
-    /// Keys and values for programs.
+    /// Additional keys and values for tools.
     #[prost(btree_map = "string, string", tag = "100")]
     pub user_defined: BTreeMap<String, String>,
 }
 
-/// `CoreML.Specification.FeatureType`: a tensor or a state, one of which is set.
+/// `CoreML.Specification.FeatureType`: a tensor or a state; exactly one field is set.
 #[derive(Clone, PartialEq, Message)]
 pub struct FeatureType {
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub multi_array: Option<ArrayFeatureType>,
-    /// A buffer that stays between calls.
+    /// A state, which stays between calls.
     #[prost(message, optional, tag = "8")]
     pub state: Option<StateFeatureType>,
 }
@@ -119,16 +119,16 @@ pub struct ArrayFeatureType {
 /// `CoreML.Specification.StateFeatureType`.
 #[derive(Clone, PartialEq, Message)]
 pub struct StateFeatureType {
-    /// The buffer's shape and type, which is always fp16.
+    /// The state's shape and type, which is always fp16.
     #[prost(message, optional, tag = "1")]
     pub array: Option<ArrayFeatureType>,
 }
 
-/// Element types at the border of a model.
+/// The element types of inputs and outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum ArrayDataType {
-    /// Not given.
+    /// No type.
     Invalid = 0,
     /// IEEE half precision, from version 7.
     Float16 = 65552,

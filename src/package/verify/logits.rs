@@ -1,31 +1,31 @@
-//! Predictions: the walk's, and those of the packages.
+//! Predictions of the walk, and predictions of the packages.
 
 use candle_core::{Device, Tensor};
 
-use super::Question;
+use super::VerificationInput;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::eval::{
     Coder, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk, WalkObserver, Window,
 };
 use crate::model::{self, Input};
-use crate::package::bundle::{PackageEntry, planned};
+use crate::package::bundle::{PackageEntry, planned_functions};
 use crate::package::chain::Chain;
 
-/// What the walk predicts.
+/// The predictions of the walk.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Walked {
+pub struct WalkPrediction {
     /// `[tokens][vocabulary]`.
     pub logits: Vec<Vec<f32>>,
-    /// Hidden states after every block, `[tokens, hidden]` each.
+    /// The hidden states after every block, `[tokens, hidden]` each.
     pub blocks: Vec<Vec<f32>>,
 }
 
-/// Walks the tokens `ids` with the coded tensors of `coder`, the way a sweep does.
+/// Walks the tokens `ids` with the coded tensors of `coder`, as a sweep does.
 ///
 /// # Errors
 /// Input errors of the checkpoint and the recipes.
-pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> {
+pub fn predict_by_walk(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<WalkPrediction> {
     let window = Window { ids: ids.to_vec(), scored: 1..ids.len(), scored_bytes: 0 };
     let walk = Walk {
         checkpoint: coder.checkpoint,
@@ -35,10 +35,11 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
         calibration: None,
         device,
     };
-    let mut kept = Kept::default();
-    walk.run(coder.scales.map(|scales| with_scales(coder, scales)), &mut kept)?;
-    let hidden = kept.last.ok_or_else(|| {
-        Error::input(format!("{} could not be walked", coder.variant)).hint("sweep it to see why")
+    let mut states = HiddenStates::default();
+    walk.run(coder.scales.map(|scales| with_scales(coder, scales)), &mut states)?;
+    let hidden = states.last.ok_or_else(|| {
+        Error::input(format!("{} cannot be scored", coder.variant))
+            .hint("run a sweep of this variant to see why")
     })?;
     let config = &coder.checkpoint.config;
     let gain = coder.tensor(TensorId::model(Role::FinalNorm))?.decode();
@@ -60,23 +61,23 @@ pub fn walked(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result<Walked> 
             logits.extend_from_slice(values);
         }
     }
-    Ok(Walked { logits, blocks: kept.blocks })
+    Ok(WalkPrediction { logits, blocks: states.blocks })
 }
 
-/// A walk before its first layer whose scales of int8 inputs are given, not chosen.
+/// The state of a walk before its first layer, with given scales for int8 inputs.
 fn with_scales(coder: Coder<'_>, scales: &InputScales) -> Resumed {
     let variant = Lane { scales: scales.clone(), ..Lane::new(coder.variant.clone()) };
     Resumed { next_layer: 0, lanes: vec![Lane::new(Variant::reference()), variant] }
 }
 
-/// Keeps the hidden states of the variant after every block.
+/// Collects the hidden states of the variant after every block.
 #[derive(Default)]
-struct Kept {
+struct HiddenStates {
     last: Option<Tensor>,
     blocks: Vec<Vec<f32>>,
 }
 
-impl WalkObserver for Kept {
+impl WalkObserver for HiddenStates {
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn interrupted(&self) -> bool {
@@ -90,24 +91,27 @@ impl WalkObserver for Kept {
     }
 }
 
-/// What the packages predict, prompts at once.
-pub(super) fn prefilled(question: &Question<'_>) -> Result<Vec<Vec<f32>>> {
+/// The predictions of the packages if the tokens go through `prefill`.
+pub(super) fn prefill_logits(question: &VerificationInput<'_>) -> Result<Vec<Vec<f32>>> {
     Chain::load(question.bundle, question.precision)?.prefill(question.ids)
 }
 
-/// How far hidden states are from the walk's after every block, prompts at once: the norm of the
-/// difference over the norm.
+/// For every block, how far the hidden states are from those of the walk if the tokens go through
+/// `prefill`: the norm of the difference divided by the norm of the walk's hidden states.
 ///
 /// # Errors
 /// Input errors of the packages.
-pub fn by_block(question: &Question<'_>, walked: &Walked) -> Result<Vec<f64>> {
-    let watch = |entry: &PackageEntry, function: &str| {
-        let functions = planned(&question.coder, &question.bundle.manifest, entry)?;
+pub fn distance_by_block(
+    question: &VerificationInput<'_>,
+    walked: &WalkPrediction,
+) -> Result<Vec<f64>> {
+    let names = |entry: &PackageEntry, function: &str| {
+        let functions = planned_functions(&question.coder, &question.bundle.manifest, entry)?;
         let own = functions.into_iter().find(|built| built.name == function);
         let blocks = own.map(|built| built.blocks).unwrap_or_default();
         Ok(blocks.into_iter().map(|(_, name)| name).collect())
     };
-    let mut chain = Chain::watching(question.bundle, question.precision, Some(&watch))?;
+    let mut chain = Chain::recording_blocks(question.bundle, question.precision, Some(&names))?;
     chain.prefill(question.ids)?;
     let norm = |values: &mut dyn Iterator<Item = f32>| {
         values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
@@ -119,8 +123,8 @@ pub fn by_block(question: &Question<'_>, walked: &Walked) -> Result<Vec<f64>> {
     Ok(chain.blocks().iter().zip(&walked.blocks).map(relative).collect())
 }
 
-/// What the packages predict, token by token.
-pub(super) fn stepped(question: &Question<'_>) -> Result<Vec<Vec<f32>>> {
+/// The predictions of the packages if the tokens go through `decode` one by one.
+pub(super) fn decode_logits(question: &VerificationInput<'_>) -> Result<Vec<Vec<f32>>> {
     let mut chain = Chain::load(question.bundle, question.precision)?;
     question.ids.iter().map(|id| chain.decode(*id)).collect()
 }

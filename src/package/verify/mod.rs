@@ -1,176 +1,187 @@
-//! The chain of truth: that a folder of packages is the model that was scored.
+//! Verifies that a folder of packages is the model that was scored. The verification is a chain of
+//! four links:
 //!
-//! | link | holds when |
+//! | link | holds if |
 //! |---|---|
-//! | files | every file is there, with the size and hash of `model.json`, and every package is well formed |
-//! | weights | every weight of every function, decoded from the file, is the coded tensor bit for bit |
-//! | logits | the packages, executed, predict what the walk predicts with these coded tensors |
-//! | steps | token by token through `decode` they predict the same as at once through `prefill` |
+//! | files | every file exists with the size and hash in `model.json`, and every package is well formed |
+//! | weights | every weight of every function, decoded from the file, is bit for bit the coded tensor |
+//! | logits | the packages, executed through `prefill`, predict what the walk predicts with the coded tensors |
+//! | steps | the packages, executed token by token through `decode`, predict the same |
 //!
-//! The links are checked in this order, and a link that breaks does not keep the next from being
-//! looked at, as long as there is something to look at.
+//! The links are checked in this order. All of them are checked, even if an earlier one is broken.
 
 mod logits;
 mod weights;
 
 use crate::error::{Error, Result};
 use crate::eval::{Coder, SLICE_ROWS, Scorer, VocabularySlice};
-use crate::package::bundle::{Bundle, Check};
+use crate::package::bundle::{Bundle, FileCheck};
 use crate::package::execute::Precision;
 
-pub use logits::{Walked, by_block, walked};
+pub use logits::{WalkPrediction, distance_by_block, predict_by_walk};
 
-/// How far predictions of packages may be from the walk's.
+/// How far the predictions of packages may be from those of the walk.
 ///
-/// A package rounds cosines, sines and the epsilon of its norms to fp16, and computes in another
-/// order. That is all, and far below the limit, where computing is smooth. It is not smooth where
-/// inputs are rounded to int8: a value on the border of two steps may fall to either side, and does
-/// so the more often the further a text is from the one that ranges were chosen on.
+/// A package rounds cosines, sines and the epsilon of its norms to fp16, and computes in a
+/// different order. Without int8 inputs, these differences are far below the limit. If inputs are
+/// rounded to int8, a value close to the middle between two steps may be rounded to either. This
+/// happens more often on a text that differs from the one that the ranges were chosen on.
 #[derive(Debug, Clone, Copy)]
-struct Tolerance {
-    /// KL divergence of a token.
+struct PredictionTolerance {
+    /// The largest KL divergence that a token may have.
     kl_nats: f64,
-    /// Whether tokens may go elsewhere than in the walk.
+    /// Whether a few tokens may go to other experts than in the walk.
     ties: bool,
 }
 
-impl Tolerance {
+impl PredictionTolerance {
     fn of(coder: &Coder<'_>) -> Self {
         let is_smooth = coder.scales.is_none_or(|scales| scales.iter().len() == 0);
         let kl_nats = if is_smooth { MAX_KL_NATS } else { MAX_INT8_KL_NATS };
-        Tolerance { kl_nats, ties: coder.checkpoint.config.experts.is_some() }
+        PredictionTolerance { kl_nats, ties: coder.checkpoint.config.experts.is_some() }
     }
 }
 
-/// Allowed per token where nothing is rounded to int8; what is measured is below a tenth of it.
+/// The KL divergence allowed per token if no inputs are rounded to int8. Measured values are below
+/// a tenth of it.
 pub const MAX_KL_NATS: f64 = 1e-3;
-/// Allowed per token where inputs are rounded to int8; random tokens reach half of it.
+/// The KL divergence allowed per token if inputs are rounded to int8. Random tokens reach half of
+/// it.
 pub const MAX_INT8_KL_NATS: f64 = 0.5;
 
-/// In a mixture of experts one token of so many may go elsewhere than in the walk: where two
-/// experts are as likely, fp16 decides otherwise than f32, and the token's prediction with it.
+/// In a mixture of experts, one token in this number may go to other experts than in the walk: if
+/// two experts are almost equally likely, fp16 and f32 may choose differently, and the token's
+/// prediction changes.
 const TOKENS_PER_TIE: usize = 16;
 
-/// One link of the chain.
+/// The result for one link.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Link {
+pub struct VerificationLink {
     /// `files`, `weights`, `logits` or `steps`.
     pub name: &'static str,
     /// Whether it holds.
     pub holds: bool,
-    /// What was compared, or what differs first.
+    /// What was compared, or the first difference.
     pub what: String,
-    /// How far predictions are apart, where predictions were compared.
+    /// How far predictions are apart; `None` if the link does not compare predictions.
     pub distance: Option<Distance>,
 }
 
 /// How far two sets of predictions are apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Distance {
-    /// Tokens that were compared.
+    /// The number of tokens that were compared.
     pub tokens: usize,
-    /// Mean KL divergence over tokens.
+    /// The mean KL divergence over tokens.
     pub kl_nats: f64,
-    /// Largest KL divergence of a token.
+    /// The largest KL divergence of a token.
     pub worst_kl_nats: f64,
-    /// Tokens whose KL divergence is beyond what is allowed.
+    /// The number of tokens whose KL divergence exceeds the limit.
     pub beyond: usize,
-    /// Tokens whose most likely next token is the same.
+    /// The number of tokens after which both predict the same most likely token.
     pub top1_agree: usize,
-    /// Largest difference of a logit.
+    /// The largest difference of a logit.
     pub max_logit: f64,
 }
 
-/// What is checked, against what.
-pub struct Question<'a> {
-    /// The packages.
+/// What to verify, and what to compare it with.
+pub struct VerificationInput<'a> {
+    /// The packages to verify.
     pub bundle: &'a Bundle,
-    /// The checkpoint and the recipes that they claim to be.
+    /// The checkpoint and the variant that they should be.
     pub coder: Coder<'a>,
-    /// Token ids that are predicted.
+    /// The token ids to predict.
     pub ids: &'a [u32],
-    /// What the packages are executed in.
+    /// The precision in which the packages are executed.
     pub precision: Precision,
 }
 
-/// Checks every link. `progress` is told how many of how many steps are done, and may stop it.
+/// Checks every link. `progress` is called with the number of links that are done and their total;
+/// an error from it stops the verification.
 ///
 /// # Errors
-/// Input errors of the checkpoint; what is wrong with the packages is in the links.
+/// Errors of `progress`. Everything that is wrong with the packages is in the result.
 pub fn verify(
-    question: &Question<'_>,
-    walked: &Walked,
+    question: &VerificationInput<'_>,
+    walked: &WalkPrediction,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<Vec<Link>> {
-    const STEPS: usize = 4;
-    let tolerance = Tolerance::of(&question.coder);
-    progress(0, STEPS)?;
-    let files = question.bundle.check_files(Check::Hashes).map(|()| {
+) -> Result<Vec<VerificationLink>> {
+    const LINKS: usize = 4;
+    let tolerance = PredictionTolerance::of(&question.coder);
+    progress(0, LINKS)?;
+    let files = question.bundle.check_files(FileCheck::Hashes).map(|()| {
         let files: usize = question.bundle.manifest.packages.iter().map(|p| p.files.len()).sum();
         let packages = question.bundle.manifest.packages.len();
         format!("{files} files in {packages} package{}", if packages == 1 { "" } else { "s" })
     });
-    let mut links = vec![Link::of("files", files)];
-    progress(1, STEPS)?;
-    links.push(Link::of("weights", weights::check(question)));
-    progress(2, STEPS)?;
-    let prefilled = logits::prefilled(question);
-    links.push(Link::compared("logits", prefilled.as_ref(), &walked.logits, tolerance));
-    progress(3, STEPS)?;
-    let stepped = logits::stepped(question);
-    let mut steps = Link::compared("steps", stepped.as_ref(), &walked.logits, tolerance);
+    let mut links = vec![VerificationLink::of("files", files)];
+    progress(1, LINKS)?;
+    links.push(VerificationLink::of("weights", weights::check(question)));
+    progress(2, LINKS)?;
+    let prefilled = logits::prefill_logits(question);
+    links.push(VerificationLink::compared("logits", prefilled.as_ref(), &walked.logits, tolerance));
+    progress(3, LINKS)?;
+    let stepped = logits::decode_logits(question);
+    let mut steps =
+        VerificationLink::compared("steps", stepped.as_ref(), &walked.logits, tolerance);
     if !steps.holds && links.last().is_some_and(|link| link.holds) {
-        // The same weights, the same tokens: what differs is what stays between calls.
-        steps.what += "; at once the prediction is right: its cache is stale or in the wrong place";
+        // Weights and tokens are the same, so the difference must come from what stays between
+        // calls.
+        steps.what += "; through prefill the predictions are right, so the cache is wrong";
     }
     links.push(steps);
-    progress(STEPS, STEPS)?;
+    progress(LINKS, LINKS)?;
     Ok(links)
 }
 
-impl Link {
+impl VerificationLink {
     fn of(name: &'static str, found: Result<String>) -> Self {
         let (holds, what) = match found {
             Ok(what) => (true, what),
             Err(error) => (false, error.cause()),
         };
-        Link { name, holds, what, distance: None }
+        VerificationLink { name, holds, what, distance: None }
     }
 
-    /// Compares predictions with those of the walk.
+    /// The result of comparing predictions with those of the walk.
     fn compared(
         name: &'static str,
         found: Result<&Vec<Vec<f32>>, &Error>,
         expected: &[Vec<f32>],
-        tolerance: Tolerance,
+        tolerance: PredictionTolerance,
     ) -> Self {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                return Link { name, holds: false, what: error.cause(), distance: None };
+                return VerificationLink {
+                    name,
+                    holds: false,
+                    what: error.cause(),
+                    distance: None,
+                };
             }
         };
-        let Tolerance { kl_nats, ties } = tolerance;
+        let PredictionTolerance { kl_nats, ties } = tolerance;
         let (distance, worst) = distance(expected, found, kl_nats);
         let allowed = if ties { distance.tokens / TOKENS_PER_TIE } else { 0 };
         let holds = distance.beyond <= allowed && expected.len() == found.len();
         let what = match (holds, distance.beyond) {
             (true, 0) => format!("{} tokens", distance.tokens),
             (true, beyond) => format!(
-                "{} tokens, of which {beyond} went to other experts at a tie",
+                "{} tokens; {beyond} of them went to other experts, which were almost equally likely",
                 distance.tokens
             ),
             (false, _) => format!(
-                "token {worst}: KL {:.2e} nats from the walk, where {kl_nats:.0e} is allowed",
+                "token {worst}: KL to the walk is {:.2e} nats, more than the allowed {kl_nats:.0e}",
                 distance.worst_kl_nats
             ),
         };
-        Link { name, holds, what, distance: Some(distance) }
+        VerificationLink { name, holds, what, distance: Some(distance) }
     }
 }
 
-/// How far the predictions `found` are from `expected`, `[tokens][vocabulary]` each, and at which
-/// token most. Tokens beyond `allowed_kl_nats` are counted.
+/// How far the predictions `found` are from `expected`, `[tokens][vocabulary]` each, and the token
+/// with the largest difference. Tokens whose KL divergence exceeds `allowed_kl_nats` are counted.
 pub fn distance(
     expected: &[Vec<f32>],
     found: &[Vec<f32>],
@@ -186,7 +197,7 @@ pub fn distance(
         own.add(slice, &found, Some(&expected));
     }
     let score = own.finish(&base);
-    // What is no number is as far away as can be.
+    // NaN counts as infinitely far.
     let kl_nats = score.kl_nats.iter().map(|kl| if kl.is_nan() { f64::INFINITY } else { *kl });
     let worst = kl_nats.clone().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     let (worst, worst_kl_nats) = worst.unwrap_or((0, f64::INFINITY));

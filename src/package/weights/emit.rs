@@ -1,4 +1,4 @@
-//! A weight in the weight file, and the operators that expand it.
+//! Weights in the weight file, and the operators that expand them.
 
 use std::io::{Seek, Write};
 
@@ -7,15 +7,15 @@ use half::f16;
 use super::WeightLayout;
 use super::plan::{PlannedBlob, blobs_of};
 use crate::error::{Error, Result};
-use crate::package::blob::{BlobRef, BlobWriter, Layout};
+use crate::package::blob::{BlobLayout, BlobRef, BlobWriter};
 use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Operand, Opset, Value};
 use crate::quantize::{CodedTensor, MXFP4_VALUES, Recipe};
 
-/// Vectors lie along the rows, whatever the layout.
+/// The axis of vectors: that of the outputs, in both layouts.
 const VECTOR_AXIS: usize = 0;
 
-/// A coded tensor `[out, in]` that has its place in the weight file. Any number of functions can
-/// use it.
+/// A coded tensor `[out, in]` that is placed in the weight file. Any number of functions can use
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredWeight {
     recipe: Recipe,
@@ -28,15 +28,19 @@ pub struct StoredWeight {
 /// A weight in a function.
 #[derive(Debug, Clone)]
 pub struct Emitted {
-    /// The weight as the layer takes it: `[out, in]` or `[out, in, 1, 1]`, fp16.
+    /// The weight that the layer takes: `[out, in]` or `[out, in, 1, 1]`, fp16.
     pub weight: Value,
-    /// Factors to multiply the layer's result with: `[out]` or `[1, out, 1, 1]`, fp16.
+    /// Factors to multiply the layer's output with: `[out]` or `[1, out, 1, 1]`, fp16. `None` if
+    /// the recipe has no channel scales.
     pub channel_scales: Option<Value>,
 }
 
 impl StoredWeight {
-    /// Writes `coded` and remembers where. Fails (input) where target or layout cannot express it
-    /// (see [`blobs_of`]), or like the disk.
+    /// Writes `coded` and remembers where.
+    ///
+    /// # Errors
+    /// An input error if target or layout cannot express the recipe (see [`blobs_of`]);
+    /// surroundings errors of the disk.
     pub fn write<W: Write + Seek>(
         file: &mut BlobWriter<W>,
         coded: &CodedTensor,
@@ -46,15 +50,20 @@ impl StoredWeight {
         let parts = coded.named_arrays();
         Self::place(coded.recipe(), coded.shape(), coded.kept(), target, layout, |blob| {
             let part = parts.iter().find(|part| part.suffix == blob.suffix);
-            let part = part.ok_or_else(|| Error::bug(format!("no part {}", blob.suffix)))?;
+            let part = part.ok_or_else(|| {
+                Error::bug(format!("the coded tensor has no part {}", blob.suffix))
+            })?;
             file.append(blob.kind, blob.elements(), &part.bytes)
         })
     }
 
-    /// Where a weight of which `kept` weights are stored would be written, without the weight: for
-    /// sizes. Agrees with [`write`](Self::write).
+    /// Computes where [`write`](Self::write) would place a tensor, without the tensor. `kept` of
+    /// its weights are stored: all of them, unless the recipe prunes.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
     pub fn plan(
-        file: &mut Layout,
+        file: &mut BlobLayout,
         recipe: Recipe,
         shape: [usize; 2],
         kept: usize,
@@ -85,12 +94,15 @@ impl StoredWeight {
         self.shape
     }
 
-    /// Adds the operators that expand it. Fails (bug) in a function for another target.
+    /// Adds the operators that expand the weight to a function.
+    ///
+    /// # Errors
+    /// A bug-class error if the function is for another target.
     pub fn emit(&self, function: &mut FunctionBuilder) -> Result<Emitted> {
         if function.opset() != self.target {
             let found = function.opset();
             return Err(Error::bug(format!(
-                "a weight for {} in a function for {found}",
+                "a weight for {} cannot be used in a function for {found}",
                 self.target
             )));
         }
@@ -152,7 +164,7 @@ impl StoredWeight {
     }
 
     fn blob(&self, suffix: &str) -> Result<&BlobTensor> {
-        let missing = || Error::bug(format!("{} without {suffix}", self.recipe));
+        let missing = || Error::bug(format!("{}: the blob {suffix} is missing", self.recipe));
         self.find(suffix).ok_or_else(missing)
     }
 }

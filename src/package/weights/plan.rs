@@ -1,19 +1,18 @@
-//! Which blobs a tensor takes, and what a target cannot express: functions of recipe, shape and
-//! the number of weights that are stored.
+//! Which blobs a tensor takes, and what a target cannot express. Both follow from the recipe, the
+//! shape and the number of weights that are stored.
 
 use super::WeightLayout;
 use crate::error::{Error, Result};
 use crate::package::blob::BlobType;
 use crate::package::mil::Opset;
-use crate::quantize::{IndexBits, Linear, LinearBits, Palette, Recipe, TableEntry, Vector};
+use crate::quantize::{
+    IndexBits, Linear, LinearBits, MXFP4_BLOCK, Palette, Recipe, TableEntry, Vector,
+};
 
-/// Inputs that share a scale in MXFP4.
-const MXFP4_BLOCK: usize = 32;
-
-/// A blob that a weight takes.
+/// A blob that a weight needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedBlob {
-    /// Which array of the coded tensor it is: the suffix of that part.
+    /// The part of the coded tensor that it holds, by the suffix of its name.
     pub suffix: &'static str,
     /// The type of its elements.
     pub kind: BlobType,
@@ -33,9 +32,11 @@ impl PlannedBlob {
 }
 
 /// The blobs of a weight `[out, in]` in the order in which they are written. `kept` of its weights
-/// are stored: all of them unless the recipe prunes. Fails (input) where target or layout cannot
-/// express the recipe, with the reason and the nearest recipe they can, and where the recipe cannot
-/// code the shape.
+/// are stored: all of them, unless the recipe prunes.
+///
+/// # Errors
+/// An input error if target or layout cannot express the recipe, with the reason and the nearest
+/// recipe that they can express; an input error if the recipe cannot code the shape.
 pub fn blobs_of(
     recipe: Recipe,
     shape: [usize; 2],
@@ -92,7 +93,7 @@ fn palette_blobs(
     let ([out, inputs], tables) = (shape, palette.tables(shape));
     let dense = layout.shape(out, inputs);
     let codes = match target {
-        // Packed into bytes, which for 8 bits are the indices themselves.
+        // Packed into bytes. With 8 bits, these are the indices themselves.
         Opset::Ios17 => {
             let bytes = (out * inputs * usize::from(palette.bits.get())).div_ceil(8);
             PlannedBlob::new("codes", BlobType::Uint8, [bytes])
@@ -133,7 +134,7 @@ fn vector_blobs(vector: &Vector, shape: [usize; 2], layout: WeightLayout) -> Vec
     ]
 }
 
-/// Why a resolved recipe cannot be packaged, and the nearest that can.
+/// Why a resolved recipe cannot be packaged, and the nearest one that can; `None` if it can.
 fn obstacle(
     recipe: Recipe,
     shape: [usize; 2],
@@ -142,7 +143,7 @@ fn obstacle(
     layout: WeightLayout,
 ) -> Option<(&'static str, String)> {
     if shape.contains(&0) {
-        return Some(("a tensor without weights", "none".to_owned()));
+        return Some(("the tensor has no weights", "none".to_owned()));
     }
     let is_old = target < Opset::Ios18;
     let dense = |palette| Recipe::Palette(Palette { pruning: None, ..palette });
@@ -154,11 +155,11 @@ fn obstacle(
         }
         Recipe::Mxfp4 if is_old => Some(("block scales need iOS 18", "palette4".to_owned())),
         Recipe::Mxfp4 if layout == WeightLayout::Convolution => {
-            let reason = "scales on top of a table are not for the Neural Engine";
+            let reason = "the Neural Engine does not support scales on top of a table";
             Some((reason, "palette4-g16".to_owned()))
         }
         Recipe::Palette(palette) if kept == 0 => {
-            Some(("pruning leaves no weight of these rows", dense(palette).to_string()))
+            Some(("pruning removed every weight of these rows", dense(palette).to_string()))
         }
         Recipe::Palette(palette) if is_old => {
             let bits = old_bits(palette.bits.get());
@@ -166,7 +167,7 @@ fn obstacle(
             let scale = if palette.channel_scale { "-s" } else { "" };
             let nearest = format!("palette{bits}{scale}");
             if is_pruned {
-                Some(("of pruned weights only fp16 values can be stored before iOS 18", nearest))
+                Some(("pruned weights in tables need iOS 18", nearest))
             } else if palette.bits.get() == 3 {
                 Some(("3-bit indices need iOS 18", nearest))
             } else if palette.entry == TableEntry::Int8 {
@@ -191,12 +192,12 @@ fn obstacle(
     }
 }
 
-/// The width of indices nearest to `bits` that there is before iOS 18.
+/// The width of indices before iOS 18 that is nearest to `bits`.
 fn old_bits(bits: u8) -> u8 {
     if bits == 3 { 4 } else { bits }
 }
 
-/// The type of table indices.
+/// The type of table indices of this width.
 fn index_type(bits: IndexBits) -> BlobType {
     match bits.get() {
         1 => BlobType::Uint1,
@@ -208,7 +209,7 @@ fn index_type(bits: IndexBits) -> BlobType {
     }
 }
 
-/// The type of integers that take a scale.
+/// The type of the integers of a linear recipe.
 fn linear_type(linear: &Linear) -> BlobType {
     match (linear.bits, linear.asymmetric) {
         (LinearBits::Four, false) => BlobType::Int4,

@@ -1,10 +1,12 @@
-//! Blobs against what is stored, and what targets and layouts cannot express.
+//! Tests that planned blobs match the stored ones, and that recipes a target cannot express are
+//! refused.
 
 use std::io;
 
+use super::plan::blobs_of;
 use super::*;
 use crate::error::Exit;
-use crate::package::blob::{BlobWriter, Layout};
+use crate::package::blob::{BlobLayout, BlobWriter};
 use crate::package::mil::{FunctionBuilder, Opset};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
@@ -42,7 +44,7 @@ fn coded(name: &str) -> CodedTensor {
 }
 
 #[test]
-fn the_blobs_are_the_stored_bytes() {
+fn planned_blobs_have_the_size_of_the_stored_parts() {
     for name in RECIPES {
         for layout in [WeightLayout::Linear, WeightLayout::Convolution] {
             if name == "mxfp4" && layout == WeightLayout::Convolution {
@@ -58,9 +60,9 @@ fn the_blobs_are_the_stored_bytes() {
 }
 
 #[test]
-fn a_plan_is_what_is_written() {
+fn a_plan_agrees_with_what_is_written() {
     let mut file = BlobWriter::new(io::empty()).unwrap();
-    let mut plan = Layout::new();
+    let mut plan = BlobLayout::new();
     for name in RECIPES {
         let (coded, target, layout) = (coded(name), Opset::Ios18, WeightLayout::Linear);
         let written = StoredWeight::write(&mut file, &coded, target, layout).unwrap();
@@ -106,14 +108,14 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
             blobs_of(recipe(nearest), [48, 64], 48 * 64, target, layout).unwrap();
         }
     }
-    // A slice of rows may be nothing but zeros.
+    // Pruning may leave only zeros in a slice of rows.
     let (pruned, shape) = (recipe("palette4-c-p50"), [1, 64]);
     let error = blobs_of(pruned, shape, 0, Opset::Ios18, Linear).unwrap_err();
     assert!(error.advice().unwrap().ends_with(" palette4-c"));
-    // One group is one table.
+    // If one group has all rows, there is one table.
     blobs_of(recipe("palette2-g64"), [48, 64], 48 * 64, Opset::Ios17, Linear).unwrap();
     assert!(blobs_of(recipe("int8"), [0, 64], 0, Opset::Ios18, Linear).is_err());
-    // Vectors must divide the rows.
+    // The length of a vector must divide the number of rows.
     let error = blobs_of(recipe("vector1-d8"), [60, 64], 0, Opset::Ios18, Linear).unwrap_err();
     assert!(error.to_string().contains("do not divide 60"), "{error}");
 }

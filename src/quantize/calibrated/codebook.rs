@@ -4,7 +4,7 @@
 
 use half::f16;
 
-use crate::quantize::decode::round_to_half;
+use crate::quantize::fp16::round_to_half;
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Linear, TableEntry};
 

@@ -1,4 +1,8 @@
 //! The Cholesky factor of a symmetric matrix, and systems solved with it, in f64 and by blocks.
+//!
+//! Written here rather than taken from a linear-algebra crate for the reason that `matrix.rs`
+//! gives: blocks and sums have a fixed order, so the bits depend neither on threads nor on the
+//! vector unit.
 
 use rayon::prelude::*;
 

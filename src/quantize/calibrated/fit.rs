@@ -10,6 +10,7 @@ use super::codebook::{Codebook, Scales, TableCodebook};
 use super::factor::cholesky;
 use super::matrix::{View, transposed};
 use super::state::CodingState;
+use crate::quantize::fp16::HALF_MAX;
 
 /// Pull towards the present entries, of the mean of what an entry's square counts.
 const RIDGE: f64 = 1e-4;
@@ -19,8 +20,6 @@ const PARTS: usize = 8;
 const FACTOR_CHANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
 /// A cost that grows by no more than this share is the same up to rounding of sums.
 const ROUNDING: f64 = 1e-6;
-/// The largest magnitude of fp16.
-const HALF_MAX: f32 = 65_504.0;
 
 /// The normal equations of one table: `count` entries of `D` components, which are independent.
 struct Normal<const D: usize> {

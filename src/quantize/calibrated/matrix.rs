@@ -1,8 +1,13 @@
 //! Products of row-major matrices, in f32 and f64.
 //!
-//! Every element is one sum in the order of the inner axis, so that results depend neither on
-//! threads nor on the width of registers. Columns of the right-hand side are copied into panels,
-//! rows of the left-hand side share them.
+//! Every element is a single chain of fused multiply-adds along the inner axis, so the bits depend
+//! neither on the number of threads nor on the vector unit. That is why no linear-algebra crate is
+//! used here: their kernels split the inner axis by the size of the caches and of the registers,
+//! and one changed bit can change a code, and with it the hash of the tensor. Given the same
+//! moments, every machine finds the same codes.
+//!
+//! Columns of the right-hand side are copied into panels, which the rows of the left-hand side
+//! share.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;

@@ -79,13 +79,6 @@ pub struct Coding {
     pub dead_inputs: usize,
 }
 
-impl Coding {
-    /// The relative error of the finished codes.
-    pub fn relative_error(&self) -> f64 {
-        self.errors.last().map_or(0.0, |(_, error)| *error)
-    }
-}
-
 /// Codes `target` `[out, in]` by what errors cost under `moments` `[in, in]`. `seed` draws the start
 /// of tables of vectors. Of `steps`, those of coding are obeyed: compensation, alternation, descent.
 ///

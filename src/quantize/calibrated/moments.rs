@@ -41,11 +41,6 @@ impl Moments {
         Ok(moments)
     }
 
-    /// [`Moments::new`] from f32.
-    pub fn from_f32(values: &[f32], inputs: usize) -> Result<Self> {
-        Self::new(values.iter().map(|value| f64::from(*value)).collect(), inputs)
-    }
-
     fn symmetrise(&mut self, diagonal: &[f64]) -> Result<()> {
         let n = self.inputs;
         let mean = diagonal.iter().sum::<f64>() / n.max(1) as f64;
@@ -236,7 +231,7 @@ mod tests {
 
     #[test]
     fn dividing_inputs_divides_their_moments_twice() {
-        let moments = Moments::from_f32(&[4.0, 2.0, 2.0, 8.0], 2).unwrap();
+        let moments = Moments::new(vec![4.0, 2.0, 2.0, 8.0], 2).unwrap();
         let divided = moments.clone().divided_by(&[1.0, 2.0]).unwrap();
         assert_eq!(divided.values(), [4.0, 1.0, 1.0, 2.0]);
         assert!(moments.clone().divided_by(&[1.0, 0.0]).is_err());

@@ -50,10 +50,8 @@ pub fn asymmetric_target(
 }
 
 fn check_len(what: &str, found: usize, [rows, columns]: [usize; 2]) -> Result<()> {
-    match rows.checked_mul(columns) == Some(found) {
-        true => Ok(()),
-        false => {
-            Err(Error::input(format!("{what}: expected {rows} x {columns} values, found {found}")))
-        }
+    if rows.checked_mul(columns) == Some(found) {
+        return Ok(());
     }
+    Err(Error::input(format!("{what}: expected {rows} x {columns} values, found {found}")))
 }

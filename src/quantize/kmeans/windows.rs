@@ -215,9 +215,10 @@ impl Pass<'_> {
 
     fn least(&self, row: usize, columns: Range<usize>) -> (f64, usize) {
         let offset = self.from.window.start;
-        let apart = match self.sign > 0.0 {
-            true => columns.start..columns.end.min(row),
-            false => columns.start.max(row + 1)..columns.end,
+        let apart = if self.sign > 0.0 {
+            columns.start..columns.end.min(row)
+        } else {
+            columns.start.max(row + 1)..columns.end
         };
         let mut best = (f64::INFINITY, columns.start);
         if !apart.is_empty() {

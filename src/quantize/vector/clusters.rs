@@ -32,9 +32,10 @@ pub(super) fn means<const D: usize>(
         let Round { changed, sums } = assign(points, weights, &centres, &mut codes);
         let mut empty = Vec::new();
         for (at, (centre, sum)) in centres.iter_mut().zip(&sums).enumerate() {
-            match sum.weight > 0.0 {
-                true => *centre = sum.sum.map(|total| (total / sum.weight) as f32),
-                false => empty.push(at),
+            if sum.weight > 0.0 {
+                *centre = sum.sum.map(|total| (total / sum.weight) as f32);
+            } else {
+                empty.push(at);
             }
         }
         if !changed && empty.is_empty() {

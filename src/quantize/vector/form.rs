@@ -119,9 +119,10 @@ impl Vector {
         }
         let divides = |form: &&(u8, usize)| form.0 == self.bits && out.is_multiple_of(form.1);
         let fitting: Vec<_> = FORMS.iter().filter(divides).map(|(_, d)| format!("-d{d}")).collect();
-        let hint = match fitting.is_empty() {
-            true => format!("use palette{}-g16-s for this part", self.bits),
-            false => format!("of {} bits, {} would divide them", self.bits, fitting.join(", ")),
+        let hint = if fitting.is_empty() {
+            format!("use palette{}-g16-s for this part", self.bits)
+        } else {
+            format!("at {} bits, these vectors divide them: {}", self.bits, fitting.join(", "))
         };
         let length = self.weights_per_code;
         Err(Error::input(format!("{self} has vectors of {length} rows, which do not divide {out}"))
@@ -205,7 +206,7 @@ mod tests {
         };
         let text = refusal("vector2-d4", 18);
         assert!(text.contains("vectors of 4 rows, which do not divide 18"), "{text}");
-        assert!(text.contains("-d2, -d3 would"), "{text}");
+        assert!(text.contains("at 2 bits, these vectors divide them: -d2, -d3"), "{text}");
         assert!(refusal("vector3-d2", 7).contains("palette3-g16-s"));
         assert!(parse("vector2-d4").unwrap().check_shape([16, 8]).is_ok());
     }

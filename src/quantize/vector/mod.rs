@@ -16,10 +16,11 @@ use form::Vector;
 
 use super::bitpack::pack;
 use super::coded::{CodedArrays, CodedTensor};
+use super::fp16::{HALF_MAX, row_scale};
 use super::lookup::look_up;
 use super::nearest::Candidates;
 use super::recipe::Recipe;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Vectors that a table is fitted to at most.
 const SAMPLE: usize = 65_536;
@@ -99,12 +100,7 @@ impl Weighted<'_> {
             let count = |i: usize| importance.map_or(1.0, |all| f64::from(all[i]));
             let squares = row.iter().enumerate().map(|(i, w)| count(i) * f64::from(*w).powi(2));
             let total: f64 = (0..row.len()).map(count).sum();
-            let scale = f16::from_f64((squares.sum::<f64>() / total).sqrt());
-            match scale.is_finite() {
-                true if scale > f16::ZERO => Ok(scale),
-                true => Ok(f16::ONE),
-                false => Err(Error::input("a row's scale is beyond fp16 (65504)")),
-            }
+            row_scale((squares.sum::<f64>() / total).sqrt())
         };
         self.weights.par_chunks(self.inputs).map(scale).collect()
     }
@@ -125,9 +121,10 @@ impl Weighted<'_> {
         let step = count as f64 / taken as f64;
         let (mut points, mut weights) = (Vec::with_capacity(taken), Vec::with_capacity(taken));
         for i in 0..taken {
-            let at = match taken == count {
-                true => i,
-                false => (((i as f64 + random.random::<f64>()) * step) as usize).min(count - 1),
+            let at = if taken == count {
+                i
+            } else {
+                (((i as f64 + random.random::<f64>()) * step) as usize).min(count - 1)
             };
             let (vector, column) = (at / self.inputs, at % self.inputs);
             let mut square = 0.0;
@@ -149,8 +146,7 @@ impl Weighted<'_> {
         let padded = means.into_iter().chain(std::iter::repeat(last)).take(entries);
         // Components are weights over their row's root mean square: far below fp16's largest, and
         // held there for rows whose scale had to be 1. Adding zero turns -0 into 0.
-        let round =
-            |value: f32| f16::from_f32(value.clamp(-f16::MAX.to_f32(), f16::MAX.to_f32()) + 0.0);
+        let round = |value: f32| f16::from_f32(value.clamp(-HALF_MAX, HALF_MAX) + 0.0);
         padded.map(|mean| mean.map(round)).collect()
     }
 

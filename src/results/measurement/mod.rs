@@ -288,3 +288,21 @@ pub struct FailedStep {
     /// What is known.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_of_an_earlier_version_is_read_and_its_sentinel_is_none() {
+        let line = r#"{"kind":"truth","device":"host","package":"p","holds":false,"what":"wrong",
+            "tokens":1,"kl_nats":1.7976931348623157e308,"worst_kl_nats":0.5,"top1_agree":0,
+            "max_logit_difference":1.0,"device_nll_nats":2.0,"host_nll_nats":3.0}"#;
+        let read: Measurement = serde_json::from_str(line).unwrap();
+        let Measurement::CorrectnessCheck(check) = &read else { panic!("{read:?}") };
+        assert_eq!((check.kl_nats, check.worst_kl_nats), (None, Some(0.5)));
+        let written = serde_json::to_value(&read).unwrap();
+        assert_eq!((&written["kind"], &written["kl_nats"]), (&"truth".into(), &().into()));
+        assert_eq!(serde_json::from_value::<Measurement>(written).unwrap(), read);
+    }
+}

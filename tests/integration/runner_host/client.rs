@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use evalkit::device::protocol::frame::{
     Frame, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, read_frame, write_chunk, write_frame,
 };
-use evalkit::device::protocol::manifest::{Manifest, ManifestFile, hex};
+use evalkit::device::protocol::manifest::{Manifest, ManifestFile};
 use evalkit::device::protocol::{control, message};
+use evalkit::units::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use evalkit::device::protocol::frame::Frame;
+use evalkit::package::bundle::Bundle;
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ fn loaded(runner: &Runner) -> Client<std::net::TcpStream> {
 
 fn chain(runner: &Runner) -> Chain {
     let folder = runner.store.join("packages").join(demo().content.package());
-    Chain::open(&folder, Precision::Single).unwrap()
+    Chain::load(&Bundle::open(&folder).unwrap(), Precision::Single).unwrap()
 }
 
 fn largest(logits: &[f32]) -> u32 {

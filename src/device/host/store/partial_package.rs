@@ -1,4 +1,4 @@
-//! A package that is being received: what is already there of each file.
+//! A package that is being received: how many bytes of each file have arrived.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,9 +30,9 @@ pub(super) struct PartialFile {
     pub file: ManifestFile,
     /// Its rank among the sorted paths, which is the same for every order of a manifest's files.
     pub number: usize,
-    /// How many of its bytes are there.
+    /// How many of its bytes have arrived.
     pub have_bytes: u64,
-    /// The hash of the bytes that are there; `None` if it is not known.
+    /// The hash of these bytes; `None` if it is not known.
     pub hash: Option<Sha256>,
 }
 

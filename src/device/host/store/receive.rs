@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::disk::{self, io_refusal};
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::manifest::hex;
+use crate::units::hex;
 
 /// From this size on, hashing has a thread of its own.
 const THREAD_BYTES: u64 = 4 << 20;
@@ -43,12 +43,10 @@ pub(super) struct ReceiveStart {
 
 /// How receiving ended.
 pub(super) struct ReceiveEnd {
-    /// Why it failed, if it did.
-    pub refusal: Option<Refusal>,
     /// How many bytes of the file are there.
     pub have_bytes: u64,
-    /// Hash of the complete file; empty if receiving failed.
-    pub sha256: String,
+    /// The hash of the complete file, or why receiving failed.
+    pub sha256: Result<String, Refusal>,
 }
 
 #[derive(Debug)]
@@ -115,11 +113,12 @@ impl Receiving {
     /// Closes the file and finishes the hash.
     pub(super) fn end(self) -> ReceiveEnd {
         let have_bytes = self.offset_bytes + self.written;
-        let sha256 = match (&self.refusal, self.hash.end()) {
-            (None, Some(hash)) => hex(&hash.finalize()),
-            _ => String::new(),
+        let sha256 = match (self.refusal, self.hash.end()) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Some(hash)) => Ok(hex(&hash.finalize())),
+            (None, None) => Err(Refusal::new(Code::Io, "the thread that hashes has failed")),
         };
-        ReceiveEnd { refusal: self.refusal, have_bytes, sha256 }
+        ReceiveEnd { have_bytes, sha256 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Receiving a package: what is already there, a file's bytes, and the commit.
+//! Receiving a package: which bytes have arrived, the bytes of a file, and the commit.
 
 use std::fs::File;
 use std::io;
@@ -11,11 +11,13 @@ use super::packages::{Store, check_name, size_bytes, touch};
 use super::partial_package::{PartialFile, PartialPackage};
 use super::receive::{ReceiveStart, Receiving};
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::manifest::{Manifest, ManifestFile, hex};
+use crate::device::protocol::manifest::{Manifest, ManifestFile};
 use crate::device::protocol::result::{Held, HeldFile};
+use crate::units::hex;
 
 impl Store {
-    /// Begins or resumes a transfer: checks the manifest, makes room, and says what is already there.
+    /// Begins or resumes a transfer: checks the manifest, makes room, and returns how many bytes of each
+    /// file have arrived.
     ///
     /// # Errors
     /// As [`Manifest::check`]; `hash` if an empty file has another hash than that of no bytes;
@@ -48,7 +50,7 @@ impl Store {
         Ok(Held { complete: false, files })
     }
 
-    /// Reads what is there of a package, and removes what a transfer cannot resume from.
+    /// Reads what has arrived of a package, and removes what a transfer cannot resume from.
     fn resume(&mut self, manifest: &Manifest, package: &str) -> io::Result<PartialPackage> {
         let folder = self.receiving_folder(package);
         disk::make_folder(&folder)?;
@@ -68,7 +70,7 @@ impl Store {
         Ok(PartialPackage { folder, files, by_path })
     }
 
-    /// Finds out how many bytes of a file are there.
+    /// Finds out how many bytes of a file have arrived.
     fn measure(&mut self, folder: &Path, partial: &mut PartialFile) -> io::Result<()> {
         let (part, whole) = (partial.part(folder), partial.whole(folder));
         let size = partial.file.size_bytes;
@@ -158,18 +160,21 @@ impl Store {
         let (part, whole) = (file.part(&partial.folder), file.whole(&partial.folder));
         let failed = |e| io_refusal("keep", Path::new(&path), &e);
         let end = receiving.end();
-        if let Some(refusal) = end.refusal {
-            file.have_bytes = file.kept(end.have_bytes);
-            file.hash = None;
-            disk::open(&part, File::options().write(true))
-                .and_then(|part| part.set_len(file.have_bytes))
-                .map_err(failed)?;
-            return Err(refusal);
-        }
-        if end.sha256 != file.file.sha256 {
+        let found = match end.sha256 {
+            Ok(found) => found,
+            Err(refusal) => {
+                file.have_bytes = file.kept(end.have_bytes);
+                file.hash = None;
+                disk::open(&part, File::options().write(true))
+                    .and_then(|part| part.set_len(file.have_bytes))
+                    .map_err(failed)?;
+                return Err(refusal);
+            }
+        };
+        let expected = &file.file.sha256;
+        if found != *expected {
             file.have_bytes = 0;
             disk::remove(&part).map_err(failed)?;
-            let (expected, found) = (&file.file.sha256, end.sha256);
             let what = format!("{path:?}: expected SHA-256 {expected}, found {found}");
             return Err(Refusal::new(Code::Hash, format!("{what}; its bytes were removed")));
         }

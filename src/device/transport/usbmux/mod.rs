@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use plist::{Dictionary, Value};
 
-pub use self::address::{Address, VARIABLE, host_and_port, join};
+pub use self::address::{Address, host_and_port, join};
 pub use self::error::{MuxError, ResultCode};
-pub use self::wire::MAX_REPLY_BYTES;
 use self::wire::Wire;
 use super::Socket;
 

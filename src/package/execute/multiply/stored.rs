@@ -1,30 +1,18 @@
-//! Products of weights as they are stored with one row of activations.
+//! Products of stored weights with one row of activations, without decoding into a buffer.
 //!
-//! Codes and fp16 numbers become f32 in registers and are multiplied there, several rows of codes
-//! at a time, which share the loads of the activations. Sums have the lanes of the products that go
-//! through a buffer, so that both give the same bits.
+//! Codes and fp16 numbers are converted to f32 in registers and multiplied there. Several rows of
+//! codes are multiplied at a time, so that each load of activations serves all of them.
 
+use super::registers::RowGroup;
 use super::{LANES, share_stored, x86};
-use crate::package::constexpr::{PackedWeight, Rows};
+use crate::package::constexpr::{PackedWeight, StoredRows};
 
-/// Rows of weights that a thread takes are a multiple of this: few groups of rows that share a
-/// table are cut.
+/// The number of rows that a thread takes is a multiple of this, so that few groups of rows with a
+/// common table are divided between threads.
 const STEP_ROWS: usize = 16;
 
-/// What a table of codes that fits in registers holds; shorter ones are repeated.
-pub(super) const ENTRIES: usize = 16;
-
-/// Rows of weights that a product can read as they are stored, one after the other.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stored<'a> {
-    /// fp16, little endian.
-    Half(&'a [u8]),
-    /// Codes of 1, 2 or 4 bits into one table.
-    Codes(u8, &'a [u8], &'a [f32; ENTRIES]),
-}
-
-/// `weight` `[out, inputs]` times the one row `x`, as `[out]`; nothing where there are more rows, or
-/// no way to multiply this weight as it is stored.
+/// The product `[out]` of `weight` `[out, inputs]` and the row `x`. `None` if `x` has several rows,
+/// or if this weight cannot be multiplied as it is stored.
 pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Option<Vec<f32>> {
     let is_one_row = x.len() == inputs && inputs > 0 && inputs.is_multiple_of(LANES);
     let rows = weight.stored_rows().filter(|rows| is_one_row && x86::can_multiply(rows))?;
@@ -33,11 +21,13 @@ pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Optio
     }))
 }
 
-/// The products of the rows from `first` on.
-fn chunk(rows: Rows<'_>, inputs: usize, x: &[f32], first: usize, out: &mut [f32]) {
+/// Writes the products of the rows from `first` on to `out`.
+fn chunk(rows: StoredRows<'_>, inputs: usize, x: &[f32], first: usize, out: &mut [f32]) {
     match rows {
-        Rows::Half(bytes) => x86::multiply(Stored::Half(&bytes[2 * first * inputs..]), x, out),
-        Rows::Codes { bits, codes, tables, rows_per_table } => {
+        StoredRows::Half(bytes) => {
+            x86::multiply(RowGroup::Half(&bytes[2 * first * inputs..]), x, out)
+        }
+        StoredRows::Codes { bits, codes, tables, rows_per_table } => {
             let entries = 1 << bits;
             let row_bytes = inputs * usize::from(bits) / 8;
             let (mut row, mut out) = (first, out);
@@ -47,139 +37,24 @@ fn chunk(rows: Rows<'_>, inputs: usize, x: &[f32], first: usize, out: &mut [f32]
                 let (now, later) = out.split_at_mut(len);
                 let table = &tables[group * entries..][..entries];
                 let table = std::array::from_fn(|i| table[i % entries]);
-                x86::multiply(Stored::Codes(bits, &codes[row * row_bytes..], &table), x, now);
+                let codes = &codes[row * row_bytes..];
+                let weights = RowGroup::Codes { bits, codes, table: &table };
+                x86::multiply(weights, x, now);
                 (row, out) = (row + len, later);
             }
         }
     }
 }
 
-/// `LANES` numbers in a processor's registers, and what products do with them.
-pub(super) trait Registers: Copy {
-    /// `LANES` numbers.
-    type Lanes: Copy;
-    /// A table.
-    type Table: Copy;
-
-    /// Zeros.
-    fn zeros(self) -> Self::Lanes;
-    /// Numbers from memory.
-    fn load(self, numbers: &[f32; LANES]) -> Self::Lanes;
-    /// fp16 numbers from memory.
-    fn halves(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes;
-    /// A table from memory.
-    fn table(self, entries: &[f32; ENTRIES]) -> Self::Table;
-    /// Table entries of `LANES` codes of `BITS` bits, which are `BYTES` bytes.
-    fn look_up<const BITS: usize, const BYTES: usize>(
-        self,
-        table: Self::Table,
-        codes: &[u8; BYTES],
-    ) -> Self::Lanes;
-    /// `sums + weights * x`, rounded once.
-    fn mul_add(self, weights: Self::Lanes, x: Self::Lanes, sums: Self::Lanes) -> Self::Lanes;
-    /// The sum of the lanes, halves added to halves.
-    fn total(self, sums: Self::Lanes) -> f32;
-}
-
-/// The products of `stored` rows and `x`, whose length is a multiple of `LANES`, into `out`; `N`
-/// rows of codes at a time.
-#[inline(always)]
-pub(super) fn products<R: Registers, const N: usize>(
-    registers: R,
-    stored: Stored<'_>,
-    x: &[f32],
-    out: &mut [f32],
-) {
-    match stored {
-        Stored::Half(bytes) => {
-            // Memory is the limit here: row after row is what processors read ahead best.
-            rows::<R, { 2 * LANES }, 1>(
-                registers,
-                bytes,
-                x,
-                out,
-                #[inline(always)]
-                |bytes| registers.halves(bytes),
-            );
-        }
-        Stored::Codes(1, codes, table) => coded::<R, 1, 4, N>(registers, codes, table, x, out),
-        Stored::Codes(2, codes, table) => coded::<R, 2, 8, N>(registers, codes, table, x, out),
-        Stored::Codes(_, codes, table) => coded::<R, 4, 16, N>(registers, codes, table, x, out),
-    }
-}
-
-#[inline(always)]
-fn coded<R: Registers, const BITS: usize, const BYTES: usize, const N: usize>(
-    registers: R,
-    codes: &[u8],
-    table: &[f32; ENTRIES],
-    x: &[f32],
-    out: &mut [f32],
-) {
-    let table = registers.table(table);
-    rows::<R, BYTES, N>(
-        registers,
-        codes,
-        x,
-        out,
-        #[inline(always)]
-        |codes| registers.look_up::<BITS, BYTES>(table, codes),
-    );
-}
-
-/// Rows whose `LANES` numbers are `BYTES` bytes, `N` at a time while there are as many.
-#[inline(always)]
-fn rows<R: Registers, const BYTES: usize, const N: usize>(
-    registers: R,
-    bytes: &[u8],
-    x: &[f32],
-    out: &mut [f32],
-    convert: impl Fn(&[u8; BYTES]) -> R::Lanes + Copy,
-) {
-    let x = x.as_chunks::<LANES>().0;
-    let bytes = bytes.as_chunks::<BYTES>().0;
-    let (several, single) = out.as_chunks_mut::<N>();
-    let (first, rest) = bytes.split_at((several.len() * N * x.len()).min(bytes.len()));
-    for (out, bytes) in several.iter_mut().zip(first.chunks_exact(N * x.len().max(1))) {
-        let rows = std::array::from_fn(|n| &bytes[n * x.len()..(n + 1) * x.len()]);
-        *out = dots::<R, BYTES, N>(registers, rows, x, convert);
-    }
-    for (out, bytes) in single.iter_mut().zip(rest.chunks_exact(x.len().max(1))) {
-        [*out] = dots::<R, BYTES, 1>(registers, [bytes], x, convert);
-    }
-}
-
-#[inline(always)]
-fn dots<R: Registers, const BYTES: usize, const N: usize>(
-    registers: R,
-    rows: [&[[u8; BYTES]]; N],
-    x: &[[f32; LANES]],
-    convert: impl Fn(&[u8; BYTES]) -> R::Lanes,
-) -> [f32; N] {
-    let rows = rows.map(|row| &row[..x.len()]);
-    let mut sums = [registers.zeros(); N];
-    for (i, x) in x.iter().enumerate() {
-        let x = registers.load(x);
-        for n in 0..N {
-            sums[n] = registers.mul_add(convert(&rows[n][i]), x, sums[n]);
-        }
-    }
-    let mut out = [0.0; N];
-    for n in 0..N {
-        out[n] = registers.total(sums[n]);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::share;
     use super::*;
-    use crate::package::read::literal::Literal;
+    use crate::package::read::literal::LiteralTensor;
     use crate::package::spec::DataType;
 
-    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Literal {
-        Literal { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
+    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> LiteralTensor {
+        LiteralTensor { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
     }
 
     /// fp16 numbers between 0.5 and 2 of either sign.
@@ -195,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_in_registers_and_in_a_buffer_gives_the_same_bits() {
+    fn decoding_in_registers_and_into_a_buffer_give_the_same_bits() {
         for shape in [[48, 96], [6, 32], [400, 576]] {
             let inputs = shape[1];
             let x: Vec<f32> = (0..inputs).map(|i| (i * 7919 % 1021) as f32 / 511.0 - 1.0).collect();

@@ -1,10 +1,10 @@
-//! Products of tables of vectors with one row of activations.
+//! Products of weights whose tables hold vectors with one row of activations.
 //!
-//! A code stands for one input's weights in several consecutive rows: it is looked up once, and the
-//! vector it points to times the activation is added to the sums of all these rows. Tables lie in
-//! the first cache, codes stay packed. The arrays here have fixed lengths, so that they become
-//! registers on every processor. Sums have the lanes of the products that go through a buffer, so
-//! that both give the same bits.
+//! A code stands for the weights of one input in several consecutive rows. It is looked up once,
+//! and the vector in the table, times the activation, is added to the sums of all these rows. A
+//! table fits in the L1 cache; codes stay packed. The arrays here have fixed lengths, so that
+//! compilers keep them in registers on every processor. Sums use the same lanes as the products
+//! that go through a buffer, so that both give the same bits.
 
 use pulp::{Simd, WithSimd};
 
@@ -12,16 +12,17 @@ use super::{LANES, share_stored};
 use crate::package::constexpr::{PackedWeight, VectorRows};
 use crate::quantize::bitpack::unpack;
 
-/// What codes of up to 8 bits point to: vectors of `W` weights.
+/// A table for codes of up to 8 bits, whose entries are vectors of `W` weights.
 type Entries<const W: usize> = [[f32; W]; 256];
 
-/// Rows of codes that a thread takes are a multiple of this.
+/// The number of rows of codes that a thread takes is a multiple of this.
 const STEP_CODE_ROWS: usize = 4;
-/// Lanes that are summed in one pass over a row of codes: as many vectors as registers can hold.
+/// The number of lanes that are summed in one pass over a row of codes: as many as registers can
+/// hold.
 const PASS: usize = 8;
 
-/// `weight` `[out, inputs]` times the one row `x`, as `[out]`; nothing where there are more rows, or
-/// where the weight is no table of vectors along its rows.
+/// The product `[out]` of `weight` `[out, inputs]` and the row `x`. `None` if `x` has several rows,
+/// or if the weight has no vectors along its first axis.
 pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Option<Vec<f32>> {
     let is_one_row = x.len() == inputs && inputs > 0 && inputs.is_multiple_of(LANES);
     let rows = weight.vector_rows().filter(|_| is_one_row)?;
@@ -37,8 +38,8 @@ pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Optio
     }))
 }
 
-/// The products of the rows of codes from `first` on, table by table. Shorter vectors are filled up
-/// to `W` with zeros.
+/// Writes the products of the rows of codes from `first` on to `out`, table by table. Vectors
+/// shorter than `W` are padded with zeros.
 fn chunk<const W: usize>(rows: &VectorRows<'_>, x: &[[f32; LANES]], first: usize, out: &mut [f32]) {
     let VectorRows { bits, codes, length, tables, code_rows_per_table } = *rows;
     let entries = 1 << bits;
@@ -59,7 +60,7 @@ fn chunk<const W: usize>(rows: &VectorRows<'_>, x: &[[f32; LANES]], first: usize
         let codes = match bits {
             8 => packed.as_chunks().0,
             _ => {
-                // The row has exactly these codes, so that this cannot fail.
+                // The row has exactly this number of codes, so this cannot fail.
                 let _ = unpack(packed, bits, 0, unpacked.as_flattened_mut());
                 &unpacked
             }
@@ -69,8 +70,8 @@ fn chunk<const W: usize>(rows: &VectorRows<'_>, x: &[[f32; LANES]], first: usize
     }
 }
 
-/// The products of `W` rows that share their codes. No closure: compilers leave large ones outside
-/// of what is compiled for a processor's widest registers.
+/// Computes the products of `W` rows that share their codes. This is not a closure, because
+/// compilers do not inline large closures into the code for the widest registers.
 struct Products<'a, const W: usize> {
     codes: &'a [[u8; LANES]],
     x: &'a [[f32; LANES]],
@@ -91,7 +92,7 @@ impl<const W: usize> WithSimd for Products<'_, W> {
 }
 
 impl<const W: usize> Products<'_, W> {
-    /// The sums of `PASS` lanes.
+    /// Computes the sums of `PASS` lanes.
     #[inline(always)]
     fn pass(&self, pass: usize) -> [[f32; W]; PASS] {
         let mut sums = [[0.0f32; W]; PASS];
@@ -108,7 +109,7 @@ impl<const W: usize> Products<'_, W> {
     }
 }
 
-/// The sum of the lanes, halves added to halves.
+/// Adds up the lanes, the upper half to the lower half until one is left.
 #[inline(always)]
 fn total<const W: usize>(mut lanes: [[f32; W]; LANES]) -> [f32; W] {
     let mut width = LANES / 2;
@@ -126,14 +127,14 @@ fn total<const W: usize>(mut lanes: [[f32; W]; LANES]) -> [f32; W] {
 mod tests {
     use super::super::share;
     use super::*;
-    use crate::package::read::literal::Literal;
+    use crate::package::read::literal::LiteralTensor;
     use crate::package::spec::DataType;
 
-    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Literal {
-        Literal { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
+    fn literal(data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> LiteralTensor {
+        LiteralTensor { data_type, shape: shape.to_vec(), bytes: bytes.into(), text: None }
     }
 
-    /// Tables of every width of codes, for vectors of `length` rows.
+    /// Weights with codes of every width, for vectors of `length` elements along `axis`.
     fn weights(code_rows: usize, inputs: usize, length: usize, axis: usize) -> Vec<PackedWeight> {
         use DataType::{Uint1, Uint2, Uint3, Uint4, Uint6, Uint8};
         let types = [(Uint1, 1), (Uint2, 2), (Uint3, 3), (Uint4, 4), (Uint6, 6), (Uint8, 8)];
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_looked_up_and_decoded_into_a_buffer_give_the_same_bits() {
+    fn looking_up_vectors_and_decoding_into_a_buffer_give_the_same_bits() {
         for (length, shape) in
             [(2, [33, 64]), (3, [6, 32]), (4, [240, 576]), (6, [3, 96]), (8, [48, 416])]
         {
@@ -179,7 +180,7 @@ mod tests {
             assert!(multiply(&weight, 64, &x[..64]).is_none(), "vectors along a row");
         }
         for weight in weights(6, 8, 4, 0) {
-            assert!(multiply(&weight, 8, &x[..8]).is_none(), "an odd number of inputs");
+            assert!(multiply(&weight, 8, &x[..8]).is_none(), "not a multiple of the lanes");
         }
     }
 }

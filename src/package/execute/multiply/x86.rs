@@ -1,4 +1,4 @@
-//! The registers of AVX2 and AVX-512.
+//! The instruction sets AVX2 and AVX-512.
 
 use std::arch::x86_64::{__m256, __m256i, __m512};
 
@@ -6,67 +6,67 @@ use pulp::x86::{V3, V4};
 use pulp::{NullaryFnOnce, cast};
 
 use super::LANES;
-use super::stored::{ENTRIES, Registers, Stored, products};
-use crate::package::constexpr::Rows;
+use super::registers::{ENTRIES, Registers, RowGroup, products};
+use crate::package::constexpr::StoredRows;
 
-/// Whether [`multiply`] has a way for such rows. Without fp16 conversions there is nothing to gain
-/// from fp16 weights.
-pub(super) fn can_multiply(rows: &Rows<'_>) -> bool {
+/// Whether [`multiply`] supports such rows on this processor. For fp16 weights it needs AVX-512,
+/// whose conversions from fp16 make it pay.
+pub(super) fn can_multiply(rows: &StoredRows<'_>) -> bool {
     match rows {
-        Rows::Half(_) => V4::try_new().is_some(),
-        Rows::Codes { bits, .. } => matches!(bits, 1 | 2 | 4) && V3::try_new().is_some(),
+        StoredRows::Half(_) => V4::try_new().is_some(),
+        StoredRows::Codes { bits, .. } => matches!(bits, 1 | 2 | 4) && V3::try_new().is_some(),
     }
 }
 
-/// The products of `stored` rows, of which [`can_multiply`] was asked, and `x`, whose length is a
-/// multiple of `LANES`, into `out`.
-pub(super) fn multiply(stored: Stored<'_>, x: &[f32], out: &mut [f32]) {
+/// Writes the products of the rows `weights` with `x` to `out`. The caller has asked
+/// [`can_multiply`]; the length of `x` is a multiple of `LANES`.
+pub(super) fn multiply(weights: RowGroup<'_>, x: &[f32], out: &mut [f32]) {
     if let Some(simd) = V4::try_new() {
-        simd.vectorize(Wide { simd, stored, x, out });
+        simd.vectorize(Avx512Products { simd, weights, x, out });
     } else if let Some(simd) = V3::try_new() {
-        simd.vectorize(Narrow { simd, stored, x, out });
+        simd.vectorize(Avx2Products { simd, weights, x, out });
     }
 }
 
-struct Wide<'a> {
+struct Avx512Products<'a> {
     simd: V4,
-    stored: Stored<'a>,
+    weights: RowGroup<'a>,
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Wide<'_> {
+impl NullaryFnOnce for Avx512Products<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        products::<V4, 4>(self.simd, self.stored, self.x, self.out);
+        products::<V4, 4>(self.simd, self.weights, self.x, self.out);
     }
 }
 
-struct Narrow<'a> {
+struct Avx2Products<'a> {
     simd: V3,
-    stored: Stored<'a>,
+    weights: RowGroup<'a>,
     x: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Narrow<'_> {
+impl NullaryFnOnce for Avx2Products<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        products::<V3, 2>(self.simd, self.stored, self.x, self.out);
+        products::<V3, 2>(self.simd, self.weights, self.x, self.out);
     }
 }
 
-/// A little-endian word of codes.
+/// The little-endian 32-bit word of codes at `first`.
 #[inline(always)]
 fn word(codes: &[u8], first: usize) -> i32 {
     i32::from_le_bytes([codes[first], codes[first + 1], codes[first + 2], codes[first + 3]])
 }
 
-/// Where the codes from `first` on begin within the 32-bit words that hold them.
+/// The bit positions of the codes from `first` on within the 32-bit words that hold them.
 #[inline(always)]
 const fn shifts<const N: usize>(first: usize, bits: usize) -> [u32; N] {
     let mut shifts = [0; N];
@@ -211,7 +211,7 @@ impl Registers for V3 {
     }
 }
 
-/// The sum of eight lanes, halves added to halves.
+/// Adds up eight lanes, the upper half to the lower half until one is left.
 #[inline(always)]
 fn total_of_eight(simd: V3, lanes: __m256) -> f32 {
     let (low, high) =
@@ -227,22 +227,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_registers_give_the_same_bits() {
+    fn both_instruction_sets_give_the_same_bits() {
         let (Some(wide), Some(narrow)) = (V4::try_new(), V3::try_new()) else { return };
         let inputs = 5 * LANES;
         let x: Vec<f32> = (0..inputs).map(|i| (i * 7919 % 1021) as f32 / 1021.0 - 0.5).collect();
         let bytes: Vec<u8> = (0..7 * inputs * 2).map(|i| (i * 193 % 120) as u8).collect();
         for bits in [1u8, 2, 4, 16] {
             let table = std::array::from_fn(|i| (i % (1 << bits)) as f32 * 0.37 - 1.0);
-            let stored = match bits {
-                16 => Stored::Half(&bytes),
-                _ => Stored::Codes(bits, &bytes, &table),
+            let weights = match bits {
+                16 => RowGroup::Half(&bytes),
+                _ => RowGroup::Codes { bits, codes: &bytes, table: &table },
             };
             let (mut one, mut other) = ([0.0; 7], [0.0; 7]);
             let (x, out) = (x.as_slice(), one.as_mut_slice());
-            wide.vectorize(Wide { simd: wide, stored, x, out });
+            wide.vectorize(Avx512Products { simd: wide, weights, x, out });
             let out = other.as_mut_slice();
-            narrow.vectorize(Narrow { simd: narrow, stored, x, out });
+            narrow.vectorize(Avx2Products { simd: narrow, weights, x, out });
             assert!(one == other && one.iter().all(|v| v.is_finite() && *v != 0.0), "{one:?}");
         }
     }

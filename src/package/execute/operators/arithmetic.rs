@@ -1,53 +1,54 @@
-//! Operators on two tensors, element by element, with broadcasting.
+//! Element-wise operators on two tensors, with broadcasting.
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::Call;
-use crate::package::execute::tensor::{Data, Tensor};
-use crate::package::execute::view::{View, common_shape};
+use crate::package::execute::arguments::Arguments;
+use crate::package::execute::tensor::{Data, Tensor, element_count};
+use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
-        "add" => |call| numbers(call, |x, y| x + y, |x, y| Ok(x.wrapping_add(y))),
-        "sub" => |call| numbers(call, |x, y| x - y, |x, y| Ok(x.wrapping_sub(y))),
-        "mul" => |call| numbers(call, |x, y| x * y, |x, y| Ok(x.wrapping_mul(y))),
-        "maximum" => |call| numbers(call, maximum, |x, y| Ok(x.max(y))),
-        "minimum" => |call| numbers(call, minimum, |x, y| Ok(x.min(y))),
-        "real_div" => |call| numbers(call, |x, y| x / y, |x, y| divide(x, y, i32::wrapping_div)),
-        "floor_div" => |call| numbers(call, |x, y| (x / y).floor(), |x, y| divide(x, y, floor_div)),
-        "mod" => |call| numbers(call, modulo, |x, y| divide(x, y, int_modulo)),
-        "pow" => |call| numbers(call, power, int_power),
-        "equal" => |call| compare(call, |x, y| x == y, |x, y| x == y),
-        "not_equal" => |call| compare(call, |x, y| x != y, |x, y| x != y),
-        "greater" => |call| compare(call, |x, y| x > y, |x, y| x > y),
-        "greater_equal" => |call| compare(call, |x, y| x >= y, |x, y| x >= y),
-        "less" => |call| compare(call, |x, y| x < y, |x, y| x < y),
-        "less_equal" => |call| compare(call, |x, y| x <= y, |x, y| x <= y),
-        "logical_and" => |call| logic(call, |x, y| x && y),
-        "logical_or" => |call| logic(call, |x, y| x || y),
-        "logical_xor" => |call| logic(call, |x, y| x != y),
+        "add" => |args| numbers(args, |x, y| x + y, |x, y| Ok(x.wrapping_add(y))),
+        "sub" => |args| numbers(args, |x, y| x - y, |x, y| Ok(x.wrapping_sub(y))),
+        "mul" => |args| numbers(args, |x, y| x * y, |x, y| Ok(x.wrapping_mul(y))),
+        "maximum" => |args| numbers(args, maximum, |x, y| Ok(x.max(y))),
+        "minimum" => |args| numbers(args, minimum, |x, y| Ok(x.min(y))),
+        "real_div" => |args| numbers(args, |x, y| x / y, |x, y| divide(x, y, i32::wrapping_div)),
+        "floor_div" => |args| numbers(args, |x, y| (x / y).floor(), |x, y| divide(x, y, floor_div)),
+        "mod" => |args| numbers(args, modulo, |x, y| divide(x, y, int_modulo)),
+        "pow" => |args| numbers(args, power, int_power),
+        "equal" => |args| compare(args, |x, y| x == y, |x, y| x == y),
+        "not_equal" => |args| compare(args, |x, y| x != y, |x, y| x != y),
+        "greater" => |args| compare(args, |x, y| x > y, |x, y| x > y),
+        "greater_equal" => |args| compare(args, |x, y| x >= y, |x, y| x >= y),
+        "less" => |args| compare(args, |x, y| x < y, |x, y| x < y),
+        "less_equal" => |args| compare(args, |x, y| x <= y, |x, y| x <= y),
+        "logical_and" => |args| logic(args, |x, y| x && y),
+        "logical_or" => |args| logic(args, |x, y| x || y),
+        "logical_xor" => |args| logic(args, |x, y| x != y),
         _ => return None,
     })
 }
 
-/// NaN wins, as in numpy.
+/// If either is NaN, the result is NaN, as in numpy.
 fn maximum(x: f32, y: f32) -> f32 {
     if x.is_nan() || x > y { x } else { y }
 }
 
+/// As [`maximum`]; NaN gives NaN.
 fn minimum(x: f32, y: f32) -> f32 {
     if x.is_nan() || x < y { x } else { y }
 }
 
 fn divide(x: i32, y: i32, quotient: fn(i32, i32) -> i32) -> Result<i32> {
-    if y == 0 { Err(Error::input("an integer is divided by 0")) } else { Ok(quotient(x, y)) }
+    if y == 0 { Err(Error::input("division of an integer by 0")) } else { Ok(quotient(x, y)) }
 }
 
 fn floor_div(x: i32, y: i32) -> i32 {
     x.wrapping_sub(int_modulo(x, y)).wrapping_div(y)
 }
 
-/// The remainder with the divisor's sign.
+/// The remainder, with the sign of the divisor.
 fn int_modulo(x: i32, y: i32) -> i32 {
     let rest = x.wrapping_rem(y);
     if rest != 0 && (rest < 0) != (y < 0) { rest + y } else { rest }
@@ -64,28 +65,29 @@ fn power(x: f32, y: f32) -> f32 {
 
 fn int_power(x: i32, y: i32) -> Result<i32> {
     let exponent = u32::try_from(y);
-    let exponent = exponent.map_err(|_| Error::input(format!("an integer to the power {y}")))?;
+    let exponent = exponent
+        .map_err(|_| Error::input(format!("an integer cannot be raised to the power {y}")))?;
     Ok(x.wrapping_pow(exponent))
 }
 
 fn numbers(
-    call: &mut Call,
+    args: &mut Arguments,
     floats: fn(f32, f32) -> f32,
     ints: fn(i32, i32) -> Result<i32>,
 ) -> Result<Vec<Tensor>> {
-    let (x, y) = (call.take("x")?, call.tensor("y")?);
+    let (x, y) = (args.take("x")?, args.tensor("y")?);
     let shape = common_shape(x.shape(), y.shape())?;
     let data = match (x.data(), y.data()) {
         (Data::Float(a), Data::Float(b)) => {
-            // In place where nothing is broadcast.
+            // In place if `x` is not broadcast.
             if x.shape() == y.shape() || (b.len() == 1 && shape == x.shape()) {
                 let b = b.clone();
                 return in_place(x, &b, floats);
             }
-            Data::Float(each(&shape, (&x, a), (&y, b), floats)?)
+            Data::Float(each(&shape, Operand::of(&x, a), Operand::of(&y, b), floats)?)
         }
         (Data::Int(a), Data::Int(b)) => {
-            let results = each(&shape, (&x, a), (&y, b), ints)?;
+            let results = each(&shape, Operand::of(&x, a), Operand::of(&y, b), ints)?;
             Data::Int(results.into_iter().collect::<Result<_>>()?)
         }
         (a, b) => return Err(mixed(a, b)),
@@ -103,29 +105,31 @@ fn in_place(mut x: Tensor, y: &[f32], result: fn(f32, f32) -> f32) -> Result<Vec
 }
 
 fn compare(
-    call: &mut Call,
+    args: &mut Arguments,
     floats: fn(f32, f32) -> bool,
     ints: fn(i32, i32) -> bool,
 ) -> Result<Vec<Tensor>> {
-    let (x, y) = (call.tensor("x")?, call.tensor("y")?);
+    let (x, y) = (args.tensor("x")?, args.tensor("y")?);
     let shape = common_shape(x.shape(), y.shape())?;
     let results = match (x.data(), y.data()) {
-        (Data::Float(a), Data::Float(b)) => each(&shape, (&x, a), (&y, b), floats)?,
-        (Data::Int(a), Data::Int(b)) => each(&shape, (&x, a), (&y, b), ints)?,
+        (Data::Float(a), Data::Float(b)) => {
+            each(&shape, Operand::of(&x, a), Operand::of(&y, b), floats)?
+        }
+        (Data::Int(a), Data::Int(b)) => each(&shape, Operand::of(&x, a), Operand::of(&y, b), ints)?,
         (Data::Bool(a), Data::Bool(b)) => {
-            each(&shape, (&x, a), (&y, b), |x, y| ints(x.into(), y.into()))?
+            each(&shape, Operand::of(&x, a), Operand::of(&y, b), |x, y| ints(x.into(), y.into()))?
         }
         (a, b) => return Err(mixed(a, b)),
     };
     Ok(vec![Tensor::new(shape, Data::Bool(results))?])
 }
 
-fn logic(call: &mut Call, result: fn(bool, bool) -> bool) -> Result<Vec<Tensor>> {
-    let (x, y) = (call.tensor("x")?, call.tensor("y")?);
+fn logic(args: &mut Arguments, result: fn(bool, bool) -> bool) -> Result<Vec<Tensor>> {
+    let (x, y) = (args.tensor("x")?, args.tensor("y")?);
     let shape = common_shape(x.shape(), y.shape())?;
     match (x.data(), y.data()) {
         (Data::Bool(a), Data::Bool(b)) => {
-            let results = each(&shape, (&x, a), (&y, b), result)?;
+            let results = each(&shape, Operand::of(&x, a), Operand::of(&y, b), result)?;
             Ok(vec![Tensor::new(shape, Data::Bool(results))?])
         }
         (a, b) => Err(mixed(a, b)),
@@ -133,20 +137,38 @@ fn logic(call: &mut Call, result: fn(bool, bool) -> bool) -> Result<Vec<Tensor>>
 }
 
 fn mixed(x: &Data, y: &Data) -> Error {
-    Error::input(format!("the operator does not take {} with {}", x.name(), y.name()))
+    Error::input(format!(
+        "expected both operands to have one type, found {} and {}",
+        x.name(),
+        y.name()
+    ))
 }
 
-/// `result` of each pair of elements, both broadcast to `shape`.
+/// The elements of a tensor and their shape.
+struct Operand<'a, T> {
+    shape: &'a [usize],
+    values: &'a [T],
+}
+
+impl<'a, T: Copy> Operand<'a, T> {
+    /// `values` are the elements of `tensor`.
+    fn of(tensor: &'a Tensor, values: &'a [T]) -> Self {
+        Operand { shape: tensor.shape(), values }
+    }
+
+    fn broadcast(&self, shape: &[usize]) -> Result<Vec<T>> {
+        Ok(StridedView::of(self.shape).broadcast(shape)?.copy(self.values))
+    }
+}
+
+/// Broadcasts both operands to `shape` and computes `result` of each pair of elements.
 fn each<T: Copy, U>(
     shape: &[usize],
-    (x, a): (&Tensor, &[T]),
-    (y, b): (&Tensor, &[T]),
+    x: Operand<'_, T>,
+    y: Operand<'_, T>,
     result: impl Fn(T, T) -> U,
 ) -> Result<Vec<U>> {
-    crate::package::execute::tensor::element_count(shape)?;
-    let spread = |tensor: &Tensor, values: &[T]| -> Result<Vec<T>> {
-        Ok(View::of(tensor.shape()).broadcast(shape)?.copy(values))
-    };
-    let (a, b) = (spread(x, a)?, spread(y, b)?);
-    Ok(a.into_iter().zip(b).map(|(a, b)| result(a, b)).collect())
+    element_count(shape)?;
+    let (x, y) = (x.broadcast(shape)?, y.broadcast(shape)?);
+    Ok(x.into_iter().zip(y).map(|(x, y)| result(x, y)).collect())
 }

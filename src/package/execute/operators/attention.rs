@@ -1,7 +1,7 @@
 //! Scaled dot-product attention.
 //!
-//! Keys and values are read where they lie in a cache, and only where a mask lets them be seen: a
-//! short context costs little however long the cache is.
+//! Keys and values are read directly from the cache, and only those that the mask lets a query see.
+//! So the time depends on the length of the context, not on that of the cache.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use rayon::prelude::*;
 use super::Operator;
 use super::reduce::softmax;
 use crate::error::{Error, Result};
-use crate::package::execute::call::Call;
+use crate::package::execute::arguments::Arguments;
 use crate::package::execute::multiply::{multiply_dense, multiply_transposed};
 use crate::package::execute::tensor::{Data, Tensor, element_count};
-use crate::package::execute::value::Part;
-use crate::package::execute::view::View;
+use crate::package::execute::value::TensorSlice;
+use crate::package::execute::view::StridedView;
 
-/// Scores that a thread computes at a time, at least.
+/// If all heads together have fewer scores than this, one thread computes them.
 const MIN_SCORES: usize = 1 << 12;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -25,42 +25,46 @@ pub(super) fn find(name: &str) -> Option<Operator> {
 
 /// The heads of a query, keys or values: `[.., rows, columns]`.
 struct Heads {
-    part: Part,
+    slice: TensorSlice,
     rows: usize,
     columns: usize,
 }
 
 impl Heads {
-    fn of(call: &Call, name: &str) -> Result<Self> {
-        let part = call.part(name)?;
-        match *part.shape() {
-            [.., rows, columns] => Ok(Heads { rows, columns, part }),
-            _ => Err(Error::input(format!("{name}: attention of {:?}", part.shape()))),
+    fn of(args: &Arguments, name: &str) -> Result<Self> {
+        let slice = args.slice(name)?;
+        match *slice.shape() {
+            [.., rows, columns] => Ok(Heads { rows, columns, slice }),
+            _ => Err(Error::input(format!(
+                "{name}: expected rank 2 or more, found shape {:?}",
+                slice.shape()
+            ))),
         }
     }
 
+    /// The axes before the last two.
     fn stack(&self) -> &[usize] {
-        let shape = self.part.shape();
+        let shape = self.slice.shape();
         &shape[..shape.len() - 2]
     }
 
     fn head(&self, index: usize) -> Result<&[f32]> {
         let size = self.rows * self.columns;
-        Ok(&self.part.as_floats()?[index * size..][..size])
+        Ok(&self.slice.as_floats()?[index * size..][..size])
     }
 }
 
 /// `softmax(query key^T / sqrt(width) + mask) value`.
-fn attention(call: &mut Call) -> Result<Vec<Tensor>> {
-    let query = Heads::of(call, "query")?;
-    let (key, value) = (Heads::of(call, "key")?, Heads::of(call, "value")?);
+fn attention(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let query = Heads::of(args, "query")?;
+    let (key, value) = (Heads::of(args, "key")?, Heads::of(args, "value")?);
     let same = query.stack() == key.stack() && key.stack() == value.stack();
     if !same || query.columns != key.columns || key.rows != value.rows {
-        return Err(Error::input("query, key and value do not fit together"));
+        return Err(Error::input("the shapes of query, key and value do not fit together"));
     }
     let scores_shape = [query.stack(), &[query.rows, key.rows]].concat();
     let scores = element_count(&scores_shape)?;
-    let mask = mask(call, &scores_shape)?;
+    let mask = mask(args, &scores_shape)?;
     let shape = [query.stack(), &[query.rows, value.columns]].concat();
     let mut out = vec![0.0; element_count(&shape)?];
     let (width, columns) = (query.columns, value.columns);
@@ -80,21 +84,24 @@ fn attention(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::floats(shape, out)?])
 }
 
-/// What is added to the scores, in their shape.
-fn mask(call: &Call, shape: &[usize]) -> Result<Option<Vec<f32>>> {
-    let Some(mask) = call.tensor_or_none("attn_mask")? else { return Ok(None) };
-    let view = View::of(mask.shape()).broadcast(shape)?;
+/// What is added to the scores, broadcast to their shape; `None` without a mask.
+fn mask(args: &Arguments, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+    let Some(mask) = args.tensor_or_none("attn_mask")? else { return Ok(None) };
+    let view = StridedView::of(mask.shape()).broadcast(shape)?;
     Ok(Some(match mask.data() {
         Data::Float(values) => view.copy(values),
         Data::Bool(values) => {
-            let hide = |seen: &bool| if *seen { 0.0 } else { f32::NEG_INFINITY };
-            view.copy(&values.iter().map(hide).collect::<Vec<f32>>())
+            let bias = |seen: &bool| if *seen { 0.0 } else { f32::NEG_INFINITY };
+            view.copy(&values.iter().map(bias).collect::<Vec<f32>>())
         }
-        Data::Int(_) => return Err(Error::input("attn_mask: found integers")),
+        Data::Int(_) => {
+            return Err(Error::input("attn_mask: expected floats or booleans, found integers"));
+        }
     }))
 }
 
-/// Attention of one query, into zeros. `row` is room for a score per key.
+/// Computes attention for one query and writes it to `out`, which holds zeros. `row` is a buffer
+/// with one score per key.
 fn attend(
     query: &[f32],
     keys: &[f32],
@@ -118,7 +125,8 @@ fn attend(
     multiply_dense(&row[seen.clone()], values, seen.len(), out);
 }
 
-/// From the first to the last column that a row of a mask lets through; all where there is none.
+/// The range from the first to the last column that is not -inf in a row of a mask; all columns if
+/// every one is.
 fn visible(mask: &[f32]) -> Range<usize> {
     let is_seen = |value: &f32| *value != f32::NEG_INFINITY;
     match (mask.iter().position(is_seen), mask.iter().rposition(is_seen)) {

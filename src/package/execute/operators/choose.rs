@@ -1,10 +1,10 @@
-//! Operators that choose elements by other elements.
+//! Operators that select elements by indices or conditions.
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::{Call, Weight};
+use crate::package::execute::arguments::{Arguments, MatrixWeight};
 use crate::package::execute::tensor::{Data, Tensor, element_count, map_data};
-use crate::package::execute::view::{View, common_shape};
+use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
@@ -17,27 +17,29 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-/// Indices into an axis of `len` elements; negative ones count from the end.
-fn places(indices: &Tensor, len: usize) -> Result<Vec<usize>> {
-    let place = |index: &i32| {
+/// Indices into an axis of `len` elements. Negative ones in the tensor count from the end.
+fn resolve_indices(indices: &Tensor, len: usize) -> Result<Vec<usize>> {
+    let resolve = |index: &i32| {
         let from_start = i64::from(*index) + if *index < 0 { len as i64 } else { 0 };
-        usize::try_from(from_start).ok().filter(|place| *place < len)
+        usize::try_from(from_start).ok().filter(|index| *index < len)
     };
-    let found: Option<Vec<usize>> = indices.as_ints()?.iter().map(place).collect();
-    found.ok_or_else(|| Error::input(format!("an index is not one of the {len} elements")))
+    let found: Option<Vec<usize>> = indices.as_ints()?.iter().map(resolve).collect();
+    found.ok_or_else(|| {
+        Error::input(format!("an index is out of range for an axis of {len} elements"))
+    })
 }
 
-fn gather(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (x, indices) = (call.weight("x")?, call.tensor("indices")?);
+fn gather(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (x, indices) = (args.weight("x")?, args.tensor("indices")?);
     let rank = x.shape().len();
-    let axis = call.axis_or("axis", rank, 0)?;
-    let batch = usize::try_from(call.int_or("batch_dims", 0)?).unwrap_or(usize::MAX);
+    let axis = args.axis_or("axis", rank, 0)?;
+    let batch = usize::try_from(args.int_or("batch_dims", 0)?).unwrap_or(usize::MAX);
     if batch > axis
         || batch > indices.shape().len()
         || x.shape()[..batch] != indices.shape()[..batch]
     {
         return Err(Error::input(format!(
-            "{batch} batch axes of {:?} and {:?}",
+            "expected {batch} equal batch axes before `axis`, found shapes {:?} and {:?}",
             x.shape(),
             indices.shape()
         )));
@@ -45,24 +47,24 @@ fn gather(call: &mut Call) -> Result<Vec<Tensor>> {
     let (outer, inner) = (&x.shape()[batch..axis], &x.shape()[axis + 1..]);
     let shape = [&x.shape()[..axis], &indices.shape()[batch..], inner].concat();
     let len = x.shape()[axis];
-    let places = places(&indices, len)?;
+    let resolved = resolve_indices(&indices, len)?;
     let (outer, inner): (usize, usize) = (outer.iter().product(), inner.iter().product());
     let per_batch = indices.shape()[batch..].iter().product::<usize>().max(1);
-    let starts = places.chunks(per_batch).enumerate().flat_map(|(batch, places)| {
+    let starts = resolved.chunks(per_batch).enumerate().flat_map(|(batch, indices)| {
         (0..outer).flat_map(move |outer_at| {
-            places.iter().map(move |place| ((batch * outer + outer_at) * len + place) * inner)
+            indices.iter().map(move |index| ((batch * outer + outer_at) * len + index) * inner)
         })
     });
     let total = element_count(&shape)?;
     let data = match &x {
-        Weight::Packed(weight) => {
+        MatrixWeight::Packed(weight) => {
             let mut out = vec![0.0; total];
             for (start, out) in starts.zip(out.chunks_mut(inner.max(1))) {
                 weight.fill(start, out);
             }
             Data::Float(out)
         }
-        Weight::Dense(tensor) => map_data!(tensor.data(), values => {
+        MatrixWeight::Dense(tensor) => map_data!(tensor.data(), values => {
             let mut out = Vec::with_capacity(total);
             starts.for_each(|start| out.extend_from_slice(&values[start..start + inner]));
             out
@@ -71,7 +73,7 @@ fn gather(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::new(shape, data)?])
 }
 
-/// Calls `pair(element of the indices, element of the data)` for indices along `axis`.
+/// Calls `pair(position in indices, position in data)` for every index along `axis`.
 fn along_axis(
     data: &[usize],
     indices: &Tensor,
@@ -81,41 +83,43 @@ fn along_axis(
     let own = indices.shape();
     let fits = |(at, (own, len)): (usize, (&usize, &usize))| at == axis || own <= len;
     if own.len() != data.len() || !own.iter().zip(data).enumerate().all(fits) {
-        return Err(Error::input(format!("indices {own:?} along axis {axis} of {data:?}")));
+        return Err(Error::input(format!(
+            "indices of shape {own:?} do not fit axis {axis} of the shape {data:?}"
+        )));
     }
     let inner: usize = data[axis + 1..].iter().product();
     let mut element = 0;
-    let places = places(indices, data[axis])?;
-    let mut view = View::of(data);
+    let resolved = resolve_indices(indices, data[axis])?;
+    let mut view = StridedView::of(data);
     for (at, len) in own.iter().enumerate() {
         view = if at == axis { view.sliced(at, 0, *len, 0) } else { view.sliced(at, 0, *len, 1) };
     }
     view.runs(|start, len, step| {
         for i in 0..len as isize {
-            pair(element, (start + i * step) as usize + places[element] * inner);
+            pair(element, (start + i * step) as usize + resolved[element] * inner);
             element += 1;
         }
     });
     Ok(())
 }
 
-fn gather_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
-    let axis = call.axis_or("axis", x.shape().len(), 0)?;
+fn gather_along_axis(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (x, indices) = (args.tensor("x")?, args.tensor("indices")?);
+    let axis = args.axis_or("axis", x.shape().len(), 0)?;
     let mut from = vec![0; indices.data().len()];
     along_axis(x.shape(), &indices, axis, |element, place| from[element] = place)?;
     let data = map_data!(x.data(), values => from.iter().map(|place| values[*place]).collect());
     Ok(vec![Tensor::new(indices.shape().to_vec(), data)?])
 }
 
-fn scatter_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (indices, updates) = (call.tensor("indices")?, call.tensor("updates")?);
-    let mode = call.text("mode")?.unwrap_or("add").to_owned();
-    let mut data = call.take("data")?;
-    let axis = call.axis_or("axis", data.shape().len(), 0)?;
+fn scatter_along_axis(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (indices, updates) = (args.tensor("indices")?, args.tensor("updates")?);
+    let mode = args.text("mode")?.unwrap_or("add").to_owned();
+    let mut data = args.take("data")?;
+    let axis = args.axis_or("axis", data.shape().len(), 0)?;
     if updates.shape() != indices.shape() {
         return Err(Error::input(format!(
-            "updates {:?} at indices {:?}",
+            "expected updates of the shape of the indices, found shapes {:?} and {:?}",
             updates.shape(),
             indices.shape()
         )));
@@ -124,7 +128,11 @@ fn scatter_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
     let is_sum = match mode.as_str() {
         "add" => true,
         "update" => false,
-        _ => return Err(Error::input(format!("scatter in the mode {mode:?} is not known here"))),
+        _ => {
+            return Err(Error::input(format!(
+                "scatter_along_axis with mode {mode:?} is not supported"
+            )));
+        }
     };
     match (data.data_mut(), updates.data()) {
         (Data::Float(data), Data::Float(updates)) => {
@@ -138,19 +146,21 @@ fn scatter_along_axis(call: &mut Call) -> Result<Vec<Tensor>> {
                 data[place] = before.wrapping_add(updates[element]);
             })?;
         }
-        _ => return Err(Error::input("expected data and updates of numbers of one type")),
+        _ => return Err(Error::input("expected data and updates to be numbers of one type")),
     }
     Ok(vec![data])
 }
 
-fn select(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (cond, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
+fn select(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (cond, a, b) = (args.tensor("cond")?, args.tensor("a")?, args.tensor("b")?);
     let shape = common_shape(cond.shape(), &common_shape(a.shape(), b.shape())?)?;
     element_count(&shape)?;
-    let view = |tensor: &Tensor| View::of(tensor.shape()).broadcast(&shape);
+    let view = |tensor: &Tensor| StridedView::of(tensor.shape()).broadcast(&shape);
     let cond = match cond.data() {
         Data::Bool(values) => view(&cond)?.copy(values),
-        other => return Err(Error::input(format!("cond: found {}", other.name()))),
+        other => {
+            return Err(Error::input(format!("cond: expected booleans, found {}", other.name())));
+        }
     };
     let (a_view, b_view) = (view(&a)?, view(&b)?);
     macro_rules! chosen {
@@ -163,15 +173,21 @@ fn select(call: &mut Call) -> Result<Vec<Tensor>> {
         (Data::Float(a), Data::Float(b)) => chosen!(Float, a, b),
         (Data::Int(a), Data::Int(b)) => chosen!(Int, a, b),
         (Data::Bool(a), Data::Bool(b)) => chosen!(Bool, a, b),
-        (a, b) => return Err(Error::input(format!("{} or {}", a.name(), b.name()))),
+        (a, b) => {
+            return Err(Error::input(format!(
+                "expected a and b of one type, found {} and {}",
+                a.name(),
+                b.name()
+            )));
+        }
     };
     Ok(vec![Tensor::new(shape, data)?])
 }
 
-fn one_hot(call: &mut Call) -> Result<Vec<Tensor>> {
-    let indices = call.tensor("indices")?;
-    let size = usize::try_from(call.int("one_hot_vector_size")?).unwrap_or(0);
-    let axis = call.axis_or("axis", indices.shape().len() + 1, -1)?;
+fn one_hot(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let indices = args.tensor("indices")?;
+    let size = usize::try_from(args.int("one_hot_vector_size")?).unwrap_or(0);
+    let axis = args.axis_or("axis", indices.shape().len() + 1, -1)?;
     let mut shape = indices.shape().to_vec();
     shape.insert(axis, size);
     let len = element_count(&shape)?;
@@ -183,15 +199,15 @@ fn one_hot(call: &mut Call) -> Result<Vec<Tensor>> {
             hot[(i / inner * size + index) * inner + i % inner] = true;
         }
     }
-    let (on, off) = (call.tensor_or_none("on_value")?, call.tensor_or_none("off_value")?);
+    let (on, off) = (args.tensor_or_none("on_value")?, args.tensor_or_none("off_value")?);
     let is_float = |value: &Option<_>| {
         value.as_ref().is_some_and(|value: &std::sync::Arc<Tensor>| value.as_floats().is_ok())
     };
     let data = if is_float(&on) || is_float(&off) {
-        let (on, off) = (call.float_or("on_value", 1.0)?, call.float_or("off_value", 0.0)?);
+        let (on, off) = (args.float_or("on_value", 1.0)?, args.float_or("off_value", 0.0)?);
         Data::Float(hot.iter().map(|hot| if *hot { on } else { off }).collect())
     } else {
-        let (on, off) = (call.int_or("on_value", 1)?, call.int_or("off_value", 0)?);
+        let (on, off) = (args.int_or("on_value", 1)?, args.int_or("off_value", 0)?);
         Data::Int(hot.iter().map(|hot| if *hot { on as i32 } else { off as i32 }).collect())
     };
     Ok(vec![Tensor::new(shape, data)?])

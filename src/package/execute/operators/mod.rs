@@ -1,4 +1,4 @@
-//! The operators that decoders are made of, as MIL defines them.
+//! The operators that language models are made of, as MIL defines them.
 
 mod arithmetic;
 mod attention;
@@ -10,15 +10,15 @@ mod shape;
 mod slice;
 mod unary;
 
-pub(super) use self::slice::part as slice_part;
-use super::call::Call;
+pub(super) use self::slice::without_copy as slice_without_copy;
+use super::arguments::Arguments;
 use super::tensor::Tensor;
 use crate::error::Result;
 
-/// Computes the outputs of one call.
-pub(super) type Operator = fn(&mut Call) -> Result<Vec<Tensor>>;
+/// Computes the outputs of an operator from its arguments.
+pub(super) type Operator = fn(&mut Arguments) -> Result<Vec<Tensor>>;
 
-/// The operator that MIL calls `name`.
+/// The operator that MIL calls `name`; `None` if it is not supported.
 pub(super) fn find(name: &str) -> Option<Operator> {
     arithmetic::find(name)
         .or_else(|| unary::find(name))

@@ -1,15 +1,15 @@
-//! Matrix products: `linear`, `conv` with kernels of one element, `matmul`, attention.
+//! Matrix products: `linear`, `conv` with kernels of one element, and `matmul`.
 
 use rayon::prelude::*;
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::{Call, Weight};
+use crate::package::execute::arguments::{Arguments, MatrixWeight};
 use crate::package::execute::multiply::{
     multiply, multiply_dense, multiply_transposed, transposed,
 };
 use crate::package::execute::tensor::{Data, Tensor, element_count};
-use crate::package::execute::view::{View, common_shape};
+use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
@@ -20,22 +20,25 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-/// The weight times each row of `x`, as `[out, rows]`, plus the bias.
-fn weighted(call: &Call, weight: &Weight, x: &[f32]) -> Result<Vec<f32>> {
+/// The weight times each row of `x` plus the bias, `[out, rows]`.
+fn weighted(args: &Arguments, weight: &MatrixWeight, x: &[f32]) -> Result<Vec<f32>> {
     let outputs = weight.shape()[0];
     let inputs: usize = weight.shape()[1..].iter().product();
     let mut out = match weight {
-        Weight::Packed(weight) => multiply(weight, x),
-        Weight::Dense(weight) => {
+        MatrixWeight::Packed(weight) => multiply(weight, x),
+        MatrixWeight::Dense(weight) => {
             let mut out = vec![0.0; outputs * (x.len() / inputs.max(1))];
             multiply_transposed(weight.as_floats()?, x, inputs, &mut out);
             out
         }
     };
-    if let Some(bias) = call.tensor_or_none("bias")? {
+    if let Some(bias) = args.tensor_or_none("bias")? {
         let bias = bias.as_floats()?;
         if bias.len() != outputs {
-            return Err(Error::input(format!("{} biases for {outputs} outputs", bias.len())));
+            return Err(Error::input(format!(
+                "expected a bias of {outputs} elements, found {}",
+                bias.len()
+            )));
         }
         let rows = out.len() / outputs.max(1);
         for (out, bias) in out.chunks_mut(rows.max(1)).zip(bias) {
@@ -45,16 +48,22 @@ fn weighted(call: &Call, weight: &Weight, x: &[f32]) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// `x` `[.., in]` times `weight` `[out, in]` transposed, plus `bias` `[out]`.
-fn linear(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (x, weight) = (call.tensor("x")?, call.weight("weight")?);
+/// The error for a weight and an `x` that cannot be multiplied.
+fn mismatch(weight: &MatrixWeight, x: &Tensor) -> Error {
+    let (weight, x) = (weight.shape(), x.shape());
+    Error::input(format!("a weight of shape {weight:?} does not fit x of shape {x:?}"))
+}
+
+/// `x` `[.., in]` times the transposed `weight` `[out, in]`, plus `bias` `[out]`.
+fn linear(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (x, weight) = (args.tensor("x")?, args.weight("weight")?);
     let (&[outputs, inputs], Some(last)) = (weight.shape(), x.shape().last()) else {
-        return Err(Error::input(format!("weight {:?} times {:?}", weight.shape(), x.shape())));
+        return Err(mismatch(&weight, &x));
     };
     if *last != inputs {
-        return Err(Error::input(format!("weight {:?} times {:?}", weight.shape(), x.shape())));
+        return Err(mismatch(&weight, &x));
     }
-    let out = weighted(call, &weight, x.as_floats()?)?;
+    let out = weighted(args, &weight, x.as_floats()?)?;
     let rows = out.len() / outputs.max(1);
     let mut shape = x.shape().to_vec();
     if let Some(last) = shape.last_mut() {
@@ -63,40 +72,40 @@ fn linear(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::floats(shape, transposed(out, rows))?])
 }
 
-/// `x` `[n, in, ..]` with `weight` `[out, in, 1, ..]`.
-fn conv(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (x, weight) = (call.tensor("x")?, call.weight("weight")?);
+/// The convolution of `x` `[n, in, ..]` with `weight` `[out, in, 1, ..]`.
+fn conv(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (x, weight) = (args.tensor("x")?, args.weight("weight")?);
     let all = |name: &str, value: i64| -> Result<bool> {
-        Ok(call.ints(name)?.is_none_or(|ints| ints.iter().all(|int| *int == value)))
+        Ok(args.ints(name)?.is_none_or(|ints| ints.iter().all(|int| *int == value)))
     };
-    let is_plain = call.int_or("groups", 1)? == 1 && all("strides", 1)? && all("pad", 0)?;
+    let is_plain = args.int_or("groups", 1)? == 1 && all("strides", 1)? && all("pad", 0)?;
     let kernel = weight.shape().get(2..).unwrap_or_default();
     if !is_plain || kernel.is_empty() || kernel.iter().any(|len| *len != 1) {
         return Err(Error::input(format!(
-            "conv is known here with kernels of one element, one group and no stride or padding \
-             only; found a weight {:?}",
+            "conv is supported only with kernels of one element, one group, no stride and no padding; \
+             found a weight of shape {:?}",
             weight.shape()
         )));
     }
     let &[batch, channels, ref space @ ..] = x.shape() else {
-        return Err(Error::input(format!("conv of {:?}", x.shape())));
+        return Err(Error::input(format!("expected rank 3 or more, found shape {:?}", x.shape())));
     };
     let [outputs, inputs, ..] = *weight.shape() else { return Ok(Vec::new()) };
     if inputs != channels || space.len() != kernel.len() {
-        return Err(Error::input(format!("weight {:?} with {:?}", weight.shape(), x.shape())));
+        return Err(mismatch(&weight, &x));
     }
-    let places: usize = space.iter().product();
-    let mut out = Vec::with_capacity(batch * outputs * places);
-    for x in x.as_floats()?.chunks(channels * places) {
-        out.extend(weighted(call, &weight, &transposed(x.to_vec(), places))?);
+    let positions: usize = space.iter().product();
+    let mut out = Vec::with_capacity(batch * outputs * positions);
+    for x in x.as_floats()?.chunks(channels * positions) {
+        out.extend(weighted(args, &weight, &transposed(x.to_vec(), positions))?);
     }
     let shape = [&[batch, outputs], space].concat();
     Ok(vec![Tensor::floats(shape, out)?])
 }
 
-/// A stack of matrices in row-major order.
+/// A stack of row-major matrices.
 struct Matrices {
-    /// Axes before the last two.
+    /// The axes before the last two.
     stack: Vec<usize>,
     rows: usize,
     columns: usize,
@@ -110,11 +119,14 @@ impl Matrices {
             (&[ref stack @ .., rows, columns], Data::Float(values)) => {
                 Ok(Matrices { stack: stack.to_vec(), rows, columns, values })
             }
-            (_, data) => Err(Error::input(format!("a product of {} {shape:?}", data.name()))),
+            (_, data) => Err(Error::input(format!(
+                "expected floats of rank 2 or more, found {} {shape:?}",
+                data.name()
+            ))),
         }
     }
 
-    /// Each matrix transposed.
+    /// Transposes each matrix.
     fn transposed(self) -> Self {
         let (rows, columns) = (self.columns, self.rows);
         let size = rows * columns;
@@ -123,24 +135,27 @@ impl Matrices {
         Matrices { stack: self.stack, rows, columns, values }
     }
 
-    /// Where the matrix for each place of a common stack begins.
+    /// For each position of the stack that the operands broadcast to, where its matrix begins.
     fn starts(&self, stack: &[usize]) -> Result<Vec<usize>> {
         let own: Vec<usize> = (0..self.stack.iter().product()).collect();
-        let view = View::of(&self.stack).broadcast(stack)?;
+        let view = StridedView::of(&self.stack).broadcast(stack)?;
         let size = self.rows * self.columns;
         Ok(view.copy(&own).into_iter().map(|index| index * size).collect())
     }
 }
 
-fn matmul(call: &mut Call) -> Result<Vec<Tensor>> {
-    let flip_x = call.flag_or("transpose_x", false)?;
-    let flip_y = call.flag_or("transpose_y", false)?;
-    let x = Matrices::of(call.take("x")?)?;
-    let y = Matrices::of(call.take("y")?)?;
+fn matmul(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let flip_x = args.flag_or("transpose_x", false)?;
+    let flip_y = args.flag_or("transpose_y", false)?;
+    let x = Matrices::of(args.take("x")?)?;
+    let y = Matrices::of(args.take("y")?)?;
     let x = if flip_x { x.transposed() } else { x };
     let (inner, columns) = if flip_y { (y.columns, y.rows) } else { (y.rows, y.columns) };
     if x.columns != inner {
-        return Err(Error::input(format!("{} columns times {inner} rows", x.columns)));
+        return Err(Error::input(format!(
+            "a matrix of {} columns cannot be multiplied with one of {inner} rows",
+            x.columns
+        )));
     }
     let stack = common_shape(&x.stack, &y.stack)?;
     let shape = [stack.as_slice(), &[x.rows, columns]].concat();
@@ -149,9 +164,10 @@ fn matmul(call: &mut Call) -> Result<Vec<Tensor>> {
     let (x_size, y_size) = (x.rows * inner, inner * columns);
     let product = |((x_start, y_start), out): (&(usize, usize), &mut [f32])| {
         let (x, y) = (&x.values[*x_start..][..x_size], &y.values[*y_start..][..y_size]);
-        match flip_y {
-            true => multiply_transposed(x, y, inner, out),
-            false => multiply_dense(x, y, inner, out),
+        if flip_y {
+            multiply_transposed(x, y, inner, out);
+        } else {
+            multiply_dense(x, y, inner, out);
         }
     };
     let size = (x.rows * columns).max(1);

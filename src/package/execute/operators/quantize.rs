@@ -1,10 +1,10 @@
-//! Activations to eight-bit integers and back.
+//! Quantizes activations to eight-bit integers, and dequantizes them.
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::Call;
+use crate::package::execute::arguments::Arguments;
 use crate::package::execute::tensor::{Data, Tensor};
-use crate::package::execute::view::View;
+use crate::package::execute::view::StridedView;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
@@ -14,9 +14,9 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-/// A parameter, one number or one for each place on an axis, spread over `shape`.
-fn spread(call: &Call, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
-    let Some(tensor) = call.tensor_or_none(name)? else { return Ok(None) };
+/// A parameter that is one number, or one number per index of an axis, broadcast to `shape`.
+fn broadcast(args: &Arguments, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+    let Some(tensor) = args.tensor_or_none(name)? else { return Ok(None) };
     let values: Vec<f32> = match tensor.data() {
         Data::Float(values) => values.clone(),
         Data::Int(values) => values.iter().map(|value| *value as f32).collect(),
@@ -24,25 +24,29 @@ fn spread(call: &Call, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> 
     };
     let mut own = vec![1; shape.len()];
     if !tensor.shape().is_empty() {
-        let axis = call.axis_or("axis", shape.len(), 0)?;
+        let axis = args.axis_or("axis", shape.len(), 0)?;
         own[axis] = values.len();
     }
-    Ok(Some(View::of(&own).broadcast(shape)?.copy(&values)))
+    Ok(Some(StridedView::of(&own).broadcast(shape)?.copy(&values)))
 }
 
-fn scales(call: &Call, shape: &[usize]) -> Result<Vec<f32>> {
-    let scales = spread(call, "scale", shape)?;
+fn scales(args: &Arguments, shape: &[usize]) -> Result<Vec<f32>> {
+    let scales = broadcast(args, "scale", shape)?;
     scales.ok_or_else(|| Error::input("the parameter `scale` is missing"))
 }
 
-fn quantize(call: &mut Call) -> Result<Vec<Tensor>> {
-    let input = call.tensor("input")?;
-    let scales = scales(call, input.shape())?;
-    let zeros = spread(call, "zero_point", input.shape())?;
-    let (low, high) = match call.text("output_dtype")? {
+fn quantize(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let input = args.tensor("input")?;
+    let scales = scales(args, input.shape())?;
+    let zeros = broadcast(args, "zero_point", input.shape())?;
+    let (low, high) = match args.text("output_dtype")? {
         Some("int8") => (-128.0, 127.0),
         Some("uint8") => (0.0, 255.0),
-        other => return Err(Error::input(format!("output_dtype {other:?} is not known"))),
+        other => {
+            return Err(Error::input(format!(
+                "expected output_dtype int8 or uint8, found {other:?}"
+            )));
+        }
     };
     let values = input.as_floats()?.iter().zip(scales).enumerate().map(|(i, (value, scale))| {
         let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[i]);
@@ -51,10 +55,10 @@ fn quantize(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::ints(input.shape().to_vec(), values.collect())?])
 }
 
-fn dequantize(call: &mut Call) -> Result<Vec<Tensor>> {
-    let input = call.tensor("input")?;
-    let scales = scales(call, input.shape())?;
-    let zeros = spread(call, "zero_point", input.shape())?;
+fn dequantize(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let input = args.tensor("input")?;
+    let scales = scales(args, input.shape())?;
+    let zeros = broadcast(args, "zero_point", input.shape())?;
     let values = input.as_ints()?.iter().zip(scales).enumerate().map(|(i, (value, scale))| {
         (*value as f32 - zeros.as_ref().map_or(0.0, |zeros| zeros[i])) * scale
     });

@@ -1,40 +1,40 @@
-//! Operators that look along axes: reductions, softmax, layer norm, the largest elements.
+//! Operators along axes: reductions, softmax, layer norm, the largest elements.
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::Call;
+use crate::package::execute::arguments::Arguments;
 use crate::package::execute::multiply::{sum, sum_of};
 use crate::package::execute::tensor::{Data, Tensor, map_data};
-use crate::package::execute::view::View;
+use crate::package::execute::view::StridedView;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
-        "reduce_mean" => |call| floats(call, |row| sum(row) / row.len() as f32),
+        "reduce_mean" => |args| floats(args, |row| sum(row) / row.len() as f32),
         "reduce_sum" => {
-            |call| numbers(call, sum, |row| row.iter().fold(0, |s, v| s.wrapping_add(*v)))
+            |args| numbers(args, sum, |row| row.iter().fold(0, |s, v| s.wrapping_add(*v)))
         }
         "reduce_max" => {
-            |call| numbers(call, maximum, |row| row.iter().copied().fold(i32::MIN, i32::max))
+            |args| numbers(args, maximum, |row| row.iter().copied().fold(i32::MIN, i32::max))
         }
-        "reduce_min" => |call| {
+        "reduce_min" => |args| {
             numbers(
-                call,
+                args,
                 |row| row.iter().copied().fold(f32::INFINITY, f32::min),
                 |row| row.iter().copied().fold(i32::MAX, i32::min),
             )
         },
-        "reduce_sum_square" => |call| floats(call, |row| row.iter().map(|v| v * v).sum()),
+        "reduce_sum_square" => |args| floats(args, |row| row.iter().map(|v| v * v).sum()),
         "reduce_l2_norm" => {
-            |call| floats(call, |row| row.iter().map(|v| v * v).sum::<f32>().sqrt())
+            |args| floats(args, |row| row.iter().map(|v| v * v).sum::<f32>().sqrt())
         }
-        "reduce_argmax" => |call| arg(call, |new, best| new > best),
-        "reduce_argmin" => |call| arg(call, |new, best| new < best),
-        "softmax" => |call| {
-            let rank = call.tensor("x")?.shape().len();
-            let axis = call.axis_or("axis", rank, -1)?;
-            let mut rows = Rows::new(call.take("x")?, &[axis])?;
+        "reduce_argmax" => |args| arg(args, |new, best| new > best),
+        "reduce_argmin" => |args| arg(args, |new, best| new < best),
+        "softmax" => |args| {
+            let rank = args.tensor("x")?.shape().len();
+            let axis = args.axis_or("axis", rank, -1)?;
+            let mut rows = Rows::new(args.take("x")?, &[axis])?;
             rows.each(softmax)?;
-            Ok(vec![rows.back()?])
+            Ok(vec![rows.restore_order()?])
         },
         "layer_norm" => layer_norm,
         "topk" => topk,
@@ -42,11 +42,13 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-/// A tensor with some axes moved to its end, where they make up rows.
+/// A tensor whose axes of interest are moved to the end, where their elements form rows.
 struct Rows {
-    /// Axes in their new order, and the shape in that order.
+    /// The axes in their new order.
     order: Vec<usize>,
+    /// The lengths of the axes in their new order.
     shape: Vec<usize>,
+    /// The number of elements in a row.
     row: usize,
     data: Data,
 }
@@ -58,7 +60,7 @@ impl Rows {
         sorted.sort_unstable();
         sorted.dedup();
         if sorted.len() != axes.len() {
-            return Err(Error::input(format!("the axes {axes:?} name one twice")));
+            return Err(Error::input(format!("expected different axes, found {axes:?}")));
         }
         let order: Vec<usize> =
             (0..rank).filter(|axis| !sorted.contains(axis)).chain(sorted.iter().copied()).collect();
@@ -68,13 +70,13 @@ impl Rows {
         let data = if order.is_sorted() {
             data
         } else {
-            let view = View::of(&own).transposed(&order);
+            let view = StridedView::of(&own).transposed(&order);
             map_data!(data, values => view.copy(&values))
         };
         Ok(Rows { order, shape, row, data })
     }
 
-    /// Changes each row of floats.
+    /// Calls `change` on each row. Returns an input error unless the elements are floats.
     fn each(&mut self, change: impl Fn(&mut [f32])) -> Result<()> {
         match &mut self.data {
             Data::Float(values) => values.chunks_mut(self.row.max(1)).for_each(change),
@@ -83,14 +85,14 @@ impl Rows {
         Ok(())
     }
 
-    /// The tensor with its axes in their first order again.
-    fn back(self) -> Result<Tensor> {
+    /// The tensor with its axes in their original order.
+    fn restore_order(self) -> Result<Tensor> {
         if self.order.is_sorted() {
             return Tensor::new(self.shape, self.data);
         }
         let place = |axis| self.order.iter().position(|moved| *moved == axis).unwrap_or(axis);
         let inverse: Vec<usize> = (0..self.order.len()).map(place).collect();
-        let view = View::of(&self.shape).transposed(&inverse);
+        let view = StridedView::of(&self.shape).transposed(&inverse);
         Tensor::new(view.shape(), map_data!(self.data, values => view.copy(&values)))
     }
 }
@@ -100,36 +102,35 @@ fn maximum(row: &[f32]) -> f32 {
     row.iter().fold(f32::NEG_INFINITY, larger)
 }
 
-/// Softmax of a row in place. A row of nothing but -inf gives NaN, as everywhere.
+/// Computes the softmax of a row in place. If all elements are -inf, the result is NaN.
 pub(super) fn softmax(row: &mut [f32]) {
     let max = maximum(row);
     let max = if max.is_finite() { max } else { 0.0 };
-    // Most of a masked row is hidden, and an exponential takes its time.
+    // Most elements of a masked row are -inf; this saves their exponentials.
     let share = |value: f32| if value == f32::NEG_INFINITY { 0.0 } else { (value - max).exp() };
     row.iter_mut().for_each(|value| *value = share(*value));
     let total = sum(row);
     row.iter_mut().for_each(|value| *value /= total);
 }
 
-/// The tensor in rows along the axes to reduce, and the reduced shape.
-fn rows(call: &mut Call) -> Result<(Rows, Vec<usize>)> {
-    let shape = call.tensor("x")?.shape().to_vec();
-    let axes = call.axes("axes", shape.len())?.filter(|axes| !axes.is_empty());
+/// The tensor as rows along the axes to reduce, and the shape of the result.
+fn rows(args: &mut Arguments) -> Result<(Rows, Vec<usize>)> {
+    let shape = args.tensor("x")?.shape().to_vec();
+    let axes = args.axes("axes", shape.len())?.filter(|axes| !axes.is_empty());
     let axes = axes.unwrap_or_else(|| (0..shape.len()).collect());
-    let keep = call.flag_or("keep_dims", false)?;
-    Ok((Rows::new(call.take("x")?, &axes)?, reduced(&shape, &axes, keep)))
+    let keep = args.flag_or("keep_dims", false)?;
+    Ok((Rows::new(args.take("x")?, &axes)?, reduced(&shape, &axes, keep)))
 }
 
 fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
-    let len = |(axis, len): (usize, &usize)| match axes.contains(&axis) {
-        false => Some(*len),
-        true => keep.then_some(1),
+    let len = |(axis, len): (usize, &usize)| {
+        if axes.contains(&axis) { keep.then_some(1) } else { Some(*len) }
     };
     shape.iter().enumerate().filter_map(len).collect()
 }
 
-fn floats(call: &mut Call, result: fn(&[f32]) -> f32) -> Result<Vec<Tensor>> {
-    let (rows, shape) = rows(call)?;
+fn floats(args: &mut Arguments, result: fn(&[f32]) -> f32) -> Result<Vec<Tensor>> {
+    let (rows, shape) = rows(args)?;
     match &rows.data {
         Data::Float(values) => {
             let results = values.chunks(rows.row.max(1)).map(result).collect();
@@ -140,11 +141,11 @@ fn floats(call: &mut Call, result: fn(&[f32]) -> f32) -> Result<Vec<Tensor>> {
 }
 
 fn numbers(
-    call: &mut Call,
+    args: &mut Arguments,
     float: fn(&[f32]) -> f32,
     int: fn(&[i32]) -> i32,
 ) -> Result<Vec<Tensor>> {
-    let (rows, shape) = rows(call)?;
+    let (rows, shape) = rows(args)?;
     let row = rows.row.max(1);
     let data = match &rows.data {
         Data::Float(values) => Data::Float(values.chunks(row).map(float).collect()),
@@ -154,12 +155,12 @@ fn numbers(
     Ok(vec![Tensor::new(shape, data)?])
 }
 
-/// The index of the first best element along an axis.
-fn arg(call: &mut Call, is_better: fn(f64, f64) -> bool) -> Result<Vec<Tensor>> {
-    let shape = call.tensor("x")?.shape().to_vec();
-    let axis = call.axis_or("axis", shape.len(), -1)?;
-    let keep = call.flag_or("keep_dims", true)?;
-    let rows = Rows::new(call.take("x")?, &[axis])?;
+/// The index of the best element along an axis; of equal ones the first.
+fn arg(args: &mut Arguments, is_better: fn(f64, f64) -> bool) -> Result<Vec<Tensor>> {
+    let shape = args.tensor("x")?.shape().to_vec();
+    let axis = args.axis_or("axis", shape.len(), -1)?;
+    let keep = args.flag_or("keep_dims", true)?;
+    let rows = Rows::new(args.take("x")?, &[axis])?;
     let values: Vec<f64> = match &rows.data {
         Data::Float(values) => values.iter().map(|v| f64::from(*v)).collect(),
         Data::Int(values) => values.iter().map(|v| f64::from(*v)).collect(),
@@ -174,13 +175,15 @@ fn arg(call: &mut Call, is_better: fn(f64, f64) -> bool) -> Result<Vec<Tensor>> 
     Ok(vec![Tensor::ints(reduced(&shape, &[axis], keep), results)?])
 }
 
-fn layer_norm(call: &mut Call) -> Result<Vec<Tensor>> {
-    let rank = call.tensor("x")?.shape().len();
-    let last = rank.checked_sub(1).ok_or_else(|| Error::input("layer_norm of a scalar"))?;
-    let axes = call.axes("axes", rank)?.unwrap_or_else(|| vec![last]);
-    let epsilon = call.float_or("epsilon", 1e-5)?;
-    let (gamma, beta) = (call.tensor_or_none("gamma")?, call.tensor_or_none("beta")?);
-    let mut rows = Rows::new(call.take("x")?, &axes)?;
+fn layer_norm(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let rank = args.tensor("x")?.shape().len();
+    let last = rank
+        .checked_sub(1)
+        .ok_or_else(|| Error::input("expected rank 1 or more, found a scalar"))?;
+    let axes = args.axes("axes", rank)?.unwrap_or_else(|| vec![last]);
+    let epsilon = args.float_or("epsilon", 1e-5)?;
+    let (gamma, beta) = (args.tensor_or_none("gamma")?, args.tensor_or_none("beta")?);
+    let mut rows = Rows::new(args.take("x")?, &axes)?;
     rows.each(|row| {
         let mean = sum(row) / row.len() as f32;
         row.iter_mut().for_each(|value| *value -= mean);
@@ -192,40 +195,45 @@ fn layer_norm(call: &mut Call) -> Result<Vec<Tensor>> {
         let values = tensor.as_floats()?;
         if values.len() != rows.row {
             return Err(Error::input(format!(
-                "expected {} gains and biases, found {}",
+                "expected gamma and beta of {} elements, found {}",
                 rows.row,
                 values.len()
             )));
         }
-        rows.each(|row| match is_gain {
-            true => row.iter_mut().zip(values).for_each(|(value, gain)| *value *= gain),
-            false => row.iter_mut().zip(values).for_each(|(value, bias)| *value += bias),
+        rows.each(|row| {
+            let pairs = row.iter_mut().zip(values);
+            if is_gain {
+                pairs.for_each(|(value, gain)| *value *= gain);
+            } else {
+                pairs.for_each(|(value, bias)| *value += bias);
+            }
         })?;
     }
-    Ok(vec![rows.back()?])
+    Ok(vec![rows.restore_order()?])
 }
 
-/// The `k` largest (or smallest) elements along an axis, and their indices; the first of equals
-/// comes first.
-fn topk(call: &mut Call) -> Result<Vec<Tensor>> {
-    let x = call.tensor("x")?;
-    let axis = call.axis_or("axis", x.shape().len(), -1)?;
+/// The `k` largest elements along an axis (or the smallest ones, if `ascending`), and their
+/// indices. Of equal elements, the first comes first.
+fn topk(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let x = args.tensor("x")?;
+    let axis = args.axis_or("axis", x.shape().len(), -1)?;
     let len = x.shape()[axis];
-    let k = call.int_or("k", 1)?;
+    let k = args.int_or("k", 1)?;
     let k = usize::try_from(k).ok().or((k == -1).then_some(len)).filter(|k| *k <= len);
-    let k = k.ok_or_else(|| Error::input(format!("more than the {len} elements are asked for")))?;
-    let ascending = call.flag_or("ascending", false)?;
+    let k = k.ok_or_else(|| {
+        Error::input(format!("k: expected at most {len}, the length of the axis"))
+    })?;
+    let ascending = args.flag_or("ascending", false)?;
     drop(x);
-    let rows = Rows::new(call.take("x")?, &[axis])?;
+    let rows = Rows::new(args.take("x")?, &[axis])?;
     let Data::Float(values) = &rows.data else {
-        return Err(Error::input("expected floats"));
+        return Err(Error::input(format!("expected floats, found {}", rows.data.name())));
     };
     let (mut best, mut indices) = (Vec::new(), Vec::new());
     for row in values.chunks(rows.row.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|a, b| match ascending {
-            true => row[*a].total_cmp(&row[*b]),
-            false => row[*b].total_cmp(&row[*a]),
+        order.sort_by(|a, b| {
+            if ascending { row[*a].total_cmp(&row[*b]) } else { row[*b].total_cmp(&row[*a]) }
         });
         best.extend(order[..k].iter().map(|i| row[*i]));
         indices.extend(order[..k].iter().map(|i| *i as i32));
@@ -234,6 +242,8 @@ fn topk(call: &mut Call) -> Result<Vec<Tensor>> {
     if let Some(last) = shape.last_mut() {
         *last = k;
     }
-    let back = |data| Rows { order: rows.order.clone(), shape: shape.clone(), row: k, data }.back();
+    let back = |data| {
+        Rows { order: rows.order.clone(), shape: shape.clone(), row: k, data }.restore_order()
+    };
     Ok(vec![back(Data::Float(best))?, back(Data::Int(indices))?])
 }

@@ -1,12 +1,12 @@
-//! Operators that move elements or make them: reshaping, joining, repeating, filling.
+//! Operators that move, join, repeat or create elements.
 
 use std::sync::Arc;
 
 use super::Operator;
 use crate::error::{Error, Result};
-use crate::package::execute::call::{Call, axis};
+use crate::package::execute::arguments::{Arguments, axis};
 use crate::package::execute::tensor::{Data, Tensor, element_count, map_data};
-use crate::package::execute::view::View;
+use crate::package::execute::view::StridedView;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
     Some(match name {
@@ -20,8 +20,8 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         "split" => split,
         "fill" => fill,
         "range_1d" => range,
-        "shape" => |call| {
-            let shape: Vec<i32> = call
+        "shape" => |args| {
+            let shape: Vec<i32> = args
                 .value("x")?
                 .shape()
                 .unwrap_or_default()
@@ -34,21 +34,21 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-fn needed(call: &Call, name: &str) -> Result<Vec<i64>> {
-    let ints = call.ints(name)?;
+fn needed(args: &Arguments, name: &str) -> Result<Vec<i64>> {
+    let ints = args.ints(name)?;
     ints.ok_or_else(|| Error::input(format!("the parameter `{name}` is missing")))
 }
 
-/// Lengths that a program computes.
+/// Converts the integers of a shape to lengths.
 fn lengths(ints: &[i64]) -> Result<Vec<usize>> {
     let lengths: Option<Vec<usize>> = ints.iter().map(|len| usize::try_from(*len).ok()).collect();
     lengths.ok_or_else(|| Error::input(format!("expected lengths, found {ints:?}")))
 }
 
-/// 0 keeps a length, -1 is what remains.
-fn reshape(call: &mut Call) -> Result<Vec<Tensor>> {
-    let wanted = needed(call, "shape")?;
-    let x = call.take("x")?;
+/// In the new shape, 0 keeps the length of the axis, and -1 takes the remaining elements.
+fn reshape(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let wanted = needed(args, "shape")?;
+    let x = args.take("x")?;
     let keeps = wanted.len() == x.shape().len();
     let resolve = |(at, len): (usize, &i64)| match *len {
         0 if keeps => x.shape()[at] as i64,
@@ -63,19 +63,21 @@ fn reshape(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![x.reshaped(lengths(&shape)?)?])
 }
 
-fn transpose(call: &mut Call) -> Result<Vec<Tensor>> {
-    let order = needed(call, "perm")?;
-    let x = call.take("x")?;
+fn transpose(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let order = needed(args, "perm")?;
+    let x = args.take("x")?;
     let rank = x.shape().len();
     let order = order.iter().map(|at| axis(*at, rank)).collect::<Result<Vec<_>>>()?;
     let mut sorted = order.clone();
     sorted.sort_unstable();
     if !sorted.iter().copied().eq(0..rank) {
-        return Err(Error::input(format!("{order:?} is not an order of {rank} axes")));
+        return Err(Error::input(format!(
+            "perm: expected a permutation of {rank} axes, found {order:?}"
+        )));
     }
-    let view = View::of(x.shape()).transposed(&order);
+    let view = StridedView::of(x.shape()).transposed(&order);
     let shape = view.shape();
-    // Moving axes of length 1 moves no elements.
+    // Moving axes of length 1 does not move elements.
     let moved = order.iter().filter(|axis| x.shape()[**axis] != 1);
     if moved.is_sorted() {
         return Ok(vec![x.reshaped(shape)?]);
@@ -83,9 +85,9 @@ fn transpose(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::new(shape, map_data!(x.data(), values => view.copy(values)))?])
 }
 
-fn expand_dims(call: &mut Call) -> Result<Vec<Tensor>> {
-    let axes = needed(call, "axes")?;
-    let x = call.take("x")?;
+fn expand_dims(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let axes = needed(args, "axes")?;
+    let x = args.take("x")?;
     let rank = x.shape().len() + axes.len();
     let mut axes = axes.iter().map(|at| axis(*at, rank)).collect::<Result<Vec<_>>>()?;
     axes.sort_unstable();
@@ -94,9 +96,9 @@ fn expand_dims(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![x.reshaped(shape)?])
 }
 
-fn squeeze(call: &mut Call) -> Result<Vec<Tensor>> {
-    let axes = call.ints("axes")?;
-    let x = call.take("x")?;
+fn squeeze(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let axes = args.ints("axes")?;
+    let x = args.take("x")?;
     let rank = x.shape().len();
     let axes = match axes {
         Some(axes) => axes.iter().map(|at| axis(*at, rank)).collect::<Result<Vec<_>>>()?,
@@ -107,33 +109,36 @@ fn squeeze(call: &mut Call) -> Result<Vec<Tensor>> {
     Ok(vec![x.reshaped(shape)?])
 }
 
-fn tile(call: &mut Call) -> Result<Vec<Tensor>> {
-    let times = lengths(&needed(call, "reps")?)?;
-    let x = call.tensor("x")?;
+fn tile(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let times = lengths(&needed(args, "reps")?)?;
+    let x = args.tensor("x")?;
     if times.len() != x.shape().len() {
-        return Err(Error::input(format!("{times:?} repetitions of {:?}", x.shape())));
+        return Err(Error::input(format!(
+            "reps: expected one number per axis of {:?}, found {times:?}",
+            x.shape()
+        )));
     }
     let longer = x.shape().iter().zip(&times).map(|(len, times)| len.saturating_mul(*times));
     let shape: Vec<usize> = longer.collect();
     element_count(&shape)?;
-    let view = View::of(x.shape()).tiled(&times);
+    let view = StridedView::of(x.shape()).tiled(&times);
     Ok(vec![Tensor::new(shape, map_data!(x.data(), values => view.copy(values)))?])
 }
 
-fn concat(call: &mut Call) -> Result<Vec<Tensor>> {
-    let values = call.tensors("values")?;
+fn concat(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let values = args.tensors("values")?;
     let rank = values.first().map_or(0, |first| first.shape().len().max(1));
-    let at = call.axis_or("axis", rank, 0)?;
-    if call.flag_or("interleave", false)? {
-        return Err(Error::input("concat with interleave is not known here"));
+    let at = args.axis_or("axis", rank, 0)?;
+    if args.flag_or("interleave", false)? {
+        return Err(Error::input("concat with interleave is not supported"));
     }
     join(&values, rank, at)
 }
 
-fn stack(call: &mut Call) -> Result<Vec<Tensor>> {
-    let values = call.tensors("values")?;
+fn stack(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let values = args.tensors("values")?;
     let rank = values.first().map_or(0, |first| first.shape().len()) + 1;
-    let at = call.axis_or("axis", rank, 0)?;
+    let at = args.axis_or("axis", rank, 0)?;
     let expand = |tensor: &Arc<Tensor>| {
         let mut shape = tensor.shape().to_vec();
         shape.insert(at.min(shape.len()), 1);
@@ -142,7 +147,7 @@ fn stack(call: &mut Call) -> Result<Vec<Tensor>> {
     join(&values.iter().map(expand).collect::<Result<Vec<_>>>()?, rank, at)
 }
 
-/// Joins tensors of `rank` along the axis `at`; a scalar counts as one element.
+/// Joins tensors of rank `rank` along the axis `at`. A scalar counts as a vector of one element.
 fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
     let shape_of = |tensor: &Tensor| match tensor.shape() {
         [] => vec![1],
@@ -153,12 +158,14 @@ fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
     for tensor in values {
         let mut own = shape_of(tensor);
         if own.len() != rank {
-            return Err(Error::input(format!("{own:?} cannot be joined to {shape:?}")));
+            return Err(Error::input(format!("a shape {own:?} cannot be joined to {shape:?}")));
         }
         len += own[at];
         own[at] = shape[at];
         if own != shape {
-            return Err(Error::input(format!("{own:?} cannot be joined to {shape:?} on {at}")));
+            return Err(Error::input(format!(
+                "a shape {own:?} cannot be joined to {shape:?} along axis {at}"
+            )));
         }
     }
     shape[at] = len;
@@ -170,7 +177,10 @@ fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
                 match tensor.data() {
                     Data::$class(list) => lists.push(list),
                     other => {
-                        return Err(Error::input(format!("{} cannot be joined", other.name())));
+                        return Err(Error::input(format!(
+                            "expected values of one type, found also {}",
+                            other.name()
+                        )));
                     }
                 }
             }
@@ -188,58 +198,62 @@ fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
         Some(Data::Float(_)) => joined!(Float),
         Some(Data::Int(_)) => joined!(Int),
         Some(Data::Bool(_)) => joined!(Bool),
-        None => return Err(Error::input("there is nothing to join")),
+        None => return Err(Error::input("expected at least one tensor")),
     };
     Ok(vec![Tensor::new(shape, data)?])
 }
 
-fn split(call: &mut Call) -> Result<Vec<Tensor>> {
-    let x = call.tensor("x")?;
-    let at = call.axis_or("axis", x.shape().len(), 0)?;
+fn split(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let x = args.tensor("x")?;
+    let at = args.axis_or("axis", x.shape().len(), 0)?;
     let len = x.shape()[at];
-    let sizes = match call.ints("split_sizes")? {
+    let sizes = match args.ints("split_sizes")? {
         Some(sizes) => lengths(&sizes)?,
         None => {
-            let parts = usize::try_from(call.int("num_splits")?).unwrap_or(0);
+            let parts = usize::try_from(args.int("num_splits")?).unwrap_or(0);
             let divides = parts > 0 && len.is_multiple_of(parts);
             if !divides {
-                return Err(Error::input(format!("{len} cannot be split into {parts}")));
+                return Err(Error::input(format!(
+                    "an axis of length {len} cannot be split into {parts} equal parts"
+                )));
             }
             vec![len / parts; parts]
         }
     };
     if sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size)) != Some(len) {
-        return Err(Error::input(format!("{len} cannot be split into {sizes:?}")));
+        return Err(Error::input(format!(
+            "an axis of length {len} cannot be split into parts of {sizes:?}"
+        )));
     }
     let mut start = 0;
     let part = |size: usize| {
-        let view = View::of(x.shape()).sliced(at, start, size, 1);
+        let view = StridedView::of(x.shape()).sliced(at, start, size, 1);
         start += size;
         Tensor::new(view.shape(), map_data!(x.data(), values => view.copy(values)))
     };
     sizes.into_iter().map(part).collect()
 }
 
-fn fill(call: &mut Call) -> Result<Vec<Tensor>> {
-    let shape = lengths(&needed(call, "shape")?)?;
+fn fill(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let shape = lengths(&needed(args, "shape")?)?;
     let len = element_count(&shape)?;
-    let value = call.tensor("value")?;
+    let value = args.tensor("value")?;
     if value.data().len() != 1 {
-        return Err(Error::input("value: expected a scalar"));
+        return Err(Error::input("value: expected one element"));
     }
     Ok(vec![Tensor::new(shape, map_data!(value.data(), values => vec![values[0]; len]))?])
 }
 
-fn range(call: &mut Call) -> Result<Vec<Tensor>> {
-    let (start, end) = (call.tensor("start")?, call.tensor("end")?);
+fn range(args: &mut Arguments) -> Result<Vec<Tensor>> {
+    let (start, end) = (args.tensor("start")?, args.tensor("end")?);
     if let (Data::Int(_), Data::Int(_)) = (start.data(), end.data()) {
-        let (start, end, step) = (call.int("start")?, call.int("end")?, call.int_or("step", 1)?);
+        let (start, end, step) = (args.int("start")?, args.int("end")?, args.int_or("step", 1)?);
         let len = count(start as f64, end as f64, step as f64)?;
         let values: Vec<i32> = (0..len as i64).map(|i| (start + i * step) as i32).collect();
         return Ok(vec![Tensor::ints(vec![len], values)?]);
     }
-    let (start, end) = (call.float_or("start", 0.0)?, call.float_or("end", 0.0)?);
-    let step = call.float_or("step", 1.0)?;
+    let (start, end) = (args.float_or("start", 0.0)?, args.float_or("end", 0.0)?);
+    let step = args.float_or("step", 1.0)?;
     let len = count(start.into(), end.into(), step.into())?;
     let values = (0..len).map(|i| start + i as f32 * step).collect();
     Ok(vec![Tensor::floats(vec![len], values)?])
@@ -248,7 +262,9 @@ fn range(call: &mut Call) -> Result<Vec<Tensor>> {
 fn count(start: f64, end: f64, step: f64) -> Result<usize> {
     let len = ((end - start) / step).ceil().max(0.0);
     if !len.is_finite() {
-        return Err(Error::input(format!("a range from {start} to {end} in steps of {step}")));
+        return Err(Error::input(format!(
+            "a range from {start} to {end} in steps of {step} does not end"
+        )));
     }
     element_count(&[len as usize])
 }

@@ -1,19 +1,20 @@
-//! Weights that are expanded when the model is loaded, or just in time by the engine.
+//! Operators that expand compressed weights when a model is loaded or while it runs.
 //!
-//! Unlike other operators these take their arguments in place: a blob of the weight file, or the
-//! name of another `constexpr_*`.
+//! Unlike other operators, these take their arguments directly: a blob of the weight file, a
+//! literal, or the result of another `constexpr_*`.
 
-use crate::error::{Error, Result};
-use crate::package::blob::{BlobRef, BlobType, FILE_NAME};
+use crate::error::Result;
+use crate::package::blob::BlobType;
+use crate::package::mil::blob_tensor::BlobTensor;
 use crate::package::mil::call::{Call, FLOATS};
 use crate::package::mil::function::FunctionBuilder;
 use crate::package::mil::literal::Literal;
 use crate::package::mil::shape::ints;
 use crate::package::mil::types::{Opset, TensorType};
 use crate::package::mil::value::Value;
-use crate::package::spec::{BlobFileValue, Content, DataType, Value as Message};
+use crate::package::spec::DataType;
 
-/// Table indices.
+/// The types of table indices.
 const INDICES: &[DataType] = &[
     DataType::Uint1,
     DataType::Uint2,
@@ -22,10 +23,10 @@ const INDICES: &[DataType] = &[
     DataType::Uint6,
     DataType::Uint8,
 ];
-/// Table entries.
+/// The types of table entries.
 const ENTRIES: &[DataType] =
     &[DataType::Float16, DataType::Float32, DataType::Int8, DataType::Uint8];
-/// What takes a scale.
+/// The types of data that takes a scale.
 const CODES: &[DataType] = &[
     DataType::Int4,
     DataType::Uint4,
@@ -35,52 +36,14 @@ const CODES: &[DataType] = &[
     DataType::Float32,
 ];
 
-/// A blob of the weight file with the shape that a program gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobTensor {
-    /// Where its elements are.
-    pub blob: BlobRef,
-    /// Its shape.
-    pub shape: Vec<usize>,
-}
-
-impl BlobTensor {
-    /// The blob's elements in this shape.
-    pub fn new(blob: BlobRef, shape: impl Into<Vec<usize>>) -> Self {
-        BlobTensor { blob, shape: shape.into() }
-    }
-
-    /// Its type.
-    pub fn kind(&self) -> TensorType {
-        TensorType::new(self.blob.kind.data_type(), self.shape.clone())
-    }
-
-    /// The message for it. Fails (bug) when the shape has another number of elements than the
-    /// blob, or the operator set has no such blobs.
-    pub(in crate::package::mil) fn to_spec(&self, opset: Opset) -> Result<Message> {
-        use BlobType::{Float16, Float32, Int8, Uint8};
-        let kind = self.kind();
-        if kind.elements() != Some(self.blob.elements) {
-            let found = self.blob.elements;
-            return Err(Error::bug(format!("expected the elements of {kind}, found {found}")));
-        }
-        let is_old = matches!(self.blob.kind, Float16 | Float32 | Int8 | Uint8);
-        if opset < Opset::Ios18 && !is_old {
-            return Err(Error::bug(format!("{opset} has no weights of type {kind}")));
-        }
-        let blob = BlobFileValue { file_name: FILE_NAME.into(), offset: self.blob.offset };
-        Ok(Message { kind: Some(kind.to_spec()), content: Some(Content::Blob(blob)) })
-    }
-}
-
-/// What a `constexpr_*` takes.
+/// An argument of a `constexpr_*`.
 #[derive(Debug, Clone, Copy)]
 pub enum Operand<'a> {
     /// A tensor in the weight file.
     Blob(&'a BlobTensor),
     /// A tensor that is written into the program.
     Literal(&'a Literal<'a>),
-    /// What another `constexpr_*` has made.
+    /// The result of another `constexpr_*`.
     Made(&'a Value),
 }
 
@@ -113,7 +76,7 @@ impl Operand<'_> {
 }
 
 impl Call<'_> {
-    /// Binds an operand of one of these types.
+    /// Binds an operand that must have one of these types.
     fn operand(self, opset: Opset, name: &str, with: Operand, types: &[DataType]) -> Result<Self> {
         let kind = with.kind();
         let fits = types.contains(&kind.data_type);
@@ -131,9 +94,9 @@ impl Call<'_> {
 }
 
 impl FunctionBuilder {
-    /// `lut[.., indices, 0]`: table entries by `indices [..]` of `n` bits from
-    /// `lut [groups.., 2^n, V]`, whose groups divide the axes of `indices`. With vectors (`V > 1`)
-    /// the entries lie along `vector_axis`, which is `V` times as long. From iOS 18.
+    /// Looks `indices [..]` of `n` bits up in `lut [groups.., 2^n, V]`, whose groups divide the
+    /// axes of `indices`. If the entries are vectors (`V > 1`), they lie along `vector_axis` of the
+    /// result, which is `V` times as long as that of `indices`. From iOS 18.
     pub fn constexpr_lut_to_dense<'a>(
         &mut self,
         indices: impl Into<Operand<'a>>,
@@ -156,8 +119,9 @@ impl FunctionBuilder {
         Ok(call.makes(lut.kind().data_type, shape))
     }
 
-    /// `scale * (data - offset)`. `scale` (and `offset`, of the type of `data`) has one element
-    /// per block of `data`: the same rank, every length a divisor. From iOS 18.
+    /// Computes `scale * (data - offset)`. `scale` and `offset` have one element per block of
+    /// `data`: they have its rank, and their lengths divide its lengths. `offset` has the type of
+    /// `data`. From iOS 18.
     pub fn constexpr_blockwise_shift_scale<'a>(
         &mut self,
         data: impl Into<Operand<'a>>,
@@ -182,8 +146,8 @@ impl FunctionBuilder {
         Ok(call.makes(scale.kind().data_type, kind.shape))
     }
 
-    /// `nonzero_data [D]` where `mask` (uint1) is set, 0 elsewhere. Takes the two results of
-    /// [`constexpr_lut_to_sparse`](Self::constexpr_lut_to_sparse) as well. From iOS 18.
+    /// Puts `nonzero_data [D]` where `mask` (uint1) is 1, and 0 elsewhere. The arguments may be the
+    /// results of [`constexpr_lut_to_sparse`](Self::constexpr_lut_to_sparse). From iOS 18.
     pub fn constexpr_sparse_to_dense<'a>(
         &mut self,
         nonzero_data: impl Into<Operand<'a>>,
@@ -199,8 +163,8 @@ impl FunctionBuilder {
         Ok(call.makes(kind.data_type, mask.kind().shape))
     }
 
-    /// Table entries by `indices_nonzero_data [D]`, which stand where `indices_mask` (uint1) is
-    /// set: the mask and the entries `[D · V]` of the result. `lut` and `vector_axis` are those of
+    /// Looks up `indices_nonzero_data [D]`, the indices where `indices_mask` (uint1) is 1. Returns
+    /// the mask of the result and its entries `[D · V]`. `lut` and `vector_axis` are as for
     /// [`constexpr_lut_to_dense`](Self::constexpr_lut_to_dense). From iOS 18.
     pub fn constexpr_lut_to_sparse<'a>(
         &mut self,
@@ -229,8 +193,9 @@ impl FunctionBuilder {
         Ok([made[0].clone(), made[1].clone()])
     }
 
-    /// The form of iOS 16 and 17: one table `lut [2^n]`, and the indices of the tensor `shape`
-    /// packed into uint8 `[bytes]`. There is none of 3 bits, and it is gone in iOS 18.
+    /// `constexpr_lut_to_dense` in the form of iOS 16 and 17, which iOS 18 removed: one table `lut
+    /// [2^n]`, and the indices of a tensor of `shape` packed into uint8 `[bytes]`. Indices of 3
+    /// bits are not supported.
     pub fn constexpr_lut_to_dense_ios16(
         &mut self,
         indices: &BlobTensor,
@@ -240,7 +205,7 @@ impl FunctionBuilder {
         let opset = self.opset();
         let (call, entries) = (self.op("constexpr_lut_to_dense")?, lut.kind());
         let [len] = lut.shape[..] else {
-            return Err(call.refuse("lut", "one table", &entries));
+            return Err(call.refuse("lut", "a table of rank 1", &entries));
         };
         let bits = len.checked_ilog2().unwrap_or(0) as usize;
         let bytes = (shape.iter().product::<usize>() * bits).div_ceil(8);
@@ -257,9 +222,10 @@ impl FunctionBuilder {
         Ok(call.makes(entries.data_type, shape))
     }
 
-    /// The form of iOS 16 and 17: `scale * (quantized_data - zero_point)` of int8 or uint8 data.
-    /// `scale` (fp16) and `zero_point` (of the type of the data, otherwise 0) have one element per
-    /// index of axis 0. Gone in iOS 18, where a block-wise scale does the same.
+    /// Computes `scale * (quantized_data - zero_point)` for int8 or uint8 data on iOS 16 and 17; on
+    /// iOS 18, [`constexpr_blockwise_shift_scale`](Self::constexpr_blockwise_shift_scale) replaces
+    /// it. `scale` (fp16) and `zero_point` (of the type of the data) have one element per index of
+    /// axis 0. Without a `zero_point` it is 0.
     pub fn constexpr_affine_dequantize(
         &mut self,
         quantized_data: &BlobTensor,
@@ -270,7 +236,7 @@ impl FunctionBuilder {
         let (data, scales) = (quantized_data.kind(), scale.kind());
         let rows = &data.shape[..data.shape.len().min(1)];
         let of = [data.data_type];
-        // Without a zero point 0 is the middle, which only signed codes have.
+        // Unsigned codes need a zero point, since 0 is not in the middle of their range.
         let is_codes = of == [DataType::Int8] || (of == [DataType::Uint8] && zero_point.is_some());
         let per_row = TensorType::new(DataType::Float16, rows);
         let points = TensorType::new(data.data_type, rows);
@@ -294,7 +260,7 @@ fn divides(groups: usize, len: usize) -> bool {
     groups != 0 && len.is_multiple_of(groups)
 }
 
-/// Checks tables against the shape and type of their indices, binds `vector_axis`, and gives the
+/// Checks that tables fit the shape and type of their indices, binds `vector_axis`, and returns the
 /// length of an entry.
 fn tables<'f>(
     call: Call<'f>,

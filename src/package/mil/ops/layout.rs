@@ -1,4 +1,4 @@
-//! Operators that move elements without computing.
+//! Operators that move elements without changing them.
 
 use crate::error::Result;
 use crate::package::mil::function::FunctionBuilder;
@@ -8,8 +8,8 @@ use crate::package::mil::types::TensorType;
 use crate::package::mil::value::Value;
 use crate::package::spec::DataType;
 
-/// What most operators here take, and casts as well.
-pub(super) const PLAIN: &[DataType] = &[
+/// The types that most operators here take.
+const PLAIN: &[DataType] = &[
     DataType::Float16,
     DataType::Float32,
     DataType::Int32,
@@ -19,16 +19,17 @@ pub(super) const PLAIN: &[DataType] = &[
     DataType::Uint8,
     DataType::Bool,
 ];
-/// What `concat`, `split` and `tile` take.
+/// The types that `concat`, `split` and `tile` take.
 const BASIC: &[DataType] = &[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool];
+/// The types of indices.
 const INDICES: &[DataType] =
     &[DataType::Int32, DataType::Int16, DataType::Uint16, DataType::Int8, DataType::Uint8];
-/// The most axes a tensor may have.
+/// The largest rank of a tensor.
 const MAX_RANK: usize = 5;
 
 impl FunctionBuilder {
-    /// The slices of `x` along `axis` that `indices` name; the shape of `indices` takes the place
-    /// of the axis. Indices must not be negative: nothing here or there checks them.
+    /// The slices of `x` along `axis` at `indices`; the shape of `indices` replaces the axis.
+    /// Indices must be in range and not negative: neither this program nor Core ML checks them.
     pub fn gather(&mut self, x: &Value, indices: &Value, axis: isize) -> Result<Value> {
         let call = self.op("gather")?.typed("x", x, PLAIN)?.typed("indices", indices, INDICES)?;
         let call = call.check(x.data_type() != DataType::Bool, "x", "numbers", x.kind())?;
@@ -44,11 +45,11 @@ impl FunctionBuilder {
         Ok(call.makes(x.data_type(), shape))
     }
 
-    /// The values end to end along `axis`. They agree in type and in all other axes.
+    /// The values joined along `axis`. They must agree in type and in all other axes.
     pub fn concat(&mut self, values: &[&Value], axis: isize) -> Result<Value> {
         let call = self.op("concat")?;
         let Some(first) = values.first() else {
-            return Err(call.refuse("values", "one or more", "none"));
+            return Err(call.refuse("values", "at least one", "none"));
         };
         let Some(own) = axis_of(axis, first.rank()) else {
             return Err(call.refuse("axis", format!("an axis of {}", first.kind()), axis));
@@ -59,7 +60,7 @@ impl FunctionBuilder {
                 && with_axis(value, own, 0) == with_axis(first, own, 0)
         };
         if let Some(other) = values.iter().find(|value| !alike(value)) {
-            let expected = format!("like {} but for axis {own}", first.kind());
+            let expected = format!("the type and shape of {} except for axis {own}", first.kind());
             return Err(call.refuse("values", expected, other.kind()));
         }
         let call = call
@@ -76,7 +77,7 @@ impl FunctionBuilder {
         Ok(call.makes(first.data_type(), with_axis(first, own, len)))
     }
 
-    /// `x` cut along `axis` into parts of these lengths.
+    /// `x` split along `axis` into parts of these lengths.
     pub fn split(&mut self, x: &Value, sizes: &[usize], axis: isize) -> Result<Vec<Value>> {
         let call = self.op("split")?.typed("x", x, BASIC)?;
         let Some(own) = axis_of(axis, x.rank()) else {
@@ -87,16 +88,17 @@ impl FunctionBuilder {
         let found = format!("{sizes:?}");
         let call = call.check(fits, "split_sizes", format!("parts of {len}"), found)?;
         let equal = sizes.windows(2).all(|pair| pair[0] == pair[1]);
-        let call = match equal {
-            true => call.literal("num_splits", Literal::Int(ints(&[sizes.len()])[0])),
-            false => call.literal("split_sizes", Literal::Ints(&ints(sizes))),
+        let call = if equal {
+            call.literal("num_splits", Literal::Int(ints(&[sizes.len()])[0]))
+        } else {
+            call.literal("split_sizes", Literal::Ints(&ints(sizes)))
         };
         let part = |size: &usize| TensorType::new(x.data_type(), with_axis(x, own, *size));
         let call = call.literal("axis", Literal::Int(ints(&[own])[0]));
         Ok(call.makes_all(sizes.iter().map(part).collect()))
     }
 
-    /// The elements of `x` from `begin` up to and without `end`, both with one index per axis.
+    /// The elements of `x` from `begin` (inclusive) to `end` (exclusive), with one index per axis.
     pub fn slice_by_index(&mut self, x: &Value, begin: &[usize], end: &[usize]) -> Result<Value> {
         let call = self.op("slice_by_index")?.typed("x", x, PLAIN)?;
         let all = [begin.len(), end.len()] == [x.rank(); 2];
@@ -111,8 +113,8 @@ impl FunctionBuilder {
         Ok(call.makes(x.data_type(), shape))
     }
 
-    /// `x` with the elements from `begin` up to and without `end` replaced by `update`; both are
-    /// int32 `[rank]` and may be known only at run time. From iOS 18.
+    /// `x` with the elements from `begin` (inclusive) to `end` (exclusive) replaced by `update`.
+    /// Both are int32 `[rank]` and may be computed at run time. From iOS 18.
     pub fn slice_update(
         &mut self,
         x: &Value,
@@ -140,7 +142,7 @@ impl FunctionBuilder {
         Ok(call.makes(of, x.shape()))
     }
 
-    /// The elements of `x` in another shape of as many elements.
+    /// The elements of `x` in another shape with the same number of elements.
     pub fn reshape(&mut self, x: &Value, shape: &[usize]) -> Result<Value> {
         let fits = shape.iter().product::<usize>() == x.shape().iter().product::<usize>()
             && (1..=MAX_RANK).contains(&shape.len());
@@ -167,7 +169,7 @@ impl FunctionBuilder {
         Ok(call.makes(x.data_type(), shape))
     }
 
-    /// `x` with axes of length 1 where `axes` say, counted in the result.
+    /// `x` with new axes of length 1. `axes` are their positions in the result.
     pub fn expand_dims(&mut self, x: &Value, axes: &[isize]) -> Result<Value> {
         let call = self.op("expand_dims")?.typed("x", x, PLAIN)?;
         let rank = x.rank() + axes.len();
@@ -183,7 +185,7 @@ impl FunctionBuilder {
         Ok(call.makes(x.data_type(), shape))
     }
 
-    /// `x` without these axes, all of length 1.
+    /// `x` without the axes `axes`, which must have length 1.
     pub fn squeeze(&mut self, x: &Value, axes: &[isize]) -> Result<Value> {
         let call = self.op("squeeze")?.typed("x", x, PLAIN)?;
         let own = axes_of(axes, x.rank())
@@ -198,7 +200,7 @@ impl FunctionBuilder {
         Ok(call.makes(x.data_type(), shape))
     }
 
-    /// `x` repeated along every axis.
+    /// `x` repeated `reps[axis]` times along each axis.
     pub fn tile(&mut self, x: &Value, reps: &[usize]) -> Result<Value> {
         let fits = reps.len() == x.rank() && !reps.contains(&0);
         let call = self

@@ -1,7 +1,7 @@
-//! The operators, as methods of the function builder; each file is a family.
+//! The operators as methods of the function builder, one file per family.
 //!
-//! Names of operators and parameters are the format's own. Where a parameter has one useful value
-//! in a language model, the method writes that value and does not ask.
+//! Operators and parameters have the names of the format. A parameter that always has the same
+//! value in the programs that this crate writes is no parameter of the method.
 
 mod constexpr;
 mod elementwise;
@@ -10,5 +10,4 @@ mod products;
 mod reduction;
 mod state;
 
-pub use constexpr::{BlobTensor, Operand};
-pub use products::Convolution;
+pub use constexpr::Operand;

@@ -1,5 +1,5 @@
-//! Weights into a weight file: planned, to know sizes and programs before anything is coded, or
-//! written.
+//! Placing weights in a weight file. A [`WeightPlanner`] only computes where they would go, so that
+//! sizes and programs are known before anything is coded; a [`WeightWriter`] codes and writes them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,22 +14,23 @@ use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::Coder;
 use crate::model::{RopeTables, values};
-use crate::package::blob::{BlobRef, BlobType, BlobWriter, Layout};
+use crate::package::blob::{BlobLayout, BlobRef, BlobType, BlobWriter};
 use crate::package::mil::Opset;
-use crate::package::program::{Place, Vector};
+use crate::package::program::{HalfVector, PlaceWeights};
 use crate::package::weights::{StoredWeight, WeightLayout};
 use crate::quantize::{CodedArrays, CodedTensor};
 
-/// Of pruned tensors how many weights before each row are stored. Counting reads a tensor, so it
-/// is done once.
+/// For pruned tensors, the number of stored weights before each row. Counting has to read the
+/// tensor, so it is done once per tensor.
 #[derive(Default)]
-pub(super) struct Counts(RefCell<BTreeMap<TensorId, Vec<usize>>>);
+pub(super) struct KeptCounts(RefCell<BTreeMap<TensorId, Vec<usize>>>);
 
-impl Counts {
-    /// How many weights in some rows of a tensor are stored.
+impl KeptCounts {
+    /// The number of weights that are stored for some rows of a tensor.
     fn kept(&self, coder: &Coder<'_>, id: TensorId, rows: Range<usize>) -> Result<usize> {
         let (recipe, [out, inputs]) = coder.recipe(id)?;
-        // A share is of the whole tensor: how much of it falls into some rows is counted.
+        // The recipe gives the share of the whole tensor. Its part in some of the rows depends on
+        // the weights.
         let is_counted = recipe.pruning().is_some() && rows.len() < out;
         let by_shape = recipe.kept(rows.len() * inputs).filter(|_| !is_counted);
         if let Some(kept) = by_shape {
@@ -42,38 +43,38 @@ impl Counts {
         };
         match (before.get(rows.start), before.get(rows.end)) {
             (Some(start), Some(end)) => Ok(end - start),
-            _ => Err(Error::bug(format!("rows {rows:?} of {out}"))),
+            _ => Err(Error::bug(format!("there are no rows {rows:?} among {out}"))),
         }
     }
 }
 
-/// Counts where weights would go.
-pub(super) struct Planned<'a> {
+/// Computes where weights would go, without reading them.
+pub(super) struct WeightPlanner<'a> {
     coder: Coder<'a>,
-    counts: &'a Counts,
+    counts: &'a KeptCounts,
     target: Opset,
-    layout: Layout,
+    layout: BlobLayout,
     blobs: u32,
 }
 
-impl<'a> Planned<'a> {
-    /// An empty file for a target.
-    pub fn new(coder: Coder<'a>, target: Opset, counts: &'a Counts) -> Self {
-        Planned { coder, counts, target, layout: Layout::new(), blobs: 0 }
+impl<'a> WeightPlanner<'a> {
+    /// Plans a weight file, which is empty at first.
+    pub fn new(coder: Coder<'a>, target: Opset, counts: &'a KeptCounts) -> Self {
+        WeightPlanner { coder, counts, target, layout: BlobLayout::new(), blobs: 0 }
     }
 
-    /// The size of the weight file.
+    /// The size of the weight file in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.layout.size_bytes()
     }
 
-    /// Whether anything is in it.
+    /// Whether the file has no blobs.
     pub fn is_empty(&self) -> bool {
         self.blobs == 0
     }
 }
 
-impl Place for Planned<'_> {
+impl PlaceWeights for WeightPlanner<'_> {
     fn matrix(
         &mut self,
         id: TensorId,
@@ -89,29 +90,29 @@ impl Place for Planned<'_> {
         planned.map_err(|error| error.at(format!("tensor {}", id.name())))
     }
 
-    fn vector(&mut self, _: Vector, elements: usize) -> Result<BlobRef> {
+    fn vector(&mut self, _: HalfVector, elements: usize) -> Result<BlobRef> {
         self.blobs += 1;
         self.layout.append(BlobType::Float16, elements as u64)
     }
 }
 
-/// Codes weights and writes them, one tensor in memory at a time.
-pub(super) struct Writing<'a, W> {
-    /// Where coded tensors come from.
+/// Codes weights and writes them, with one tensor in memory at a time.
+pub(super) struct WeightWriter<'a, W> {
+    /// Codes the tensors.
     pub coder: Coder<'a>,
     /// The target.
     pub target: Opset,
-    /// Tokens that the cache holds: the length of the rotary tables.
+    /// The number of tokens that the cache holds, which is the length of the rotary tables.
     pub context_tokens: usize,
     /// The weight file.
     pub file: &'a mut BlobWriter<W>,
-    /// Told before each tensor; may stop.
+    /// Called before each tensor is coded; an error stops the writing.
     pub before: &'a mut dyn FnMut() -> Result<()>,
-    /// The tensor that was coded last: heads are asked for in slices.
+    /// The tensor that was coded last, since the head is placed in several slices.
     pub last: Option<(TensorId, CodedTensor)>,
 }
 
-impl<W: Write + Seek> Place for Writing<'_, W> {
+impl<W: Write + Seek> PlaceWeights for WeightWriter<'_, W> {
     fn matrix(
         &mut self,
         id: TensorId,
@@ -133,40 +134,44 @@ impl<W: Write + Seek> Place for Writing<'_, W> {
         written.map_err(|error| error.at(format!("tensor {}", id.name())))
     }
 
-    fn vector(&mut self, vector: Vector, elements: usize) -> Result<BlobRef> {
+    fn vector(&mut self, vector: HalfVector, elements: usize) -> Result<BlobRef> {
         let halves = match vector {
-            Vector::Tensor(id) => {
+            HalfVector::Tensor(id) => {
                 (self.before)()?;
                 halves_of(&self.coder.tensor(id)?)?
             }
-            table => rotary(&self.coder.checkpoint.config, self.context_tokens, table)?,
+            table => rotary_table(&self.coder.checkpoint.config, self.context_tokens, table)?,
         };
         if halves.len() != elements {
-            return Err(Error::bug(format!("{vector:?}: {} of {elements} numbers", halves.len())));
+            let found = halves.len();
+            let what = format!("{vector:?}: expected {elements} numbers, found {found}");
+            return Err(Error::bug(what));
         }
         let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
         self.file.append(BlobType::Float16, elements as u64, &bytes)
     }
 }
 
-/// The numbers of a tensor that is stored as fp16.
+/// The values of a tensor that is stored as fp16.
 fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
     match coded.stored() {
         CodedArrays::Half(halves) => Ok(halves.clone()),
-        _ => Err(Error::bug(format!("a vector coded as {}", coded.recipe()))),
+        _ => Err(Error::bug(format!("a vector must be fp16, but is coded as {}", coded.recipe()))),
     }
 }
 
 /// A rotary table `[tokens, head_dim / 2]` as packages store it.
 ///
 /// # Errors
-/// Bug-class errors for a vector that is no such table.
-pub fn rotary(config: &Config, tokens: usize, table: Vector) -> Result<Vec<f16>> {
+/// A bug-class error if `table` is not a rotary table.
+pub fn rotary_table(config: &Config, tokens: usize, table: HalfVector) -> Result<Vec<f16>> {
     let tables = RopeTables::new(config, tokens, &candle_core::Device::Cpu)?;
     let table = match table {
-        Vector::Cosines => tables.cos(),
-        Vector::Sines => tables.sin(),
-        Vector::Tensor(id) => return Err(Error::bug(format!("{} is no table", id.name()))),
+        HalfVector::Cosines => tables.cos(),
+        HalfVector::Sines => tables.sin(),
+        HalfVector::Tensor(id) => {
+            return Err(Error::bug(format!("{} is not a rotary table", id.name())));
+        }
     };
     Ok(values(table)?.into_iter().map(f16::from_f32).collect())
 }

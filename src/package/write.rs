@@ -1,10 +1,10 @@
-//! The `.mlpackage` folder, written aside and then renamed, so that there is a whole one or none.
+//! Writing the `.mlpackage` folder. It appears under its name only when it is complete.
 //!
 //! ```text
 //! NAME.mlpackage/
 //!   Manifest.json
 //!   Data/com.apple.CoreML/model.mlmodel          the program
-//!   Data/com.apple.CoreML/weights/weight.bin     the weights, unless there are none
+//!   Data/com.apple.CoreML/weights/weight.bin     the weights, if there are any
 //! ```
 
 use std::fs::{self, File};
@@ -28,16 +28,16 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// A package that has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrittenPackage {
-    /// The sizes of its files, added up, in bytes.
+    /// The total size of its files in bytes.
     pub size_bytes: u64,
     /// Its weight file.
     pub weights: WrittenBlobs,
-    /// A hash of program and weights.
+    /// A hash over the program and the weights.
     pub hash: blake3::Hash,
 }
 
-/// A package that is being written beside its target. Dropped before
-/// [`finish`](PackageWriter::finish), it leaves nothing behind.
+/// A package that is being written. If it is dropped before [`finish`](PackageWriter::finish),
+/// nothing stays on the disk.
 #[derive(Debug)]
 pub struct PackageWriter {
     folder: AtomicDir,
@@ -45,8 +45,10 @@ pub struct PackageWriter {
 }
 
 impl PackageWriter {
-    /// Begins a package at `target`. Fails (input) when there is one and `existing` says to keep
-    /// it, or (surroundings) like the disk.
+    /// Begins a package at `target`.
+    ///
+    /// # Errors
+    /// An input error if `target` exists and may not be replaced; surroundings errors of the disk.
     pub fn create(target: &Path, existing: Existing) -> Result<Self> {
         let folder = AtomicDir::create(target, existing, &[MANIFEST])?;
         let path = folder.path().join("Data").join(WEIGHTS);
@@ -57,13 +59,16 @@ impl PackageWriter {
         Ok(PackageWriter { folder, weights })
     }
 
-    /// The weight file.
+    /// The weight file, to append blobs to.
     pub fn weights(&mut self) -> &mut BlobWriter<BufWriter<File>> {
         &mut self.weights
     }
 
-    /// Adds the program and the manifest, makes everything durable and renames the folder to its
-    /// name. A package that is replaced stays whole until the new one is.
+    /// Adds the program and the manifest, and moves the package to its target. A package that is
+    /// there already stays until the new one is complete and on the disk.
+    ///
+    /// # Errors
+    /// Surroundings errors of the disk; an input error as for [`create`](PackageWriter::create).
     pub fn finish(self, model: &Model) -> Result<WrittenPackage> {
         let PackageWriter { folder, weights } = self;
         let data = folder.path().join("Data");
@@ -90,23 +95,26 @@ impl PackageWriter {
     }
 }
 
-/// The size of a package in bytes, from that of its weight file (nothing if it has no blobs) and
-/// its program.
+/// The size of a package in bytes. `weights` is the size of its weight file, or `None` if it has no
+/// blobs.
 pub fn package_size_bytes(weights: Option<u64>, model: &Model) -> u64 {
     let manifest = manifest(&blake3::hash(b""), weights.is_some());
     weights.unwrap_or(0) + (model.encoded_len() + manifest.len()) as u64
 }
 
-/// What the package contains. Its identifiers come from the content, so that equal packages have
-/// equal files.
+/// The manifest, which lists what the package contains. Identifiers are derived from the content,
+/// so that equal packages have equal files.
 fn manifest(hash: &blake3::Hash, has_weights: bool) -> Vec<u8> {
     let id = |item: &str| uuid(&blake3::keyed_hash(hash.as_bytes(), item.as_bytes()));
-    let entry = |description: &str, name: &str, path: &str| json!({ "author": AUTHOR, "description": description, "name": name, "path": path });
     let mut items = serde_json::Map::new();
-    let model = entry("CoreML Model Specification", "model.mlmodel", MODEL);
-    items.insert(id(MODEL), model);
+    let mut add = |path: &str, name: &str, description: &str| {
+        let item =
+            json!({ "author": AUTHOR, "description": description, "name": name, "path": path });
+        items.insert(id(path), item);
+    };
+    add(MODEL, "model.mlmodel", "CoreML Model Specification");
     if has_weights {
-        items.insert(id(WEIGHTS), entry("CoreML Model Weights", "weights", WEIGHTS));
+        add(WEIGHTS, "weights", "CoreML Model Weights");
     }
     let manifest = json!({
         "fileFormatVersion": "1.0.0",
@@ -116,7 +124,7 @@ fn manifest(hash: &blake3::Hash, has_weights: bool) -> Vec<u8> {
     format!("{manifest:#}\n").into_bytes()
 }
 
-/// The first 16 bytes of a hash as a UUID of version 8, which is for makers' own schemes.
+/// The first 16 bytes of a hash as a UUID of version 8, the version for custom schemes.
 fn uuid(hash: &blake3::Hash) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
@@ -137,9 +145,10 @@ mod tests {
         while let Some(folder) = open.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                match path.is_dir() {
-                    true => open.push(path),
-                    false => files.push((path.clone(), fs::read(path).unwrap())),
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    files.push((path.clone(), fs::read(path).unwrap()));
                 }
             }
         }
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_whole_and_the_same_every_time() {
+    fn a_package_is_complete_and_the_same_every_time() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.mlpackage");
         let first = package(&target, Existing::Keep, &[1, 2, 3]).unwrap();
@@ -175,7 +184,7 @@ mod tests {
         assert_eq!((files(&target), again), (written, first));
         let other = package(&target, Existing::Replace, &[9]).unwrap();
         assert_ne!(other.hash, first.hash);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary folder stays");
     }
 
     #[test]
@@ -189,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_given_up_leaves_nothing() {
+    fn a_package_that_is_dropped_unfinished_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let package = PackageWriter::create(&folder.path().join("a"), Existing::Keep).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

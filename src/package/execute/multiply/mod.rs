@@ -1,12 +1,14 @@
-//! Matrix products, above all of packed weights with activations.
+//! Matrix products, mainly of packed weights with activations.
 //!
-//! With one row of activations most weights are decoded in registers (`stored`), and codes that
-//! stand for several rows are looked up once for all of them (`vectors`). Otherwise a few
-//! rows of a packed weight are decoded into a buffer that stays in a cache and multiplied with
-//! every row of activations, so a weight is decoded once per call however many rows there are.
-//! Rows of weights are shared among threads. Each result is one sum over fixed lanes: it depends
-//! neither on the number of threads nor on how many rows are multiplied together.
+//! For one row of activations, most weights are decoded in registers (`stored`), and codes that
+//! stand for several rows are looked up once for all of them (`vectors`). In all other cases, a few
+//! rows of a packed weight are decoded into a buffer that fits in a cache, and multiplied with
+//! every row of activations; so each weight is decoded once per call. The rows of a weight are
+//! divided among threads. Each result is one sum over fixed lanes: it depends neither on the number
+//! of threads nor on how many rows are multiplied together.
 
+#[cfg(target_arch = "x86_64")]
+mod registers;
 #[cfg(target_arch = "x86_64")]
 mod stored;
 mod vectors;
@@ -18,25 +20,28 @@ use rayon::prelude::*;
 
 use crate::package::constexpr::PackedWeight;
 
-/// Partial sums of a result: four AVX2 registers, eight NEON ones.
+/// The number of partial sums of a result: four AVX2 registers, or eight NEON registers.
 const LANES: usize = 32;
-/// Rows of activations that share a pass over a row of weights.
+/// The number of rows of activations that are multiplied in one pass over a row of weights.
 const TOGETHER: usize = 3;
-/// Rows of weights that are decoded before they are multiplied with many rows of activations.
+/// The number of rows of weights that are decoded at a time if there are many rows of activations.
 const TILE: usize = 16;
-/// Weights that are decoded before they are multiplied with few rows: they stay in the first cache.
+/// The number of weights that are decoded at a time if there are few rows of activations: as many
+/// as fit in the L1 cache.
 const CACHED_WEIGHTS: usize = 1 << 12;
-/// The weights that a thread takes at a time.
+/// The number of weights that a thread takes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 16;
-/// Fewer weights than this are not worth a second thread when they are multiplied as stored.
+/// For stored weights, a second thread pays only from this number of weights on.
 const MIN_CHUNK_WEIGHTS: usize = 1 << 15;
-/// The parts that each thread's share of a large stored weight has, so that a late thread is helped.
+/// A large stored weight is divided into this number of parts per thread, so that other threads can
+/// take parts of a slow one.
 const PARTS: usize = 4;
 
-/// `weight` `[out, in]` times each of the rows `x` `[rows, in]`, as `[out, rows]`. `in` is the
-/// number of weights in a row of `weight`, whatever its rank; a remainder of `x` is ignored.
+/// The product `[out, rows]` of `weight` `[out, in]` and `x` `[rows, in]`. `in` is the number of
+/// elements in a row of `weight`, which may have any rank; an incomplete last row of `x` is
+/// ignored.
 pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
-    let inputs = weight.len() / weight.rows().max(1);
+    let inputs = weight.elements() / weight.rows().max(1);
     #[cfg(target_arch = "x86_64")]
     if let Some(out) = stored::multiply(weight, inputs, x) {
         return out;
@@ -47,8 +52,8 @@ pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
     share(weight.rows(), inputs, x, |row, buffer| weight.fill(row * inputs, buffer))
 }
 
-/// Calls `decode(row, buffer)` for some of the `outputs` rows after the other, as many as fit into
-/// `buffer`, and multiplies them with the rows of `x`.
+/// Divides the `outputs` rows among threads. `decode(row, buffer)` must write the rows from `row`
+/// on that fit in `buffer`; they are then multiplied with the rows of `x`.
 fn share(
     outputs: usize,
     inputs: usize,
@@ -70,15 +75,16 @@ fn share(
             pulp::Arch::new().dispatch(Dots { weights, x, inputs, out });
         }
     };
-    match outputs <= step {
-        true => out.chunks_mut(step * rows).enumerate().for_each(chunk),
-        false => out.par_chunks_mut(step * rows).enumerate().for_each(chunk),
+    if outputs <= step {
+        out.chunks_mut(step * rows).enumerate().for_each(chunk);
+    } else {
+        out.par_chunks_mut(step * rows).enumerate().for_each(chunk);
     }
     out
 }
 
-/// The `outputs` results of one row of activations: `chunk(first, out)` for parts of them that begin
-/// at multiples of `unit`, shared among threads where that pays.
+/// Computes the `outputs` results of one row of activations, divided among threads if that pays.
+/// `chunk(first, out)` computes those from `first` on; `first` is a multiple of `unit`.
 fn share_stored(
     outputs: usize,
     inputs: usize,
@@ -97,8 +103,7 @@ fn share_stored(
     out
 }
 
-/// The products of rows of weights `[outputs, inputs]` and of `x` `[rows, inputs]` into
-/// `[outputs, rows]`.
+/// Multiplies `weights` `[outputs, inputs]` with `x` `[rows, inputs]` into `out` `[outputs, rows]`.
 struct Dots<'a> {
     weights: &'a [f32],
     x: &'a [f32],
@@ -121,7 +126,7 @@ impl WithSimd for Dots<'_> {
 }
 
 impl Dots<'_> {
-    /// With `K` registers for the partial sums of a result.
+    /// Computes the products with `K` registers for the partial sums of a result.
     #[inline(always)]
     fn run<S: Simd, const K: usize>(self, simd: S) {
         let Dots { weights, x, inputs, out } = self;
@@ -175,7 +180,7 @@ fn dot<S: Simd, const K: usize, const N: usize>(
     out
 }
 
-/// The sum of the lanes, halves added to halves.
+/// Adds up the lanes, the upper half to the lower half until one is left.
 #[inline(always)]
 fn total(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -187,12 +192,12 @@ fn total(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// The sum of `values` in the same fixed order.
+/// The sum of `values`, in the fixed order of the products.
 pub(super) fn sum(values: &[f32]) -> f32 {
     sum_of(values, |value| value)
 }
 
-/// The sum of `term` of each of `values` in the same fixed order.
+/// The sum of `term(value)` over `values`, in the fixed order of the products.
 #[inline(always)]
 pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -204,14 +209,16 @@ pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     total(lanes)
 }
 
-/// `x` `[rows, inner]` times the rows of `y` `[columns, inner]`, as `[rows, columns]`.
+/// Writes the product `[rows, columns]` of `x` `[rows, inner]` and the transposed `y` `[columns,
+/// inner]` to `out`.
 pub(super) fn multiply_transposed(x: &[f32], y: &[f32], inner: usize, out: &mut [f32]) {
     if inner > 0 && !out.is_empty() {
         pulp::Arch::new().dispatch(Dots { weights: x, x: y, inputs: inner, out });
     }
 }
 
-/// `x` `[rows, inner]` times `y` `[inner, columns]`, as `[rows, columns]`; `out` begins as zeros.
+/// Adds the product `[rows, columns]` of `x` `[rows, inner]` and `y` `[inner, columns]` to `out`,
+/// which the caller has filled with zeros.
 pub(super) fn multiply_dense(x: &[f32], y: &[f32], inner: usize, out: &mut [f32]) {
     let columns = y.len() / inner.max(1);
     pulp::Arch::new().dispatch(
@@ -226,7 +233,7 @@ pub(super) fn multiply_dense(x: &[f32], y: &[f32], inner: usize, out: &mut [f32]
     );
 }
 
-/// `[rows, columns]` as `[columns, rows]`.
+/// Transposes `values` `[rows, columns]`.
 pub(super) fn transposed(values: Vec<f32>, columns: usize) -> Vec<f32> {
     let rows = values.len() / columns.max(1);
     if rows <= 1 || columns <= 1 {
@@ -238,7 +245,7 @@ pub(super) fn transposed(values: Vec<f32>, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::read::literal::Literal;
+    use crate::package::read::literal::LiteralTensor;
     use crate::package::spec::DataType;
 
     fn numbers(len: usize) -> Vec<f32> {
@@ -249,12 +256,12 @@ mod tests {
         let bytes: Vec<u8> =
             numbers(shape[0] * shape[1]).iter().flat_map(|v| v.to_le_bytes()).collect();
         let (shape, data_type) = (shape.to_vec(), DataType::Float32);
-        let literal = Literal { data_type, shape, bytes: bytes.into(), text: None };
+        let literal = LiteralTensor { data_type, shape, bytes: bytes.into(), text: None };
         PackedWeight::plain(&literal).unwrap()
     }
 
     #[test]
-    fn products_are_those_of_the_definition() {
+    fn products_agree_with_their_definition() {
         for (outputs, inputs, rows) in [(5, 7, 1), (40, 100, 2), (33, 64, 7), (90, 1000, 4)] {
             let (weight, x) = (weight([outputs, inputs]), numbers(rows * inputs));
             let (dense, out) = (weight.decode(), multiply(&weight, &x));
@@ -269,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_depends_neither_on_its_company_nor_on_threads() {
+    fn a_result_depends_neither_on_other_rows_nor_on_threads() {
         let (weight, x) = (weight([300, 500]), numbers(8 * 500));
         let together = multiply(&weight, &x);
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();

@@ -1,25 +1,25 @@
-//! The arguments of one operation as its operator asks for them.
+//! The arguments of one operation, converted to what its operator asks for.
 
 use std::sync::Arc;
 
 use super::tensor::{Data, Tensor, element_count};
-use super::value::{Part, Value};
+use super::value::{RuntimeValue, TensorSlice};
 use crate::error::{At, Error, Result};
 use crate::package::constexpr::PackedWeight;
 
-/// One call of an operator. Parameters are taken by their name in MIL; where the program leaves
-/// one out, the operator's default holds.
-pub(super) struct Call<'a> {
-    pub arguments: Vec<(&'a str, Vec<Value>)>,
+/// The arguments of one operation, by the name that MIL gives the parameter. A program may leave
+/// out parameters for which the operator has a default.
+pub(super) struct Arguments<'a> {
+    pub by_name: Vec<(&'a str, Vec<RuntimeValue>)>,
 }
 
-impl Call<'_> {
-    fn find(&self, name: &str) -> Option<&[Value]> {
-        let found = self.arguments.iter().find(|(parameter, _)| *parameter == name);
+impl Arguments<'_> {
+    fn find(&self, name: &str) -> Option<&[RuntimeValue]> {
+        let found = self.by_name.iter().find(|(parameter, _)| *parameter == name);
         found.map(|(_, values)| values.as_slice())
     }
 
-    fn one(&self, name: &str) -> Result<Option<&Value>> {
+    fn one(&self, name: &str) -> Result<Option<&RuntimeValue>> {
         match self.find(name) {
             None => Ok(None),
             Some([value]) => Ok(Some(value)),
@@ -33,31 +33,32 @@ impl Call<'_> {
         Error::input(format!("the parameter `{name}` is missing"))
     }
 
-    /// Whether the program gives the parameter.
+    /// Whether the program sets the parameter.
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 
-    /// The value of a parameter as it is.
-    pub fn value(&self, name: &str) -> Result<&Value> {
+    /// The value of a parameter, unconverted.
+    pub fn value(&self, name: &str) -> Result<&RuntimeValue> {
         self.one(name)?.ok_or_else(|| Self::missing(name))
     }
 
-    /// A tensor; a packed weight is decoded for this call.
+    /// A tensor; a packed weight is decoded.
     pub fn tensor(&self, name: &str) -> Result<Arc<Tensor>> {
         dense(self.value(name)?).at(|| name.to_owned())
     }
 
-    /// A tensor, where the program gives one.
+    /// A tensor; `None` if the program does not set the parameter.
     pub fn tensor_or_none(&self, name: &str) -> Result<Option<Arc<Tensor>>> {
         self.one(name)?.map(dense).transpose().at(|| name.to_owned())
     }
 
-    /// A tensor of floats where it lies; a packed weight is decoded for this call.
-    pub fn part(&self, name: &str) -> Result<Part> {
+    /// A tensor of floats, without a copy if it is a slice of another one; a packed weight is
+    /// decoded.
+    pub fn slice(&self, name: &str) -> Result<TensorSlice> {
         match self.value(name)? {
-            Value::Part(part) => Ok(part.clone()),
-            other => Ok(Part::whole(dense(other).at(|| name.to_owned())?)),
+            RuntimeValue::Slice(slice) => Ok(slice.clone()),
+            other => Ok(TensorSlice::whole(dense(other).at(|| name.to_owned())?)),
         }
     }
 
@@ -67,25 +68,25 @@ impl Call<'_> {
         values.iter().map(dense).collect::<Result<_>>().at(|| name.to_owned())
     }
 
-    /// A tensor to change: without a copy where nothing else needs it.
+    /// A tensor to change in place. It is copied only if something else needs it.
     pub fn take(&mut self, name: &str) -> Result<Tensor> {
-        let found = self.arguments.iter_mut().find(|(parameter, _)| *parameter == name);
+        let found = self.by_name.iter_mut().find(|(parameter, _)| *parameter == name);
         let values = found.map(|(_, values)| std::mem::take(values)).unwrap_or_default();
-        let [value] = <[Value; 1]>::try_from(values).map_err(|_| Self::missing(name))?;
+        let [value] = <[RuntimeValue; 1]>::try_from(values).map_err(|_| Self::missing(name))?;
         let tensor = dense(&value).at(|| name.to_owned())?;
         drop(value);
         Ok(Arc::try_unwrap(tensor).unwrap_or_else(|shared| (*shared).clone()))
     }
 
-    /// A weight as it is stored, or the tensor that stands in its place.
-    pub fn weight(&self, name: &str) -> Result<Weight> {
+    /// A weight: packed as it is stored, or a tensor.
+    pub fn weight(&self, name: &str) -> Result<MatrixWeight> {
         match self.value(name)? {
-            Value::Weight(weight) => Ok(Weight::Packed(weight.clone())),
-            other => Ok(Weight::Dense(dense(other).at(|| name.to_owned())?)),
+            RuntimeValue::Weight(weight) => Ok(MatrixWeight::Packed(weight.clone())),
+            other => Ok(MatrixWeight::Dense(dense(other).at(|| name.to_owned())?)),
         }
     }
 
-    /// Integers of a vector or scalar, where the program gives them.
+    /// The integers of a vector or scalar; `None` if the program does not set the parameter.
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let Some(tensor) = self.tensor_or_none(name)? else { return Ok(None) };
         let ints = tensor.as_ints().at(|| name.to_owned())?;
@@ -96,7 +97,9 @@ impl Call<'_> {
     pub fn int(&self, name: &str) -> Result<i64> {
         match self.ints(name)?.as_deref() {
             Some([int]) => Ok(*int),
-            Some(ints) => Err(Error::input(format!("{name}: expected an integer, found {ints:?}"))),
+            Some(ints) => {
+                Err(Error::input(format!("{name}: expected one integer, found {ints:?}")))
+            }
             None => Err(Self::missing(name)),
         }
     }
@@ -106,7 +109,7 @@ impl Call<'_> {
         if self.has(name) { self.int(name) } else { Ok(default) }
     }
 
-    /// Booleans, where the program gives them.
+    /// The booleans of a vector or scalar; `None` if the program does not set the parameter.
     pub fn flags(&self, name: &str) -> Result<Option<Vec<bool>>> {
         let Some(tensor) = self.tensor_or_none(name)? else { return Ok(None) };
         match tensor.data() {
@@ -129,63 +132,63 @@ impl Call<'_> {
         match tensor.as_floats().at(|| name.to_owned())? {
             [float] => Ok(*float),
             floats => {
-                Err(Error::input(format!("{name}: expected a float, found {}", floats.len())))
+                Err(Error::input(format!("{name}: expected one float, found {}", floats.len())))
             }
         }
     }
 
-    /// A text, where the program gives one.
+    /// A string; `None` if the program does not set the parameter.
     pub fn text(&self, name: &str) -> Result<Option<&str>> {
         match self.one(name)? {
             None => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(RuntimeValue::Text(text)) => Ok(Some(text)),
             Some(_) => Err(Error::input(format!("{name}: expected a string"))),
         }
     }
 
-    /// An axis of a tensor of rank `rank`, or `default`; negative ones count from the end.
+    /// An axis of a tensor of rank `rank`, or `default`; a negative axis counts from the end.
     pub fn axis_or(&self, name: &str, rank: usize, default: i64) -> Result<usize> {
         axis(self.int_or(name, default)?, rank).at(|| name.to_owned())
     }
 
-    /// Axes of a tensor of rank `rank`, where the program gives them.
+    /// Axes of a tensor of rank `rank`; `None` if the program does not set the parameter.
     pub fn axes(&self, name: &str, rank: usize) -> Result<Option<Vec<usize>>> {
         let Some(axes) = self.ints(name)? else { return Ok(None) };
         axes.iter().map(|at| axis(*at, rank)).collect::<Result<_>>().map(Some)
     }
 }
 
-/// An axis counted from the start.
+/// `axis` counted from the start, for a tensor of rank `rank`.
 pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
     let from_start = if axis < 0 { axis + rank as i64 } else { axis };
     let found = usize::try_from(from_start).ok().filter(|found| *found < rank);
-    found.ok_or_else(|| Error::input(format!("no axis {axis} in a tensor of rank {rank}")))
+    found.ok_or_else(|| Error::input(format!("a tensor of rank {rank} has no axis {axis}")))
 }
 
-/// A weight of a matrix product.
-pub(super) enum Weight {
+/// A weight of a matrix product, packed or as a tensor.
+pub(super) enum MatrixWeight {
     Packed(Arc<PackedWeight>),
     Dense(Arc<Tensor>),
 }
 
-impl Weight {
+impl MatrixWeight {
     /// The shape.
     pub fn shape(&self) -> &[usize] {
         match self {
-            Weight::Packed(weight) => weight.shape(),
-            Weight::Dense(tensor) => tensor.shape(),
+            MatrixWeight::Packed(weight) => weight.shape(),
+            MatrixWeight::Dense(tensor) => tensor.shape(),
         }
     }
 }
 
-fn dense(value: &Value) -> Result<Arc<Tensor>> {
+fn dense(value: &RuntimeValue) -> Result<Arc<Tensor>> {
     match value {
-        Value::Tensor(tensor) => Ok(tensor.clone()),
-        Value::Weight(weight) => {
+        RuntimeValue::Tensor(tensor) => Ok(tensor.clone()),
+        RuntimeValue::Weight(weight) => {
             element_count(weight.shape())?;
             Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
         }
-        Value::Part(part) => Ok(Arc::new(part.to_tensor()?)),
-        Value::Text(_) => Err(Error::input("expected a tensor, found a string")),
+        RuntimeValue::Slice(slice) => Ok(Arc::new(slice.to_tensor()?)),
+        RuntimeValue::Text(_) => Err(Error::input("expected a tensor, found a string")),
     }
 }

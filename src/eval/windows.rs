@@ -1,0 +1,47 @@
+//! Computations over all windows at once, one window per thread.
+
+use candle_core::{Result as CandleResult, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::model::{self, Block, Mlp};
+
+/// The MLP of a dense block.
+pub fn dense(block: &Block) -> CandleResult<&Mlp> {
+    block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
+}
+
+/// `of` every window.
+pub fn each(
+    windows: &[Tensor],
+    of: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
+) -> Result<Vec<Tensor>> {
+    let found: CandleResult<Vec<Tensor>> = windows.par_iter().map(of).collect();
+    found.map_err(model::failed)
+}
+
+/// `of` every pair of windows.
+pub fn both(
+    first: &[Tensor],
+    second: &[Tensor],
+    of: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + Sync + Send,
+) -> Result<Vec<Tensor>> {
+    let pairs = first.par_iter().zip(second);
+    let found: CandleResult<Vec<Tensor>> = pairs.map(|(a, b)| of(a, b)).collect();
+    found.map_err(model::failed)
+}
+
+/// The experts that each token goes to, per window; empty for a dense block.
+pub fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
+    if block.mlp().is_some() {
+        return Ok(Vec::new());
+    }
+    let normed = each(hidden, |x| block.mlp_input(x))?;
+    Ok(normed
+        .into_iter()
+        .map(|x| block.route(x))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}

@@ -1,0 +1,55 @@
+//! Plan files: TOML whose keys are the fields of [`PlanOptions`].
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::options::PlanOptions;
+use super::tolerances::{Limits, deserialize_limits};
+use crate::error::{Error, Result};
+
+/// Largest plan file that is read, in bytes.
+const MAX_PLAN_BYTES: u64 = 1 << 20;
+
+/// The part of a plan that a check needs, whatever else is in it.
+#[derive(Debug, Default, Deserialize)]
+struct CheckOnly {
+    #[serde(default, deserialize_with = "deserialize_limits")]
+    check: Limits,
+}
+
+/// Reads a plan file.
+///
+/// # Errors
+/// Input errors of the file: too large, not TOML, a key that is not known.
+pub fn read(path: &Path) -> Result<PlanOptions> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
+    if meta.len() > MAX_PLAN_BYTES {
+        let found = meta.len();
+        return Err(Error::input(format!(
+            "expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"
+        ))
+        .at(path.display()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))
+}
+
+/// The tolerances in a plan file that may have been written by another version.
+///
+/// # Errors
+/// Input errors of a file that is no TOML.
+pub fn kept_limits(path: &Path) -> Result<Limits> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    let plan: CheckOnly = toml::from_str(&text)
+        .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
+    Ok(plan.check)
+}
+
+/// The tolerances in a plan file, all of whose keys are known.
+///
+/// # Errors
+/// Input errors of the file.
+pub fn limits(path: &Path) -> Result<Limits> {
+    Ok(read(path)?.check)
+}

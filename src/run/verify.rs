@@ -1,0 +1,139 @@
+//! A folder of packages held against the checkpoint that it claims to be.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::inputs;
+use super::observer::Observer;
+use super::package::check;
+use crate::checkpoint::Checkpoint;
+use crate::error::{At, Error, Result};
+use crate::eval::{Coder, Variant};
+use crate::model;
+use crate::package::bundle::{Bundle, Manifest};
+use crate::package::execute::Precision;
+use crate::package::verify::{
+    VerificationInput, VerificationLink, distance_by_block, predict_by_walk,
+};
+
+/// What is to be verified, and how.
+pub struct VerifyRequest<'a> {
+    /// The folder of packages.
+    pub folder: &'a Path,
+    /// The checkpoint, as a plan spells it.
+    pub model: &'a str,
+    /// The file of coded weights that the packages were made from, if they were.
+    pub coded: Option<&'a Path>,
+    /// The text whose first tokens are predicted; `None` spreads tokens over the vocabulary.
+    pub text: Option<&'a str>,
+    /// Tokens to predict.
+    pub tokens: usize,
+    /// How the packages are computed.
+    pub precision: Precision,
+    /// Whether hidden states are compared after every block.
+    pub by_block: bool,
+}
+
+/// What was found.
+pub struct Verified {
+    /// What the packages say they are.
+    pub manifest: Manifest,
+    /// The links of the proof.
+    pub links: Vec<VerificationLink>,
+    /// Relative difference of the hidden states after each block; empty unless asked for.
+    pub differences: Vec<f64>,
+}
+
+/// Verifies packages against their checkpoint.
+///
+/// # Errors
+/// Input errors of folder, checkpoint and text, interruption. A link that does not hold is no error.
+pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> Result<Verified> {
+    let folder = request.folder;
+    let bundle = Bundle::open(folder)?;
+    let checkpoint = inputs::open_checkpoint(request.model, observer)?;
+    let hash = checkpoint.content_hash();
+    let described = &bundle.manifest.model;
+    if described.model_hash != hash {
+        let found = &described.model_hash;
+        return Err(Error::input(format!(
+            "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
+        ))
+        .at(folder.display())
+        .hint("give the checkpoint that was packaged with --model"));
+    }
+    let file = match request.coded {
+        Some(path) => Some(Arc::new(inputs::open_coded(path, &hash)?)),
+        None => None,
+    };
+    let variant: Variant = described.variant.parse().at(|| folder.display())?;
+    let scales = bundle.manifest.scales().at(|| folder.display())?;
+    let coder = Coder {
+        checkpoint: &checkpoint,
+        variant: &variant,
+        file: file.as_ref(),
+        scales: Some(&scales),
+    };
+    coder.check()?;
+    let ids = ids(request, &checkpoint, described.context_tokens)?;
+    let question =
+        VerificationInput { bundle: &bundle, coder, ids: &ids, precision: request.precision };
+    let walked = predict_by_walk(coder, &ids, &model::device()?)?;
+    let links = check(&question, &walked, observer)?;
+    let differences =
+        if request.by_block { distance_by_block(&question, &walked)? } else { Vec::new() };
+    Ok(Verified { manifest: bundle.manifest, links, differences })
+}
+
+/// Proves that the packages in `folder` are `model` under the recipe that they claim to be: their
+/// files, every weight bit for bit, and their predictions for `tokens` tokens spread over the
+/// vocabulary.
+///
+/// # Errors
+/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
+/// error: see [`VerificationLink::holds`].
+pub fn verify(
+    folder: &Path,
+    model: &str,
+    tokens: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<VerificationLink>> {
+    let request = VerifyRequest {
+        folder,
+        model,
+        coded: None,
+        text: None,
+        tokens,
+        precision: Precision::Single,
+        by_block: false,
+    };
+    Ok(verify_packages(&request, observer)?.links)
+}
+
+/// The tokens to predict: the first of the text, or tokens spread over the vocabulary.
+fn ids(
+    request: &VerifyRequest<'_>,
+    checkpoint: &Checkpoint,
+    context_tokens: usize,
+) -> Result<Vec<u32>> {
+    if !(2..=context_tokens).contains(&request.tokens) {
+        let found = request.tokens;
+        return Err(Error::input(format!(
+            "expected 2 to {context_tokens} tokens, which the packages' cache holds, found {found}"
+        ))
+        .at("--tokens"));
+    }
+    let Some(text) = request.text else {
+        return Ok(inputs::spread(request.tokens, checkpoint.config.vocab_size));
+    };
+    let text = inputs::read_text(text)?;
+    let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
+    if ids.len() < request.tokens {
+        let found = ids.len();
+        return Err(Error::input(format!("expected {} tokens, found {found}", request.tokens))
+            .at(text.name)
+            .hint("give a longer text, or fewer --tokens"));
+    }
+    ids.truncate(request.tokens);
+    Ok(ids)
+}
