@@ -21,7 +21,7 @@ def main():
     with open(folder / "records.jsonl", "w") as out:
 
         def write(kind, **fields):
-            print(json.dumps({"schema": 1, "kind": kind, **fields}, separators=(",", ":")), file=out)
+            print(json.dumps({"schema": 2, "kind": kind, **fields}, separators=(",", ":")), file=out)
 
         write("run", model="made", architecture="llama", model_hash="aa" * 32,
               tokenizer_hash="bb" * 32, text_name="made", text_hash="cc" * 32,

@@ -1,25 +1,25 @@
 //! The crate's one error: what failed, where, and how to mend it.
 //!
-//! Rooms build it where the failure is seen, in words that carry expected and found; callers add
-//! the place they know (path, tensor, layer, flag). Nobody matches on the text: the only thing a
-//! program decides by is [`Exit`], the class that becomes the process's exit code.
+//! It is built where the failure is found, in words that say what was expected and what was found;
+//! callers add the place that they know (path, tensor, layer, flag). No code matches on the text: the
+//! only thing that decides anything is [`Exit`], the class that becomes the process's exit code.
 
 use std::fmt;
 
-/// What the process tells its caller (DESIGN, section 5).
+/// The class of an outcome, which becomes the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// 0: everything asked for was done.
     Done,
-    /// 1: it ran, and the answer is no: a regression, a failed variant, a mismatch.
+    /// 1: it ran and the answer is no: a regression, a failed variant, a mismatch.
     No,
     /// 2: bad arguments or bad input.
     Input,
-    /// 3: the surroundings failed: disk full, read-only folder, no network, no device.
+    /// 3: the environment failed: disk full, read-only folder, no network, no device.
     Surroundings,
     /// 4: too little data for the certainty that was asked for.
     Inconclusive,
-    /// 130: interrupted; the same command resumes.
+    /// 130: interrupted; the same command continues.
     Interrupted,
     /// 101: a bug, the same code as a panic.
     Bug,
@@ -45,7 +45,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What failed, where, why, and what to do next. Boxed inside, so that `Result` stays small.
+/// What failed, where, why, and what to do next. Boxed, so that `Result` stays small.
 #[derive(Debug)]
 pub struct Error(Box<Parts>);
 
@@ -53,7 +53,7 @@ pub struct Error(Box<Parts>);
 struct Parts {
     exit: Exit,
     what: String,
-    /// Innermost first: each caller adds the wider place it knows.
+    /// Innermost first: each caller adds the wider place that it knows.
     places: Vec<String>,
     hint: Option<String>,
     cause: Option<Cause>,
@@ -71,12 +71,12 @@ impl Error {
         Self::new(Exit::Input, what)
     }
 
-    /// The surroundings failed (exit code 3).
+    /// The environment failed (exit code 3).
     pub fn surroundings(what: impl Into<String>) -> Self {
         Self::new(Exit::Surroundings, what)
     }
 
-    /// A broken promise of this program (exit code 101).
+    /// A bug of this program (exit code 101).
     pub fn bug(what: impl Into<String>) -> Self {
         Self::new(Exit::Bug, what)
     }
@@ -86,8 +86,8 @@ impl Error {
         Self::new(Exit::Interrupted, "interrupted").hint("run the same command again to continue")
     }
 
-    /// A file operation that failed: a missing or unreadable file is input, anything else (disk
-    /// full, no permission, read-only) is the surroundings.
+    /// A failed file operation: a missing or unreadable file is bad input, anything else (disk full, no
+    /// permission, read-only) a failed environment.
     pub fn io(doing: impl fmt::Display, path: &std::path::Path, cause: std::io::Error) -> Self {
         use std::io::ErrorKind::{
             InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound,
@@ -99,13 +99,13 @@ impl Error {
         Self::new(exit, format!("cannot {doing}")).at(path.display()).because(cause)
     }
 
-    /// Adds a place, from the inside out: tensor, then file.
+    /// Adds a place; the innermost comes first: tensor, then file.
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.places.push(place.to_string());
         self
     }
 
-    /// Says how to mend it. The first hint given stays: the inner place knows best.
+    /// Says how to mend it. The first hint stays, because the innermost place knows most.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint.get_or_insert(hint.into());
         self
@@ -117,18 +117,17 @@ impl Error {
         self
     }
 
-    /// How to mend it, where that is known.
+    /// How to mend it; `None` if that is not known.
     pub fn advice(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// The text without its hint: what a failure record keeps as the cause.
+    /// The text without its hint, which failure records keep as the cause.
     pub fn cause(&self) -> String {
-        let text = self.to_string();
-        match &self.0.hint {
-            Some(hint) => text.trim_end_matches(&format!("\nhint: {hint}")).to_owned(),
-            None => text,
-        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_cause(&mut text);
+        text
     }
 
     /// The class that decides the exit code.
@@ -138,34 +137,42 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// `place: place: what: cause`, then `hint: ...` on a line of its own.
+    /// `place: place: what: cause`, then `hint: ...` on its own line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { what, places, hint, cause, .. } = &*self.0;
-        for place in places.iter().rev() {
-            write!(f, "{place}: ")?;
-        }
-        write!(f, "{what}")?;
-        let mut next: Option<&dyn std::error::Error> = cause.as_deref().map(|c| c as _);
-        let mut said = String::new();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            // Many errors already end in the words of their own cause.
-            if !said.ends_with(&text) {
-                write!(f, ": {text}")?;
-            }
-            said = text;
-            next = cause.source();
-        }
-        match hint {
+        self.write_cause(f)?;
+        match &self.0.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
         }
     }
 }
 
+impl Error {
+    /// `place: place: what: cause`.
+    fn write_cause(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Parts { what, places, cause, .. } = &*self.0;
+        for place in places.iter().rev() {
+            write!(out, "{place}: ")?;
+        }
+        write!(out, "{what}")?;
+        let mut next: Option<&dyn std::error::Error> = cause.as_deref().map(|c| c as _);
+        let mut last = String::new();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Many errors already end in the text of their own cause.
+            if !last.ends_with(&text) {
+                write!(out, ": {text}")?;
+            }
+            last = text;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
 impl std::error::Error for Error {}
 
-/// Adds a place to whatever error passes by.
+/// Adds a place to the error of any result.
 pub trait At<T> {
     /// Adds `place()` to the error, if there is one.
     fn at<D: fmt::Display>(self, place: impl FnOnce() -> D) -> Result<T>;
@@ -182,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_reads_from_the_outside_in_and_ends_with_its_hint() {
+    fn an_error_begins_with_the_outermost_place_and_ends_with_its_hint() {
         let error = Error::input("expected 4 bytes, found 2")
             .at("tensor lm_head.weight")
             .hint("download the file again")
@@ -191,6 +198,7 @@ mod tests {
         let text = "model.safetensors: tensor lm_head.weight: expected 4 bytes, found 2\n\
                     hint: download the file again";
         assert_eq!(error.to_string(), text);
+        assert_eq!(error.cause(), text.split('\n').next().unwrap());
         assert_eq!(error.exit().code(), 2);
     }
 

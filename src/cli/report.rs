@@ -10,12 +10,13 @@ use super::predicted;
 use super::reporter::Reporter;
 use super::{pages, print};
 use crate::compare::claims::{self, Claims};
+use crate::compare::condensed;
 use crate::error::{At, Error, Exit, Result};
 use crate::files::write_atomic;
 use crate::report::release::{Release, release};
-use crate::report::splice::{Place, places, spliced};
+use crate::report::splice::{TableSlot, slots, spliced};
 use crate::report::{self, Document, run, versus};
-use crate::results::{MEASUREMENTS, RECORDS, RunFolder};
+use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
@@ -40,10 +41,16 @@ pub struct ReportArgs {
     /// All of them or none. Without it one format goes to stdout.
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Write the run into this folder without its values per token
+    ///
+    /// The result is small enough to commit, and every report of it is the same.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "claims", "shards"])]
+    condense: Option<PathBuf>,
     /// Update the tables of runs in these files
     ///
     /// Between <!-- evalkit: reports/<run> ladder --> (or devices) and <!-- /evalkit -->, each on a line
-    /// of its own. Paths are relative to the file.
+    /// of its own. Paths are relative to the file. columns=variant,size at the end of the marker
+    /// chooses columns.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
     splice: Vec<PathBuf>,
     /// Check that tables in these files are those of their records
@@ -74,6 +81,9 @@ pub fn run(args: &ReportArgs, reporter: &Reporter) -> Result<Exit> {
         return Ok(exit);
     }
     let runs = args.read(reporter)?;
+    if let Some(target) = &args.condense {
+        return condense(args, &runs, target, reporter);
+    }
     let (document, exit) = match &args.claims {
         Some(path) => held(path, &runs, reporter)?,
         None => (args.document(&runs)?, Exit::Done),
@@ -135,7 +145,8 @@ fn last_run(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
         Error::io("read", reports, e).hint("name a run, or its folder with --reports")
     })?;
     let written = |folder: PathBuf| {
-        let files = [RECORDS, MEASUREMENTS].map(|name| folder.join(name).metadata().ok());
+        let files =
+            [RECORDS, CONDENSED, MEASUREMENTS].map(|name| folder.join(name).metadata().ok());
         let times = files.into_iter().flatten().filter_map(|file| file.modified().ok());
         times.max().map(|time| (time, folder))
     };
@@ -161,43 +172,62 @@ fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Documen
     Ok((report::claims::document(&claims, &judged), claims::exit(&judged)))
 }
 
-/// A file with places for tables, and the tables to put there.
+/// Writes a run without its values per token.
+fn condense(
+    args: &ReportArgs,
+    runs: &[RunFolder],
+    target: &Path,
+    reporter: &Reporter,
+) -> Result<Exit> {
+    let ([run], [path]) = (runs, &args.runs[..]) else {
+        return Err(Error::input(format!(
+            "expected one run to condense, found {}",
+            args.runs.len()
+        ))
+        .hint("name the folder of the run: evalkit report RUN --condense DIR"));
+    };
+    condensed(run)?.write(&args.folder(path), target)?;
+    reporter.say(format!("condensed {} into {}", run.name, target.display()));
+    Ok(Exit::Done)
+}
+
+/// A file with places for tables, and the tables that belong there.
 struct Spliced {
     text: String,
-    tables: Vec<(Place, Release)>,
+    tables: Vec<(TableSlot, Release)>,
 }
 
 impl Spliced {
     fn read(path: &Path) -> Result<Spliced> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-        let places = places(&text).at(|| path.display().to_string())?;
+        let slots = slots(&text).at(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let table = |place: Place| {
+        let table = |slot: TableSlot| {
             let read = |run: &String| RunFolder::read(&folder.join(run));
-            let runs = place.runs.iter().map(read).collect::<Result<Vec<_>>>();
-            let made = runs.and_then(|runs| release(place.table, &runs));
-            let made = made.map_err(|e| e.at(format!("line {}", place.line)).at(path.display()))?;
-            Ok((place, made))
+            let runs = slot.runs.iter().map(read).collect::<Result<Vec<_>>>();
+            let made = runs.and_then(|runs| release(slot.table, &runs, slot.columns.as_deref()));
+            let made = made.map_err(|e| e.at(format!("line {}", slot.line)).at(path.display()))?;
+            Ok((slot, made))
         };
-        Ok(Spliced { tables: places.into_iter().map(table).collect::<Result<_>>()?, text })
+        Ok(Spliced { tables: slots.into_iter().map(table).collect::<Result<_>>()?, text })
     }
 }
 
 /// Updates every table of a file, or changes nothing.
 fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
     let Spliced { text, tables } = Spliced::read(path)?;
-    for (place, release) in &tables {
+    for (slot, release) in &tables {
         if let Some(fault) = release.faults.first() {
-            return Err(Error::new(Exit::No, format!("{}: {fault}", place.name()))
-                .at(format!("line {}", place.line))
+            return Err(Error::new(Exit::No, format!("{}: {fault}", slot.name()))
+                .at(format!("line {}", slot.line))
                 .at(path.display())
-                .hint("nothing was written, because this table should not be published"));
+                .hint("nothing was written, because such a table should not be published"));
         }
     }
     let count = tables.len();
-    let (places, tables): (Vec<Place>, Vec<String>) =
-        tables.into_iter().map(|(place, release)| (place, release.text)).unzip();
-    let new = spliced(&text, &places, &tables);
+    let (slots, tables): (Vec<TableSlot>, Vec<String>) =
+        tables.into_iter().map(|(slot, release)| (slot, release.text)).unzip();
+    let new = spliced(&text, &slots, &tables);
     if new != text {
         write_atomic(path, new.as_bytes())?;
     }
@@ -210,18 +240,19 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
 fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
     let Spliced { text, tables } = Spliced::read(path)?;
     let mut holds = true;
-    for (place, release) in &tables {
-        let is_old = place.found(&text) != release.text;
-        let old = is_old.then(|| "it is not the table of its records any more".to_owned());
+    for (slot, release) in &tables {
+        let is_old = slot.found(&text) != release.text;
+        let old = is_old
+            .then(|| "it differs from the table of its records; run report --splice".to_owned());
         for fault in release.faults.iter().cloned().chain(old) {
             holds = false;
-            let (line, name) = (place.line, place.name());
+            let (line, name) = (slot.line, slot.name());
             reporter.say(format!("{}: line {line}: {name}: {fault}", path.display()));
         }
     }
     if holds {
         reporter.say(format!(
-            "{}: all {} tables are those of their records",
+            "{}: {} tables agree with their records",
             path.display(),
             tables.len()
         ));

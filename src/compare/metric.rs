@@ -53,7 +53,7 @@ impl Metric {
             Metric::Result => "result",
             Metric::Perplexity => "perplexity",
             Metric::Kl => "KL mean",
-            Metric::Top1 => "top-1",
+            Metric::Top1 => "top-1 agreement",
             Metric::Size => "size",
             Metric::Packages => "packages",
             Metric::Decode => "decode",

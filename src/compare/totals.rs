@@ -83,7 +83,10 @@ fn of_cell(run: &RunFolder, cell_id: &str) -> CondensedCell {
 mod tests {
     use super::*;
     use crate::compare::fixture::{folder, records};
+    use crate::compare::Tolerances;
+    use crate::compare::check::check;
     use crate::compare::summary::Summary;
+    use crate::compare::versus::versus;
     use crate::results::Store;
 
     /// The usual run, as one of a model with experts.
@@ -111,6 +114,10 @@ mod tests {
             let read = RunFolder::read(&short).unwrap();
             assert_eq!((&read.name, &read.hash), (&run.name, &run.hash));
             assert_eq!(Summary::of(&read).unwrap(), Summary::of(&run).unwrap());
+            assert_eq!(versus(&read, &run).unwrap(), versus(&run, &run).unwrap());
+            let tolerances = Tolerances::resolve([]).unwrap();
+            let checked = |now| check(now, &run, &tolerances, 7);
+            assert_eq!(checked(&read), checked(&run));
             let error = condensed(&read).unwrap_err().to_string();
             assert!(error.contains("condensed already"), "{error}");
         }

@@ -1,8 +1,8 @@
 //! CSV and JSON: full precision, and keys that end in the unit.
 //!
-//! A column of estimates becomes three in CSV (`kl_mean_nats`, `kl_mean_low_nats`,
-//! `kl_mean_high_nats`) and an object in JSON. In CSV the document's facts are repeated in every
-//! row, so that files of several runs can be put together.
+//! A column of estimates becomes three columns in CSV (`kl_mean_nats`, `kl_mean_low_nats`,
+//! `kl_mean_high_nats`) and an object in JSON. In CSV every row repeats the document's facts, so that
+//! files of several runs can be concatenated.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +10,7 @@ use super::{Column, Document, Table, Unit, Value, plot};
 use crate::error::{Error, Result};
 use crate::stats::Interval;
 
-/// The key of the column with the cause, in rows that failed.
+/// The key of the column with the cause of a failure.
 const FAILURE: &str = "failure";
 
 /// Tables are separated by an empty line; a single table is a plain CSV file.
@@ -78,7 +78,7 @@ fn failure(row: &[Value]) -> &str {
     cause.unwrap_or_default()
 }
 
-/// A name in data formats; the unit comes last.
+/// A key in data formats; it ends in the unit.
 fn key(stem: &str, end: &str, unit: Unit) -> String {
     let suffix = match unit {
         Unit::None => "",
@@ -101,7 +101,7 @@ pub(super) fn json(document: &Document) -> Result<String> {
         .map(|fact| (key(&fact.key, "", fact.unit), json_value(&fact.value)))
         .collect();
     let tables: Vec<Json> = document.tables.iter().map(table_json).collect();
-    // Those that a page draws, so that the two show the same numbers.
+    // The figures that a page draws, so that both formats show the same numbers.
     let drawn = document.figures.iter().filter(|figure| plot::svg(figure).is_some());
     let figures = drawn.map(|figure| table_json(&figure.table()));
     let whole = json!({
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_finite_is_left_empty() {
+    fn a_number_that_is_not_finite_is_empty() {
         assert_eq!(number(f64::INFINITY), "");
         assert_eq!(json_value(&Value::Number(f64::NAN)), Json::Null);
     }

@@ -1,9 +1,10 @@
-//! Pictures of numbers, each of which is a table too for those who cannot see it.
+//! Figures. Each can also be shown as a table, for readers who cannot see it.
 
+use super::number::{Detail, text};
 use super::{Column, Table, Unit, Value};
 use crate::stats::{Estimate, Sample};
 
-/// A picture of numbers.
+/// A figure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Figure {
     /// Points in a plane, both axes logarithmic.
@@ -16,19 +17,19 @@ pub enum Figure {
         y: Axis,
         /// What is shown.
         points: Vec<Point>,
-        /// Where the Pareto front is drawn, and in which direction it is better.
+        /// The direction in which the horizontal axis is better, if the Pareto front is drawn.
         front: Option<Front>,
     },
-    /// Horizontal bars from zero, one below the other.
+    /// Horizontal bars from zero.
     Bars {
         /// One line.
         title: String,
         /// Unit of the values.
         unit: Unit,
-        /// Label, value and remark of each bar.
-        bars: Vec<(String, f64, String)>,
-        /// A line that no bar should cross, and its name.
-        limit: Option<(String, f64)>,
+        /// From top to bottom.
+        bars: Vec<Bar>,
+        /// A line that no bar should cross.
+        limit: Option<Bound>,
     },
     /// Lines from left to right.
     Lines {
@@ -38,19 +39,19 @@ pub enum Figure {
         x: Axis,
         /// The vertical axis.
         y: Axis,
-        /// How the vertical axis runs.
+        /// The scale of the vertical axis.
         rise: Rise,
         /// What is shown.
         series: Vec<Series>,
     },
-    /// How values are distributed, a row each.
-    Spreads {
+    /// Distributions, a row each.
+    Distributions {
         /// One line.
         title: String,
         /// Unit of the values.
         unit: Unit,
         /// What is shown.
-        rows: Vec<Spread>,
+        rows: Vec<Distribution>,
     },
 }
 
@@ -81,54 +82,75 @@ pub struct Point {
     pub y: Estimate,
 }
 
-/// Which points nothing beats in both directions; lower is always better vertically.
+/// In which direction the horizontal axis is better; vertically, lower is always better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
-    /// Less is better horizontally: sizes.
+    /// Less is better: sizes.
     Less,
-    /// More is better horizontally: speeds.
+    /// More is better: speeds.
     More,
 }
 
-/// How a vertical axis runs.
+/// The scale of a vertical axis.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rise {
-    /// By factors.
+    /// Logarithmic.
     Logarithmic,
-    /// Through named levels, from 0.
+    /// Named levels; the first is 0.
     Levels(Vec<&'static str>),
 }
 
-/// A line.
+/// A line of a figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// What the line stands for.
     pub label: String,
-    /// From left to right.
+    /// x and y, from left to right.
     pub points: Vec<(f64, f64)>,
 }
 
-/// A distribution.
+/// A bar.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spread {
+pub struct Bar {
+    /// What the bar stands for.
+    pub label: String,
+    /// Its length.
+    pub value: f64,
+    /// Shown after the value; may be empty.
+    pub remark: String,
+}
+
+/// A bound on bars.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The distribution of some values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
     /// What is distributed.
     pub label: String,
-    /// How many values there are.
+    /// The number of values.
     pub n: usize,
     /// 5th, 25th, 50th, 75th and 95th percentile, and the largest value.
     pub at: [f64; 6],
 }
 
-impl Spread {
-    /// The distribution of values; nothing for fewer than two, or if one is not finite.
-    pub fn of(label: &str, values: Vec<f64>) -> Option<Spread> {
+impl Distribution {
+    /// The distribution of values; `None` if there are fewer than two, or one is not finite.
+    pub fn of(label: &str, values: Vec<f64>) -> Option<Distribution> {
         let sample = Sample::new(values).ok()?;
         let at = [0.05, 0.25, 0.5, 0.75, 0.95, 1.0].map(|p| sample.quantile(p));
-        Some(Spread { label: label.to_owned(), n: sample.sorted().len(), at })
+        Some(Distribution { label: label.to_owned(), n: sample.sorted().len(), at })
     }
 }
 
-/// Whether each point is on the front: no other is at least as good both ways and better in one.
+/// Whether each point is on the Pareto front: no other point is at least as good in both directions and
+/// better in one.
 pub(super) fn on_front(points: &[Point], front: Front) -> Vec<bool> {
     let towards = |x: f64| if front == Front::More { -x } else { x };
     let beats = |a: &Point, b: &Point| {
@@ -145,7 +167,7 @@ impl Figure {
             Figure::Scatter { title, .. }
             | Figure::Bars { title, .. }
             | Figure::Lines { title, .. }
-            | Figure::Spreads { title, .. } => title,
+            | Figure::Distributions { title, .. } => title,
         }
     }
 
@@ -155,37 +177,32 @@ impl Figure {
             Figure::Scatter { x, y, points, front, .. } => scatter(x, y, points, *front),
             Figure::Bars { unit, bars, .. } => {
                 let columns = vec![
-                    Column::text("label", "of"),
+                    Column::text("label", "label"),
                     Column::number("value", "value", *unit),
                     Column::text("remark", "remark"),
                 ];
-                let row = |(label, value, remark): &(String, f64, String)| {
+                let row = |Bar { label, value, remark }: &Bar| {
                     vec![label.as_str().into(), (*value).into(), remark.as_str().into()]
                 };
                 (columns, bars.iter().map(row).collect())
             }
             Figure::Lines { x, y, rise, series, .. } => lines(x, y, rise, series),
-            Figure::Spreads { unit, rows, .. } => {
+            Figure::Distributions { unit, rows, .. } => {
                 let names = ["p5", "p25", "median", "p75", "p95", "largest"];
-                let mut columns = vec![Column::text("label", "of")];
+                let mut columns = vec![Column::text("label", "label")];
                 columns.extend(names.map(|name| Column::number(name, name, *unit)));
                 columns.push(Column::number("values", "values", Unit::None));
-                let row = |spread: &Spread| {
-                    let numbers = spread.at.iter().map(|&value| Value::from(value));
-                    let label = std::iter::once(Value::from(spread.label.as_str()));
-                    label.chain(numbers).chain([spread.n.into()]).collect()
+                let row = |row: &Distribution| {
+                    let numbers = row.at.iter().map(|&value| Value::from(value));
+                    let label = std::iter::once(Value::from(row.label.as_str()));
+                    label.chain(numbers).chain([row.n.into()]).collect()
                 };
                 (columns, rows.iter().map(row).collect())
             }
         };
         let notes = match self {
-            Figure::Bars { unit, limit: Some((name, limit)), .. } => {
-                let limit = super::number::text(
-                    &Value::Number(*limit),
-                    *unit,
-                    super::number::Detail::Point,
-                );
-                vec![format!("{name}: {limit}")]
+            Figure::Bars { unit, limit: Some(Bound { name, value }), .. } => {
+                vec![format!("{name}: {}", text(&Value::Number(*value), *unit, Detail::Point))]
             }
             _ => Vec::new(),
         };
@@ -193,17 +210,18 @@ impl Figure {
     }
 }
 
+/// Columns and rows of a table.
 type Body = (Vec<Column>, Vec<Vec<Value>>);
 
 fn scatter(x: &Axis, y: &Axis, points: &[Point], front: Option<Front>) -> Body {
     let mut columns = vec![
-        Column::text("label", "of"),
+        Column::text("label", "label"),
         Column::number(&key(&x.name), &x.name, x.unit),
         Column::estimate(&key(&y.name), &y.name, y.unit),
     ];
     let fronts = front.map(|front| on_front(points, front));
     if fronts.is_some() {
-        columns.push(Column::text("front", "on the front"));
+        columns.push(Column::text("front", "on the Pareto front"));
     }
     let row = |(at, point): (usize, &Point)| {
         let mut row = vec![point.label.as_str().into(), point.x.into(), point.y.into()];
@@ -216,7 +234,7 @@ fn scatter(x: &Axis, y: &Axis, points: &[Point], front: Option<Front>) -> Body {
 
 fn lines(x: &Axis, y: &Axis, rise: &Rise, series: &[Series]) -> Body {
     let mut columns = vec![
-        Column::text("label", "of"),
+        Column::text("label", "label"),
         Column::number(&key(&x.name), &x.name, x.unit),
         Column::number(&key(&y.name), &y.name, y.unit),
     ];
@@ -251,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_is_what_nothing_beats() {
+    fn the_front_is_of_points_that_no_other_beats() {
         let points = [point(1.0, 9.0), point(2.0, 3.0), point(3.0, 4.0), point(4.0, 1.0)];
         assert_eq!(on_front(&points, Front::Less), [true, true, false, true]);
         assert_eq!(on_front(&points, Front::More), [false, false, false, true]);
@@ -260,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_distribution_needs_two_values() {
-        assert_eq!(Spread::of("a", vec![1.0]), None);
-        assert_eq!(Spread::of("a", vec![1.0, 3.0]).unwrap().at[2], 2.0);
+        assert_eq!(Distribution::of("a", vec![1.0]), None);
+        assert_eq!(Distribution::of("a", vec![1.0, 3.0]).unwrap().at[2], 2.0);
     }
 }

@@ -1,4 +1,4 @@
-//! One self-contained page: tables, figures, and no network.
+//! One self-contained page of tables and figures, which loads nothing from the network.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value as Inserted, context};
@@ -16,7 +16,7 @@ pub(super) fn render(document: &Document) -> Result<String> {
 fn fill(document: &Document) -> Result<String, minijinja::Error> {
     let mut templates = Environment::new();
     templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    // The name ends in .html, which makes every inserted text escaped.
+    // Because the name ends in .html, every inserted text is escaped.
     templates.add_template("page.html", PAGE)?;
     let facts = document.facts.iter().map(|fact| {
         let value = match &fact.value {
@@ -61,7 +61,7 @@ fn table(table: &Table) -> Inserted {
     }
 }
 
-/// The cells of a row; a cause of failure spreads over the rest of it.
+/// The cells of a row; a cause of failure spans the rest of the row.
 fn row(table: &Table, values: &[Value]) -> Inserted {
     let mut cells = Vec::new();
     for (at, column) in table.columns.iter().enumerate() {
@@ -86,7 +86,7 @@ fn row(table: &Table, values: &[Value]) -> Inserted {
     Inserted::from(cells)
 }
 
-/// A number and, to be set below it, its interval: `20 [10, 90] ms` as `20 ms` and `[10, 90]`.
+/// A number, and its interval on the line below: `20 [10, 90] ms` as `20 ms` and `[10, 90]`.
 fn stacked(text: &str) -> (String, String) {
     let parts = text.split_once(" [").and_then(|(point, rest)| {
         let (ends, unit) = rest.split_once(']')?;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_stand_below_their_numbers() {
+    fn intervals_are_below_their_numbers() {
         let whole = |text: &str| stacked(text);
         assert_eq!(whole("20 [10, 90] ms"), ("20 ms".into(), "[10, 90]".into()));
         assert_eq!(whole("12.3"), ("12.3".into(), String::new()));

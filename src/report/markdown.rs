@@ -33,7 +33,7 @@ pub(super) fn render(document: &Document) -> String {
     blocks.join("\n\n") + "\n"
 }
 
-/// A table with its title in bold and its notes: a part of another page.
+/// A table with its title in bold and its notes, to be part of another page.
 pub(super) fn fragment(table: &Table) -> String {
     let notes = table.notes.iter().map(|note| escape(note));
     let title = (!table.title.is_empty()).then(|| format!("**{}**", escape(&table.title)));
@@ -69,7 +69,7 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
 }
 
-/// Keeps foreign text (names of models, causes of failure) from becoming markup.
+/// Escapes foreign text (names of models, causes of failure), so that it does not become markup.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

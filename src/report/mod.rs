@@ -1,9 +1,9 @@
-//! From records to pages, in five formats, without measuring anything.
+//! Documents and their five formats; nothing is measured or decided here.
 //!
-//! A command fills a [`Document`] of tables whose cells are still numbers with units; [`render`]
-//! turns it into text. People's formats round to what the interval supports; data formats carry
-//! full precision under keys that end in the unit. There is no clock and no hash map on the way,
-//! so the same records always give the same bytes.
+//! A [`Document`] has tables whose cells are still numbers with units; [`render`] turns it into text.
+//! Formats for people round numbers to what the interval supports; data formats have full precision
+//! under keys that end in the unit. No clock and no hash map is involved, so the same records always
+//! give the same bytes.
 
 pub mod check;
 pub mod claims;
@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::stats::Estimate;
 
 pub use crate::units::Unit;
-pub use figure::{Axis, Figure, Front, Point, Rise, Series, Spread};
+pub use figure::{Axis, Bar, Bound, Distribution, Figure, Front, Point, Rise, Series};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,35 +84,35 @@ impl FromStr for Format {
     }
 }
 
-/// Something to show: tables, and what a reader must know to read them.
+/// What a report shows: tables, and what a reader must know to read them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document {
     /// One line.
     pub title: String,
-    /// What holds for every row of every table.
+    /// Facts that apply to every row of every table.
     pub facts: Vec<Fact>,
     /// What a reader must know before trusting the numbers.
     pub warnings: Vec<String>,
     /// The numbers.
     pub tables: Vec<Table>,
-    /// Drawn on HTML pages; their numbers are there and in JSON as tables.
+    /// Drawn on HTML pages; HTML and JSON also show their numbers as tables.
     pub figures: Vec<Figure>,
-    /// How the numbers came about.
+    /// How the numbers were computed.
     pub notes: Vec<String>,
 }
 
-/// One line of a document's head.
+/// One fact in the head of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
     /// Name in data formats, without its unit: `text` for `text_bytes`.
     pub key: String,
-    /// Name in people's formats.
+    /// Name in formats for people.
     pub name: String,
     /// Unit of `value`.
     pub unit: Unit,
     /// The fact.
     pub value: Value,
-    /// Whether a terminal leaves it out: hashes and versions, kept for the archive.
+    /// Whether a terminal leaves it out, such as hashes and versions.
     pub is_detail: bool,
 }
 
@@ -146,31 +146,31 @@ pub struct Table {
     pub title: String,
     /// What the columns hold.
     pub columns: Vec<Column>,
-    /// As many values per row as there are columns; missing ones at the end are empty.
+    /// A value per column; missing values at the end of a row are empty.
     pub rows: Vec<Vec<Value>>,
     /// Below the table.
     pub notes: Vec<String>,
 }
 
-/// What a column holds, and where it gives way when there is no room.
+/// What a column holds, and how important it is if there is too little room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     /// Name in data formats, without its unit: `size` for `size_bytes`.
     pub key: String,
-    /// Name in people's formats.
+    /// Name in formats for people.
     pub name: String,
     /// Unit of the values.
     pub unit: Unit,
-    /// To which side values are set.
+    /// The alignment of its values.
     pub align: Align,
-    /// Whether values have intervals: data formats then have columns for the ends.
+    /// Whether values have intervals; data formats then have columns for their ends.
     pub has_interval: bool,
-    /// 0 is always shown; on a narrow terminal, columns of the highest rank go first.
+    /// 0 is always shown; a narrow terminal leaves out the highest rank first.
     pub rank: u8,
 }
 
 impl Column {
-    /// A column of text, set to the left.
+    /// A left-aligned column of text.
     pub fn text(key: &str, name: &str) -> Column {
         Column {
             key: key.to_owned(),
@@ -182,12 +182,12 @@ impl Column {
         }
     }
 
-    /// A column of numbers, set to the right.
+    /// A right-aligned column of numbers.
     pub fn number(key: &str, name: &str, unit: Unit) -> Column {
         Column { unit, align: Align::Right, ..Column::text(key, name) }
     }
 
-    /// A column of estimates, set to the right.
+    /// A right-aligned column of estimates.
     pub fn estimate(key: &str, name: &str, unit: Unit) -> Column {
         Column { has_interval: true, ..Column::number(key, name, unit) }
     }
@@ -198,23 +198,23 @@ impl Column {
     }
 }
 
-/// To which side of a column values are set.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
-    /// Text.
+    /// To the left, for text.
     Left,
-    /// Numbers.
+    /// To the right, for numbers.
     Right,
 }
 
 /// One value of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Nothing to say here: the reference compared with itself.
+    /// No value, such as the reference compared with itself.
     Empty,
-    /// Words.
+    /// Text.
     Text(String),
-    /// A hash in hexadecimal; people see its beginning.
+    /// A hash in hexadecimal; formats for people show its beginning.
     Hash(String),
     /// A whole number.
     Count(u64),
@@ -222,9 +222,9 @@ pub enum Value {
     Number(f64),
     /// A number with an interval.
     Estimate(Estimate),
-    /// A value that must not be believed, and why: people see it struck out, programs not at all.
+    /// A wrong value, and why it is wrong; struck out for people and left out of data formats.
     Struck(Box<Value>, String),
-    /// Why there is no value here or further right in this row.
+    /// Why this value and those to its right are missing.
     Failed(String),
 }
 
@@ -270,7 +270,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// Writes a document in a format; `width` counts characters and concerns the terminal only.
+/// Writes a document in a format; `width` is that of the terminal in characters, and matters only there.
 ///
 /// # Errors
 /// Only if a renderer breaks its own rules (a bug).

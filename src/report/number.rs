@@ -1,4 +1,4 @@
-//! Values as people read them: no more digits than the interval supports, and a unit.
+//! Values as text: no more digits than the interval supports, and a unit.
 
 use super::{Column, Unit, Value};
 use crate::stats::{Estimate, Interval};
@@ -15,10 +15,10 @@ pub(super) enum Detail {
     Ends,
 }
 
-/// Ratios from here on are shown as `×12`, not as a change of `+1100` percent.
+/// Ratios of at least this are shown as `×12`, not as a change of `+1100` percent.
 const LARGE_RATIO: f64 = 10.0;
 
-/// A value as text; empty for nothing.
+/// A value as text.
 pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
     match value {
         Value::Empty => String::new(),
@@ -33,20 +33,19 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
     }
 }
 
-/// A column's heading: its name and, on a second line, the unit that its values leave out.
+/// A column's heading: its name, and the unit that its values leave out.
 pub(super) fn heading(column: &Column) -> (&str, &'static str) {
     (&column.name, unit_name(column.unit))
 }
 
-/// What values of a unit leave out; nothing where they carry it themselves.
+/// The unit that values leave out; empty if they include it.
 pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
-        Unit::BitsPerWeight => "bits/w",
+        Unit::BitsPerWeight => "bits/weight",
         Unit::Nats => "nats",
-        Unit::BitsPerByte => "bits/B",
         Unit::Ratio | Unit::Share => "%",
         Unit::TokensPerSecond => "tokens/s",
-        Unit::None | Unit::Bytes | Unit::Millis => "",
+        Unit::None | Unit::Bytes | Unit::BitsPerByte | Unit::Millis => "",
     }
 }
 
@@ -63,7 +62,7 @@ fn grouped(count: u64) -> String {
     text
 }
 
-/// A number whose uncertainty is unknown.
+/// A number without an interval.
 fn plain(number: f64, unit: Unit) -> String {
     match unit {
         Unit::Bytes => Bytes(number.max(0.0) as u64).to_string(),
@@ -76,7 +75,7 @@ fn plain(number: f64, unit: Unit) -> String {
     }
 }
 
-/// Three significant digits, before the point too: 20059 is 20100.
+/// Three significant digits, also before the decimal point: 20059 is 20100.
 fn rounded(number: f64) -> String {
     if number.is_finite() && (1e3..1e15).contains(&number.abs()) {
         let step = 10_f64.powi(number.abs().log10().floor() as i32 - 2);
@@ -85,20 +84,20 @@ fn rounded(number: f64) -> String {
     significant(number, 3)
 }
 
-/// What is put around a number, and what is done to it before.
-struct Shown {
+/// How a number is transformed before it is shown.
+struct Transform {
     prefix: &'static str,
     offset: f64,
     factor: f64,
     is_signed: bool,
 }
 
-fn shown(unit: Unit, point: f64) -> Shown {
-    let as_is = Shown { prefix: "", offset: 0.0, factor: 1.0, is_signed: false };
+fn transform(unit: Unit, point: f64) -> Transform {
+    let as_is = Transform { prefix: "", offset: 0.0, factor: 1.0, is_signed: false };
     match unit {
-        Unit::Ratio if point >= LARGE_RATIO => Shown { prefix: "×", ..as_is },
-        Unit::Ratio => Shown { offset: 1.0, factor: 100.0, is_signed: true, ..as_is },
-        Unit::Share => Shown { factor: 100.0, ..as_is },
+        Unit::Ratio if point >= LARGE_RATIO => Transform { prefix: "×", ..as_is },
+        Unit::Ratio => Transform { offset: 1.0, factor: 100.0, is_signed: true, ..as_is },
+        Unit::Share => Transform { factor: 100.0, ..as_is },
         _ => as_is,
     }
 }
@@ -109,7 +108,7 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
     else {
         return plain(estimate.point, unit);
     };
-    let Shown { prefix, offset, factor, is_signed } = shown(unit, estimate.point);
+    let Transform { prefix, offset, factor, is_signed } = transform(unit, estimate.point);
     let half_width = half_width * factor;
     let first_digit = first_digit(estimate, is_signed, factor);
     let write = |value: f64| {
@@ -134,8 +133,8 @@ fn with_interval(estimate: &Estimate, unit: Unit, detail: Detail) -> String {
     }
 }
 
-/// Digits after the point that the first digit of a number above zero needs, which is shown however
-/// wide its interval: 400 [100, 2200], not 0 [0, 2000].
+/// Decimals up to the first significant digit, which a number above zero always shows, however wide its
+/// interval: 400 [100, 2200], not 0 [0, 2000].
 fn first_digit(estimate: &Estimate, is_signed: bool, factor: f64) -> i32 {
     let is_above_zero = estimate.interval.is_some_and(|interval| interval.low > 0.0);
     if is_signed || !is_above_zero {
@@ -144,13 +143,13 @@ fn first_digit(estimate: &Estimate, is_signed: bool, factor: f64) -> i32 {
     -(estimate.point * factor).log10().floor().clamp(-300.0, 300.0) as i32
 }
 
-/// Digits after the point that a half-width supports: its first digit, or two if that is a 1.
-/// Negative before the point; `None` if the half-width is nothing, or too small to spell out.
+/// Decimals that a half-width supports: up to its first digit, or its second if the first is a 1.
+/// Negative before the decimal point; `None` if the half-width is 0 or too small to write out.
 fn decimals_for(half_width: f64) -> Option<i32> {
     if !(half_width.is_finite() && half_width >= 1e-6) {
         return None;
     }
-    // By way of text, because rounding can raise the exponent: 0.0997 is written 0.10.
+    // Formatted first, because rounding can raise the exponent: 0.0997 is written 0.10.
     let scientific = format!("{half_width:.1e}");
     let (mantissa, exponent) = scientific.split_once('e')?;
     let exponent: i32 = exponent.parse().ok()?;

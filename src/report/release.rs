@@ -1,15 +1,15 @@
-//! Tables for release notes: of named runs, with what a reader needs to trust them, and nothing that
-//! should not be trusted.
+//! Tables to publish: of named runs, with what a reader needs in order to trust them. A table that
+//! should not be published has faults.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Column, Table, Value, devices, markdown};
+use super::{Column, Table, Unit, Value, devices, markdown};
 use crate::compare::summary::Summary;
 use crate::error::{Error, Result};
 use crate::results::RunFolder;
 
-/// Hexadecimal digits of a run's hash below its table.
+/// Hexadecimal digits of a run's hash, shown below its table.
 const HASH_DIGITS: usize = 16;
 
 /// A table that can be spliced into a file.
@@ -41,23 +41,23 @@ impl FromStr for TableName {
     }
 }
 
-/// A table, and why it should not be believed.
+/// A table, and why it should not be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Release {
     /// Markdown that ends in a line feed.
     pub text: String,
-    /// Nothing where it can be published.
+    /// Empty if it can be published.
     pub faults: Vec<String>,
 }
 
-/// The table of these runs.
+/// The table of these runs, with the columns `columns` or all of them.
 ///
 /// # Errors
-/// Input errors: a run that was not scored, or not measured on a device.
-pub fn release(name: TableName, runs: &[RunFolder]) -> Result<Release> {
+/// Input errors: a run was not scored, or not measured on a device; a column is unknown.
+pub fn release(name: TableName, runs: &[RunFolder], columns: Option<&[String]>) -> Result<Release> {
     let (tables, mut faults) = match name {
-        TableName::Ladder => ladder(runs)?,
-        TableName::Devices => (speeds(runs)?, Vec::new()),
+        TableName::Ladder => ladder(runs, columns)?,
+        TableName::Devices => (speeds(runs, columns)?, Vec::new()),
     };
     faults.extend(tables.iter().flat_map(without_interval));
     let mut blocks: Vec<String> = tables.iter().map(markdown::fragment).collect();
@@ -69,8 +69,8 @@ pub fn release(name: TableName, runs: &[RunFolder]) -> Result<Release> {
     Ok(Release { text: blocks.join("\n\n") + "\n", faults })
 }
 
-/// One table of all runs, and in what they cannot be compared.
-fn ladder(runs: &[RunFolder]) -> Result<(Vec<Table>, Vec<String>)> {
+/// One table of all runs, and the settings in which they are incomparable.
+fn ladder(runs: &[RunFolder], columns: Option<&[String]>) -> Result<(Vec<Table>, Vec<String>)> {
     let summaries = runs.iter().map(|run| Summary::of(run).map_err(|e| e.at(&run.name)));
     let summaries: Vec<Summary> = summaries.collect::<Result<_>>()?;
     let mut tables = summaries.iter().map(Summary::table);
@@ -92,29 +92,69 @@ fn ladder(runs: &[RunFolder]) -> Result<(Vec<Table>, Vec<String>)> {
     let version = |summary: &Summary| format!("evalkit {}", summary.run.evalkit_version);
     let mut versions: Vec<String> = summaries.iter().map(version).collect();
     versions.dedup();
-    let about = "[ ] are 95 % intervals; vs. ref. is paired by window".to_owned();
-    table.notes = vec![[titles, vec![about], versions].concat().join("; ") + "."];
+    table = choose(table, columns)?;
+    let mut about = vec!["[ ] are 95 % intervals".to_owned()];
+    if table.columns.iter().any(|column| column.unit == Unit::Ratio) {
+        about.push("vs. reference is paired by window".to_owned());
+    }
+    table.notes = vec![[titles, about, versions].concat().join("; ") + "."];
     Ok((vec![table], mixed(&summaries)))
 }
 
-/// Speeds of every device of every run, each under its title.
-fn speeds(runs: &[RunFolder]) -> Result<Vec<Table>> {
+/// A table of speeds for every device of every run.
+fn speeds(runs: &[RunFolder], columns: Option<&[String]>) -> Result<Vec<Table>> {
     let mut all = Vec::new();
     for run in runs {
         let mut tables = devices::speeds_of(&run.measured);
         if tables.is_empty() {
-            let what = "nothing was measured on a device in this run";
+            let what = "this run measured nothing on a device";
             return Err(Error::input(what).at(&run.name).hint("measure with sweep --device"));
         }
         if let Some(last) = tables.last_mut() {
             last.notes.extend(devices::notes(&run.measured));
         }
-        all.extend(tables);
+        for table in tables {
+            all.push(choose(table, columns)?);
+        }
     }
     Ok(all)
 }
 
-/// In what runs of one table differ that makes their numbers incomparable.
+/// A table with the columns of these keys, in this order; `None` chooses all.
+fn choose(table: Table, keys: Option<&[String]>) -> Result<Table> {
+    let Some(keys) = keys else { return Ok(table) };
+    let known: Vec<String> = table.columns.iter().map(column_key).collect();
+    let place = |key: &String| {
+        known.iter().position(|known| known == key).ok_or_else(|| {
+            let what = format!("unknown column {key:?}");
+            Error::input(what).hint(format!("the columns are {}", known.join(", ")))
+        })
+    };
+    let places = keys.iter().map(place).collect::<Result<Vec<usize>>>()?;
+    let chosen = |row: Vec<Value>| {
+        // A cause of failure is shown in the first chosen column that it spans.
+        let failed = row.iter().position(|value| matches!(value, Value::Failed(_)));
+        let of = |&at: &usize| match failed {
+            Some(failed) if at >= failed => row[failed].clone(),
+            _ => row.get(at).cloned().unwrap_or(Value::Empty),
+        };
+        let mut values: Vec<Value> = places.iter().map(of).collect();
+        if let Some(first) = values.iter().position(|value| matches!(value, Value::Failed(_))) {
+            values.truncate(first + 1);
+        }
+        values
+    };
+    let columns = places.iter().map(|&at| table.columns[at].clone()).collect();
+    let rows = table.rows.into_iter().map(chosen).collect();
+    Ok(Table { columns, rows, ..table })
+}
+
+/// The key by which a marker names a column: changes of perplexity share a key with perplexity.
+fn column_key(column: &Column) -> String {
+    if column.unit == Unit::Ratio { format!("{}_ratio", column.key) } else { column.key.clone() }
+}
+
+/// The settings in which runs of one table differ, so that their numbers are incomparable.
 fn mixed(summaries: &[Summary]) -> Vec<String> {
     let differs = |what: &str, of: &dyn Fn(&Summary) -> String| {
         let mut found: Vec<String> = summaries.iter().map(of).collect();
@@ -133,7 +173,7 @@ fn mixed(summaries: &[Summary]) -> Vec<String> {
     checks.into_iter().flatten().collect()
 }
 
-/// Numbers that chance has a part in, and no interval says which.
+/// Estimates without an interval, by row.
 fn without_interval(table: &Table) -> Vec<String> {
     let mut faults = Vec::new();
     for row in &table.rows {
@@ -163,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_ladder_says_how_it_was_measured_and_from_which_records() {
-        let release = release(TableName::Ladder, &[folder("2026-01-01-tiny", &records())]).unwrap();
+        let release =
+            release(TableName::Ladder, &[folder("2026-01-01-tiny", &records())], None).unwrap();
         assert_eq!(release.faults, [""; 0]);
         insta::assert_snapshot!(release.text);
     }
@@ -171,7 +212,7 @@ mod tests {
     #[test]
     fn runs_of_one_protocol_share_a_table_and_others_are_a_fault() {
         let first = folder("2026-01-01-tiny", &records());
-        let same = release(TableName::Ladder, &[first.clone(), edited(|_| ())]).unwrap();
+        let same = release(TableName::Ladder, &[first.clone(), edited(|_| ())], None).unwrap();
         assert_eq!(same.faults, [""; 0]);
         assert!(same.text.starts_with("| run | variant |"), "{}", same.text);
         let other = edited(|record| {
@@ -179,7 +220,7 @@ mod tests {
                 run.protocol = "llama.cpp".into();
             }
         });
-        let mixed = release(TableName::Ladder, &[first, other]).unwrap();
+        let mixed = release(TableName::Ladder, &[first, other], None).unwrap();
         assert_eq!(mixed.faults, ["protocols are mixed: full and llama.cpp"]);
     }
 
@@ -189,14 +230,35 @@ mod tests {
             .into_iter()
             .filter(|record| !matches!(record, Record::Window(window) if window.window > 0))
             .collect();
-        let release = release(TableName::Ladder, &[folder("a", &one_window)]).unwrap();
+        let release = release(TableName::Ladder, &[folder("a", &one_window)], None).unwrap();
         assert_eq!(release.faults.len(), 3, "{:?}", release.faults);
-        assert!(release.faults[0].starts_with("fp has no interval for perplexity"));
+        assert!(release.faults[0].starts_with("reference has no interval for perplexity"));
     }
 
     #[test]
     fn a_run_without_devices_has_no_table_of_them() {
-        let error = release(TableName::Devices, &[folder("a", &records())]).unwrap_err();
-        assert!(error.to_string().starts_with("a: nothing was measured"), "{error}");
+        let error = release(TableName::Devices, &[folder("a", &records())], None).unwrap_err();
+        assert!(error.to_string().starts_with("a: this run measured nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_table_has_the_columns_that_are_chosen_and_an_unknown_one_is_refused() {
+        let runs = [folder("a", &records())];
+        let chosen = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            release(TableName::Ladder, &runs, Some(&keys))
+        };
+        let table = chosen(&["variant", "kl_mean", "perplexity_ratio", "size"]).unwrap();
+        let lines: Vec<&str> = table.text.lines().collect();
+        assert_eq!(lines[0], "| variant | KL mean (nats) | vs. reference (%) | size |");
+        assert!(lines[2].starts_with("| reference |  |  | 2.20 MB |"), "{}", lines[2]);
+        let failed = lines.iter().find(|line| line.starts_with("| palette1-c |")).unwrap();
+        assert_eq!(failed.matches("logits are not finite").count(), 1, "{failed}");
+        let error = chosen(&["variant", "speed"]).unwrap_err().to_string();
+        assert!(error.starts_with("unknown column \"speed\"\nhint: the columns are "), "{error}");
+        assert!(
+            error.contains("variant, blocks, file, size, perplexity, perplexity_ratio,"),
+            "{error}"
+        );
     }
 }

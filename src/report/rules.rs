@@ -1,5 +1,5 @@
-//! Rules that every table keeps, whatever the numbers: a unit wherever there is one, and no digit
-//! that the interval does not support.
+//! Rules for every table, whatever its numbers: no number lacks its unit, and no digit is shown that the
+//! interval does not support.
 
 use proptest::prelude::*;
 
@@ -12,10 +12,10 @@ use crate::stats::{Estimate, Interval};
 /// Numbers without a unit: quotients of equal units.
 const DIMENSIONLESS: [&str; 3] = ["perplexity", "a_perplexity", "b_perplexity"];
 
-/// A digit may stand for a twentieth of the half-width, not less: 12.35 ±0.14.
+/// The value of the last digit is at least this share of the half-width: 12.35 ±0.14.
 const FINEST: f64 = 1.0 / 20.0;
 
-/// A run whose every sum is moved by noise of its own.
+/// A run with noise on every sum.
 fn noisy(noise: &[f64], name: &str) -> RunFolder {
     let mut records = fixture::records();
     let mut next = noise.iter().cycle();
@@ -28,7 +28,7 @@ fn noisy(noise: &[f64], name: &str) -> RunFolder {
     RunFolder { measured: devices::fixture(), ..folder(name, &records) }
 }
 
-/// Every table of a document, those of its figures too.
+/// Every table of a document, including those of its figures.
 fn tables(document: &Document) -> Vec<Table> {
     let of_figures = document.figures.iter().map(super::Figure::table);
     document.tables.iter().cloned().chain(of_figures).collect()
@@ -39,7 +39,8 @@ fn documents(noise: &[f64]) -> Vec<Document> {
     vec![run::document(&a).unwrap(), versus::document(&a, &b).unwrap()]
 }
 
-/// What the last digit of the first number in a text stands for; a bare 0 may be of any size.
+/// The value of the last digit of the first number in a text; infinite for a bare 0, which may be of any
+/// size.
 fn last_place(text: &str) -> f64 {
     let number = text.trim_start_matches(['×', '+', '-']);
     let number = number.split([' ', '[', '±']).next().unwrap();
@@ -49,7 +50,7 @@ fn last_place(text: &str) -> f64 {
     let (mantissa, exponent) = number.split_once('e').unwrap_or((number, "0"));
     let decimals = mantissa.split_once('.').map_or(0, |(_, decimals)| decimals.len());
     let zeros = match decimals {
-        // 12000 has digits as far as the thousands.
+        // The last digit of 12000 is that of the thousands.
         0 => mantissa.len() - mantissa.trim_end_matches('0').len().max(1),
         _ => 0,
     };
@@ -63,9 +64,9 @@ fn check_digits(estimate: &Estimate, unit: Unit, told: &str) {
         _ => 1.0,
     };
     let half_width = estimate.half_width().unwrap() * factor;
-    // An exact value has all its digits, and what is too narrow to spell out has four.
+    // An exact value shows all its digits, and one with a tiny interval shows four.
     if half_width >= 1e-6 {
-        // The first digit of what is above zero is shown in any case.
+        // The first digit of a number above zero is always shown.
         let first = estimate.interval.filter(|interval| interval.low > 0.0);
         let first =
             first.map_or(f64::INFINITY, |_| 10_f64.powf((estimate.point * factor).log10().floor()));

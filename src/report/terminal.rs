@@ -1,8 +1,8 @@
 //! Plain text in columns, no wider than the terminal.
 //!
-//! When there is no room, text is wrapped; columns of high rank go next, then intervals from the
-//! right; then the first column is wrapped, and columns go from the right. What is left out is
-//! named. Colour is never needed to read it.
+//! If a table is too wide, text is wrapped first; then columns of high rank are left out, then intervals
+//! from the right; then the first column is wrapped, and columns are left out from the right. A line
+//! below the table names what is left out. No colours are used.
 
 use tabled::builder::Builder;
 use tabled::settings::formatting::AlignmentStrategy;
@@ -16,9 +16,9 @@ use super::{Align, Column, Document, Table, Value};
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// The first column is never wrapped to less than this.
+/// The least width to which the first column is wrapped.
 const NARROWEST: usize = 8;
-/// Other text is never wrapped to less than this.
+/// The least width to which other text is wrapped.
 const NARROW: usize = 14;
 
 pub(super) fn render(document: &Document, width: usize) -> String {
@@ -52,10 +52,12 @@ pub(super) fn render(document: &Document, width: usize) -> String {
     paragraphs.join("\n\n") + "\n"
 }
 
-/// A column as it is shown: its place in the table, and how much of an interval it shows.
+/// A column that is shown.
 #[derive(Clone, Copy)]
-struct Shown {
+struct ShownColumn {
+    /// Its index in the table.
     at: usize,
+    /// How much of an interval it shows.
     detail: Detail,
 }
 
@@ -114,16 +116,17 @@ fn table_text(table: &Table, width: usize) -> String {
 }
 
 /// Chooses columns, and how much of their intervals, so that the table fits.
-fn fit(table: &Table, width: usize) -> Vec<Shown> {
+fn fit(table: &Table, width: usize) -> Vec<ShownColumn> {
     let all = 0..table.columns.len();
-    let mut shown: Vec<Shown> = all.map(|at| Shown { at, detail: Detail::HalfWidth }).collect();
-    // The first column names the rows: it is wrapped only where nothing else helps.
-    let needed = |shown: &[Shown]| {
+    let mut shown: Vec<ShownColumn> =
+        all.map(|at| ShownColumn { at, detail: Detail::HalfWidth }).collect();
+    // The first column names the rows, so it is wrapped last.
+    let needed = |shown: &[ShownColumn]| {
         let first = shown.first().map_or(0, |first| column_width(table, first));
         first + shown.iter().skip(1).map(|column| least_width(table, column) + GAP).sum::<usize>()
     };
     while needed(&shown) > width {
-        let rank = |column: &Shown| table.columns[column.at].rank;
+        let rank = |column: &ShownColumn| table.columns[column.at].rank;
         let lowest = shown.iter().map(rank).max().unwrap_or(0);
         if lowest > 0 {
             let last = shown.iter().rposition(|column| rank(column) == lowest);
@@ -147,8 +150,8 @@ fn fit(table: &Table, width: usize) -> Vec<Shown> {
     shown
 }
 
-/// Characters that a column can be wrapped to; numbers are not wrapped.
-fn least_width(table: &Table, shown: &Shown) -> usize {
+/// The least width of a column; numbers are not wrapped.
+fn least_width(table: &Table, shown: &ShownColumn) -> usize {
     let (column, natural) = (&table.columns[shown.at], column_width(table, shown));
     match (column.align, shown.at) {
         (Align::Right, _) => natural,
@@ -157,7 +160,7 @@ fn least_width(table: &Table, shown: &Shown) -> usize {
     }
 }
 
-/// Names the columns and intervals for which there is no room.
+/// Names the columns and intervals that are left out; `None` if there are none.
 fn left_out(table: &Table, width: usize) -> Option<String> {
     let shown = fit(table, width);
     let missing = table.columns.iter().enumerate().filter_map(|(at, column)| {
@@ -175,8 +178,8 @@ fn left_out(table: &Table, width: usize) -> Option<String> {
     (!missing.is_empty()).then(|| wrap(&text, width).join("\n"))
 }
 
-/// Characters that a column needs; causes of failure are left out, as they spread to the right.
-fn column_width(table: &Table, shown: &Shown) -> usize {
+/// The width that a column needs, without causes of failure, which span the columns to the right.
+fn column_width(table: &Table, shown: &ShownColumn) -> usize {
     let column: &Column = &table.columns[shown.at];
     let (name, unit) = heading(column);
     let values = table.rows.iter().filter_map(|row| match row.get(shown.at)? {
@@ -186,8 +189,8 @@ fn column_width(table: &Table, shown: &Shown) -> usize {
     values.chain([name.chars().count(), unit.chars().count()]).max().unwrap_or(0)
 }
 
-/// The columns' widths: the widest text gives way first, and the first column last.
-fn widths(table: &Table, shown: &[Shown], width: usize) -> Vec<usize> {
+/// The widths of columns: the widest text shrinks first, and the first column last.
+fn widths(table: &Table, shown: &[ShownColumn], width: usize) -> Vec<usize> {
     let mut widths: Vec<usize> = shown.iter().map(|column| column_width(table, column)).collect();
     let least: Vec<usize> = shown.iter().map(|column| least_width(table, column)).collect();
     let gaps = GAP * shown.len().saturating_sub(1);

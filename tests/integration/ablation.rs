@@ -32,7 +32,7 @@ fn an_ablation_has_a_row_per_step_and_its_times_are_not_records() {
     let output = run(&mut sweep(&place, "one", &args), 0);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let tables = document["tables"].as_array().unwrap();
-    let table = tables.iter().find(|table| table["title"] == "Method").unwrap();
+    let table = tables.iter().find(|table| table["title"] == "Calibration").unwrap();
     let rows = table["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 8, "{rows:?}");
     assert_eq!(rows[0]["steps"], "data-free");

@@ -61,7 +61,7 @@ fn a_spliced_table_holds_until_it_or_its_records_change() {
     let place = measured();
     let (path, text) = changelog(&place, &format!("reports/{}", name(&place)));
     let verify = |code| told(&run(&mut report(&place, &["--verify", "CHANGELOG.md"]), code));
-    assert!(verify(1).contains("not the table of its records any more"));
+    assert!(verify(1).contains("it differs from the table of its records"));
     run(&mut report(&place, &["--splice", "CHANGELOG.md"]), 0);
     let spliced = std::fs::read_to_string(&path).unwrap();
     assert!(spliced.contains("| palette4-g16-s |") && spliced.contains(", hash "), "{spliced}");
@@ -83,6 +83,38 @@ fn a_spliced_table_holds_until_it_or_its_records_change() {
     std::fs::write(records, fewer.join("\n") + "\n").unwrap();
     verify(1);
     assert_ne!(text, spliced);
+}
+
+#[test]
+fn a_condensed_run_has_the_same_tables_and_cannot_be_continued() {
+    let place = measured();
+    let (full, run_name) = (place.run_folder(), name(&place));
+    let short = place.path("short").join(&run_name);
+    let condense = [&run_name, "--condense", &short.to_string_lossy()];
+    run(&mut report(&place, &condense), 0);
+    let json = |folder: &Path| {
+        let output =
+            run(&mut report(&place, &[&folder.to_string_lossy(), "--format", "json"]), 0);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["tables"].clone()
+    };
+    assert_eq!(json(&short), json(&full));
+    let (path, _) = changelog(&place, &format!("reports/{run_name}"));
+    run(&mut report(&place, &["--splice", "CHANGELOG.md"]), 0);
+    let spliced = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_dir_all(&full).unwrap();
+    std::fs::rename(&short, &full).unwrap();
+    run(&mut report(&place, &["--verify", "CHANGELOG.md"]), 0);
+    let refused = told(&run(&mut place.sweep(&["--bits", "4,2"]), 2));
+    assert!(refused.contains("a condensed run cannot be continued"), "{refused}");
+    let chosen = spliced.replace(" ladder -->", " ladder columns=variant,size,perplexity -->");
+    std::fs::write(&path, chosen).unwrap();
+    run(&mut report(&place, &["--splice", "CHANGELOG.md"]), 0);
+    let table = std::fs::read_to_string(&path).unwrap();
+    assert!(table.contains("\n| variant | size | perplexity |\n"), "{table}");
+    std::fs::write(&path, table.replace("perplexity -->", "speed -->")).unwrap();
+    let refused = told(&run(&mut report(&place, &["--verify", "CHANGELOG.md"]), 2));
+    assert!(refused.contains("line 3: unknown column \"speed\""), "{refused}");
+    assert!(refused.contains("hint: the columns are variant, blocks, file, size"), "{refused}");
 }
 
 #[test]
@@ -114,7 +146,7 @@ fn markers_amiss_leave_the_file_alone() {
     let place = measured();
     let open = format!("<!-- evalkit: reports/{} ladder -->", name(&place));
     let cases = [
-        ("nothing\n".to_owned(), "no place for a table was found"),
+        ("nothing\n".to_owned(), "no marker for a table was found"),
         (format!("{open}\nold\n"), "line 1: the table that begins here has no"),
         (format!("{open}\n{CLOSE}\n{open}\n{CLOSE}\n"), "line 3: "),
         (format!("{open}\n{open}\n{CLOSE}\n{CLOSE}\n"), "line 2: a table begins inside"),
@@ -137,7 +169,7 @@ fn lines_that_are_no_records_are_named_and_a_torn_end_is_passed_over() {
     let (whole, run_name) = (place.records(), name(&place));
     let json = || run(&mut report(&place, &[&run_name, "--format", "json"]), 0).stdout;
     let before = json();
-    std::fs::write(&path, format!("{whole}{{\"schema\":1,\"kind\":\"win")).unwrap();
+    std::fs::write(&path, format!("{whole}{{\"schema\":2,\"kind\":\"win")).unwrap();
     assert_eq!(json(), before);
     let mut lines: Vec<&str> = whole.lines().collect();
     let half = &lines[3][..lines[3].len() / 2];
@@ -145,9 +177,9 @@ fn lines_that_are_no_records_are_named_and_a_torn_end_is_passed_over() {
     std::fs::write(&path, lines.join("\n") + "\n").unwrap();
     let refused = told(&run(&mut report(&place, &[&run_name]), 2));
     assert!(refused.contains("records.jsonl: line 4: not a record"), "{refused}");
-    std::fs::write(&path, whole.replacen("\"schema\":1", "\"schema\":7", 1)).unwrap();
+    std::fs::write(&path, whole.replacen("\"schema\":2", "\"schema\":7", 1)).unwrap();
     let refused = told(&run(&mut report(&place, &[&run_name]), 2));
-    assert!(refused.contains("line 1: schema 7 is newer than this program's 1"), "{refused}");
+    assert!(refused.contains("line 1: schema 7 is newer than this program's 2"), "{refused}");
     assert!(refused.contains("hint: "), "{refused}");
 }
 

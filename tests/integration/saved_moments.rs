@@ -134,7 +134,7 @@ fn codes_by_a_file_are_the_same_for_any_threads_and_by_any_command() {
     assert!(records == std::fs::read_to_string(two.join("records.jsonl")).unwrap());
     assert!(records.contains("\"moments_hash\":\"") && records.contains("other.txt"), "{records}");
     let page = std::fs::read_to_string(one.join("report.md")).unwrap();
-    assert!(page.contains("by second moments that were saved (hash "), "{page}");
+    assert!(page.contains("from saved second moments (hash "), "{page}");
 
     let recipe = "vector2-d4-cal-norep";
     let mut quantize = place.evalkit(&["quantize", "-q", "--model", "model", "--recipe", recipe]);

@@ -61,7 +61,7 @@ devices = [line for line in lines if line["kind"] == "device"]
 assert devices and all(one["description"]["simulated"] for one in devices), devices
 kept = [line for line in lines if line["kind"] == "repetition" and line["outcome"] == "kept"]
 assert len(kept) == 12, f"expected 12 kept repetitions, found {len(kept)}"
-truths = [line for line in lines if line["kind"] == "truth"]
+truths = [line for line in lines if line["kind"] == "correctness_check"]
 assert len(truths) == 2 and not any(one["holds"] for one in truths), truths
 print(f"{len(kept)} repetitions from {devices[0]['description']['runner']}, all marked simulated")
 PYTHON

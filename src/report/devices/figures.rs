@@ -1,12 +1,12 @@
-//! What devices measured, in pictures: quality against speed, times of tokens, memory, heat.
+//! Figures of what devices measured: quality against speed, times of tokens, memory, thermal state.
 
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices};
 use crate::compare::summary::Summary;
-use crate::report::{Axis, Figure, Front, Point, Rise, Series, Spread, Unit};
+use crate::report::{Axis, Bar, Bound, Distribution, Figure, Front, Point, Rise, Series, Unit};
 use crate::results::measurement::{AttemptOutcome, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::{Figures, Thermal};
 
-/// The pictures of every device; those of quality where the variants were scored.
+/// The figures of every device; those of quality only if the variants were `scored`.
 pub fn figures(all: &[Measurement], scored: Option<&Summary>) -> Vec<Figure> {
     let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
     let mut figures = Vec::new();
@@ -20,13 +20,13 @@ pub fn figures(all: &[Measurement], scored: Option<&Summary>) -> Vec<Figure> {
     figures
 }
 
-/// The device's name, with a word where nothing on it was measured.
+/// The device's name, marked if it is simulated.
 fn on(device: &SeenDevice) -> String {
     let simulated = if device.description.simulated { " (SIMULATED)" } else { "" };
     format!("{}{simulated}", device.device)
 }
 
-/// Divergence against measured speed. What a device computes wrongly has no speed.
+/// Divergence against measured speed, without packages that the device computes wrongly.
 fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Option<Figure> {
     let point = |row: &DeviceRow<'_>| {
         if row.truth.is_some_and(|truth| !truth.holds) && !device.description.simulated {
@@ -40,7 +40,7 @@ fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Optio
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
     (!points.is_empty()).then(|| Figure::Scatter {
-        title: format!("Divergence from the reference against speed on {}", on(device)),
+        title: format!("KL divergence against speed on {}", on(device)),
         x: Axis::new("decode", Unit::TokensPerSecond),
         y: Axis::new("KL mean", Unit::Nats),
         points,
@@ -48,14 +48,14 @@ fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Optio
     })
 }
 
-/// How long single tokens took, over all kept repetitions.
+/// Distributions of the time per token, over all kept repetitions.
 fn latencies(
     device: &SeenDevice,
     method: &Method,
     rows: &[DeviceRow<'_>],
     all: &[Measurement],
 ) -> Option<Figure> {
-    let spread = |row: &DeviceRow<'_>| {
+    let distribution = |row: &DeviceRow<'_>| {
         let kept = all.iter().filter_map(|one| match one {
             Measurement::Repetition(one)
                 if one.attempt.device == device.device
@@ -69,31 +69,35 @@ fn latencies(
             _ => None,
         });
         let times = kept.flat_map(|generated| generated.token_ms.iter().copied());
-        Spread::of(&row.subject.variant, times.collect())
+        Distribution::of(&row.subject.variant, times.collect())
     };
-    let rows: Vec<Spread> = rows.iter().filter_map(spread).collect();
-    let title = format!("Time from token to token on {}", on(device));
-    (!rows.is_empty()).then_some(Figure::Spreads { title, unit: Unit::Millis, rows })
+    let rows: Vec<Distribution> = rows.iter().filter_map(distribution).collect();
+    let title = format!("Time per token on {}", on(device));
+    (!rows.is_empty()).then_some(Figure::Distributions { title, unit: Unit::Millis, rows })
 }
 
-/// Peak memory, against the limit that the device itself told.
+/// Peak memory, with the limit that the device reports.
 fn memory(device: &SeenDevice, rows: &[DeviceRow<'_>]) -> Option<Figure> {
     let bar = |row: &DeviceRow<'_>| {
         let remark = match row.neural_bytes.filter(|bytes| *bytes > 0) {
-            Some(bytes) => format!("and {} beside it", crate::units::Bytes(bytes)),
+            Some(bytes) => format!("plus {} of the Neural Engine", crate::units::Bytes(bytes)),
             None => String::new(),
         };
-        Some((row.subject.variant.clone(), row.footprint_peak_bytes? as f64, remark))
+        let (label, value) = (row.subject.variant.clone(), row.footprint_peak_bytes? as f64);
+        Some(Bar { label, value, remark })
     };
-    let bars: Vec<(String, f64, String)> = rows.iter().filter_map(bar).collect();
+    let bars: Vec<Bar> = rows.iter().filter_map(bar).collect();
     let limit = device.description.memory_limit_bytes;
-    let limit = limit.map(|bytes| ("limit, as the device says".to_owned(), bytes as f64));
+    let limit = limit.map(|bytes| Bound {
+        name: "limit reported by the device".to_owned(),
+        value: bytes as f64,
+    });
     let against = if limit.is_some() { " against its limit" } else { "" };
     let title = format!("Peak memory on {}{against}", on(device));
     (!bars.is_empty()).then_some(Figure::Bars { title, unit: Unit::Bytes, bars, limit })
 }
 
-/// Heat over measured time, where the device tells: jobs one after another, pauses left out.
+/// The thermal state over measured time, if the device reports it: jobs in sequence, without pauses.
 fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
     let mut elapsed_ms = 0.0;
     let mut points = Vec::new();
@@ -112,7 +116,7 @@ fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
     if points.len() < 2 {
         return None;
     }
-    // A line needs its corners only.
+    // A line needs only its corners.
     let is_corner = |at: usize| {
         let same =
             |other: usize| points.get(other).is_some_and(|p: &(f64, f64)| p.1 == points[at].1);
@@ -120,7 +124,7 @@ fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
     };
     let corners = (0..points.len()).filter(|at| is_corner(*at)).map(|at| points[at]).collect();
     Some(Figure::Lines {
-        title: format!("Heat of {} over the measured time", on(device)),
+        title: format!("Thermal state of {} over the measured time", on(device)),
         x: Axis::new("measured time", Unit::Millis),
         y: Axis::new("thermal state", Unit::None),
         rise: Rise::Levels(vec!["nominal", "fair", "serious", "critical"]),
@@ -128,7 +132,7 @@ fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
     })
 }
 
-/// What the system said during a job on the device, in order.
+/// What the system reported during a job on the device, in order.
 fn job<'a>(device: &SeenDevice, one: &'a Measurement) -> Option<Vec<&'a Figures>> {
     let (attempt, before, samples, after) = match one {
         Measurement::Load(load) => {

@@ -1,6 +1,6 @@
-//! Tables of what devices measured: one for each device, and what did not count.
+//! Tables of what devices measured, and of the attempts that did not count.
 //!
-//! A simulated runner's table says so in its title and in every row. Speeds of a package that a
+//! The table of a simulated runner says so in its title and in every row. Speeds of a package that a
 //! device computes wrongly are struck out.
 
 mod figures;
@@ -15,7 +15,7 @@ use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, s
 use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::Device;
 
-/// The document of a folder that holds measurements and nothing else.
+/// The document of a folder that holds only measurements.
 pub fn document(all: &[Measurement]) -> Document {
     let mut facts = Vec::new();
     let models = subjects(all).into_iter().map(|subject| subject.model.as_str());
@@ -23,8 +23,8 @@ pub fn document(all: &[Measurement]) -> Document {
     models.dedup();
     if let Some(method) = last_method(all) {
         facts.extend([
-            Fact::new("prompt_tokens", "prompt", method.prompt_tokens),
-            Fact::new("tokens", "tokens produced", method.tokens),
+            Fact::new("prompt_tokens", "prompt tokens", method.prompt_tokens),
+            Fact::new("tokens", "generated tokens", method.tokens),
             Fact::new("repetitions", "repetitions", method.repetitions),
             Fact::new("compute_units", "compute units", method.compute_units.as_str()),
             Fact::new("method_id", "method", Value::Hash(method.method_id.clone())),
@@ -49,7 +49,7 @@ pub(super) fn speeds_of(all: &[Measurement]) -> Vec<Table> {
     devices.iter().map(|one| speeds(one, method)).collect()
 }
 
-/// A table for each device, then one of everything that did not count.
+/// Two tables for each device, then one of the attempts that did not count.
 pub fn tables(all: &[Measurement]) -> Vec<Table> {
     let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
     let mut tables = Vec::new();
@@ -68,7 +68,7 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
     failures.extend(troubles(all, &subjects(all)));
     if !failures.is_empty() {
         tables.push(Table {
-            title: "What did not count".into(),
+            title: "Attempts that did not count".into(),
             columns: vec![
                 Column::text("device", "device"),
                 Column::text("variant", "variant"),
@@ -81,14 +81,14 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
     tables
 }
 
-/// How these numbers came about.
+/// How these numbers were measured.
 pub fn notes(all: &[Measurement]) -> Vec<String> {
     let Some(method) = last_method(all) else { return Vec::new() };
     vec![format!(
-        "Speeds are medians over repetitions, {} asked for, of {} tokens after a prompt of {}; \
-         ± and [ ] are intervals of 95 % or more between order statistics (none below 6 \
-         repetitions). Before each a package is loaded and warmed up once; packages take turns. \
-         TTFT: from the prompt's arrival to the first token.",
+        "Speeds are medians over repetitions ({} asked for), each of {} tokens after a prompt of {} \
+         tokens. ± and [ ] are intervals of at least 95 % between order statistics, which need 6 \
+         repetitions. Packages take turns; a package is loaded anew and warmed up once before its \
+         repetitions. TTFT: time from the prompt's arrival to the first token.",
         method.repetitions, method.tokens, method.prompt_tokens
     )]
 }
@@ -104,11 +104,11 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
         Column::estimate("ttft", "TTFT", Unit::Millis),
         Column::estimate("prefill", "prefill", Unit::TokensPerSecond).rank(2),
         Column::estimate("decode", "decode", Unit::TokensPerSecond),
-        Column::number("token_p95", "p95 of a token", Unit::Millis).rank(3),
+        Column::number("token_p95", "p95 per token", Unit::Millis).rank(3),
         Column::number("footprint_peak", "peak memory", Unit::Bytes),
-        Column::number("neural", "beside it", Unit::Bytes).rank(4),
-        Column::number("kept", "kept", Unit::None).rank(2),
-        Column::text("truth", "computes"),
+        Column::number("neural", "Neural Engine memory", Unit::Bytes).rank(4),
+        Column::number("kept", "repetitions", Unit::None).rank(2),
+        Column::text("correctness", "correctness"),
     ];
     let row = |row: &DeviceRow<'_>| {
         let wrong = row.truth.filter(|truth| !truth.holds && !device.description.simulated);
@@ -135,12 +135,12 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
     let wrong = rows.iter().filter_map(|row| {
         let truth = row.truth.filter(|truth| !truth.holds)?;
         let what =
-            if device.description.simulated { "simulated, so another function" } else { "WRONG" };
+            if device.description.simulated { "simulated, so not the model" } else { "WRONG" };
         Some(format!("{}: {what}: {}", row.subject.variant, truth.what))
     });
     let few = rows.iter().filter(|row| row.kept < method.repetitions).map(|row| {
         let (variant, kept) = (&row.subject.variant, row.kept);
-        format!("{variant}: {kept} of {} repetitions were kept", method.repetitions)
+        format!("{variant}: only {kept} of {} repetitions count", method.repetitions)
     });
     Table {
         title: title(device),
@@ -158,7 +158,7 @@ fn title(device: &SeenDevice) -> String {
     format!("{simulated}On {}: {name}{chip}, {os}, {runtime}", device.device)
 }
 
-/// What every title of a simulated runner begins with.
+/// The beginning of every title of a simulated runner; empty for others.
 fn simulated(device: &SeenDevice) -> &'static str {
     if device.description.simulated { "SIMULATED: " } else { "" }
 }
@@ -167,21 +167,21 @@ fn verdict(row: &DeviceRow<'_>, device: &SeenDevice) -> String {
     match row.truth {
         None => "not checked".into(),
         Some(_) if device.description.simulated => "simulated".into(),
-        Some(truth) if truth.holds => "the model".into(),
+        Some(truth) if truth.holds => "correct".into(),
         Some(_) => "WRONG".into(),
     }
 }
 
-/// Truth in numbers, and what memory bandwidth and the system's plan lead one to expect.
+/// The correctness check in numbers, and what memory bandwidth and the system's plan predict.
 fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]) -> Table {
     let columns = vec![
         Column::text("variant", "variant"),
         Column::number("kl_host", "KL to this machine", Unit::Nats),
-        Column::number("top1_host", "top-1", Unit::Share),
+        Column::number("top1_host", "top-1 agreement", Unit::Share),
         Column::number("max_logit", "largest logit difference", Unit::Nats).rank(3),
         Column::number("read_per_token", "read per token, predicted", Unit::Bytes),
         Column::number("ceiling", "ceiling, predicted", Unit::TokensPerSecond),
-        Column::number("attained", "attained", Unit::Share),
+        Column::number("attained", "share of ceiling", Unit::Share),
         Column::number("neural_engine", "Neural Engine, predicted", Unit::Share).rank(2),
         Column::number("gpu", "GPU, predicted", Unit::Share).rank(2),
         Column::number("cpu", "CPU, predicted", Unit::Share).rank(2),
@@ -218,20 +218,20 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
     };
     let bandwidth = match (&device.bandwidth_gb_per_s, &device.bandwidth_confidence) {
         (Some(bandwidth), confidence) => format!(
-            "Ceiling: {bandwidth} GB/s of memory bandwidth ({}) by the bytes read per token.",
+            "Ceiling: memory bandwidth of {bandwidth} GB/s ({}) divided by the bytes read per token.",
             confidence.as_deref().unwrap_or("source unknown")
         ),
-        (None, _) => "No ceiling: the memory bandwidth of this device is not in the table.".into(),
+        (None, _) => "No ceiling: the memory bandwidth of this device is unknown.".into(),
     };
     Table {
-        title: format!("{}On {}: truth and prediction", simulated(device), device.device),
+        title: format!("{}On {}: correctness and predictions", simulated(device), device.device),
         columns,
         rows: rows.iter().map(row).collect(),
         notes: vec![bandwidth],
     }
 }
 
-/// Steps that came to nothing, as rows of what did not count.
+/// Failed steps, as rows of the attempts that did not count.
 fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
     let row = |one: &Measurement| {
         let Measurement::FailedStep(FailedStep { device, package, step, reason }) = one else {

@@ -1,4 +1,4 @@
-//! One fixture with everything that can happen: kept, rejected, killed, wrong, simulated.
+//! One fixture with every outcome: kept, rejected, killed, wrong, simulated.
 
 use super::super::{Format, render};
 use super::*;
@@ -173,7 +173,7 @@ fn speeds_of_a_wrong_package_are_struck_out_and_no_program_reads_them() {
         serde_json::from_str(&render(Format::Json, &document, 0).unwrap()).unwrap();
     let rows = json["tables"][0]["rows"].as_array().unwrap();
     assert!(rows[0]["decode_tokens_per_s"]["point"].is_f64());
-    assert!(rows[1]["decode_tokens_per_s"].is_null() && rows[1]["truth"] == "WRONG");
+    assert!(rows[1]["decode_tokens_per_s"].is_null() && rows[1]["correctness"] == "WRONG");
 }
 
 #[test]

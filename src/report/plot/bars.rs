@@ -1,26 +1,22 @@
-//! Horizontal bars, one below the other, and a limit that none should cross.
+//! Horizontal bars, and a limit that none should cross.
 
 use std::fmt::Write;
 
 use super::labels::width;
 use super::{WIDTH, escape, open};
+use crate::report::figure::{Bar, Bound};
 use crate::report::number::{Detail, text};
 use crate::report::{Unit, Value};
 
 const ROW: f64 = 40.0;
 
-pub(super) fn draw(
-    title: &str,
-    unit: Unit,
-    bars: &[(String, f64, String)],
-    limit: Option<&(String, f64)>,
-) -> Option<String> {
-    let most = bars.iter().map(|(_, value, _)| *value).chain(limit.map(|(_, limit)| *limit));
+pub(super) fn draw(title: &str, unit: Unit, bars: &[Bar], limit: Option<&Bound>) -> Option<String> {
+    let most = bars.iter().map(|bar| bar.value).chain(limit.map(|limit| limit.value));
     let longest = most.reduce(f64::max).filter(|_| !bars.is_empty())?;
     let length = |value: f64| if longest > 0.0 { value / longest * (WIDTH - 4.0) } else { 0.0 };
     let bottom = ROW * bars.len() as f64 + 4.0;
     let mut svg = open(title, bottom + if limit.is_some() { 20.0 } else { 0.0 });
-    for (row, (label, value, remark)) in bars.iter().enumerate() {
+    for (row, Bar { label, value, remark }) in bars.iter().enumerate() {
         let y = ROW * row as f64 + 14.0;
         let number = text(&Value::Number(*value), unit, Detail::Point);
         let remark = if remark.is_empty() { number } else { format!("{number}, {remark}") };
@@ -39,9 +35,9 @@ pub(super) fn draw(
             length(*value).max(1.0),
         );
     }
-    if let Some((name, limit)) = limit {
-        let at = 2.0 + length(*limit);
-        let name = format!("{name}: {}", text(&Value::Number(*limit), unit, Detail::Point));
+    if let Some(Bound { name, value }) = limit {
+        let at = 2.0 + length(*value);
+        let name = format!("{name}: {}", text(&Value::Number(*value), unit, Detail::Point));
         let x = (at + 4.0).min(WIDTH - width(&name)).max(2.0);
         let _ = write!(
             svg,

@@ -1,9 +1,9 @@
-//! Where the names of points go so that they cover neither one another nor a point.
+//! Places for the labels of points, where they cover neither each other nor a point.
 //!
-//! Greedy: each label takes the first free place around its point, near ones first; one that had to
-//! move away is tied to its point by a line.
+//! Each label takes the first free place around its point, nearest first. A label that is further away is
+//! connected to its point by a line.
 
-/// Width of a letter and height of a line, in units of the drawing: a little more than they are.
+/// Width of a letter and height of a line in units of the drawing, slightly overestimated.
 const LETTER: f64 = 6.9;
 const LINE: f64 = 14.0;
 
@@ -31,9 +31,17 @@ impl Area {
     }
 }
 
-/// A label's place: the left end of its baseline, and the line to its point where it is far.
+/// A point with a label.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Mark<'a> {
+    pub x: f64,
+    pub y: f64,
+    pub label: &'a str,
+}
+
+/// A label's place: the left end of its baseline, and the end of the line from its point if it is far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LabelPlace {
     pub x: f64,
     pub y: f64,
     pub area: Area,
@@ -45,24 +53,24 @@ pub(super) fn width(text: &str) -> f64 {
     text.chars().count() as f64 * LETTER
 }
 
-/// A place for the label of each `(x, y, label)`, within `frame`.
-pub(super) fn place(points: &[(f64, f64, &str)], frame: Area) -> Vec<Place> {
-    let around = |&(x, y, _): &(f64, f64, &str)| Area {
+/// A place for the label of each point, within `frame`.
+pub(super) fn place(points: &[Mark<'_>], frame: Area) -> Vec<LabelPlace> {
+    let around = |&Mark { x, y, .. }: &Mark<'_>| Area {
         left: x - 6.0,
         right: x + 6.0,
         top: y - 6.0,
         bottom: y + 6.0,
     };
     let marks: Vec<Area> = points.iter().map(around).collect();
-    let mut placed: Vec<Place> = Vec::new();
-    for (x, y, label) in points {
+    let mut placed: Vec<LabelPlace> = Vec::new();
+    for Mark { x, y, label } in points {
         let wide = width(label);
-        let cost = |place: &Place| {
+        let cost = |place: &LabelPlace| {
             let taken = marks.iter().chain(placed.iter().map(|p| &p.area));
             let covered: f64 = taken.map(|area| area.overlap(&place.area)).sum();
             if frame.holds(&place.area) { covered } else { covered + 1e6 }
         };
-        let mut best: Option<(f64, Place)> = None;
+        let mut best: Option<(f64, LabelPlace)> = None;
         for place in candidates(*x, *y, wide) {
             let cost = cost(&place);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
@@ -77,8 +85,8 @@ pub(super) fn place(points: &[(f64, f64, &str)], frame: Area) -> Vec<Place> {
     placed
 }
 
-/// Right, left, above and below, then farther and farther out.
-fn candidates(x: f64, y: f64, wide: f64) -> impl Iterator<Item = Place> {
+/// Places to the right and left, above and below, then at growing distances.
+fn candidates(x: f64, y: f64, wide: f64) -> impl Iterator<Item = LabelPlace> {
     let rings = [0.0, 16.0, 32.0, 48.0, 64.0, 84.0, 108.0];
     let sides = [(1.0, -0.3), (-1.0, -0.3), (1.0, 0.7), (-1.0, 0.7), (0.0, -1.0), (0.0, 1.0)];
     rings.into_iter().flat_map(move |ring| {
@@ -96,10 +104,10 @@ fn candidates(x: f64, y: f64, wide: f64) -> impl Iterator<Item = Place> {
                 bottom: middle + LINE / 2.0,
             };
             let end = x.clamp(area.left, area.right);
-            // Below to a side, a label may stand nearer to another point than to its own.
+            // A label below and to one side may be nearer to another point than to its own.
             let is_apart = ring > 0.0 || down == 0.7;
             let leader = is_apart.then_some((end, middle.clamp(area.top, area.bottom)));
-            Place { x: left, y: middle + 4.0, area, leader }
+            LabelPlace { x: left, y: middle + 4.0, area, leader }
         })
     })
 }
@@ -109,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_near_points_cover_neither_one_another_nor_points() {
+    fn labels_of_near_points_cover_neither_each_other_nor_points() {
         let names = ["palette4-g16-s", "palette3-g16-s", "int4-b32", "int8", "palette6-g16-s"];
         let frame = Area { left: 60.0, right: 470.0, top: 10.0, bottom: 290.0 };
         for spread in [0.0, 3.0, 9.0, 30.0] {
             let at = |i: usize| (300.0 + spread * i as f64, 150.0 + spread * (i % 2) as f64);
-            let points: Vec<(f64, f64, &str)> =
-                names.iter().enumerate().map(|(i, name)| (at(i).0, at(i).1, *name)).collect();
+            let mark = |(i, label): (usize, &&'static str)| Mark { x: at(i).0, y: at(i).1, label };
+            let points: Vec<Mark<'_>> = names.iter().enumerate().map(mark).collect();
             let places = place(&points, frame);
             for (i, a) in places.iter().enumerate() {
                 assert!(frame.holds(&a.area), "{a:?}");

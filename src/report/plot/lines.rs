@@ -1,15 +1,15 @@
-//! Lines from left to right, named below the drawing and told apart by their strokes.
+//! Lines, with a legend below the drawing; they differ in their strokes.
 
 use std::fmt::Write;
 
 use super::labels::{Area, width};
-use super::scale::Scale;
-use super::{FRAME, HEIGHT, WIDTH, across, escape, open, ticks, up};
+use super::scale::AxisScale;
+use super::{FRAME, HEIGHT, WIDTH, escape, horizontal_axis, open, ticks, vertical_axis};
 use crate::report::{Axis, Rise, Series};
 
-/// Strokes that can be told apart in black and white.
+/// Strokes that differ in black and white too.
 const STROKES: [&str; 4] = ["none", "7 3", "2 3", "9 3 2 3"];
-/// Colours of the page.
+/// The number of colours of the page.
 const COLOURS: usize = 6;
 
 pub(super) fn draw(
@@ -24,15 +24,15 @@ pub(super) fn draw(
     let low = all().map(|point| point.0).reduce(f64::min)?;
     let high = all().map(|point| point.0).reduce(f64::max)?;
     let Area { left, right, top, bottom } = FRAME;
-    let horizontal = Scale::linear(low, high, left, right);
+    let horizontal = AxisScale::linear(low, high, left, right);
     let (vertical, marks, how) = match rise {
         Rise::Logarithmic => {
-            let scale = Scale::logarithmic(all().map(|point| point.1), bottom, top)?;
+            let scale = AxisScale::logarithmic(all().map(|point| point.1), bottom, top)?;
             let marks = ticks(&scale, y.unit);
             (scale, marks, ", logarithmic")
         }
         Rise::Levels(names) => {
-            let scale = Scale::linear(-0.3, names.len() as f64 - 0.7, bottom, top);
+            let scale = AxisScale::linear(-0.3, names.len() as f64 - 0.7, bottom, top);
             let mark = |(level, name): (usize, &&str)| (scale.at(level as f64), escape(name));
             let marks = names.iter().enumerate().map(mark).collect();
             (scale, marks, "")
@@ -40,8 +40,8 @@ pub(super) fn draw(
     };
     let (entries, rows) = legend(series);
     let mut svg = open(title, HEIGHT + 18.0 * rows as f64);
-    across(&mut svg, &horizontal, x, "");
-    up(&mut svg, &marks, y, how);
+    horizontal_axis(&mut svg, &horizontal, x, "");
+    vertical_axis(&mut svg, &marks, y, how);
     let is_stepped = *rise != Rise::Logarithmic;
     for (at, line) in series.iter().enumerate() {
         let points = line.points.iter().filter(|point| is_shown(point.1));
@@ -85,7 +85,7 @@ fn stroke(at: usize) -> String {
     format!("stroke-dasharray=\"{}\"", STROKES[at % STROKES.len()])
 }
 
-/// Where each name goes, and how many rows they fill.
+/// The place of each name in the legend (x, row, name), and the number of rows.
 fn legend(series: &[Series]) -> (Vec<(f64, usize, &str)>, usize) {
     let (mut x, mut row) = (4.0, 0);
     let mut entries = Vec::new();

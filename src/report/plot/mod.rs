@@ -1,23 +1,23 @@
-//! Figures as inline SVG, in the page's own colours so that they follow light and dark.
+//! Figures as inline SVG, in the page's own colours, so that they follow its light and dark modes.
 //!
-//! Drawings are narrow and their letters large, so that they can be read on a phone without a
-//! second version. Strokes and shapes tell lines apart, not colour alone.
+//! Drawings are narrow and their letters large, so that the same drawing can be read on a phone. Lines
+//! differ in strokes, not only in colours.
 
 mod bars;
+mod distributions;
 mod labels;
 mod lines;
 mod scale;
 mod scatter;
-mod spreads;
 
 use std::fmt::Write;
 
 use self::labels::Area;
-use self::scale::{Scale, tick_text};
+use self::scale::{AxisScale, tick_text};
 use super::number::unit_name;
 use super::{Axis, Figure, Unit};
 
-/// The figure as an `<svg>` element; nothing if there is nothing to show.
+/// The figure as an `<svg>` element; `None` if it has nothing to show.
 pub(super) fn svg(figure: &Figure) -> Option<String> {
     match figure {
         Figure::Scatter { title, x, y, points, front } => {
@@ -25,13 +25,13 @@ pub(super) fn svg(figure: &Figure) -> Option<String> {
         }
         Figure::Bars { title, unit, bars, limit } => bars::draw(title, *unit, bars, limit.as_ref()),
         Figure::Lines { title, x, y, rise, series } => lines::draw(title, x, y, rise, series),
-        Figure::Spreads { title, unit, rows } => spreads::draw(title, *unit, rows),
+        Figure::Distributions { title, unit, rows } => distributions::draw(title, *unit, rows),
     }
 }
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 320.0;
-/// What the axes' numbers and names leave.
+/// The area inside the numbers and names of the axes.
 const FRAME: Area = Area { left: 78.0, right: WIDTH - 14.0, top: 10.0, bottom: HEIGHT - 46.0 };
 
 fn open(title: &str, height: f64) -> String {
@@ -42,8 +42,8 @@ fn open(title: &str, height: f64) -> String {
     )
 }
 
-/// Vertical grid lines with their numbers, and the axis' name.
-fn across(svg: &mut String, scale: &Scale, axis: &Axis, how: &str) {
+/// The horizontal axis: vertical grid lines with their numbers, and the axis's name.
+fn horizontal_axis(svg: &mut String, scale: &AxisScale, axis: &Axis, how: &str) {
     let Area { left, right, top, bottom } = FRAME;
     for tick in scale.ticks(5) {
         let (at, label) = (scale.at(tick), tick_text(tick, axis.unit));
@@ -66,8 +66,8 @@ fn across(svg: &mut String, scale: &Scale, axis: &Axis, how: &str) {
     );
 }
 
-/// Horizontal grid lines with their numbers or names, and the axis' name.
-fn up(svg: &mut String, ticks: &[(f64, String)], axis: &Axis, how: &str) {
+/// The vertical axis: horizontal grid lines with their numbers or names, and the axis's name.
+fn vertical_axis(svg: &mut String, ticks: &[(f64, String)], axis: &Axis, how: &str) {
     let Area { left, right, top, bottom } = FRAME;
     for (at, label) in ticks {
         let _ = write!(
@@ -87,7 +87,7 @@ fn up(svg: &mut String, ticks: &[(f64, String)], axis: &Axis, how: &str) {
     );
 }
 
-fn ticks(scale: &Scale, unit: Unit) -> Vec<(f64, String)> {
+fn ticks(scale: &AxisScale, unit: Unit) -> Vec<(f64, String)> {
     scale.ticks(6).into_iter().map(|tick| (scale.at(tick), tick_text(tick, unit))).collect()
 }
 
@@ -104,7 +104,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Front, Point, Rise, Series, Spread};
+    use super::super::{Distribution, Front, Point, Rise, Series};
     use super::*;
     use crate::stats::{Estimate, Interval};
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_point_lies_within_the_figure() {
+    fn every_point_is_within_the_figure() {
         let points = vec![point("a", 1e6, 1e-7), point("b", 2e9, 40.0), point("c", 5e7, 0.02)];
         let svg = svg(&figure(points)).unwrap();
         let numbers = |attribute: &str| -> Vec<f64> {
@@ -162,8 +162,9 @@ mod tests {
         let levels = Rise::Levels(vec!["nominal", "fair"]);
         let drawn = svg(&lines(levels, vec![(0.0, 0.0), (1.0, 1.0)])).unwrap();
         assert!(drawn.contains(">fair<"), "{drawn}");
-        let spread = Spread::of("a", vec![1.0, 2.0, 9.0]).unwrap();
-        let spreads = |rows| Figure::Spreads { title: String::new(), unit: Unit::Millis, rows };
-        assert!(svg(&spreads(vec![spread])).is_some() && svg(&spreads(Vec::new())).is_none());
+        let row = Distribution::of("a", vec![1.0, 2.0, 9.0]).unwrap();
+        let figure =
+            |rows| Figure::Distributions { title: String::new(), unit: Unit::Millis, rows };
+        assert!(svg(&figure(vec![row])).is_some() && svg(&figure(Vec::new())).is_none());
     }
 }

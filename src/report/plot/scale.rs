@@ -1,10 +1,10 @@
-//! From values to positions, and the round numbers between.
+//! From values to positions on an axis, and its ticks.
 
 use crate::report::number::{Detail, text};
 use crate::report::{Unit, Value};
 
 /// An axis from value to position.
-pub(super) struct Scale {
+pub(super) struct AxisScale {
     low: f64,
     high: f64,
     from: f64,
@@ -12,29 +12,30 @@ pub(super) struct Scale {
     is_linear: bool,
 }
 
-impl Scale {
-    /// Spans the positive `values` by their logarithms, with some air; `None` without any.
-    pub fn logarithmic(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Scale> {
+impl AxisScale {
+    /// A logarithmic axis over the positive `values`, with a margin; `None` if there are none.
+    pub fn logarithmic(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<AxisScale> {
         let logs: Vec<f64> = values.filter(|v| v.is_finite() && *v > 0.0).map(f64::log10).collect();
         let low = logs.iter().copied().reduce(f64::min)?;
         let high = logs.iter().copied().reduce(f64::max)?;
         let air = ((high - low) * 0.08).max(0.05);
-        Some(Scale { low: low - air, high: high + air, from, to, is_linear: false })
+        Some(AxisScale { low: low - air, high: high + air, from, to, is_linear: false })
     }
 
-    /// Spans `low` to `high` evenly.
-    pub fn linear(low: f64, high: f64, from: f64, to: f64) -> Scale {
+    /// A linear axis from `low` to `high`.
+    pub fn linear(low: f64, high: f64, from: f64, to: f64) -> AxisScale {
         let high = if high > low { high } else { low + 1.0 };
-        Scale { low, high, from, to, is_linear: true }
+        AxisScale { low, high, from, to, is_linear: true }
     }
 
+    /// The position of a value.
     pub fn at(&self, value: f64) -> f64 {
         let value = if self.is_linear { value } else { value.log10() };
         let share = (value - self.low) / (self.high - self.low);
         self.from + share.clamp(0.0, 1.0) * (self.to - self.from)
     }
 
-    /// Round numbers within: at most about `most`.
+    /// Round numbers on the axis, at most about `most`.
     pub fn ticks(&self, most: usize) -> Vec<f64> {
         if self.is_linear { self.even_ticks(most) } else { self.power_ticks(most) }
     }
@@ -50,7 +51,7 @@ impl Scale {
         all.take_while(|tick| *tick <= self.high * (1.0 + 1e-9)).collect()
     }
 
-    /// 1, 2 and 5 of each power of ten within, as far as there is room; then only powers.
+    /// Multiples of powers of ten: 1 to 9 of each, or fewer of them, until at most `most` remain.
     fn power_ticks(&self, most: usize) -> Vec<f64> {
         let powers = self.low.floor() as i32..=self.high.ceil() as i32;
         let within = |steps: &[f64], every: usize| -> Vec<f64> {
@@ -74,7 +75,7 @@ impl Scale {
     }
 }
 
-/// A tick as text, with as few digits as it has.
+/// A tick as text, with no more digits than it needs.
 pub(super) fn tick_text(tick: f64, unit: Unit) -> String {
     let trimmed = |number: &str| {
         let is_long = number.contains('.') && !number.contains('e');
@@ -102,11 +103,11 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         for (low, high) in [(0.0, 0.01), (5.9, 6.3), (6.0, 9.3), (-7.0, 2.0)] {
-            let scale = Scale { low, high, from: 0.0, to: 1.0, is_linear: false };
+            let scale = AxisScale { low, high, from: 0.0, to: 1.0, is_linear: false };
             assert!((2..=6).contains(&scale.ticks(6).len()), "{low} {high}");
         }
-        assert_eq!(Scale::linear(0.0, 191.0, 0.0, 1.0).ticks(5), [0.0, 50.0, 100.0, 150.0]);
-        assert_eq!(Scale::linear(0.0, 0.0, 0.0, 1.0).ticks(2), [0.0, 0.5, 1.0]);
+        assert_eq!(AxisScale::linear(0.0, 191.0, 0.0, 1.0).ticks(5), [0.0, 50.0, 100.0, 150.0]);
+        assert_eq!(AxisScale::linear(0.0, 0.0, 0.0, 1.0).ticks(2), [0.0, 0.5, 1.0]);
         assert_eq!(tick_text(0.02, Unit::Nats), "0.02");
         assert_eq!(tick_text(1000.0, Unit::None), "1000");
         assert_eq!(tick_text(5e6, Unit::Bytes), "5 MB");

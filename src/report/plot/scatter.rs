@@ -1,10 +1,10 @@
-//! Labelled points in a plane, with the front of those that nothing beats.
+//! Labelled points in a plane, with their Pareto front.
 
 use std::fmt::Write;
 
-use super::labels::place;
-use super::scale::Scale;
-use super::{FRAME, across, escape, open, ticks, up};
+use super::labels::{Mark, place};
+use super::scale::AxisScale;
+use super::{FRAME, escape, horizontal_axis, open, ticks, vertical_axis};
 use crate::report::figure::on_front;
 use crate::report::{Axis, Front, Point};
 
@@ -21,12 +21,12 @@ pub(super) fn draw(
         let interval = p.y.interval;
         [p.y.point, interval.map_or(p.y.point, |i| i.low), interval.map_or(p.y.point, |i| i.high)]
     };
-    let horizontal = Scale::logarithmic(points.iter().map(|p| p.x), FRAME.left, FRAME.right)?;
+    let horizontal = AxisScale::logarithmic(points.iter().map(|p| p.x), FRAME.left, FRAME.right)?;
     let heights = points.iter().flat_map(ends);
-    let vertical = Scale::logarithmic(heights, FRAME.bottom, FRAME.top)?;
+    let vertical = AxisScale::logarithmic(heights, FRAME.bottom, FRAME.top)?;
     let mut svg = open(title, super::HEIGHT);
-    across(&mut svg, &horizontal, x, ", logarithmic");
-    up(&mut svg, &ticks(&vertical, y.unit), y, ", logarithmic");
+    horizontal_axis(&mut svg, &horizontal, x, ", logarithmic");
+    vertical_axis(&mut svg, &ticks(&vertical, y.unit), y, ", logarithmic");
     let at = |p: &Point| (horizontal.at(p.x), vertical.at(p.y.point));
     if let Some(front) = front {
         let is_on = on_front(&points, front);
@@ -41,16 +41,16 @@ pub(super) fn draw(
             svg.push_str("\"/>");
         }
     }
-    let marks: Vec<(f64, f64, &str)> =
-        points.iter().map(|p| (at(p).0, at(p).1, p.label.as_str())).collect();
-    for (point, (x, y, _)) in points.iter().zip(&marks) {
+    let marks: Vec<Mark<'_>> =
+        points.iter().map(|p| Mark { x: at(p).0, y: at(p).1, label: &p.label }).collect();
+    for (point, Mark { x, y, .. }) in points.iter().zip(&marks) {
         if let Some(interval) = point.y.interval.filter(|i| i.low > 0.0) {
             let (low, high) = (vertical.at(interval.low), vertical.at(interval.high));
             let _ = write!(svg, "<path class=\"interval\" d=\"M{x:.1} {low:.1}V{high:.1}\"/>");
         }
         let _ = write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
     }
-    for (place, (x, y, label)) in place(&marks, FRAME).iter().zip(&marks) {
+    for (place, Mark { x, y, label }) in place(&marks, FRAME).iter().zip(&marks) {
         if let Some((to_x, to_y)) = place.leader {
             let _ =
                 write!(svg, "<path class=\"leader\" d=\"M{x:.1} {y:.1}L{to_x:.1} {to_y:.1}\"/>");

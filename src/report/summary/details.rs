@@ -6,7 +6,7 @@ use crate::results::BLOCK_PARTS;
 use crate::units::BitsPerWeight;
 
 impl Summary {
-    /// Storage by part, where some variant codes the parts of its blocks differently.
+    /// Storage by part; `None` unless a variant codes the parts of its blocks differently.
     pub(super) fn parts_table(&self) -> Option<Table> {
         let mixes = |storage: &Storage| {
             let blocks = storage.parts.iter().filter(|p| BLOCK_PARTS.contains(&p.part.as_str()));
@@ -23,7 +23,7 @@ impl Summary {
             Column::text("recipe", "recipe"),
             Column::number("weights", "weights", Unit::None),
             Column::number("size", "size", Unit::Bytes),
-            Column::number("effective", "effective", Unit::BitsPerWeight),
+            Column::number("effective", "effective bits", Unit::BitsPerWeight),
         ];
         let mut rows = Vec::new();
         for Storage { variant, parts } in &self.storage {
@@ -42,12 +42,12 @@ impl Summary {
         Some(Table { title: "Stored parts".into(), columns, rows, notes: Vec::new() })
     }
 
-    /// Agreement and load of the routers, for models with experts.
+    /// Agreement and load of the routers; empty for models without experts.
     pub(super) fn router_tables(&self) -> Vec<Table> {
         let Some(first) = self.routers.first() else { return Vec::new() };
         let columns = vec![
             Column::text("variant", "variant"),
-            Column::estimate("router_agreement", "same experts", Unit::Share),
+            Column::estimate("router_agreement", "router agreement", Unit::Share),
             Column::number("worst_layer", "worst layer", Unit::Share),
             Column::number("load_entropy_bits", "load entropy (bits)", Unit::None),
             Column::number("busiest_expert", "busiest expert", Unit::Share),
@@ -55,11 +55,11 @@ impl Summary {
         ];
         let row = |router: &Router| {
             let worst = router.layers.iter().copied().fold(1.0, f64::min);
-            let beside = |value: Value| if router.is_reference { Value::Empty } else { value };
+            let compared = |value: Value| if router.is_reference { Value::Empty } else { value };
             vec![
                 router.variant.as_str().into(),
-                beside(router.agreement.into()),
-                beside(worst.into()),
+                compared(router.agreement.into()),
+                compared(worst.into()),
                 Value::Number((router.load_entropy_bits * 1e3).round() / 1e3),
                 router.busiest_share.into(),
                 router.idle_experts.into(),
@@ -67,13 +67,13 @@ impl Summary {
         };
         let evenly = (first.experts as f64).log2();
         let routers = Table {
-            title: "Router".into(),
+            title: "Routers".into(),
             columns,
             rows: self.routers.iter().map(row).collect(),
             notes: vec![format!(
-                "Same experts: share of tokens, over all layers, that go to the very experts they go to \
-                 in the reference. Load entropy: over the {} experts of a layer, mean over layers; \
-                 {evenly:.3} bits if all were used alike.",
+                "Router agreement: share of tokens, over all layers, that go to the same experts as in \
+                 the reference. Load entropy: over the {} experts of a layer, averaged over layers; \
+                 {evenly:.3} bits if all experts get the same number of tokens.",
                 first.experts
             )],
         };

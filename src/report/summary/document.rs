@@ -1,4 +1,4 @@
-//! A summary as a document: facts, warnings, the table, figures and notes.
+//! A summary as a document: facts, warnings, tables, figures and notes.
 
 use super::methods::calibrations;
 use crate::compare::summary::{Summary, SummaryRow, VariantScores};
@@ -6,14 +6,14 @@ use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::stats::Bootstrap;
 use crate::units::significant;
 
-/// Below this many windows, intervals are themselves rough.
+/// With fewer windows, intervals themselves are rough.
 const FEW_WINDOWS: usize = 10;
 
 impl Summary {
-    /// Everything to show, in any format.
+    /// Everything that a report shows, for any format.
     pub fn document(&self) -> Document {
         Document {
-            title: format!("How well variants of {} keep its predictions", self.run.model),
+            title: format!("Quality and size of variants of {}", self.run.model),
             facts: self.facts(),
             warnings: self.warnings(),
             tables: self.tables(),
@@ -61,7 +61,7 @@ impl Summary {
             let versions: Vec<String> = versions.map(|(name, v)| format!("{name} {v}")).collect();
             if !versions.is_empty() {
                 let versions = versions.join(", ");
-                facts.push(Fact::new("package_versions", "arithmetic by", versions).detail());
+                facts.push(Fact::new("package_versions", "arithmetic crates", versions).detail());
             }
         }
         facts
@@ -72,7 +72,7 @@ impl Summary {
         let (windows, asked) = (self.windows, self.run.windows);
         if windows < asked {
             warnings.push(format!(
-                "only {windows} of {asked} windows are scored; resume the run for the rest"
+                "only {windows} of {asked} windows are scored; run the same command again for the rest"
             ));
         }
         if self.environments.len() > 1 {
@@ -80,7 +80,7 @@ impl Summary {
         }
         if windows < FEW_WINDOWS {
             warnings.push(format!(
-                "intervals from {windows} windows are rough; score more windows to trust them"
+                "intervals from {windows} windows are rough; score more windows for reliable ones"
             ));
         }
         warnings
@@ -89,9 +89,9 @@ impl Summary {
     fn notes(&self) -> Vec<String> {
         let Bootstrap { level, resamples, block_length, seed } = self.bootstrap;
         let mut notes = vec![format!(
-            "± and [ ] are {} % intervals: {resamples} resamples of {} windows in blocks of \
-             {block_length}, seed {seed}; vs. ref. is paired by window. KL is from the \
-             reference, per token, over the full vocabulary.",
+            "± and [ ] are {} % intervals from {resamples} resamples of {} windows in blocks of \
+             {block_length} (seed {seed}). vs. reference: change of perplexity, paired by window. KL: \
+             divergence from the reference per token, over the full vocabulary.",
             significant(level * 100.0, 2),
             self.windows
         )];
@@ -99,8 +99,8 @@ impl Summary {
         let floor = self.run.entropy_floor_nats_per_byte.zip(self.perplexity_floor());
         if let Some((nats_per_byte, perplexity)) = floor {
             notes.push(format!(
-                "No model can score below perplexity {} on this text: its source has {} nats \
-                 per byte.",
+                "No model can have a perplexity below {} on this text, because the entropy of its source \
+                 is {} nats per byte.",
                 significant(perplexity, 4),
                 significant(nats_per_byte, 4)
             ));
@@ -126,12 +126,12 @@ impl Summary {
             Column::number("file", "file", Unit::BitsPerWeight).rank(1),
             Column::number("size", "size", Unit::Bytes),
             Column::estimate("perplexity", "perplexity", Unit::None),
-            Column::estimate("perplexity", "vs. ref.", Unit::Ratio),
+            Column::estimate("perplexity", "vs. reference", Unit::Ratio),
             Column::estimate("kl_mean", "KL mean", Unit::Nats),
             Column::number("kl_median", "KL median", Unit::Nats).rank(4),
             Column::number("kl_p99", "KL p99", Unit::Nats).rank(3),
-            Column::estimate("top1_agreement", "top-1", Unit::Share),
-            Column::estimate("nll", "text", Unit::BitsPerByte),
+            Column::estimate("top1_agreement", "top-1 agreement", Unit::Share),
+            Column::estimate("nll", "bits per byte", Unit::BitsPerByte),
         ];
         let title = format!(
             "{} on {} (protocol {}, {} windows of {} tokens)",

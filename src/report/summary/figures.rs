@@ -1,7 +1,7 @@
 //! Figures of a summary: the sizes, quality against size, and divergence along the text.
 
 use crate::compare::summary::{KlByWindow, Summary, VariantScores};
-use crate::report::{Axis, Figure, Front, Point, Rise, Series, Unit};
+use crate::report::{Axis, Bar, Figure, Front, Point, Rise, Series, Unit};
 use crate::stats::Estimate;
 use crate::units::BitsPerWeight;
 
@@ -21,7 +21,7 @@ impl Summary {
         let mut figures = vec![
             self.ladder(),
             Figure::Scatter {
-                title: "Divergence from the reference against size".to_owned(),
+                title: "KL divergence against size".to_owned(),
                 x: Axis::new("size", Unit::Bytes),
                 y: Axis::new("KL mean", Unit::Nats),
                 points: kl,
@@ -38,7 +38,7 @@ impl Summary {
         figures.extend(self.method_figures());
         if self.kl_by_window.iter().any(|variant| variant.points.len() > 1) {
             figures.push(Figure::Lines {
-                title: "Divergence from the reference along the text".to_owned(),
+                title: "KL divergence along the text".to_owned(),
                 x: Axis::new("window", Unit::None),
                 y: Axis::new("KL mean", Unit::Nats),
                 rise: Rise::Logarithmic,
@@ -55,11 +55,11 @@ impl Summary {
                 (Err(_), _) => "failed".to_owned(),
                 (Ok(_), bits) => format!("{} bits/weight", BitsPerWeight(bits?)),
             };
-            Some((row.variant.clone(), row.size_bytes? as f64, remark))
+            Some(Bar { label: row.variant.clone(), value: row.size_bytes? as f64, remark })
         });
-        let mut bars: Vec<(String, f64, String)> = rungs.collect();
-        bars.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let title = "The ladder of sizes".to_owned();
+        let mut bars: Vec<Bar> = rungs.collect();
+        bars.sort_by(|a, b| b.value.total_cmp(&a.value));
+        let title = "Sizes".to_owned();
         Figure::Bars { title, unit: Unit::Bytes, bars, limit: None }
     }
 }

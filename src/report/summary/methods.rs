@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::compare::summary::{CalibratedOn, CodedVariant, Summary, SummaryRow};
-use crate::report::{Column, Figure, Table, Unit, Value};
+use crate::report::{Bar, Column, Figure, Table, Unit, Value};
 use crate::results::{Calibration, Coding, StepError, TunedLayer};
 use crate::stats::{lloyd_max, rate_distortion};
 
@@ -62,14 +62,14 @@ impl Summary {
             Column::text("variant", "variant"),
             Column::text("steps", "steps").rank(1),
             Column::number("blocks", "blocks", Unit::BitsPerWeight).rank(2),
-            Column::number("coding", "coding", Unit::Millis),
-            Column::number("relative_error", "error", Unit::None),
-            Column::number("rate_distortion_outputs", "bound", Unit::None).rank(4),
-            Column::number("rate_distortion", "of weights", Unit::None).rank(5),
+            Column::number("coding", "coding time", Unit::Millis),
+            Column::number("relative_error", "output error", Unit::None),
+            Column::number("rate_distortion_outputs", "bound (outputs)", Unit::None).rank(4),
+            Column::number("rate_distortion", "bound (weights)", Unit::None).rank(5),
             Column::number("lloyd_max", "Lloyd-Max", Unit::None).rank(3),
             Column::estimate("kl_mean", "KL mean", Unit::Nats),
             Column::estimate("perplexity", "perplexity", Unit::None),
-            Column::estimate("top1_agreement", "top-1", Unit::Share),
+            Column::estimate("top1_agreement", "top-1 agreement", Unit::Share),
         ];
         let mut scalar = BTreeMap::new();
         let mut row = |(coded, row): (&CodedVariant, &SummaryRow)| {
@@ -100,7 +100,7 @@ impl Summary {
             values
         };
         let rows = self.coded_rows().map(&mut row).collect();
-        Table { title: "Method".into(), columns, rows, notes: self.methods_notes() }
+        Table { title: "Calibration".into(), columns, rows, notes: self.methods_notes() }
     }
 
     /// The scalar width of the blocks of a recipe, from any calibrated variant of it: the data-free one
@@ -112,16 +112,16 @@ impl Summary {
 
     fn methods_notes(&self) -> Vec<String> {
         let mut notes = vec![
-            "Error: relative output error of the finished codes before any tuning, \
-             tr(E H Eᵀ) / tr(W H Wᵀ), where E is the error of the weights W and H the second moments \
-             of the layer's inputs; averaged over tensors, each weighted by its number of weights. \
-             Coding: wall time, summed over layers."
+            "Output error: relative error of a layer's outputs with the finished codes, before any \
+             tuning: tr(E H Eᵀ) / tr(W H Wᵀ), where E is the error of the weights W and H holds the \
+             second moments of the layer's inputs; the mean over tensors, weighted by their number of \
+             weights. Coding time: wall time, summed over layers."
                 .to_owned(),
-            "Bound: the rate-distortion bound of that error at the stored bits R of the blocks, for rows \
-             of Gaussian weights: 2^(-2R) times the geometric over the arithmetic mean of the \
-             eigenvalues of H, times the same for the variances of rows. Of weights: 2^(-2R) alone. \
-             Lloyd-Max: the best scalar table at the nominal width. Codes that use H can be below \
-             the last two."
+            "Bound (outputs): the rate-distortion bound of that error at the stored bits R of the \
+             blocks, for Gaussian weights: 2^(-2R) times the geometric over the arithmetic mean of the \
+             eigenvalues of H, times the same quotient for the variances of rows. Bound (weights): \
+             2^(-2R). Lloyd-Max: the best scalar table at the nominal width. Codes that use H can be \
+             below the last two."
                 .to_owned(),
         ];
         notes.extend(self.coded_rows().filter_map(|(coded, row)| {
@@ -159,7 +159,12 @@ impl Summary {
             std::iter::once(row.variant.as_str().into()).chain(steps.iter().map(left)).collect()
         };
         let rows = self.coded_rows().filter(|(coded, _)| coded.coding.is_some()).map(row).collect();
-        Some(Table { title: "Error left by each step".into(), columns, rows, notes: Vec::new() })
+        Some(Table {
+            title: "Output error after each step".into(),
+            columns,
+            rows,
+            notes: Vec::new(),
+        })
     }
 
     /// Divergence after different steps of coding, a figure for each recipe.
@@ -167,10 +172,12 @@ impl Summary {
         let mut figures: Vec<Figure> = Vec::new();
         for (coded, row) in self.coded_rows() {
             let Ok(outcome) = &row.outcome else { continue };
-            let bar =
-                (row.variant.clone(), outcome.quality.kl_mean_nats.point, steps_in_words(coded));
-            let name =
-                format!("Divergence from the reference by the steps of coding: {}", coded.base);
+            let bar = Bar {
+                label: row.variant.clone(),
+                value: outcome.quality.kl_mean_nats.point,
+                remark: steps_in_words(coded),
+            };
+            let name = format!("KL divergence by steps of calibration: {}", coded.base);
             match figures.last_mut() {
                 Some(Figure::Bars { title, bars, .. }) if *title == name => bars.push(bar),
                 _ => figures.push(Figure::Bars {

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn measurements_survive_a_torn_line_and_name_a_broken_one() {
+    fn measurements_survive_a_torn_line_name_a_broken_one_and_are_read_in_every_schema() {
         let folder = tempfile::tempdir().unwrap();
         let reason = "thermal state rose to serious".to_owned();
         let all =
@@ -103,6 +103,15 @@ mod tests {
         std::fs::write(&path, broken).unwrap();
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("line 1: not a measurement"), "{error}");
+        let older = [
+            r#"{"schema":1,"kind":"truth","device":"host","package":"p","holds":false,"tokens":1,"kl_nats":1.7976931348623157e308,"worst_kl_nats":0.5,"top1_agree":0,"max_logit_difference":1.0,"device_nll_nats":2.0,"host_nll_nats":3.0}"#,
+            r#"{"schema":1,"kind":"trouble","device":"host","step":"send","reason":"gone"}"#,
+        ];
+        std::fs::write(&path, older.join("\n") + "\n").unwrap();
+        let all = read(folder.path()).unwrap();
+        let Measurement::CorrectnessCheck(check) = &all[0] else { panic!("{all:?}") };
+        assert_eq!((check.kl_nats, check.worst_kl_nats), (None, Some(0.5)));
+        assert!(matches!(&all[1], Measurement::FailedStep(step) if step.step == "send"));
         std::fs::write(&path, "{\"schema\":99,\"kind\":\"novelty\"}\n").unwrap();
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("99"), "{error}");

@@ -17,11 +17,11 @@ fn records_of_a_newer_schema_are_refused_by_line() {
     let nights = Nights::new();
     nights.sweep("good", &[]);
     nights.edited("good", "bad", |lines| {
-        lines[5] = lines[5].replace("\"schema\":1,", "\"schema\":2,");
+        lines[5] = lines[5].replace("\"schema\":2,", "\"schema\":3,");
     });
     let said = refused(&nights, &CHECK, 2);
     assert!(
-        said.contains("records.jsonl: line 6: schema 2 is newer than this program's 1"),
+        said.contains("records.jsonl: line 6: schema 3 is newer than this program's 2"),
         "{said}"
     );
     assert!(said.contains("hint: these records were written by a newer evalkit"), "{said}");
@@ -31,7 +31,7 @@ fn records_of_a_newer_schema_are_refused_by_line() {
 fn half_a_line_at_the_end_is_passed_over_and_in_the_middle_is_named() {
     let nights = Nights::new();
     nights.sweep("good", &[]);
-    nights.edited("good", "bad", |lines| lines.push("{\"schema\":1,\"kind\":\"wind".into()));
+    nights.edited("good", "bad", |lines| lines.push("{\"schema\":2,\"kind\":\"wind".into()));
     nights.run(&CHECK, 0);
     nights.edited("good", "bad", |lines| lines[7].truncate(50));
     let said = refused(&nights, &CHECK, 2);
@@ -70,12 +70,12 @@ fn a_missing_baseline_is_refused_with_what_to_do() {
     let nights = Nights::new();
     nights.sweep("good", &[]);
     let said = refused(&nights, &["check", "good", "--baseline", "nowhere"], 2);
-    assert!(said.contains("nowhere: there is no baseline"), "{said}");
+    assert!(said.contains("nowhere: expected a run or a store of accepted baselines"), "{said}");
     assert!(said.contains("hint: accept one with: evalkit baseline accept"), "{said}");
     nights.run(&["baseline", "accept", "good", "--store", "kept"], 0);
     nights.sweep("other", &["--context", "128"]);
     let said = refused(&nights, &["check", "other", "--baseline", "kept"], 2);
-    assert!(said.contains("kept: no baseline of demo-on-generated-stories-full-128"), "{said}");
+    assert!(said.contains("kept: no baseline is accepted for demo-on-generated-stories-full-128"), "{said}");
     let said = refused(&nights, &["baseline", "list", "--store", "nowhere"], 2);
     assert!(said.contains("nowhere: there is no store of baselines"), "{said}");
 }
@@ -87,7 +87,7 @@ fn a_tolerance_that_cannot_be_meant_is_refused_before_anything_is_measured() {
     for (limit, expected) in [
         ("perplexity=-1%", "perplexity: -1%: expected a tolerance of 0 or more, found -0.01"),
         ("kl=nan", "kl: nan: expected a finite tolerance"),
-        ("speed=1%", "speed: there is no such tolerance"),
+        ("speed=1%", "speed: unknown tolerance"),
         ("perplexity", "expected a tolerance such as perplexity=0.5%, found \"perplexity\""),
     ] {
         let args = ["check", "good", "--baseline", "good", "--tolerance", limit];
@@ -126,6 +126,6 @@ fn an_unfinished_run_is_not_accepted() {
     nights.sweep("good", &[]);
     nights.edited("good", "bad", |lines| lines.retain(|line| !line.contains("\"kind\":\"done\"")));
     let said = refused(&nights, &["baseline", "accept", "bad", "--store", "kept"], 2);
-    assert!(said.contains("the run is not finished: fp, palette4-g16-s"), "{said}");
+    assert!(said.contains("the run is not finished: reference, palette4-g16-s"), "{said}");
     assert!(!nights.path("kept").exists());
 }

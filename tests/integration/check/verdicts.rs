@@ -9,11 +9,11 @@ fn a_variant_with_its_scales_halved_is_caught() {
     nights.sweep_broken("broken");
     let json = nights.check_json(&["broken", "--baseline", "good"], 1);
     let rows = rows(&json);
-    for metric in ["perplexity", "KL mean", "top-1"] {
+    for metric in ["perplexity", "KL mean", "top-1 agreement"] {
         assert_eq!(verdict(&rows, "palette4-g16-s", metric), "regressed", "{metric}");
     }
     assert_eq!(verdict(&rows, "palette4-g16-s", "size"), "unchanged");
-    assert_eq!(verdict(&rows, "fp", "perplexity"), "unchanged");
+    assert_eq!(verdict(&rows, "reference", "perplexity"), "unchanged");
     assert_eq!(json["facts"]["outcome"], "regressed");
     // Seen from the other side it is an improvement, which is no reason to stop.
     let json = nights.check_json(&["good", "--baseline", "broken"], 0);
@@ -71,12 +71,12 @@ fn what_is_missing_unfinished_or_failed_is_never_green() {
         let id = id_of(lines);
         lines.retain(|line| !line.contains(&id) || cell(line));
         lines.push(format!(
-            "{{\"schema\":1,\"kind\":\"failure\",\"cell_id\":\"{id}\",\"variant\":\"palette4-g16-s\",\"cause\":\"too hot\",\"hint\":\"\"}}\n"
+            "{{\"schema\":2,\"kind\":\"failure\",\"cell_id\":\"{id}\",\"variant\":\"palette4-g16-s\",\"cause\":\"too hot\",\"hint\":\"\"}}\n"
         ));
     });
     let cases = [
         ("missing", "invalid", "it is not in this run"),
-        ("unfinished", "invalid", "it was not finished: 16 of 16 windows were scored"),
+        ("unfinished", "invalid", "it is not finished: 16 of 16 windows were scored"),
         ("failed", "regressed", "it failed: too hot"),
     ];
     for (night, expected, why) in cases {
@@ -104,8 +104,8 @@ fn another_text_makes_scores_incomparable_and_is_said_before_any_number() {
     });
     let output = nights.run(&["check", "other", "--baseline", "good"], 1);
     let text = String::from_utf8(output.stdout).unwrap();
-    let difference = text.find("the two differ: other text: ").unwrap();
+    let difference = text.find("the runs differ: text: ").unwrap();
     assert!(difference < text.find("tolerance").unwrap(), "{text}");
     assert!(!text.contains("perplexity (tolerance"), "{text}");
-    assert!(text.contains("fp, palette4-g16-s: other text"), "{text}");
+    assert!(text.contains("reference, palette4-g16-s: different text"), "{text}");
 }

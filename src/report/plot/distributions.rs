@@ -1,26 +1,27 @@
-//! Distributions, a row each: the middle half as a box, 5th to 95th percentile as a line, the
-//! median as a stroke and the largest value as a dot.
+//! Distributions, a row each: the middle half as a box, the 5th to 95th percentile as a line, the median
+//! as a stroke and the largest value as a dot.
 
 use std::fmt::Write;
 
-use super::scale::{Scale, tick_text};
+use super::scale::{AxisScale, tick_text};
 use super::{WIDTH, escape, open};
 use crate::report::number::{Detail, text};
-use crate::report::{Spread, Unit, Value};
+use crate::report::{Distribution, Unit, Value};
 
 const ROW: f64 = 40.0;
-/// From here on, largest over smallest, an even axis would show nothing but the largest.
+/// If the largest value exceeds this many times the smallest, the axis is logarithmic, because a linear
+/// one would show only the largest.
 const FAR: f64 = 12.0;
 
-pub(super) fn draw(title: &str, unit: Unit, rows: &[Spread]) -> Option<String> {
+pub(super) fn draw(title: &str, unit: Unit, rows: &[Distribution]) -> Option<String> {
     let largest = rows.iter().map(|row| row.at[5]).reduce(f64::max)?;
     let smallest = rows.iter().map(|row| row.at[0]).reduce(f64::min)?;
     let (from, to) = (8.0, WIDTH - 10.0);
     let is_far = smallest > 0.0 && largest / smallest > FAR;
     let scale = if is_far {
-        Scale::logarithmic([smallest, largest].into_iter(), from, to)?
+        AxisScale::logarithmic([smallest, largest].into_iter(), from, to)?
     } else {
-        Scale::linear(0.0, largest, from, to)
+        AxisScale::linear(0.0, largest, from, to)
     };
     let bottom = ROW * rows.len() as f64 + 4.0;
     let mut svg = open(title, bottom + 20.0);
