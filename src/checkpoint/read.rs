@@ -119,7 +119,9 @@ impl<'a> TensorBytes<'a> {
         let [_, columns] = lines(stored);
         let row_bytes = stored.dtype.row_bytes(columns).ok_or_else(|| {
             let dtype = stored.dtype.name();
-            Error::input(format!("rows of {columns} weights are not whole {dtype} blocks"))
+            Error::input(format!(
+                "rows of {columns} weights do not consist of whole {dtype} blocks"
+            ))
         })?;
         let bytes = &files[stored.file][stored.range.clone()];
         let scales = stored.scales.as_ref().map_or(&[][..], |s| &files[s.file][s.range.clone()]);

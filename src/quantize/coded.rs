@@ -20,7 +20,7 @@ pub struct CodedTensor {
 }
 
 /// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding. A
-/// pruned tensor has codes for the weights it keeps only, one after the other.
+/// pruned tensor has codes only for the weights that it keeps, one after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CodedArrays {
     /// fp16 weights `[out, in]`.
@@ -33,7 +33,7 @@ pub enum CodedArrays {
         mask: Option<Mask>,
         /// One table per group of rows.
         tables: Tables,
-        /// fp16 factors `[out]` on top of the table entries.
+        /// fp16 scales `[out]`, by which the table entries of a row are multiplied.
         channel_scales: Option<Vec<f16>>,
     },
     /// Integers, or four-bit floats, times a scale per block.
@@ -51,7 +51,7 @@ pub enum CodedArrays {
         codes: Vec<u8>,
         /// fp16 entries `[groups, 2^bits, d]`.
         tables: Vec<f16>,
-        /// fp16 factors `[out]` on top of the table entries.
+        /// fp16 scales `[out]`, by which the table entries of a row are multiplied.
         channel_scales: Vec<f16>,
     },
 }
@@ -89,7 +89,7 @@ impl CodedTensor {
         self.shape
     }
 
-    /// The recipe with the group and block sizes that this tensor has in fact.
+    /// The recipe with the group and block sizes that this tensor actually has.
     pub fn recipe(&self) -> Recipe {
         self.recipe
     }

@@ -18,8 +18,8 @@ use super::recipe::{Linear, Recipe};
 use super::vector::VectorRows;
 use crate::error::{Error, Result};
 
-/// Weights that a thread decodes at a time: many enough to hide the scheduling, few enough to stay
-/// in a cache.
+/// Weights that a thread decodes at a time: enough to hide the scheduling, few enough to fit in a
+/// cache.
 const CHUNK_WEIGHTS: usize = 1 << 15;
 
 impl CodedTensor {

@@ -12,7 +12,7 @@ use super::fp16::HALF_MAX;
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
 
-/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16.
+/// Codes finite weights `[out, in]`. Fails (input) if a weight is beyond fp16.
 pub(super) fn quantize(linear: &Linear, weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
     let [out, inputs] = shape;
     let (block, blocks) = (linear.block_len(inputs), linear.blocks(inputs));

@@ -4,7 +4,7 @@
 //! as options after the recipe's own: `-cal` for all steps, `-cal-noeq-nodesc` with some switched
 //! off, `-ft` (which implies `-cal`) if the whole model is tuned afterwards, and `-blocks` with
 //! either of them if each block is tuned. Without these options codes are found from the weights
-//! alone, unless a plan calibrates by default; `-free` then keeps a recipe out of that.
+//! alone, unless a plan calibrates by default, which `-free` prevents.
 
 use std::fmt;
 

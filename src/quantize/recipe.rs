@@ -166,7 +166,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe with the group and block sizes that a tensor `[out, in]` gets in fact (see
+    /// The recipe with the group and block sizes that a tensor `[out, in]` actually gets (see
     /// [`effective_group`]). Resolving twice changes nothing. A slice of whole
     /// [`row_unit`](Recipe::row_unit)s, coded with the resolved recipe, has the same codes as in
     /// the whole tensor.

@@ -117,7 +117,7 @@ fn a_shape_that_overflows_is_refused() {
         |header| header["model.norm.weight"]["shape"] = json!([1u64 << 33, 1u64 << 33]),
         &format!(
             "model/model.safetensors: tensor model.norm.weight: F32 [8589934592, 8589934592] does \
-             not take the 256 bytes given: overflow computing buffer size from shape and/or \
+             not fit the 256 bytes given for it: overflow computing buffer size from shape and/or \
              element type\n{DAMAGED}"
         ),
     );

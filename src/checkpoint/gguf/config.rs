@@ -136,7 +136,7 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<Architecture> {
         "qwen3" => Ok(Architecture::Qwen3),
         other => Err(Error::input(format!("the architecture {other} is not supported"))
             .at(format!("key {key}"))
-            .hint("supported are llama, qwen2 and qwen3")),
+            .hint("evalkit supports llama, qwen2 and qwen3")),
     }
 }
 
@@ -268,7 +268,7 @@ fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> 
         (other, _) => {
             return Err(Error::input(format!("the rope scaling {other} is not supported"))
                 .at(format!("key {kind_key}"))
-                .hint("supported are none, linear, and factors in rope_freqs.weight"));
+                .hint("evalkit supports none, linear, and factors in rope_freqs.weight"));
         }
     };
     let Some(factors) = factors else { return Ok(Rope { theta, scaling }) };

@@ -40,7 +40,7 @@ impl TextTokenizer {
             "llama" => sentence_piece(metadata, &tokens),
             other => Err(Error::input(format!("the tokenizer model {other} is not supported"))
                 .at(format!("key {MODEL}"))
-                .hint("supported are gpt2 and llama")),
+                .hint("evalkit supports gpt2 and llama")),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Rule {
         let known: Vec<_> = RULES.iter().flat_map(|(names, _)| names.iter().copied()).collect();
         Err(Error::input(format!("the pre-tokenizer {name} is not known"))
             .at("key tokenizer.ggml.pre")
-            .hint(format!("known are {}", known.join(", "))))
+            .hint(format!("known names are {}", known.join(", "))))
     }
 
     /// Splits by the expressions, then writes each word in the 256 byte characters.

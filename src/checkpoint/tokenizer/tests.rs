@@ -318,7 +318,7 @@ fn unknown_names_in_gguf_metadata_are_refused_by_name() {
     let text = |text: &str| Some(MetadataValue::Text(text.into()));
     let found = refusal("tokenizer.ggml.pre", text("tekken"));
     assert!(found.contains("the pre-tokenizer tekken is not known"), "{found}");
-    assert!(found.contains("known are default, gpt-2, smollm"), "{found}");
+    assert!(found.contains("known names are default, gpt-2, smollm"), "{found}");
     let found = refusal("tokenizer.ggml.model", text("t5"));
     assert!(found.contains("the tokenizer model t5 is not supported"), "{found}");
     let found = refusal("tokenizer.ggml.token_type", Some(MetadataValue::Integers(vec![9; 260])));

@@ -45,7 +45,7 @@ pub(super) struct Scales<'a> {
 
 /// Tables of vectors, or of single weights (`D` = 1).
 pub(super) struct TableCodebook<const D: usize> {
-    /// Entries `[groups, 2^bits]` as they decode.
+    /// Decoded entries `[groups, 2^bits]`.
     pub entries: Vec<[f32; D]>,
     /// The number of entries of a table.
     pub count: usize,

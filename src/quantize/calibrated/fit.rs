@@ -19,7 +19,7 @@ const RIDGE: f64 = 1e-4;
 /// Parts of a tensor whose normal equations are summed separately. The number is fixed, so that
 /// sums do not depend on threads.
 const PARTS: usize = 8;
-/// Changes of a scale by a factor outside this range are refused: the row's codes do not fit it.
+/// A scale may change by a factor in this range. Otherwise the row's codes do not fit its weights.
 const FACTOR_CHANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
 /// A cost that grows by less than this share is equal up to rounding of sums.
 const ROUNDING: f64 = 1e-6;

@@ -13,7 +13,7 @@ const ASYMMETRY: f64 = 1e-3;
 /// The second moment `E[x xᵀ]` `[in, in]` of the inputs of a linear layer.
 ///
 /// An input that is always zero is called dead; its diagonal entry is 0. Errors of its weights cost
-/// nothing, and damping makes them be coded independently of the others.
+/// nothing; damping gives them a cost that is independent of all other weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
     values: Vec<f64>,

@@ -97,7 +97,7 @@ impl Vector {
         self.group.map_or(self.weights_per_code, |_| self.table_rows(out))
     }
 
-    /// The same vectors with the group size that a tensor of `out` rows gets in fact.
+    /// The same vectors with the group size that a tensor of `out` rows actually gets.
     pub(in crate::quantize) fn resolved(self, out: usize) -> Self {
         let rows = self.group.and(NonZeroUsize::new(self.table_rows(out)));
         Vector { group: rows, ..self }
