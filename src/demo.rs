@@ -1,11 +1,11 @@
 //! The demo: a small Llama-style model and the text it is scored on, embedded in the binary.
 //!
-//! Both are made by the scripts in `datasets/demo`. The text comes from a grammar whose entropy is
-//! known, so the demo's table can show the floor below which no model can get.
+//! The scripts in `datasets/demo` make both. The text comes from a grammar whose entropy is known,
+//! so the demo's table can show the lowest loss that any model can reach.
 
 use crate::checkpoint::Embedded;
 
-/// The name that stands for the demo where a checkpoint or a text is asked for.
+/// The name of the demo, which can be given in place of a checkpoint or a text.
 pub const NAME: &str = "demo";
 
 /// The model.
@@ -23,7 +23,7 @@ pub const TEXT: &str = include_str!("../datasets/demo/text.txt");
 /// Tokens per window that the model was made for.
 pub const WINDOW_TOKENS: usize = 256;
 
-/// Entropy of the source of [`TEXT`] in nats per byte, as its generator counted it.
+/// Entropy of the source of [`TEXT`] in nats per byte, as its generator computed it.
 pub fn entropy_nats_per_byte() -> Option<f64> {
     let facts: serde_json::Value =
         serde_json::from_str(include_str!("../datasets/demo/text.json")).ok()?;

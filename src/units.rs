@@ -1,6 +1,6 @@
-//! Quantities with their unit, and the only place where numbers become text.
+//! Quantities with their unit, and how numbers are printed.
 //!
-//! Sizes are decimal (1 MB = 1,000,000 bytes), as phone storage and download sizes are.
+//! Sizes are decimal (1 MB = 1,000,000 bytes), as those of phone storage and downloads.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const STEPS: [(f64, &str); 3] = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
         let bytes = self.0 as f64;
-        // A value that would round up to 1000 of a unit is shown as 1.00 of the next.
+        // A value that would round up to 1000 of a unit is printed as 1.00 of the next.
         let text = match STEPS.iter().find(|(step, _)| bytes >= step * 0.9995) {
             Some((step, unit)) => format!("{} {unit}", significant(bytes / step, 3)),
             None => format!("{} B", self.0),
@@ -68,7 +68,7 @@ impl fmt::Display for Millis {
 pub struct BitsPerWeight(pub f64);
 
 impl BitsPerWeight {
-    /// Effective bits of `size_bytes` spread over `weights`; zero weights give zero bits.
+    /// The effective bits of `weights` weights stored in `size_bytes`; 0 for no weights.
     pub fn of(size_bytes: u64, weights: u64) -> Self {
         BitsPerWeight(if weights == 0 { 0.0 } else { size_bytes as f64 * 8.0 / weights as f64 })
     }

@@ -86,7 +86,7 @@ pub fn pooled(routed: &[Routed]) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = Vec::new();
     for window in routed {
         if count(&all) < POOLED_TOKENS {
-            all.push(window.normed().clone());
+            all.push(window.router_input().clone());
         }
     }
     all

@@ -1,7 +1,7 @@
 //! The bytes of one checkpoint file: mapped from disk, or embedded in the binary.
 //!
-//! Mapping is what keeps memory independent of the checkpoint's size: the kernel reads pages when
-//! a tensor is decoded and may drop them again. This file holds the crate's only `unsafe`.
+//! Memory mapping keeps memory use independent of the checkpoint's size: the kernel reads pages
+//! when a tensor is decoded and may drop them again. This file has the crate's only `unsafe` code.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
-/// Read-only bytes of one file.
+/// The bytes of one file, read-only.
 #[derive(Debug)]
 pub struct FileBytes {
     /// Where the bytes came from, for messages.
@@ -26,7 +26,10 @@ enum Content {
 }
 
 impl FileBytes {
-    /// Maps `path` for reading. Nothing is read before it is used.
+    /// Maps `path` for reading. Nothing is read before it is accessed.
+    ///
+    /// # Errors
+    /// Errors of opening the file; an input error if `path` is not a file.
     pub fn map(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("open", path, e);
         let file = File::open(path).map_err(failed)?;
@@ -46,27 +49,27 @@ impl FileBytes {
 
     #[allow(unsafe_code)]
     fn map_file(file: &File) -> std::io::Result<memmap2::Mmap> {
-        // SAFETY: the map is read-only. Another process may still change the file under it; a
-        // checkpoint replaced by rename keeps its old pages, and `check_unchanged`, called before
-        // each layer, refuses one that was written in place. Every byte pattern is a valid u8.
+        // SAFETY: the map is read-only, and every byte pattern is a valid u8. Another process may
+        // still change the file. If it replaces the file by rename, the map keeps the old pages; if
+        // it writes in place, `check_unchanged`, which is called before each layer, fails.
         unsafe { memmap2::Mmap::map(file) }
     }
 
-    /// Bytes that are part of the program, shown under `name` in messages.
+    /// Bytes that are part of the program. Messages call them `name`.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
         FileBytes { path: name.into(), content: Content::Embedded(bytes) }
     }
 
-    /// Refuses a file that was changed in place since it was mapped.
+    /// Fails (input) if the file was changed in place since it was mapped.
     pub fn check_unchanged(&self) -> Result<()> {
         let Content::Mapped { map, file, modified } = &self.content else { return Ok(()) };
         let meta = file.metadata().map_err(|e| Error::io("examine", &self.path, e))?;
         if meta.len() == map.len() as u64 && meta.modified().ok() == *modified {
             return Ok(());
         }
-        Err(Error::input("the file was changed while it was being read")
+        Err(Error::input("the file changed while it was being read")
             .at(self.path.display())
-            .hint("leave the checkpoint alone during a run, then start again; finished windows are kept"))
+            .hint("do not change the checkpoint during a run; start the run again: finished windows are kept"))
     }
 }
 

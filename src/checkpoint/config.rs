@@ -1,18 +1,18 @@
-//! A model's architecture in numbers, whichever file said them.
+//! A model's architecture in numbers, independent of the file that they come from.
 
-/// The families that [`crate::model`] computes. They differ only by the switches in [`Config`];
-/// the family itself is kept for messages and for the program writer.
+/// The families of models that can be computed. They differ only by the switches in [`Config`]; the
+/// family itself is for messages and for the program writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// Llama 1-3, TinyLlama, SmolLM2.
     Llama,
     /// Qwen 2 and 2.5: biases on q, k and v.
     Qwen2,
-    /// Qwen 3: norms on q and k, head size of its own.
+    /// Qwen 3: norms on q and k, and a head size that is set independently.
     Qwen3,
     /// Qwen 3 with a mixture of experts in every block.
     Qwen3Moe,
-    /// gpt-oss: experts, attention sinks, alternating sliding windows, biases everywhere.
+    /// gpt-oss: experts, attention sinks, alternating sliding windows, biases on all layers.
     GptOss,
 }
 
@@ -29,7 +29,7 @@ impl Architecture {
     }
 }
 
-/// What a decoder needs to know beside its weights.
+/// Everything that defines a decoder except its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The family.
@@ -46,11 +46,11 @@ pub struct Config {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Rows of embedding and head.
+    /// Number of rows of embedding and head.
     pub vocab_size: usize,
-    /// Longest sequence the model was made for, in tokens.
+    /// Longest sequence that the model was made for, in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square before the root.
+    /// Added to the mean square in RMS norms, before the root.
     pub rms_norm_eps: f64,
     /// Rotary embedding.
     pub rope: Rope,
@@ -64,17 +64,17 @@ pub struct Config {
     pub qk_norm: bool,
     /// A learned logit per query head that takes part in the softmax and attends to nothing.
     pub sinks: bool,
-    /// Per layer how many of the last tokens a query sees, itself included; empty where all layers
-    /// see everything.
+    /// For each layer the number of last tokens that a query sees, including its own; `None` for
+    /// all. Empty if every layer sees all tokens.
     pub sliding: Vec<Option<usize>>,
-    /// The mixture of experts that takes the MLP's place, if any.
+    /// The mixture of experts that replaces the MLP, if any.
     pub experts: Option<Experts>,
-    /// Whether the head is the embedding.
+    /// Whether the head shares the embedding's weights.
     pub tied: bool,
 }
 
 impl Config {
-    /// How many of the last tokens a query of `layer` sees, itself included.
+    /// The number of last tokens that a query of `layer` sees, including its own; `None` for all.
     pub fn window_tokens(&self, layer: usize) -> Option<usize> {
         self.sliding.get(layer).copied().flatten()
     }
@@ -83,15 +83,15 @@ impl Config {
 /// A mixture of experts: a router picks some of them for each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experts {
-    /// Experts per block.
+    /// Number of experts in a block.
     pub count: usize,
-    /// Experts that a token is sent to.
+    /// Number of experts that each token is sent to.
     pub per_token: usize,
     /// How the chosen experts are weighted.
     pub routing: Routing,
     /// Bias on the router's logits.
     pub router_bias: bool,
-    /// What an expert does between its projections.
+    /// The activation function of an expert.
     pub activation: Activation,
 }
 
@@ -100,14 +100,14 @@ pub struct Experts {
 pub enum Routing {
     /// Softmax over the chosen logits only (gpt-oss).
     SoftmaxOfChosen,
-    /// Softmax over all logits, of which the largest are kept (Qwen 3).
+    /// Softmax over all logits; the weights of the chosen experts are kept (Qwen 3).
     ChosenOfSoftmax {
         /// Whether the kept weights are scaled to sum to 1.
         renormalize: bool,
     },
 }
 
-/// What an MLP does with its gate and up projections.
+/// How an MLP combines its gate and up projections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `silu(gate) * up`.
@@ -123,9 +123,9 @@ pub enum Activation {
 /// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
-    /// Base of the geometric frequencies.
+    /// Base of the geometric series of frequencies.
     pub theta: f64,
-    /// Change of the frequencies for longer contexts.
+    /// How frequencies are changed for longer contexts.
     pub scaling: RopeScaling,
 }
 
@@ -139,7 +139,7 @@ pub enum RopeScaling {
         /// Stretch.
         factor: f64,
     },
-    /// Llama 3.1: low frequencies divided by `factor`, high ones kept, a ramp between.
+    /// Llama 3.1: low frequencies are divided by `factor`, high ones kept, with a ramp in between.
     Llama3 {
         /// Stretch of the low frequencies.
         factor: f64,
@@ -150,8 +150,8 @@ pub enum RopeScaling {
         /// Context length the model was first trained for, in tokens.
         original_max_position_embeddings: usize,
     },
-    /// YaRN (Peng et al. 2023): fast pairs kept, slow ones divided by `factor`, a ramp between, and
-    /// cosines and sines scaled by `attention_factor`.
+    /// YaRN (Peng et al. 2023): fast pairs are kept, slow ones divided by `factor`, with a ramp in
+    /// between, and cosines and sines are multiplied by `attention_factor`.
     Yarn {
         /// Stretch of the slow pairs.
         factor: f64,

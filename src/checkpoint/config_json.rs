@@ -1,12 +1,12 @@
-//! `config.json` to [`Config`]: every key is either understood, known to change nothing, or
-//! refused by name. A key that is silently ignored is a model that is silently another one.
+//! Reads `config.json` into a [`Config`]. Every key is either understood, known to have no effect,
+//! or refused by name, because a model whose keys are ignored would be scored as another model.
 
 use serde_json::{Map, Value};
 
 use super::config::{Activation, Architecture, Config, Experts, Rope, RopeScaling, Routing};
 use crate::error::{At, Error, Result};
 
-/// Keys that say nothing about inference (training, generation, bookkeeping).
+/// Keys without effect on inference (training, generation, bookkeeping).
 const INERT: [&str; 29] = [
     "_attn_implementation_autoset",
     "_flash_attn_2_enabled",
@@ -39,7 +39,7 @@ const INERT: [&str; 29] = [
     "use_cache",
 ];
 
-/// Keys that are understood at one value only: any other would change the computation.
+/// Keys that are accepted with these values only; any other would change the computation.
 const ONLY: [(&str, &[&str]); 9] = [
     ("decoder_sparse_step", &["1"]),
     ("hidden_act", &["\"silu\""]),
@@ -52,10 +52,10 @@ const ONLY: [(&str, &[&str]); 9] = [
     ("partial_rotary_factor", &["1.0", "1"]),
 ];
 
-/// Largest config file that is read, in bytes.
+/// Largest configuration file that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// Most experts of all layers together (dense layers count as one): they are listed by name.
+/// Most experts in all layers together (a dense layer counts as one), since each is listed by name.
 const MAX_EXPERTS: usize = 1 << 20;
 
 /// Parses the text of a Hugging Face `config.json`.
@@ -90,7 +90,7 @@ fn architecture(keys: &mut ConfigKeys) -> Result<Architecture> {
         _ => Err(Error::input(format!(
             "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found {name:?}"
         ))
-        .hint("this architecture is not one that evalkit computes")),
+        .hint("evalkit does not compute other architectures")),
     }
 }
 
@@ -113,7 +113,7 @@ fn numbers(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Config> 
     let experts = experts(keys, architecture)?;
     let is_gpt_oss = architecture == Architecture::GptOss;
     let intermediate_size = match keys.optional("moe_intermediate_size")? {
-        // The plain key then speaks of dense layers, of which there are none.
+        // The other key is then about dense layers, of which there are none.
         Some(size) => keys.optional::<usize>("intermediate_size")?.map_or(size, |_| size),
         None => keys.take("intermediate_size")?,
     };
@@ -140,8 +140,8 @@ fn numbers(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Config> 
     })
 }
 
-/// Per layer the sliding window; empty where every layer sees everything. Only gpt-oss has them;
-/// elsewhere they are refused unless switched off.
+/// The sliding window of each layer; empty if every layer sees all tokens. Only gpt-oss may have
+/// windows. For other families they are refused unless they are switched off.
 fn sliding(
     keys: &mut ConfigKeys,
     architecture: Architecture,
@@ -179,7 +179,7 @@ fn sliding(
     Ok(if windows.iter().all(Option::is_none) { Vec::new() } else { windows })
 }
 
-/// The mixture of experts of the families that have one.
+/// The mixture of experts, for families that have one.
 fn experts(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Option<Experts>> {
     let is_gpt_oss = match architecture {
         Architecture::GptOss => true,
@@ -206,7 +206,7 @@ fn experts(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Option<E
     Ok(Some(Experts { count, per_token, routing, router_bias: is_gpt_oss, activation }))
 }
 
-/// MXFP4 is the one quantization that is read; what is stored says where it applies.
+/// Accepts MXFP4 and no other quantization. The stored tensors show which of them it applies to.
 fn quantization(keys: &mut ConfigKeys) -> Result<()> {
     let Some(map) = keys.optional::<Map<String, Value>>("quantization_config")? else {
         return Ok(());
@@ -273,7 +273,7 @@ fn yarn(keys: &mut ConfigKeys) -> Result<RopeScaling> {
 
 fn check(config: &Config) -> Result<()> {
     const MAX: usize = 1 << 24;
-    // Each layer costs a few names before the first weight is looked for.
+    // The names of each layer's tensors are listed before any weight is looked for.
     const MAX_LAYERS: usize = 1 << 14;
     let sizes = [
         ("hidden_size", config.hidden_size),
@@ -329,11 +329,11 @@ fn check(config: &Config) -> Result<()> {
 }
 
 fn refused(key: &str, value: &str) -> Error {
-    Error::input(format!("key `{key}`: {value} is not something evalkit computes"))
+    Error::input(format!("key `{key}`: evalkit cannot compute {value}"))
         .hint("the model would be scored as another one; use a checkpoint without it")
 }
 
-/// The keys of an object, removed as they are understood.
+/// The keys of an object. A key is removed when it has been understood.
 struct ConfigKeys {
     map: Map<String, Value>,
 }
@@ -355,7 +355,7 @@ impl ConfigKeys {
         self.optional(key)?.ok_or_else(|| Error::input(format!("key `{key}`: missing")))
     }
 
-    /// A number under the first of two names, or both where they agree.
+    /// A number under either of two names. Fails (input) if both are present and differ.
     fn either(&mut self, [name, other]: [&str; 2]) -> Result<usize> {
         let found = self.optional(other)?;
         match (self.optional(name)?, found) {

@@ -1,4 +1,4 @@
-//! How a checkpoint stores numbers, and their decoding to f32.
+//! The types in which a checkpoint stores numbers, and how they are decoded to f32.
 
 use std::borrow::Cow;
 
@@ -18,9 +18,9 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32.
     BF16,
-    /// Bytes: part of a packed type, no numbers by themselves.
+    /// Bytes: a part of a packed type, not numbers themselves.
     U8,
-    /// Four-bit floats whose block scales are stored apart (see [`super::mxfp4`]).
+    /// Four-bit floats whose block scales are stored separately (see [`super::mxfp4`]).
     Mxfp4,
     /// A block-quantized GGUF type.
     Ggml(GgmlDType),
@@ -46,7 +46,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of a row of `len` weights, or `None` when blocks do not divide it or it overflows.
+    /// Bytes of a row of `len` weights, or `None` if blocks do not divide it or the size overflows.
     pub fn row_bytes(self, len: usize) -> Option<usize> {
         let (weights, bytes) = self.block();
         if !len.is_multiple_of(weights) {
@@ -58,11 +58,12 @@ impl Dtype {
     /// Decodes little-endian `bytes` to `out`, exactly.
     ///
     /// # Errors
-    /// A bug-class error when `bytes` is not what [`Dtype::row_bytes`] says for `out.len()`.
+    /// A bug-class error if `bytes` is not as long as [`Dtype::row_bytes`] of `out.len()`.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         if self.row_bytes(out.len()) != Some(bytes.len()) {
             let (weights, found) = (out.len(), bytes.len());
-            return Err(Error::bug(format!("{weights} {} from {found} bytes", self.name())));
+            let name = self.name();
+            return Err(Error::bug(format!("cannot decode {weights} {name} from {found} bytes")));
         }
         match self {
             Dtype::F32 => {
@@ -79,7 +80,7 @@ impl Dtype {
             }
             Dtype::Ggml(dtype) => decode_ggml(dtype, bytes, out)?,
             Dtype::U8 | Dtype::Mxfp4 => {
-                return Err(Error::bug(format!("{} needs its scales", self.name())));
+                return Err(Error::bug(format!("cannot decode {} without scales", self.name())));
             }
         }
         Ok(())

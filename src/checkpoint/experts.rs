@@ -1,11 +1,13 @@
-//! gpt-oss stores a block's experts in one tensor per projection, gate and up interleaved. Here
-//! they are taken apart into the tensors of each expert, by range and row order alone: nothing is
-//! read or copied.
+//! Splits the packed experts of gpt-oss into the tensors of each expert.
 //!
-//! Two forms exist (transformers, `modeling_gpt_oss.py` and `integrations/mxfp4.py`):
+//! gpt-oss stores all experts of a block in one tensor per projection, with gate and up
+//! interleaved. Splitting changes only byte ranges and row orders; nothing is read or copied.
+//!
+//! There are two forms (transformers, `modeling_gpt_oss.py` and `integrations/mxfp4.py`):
 //! `gate_up_proj_blocks` `[experts, 2 · intermediate, hidden / 32, 16]` with `…_scales`
-//! `[experts, 2 · intermediate, hidden / 32]`, and unquantized `gate_up_proj` `[experts, hidden,
-//! 2 · intermediate]`, which is the transpose. Even output rows are the gate's, odd ones the up's.
+//! `[experts, 2 · intermediate, hidden / 32]`, and the unquantized `gate_up_proj`
+//! `[experts, hidden, 2 · intermediate]`, which is the transpose. Even output rows belong to gate,
+//! odd ones to up.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,7 @@ use super::names::{Role, TensorId};
 use super::stored::{FileRange, RowOrder, StoredTensor, absent};
 use crate::error::{At, Error, Result};
 
-/// One packed tensor, and which rows of it belong to which role.
+/// A packed tensor; its rows belong to `roles` in turn.
 struct Packed {
     stem: &'static str,
     roles: &'static [Role],
@@ -27,7 +29,8 @@ const PACKED: [Packed; 2] = [
     Packed { stem: "down_proj", roles: &[Role::Down] },
 ];
 
-/// Replaces packed tensors in `found` by those of each expert, and foreign names of the router.
+/// Replaces packed tensors in `found` by those of each expert, and other names of the router by
+/// ours.
 ///
 /// # Errors
 /// Input errors that name the tensor: missing, blocks without scales, shapes that disagree.
@@ -98,8 +101,8 @@ fn unpack_projection(
     Ok(())
 }
 
-/// The names that files give to the tensor `id`, or to the packed tensor it is part of: any of
-/// them, the usual one first.
+/// The names that files may use for the tensor `id`, or for the packed tensor that contains it. The
+/// most usual name is first.
 pub fn names_in_file(config: &Config, id: TensorId) -> Vec<String> {
     let mut names = vec![id.name()];
     if id.role == Role::Router && config.architecture == Architecture::Qwen3Moe {
@@ -127,12 +130,12 @@ fn join(
 ) -> Result<StoredTensor> {
     let [experts, out, inputs] = shape;
     let scales = scales.ok_or_else(|| {
-        Error::input("its scales are missing").at(format!("tensor {}", blocks.name))
+        Error::input("the scales of these blocks are missing").at(format!("tensor {}", blocks.name))
     })?;
     let per_row = inputs / BLOCK_WEIGHTS;
     if !inputs.is_multiple_of(BLOCK_WEIGHTS) {
         return Err(Error::input(format!(
-            "rows of {inputs} weights are not whole MXFP4 blocks of 32"
+            "rows of {inputs} weights do not consist of whole MXFP4 blocks of 32"
         ))
         .at(format!("tensor {}", blocks.name)));
     }
@@ -160,7 +163,7 @@ fn expect_shape(stored: &StoredTensor, expected: &[usize]) -> Result<()> {
         .at(|| format!("tensor {}", stored.name))
 }
 
-/// The part of a packed tensor that is one expert's; its name says which.
+/// One expert's part of a packed tensor. Its name has the expert's number.
 fn share(stored: &StoredTensor, expert: usize, experts: usize) -> StoredTensor {
     let part = |range: &std::ops::Range<usize>| {
         let size = range.len() / experts;

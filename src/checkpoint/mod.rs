@@ -1,8 +1,8 @@
-//! What is on disk: a checkpoint's tensors by layer and role, decoded to f32 when asked for.
+//! Checkpoints on disk: tensors by layer and role, decoded to f32 on request.
 //!
-//! Both containers (safetensors folders, GGUF files) are read into the same table of stored
-//! tensors under one set of names, so that no other room knows which one it was. Everything is
-//! mapped; nothing is read before it is needed.
+//! Both containers (safetensors folders, GGUF files) are read into the same table of stored tensors
+//! under the same names, so that no other room depends on the container. Files are memory-mapped;
+//! nothing is read before it is needed.
 
 mod bytes;
 pub mod config;

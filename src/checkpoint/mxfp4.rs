@@ -2,14 +2,14 @@
 //!
 //! An element is E2M1 (sign, two exponent bits, one mantissa bit): 0, 0.5, 1, 1.5, 2, 3, 4, 6 and
 //! their negatives. The block's scale is E8M0: 2^(s − 127), with 255 for NaN. A byte of gpt-oss's
-//! `*_blocks` holds two elements, the lower nibble first. Every product is exact in f32, or
-//! beyond its range (from a scale of 253 on) and then infinite, which reading refuses.
+//! `*_blocks` has two elements, the lower nibble first. Every product is exact in f32, unless it is
+//! beyond f32's range (from a scale of 253 on) and becomes infinite, which reading refuses.
 
 use pulp::Arch;
 
 use crate::error::{Error, Result};
 
-/// Elements that share a scale.
+/// Elements of a block, which share a scale.
 pub const BLOCK_WEIGHTS: usize = 32;
 /// Bytes of a block's elements.
 pub const BLOCK_BYTES: usize = BLOCK_WEIGHTS / 2;
@@ -29,7 +29,7 @@ const PAIRS: [[f32; 2]; 256] = {
     pairs
 };
 
-/// 2^(s − 127), or nothing for NaN.
+/// The scale 2^(s − 127), or `None` for NaN.
 pub fn scale(stored: u8) -> Option<f32> {
     match stored {
         255 => None,
@@ -42,7 +42,7 @@ pub fn scale(stored: u8) -> Option<f32> {
 /// Decodes one row: `blocks` `[len / 2]` and `scales` `[len / 32]` to `out` `[len]`.
 ///
 /// # Errors
-/// An input error for a scale of 255, with the block's number in the row.
+/// An input error if a scale is 255, with the block's number in the row.
 pub fn decode_row(blocks: &[u8], scales: &[u8], out: &mut [f32]) -> Result<()> {
     if let Some(block) = scales.iter().position(|&s| s == 255) {
         return Err(Error::input(format!("the scale of block {block} is 255, which is NaN")));
@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn every_code_under_every_scale_is_exact() {
-        // From 2^125 on the largest values are beyond f32; such a tensor is refused as not finite.
+        // From 2^126 on the largest products are beyond f32; such a tensor is refused as not
+        // finite.
         for stored in 0..252u8 {
             let expected_scale = 2f64.powi(i32::from(stored) - 127);
             let blocks: Vec<u8> = (0..16).map(|code| code | ((15 - code) << 4)).collect();

@@ -1,8 +1,8 @@
-//! What a tensor is for, and what Hugging Face calls it.
+//! The roles of tensors in a decoder, and their Hugging Face names.
 
 use super::config::Config;
 
-/// A tensor's place in a decoder.
+/// A tensor's role in a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Token embedding, `[vocab, hidden]`.
@@ -25,7 +25,7 @@ pub enum Role {
     Output,
     /// RMS norm before the MLP, `[hidden]`.
     MlpNorm,
-    /// Router logits, `[experts, hidden]`.
+    /// Router of a mixture of experts, `[experts, hidden]`.
     Router,
     /// MLP gate projection, `[intermediate, hidden]`.
     Gate,
@@ -35,11 +35,11 @@ pub enum Role {
     Down,
     /// RMS norm after the last block, `[hidden]`.
     FinalNorm,
-    /// Logits, `[vocab, hidden]`; absent where it is tied to the embedding.
+    /// Head, `[vocab, hidden]`, which makes logits. Missing if it is tied to the embedding.
     Head,
 }
 
-/// Every role that one decoder block can have outside its experts, in the order of the computation.
+/// Every role that a decoder block can have outside its experts, in the order of the computation.
 const BLOCK: [Role; 13] = [
     Role::AttentionNorm,
     Role::Query,
@@ -57,7 +57,7 @@ const BLOCK: [Role; 13] = [
 ];
 
 impl Role {
-    /// Whether the role is a linear layer of a block: what a recipe codes.
+    /// Whether the role is a linear layer of a block, which is what recipes code.
     pub fn is_linear(self) -> bool {
         use Role::{Down, Gate, Key, Output, Query, Up, Value};
         matches!(self, Query | Key | Value | Output | Gate | Up | Down)
@@ -94,11 +94,11 @@ const EXPERT: [Role; 3] = [Role::Gate, Role::Up, Role::Down];
 pub struct TensorId {
     /// The block it belongs to; `None` for embedding, final norm and head.
     pub layer: Option<usize>,
-    /// The expert it belongs to.
+    /// The expert it belongs to, if any.
     pub expert: Option<usize>,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
-    /// The bias that goes with the role's weight.
+    /// Whether it is the bias of that role rather than its weight.
     pub bias: bool,
 }
 
@@ -118,7 +118,7 @@ impl TensorId {
         TensorId { expert: Some(expert), ..Self::block(layer, role) }
     }
 
-    /// The bias beside this weight.
+    /// The bias of this weight.
     pub fn with_bias(self) -> Self {
         TensorId { bias: true, ..self }
     }
@@ -176,7 +176,7 @@ impl Config {
         ids
     }
 
-    /// Every tensor of the model, in the order of the walk.
+    /// Every tensor of the model, in the order of the computation.
     pub fn tensors(&self) -> Vec<TensorId> {
         let mut ids = vec![TensorId::model(Role::Embedding)];
         let experts = self.experts.as_ref().map_or(0, |experts| experts.count);
@@ -202,7 +202,7 @@ impl Config {
         }
     }
 
-    /// The shape that the architecture demands: `[out, in]`, or `[len]` for norms and biases.
+    /// The shape that the architecture requires: `[out, in]`, or `[len]` for norms and biases.
     pub fn shape_of(&self, id: TensorId) -> Vec<usize> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);

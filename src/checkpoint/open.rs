@@ -1,5 +1,5 @@
-//! Opening a checkpoint: which files, which tensors, and whether they are what the architecture
-//! demands. Everything that can be refused without reading weights is refused here.
+//! Opens a checkpoint: finds its files and tensors and checks these against the architecture.
+//! Everything that can be refused without reading weights is refused here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::tokenizer::TextTokenizer;
 use super::{config_json, experts, gguf, safetensors};
 use crate::error::{At, Error, Result};
 
-/// Files of a checkpoint's folder that go wherever its weights go.
+/// Files of a checkpoint's folder that an app needs with its weights.
 const COMPANIONS: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,21 +27,22 @@ const COMPANIONS: [&str; 9] = [
     "LICENSE.md",
 ];
 
-/// An open checkpoint. Cheap: headers only.
+/// An open checkpoint. Opening is cheap: only headers are read.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// A short name for tables: the folder's or file's.
+    /// A short name for tables: that of the folder or file.
     pub name: String,
-    /// The architecture in numbers.
+    /// The architecture's numbers.
     pub config: Config,
     tokenizer: TokenizerSource,
     pub(super) files: Vec<FileBytes>,
     pub(super) tensors: BTreeMap<TensorId, StoredTensor>,
-    /// Tensor reads so far, for invariant I1.
+    /// Tensor reads so far. Tests use it to prove that a walk over the layers reads each tensor
+    /// once.
     pub(super) reads: AtomicU64,
 }
 
-/// Where the tokenizer comes from; it is made when asked for.
+/// Where the tokenizer comes from. It is built on request.
 #[derive(Debug)]
 enum TokenizerSource {
     Folder(PathBuf),
@@ -52,7 +53,7 @@ enum TokenizerSource {
 /// A checkpoint that is part of the program.
 #[derive(Debug, Clone, Copy)]
 pub struct Embedded {
-    /// Shown in tables.
+    /// Its name in tables.
     pub name: &'static str,
     /// `config.json`.
     pub config: &'static [u8],
@@ -86,7 +87,10 @@ impl Checkpoint {
             .at(|| path.display().to_string())
     }
 
-    /// Opens a checkpoint that is embedded in the program.
+    /// Opens a checkpoint that is part of the program.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
     pub fn open_embedded(embedded: &Embedded) -> Result<Self> {
         let config = config_json::parse(embedded.config).at(|| "config.json")?;
         let file = FileBytes::embedded("model.safetensors", embedded.weights);
@@ -104,7 +108,7 @@ impl Checkpoint {
         Self::assemble(name, config, tokenizer, files, found).at(|| folder.display().to_string())
     }
 
-    /// A checkpoint whose tensors are known and whose weights are absent.
+    /// A checkpoint whose tensors are known but whose weights are missing.
     pub(super) fn described(
         name: String,
         config: Config,
@@ -115,7 +119,7 @@ impl Checkpoint {
         Checkpoint { name, config, tokenizer, files: vec![], tensors, reads: AtomicU64::new(0) }
     }
 
-    /// Matches the tensors found with those the architecture demands.
+    /// Matches the tensors found with those that the architecture has.
     fn assemble(
         name: String,
         config: Config,
@@ -150,7 +154,7 @@ impl Checkpoint {
     /// The checkpoint's own tokenizer.
     ///
     /// # Errors
-    /// Input errors: no tokenizer, one that cannot be used, or one whose ids the model lacks.
+    /// Input errors: there is no tokenizer, it cannot be used, or it has more ids than the model.
     pub fn tokenizer(&self) -> Result<TextTokenizer> {
         let tokenizer = match &self.tokenizer {
             TokenizerSource::Folder(folder) => TextTokenizer::from_folder(folder)?,
@@ -162,17 +166,17 @@ impl Checkpoint {
         let (tokens, rows) = (tokenizer.vocab_size(), self.config.vocab_size);
         if tokens > rows {
             return Err(Error::input(format!(
-                "the tokenizer has token ids up to {}, the model only {rows} embedding rows",
+                "the tokenizer has token ids up to {}, but the model has only {rows} embedding rows",
                 tokens - 1
             ))
             .at(&self.name)
-            .hint("tokenizer and weights do not belong together"));
+            .hint("the tokenizer belongs to another model"));
         }
         Ok(tokenizer)
     }
 
-    /// What an app needs beside the weights, by file name: tokenizer, generation settings, licence.
-    /// A GGUF file keeps its tokenizer inside, in a form of its own, so there is nothing beside it.
+    /// The files that an app needs with the weights, by name: tokenizer, generation settings,
+    /// licence. Empty for a GGUF file, which contains its tokenizer in a format of its own.
     ///
     /// # Errors
     /// Errors of reading the files.
@@ -202,44 +206,44 @@ impl Checkpoint {
     pub fn stored(&self, id: TensorId) -> Result<&StoredTensor> {
         self.tensors
             .get(&id)
-            .ok_or_else(|| Error::bug(format!("the checkpoint has no tensor {}", id.name())))
+            .ok_or_else(|| Error::bug(format!("the architecture has no tensor {}", id.name())))
     }
 
-    /// The head's tensor: the embedding where they are tied.
+    /// The head's tensor, which is the embedding if both are tied.
     pub fn head(&self) -> TensorId {
         TensorId::model(if self.config.tied { Role::Embedding } else { Role::Head })
     }
 
-    /// All tensors in the order of the walk.
+    /// All tensors, in the order in which the model is computed.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorId, &StoredTensor)> {
         self.config.tensors().into_iter().filter_map(|id| Some((id, self.tensors.get(&id)?)))
     }
 
-    /// Weights in all, tied ones once.
+    /// The number of weights; tied weights count once.
     pub fn parameters(&self) -> u64 {
         self.tensors.values().map(StoredTensor::weights).sum()
     }
 }
 
-/// Tensors that can be computed from others: safe to pass over.
+/// Whether a tensor can be computed from others, so that it can be ignored.
 fn is_derived(name: &str, config: &Config) -> bool {
     name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
 }
 
-/// What a checkpoint is called in tables: its folder, or its file without the ending.
+/// A checkpoint's name in tables: that of its folder, or of its file without the extension.
 pub(super) fn name_of(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
     let name = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Maps the folder's safetensors files: the shards that the index names, or the single one.
+/// Maps the folder's safetensors files: the single one, or the shards that the index names.
 fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, StoredTensor>)> {
     let single = folder.join("model.safetensors");
     let index_path = folder.join(safetensors::INDEX_NAME);
     if single.exists() || !index_path.exists() {
         let file = FileBytes::map(&single).map_err(|e| {
-            e.hint("a checkpoint folder holds config.json and model.safetensors or its shards")
+            e.hint("a checkpoint folder has config.json and model.safetensors, or shards and their index")
         })?;
         let found = safetensors::read(&file, 0)?;
         return Ok((vec![file], found));
@@ -254,7 +258,7 @@ fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, Stored
         let mut tensors = safetensors::read(&file, number)?;
         for (name, _) in index.iter().filter(|(_, of)| *of == shard) {
             let stored = tensors.remove(name).ok_or_else(|| {
-                Error::input(format!("the index says it lies in {shard}, which lacks it"))
+                Error::input(format!("the index places it in {shard}, which does not contain it"))
                     .at(format!("tensor {name}"))
                     .at(index_path.display())
             })?;

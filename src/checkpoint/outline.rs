@@ -1,8 +1,8 @@
-//! A checkpoint without its weights: the configuration, and the shards' index where there is one,
-//! say every tensor and its size, so that a model can be judged before it is downloaded.
+//! A checkpoint without its weights. The configuration, and the index of shards if there is one,
+//! give every tensor and its size, so that a model can be judged before it is downloaded.
 //!
-//! How tensors are stored is assumed: in the type that the configuration names, bf16 where it
-//! names none, experts in MXFP4 where it says so. An index's total size proves the assumption.
+//! How tensors are stored is an assumption: in the type that the configuration names, or bf16, and
+//! experts in MXFP4 if it says so. The total size in an index confirms the assumption.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,21 +18,22 @@ use super::stored::{FileRange, RowOrder, StoredTensor, absent};
 use super::{config_json, experts, safetensors};
 use crate::error::{At, Error, Result};
 
-/// A checkpoint that can be looked at, and perhaps not read.
+/// A checkpoint whose weights may be missing.
 #[derive(Debug)]
 pub struct Outline {
-    /// Its tensors; reading one fails where the weights are absent.
+    /// Its tensors. Reading one fails if the weights are missing.
     pub checkpoint: Checkpoint,
-    /// What is known of absent weights, for people; nothing where they are present.
+    /// A sentence about the missing weights, or `None` if they are there.
     pub absent: Option<String>,
 }
 
 impl Outline {
-    /// Opens a checkpoint like [`Checkpoint::open`], or describes it where weights are missing:
-    /// `path` is a folder with `config.json` and perhaps an index, or a configuration file itself.
+    /// Opens a checkpoint as [`Checkpoint::open`] does, or describes it if its weights are missing.
+    /// `path` may also be a folder with only `config.json` and perhaps an index, or a configuration
+    /// file.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; an index that belongs to another configuration.
+    /// As [`Checkpoint::open`]; an input error if the index belongs to another configuration.
     pub fn open(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension == "json") {
             return Self::describe(path, None);
@@ -64,11 +65,11 @@ impl Outline {
         let of_folder = config_path.file_name().is_some_and(|name| name == "config.json");
         let name = name_of(if of_folder { folder } else { config_path });
         let checkpoint = Checkpoint::described(name, config, folder, tensors);
-        Ok(Outline { checkpoint, absent: Some(format!("the weights are not here; {absent}")) })
+        Ok(Outline { checkpoint, absent: Some(format!("the weights are missing; {absent}")) })
     }
 }
 
-/// How a checkpoint is taken to be stored.
+/// The types in which a checkpoint is assumed to be stored.
 #[derive(Debug, Clone, Copy)]
 struct AssumedStorage {
     dtype: Dtype,
@@ -76,7 +77,7 @@ struct AssumedStorage {
 }
 
 impl AssumedStorage {
-    /// As a configuration, which has been read before, names it.
+    /// The types that a configuration, which is known to be valid, names.
     fn of(config: &[u8]) -> Self {
         let json: Value = serde_json::from_slice(config).unwrap_or_default();
         let named = json.get("dtype").or(json.get("torch_dtype")).and_then(Value::as_str);
@@ -94,7 +95,7 @@ impl AssumedStorage {
         format!("{}{experts}", self.dtype.name())
     }
 
-    /// Every tensor of the architecture, as it would be stored.
+    /// Every tensor of the architecture, stored in these types.
     fn tensors(self, config: &Config) -> BTreeMap<TensorId, StoredTensor> {
         let describe = |id: TensorId| {
             let is_packed = self.mxfp4_experts && id.expert.is_some() && !id.bias;
@@ -109,7 +110,7 @@ impl AssumedStorage {
         config.tensors().into_iter().map(describe).collect()
     }
 
-    /// The tensors in the type that makes them as large as the index says, and words about it.
+    /// The tensors in the type that gives the total size of the index, and a sentence about it.
     fn proven(
         self,
         config: &Config,
@@ -128,7 +129,7 @@ impl AssumedStorage {
             let size_bytes: u64 = tensors.values().map(StoredTensor::size_bytes).sum();
             if size_bytes == total_bytes {
                 let name = storage.name();
-                let what = format!("the index's {total_bytes} bytes are exactly those of {name}");
+                let what = format!("the index's total of {total_bytes} bytes matches {name}");
                 return Ok((tensors, what));
             }
             sizes.push(format!("{size_bytes} in {}", storage.name()));
@@ -140,7 +141,7 @@ impl AssumedStorage {
     }
 }
 
-/// Refuses an index that lacks a tensor of the architecture.
+/// Fails (input) if the index lacks a tensor of the architecture.
 fn refuse_other_names(index: &safetensors::ShardIndex, config: &Config) -> Result<()> {
     for id in config.tensors() {
         let names = experts::names_in_file(config, id);

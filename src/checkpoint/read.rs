@@ -1,4 +1,5 @@
-//! Reading weights: stored bytes to f32, in parallel, refusing what is not a number.
+//! Reads weights: decodes stored bytes to f32, in parallel, and refuses weights that are not
+//! finite.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,14 +15,14 @@ use super::stored::{FileRange, RowOrder, StoredTensor};
 use super::{gguf, mxfp4};
 use crate::error::{At, Error, Result};
 
-/// Weights per parallel task: large enough to hide the scheduling, small enough to balance.
+/// Weights per parallel task: enough to hide the scheduling, few enough to balance the load.
 const TASK_WEIGHTS: usize = 1 << 16;
 
 impl Checkpoint {
     /// Decodes a whole tensor, row-major.
     ///
     /// # Errors
-    /// Input errors for weights that are not finite, naming the tensor and counting them.
+    /// An input error if weights are not finite, with the tensor's name and their number.
     pub fn read(&self, id: TensorId) -> Result<Vec<f32>> {
         let [rows, _] = lines(self.stored(id)?);
         self.read_rows(id, 0..rows)
@@ -34,7 +35,7 @@ impl Checkpoint {
     pub fn read_rows(&self, id: TensorId, rows: Range<usize>) -> Result<Vec<f32>> {
         let stored = self.stored(id)?;
         if self.files.is_empty() {
-            return Err(Error::bug("a checkpoint without weights was read").at(&self.name));
+            return Err(Error::bug("cannot read from a checkpoint without weights").at(&self.name));
         }
         self.reads.fetch_add(1, Ordering::Relaxed);
         TensorBytes::new(&self.files, stored)
@@ -43,21 +44,21 @@ impl Checkpoint {
             .at(|| self.files[stored.file].path.display().to_string())
     }
 
-    /// How many tensors, or slices of tensors, were decoded so far.
+    /// The number of tensors, or slices of tensors, decoded so far.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Refuses a checkpoint that was changed in place since it was opened.
+    /// Fails (input) if the checkpoint was changed in place since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(FileBytes::check_unchanged)
     }
 
-    /// A hash of the configuration and every stored tensor: what makes a model this model.
+    /// A hash of the configuration and of every stored tensor, which identifies the model.
     pub fn content_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{:?}", self.config).as_bytes());
-        // Tensors that were taken out of one packed tensor share its bytes.
+        // Tensors from the same packed tensor share its bytes, which are hashed once.
         let mut hashed = HashSet::new();
         for (id, stored) in self.tensors() {
             let header =
@@ -74,8 +75,8 @@ impl Checkpoint {
     }
 }
 
-/// Rows and columns in the sense of [`RowOrder`]: a vector that is spread over a longer one has a
-/// row per element, any other is one row.
+/// Rows and columns in the sense of [`RowOrder`]. A vector that is every `step`-th element of a
+/// longer one has a row per element; any other vector is one row.
 fn lines(stored: &StoredTensor) -> [usize; 2] {
     match (stored.rows, &stored.shape[..]) {
         (RowOrder::Every { .. }, &[len]) => [len, 1],
@@ -106,7 +107,7 @@ fn decode_rows(
     Ok(out)
 }
 
-/// The stored bytes of one tensor, and of its scales where it has some.
+/// The stored bytes of one tensor, and of its scales if they are stored separately.
 struct TensorBytes<'a> {
     bytes: &'a [u8],
     scales: &'a [u8],
@@ -118,7 +119,9 @@ impl<'a> TensorBytes<'a> {
         let [_, columns] = lines(stored);
         let row_bytes = stored.dtype.row_bytes(columns).ok_or_else(|| {
             let dtype = stored.dtype.name();
-            Error::input(format!("rows of {columns} weights are not whole {dtype} blocks"))
+            Error::input(format!(
+                "rows of {columns} weights do not consist of whole {dtype} blocks"
+            ))
         })?;
         let bytes = &files[stored.file][stored.range.clone()];
         let scales = stored.scales.as_ref().map_or(&[][..], |s| &files[s.file][s.range.clone()]);
@@ -135,10 +138,13 @@ impl<'a> TensorBytes<'a> {
             return Ok(());
         }
         let (row_bytes, found) = (self.row_bytes, self.bytes.len());
-        Err(Error::bug(format!("rows {rows:?} of {all_rows} x {row_bytes} bytes, found {found}")))
+        Err(Error::bug(format!(
+            "cannot read rows {rows:?} of {all_rows} rows of {row_bytes} bytes each from {found} bytes"
+        )))
     }
 
-    /// Decodes consecutive logical rows from `first` on; one call where the file's order is plain.
+    /// Decodes consecutive logical rows from `first` on: in one call if the file's order is plain,
+    /// else row by row.
     fn decode(
         &self,
         stored: &StoredTensor,
@@ -181,7 +187,7 @@ impl<'a> TensorBytes<'a> {
     ) -> Result<()> {
         let Some(width_bytes) = dtype.row_bytes(width) else { return Ok(()) };
         let columns = self.bytes.len() / width_bytes.max(1);
-        // Of each stored row only the columns that are wanted: other tasks decode the rest.
+        // Decode only the wanted columns of each stored row; other tasks decode the others.
         let weight_bytes = width_bytes / width.max(1);
         let mut line = vec![0.0; (out.len() / columns.max(1) * step).min(width - first)];
         let wanted = first * weight_bytes..(first + line.len()) * weight_bytes;
@@ -203,5 +209,5 @@ fn explain_not_finite(weights: &[f32], columns: usize, first_row: usize, count: 
         "{count} of {total} weights are not finite ({nan} NaN, {} infinite), the first in row {row}, column {column}",
         count - nan as u64
     ))
-    .hint("the checkpoint is damaged or its training diverged; it cannot be scored")
+    .hint("the checkpoint is damaged, or its training diverged; it cannot be scored")
 }

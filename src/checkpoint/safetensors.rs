@@ -1,7 +1,7 @@
 //! Safetensors files: one header of names, shapes and offsets, then the bytes.
 //!
-//! The `safetensors` crate checks the header (size limit, overlaps, holes, overflow); what it
-//! leaves out, the name of the tensor at fault, is found here.
+//! The `safetensors` crate checks the header (size limit, overlaps, holes, overflow). Its errors do
+//! not name the tensor at fault; that is found here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,16 +14,16 @@ use super::dtype::Dtype;
 use super::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
-/// Length of the field that holds the header's length.
+/// Length of the field with the header's length.
 const PREFIX_BYTES: usize = 8;
 
-/// Most bytes of a shard index that are read.
+/// Largest shard index that is read, in bytes.
 const MAX_INDEX_BYTES: usize = 256 << 20;
 
-/// The tensors of one file, by name; `file` is its index among the checkpoint's files.
+/// The tensors of one file, by name. `file` is the file's index in the checkpoint.
 ///
 /// # Errors
-/// Input errors with the tensor's name where one is at fault.
+/// Input errors, with the tensor's name if a tensor is at fault.
 pub fn read(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor>> {
     parse(bytes, file).at(|| bytes.path.display().to_string())
 }
@@ -56,7 +56,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
     Ok(tensors)
 }
 
-/// Says which tensor is at fault, where the header can be read at all.
+/// The error for a bad file. It names the tensor at fault if the header can be parsed.
 fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
     let error = match culprit(bytes) {
         Some(Culprit { name, what, is_type: true }) => {
@@ -65,19 +65,19 @@ fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
         Some(Culprit { name, what, .. }) => Error::input(what).at(format!("tensor {name}")),
         None => Error::input("not a valid safetensors file"),
     };
-    error.because(cause).hint("the file is truncated or damaged: fetch it again")
+    error.because(cause).hint("the file is truncated or damaged: download it again")
 }
 
 /// A tensor at fault.
 struct Culprit {
     name: String,
     what: String,
-    /// Whether its type is unknown, which is no damage.
+    /// Whether the fault is an unknown type, which does not mean that the file is damaged.
     is_type: bool,
 }
 
-/// The first tensor, by offset, whose type is unknown or whose byte range is not what its shape
-/// and place demand.
+/// The first tensor, by offset, whose type is unknown or whose byte range does not fit its shape or
+/// the tensor before it.
 fn culprit(bytes: &[u8]) -> Option<Culprit> {
     let prefix: [u8; PREFIX_BYTES] = bytes.get(..PREFIX_BYTES)?.try_into().ok()?;
     let end = usize::try_from(u64::from_le_bytes(prefix)).ok()?.checked_add(PREFIX_BYTES)?;
@@ -108,7 +108,7 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
             format!("expected its bytes to start at {expected_start}, found {start}")
         } else if size > 0 && end.checked_sub(start) != wanted {
             let found = end.saturating_sub(start);
-            format!("{dtype} {shape:?} does not take the {found} bytes given")
+            format!("{dtype} {shape:?} does not fit the {found} bytes given for it")
         } else {
             expected_start = end;
             continue;
@@ -118,7 +118,7 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
     None
 }
 
-/// One tensor of the header.
+/// One tensor's entry in the header.
 #[derive(serde::Deserialize)]
 struct HeaderEntry {
     dtype: String,
@@ -138,16 +138,16 @@ pub const INDEX_NAME: &str = "model.safetensors.index.json";
 /// A folder's shard index.
 #[derive(Debug)]
 pub struct ShardIndex {
-    /// Tensor name to the name of the file it lies in.
+    /// The name of the file that contains each tensor, by tensor name.
     pub weight_map: BTreeMap<String, String>,
-    /// Bytes of all tensors, where the index says so.
+    /// Total size of all tensors in bytes, if the index has it.
     pub total_size_bytes: Option<u64>,
 }
 
 /// Reads `model.safetensors.index.json`.
 ///
 /// # Errors
-/// Input errors for anything but plain file names.
+/// An input error if the file is not an index, or a shard is not a plain file name.
 pub fn read_index(path: &Path) -> Result<ShardIndex> {
     #[derive(serde::Deserialize)]
     struct Read {
@@ -171,14 +171,14 @@ pub fn read_index(path: &Path) -> Result<ShardIndex> {
                 "tensor {tensor}: expected a file name, found {file:?}"
             ))
             .at(path.display())
-            .hint("shards must lie beside their index"));
+            .hint("shards must be in the same folder as their index"));
         }
     }
     let total_size_bytes = index.metadata.get("total_size").and_then(Value::as_u64);
     Ok(ShardIndex { weight_map: index.weight_map, total_size_bytes })
 }
 
-/// A file name without any path in it.
+/// Whether `name` is a file name without a path.
 fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!(parts.next(), Some(std::path::Component::Normal(part)) if part == name)

@@ -1,25 +1,25 @@
-//! Where a tensor is in the checkpoint's files, and in which form.
+//! Where a tensor is stored in the checkpoint's files, and in which form.
 
 use super::dtype::Dtype;
 use super::mxfp4;
 use crate::error::Error;
 
-/// Where one tensor lies, and how it is stored.
+/// Where and how one tensor is stored.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
-    /// The tensor's name as the file spells it, for messages.
+    /// The tensor's name in the file, for messages.
     pub name: String,
     /// Index into the checkpoint's files.
     pub file: usize,
     /// Byte range within that file; validated against the file's length.
     pub range: std::ops::Range<usize>,
-    /// `[out, in]` for matrices, `[len]` for vectors: outermost first, as Hugging Face has it.
+    /// `[out, in]` for matrices, `[len]` for vectors: outermost first, as in Hugging Face's files.
     pub shape: Vec<usize>,
     /// Element type.
     pub dtype: Dtype,
     /// The order of the rows in the file.
     pub rows: RowOrder,
-    /// Where the block scales lie, for types that keep them apart.
+    /// Where the block scales are, for types that store them separately.
     pub scales: Option<FileRange>,
 }
 
@@ -28,12 +28,12 @@ pub struct StoredTensor {
 pub struct FileRange {
     /// Index into the checkpoint's files.
     pub file: usize,
-    /// Bytes.
+    /// The range of bytes.
     pub range: std::ops::Range<usize>,
 }
 
 impl StoredTensor {
-    /// Rows and columns; a vector is one row.
+    /// The number of rows and columns; a vector is one row.
     pub fn matrix(&self) -> [usize; 2] {
         match self.shape[..] {
             [len] => [1, len],
@@ -42,7 +42,7 @@ impl StoredTensor {
         }
     }
 
-    /// Bytes that these weights take in the file, scales included.
+    /// Bytes that these weights take in the file, including scales.
     pub fn size_bytes(&self) -> u64 {
         let [rows, columns] = self.matrix();
         let scales = if self.scales.is_some() { columns / mxfp4::BLOCK_WEIGHTS } else { 0 };
@@ -58,22 +58,23 @@ impl StoredTensor {
 /// The order in which a matrix's rows are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOrder {
-    /// As Hugging Face has them.
+    /// As in Hugging Face's files.
     Plain,
-    /// llama.cpp's order for q and k of llama-family models: within each of `heads` heads the two
-    /// halves that rotate together are interleaved (convert_hf_to_gguf.py, `LlamaModel.permute`).
+    /// llama.cpp's order for q and k of the llama family: within each of `heads` heads the two
+    /// halves, whose rows rotate in pairs, are interleaved (convert_hf_to_gguf.py,
+    /// `LlamaModel.permute`).
     Interleaved {
         /// Query heads for q, key/value heads for k.
         heads: usize,
     },
-    /// Every `step`-th row from `first` on: gate and up of gpt-oss alternate.
+    /// Every `step`-th row from `first` on, as for gate and up of gpt-oss, which alternate.
     Every {
         /// Distance between two rows.
         step: usize,
         /// The first row.
         first: usize,
     },
-    /// As columns of the transposed matrix, every `step`-th from `first` on.
+    /// Columns of the transposed matrix, every `step`-th from `first` on.
     Transposed {
         /// Distance between two columns.
         step: usize,
@@ -82,7 +83,7 @@ pub enum RowOrder {
     },
 }
 
-/// The error for a tensor that should be there, under the name that the file would give it.
+/// The error for a missing tensor; `name` is what the file should call it.
 pub(super) fn absent(name: &str) -> Error {
     Error::input("expected by the architecture, not found in the checkpoint")
         .at(format!("tensor {name}"))

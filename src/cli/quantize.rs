@@ -51,7 +51,7 @@ pub struct QuantizeArgs {
 fn notes(variant: &Variant) -> Vec<String> {
     let mut notes = Vec::new();
     for recipe in variant.recipes() {
-        let note = recipe.expressible().map(|what| format!("{recipe} in Core ML: {what}."));
+        let note = recipe.core_ml_note().map(|what| format!("{recipe} in Core ML: {what}."));
         notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
     }
     notes

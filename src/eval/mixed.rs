@@ -108,7 +108,7 @@ impl Blocks {
         base.weights = recipes[0];
         match blocks {
             Blocks::Alike(Recipe::Half) => {
-                Ok((LayerRecipe { method: Method::Unsaid, ..base }, None))
+                Ok((LayerRecipe { method: Method::Unspecified, ..base }, None))
             }
             Blocks::Alike(_) => Ok((base, None)),
             Blocks::Mixed(mixed) => Ok((base, Some(mixed))),

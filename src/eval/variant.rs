@@ -251,7 +251,7 @@ impl Variant {
 
     /// The same recipes, without a word of how codes are found.
     pub fn uncalibrated(mut self) -> Self {
-        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::Unsaid);
+        self.calibrated_parts().into_iter().for_each(|part| part.method = Method::Unspecified);
         self
     }
 
@@ -265,7 +265,7 @@ impl Variant {
         match PartKind::of(id) {
             PartKind::Attention => self.attention.method,
             PartKind::Mlp => self.mlp.method,
-            PartKind::Embedding | PartKind::Head | PartKind::Rest => Method::Unsaid,
+            PartKind::Embedding | PartKind::Head | PartKind::Rest => Method::Unspecified,
         }
     }
 

@@ -4,14 +4,15 @@ use candle_core::{Result, Tensor};
 
 use super::ops;
 
-/// Queries per block. Keys after the block's last query are never multiplied, which halves the
-/// work of causal attention; smaller blocks would only make the products thinner.
+/// Queries per block. Keys after the block's last query are never multiplied, which halves the work
+/// of causal attention. Smaller blocks would save little more and make the products less efficient.
 pub const QUERY_BLOCK: usize = 128;
 
-/// Causal attention. `q` is `[tokens, heads, head_dim]`, `k` and `v` are `[tokens, kv_heads,
-/// head_dim]`; every `heads / kv_heads` consecutive query heads share a key/value head, and their
-/// queries are the rows of one product. `window` is how many of the last tokens a query sees, itself
-/// included; `sinks` are the heads' sink logits. Returns `[tokens, heads * head_dim]`.
+/// Causal attention. `q` is `[tokens, heads, head_dim]`, `k` and `v` are
+/// `[tokens, kv_heads, head_dim]`. Each `heads / kv_heads` consecutive query heads share a
+/// key/value head, and their queries are the rows of one product. `window` is the number of last
+/// tokens that a query sees, including its own; `sinks` are the sink logits of the heads. Returns
+/// `[tokens, heads * head_dim]`.
 pub fn attend(
     q: &Tensor,
     k: &Tensor,

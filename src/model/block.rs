@@ -1,4 +1,4 @@
-//! One decoder block over weights that it is handed.
+//! One decoder block, which gets its weights from the caller.
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -29,7 +29,7 @@ impl LinearLayer {
     }
 }
 
-/// A block's weights as they come from the walk: tensors by role.
+/// The weights of a block or of an expert: tensors by role.
 #[derive(Debug, Default)]
 pub struct BlockWeights {
     linears: Vec<(Role, LinearLayer)>,
@@ -48,7 +48,7 @@ impl BlockWeights {
         self.norms.push((role, gain));
     }
 
-    /// Adds the attention sinks, a logit per query head.
+    /// Adds the attention sinks: one logit per query head.
     pub fn sinks(&mut self, sinks: Vec<f32>) {
         self.sinks = Some(sinks);
     }
@@ -65,7 +65,7 @@ impl BlockWeights {
 }
 
 fn missing(role: Role) -> Error {
-    Error::bug(format!("a block without {role:?}"))
+    Error::bug(format!("expected a tensor of role {role:?} in a block, found none"))
 }
 
 /// One decoder block, ready to run.
@@ -87,15 +87,15 @@ pub struct Block {
     mlp: BlockMlp,
 }
 
-/// What follows attention.
+/// The part of a block after attention.
 #[derive(Debug)]
 enum BlockMlp {
     Dense(Mlp),
-    /// The router; the experts come one at a time.
+    /// The router. The caller runs the experts, one at a time.
     Experts(Experts, LinearLayer),
 }
 
-/// Gate, up and down projections: a dense block's, or one expert's.
+/// The gate, up and down projections of a dense block or of one expert.
 #[derive(Debug)]
 pub struct Mlp {
     gate: LinearLayer,
@@ -105,10 +105,10 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Puts the weights in place.
+    /// An MLP with these weights.
     ///
     /// # Errors
-    /// A bug-class error when a role is missing.
+    /// A bug-class error if a role is missing.
     pub fn new(config: &Config, mut weights: BlockWeights) -> Result<Self> {
         Self::take(config, &mut weights)
     }
@@ -123,7 +123,7 @@ impl Mlp {
         })
     }
 
-    /// `x` `[tokens, hidden]`, normed, to the MLP's output of the same shape.
+    /// The MLP's output for `x` `[tokens, hidden]`, which is normed; same shape.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -136,10 +136,10 @@ impl Mlp {
         self.down.forward(&inputs.pass(Input::Down, &inner)?)
     }
 
-    /// What `down` is given: `[tokens, hidden]`, normed, to `[tokens, intermediate]`.
+    /// The input `[tokens, intermediate]` of `down`, from normed states `[tokens, hidden]`.
     ///
     /// # Errors
-    /// Those of candle.
+    /// Candle's errors.
     pub fn inner(&self, x: &Tensor) -> CandleResult<Tensor> {
         let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
         match self.activation {
@@ -148,10 +148,10 @@ impl Mlp {
         }
     }
 
-    /// From what [`inner`](Self::inner) made to the MLP's output.
+    /// The MLP's output `[tokens, hidden]`, from the result of [`inner`](Self::inner).
     ///
     /// # Errors
-    /// Those of candle.
+    /// Candle's errors.
     pub fn down(&self, inner: &Tensor) -> CandleResult<Tensor> {
         self.down.forward(inner)
     }
@@ -169,15 +169,15 @@ impl Mlp {
     /// The weight `[out, in]` of a linear layer.
     ///
     /// # Errors
-    /// A bug-class error for a role that an MLP does not have.
+    /// A bug-class error if an MLP does not have the role.
     pub fn weight(&mut self, role: Role) -> Result<Tensor> {
         self.linear_mut(role).map(|linear| linear.weight.clone()).ok_or_else(|| missing(role))
     }
 
-    /// Puts another weight `[out, in]` in a linear layer's place.
+    /// Replaces the weight `[out, in]` of a linear layer.
     ///
     /// # Errors
-    /// A bug-class error for a role that an MLP does not have.
+    /// A bug-class error if an MLP does not have the role.
     pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
         let linear = self.linear_mut(role).ok_or_else(|| missing(role))?;
         linear.weight = weight;
@@ -186,10 +186,10 @@ impl Mlp {
 }
 
 impl Block {
-    /// Puts the weights of block `layer` in place.
+    /// Block `layer` with these weights.
     ///
     /// # Errors
-    /// A bug-class error when a role is missing.
+    /// A bug-class error if a role is missing.
     pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
         let head_norms = if config.qk_norm {
             Some((weights.take_norm(Role::QueryNorm)?, weights.take_norm(Role::KeyNorm)?))
@@ -218,8 +218,9 @@ impl Block {
         })
     }
 
-    /// `x` `[tokens, hidden]` through the block. A dense block's output has the same shape; of a
-    /// mixture the caller gets attention's output and where each token goes.
+    /// Runs the block on `x` `[tokens, hidden]`. A dense block returns its output, of the same
+    /// shape. A mixture of experts returns the states after attention and the routing of each
+    /// token.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -227,7 +228,7 @@ impl Block {
         self.forward_with(x, rope, InputMode::AsComputed)
     }
 
-    /// The same with other inputs for the linear layers; a router's stays as it is computed.
+    /// The same, with the inputs of linear layers treated as `inputs` says, except the router's.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -257,16 +258,16 @@ impl Block {
         self.output(&inputs.pass(Input::Output, &attended)?, x)
     }
 
-    /// What queries, keys and values are computed from: `x` `[tokens, hidden]`, normed.
+    /// The input of queries, keys and values: `x` `[tokens, hidden]`, normed.
     ///
     /// # Errors
-    /// Those of candle, as of all stages.
+    /// Candle's errors, as for all stages.
     pub fn attention_input(&self, x: &Tensor) -> CandleResult<Tensor> {
         ops::rms_norm(x, &self.attention_norm, self.eps)
     }
 
-    /// What the output projection is given: from the normed states of one window to
-    /// `[tokens, heads * head_dim]`.
+    /// The input `[tokens, heads * head_dim]` of the output projection, from the normed states of
+    /// one window.
     pub fn attended(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
         let (tokens, _) = normed.dims2()?;
         let (query_norm, key_norm) = self.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
@@ -276,17 +277,17 @@ impl Block {
         attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())
     }
 
-    /// The states after attention: its output projection, and `x` added.
+    /// The states after attention: the output projection of `attended`, plus `x`.
     pub fn output(&self, attended: &Tensor, x: &Tensor) -> CandleResult<Tensor> {
         ops::add(self.output.forward(attended)?, x)
     }
 
-    /// What the MLP or the router is given: the states after attention, normed.
+    /// The input of the MLP or the router: the states after attention, normed.
     pub fn mlp_input(&self, x: &Tensor) -> CandleResult<Tensor> {
         ops::rms_norm(x, &self.mlp_norm, self.eps)
     }
 
-    /// The MLP of a dense block.
+    /// The MLP, or `None` for a mixture of experts.
     pub fn mlp(&self) -> Option<&Mlp> {
         match &self.mlp {
             BlockMlp::Dense(mlp) => Some(mlp),
@@ -294,7 +295,7 @@ impl Block {
         }
     }
 
-    /// Where the tokens of a mixture go, from what [`mlp_input`](Self::mlp_input) made; nothing in
+    /// The routing of each token, from the result of [`mlp_input`](Self::mlp_input), or `None` for
     /// a dense block.
     ///
     /// # Errors
@@ -322,22 +323,22 @@ impl Block {
     /// The weight `[out, in]` of a linear layer.
     ///
     /// # Errors
-    /// A bug-class error for a role that the block does not have.
+    /// A bug-class error if the block does not have the role.
     pub fn weight(&mut self, role: Role) -> Result<Tensor> {
         self.linear_mut(role).map(|linear| linear.weight.clone()).ok_or_else(|| missing(role))
     }
 
-    /// Puts another weight `[out, in]` in a linear layer's place.
+    /// Replaces the weight `[out, in]` of a linear layer.
     ///
     /// # Errors
-    /// A bug-class error for a role that the block does not have.
+    /// A bug-class error if the block does not have the role.
     pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
         let linear = self.linear_mut(role).ok_or_else(|| missing(role))?;
         linear.weight = weight;
         Ok(())
     }
 
-    /// Projects, norms where the family does, and rotates: `[tokens, heads, head_dim]`.
+    /// Projects to heads, norms them if the family does, and rotates: `[tokens, heads, head_dim]`.
     fn heads_of(
         &self,
         projection: &LinearLayer,

@@ -1,7 +1,7 @@
-//! A dense block that can be differentiated by its weights and by what it is given.
+//! A dense block that can be differentiated by its weights and by its input.
 //!
-//! The same function as [`Block`](super::Block), in operations that candle's autograd knows; it
-//! keeps what lies between them and is slower, so that only tuning uses it.
+//! It computes the same function as [`Block`](super::Block), in operations that candle's autograd
+//! knows. It keeps all intermediate results and is slower, so only tuning uses it.
 
 use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 
@@ -38,21 +38,21 @@ struct HeadProjection {
 
 /// Derivatives of a block.
 pub struct Gradients {
-    /// By each weight and gain, in its shape.
+    /// By each weight and gain, in the same shape.
     pub weights: Vec<(Role, Tensor)>,
-    /// By what the block was given, `[tokens, hidden]`, where that was asked for.
+    /// By the block's input, `[tokens, hidden]`, if asked for.
     pub input: Option<Tensor>,
 }
 
 impl DifferentiableBlock {
-    /// Takes the weights of block `layer`.
+    /// Block `layer` with these weights.
     ///
     /// # Errors
-    /// Bug-class errors for a mixture of experts and for attention sinks, which are not tuned, and
-    /// where a role is missing.
+    /// Bug-class errors for a mixture of experts or attention sinks, which cannot be tuned, and if a
+    /// role is missing.
     pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
         if config.experts.is_some() || config.sinks {
-            return Err(Error::bug("a mixture of experts that is differentiated"));
+            return Err(Error::bug("cannot differentiate a block with experts or attention sinks"));
         }
         let (mut variables, mut biases) = (Vec::new(), Vec::new());
         for role in LINEARS {
@@ -81,11 +81,11 @@ impl DifferentiableBlock {
         self.variables.iter().find(|(found, _)| *found == role).map(|(_, variable)| variable)
     }
 
-    /// `x` `[tokens, hidden]` through the block, and the derivatives of the sum of its outputs times
-    /// what `weigh` makes of them: with `∂L/∂y` for outputs `y`, those of `L`.
+    /// Runs the block on `x` `[tokens, hidden]` and returns the derivatives of a loss `L`. For
+    /// outputs `y`, `weigh` returns `∂L/∂y`, in the same shape.
     ///
     /// # Errors
-    /// Those of `weigh`; bug-class errors of candle.
+    /// Errors of `weigh`; bug-class errors from candle.
     pub fn gradients(
         &self,
         x: &Tensor,
@@ -99,7 +99,7 @@ impl DifferentiableBlock {
         let derive = || (y * weights)?.sum_all()?.backward();
         let mut store = derive().map_err(failed)?;
         let mut take = |role: Role, variable: &Var| {
-            let none = || Error::bug(format!("no gradient of {role:?}"));
+            let none = || Error::bug(format!("candle found no gradient of {role:?}"));
             store.remove(variable).ok_or_else(none).map(|gradient| (role, gradient))
         };
         let weights = self
@@ -111,10 +111,10 @@ impl DifferentiableBlock {
         Ok(Gradients { weights, input })
     }
 
-    /// `x` `[tokens, hidden]` through the block, for autograd.
+    /// Runs the block on `x` `[tokens, hidden]`, for autograd.
     ///
     /// # Errors
-    /// Those of candle.
+    /// Candle's errors.
     pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
         let normed = self.norm(x, Role::AttentionNorm)?;
         let x = (self.linear(&self.attend(&normed, rope)?, Role::Output)? + x)?;
@@ -142,7 +142,7 @@ impl DifferentiableBlock {
         attended.transpose(0, 1)?.reshape((tokens, heads * self.head_dim))
     }
 
-    /// 0 where a query sees a key, else minus infinity.
+    /// The mask `[1, tokens, tokens]`: 0 if a query sees a key, else minus infinity.
     fn mask(&self, tokens: usize, device: &Device) -> CandleResult<Tensor> {
         let window = self.window.unwrap_or(tokens);
         let sees = |query: usize, key: usize| key <= query && query - key < window;
@@ -153,7 +153,7 @@ impl DifferentiableBlock {
         Tensor::from_vec(mask, (1, tokens, tokens), device)
     }
 
-    /// Projects, norms where the family does, and rotates: `[heads, tokens, head_dim]`.
+    /// Projects to heads, norms them if the family does, and rotates: `[heads, tokens, head_dim]`.
     fn heads_of(
         &self,
         x: &Tensor,
@@ -188,16 +188,16 @@ impl DifferentiableBlock {
     }
 
     fn find(&self, role: Role) -> CandleResult<&Tensor> {
-        let missing = || candle_core::Error::Msg(format!("a block without {role:?}"));
+        let missing = || candle_core::Error::Msg(format!("the block has no {role:?}"));
         self.variable(role).map(Var::as_tensor).ok_or_else(missing)
     }
 }
 
-/// Derivatives of the sum of `weights` `[tokens, hidden]` times the norm of `x` with a gain: by `x`
-/// and by the gain.
+/// The derivatives by `x` and by `gain` of a loss `L` of the norm of `x`; `weights`
+/// `[tokens, hidden]` are the derivatives of `L` by the norm's outputs.
 ///
 /// # Errors
-/// Bug-class errors of candle.
+/// Bug-class errors from candle.
 pub fn norm_gradients(
     x: &Tensor,
     gain: &Tensor,
@@ -212,7 +212,7 @@ pub fn norm_gradients(
     };
     match derive().map_err(failed)? {
         (Some(by_x), Some(by_gain)) => Ok((by_x, by_gain)),
-        _ => Err(Error::bug("a norm without gradients")),
+        _ => Err(Error::bug("candle found no gradients of a norm")),
     }
 }
 

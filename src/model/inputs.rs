@@ -1,7 +1,7 @@
-//! What linear layers are given, and how that is rounded to int8 on its way in.
+//! The inputs of linear layers, and how they are rounded to int8.
 //!
-//! The rounding is that of Core ML's `quantize` and `dequantize` on fp16: `x` and `x / scale` are
-//! fp16, ties go to the even code, codes are held to -128..127, and `code * scale` is fp16 again.
+//! Rounding is that of Core ML's `quantize` and `dequantize` on fp16: `x` and `x / scale` are fp16,
+//! ties go to the even code, codes are clamped to -128..127, and `code * scale` is fp16 again.
 
 use candle_core::{Result, Tensor};
 use half::f16;
@@ -9,16 +9,16 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::checkpoint::Role;
 
-/// Where linear layers get what they multiply. Layers that read the same thing share a place.
+/// An input of linear layers. Layers that read the same states share an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// Normed states before queries, keys and values.
     Attention,
-    /// What attention found, before its output projection.
+    /// The result of attention, before its output projection.
     Output,
     /// Normed states before gate and up.
     Mlp,
-    /// What gate and up make, before down.
+    /// The product of gate and up, before down.
     Down,
     /// Normed states before the head.
     Head,
@@ -28,14 +28,15 @@ pub enum Input {
 const NAMES: [&str; 5] = ["attention", "output", "mlp", "down", "head"];
 
 impl Input {
-    /// All.
+    /// All inputs.
     pub const ALL: [Input; 5] =
         [Input::Attention, Input::Output, Input::Mlp, Input::Down, Input::Head];
 
-    /// Those of a block, in the order of the computation.
+    /// The inputs in a block, in the order of the computation.
     pub const BLOCK: [Input; 4] = [Input::Attention, Input::Output, Input::Mlp, Input::Down];
 
-    /// What a layer with this role reads; nothing for what is no linear layer, and for the router.
+    /// The input of the layer with this role. `None` for the router and for roles that are not
+    /// linear layers.
     pub fn of(role: Role) -> Option<Input> {
         match role {
             Role::Query | Role::Key | Role::Value => Some(Input::Attention),
@@ -58,27 +59,28 @@ impl Input {
     }
 }
 
-/// What becomes of the inputs of a block's linear layers.
+/// How the inputs of a block's linear layers are treated.
 #[derive(Clone, Copy)]
 pub enum InputMode<'a> {
-    /// They stay what they are.
+    /// They are used as they are computed.
     AsComputed,
-    /// They stay what they are, and are shown, row-major, from whichever thread computes them.
+    /// They are used as they are computed, and passed, row-major, to this function, on the thread
+    /// that computes them.
     Shown(&'a (dyn Fn(Input, &[f32]) + Sync)),
-    /// Those with a scale are rounded to int8.
+    /// An input for which this function gives a scale is rounded to int8.
     Int8(&'a (dyn Fn(Input) -> Option<f16> + Sync)),
 }
 
 impl InputMode<'_> {
-    /// `x`, the input at `place`, as the layer gets it.
-    pub(super) fn pass(&self, place: Input, x: &Tensor) -> Result<Tensor> {
+    /// The tensor that the layer gets for `x`, which is `input`.
+    pub(super) fn pass(&self, input: Input, x: &Tensor) -> Result<Tensor> {
         match self {
             InputMode::AsComputed => Ok(x.clone()),
             InputMode::Shown(show) => {
-                show(place, &x.flatten_all()?.to_vec1::<f32>()?);
+                show(input, &x.flatten_all()?.to_vec1::<f32>()?);
                 Ok(x.clone())
             }
-            InputMode::Int8(scale_of) => match scale_of(place) {
+            InputMode::Int8(scale_of) => match scale_of(input) {
                 Some(scale) => in_int8(x, scale),
                 None => Ok(x.clone()),
             },
@@ -86,16 +88,16 @@ impl InputMode<'_> {
     }
 }
 
-/// `x` as a layer gets it that is given int8 with this scale.
+/// `x` rounded to int8 with this scale.
 pub(super) fn in_int8(x: &Tensor, scale: f16) -> Result<Tensor> {
     let mut values = x.flatten_all()?.to_vec1::<f32>()?;
     round_to_int8(&mut values, scale);
     Tensor::from_vec(values, x.shape(), x.device())
 }
 
-/// Replaces values by what is left of them after int8 with this scale; NaN stays NaN.
+/// Rounds values to int8 with this scale, and back. NaN stays NaN.
 fn round_to_int8(values: &mut [f32], scale: f16) {
-    /// Values at a time: what a first-level cache holds.
+    /// Values at a time, as many as fit in a first-level cache.
     const CHUNK: usize = 1024;
     let scale = scale.to_f32();
     let mut halves = [f16::ZERO; CHUNK];

@@ -1,9 +1,9 @@
-//! The reference: a decoder in candle, handed its weights, owning none.
+//! The reference: a decoder in candle. Callers give it its weights; it owns none.
 //!
-//! One decoder serves every family; what differs between families are switches in
-//! [`Config`]. Everything works on one window at a time:
-//! `[tokens, hidden]`, positions counted from the window's first token, causal attention. That a
-//! window is computed by itself is what makes results independent of batches and threads.
+//! There is one decoder for all families, which differ by switches in [`Config`]. Everything works
+//! on one window at a time: `[tokens, hidden]`, positions counted from the window's first token,
+//! causal attention. Since each window is computed by itself, results do not depend on batches or
+//! threads.
 
 mod attention;
 mod block;
@@ -27,7 +27,8 @@ pub use routing::Routed;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 
-/// Turns a candle failure into ours: shapes were checked at the door, so it is a bug or memory.
+/// The error for a failure of candle. Shapes have been checked before, so it is a bug or a lack of
+/// memory.
 pub(crate) fn failed(cause: candle_core::Error) -> Error {
     Error::bug("candle refused an operation").because(cause)
 }
@@ -35,7 +36,7 @@ pub(crate) fn failed(cause: candle_core::Error) -> Error {
 /// The device that the forward pass runs on.
 ///
 /// # Errors
-/// Surroundings errors where the GPU that was compiled in is not there.
+/// A surroundings error if the program was built for a GPU that the machine lacks.
 pub fn device() -> Result<Device> {
     if cfg!(feature = "metal") {
         return Device::new_metal(0)
@@ -47,7 +48,7 @@ pub fn device() -> Result<Device> {
 /// `[rows, columns]` on `device`, from row-major values.
 ///
 /// # Errors
-/// Bug-class errors when the number of values is not rows × columns.
+/// A bug-class error if the number of values is not rows × columns.
 pub fn matrix(values: Vec<f32>, [rows, columns]: [usize; 2], device: &Device) -> Result<Tensor> {
     Tensor::from_vec(values, (rows, columns), device).map_err(failed)
 }
@@ -60,8 +61,8 @@ pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(failed)
 }
 
-/// Hands the values of a contiguous tensor to `use_them`, without copying where they lie in main
-/// memory.
+/// Calls `use_them` with the values of a contiguous tensor, without copying them if they are in
+/// main memory.
 ///
 /// # Errors
 /// Bug-class errors from candle.
@@ -85,12 +86,12 @@ pub fn vector(values: Vec<f32>, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(values, len, device).map_err(failed)
 }
 
-/// Indices on the device of `tensor`.
+/// Indices as a tensor on the device of `tensor`.
 fn vector_like(indices: &[u32], tensor: &Tensor) -> Result<Tensor> {
     Tensor::new(indices, tensor.device()).map_err(failed)
 }
 
-/// Final norm over the rows `scored` of a window's hidden states `[tokens, hidden]`.
+/// The final norm of the rows `scored` of a window's hidden states `[tokens, hidden]`.
 ///
 /// # Errors
 /// Bug-class errors from candle.
@@ -104,7 +105,7 @@ pub fn final_norm(
     ops::rms_norm(&rows.map_err(failed)?, gain, config.rms_norm_eps).map_err(failed)
 }
 
-/// A tensor as a layer gets it that is given int8 with this scale.
+/// The tensor that a layer gets if its input is rounded to int8 with this scale.
 ///
 /// # Errors
 /// Bug-class errors from candle.

@@ -1,7 +1,8 @@
-//! The element-wise operations that candle-core leaves slow on the CPU, as in-place operations
-//! compiled for the vector unit found at run time; on other devices, candle-nn's own.
+//! Element-wise operations that are slow in candle-core on the CPU, as in-place operations for the
+//! vector unit that is found at run time. On other devices candle-nn's own are used.
 //!
-//! Sums run over fixed lanes, so that results do not depend on the width of the vector unit.
+//! Sums have a fixed number of lanes, so that results do not depend on the width of the vector
+//! unit.
 
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use pulp::Arch;
@@ -22,7 +23,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `silu(gate) * up`, element by element; the result replaces `gate`.
+/// `silu(gate) * up`, element by element. The result replaces `gate`.
 pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     if !gate.device().is_cpu() {
         return candle_nn::ops::silu(&gate)? * up;
@@ -31,8 +32,8 @@ pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     Ok(gate)
 }
 
-/// gpt-oss's `(up + 1) * gate * sigmoid(1.702 * gate)`, with gate at most `limit` and up within
-/// ±`limit`; the result replaces `gate`.
+/// gpt-oss's `(up + 1) * gate * sigmoid(1.702 * gate)`, with gate clamped to at most `limit` and up
+/// to ±`limit`. The result replaces `gate`.
 pub fn clamped_swiglu(gate: Tensor, up: &Tensor, limit: f64) -> Result<Tensor> {
     if gate.device().is_cpu() {
         gate.inplace_op2(up, &ClampedSwiGlu { limit: limit as f32 })?;
@@ -43,7 +44,7 @@ pub fn clamped_swiglu(gate: Tensor, up: &Tensor, limit: f64) -> Result<Tensor> {
     up * (candle_nn::ops::sigmoid(&(&gate * f64::from(ALPHA))?)? * gate)?
 }
 
-/// Adds `b` to `a` of the same shape; the result replaces `a`.
+/// Adds `b` to `a` of the same shape. The result replaces `a`.
 pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
     if !a.device().is_cpu() {
         return a + b;
@@ -52,21 +53,21 @@ pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(a)
 }
 
-/// What a block of queries sees.
+/// Which keys a block of queries sees.
 #[derive(Debug, Clone)]
 pub struct AttentionMask {
     /// Factor on the scores.
     pub scale: f32,
     /// Position of the first query, counted from the first key.
     pub first: usize,
-    /// How many of the last keys a query sees, its own included; all where absent.
+    /// The number of last keys that a query sees, including its own; `None` for all.
     pub window: Option<usize>,
-    /// Per head a logit that takes part in the softmax and attends to nothing.
+    /// For each head a logit that takes part in the softmax but attends to no key.
     pub sinks: Option<Vec<f32>>,
 }
 
 /// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that a query may see: those
-/// up to its own position, within its window. Others get weight 0.
+/// up to its own position and within its window. Other keys get weight 0.
 pub fn masked_softmax(scores: Tensor, mask: &AttentionMask) -> Result<Tensor> {
     if scores.device().is_cpu() {
         scores.inplace_op1(mask)?;
@@ -173,7 +174,7 @@ impl InplaceOp2 for ClampedSwiGlu {
         let limit = self.limit;
         Arch::new().dispatch(|| {
             gate.iter_mut().zip(up).for_each(|(g, u)| {
-                // Written so that a NaN stays one.
+                // Written so that NaN stays NaN.
                 let gate = if *g > limit { limit } else { *g };
                 let up = u.clamp(-limit, limit);
                 *g = (up + 1.0) * (gate / (1.0 + exp(-ALPHA * gate)));
@@ -205,7 +206,8 @@ impl InplaceOp1 for AttentionMask {
     }
 }
 
-/// Replaces `row` by the softmax of `scale * row`, with a further logit `sink` in the sum.
+/// Replaces `row` by the softmax of `scale * row`, with the logit `sink` as one more term of the
+/// sum.
 #[inline(always)]
 fn softmax(row: &mut [f32], scale: f32, sink: Option<f32>) {
     let largest = max(row) * scale;

@@ -1,4 +1,4 @@
-//! Rotary position tables for every kind of scaling the configuration knows.
+//! Rotary position tables, for every kind of scaling in [`RopeScaling`].
 
 use std::f64::consts::PI;
 
@@ -22,7 +22,7 @@ impl RopeTables {
     /// Bug-class errors from candle.
     pub fn new(config: &Config, tokens: usize, device: &Device) -> Result<Self> {
         let frequencies = frequencies(&config.rope, config.head_dim);
-        // Angles in f32, as transformers computes them: the reference is that computation.
+        // Angles are f32, as in transformers, whose results the reference reproduces.
         let angles: Vec<f32> = (0..tokens)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * *f))
             .collect();
@@ -67,7 +67,7 @@ pub fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
             ..
         } => {
             let original = *original_max_position_embeddings as f64;
-            // The pair that makes `turns` turns within the original context.
+            // The pair that turns `turns` times within the original context.
             let pair_of = |turns: f64| {
                 head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln())
             };
@@ -128,6 +128,6 @@ mod tests {
         assert_eq!(scaled[0], plain[0]);
         assert_eq!(scaled[63], plain[63] / 8.0);
         let middle = scaled.iter().zip(&plain).filter(|(s, p)| s < p && **s > **p / 8.0).count();
-        assert!(middle > 3, "a ramp lies between, found {middle} pairs on it");
+        assert!(middle > 3, "expected a ramp in between, found {middle} pairs on it");
     }
 }

@@ -1,4 +1,4 @@
-//! Where tokens go in a mixture of experts, and with which weights.
+//! The experts that each token of a mixture is sent to, and their weights.
 
 use candle_core::Tensor;
 
@@ -6,23 +6,23 @@ use super::{failed, values, vector_like};
 use crate::checkpoint::config::{Experts, Routing};
 use crate::error::Result;
 
-/// One window at the door of its experts.
+/// One window, routed to its experts.
 #[derive(Debug)]
 pub struct Routed {
-    /// What the experts are given, `[tokens, hidden]`.
-    normed: Tensor,
-    /// Per token the experts chosen, the likeliest first, `[tokens, per_token]`.
+    /// The input of router and experts, `[tokens, hidden]`.
+    router_input: Tensor,
+    /// The chosen experts of each token, the likeliest first, `[tokens, per_token]`.
     pub chosen: Vec<u32>,
     /// Their weights, `[tokens, per_token]`.
     weights: Vec<f32>,
     per_token: usize,
-    /// The experts' weighted outputs so far, `[tokens, hidden]`.
+    /// The sum of the experts' weighted outputs so far, `[tokens, hidden]`.
     sum: Vec<f32>,
 }
 
 impl Routed {
-    /// Chooses experts by `logits` `[tokens, experts]`; of equal logits the first wins.
-    pub(super) fn new(normed: Tensor, logits: &[f32], experts: &Experts) -> Self {
+    /// Chooses experts by `logits` `[tokens, experts]`. Among equal logits the first expert wins.
+    pub(super) fn new(router_input: Tensor, logits: &[f32], experts: &Experts) -> Self {
         let per_token = experts.per_token;
         let (mut chosen, mut weights) = (Vec::new(), Vec::new());
         for row in logits.chunks_exact(experts.count) {
@@ -44,11 +44,11 @@ impl Routed {
             weights.extend(order.iter().map(|&e| (row[e] - row[order[0]]).exp() / total));
             chosen.extend(order.iter().map(|&expert| expert as u32));
         }
-        let sum = vec![0.0; normed.elem_count()];
-        Routed { normed, chosen, weights, per_token, sum }
+        let sum = vec![0.0; router_input.elem_count()];
+        Routed { router_input, chosen, weights, per_token, sum }
     }
 
-    /// Tokens that go to the same experts here as in `other`, in whatever order.
+    /// The number of tokens that go to the same experts here and in `other`, in any order.
     pub fn agreement(&self, other: &Routed) -> u32 {
         let sorted = |experts: &[u32]| {
             let mut experts = experts.to_vec();
@@ -60,7 +60,7 @@ impl Routed {
         pairs.filter(|(a, b)| a == b || sorted(a) == sorted(b)).count() as u32
     }
 
-    /// Tokens per expert.
+    /// The number of tokens of each expert.
     pub fn load(&self, experts: usize) -> Vec<u32> {
         let mut load = vec![0; experts];
         self.chosen.iter().for_each(|&expert| load[expert as usize] += 1);
@@ -72,12 +72,12 @@ impl Routed {
         self.chosen.contains(&(expert as u32))
     }
 
-    /// What all experts choose from, `[tokens, hidden]`.
-    pub fn normed(&self) -> &Tensor {
-        &self.normed
+    /// The input of router and experts, `[tokens, hidden]`.
+    pub fn router_input(&self) -> &Tensor {
+        &self.router_input
     }
 
-    /// What `expert` is given, `[its tokens, hidden]`; nothing where no token goes there.
+    /// The input `[its tokens, hidden]` of `expert`, or `None` if no token goes to it.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -87,21 +87,21 @@ impl Routed {
             return Ok(None);
         }
         let rows: Vec<u32> = places.iter().map(|place| (place / self.per_token) as u32).collect();
-        let rows = vector_like(&rows, &self.normed)?;
-        self.normed.index_select(&rows, 0).map(Some).map_err(failed)
+        let rows = vector_like(&rows, &self.router_input)?;
+        self.router_input.index_select(&rows, 0).map(Some).map_err(failed)
     }
 
-    /// Where in [`chosen`](Self::chosen) an expert is.
+    /// The positions of an expert in [`chosen`](Self::chosen).
     fn places(&self, expert: usize) -> Vec<usize> {
         let chosen = self.chosen.iter().enumerate();
         chosen.filter(|(_, e)| **e as usize == expert).map(|(place, _)| place).collect()
     }
 
-    /// Sends the tokens that go to `expert` through `forward` `[tokens, hidden]` and adds what
-    /// comes back, weighted.
+    /// Runs `forward` on the input `[its tokens, hidden]` of `expert`, and adds the weighted
+    /// outputs to the sum.
     ///
     /// # Errors
-    /// Those of `forward`; bug-class errors from candle.
+    /// Errors of `forward`; bug-class errors from candle.
     pub fn apply(
         &mut self,
         expert: usize,
@@ -119,7 +119,7 @@ impl Routed {
         Ok(())
     }
 
-    /// Adds the experts' outputs to `x` `[tokens, hidden]`.
+    /// Adds the sum of the experts' outputs to `x` `[tokens, hidden]`.
     ///
     /// # Errors
     /// Bug-class errors from candle.

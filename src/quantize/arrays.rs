@@ -1,4 +1,4 @@
-//! Coded tensors as named plain arrays, and back: what a container file stores of them.
+//! Coded tensors as named plain arrays, and back: the form in which a container file stores them.
 //!
 //! Reading trusts nothing: every array is checked against recipe and shape before it is used.
 //! This file knows no container format.
@@ -17,7 +17,7 @@ use crate::error::{At, Error, Result};
 /// One stored array of a coded tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedArray<'a> {
-    /// What distinguishes it from the tensor's other arrays, for example `codes`.
+    /// The end of its name, different for each of a tensor's arrays: for example `codes`.
     pub suffix: &'static str,
     /// The type of its elements.
     pub dtype: ArrayType,
@@ -75,7 +75,8 @@ fn byte_part<'a>(suffix: &'static str, bytes: &'a [u8]) -> NamedArray<'a> {
 }
 
 impl CodedTensor {
-    /// The stored arrays by name, in a fixed order; [`CodedTensor::from_named_arrays`] reads them back.
+    /// The stored arrays by name, in a fixed order, as
+    /// [`from_named_arrays`](CodedTensor::from_named_arrays) reads them.
     pub fn named_arrays(&self) -> Vec<NamedArray<'_>> {
         let [out, inputs] = self.shape;
         match (&self.stored, &self.recipe) {
@@ -121,14 +122,14 @@ impl CodedTensor {
                     half_part("channel_scales", &[out], channel_scales),
                 ]
             }
-            // Makers choose the arrays by the recipe; nothing stored fails the size check.
+            // The recipe decides the arrays, and `CodedTensor::new` has checked their size.
             _ => Vec::new(),
         }
     }
 
-    /// Reads a coded tensor `[out, in]` back from its parts, which `find` gives by suffix as type,
-    /// shape and bytes. Fails (input) when a part is missing or has a type, shape, length or value
-    /// that the recipe does not allow.
+    /// Reads a coded tensor `[out, in]` from its arrays; `find` gives the type, shape and bytes of
+    /// the array with a suffix. Fails (input) if an array is missing or has a type, shape, length
+    /// or value that the recipe does not allow.
     pub fn from_named_arrays<'a>(
         recipe: Recipe,
         shape: [usize; 2],
@@ -198,7 +199,7 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
         }
     }
 
-    /// Packed codes; bits past the last code must be zero.
+    /// Packed codes. Bits past the last code must be zero.
     fn codes(&mut self, suffix: &str, codes: usize, bits: u8) -> Result<Vec<u8>> {
         let size_bytes = packed_size_bytes(codes, bits);
         let bytes = self.bytes(suffix, ArrayType::U8, &[size_bytes])?;
@@ -211,7 +212,7 @@ impl<'a, F: FnMut(&str) -> Option<(ArrayType, &'a [usize], &'a [u8])>> Reader<F>
         }
     }
 
-    /// The mask of a whole tensor, with as many ones as the recipe wants.
+    /// The mask of a whole tensor. It keeps as many weights as the recipe says.
     fn mask(&mut self, pruning: Pruning, weights: usize) -> Result<Mask> {
         let bytes = self.codes("mask", weights, 1)?;
         let mask = Mask::new(bytes, weights).at(|| "mask")?;

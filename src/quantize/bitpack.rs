@@ -1,22 +1,22 @@
 //! Sub-byte packing, exactly as Core ML's weight file stores it.
 //!
-//! Code 0 sits in the least significant bits of byte 0 and codes follow without gaps, across rows
-//! as well; a 3- or 6-bit code may straddle two bytes. Eight codes of `b` bits are always `b` whole
-//! bytes, which is the unit of the fast paths here.
+//! Code 0 is in the least significant bits of byte 0, and codes follow without gaps, also from row
+//! to row; a 3- or 6-bit code may straddle two bytes. Eight codes of `b` bits are always `b` whole
+//! bytes: the unit of the fast paths here.
 
 use crate::error::{Error, Result};
 
-/// Codes in one unit of packing: they always fill whole bytes.
+/// Codes in one unit of packing. They fill whole bytes at any width.
 pub const UNIT: usize = 8;
 
-/// Bytes that `codes` codes of `bits` bits take; saturates instead of overflowing.
+/// Bytes that `codes` codes of `bits` bits take. Saturates rather than overflows.
 pub fn packed_size_bytes(codes: usize, bits: u8) -> usize {
     let bits = usize::from(bits);
     (codes / UNIT).saturating_mul(bits).saturating_add((codes % UNIT * bits).div_ceil(UNIT))
 }
 
-/// Packs `codes`, each below `2^bits`, into `packed_size_bytes` bytes; unused high bits are zero.
-/// Higher bits of a code are dropped. `bits` is 1 to 8.
+/// Packs `codes` of 1 to 8 bits into [`packed_size_bytes`] bytes. Bits of a code above `bits` are
+/// dropped; bits past the last code are zero.
 pub fn pack(codes: &[u8], bits: u8) -> Vec<u8> {
     let mut packed = vec![0; packed_size_bytes(codes.len(), bits)];
     pack_into(codes, bits, &mut packed);
@@ -62,7 +62,7 @@ pub fn code_at(packed: &[u8], bits: u8, index: usize) -> u8 {
     ((u16::from_le_bytes([low, high]) >> shift) & ((1 << bits) - 1)) as u8
 }
 
-/// Unpacks the codes `start .. start + out.len()`. Fails (input) when `packed` ends before that.
+/// Unpacks the codes `start .. start + out.len()`. Fails (input) if `packed` ends before that.
 pub fn unpack(packed: &[u8], bits: u8, start: usize, out: &mut [u8]) -> Result<()> {
     let end = start.checked_add(out.len());
     let needed_size_bytes = end.map_or(usize::MAX, |end| packed_size_bytes(end, bits));

@@ -1,8 +1,8 @@
-//! What is stored of a tensor: codes, tables and scales in the exact precision they ship in.
+//! A tensor as it is stored: codes, tables and scales in the exact precision they ship in.
 //!
-//! This is the only product of quantization. What is scored is its decoded form, what is packaged
-//! is its bytes, and sizes are counted from it, so that no number is ever computed from weights
-//! that could not be shipped. Decoding is in `decode.rs`, taking apart and joining in `parts.rs`.
+//! This is the only product of quantization. Its decoded form is scored, its bytes are packaged,
+//! and sizes are counted from it, so that no number is ever computed from weights that could not be
+//! shipped. Decoding is in `decode.rs`, the named arrays of a file in `arrays.rs`.
 
 use half::f16;
 
@@ -19,39 +19,39 @@ pub struct CodedTensor {
     pub(super) stored: CodedArrays,
 }
 
-/// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding;
-/// those of a pruned tensor follow one another without gaps.
+/// The stored arrays. Codes are row-major `[out, in]`, flattened and packed without row padding. A
+/// pruned tensor has codes only for the weights that it keeps, one after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CodedArrays {
     /// fp16 weights `[out, in]`.
     Half(Vec<f16>),
     /// Codes into lookup tables.
     Palette {
-        /// Packed table indices: of all weights, or of those that the mask keeps.
+        /// Packed table indices of all weights, or of those that the mask keeps.
         codes: Vec<u8>,
-        /// Which weights are stored, where some are pruned; those decode to 0.
+        /// Which weights are stored, if some are pruned. Pruned weights decode to 0.
         mask: Option<Mask>,
         /// One table per group of rows.
         tables: Tables,
-        /// fp16 factors `[out]` on top of the table entries.
+        /// fp16 scales `[out]`, by which the table entries of a row are multiplied.
         channel_scales: Option<Vec<f16>>,
     },
     /// Integers, or four-bit floats, times a scale per block.
     Linear {
-        /// Packed integers: two's complement, or unsigned where there are zero points.
+        /// Packed integers: unsigned if there are zero points, else two's complement.
         codes: Vec<u8>,
         /// fp16 scales `[out, in / block]`.
         scales: Vec<f16>,
         /// Packed zero points `[out, in / block]`, in the type of the codes.
         zero_points: Option<Vec<u8>>,
     },
-    /// Codes into tables of vectors that run down consecutive rows.
+    /// Codes into tables of vectors; a vector holds the weights of consecutive rows.
     Vector {
         /// Packed table indices `[out / d, in]`.
         codes: Vec<u8>,
         /// fp16 entries `[groups, 2^bits, d]`.
         tables: Vec<f16>,
-        /// fp16 factors `[out]` on top of the table entries.
+        /// fp16 scales `[out]`, by which the table entries of a row are multiplied.
         channel_scales: Vec<f16>,
     },
 }
@@ -71,7 +71,7 @@ pub enum Tables {
 }
 
 impl CodedTensor {
-    /// Joins the invariant checks of every maker of coded tensors.
+    /// A tensor of these arrays. Fails (bug) if they are not as large as the recipe says.
     pub(super) fn new(recipe: Recipe, shape: [usize; 2], stored: CodedArrays) -> Result<Self> {
         let tensor = CodedTensor { recipe: recipe.resolved(shape), shape, stored };
         let expected = tensor.recipe.stored_size_of(shape, tensor.kept());
@@ -80,7 +80,7 @@ impl CodedTensor {
             return Ok(tensor);
         }
         Err(Error::bug(format!(
-            "{recipe} of {shape:?}: expected {expected:?} stored, found {found:?}"
+            "{recipe} of {shape:?}: expected a stored size of {expected:?}, found {found:?}"
         )))
     }
 
@@ -89,12 +89,12 @@ impl CodedTensor {
         self.shape
     }
 
-    /// The recipe with the groups and blocks that this tensor really has.
+    /// The recipe with the group and block sizes that this tensor actually has.
     pub fn recipe(&self) -> Recipe {
         self.recipe
     }
 
-    /// The stored arrays, for whoever writes them into a package.
+    /// The stored arrays, for writing them into a package.
     pub fn stored(&self) -> &CodedArrays {
         &self.stored
     }
@@ -120,7 +120,7 @@ impl CodedTensor {
         }
     }
 
-    /// Rows that share a table; nothing where there are no tables.
+    /// Rows that share a table, or `None` if the recipe has no tables.
     pub fn table_rows(&self) -> Option<usize> {
         match self.recipe {
             Recipe::Palette(palette) => Some(palette.table_rows(self.shape[0])),

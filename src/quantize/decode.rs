@@ -1,7 +1,7 @@
-//! Stored codes back to f32 weights, exactly as Core ML's operators would give them.
+//! Decodes stored codes to f32 weights, exactly as Core ML's operators do.
 //!
-//! Integers times an fp16 scale are an fp16 result there, so the product is rounded to fp16 here
-//! as well. A channel scale is a separate multiplication, done here in f32 on the table's entries.
+//! Core ML multiplies integers by an fp16 scale in fp16, so the product is rounded to fp16 here as
+//! well. A channel scale is a separate multiplication, done here in f32 on the table's entries.
 
 use std::ops::Range;
 
@@ -18,11 +18,12 @@ use super::recipe::{Linear, Recipe};
 use super::vector::VectorRows;
 use crate::error::{Error, Result};
 
-/// The weights a thread decodes at a time: large enough to hide the hand-over, small for a cache.
+/// Weights that a thread decodes at a time: enough to hide the scheduling, few enough to fit in a
+/// cache.
 const CHUNK_WEIGHTS: usize = 1 << 15;
 
 impl CodedTensor {
-    /// All weights, row-major `[out, in]`. Into memory that is at hand already,
+    /// All weights, row-major `[out, in]`. With memory that is allocated already,
     /// [`decode_rows`](CodedTensor::decode_rows) is several times faster.
     pub fn decode(&self) -> Vec<f32> {
         let mut weights = vec![0.0; self.weights()];
@@ -30,13 +31,13 @@ impl CodedTensor {
         weights
     }
 
-    /// Decodes the rows `rows` into `weights`, row-major `[rows, in]`, shared among threads where
-    /// that pays. Fails (bug) when the rows do not exist or `weights` has not exactly their length.
+    /// Decodes the rows `rows` into `weights`, row-major `[rows, in]`, on several threads if there
+    /// are many. Fails (bug) if the rows do not exist or `weights` does not have their length.
     pub fn decode_rows(&self, rows: Range<usize>, weights: &mut [f32]) -> Result<()> {
         let [out, inputs] = self.shape;
         if rows.start > rows.end || rows.end > out || weights.len() != rows.len() * inputs {
             return Err(Error::bug(format!(
-                "rows {rows:?} of [{out}, {inputs}] into {} weights",
+                "cannot decode rows {rows:?} of [{out}, {inputs}] into {} weights",
                 weights.len()
             )));
         }
@@ -52,7 +53,7 @@ impl CodedTensor {
         });
     }
 
-    /// Decodes whole rows from `first_row` on; the caller has checked that they exist.
+    /// Decodes whole rows from `first_row` on. The caller has checked that they exist.
     fn decode_from(&self, first_row: usize, weights: &mut [f32]) {
         if weights.is_empty() {
             return;

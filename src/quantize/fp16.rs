@@ -1,4 +1,4 @@
-//! fp16, the precision of everything that is stored beside codes.
+//! fp16, the precision of tables and scales.
 
 use half::f16;
 
@@ -17,11 +17,11 @@ pub(super) fn row_scale(scale: f64) -> Result<f16> {
     Ok(if scale > f16::ZERO { scale } else { f16::ONE })
 }
 
-/// Rounds to the nearest fp16 value, ties to even, for magnitudes below 65520; larger ones come
-/// out as the next power of two instead of infinity. Plain arithmetic, so that loops vectorise.
+/// Rounds magnitudes below 65520 to the nearest fp16 value, ties to even. Larger ones become the
+/// next power of two rather than infinity. Plain arithmetic, so that loops vectorise.
 #[inline(always)]
 pub(crate) fn round_to_half(value: f32) -> f32 {
-    /// Adding and taking away 0.5 leaves multiples of 2^-24, the spacing of fp16 subnormals.
+    /// Adding and subtracting 0.5 leaves multiples of 2^-24, the spacing of fp16 subnormals.
     const SUBNORMAL: f32 = 0.5;
     const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
     let bits = value.to_bits();

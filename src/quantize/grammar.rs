@@ -1,10 +1,9 @@
 //! Recipes as text: `SCHEME BITS [-OPTION…]`, parsed and printed in one grammar.
 //!
-//! Options may come in any order and print in one: granularity, channel scale, table maker, table
-//! entries, pruning. `-t8` are int8 tables, `-t0.1` is a threshold: only that has a point. `-a8`,
-//! which is about inputs, and `-cal` and what belongs to it, which say how codes are found and not
-//! what they are, are in `layers.rs`. Unknown words are refused with the nearest known recipe as a
-//! hint.
+//! Options may be given in any order. They print in a fixed one: granularity, channel scale, table
+//! maker, table entries, pruning. `-t8` means int8 tables and `-t0.1`, with a point, a threshold.
+//! `layers.rs` parses the options that do not change the format: `-a8`, and `-cal` with its steps.
+//! An unknown word is refused with the nearest known recipe as a hint.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -16,7 +15,7 @@ use super::vector::form::Vector;
 use super::widths::{IndexBits, LinearBits};
 use crate::error::{Error, Result};
 
-/// What a mistyped recipe may have meant.
+/// Recipes that a mistyped one is compared with.
 const KNOWN_RECIPES: [&str; 20] = [
     "fp",
     "fp16",
@@ -81,7 +80,8 @@ fn linear_name(linear: &Linear) -> String {
 impl FromStr for Recipe {
     type Err = Error;
 
-    /// Parses a recipe. Fails (input) on unknown schemes, widths and options, naming what is known.
+    /// Parses a recipe. Fails (input) for unknown schemes, widths and options, and names known
+    /// ones.
     fn from_str(text: &str) -> Result<Recipe> {
         let mut words = text.split('-');
         let scheme = words.next().unwrap_or_default();
@@ -127,10 +127,10 @@ fn plain(scheme: &str, options: &[&str]) -> Result<Recipe> {
     }
 }
 
-/// The largest group or block: no axis of a weight is longer on Apple's Neural Engine.
+/// The largest group or block: the longest axis that Apple's Neural Engine takes.
 const GROUP_MAX: usize = 65_536;
 
-/// A number without leading zeros, so that every recipe has one spelling.
+/// Reads a number without leading zeros, so that every recipe has one spelling.
 fn positive(option: &str, digits: &str) -> Result<NonZeroUsize> {
     let number: Option<NonZeroUsize> = digits.parse().ok();
     let plain = is_number(digits) && !digits.starts_with('0');
@@ -141,7 +141,7 @@ fn positive(option: &str, digits: &str) -> Result<NonZeroUsize> {
     })
 }
 
-/// Sets `slot` once; a second setting of the same thing is an error.
+/// Sets `slot`. Fails (input) if it is set already.
 fn once<T>(slot: &mut Option<T>, option: &str, value: T) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),
@@ -151,7 +151,7 @@ fn once<T>(slot: &mut Option<T>, option: &str, value: T) -> Result<()> {
 
 fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
     let bits = IndexBits::new(bits.parse().unwrap_or(u8::MAX)).map_err(|error| {
-        if bits == "5" { error.hint("palette4 and palette6 are its neighbours") } else { error }
+        if bits == "5" { error.hint("use palette4 or palette6") } else { error }
     })?;
     let (mut granularity, mut scale, mut maker, mut entry) = (None, None, None, None);
     let mut pruned = None;
@@ -228,9 +228,9 @@ fn vector(bits: &str, options: &[&str]) -> Result<Recipe> {
         }
     }
     let Some(weights) = weights else {
-        return Err(Error::input("a vector recipe needs the number of weights in a vector, -dN"));
+        return Err(Error::input("a vector recipe needs the number of weights per vector, -dN"));
     };
-    // A width with leading zeros would be a second spelling.
+    // Leading zeros would be a second spelling.
     let bits = bits.parse().ok().filter(|_| !bits.starts_with('0')).unwrap_or(u8::MAX);
     Vector::new(bits, weights.get(), group).map(Recipe::Vector)
 }

@@ -1,7 +1,7 @@
-//! How the linear layers of a part of a model are computed: their weights by a [`Recipe`] whose
-//! codes a [`Method`] finds, their inputs as they come or, with `-a8`, in int8.
+//! How the linear layers of a part of a model are computed: a [`Recipe`] for their weights, a
+//! [`Method`] that finds the codes, and inputs as they are computed or, with `-a8`, in int8.
 //!
-//! Weights and inputs are quantized apart: the codes of `int8-a8` are those of `int8`.
+//! Weights and inputs are quantized independently: the codes of `int8-a8` are those of `int8`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,26 +18,26 @@ const INT8_INPUTS: &str = "a8";
 pub struct LayerRecipe {
     /// How weights are coded.
     pub weights: Recipe,
-    /// `-cal` and what belongs to it: how codes are found.
+    /// How codes are found: `-cal` and its steps.
     pub method: Method,
     /// `-a8`: inputs are rounded to int8, with one fp16 scale per input.
     pub int8_inputs: bool,
 }
 
 impl LayerRecipe {
-    /// The same with its codes calibrated, if nothing is said of how they are found and they can be.
+    /// The same with calibrated codes, if the recipe names no method and can be calibrated.
     pub fn calibrated(self) -> Self {
         let method = Method::Calibrated(Steps::ALL);
-        let is_open = self.method == Method::Unsaid && method.check(&self.weights).is_ok();
+        let is_open = self.method == Method::Unspecified && method.check(&self.weights).is_ok();
         LayerRecipe { method: if is_open { method } else { self.method }, ..self }
     }
 
-    /// Whether weights and inputs are those of the reference.
+    /// Whether weights and inputs are the reference's.
     pub fn is_reference(&self) -> bool {
         self.weights.is_reference() && !self.int8_inputs
     }
 
-    /// What prints after the recipe of the weights: the method's options, `-a8` last.
+    /// The options that print after the recipe of the weights: the method's, then `-a8`.
     pub fn options(&self) -> String {
         let inputs = if self.int8_inputs { format!("-{INT8_INPUTS}") } else { String::new() };
         format!("{}{inputs}", self.method)
@@ -45,14 +45,14 @@ impl LayerRecipe {
 }
 
 impl From<Recipe> for LayerRecipe {
-    /// Weights by a recipe, coded from themselves alone, inputs as they come.
+    /// This recipe for weights, no method, and inputs as they are computed.
     fn from(weights: Recipe) -> Self {
-        LayerRecipe { weights, method: Method::Unsaid, int8_inputs: false }
+        LayerRecipe { weights, method: Method::Unspecified, int8_inputs: false }
     }
 }
 
 impl fmt::Display for LayerRecipe {
-    /// The recipe's canonical name, then the method's options, `-a8` last.
+    /// The recipe's canonical name, the method's options, then `-a8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}{}", self.weights, self.options()))
     }
@@ -61,8 +61,8 @@ impl fmt::Display for LayerRecipe {
 impl FromStr for LayerRecipe {
     type Err = Error;
 
-    /// Parses a recipe with or without `-a8` and the options of a method, which may stand among the
-    /// others. Fails (input) where one repeats, where the recipe cannot have it, and as recipes do.
+    /// Parses a recipe with or without `-a8` and the options of a method, in any order. Fails
+    /// (input) if an option repeats, if the recipe cannot have it, and as [`Recipe`] does.
     fn from_str(text: &str) -> Result<Self> {
         let place = || format!("recipe `{text}`");
         let is_own = |word: &&&str| **word == INT8_INPUTS || Method::knows(word);
@@ -85,7 +85,7 @@ impl FromStr for LayerRecipe {
             return Err(Error::input("option `-a8` repeats").at(place()));
         }
         if inputs == 1 && weights.is_reference() {
-            let what = "`fp` is the reference, whose inputs stay as they are";
+            let what = "`fp` is the reference, whose inputs are never quantized";
             return Err(Error::input(what).at(place()).hint("use `fp16-a8`"));
         }
         Ok(LayerRecipe { weights, method, int8_inputs: inputs == 1 })
@@ -128,7 +128,7 @@ mod tests {
         assert!(steps.is_tuned() && !steps.compensate && steps.alternate);
         let error = "vector2-d4-blocks".parse::<LayerRecipe>().unwrap_err().to_string();
         assert!(error.contains("use `-cal-blocks`"), "{error}");
-        assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::Unsaid);
+        assert_eq!("vector2-d4".parse::<LayerRecipe>().unwrap().method, Method::Unspecified);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Linear coding: integers times an fp16 scale, per output channel or per block of inputs.
 //!
-//! Codes are computed against the scale as stored, after its rounding to fp16, so that rounding
-//! it costs no more than it must.
+//! Codes are computed with the scale as it is stored, after rounding to fp16, so that they are the
+//! best codes for that scale.
 
 use half::f16;
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use super::fp16::HALF_MAX;
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
 
-/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16.
+/// Codes finite weights `[out, in]`. Fails (input) if a weight is beyond fp16.
 pub(super) fn quantize(linear: &Linear, weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
     let [out, inputs] = shape;
     let (block, blocks) = (linear.block_len(inputs), linear.blocks(inputs));
@@ -49,14 +49,14 @@ fn code_block(linear: &Linear, weights: &[f32], codes: &mut [u8]) -> (f16, u8) {
     let (low_code, high_code) = linear.code_range();
     let (low, high) = extent(weights);
     let span = if linear.asymmetric {
-        // Zero must be representable, as padding and masks rely on it.
+        // Padding and masks rely on an exact 0.
         high.max(0.0) - low.min(0.0)
     } else {
         high.max(-low)
     };
     let steps = if linear.asymmetric { high_code - low_code } else { high_code };
     let scale = f16::from_f32(span / steps as f32);
-    // A block of zeros, or of weights far below fp16's range: every code is its zero point.
+    // A block of zeros, or of weights far below fp16's range: every code is the zero point.
     let scale = if scale == f16::ZERO { f16::ONE } else { scale };
     let zero_point = if linear.asymmetric {
         (-low.min(0.0) / scale.to_f32()).round_ties_even().clamp(0.0, high_code as f32)

@@ -1,8 +1,8 @@
-//! Packed codes to the f32 entries of a table: the inner loop of decoding palettes and vectors.
+//! Looks up packed codes in a table of f32: the inner loop of decoding palettes and vectors.
 
 use super::bitpack::{UNIT, code_at, word_of};
 
-/// A table for codes of up to 8 bits; entries past the recipe's own are zero and never used.
+/// A table for codes of up to 8 bits. Entries past the recipe's own are zero and never used.
 pub(super) type Table = [f32; 256];
 
 /// `out[i] = table[code(start + i)]`.
@@ -39,7 +39,7 @@ fn look_up_units<const BITS: usize>(codes: &[u8], table: &Table, out: &mut [f32]
     }
 }
 
-/// One bit a weight: a choice between two values instead of a table, which vectorises.
+/// [`look_up_units`] for codes of one bit, as a choice between two values, which vectorises.
 #[inline(always)]
 fn look_up_bits(codes: &[u8], table: &Table, out: &mut [f32]) {
     let (low, high) = (table[0], table[1]);

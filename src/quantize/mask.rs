@@ -7,23 +7,23 @@ use rayon::prelude::*;
 use super::bitpack::{code_at, pack, packed_size_bytes};
 use crate::error::{Error, Result};
 
-/// Weights between two counts of the ones before them.
+/// One count of ones is kept for this number of weights.
 const STEP: usize = 512;
-/// Their bytes.
+/// Bytes of `STEP` weights.
 const STEP_BYTES: usize = STEP / 8;
 
-/// A bit per weight, row-major, from the lowest bit of byte 0: set where the weight is stored.
+/// A bit per weight, row-major, from the lowest bit of byte 0: 1 if the weight is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mask {
     bytes: Vec<u8>,
     len: usize,
-    /// Ones before each multiple of `STEP` weights, and all of them.
+    /// The number of ones before each multiple of `STEP` weights, and before the end.
     before: Vec<usize>,
 }
 
 impl Mask {
-    /// The mask of `len` weights in `bytes`. Fails (input) when that is another number of bytes,
-    /// or bits past the last weight are set.
+    /// The mask of `len` weights in `bytes`. Fails (input) if the number of bytes is wrong or bits
+    /// past the last weight are set.
     pub(super) fn new(bytes: Vec<u8>, len: usize) -> Result<Self> {
         let expected = packed_size_bytes(len, 1);
         if bytes.len() != expected {
@@ -42,7 +42,7 @@ impl Mask {
         Ok(Mask { bytes, len, before })
     }
 
-    /// The mask of the weights for which `is_kept` holds, given the weight and its position.
+    /// The mask of the weights for which `is_kept` holds; it gets the position and the weight.
     pub(super) fn of(weights: &[f32], is_kept: impl Fn(usize, f32) -> bool + Sync) -> Result<Self> {
         let mut bytes = vec![0u8; packed_size_bytes(weights.len(), 1)];
         let chunks = bytes.par_chunks_mut(STEP_BYTES).zip(weights.par_chunks(STEP)).enumerate();
@@ -54,7 +54,7 @@ impl Mask {
         Mask::new(bytes, weights.len())
     }
 
-    /// The packed bits, as Core ML's uint1 has them.
+    /// The packed bits, in the order of Core ML's uint1.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -64,7 +64,7 @@ impl Mask {
         self.before.last().copied().unwrap_or(0)
     }
 
-    /// The number of weights in `range` that are stored. Weights past the end are not.
+    /// The number of weights in `range` that are stored. Positions past the end count as pruned.
     pub fn kept_in(&self, range: Range<usize>) -> usize {
         self.kept_before(range.end).saturating_sub(self.kept_before(range.start))
     }
@@ -85,20 +85,20 @@ impl Mask {
         self.bytes[at / 8] >> (at % 8) & 1 == 1
     }
 
-    /// The weights with NaN for those that are not stored, which take no part in a table.
+    /// The weights, with NaN in place of those that are not stored. NaN takes no part in a table.
     pub(super) fn marked(&self, weights: &[f32]) -> Vec<f32> {
         let mark = |(at, weight): (usize, &f32)| if self.keeps(at) { *weight } else { f32::NAN };
         weights.par_iter().enumerate().map(mark).collect()
     }
 
-    /// Of the packed codes of all weights those that are stored, packed.
+    /// The codes of stored weights, packed, from the packed codes of all weights.
     pub(super) fn squeeze(&self, packed: &[u8], bits: u8) -> Vec<u8> {
         let kept = (0..self.len).filter(|at| self.keeps(*at));
         pack(&kept.map(|at| code_at(packed, bits, at)).collect::<Vec<u8>>(), bits)
     }
 
-    /// Puts `values`, one for each weight of the range from `start` that is stored, where they
-    /// belong in `out`, and zeros between them.
+    /// Fills `out`, the weights from position `start` on: stored weights take the next of `values`,
+    /// pruned ones are 0.
     pub(super) fn scatter(&self, start: usize, values: &[f32], out: &mut [f32]) {
         let mut values = values.iter();
         for (i, out) in out.iter_mut().enumerate() {
@@ -107,7 +107,7 @@ impl Mask {
         }
     }
 
-    /// The mask of the weights in `range`, which must exist.
+    /// The mask of the weights in `range`, which must be within the tensor.
     pub(super) fn slice(&self, range: Range<usize>) -> Result<Mask> {
         let bits: Vec<u8> = range.clone().map(|at| u8::from(self.keeps(at))).collect();
         Mask::new(pack(&bits, 1), range.len())

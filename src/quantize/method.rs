@@ -1,10 +1,10 @@
-//! How codes are found: from the weights alone, or calibrated on what the layer's inputs look like.
+//! How codes are found: from the weights alone, or calibrated on the inputs that a layer gets.
 //!
-//! A method changes no byte of the format: a calibrated `vector2-d4` decodes like any other. It
-//! prints as options after the recipe's own, `-cal` for all steps, `-cal-noeq-nodesc` with some
-//! switched off, `-ft`, which implies `-cal`, where the model is tuned afterwards, and `-blocks` with
-//! either of them where blocks are tuned one by one. Without any of these codes come from the weights
-//! alone; `-free` says so, where a plan would choose otherwise.
+//! A method does not change the format: a calibrated `vector2-d4` decodes like any other. It prints
+//! as options after the recipe's own: `-cal` for all steps, `-cal-noeq-nodesc` with some switched
+//! off, `-ft` (which implies `-cal`) if the whole model is tuned afterwards, and `-blocks` with
+//! either of them if each block is tuned. Without these options codes are found from the weights
+//! alone, unless a plan calibrates by default, which `-free` prevents.
 
 use std::fmt;
 
@@ -14,33 +14,33 @@ use crate::error::{Error, Result};
 /// How the codes of a part are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Method {
-    /// From the weights alone, unless a plan with a text knows better.
+    /// No option: from the weights alone, unless a plan calibrates by default.
     #[default]
-    Unsaid,
+    Unspecified,
     /// `-free`: from the weights alone.
     DataFree,
-    /// `-cal`: by the error of the layer's outputs on calibration text.
+    /// `-cal`: such that the layer's outputs on a calibration text have the least error.
     Calibrated(Steps),
 }
 
-/// The steps of calibrated coding; each can be switched off so that its worth can be measured.
+/// The steps of calibrated coding. Those of coding can be switched off, to measure what each gains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Steps {
-    /// Columns are brought to equal spread by factors that other tensors take back; off: `-noeq`.
+    /// Columns are scaled to equal spread, and other tensors by the inverse factors; off: `-noeq`.
     pub equalise: bool,
-    /// Targets make up for changed inputs and for what earlier layers lost; off: `-norep`.
+    /// Targets compensate for changed inputs and for the errors of earlier layers; off: `-norep`.
     pub repair: bool,
-    /// Later columns make up for the errors of earlier ones; off: `-nocomp`.
+    /// Later columns compensate for the errors of earlier ones; off: `-nocomp`.
     pub compensate: bool,
     /// Tables and scales are fitted to the codes by least squares; off: `-noalt`.
     pub alternate: bool,
     /// Codes are improved one at a time; off: `-nodesc`.
     pub descend: bool,
-    /// `-blocks`: tables, scales, norms and codes of each block are tuned by gradients towards the
-    /// reference's output.
+    /// `-blocks`: tables, scales, norms and codes of each block are tuned by gradients, so that the
+    /// block's output comes close to the reference's.
     pub tune_blocks: bool,
-    /// `-ft`: tables, scales and norms of all blocks are then tuned together towards the reference's
-    /// logits.
+    /// `-ft`: tables, scales and norms of all blocks are then tuned together, so that the logits
+    /// come close to the reference's.
     pub tune_whole: bool,
 }
 
@@ -54,7 +54,7 @@ const FINE_TUNED: &str = "ft";
 const BLOCKS: &str = "blocks";
 
 impl Steps {
-    /// Every step of coding, without tuning afterwards: `-cal`.
+    /// `-cal`: every step of coding, and no tuning.
     pub const ALL: Steps = Steps {
         equalise: true,
         repair: true,
@@ -79,17 +79,17 @@ impl Steps {
         ]
     }
 
-    /// Whether anything is tuned by gradients, so that windows are held out for it.
+    /// Whether anything is tuned by gradients, which needs windows that are held out.
     pub fn is_tuned(self) -> bool {
         self.tune_blocks || self.tune_whole
     }
 
-    /// The steps without those of tuning.
+    /// The steps without tuning.
     pub fn untuned(self) -> Steps {
         Steps { tune_blocks: false, tune_whole: false, ..self }
     }
 
-    /// The steps with one of [`SWITCHES`](Self::SWITCHES) off as well.
+    /// The steps with the one of index `switch`, below [`SWITCHES`](Self::SWITCHES), also off.
     pub fn without(mut self, switch: usize) -> Steps {
         if let Some((_, step)) = self.switches().into_iter().nth(switch) {
             *step = false;
@@ -97,8 +97,7 @@ impl Steps {
         self
     }
 
-    /// The steps that are on, by the options that switch them off or on: `eq`, `rep`, …, `blocks`,
-    /// `ft`.
+    /// The names of the steps that are on, after their options: `eq`, `rep`, …, `blocks`, `ft`.
     pub fn words(mut self) -> Vec<&'static str> {
         let Steps { tune_blocks, tune_whole, .. } = self;
         let on = self.switches().into_iter().filter(|(_, is_on)| **is_on);
@@ -109,10 +108,10 @@ impl Steps {
 }
 
 impl Method {
-    /// The steps, where there are any.
+    /// The steps, or `None` if codes are found from the weights alone.
     pub fn steps(self) -> Option<Steps> {
         match self {
-            Method::Unsaid | Method::DataFree => None,
+            Method::Unspecified | Method::DataFree => None,
             Method::Calibrated(steps) => Some(steps),
         }
     }
@@ -124,8 +123,8 @@ impl Method {
         is_switch || [DATA_FREE, CALIBRATED, FINE_TUNED, BLOCKS].contains(&option)
     }
 
-    /// Reads options that it [`knows`](Method::knows). Fails (input) where one repeats, and where a
-    /// step is switched off or on without `-cal` or `-ft`.
+    /// Reads options that it [`knows`](Method::knows). Fails (input) if one repeats, or if a step
+    /// is switched without `-cal` or `-ft`.
     pub(super) fn parse(options: &[&str]) -> Result<Self> {
         let mut steps = Steps {
             tune_blocks: options.contains(&BLOCKS),
@@ -141,11 +140,11 @@ impl Method {
             }
         }
         match options.first() {
-            None => Ok(Method::Unsaid),
+            None => Ok(Method::Unspecified),
             Some(_) if options == [DATA_FREE] => Ok(Method::DataFree),
             Some(_) if options.contains(&DATA_FREE) => {
-                Err(Error::input("`-free` codes without a text, the other options need one")
-                    .hint("keep one of them"))
+                Err(Error::input("`-free` codes without a text, but `-cal` and its steps need one")
+                    .hint("keep either `-free` or the other options"))
             }
             Some(_) if steps.tune_whole || options.contains(&CALIBRATED) => {
                 Ok(Method::Calibrated(steps))
@@ -157,18 +156,17 @@ impl Method {
         }
     }
 
-    /// Fails (input) for a method that `recipe` cannot have: one of weights that have nothing to
-    /// choose, of fixed or lossless tables, and of pruned weights.
+    /// Fails (input) if `recipe` cannot be calibrated: it has no codes, fixed or lossless tables,
+    /// or pruned weights.
     pub fn check(self, recipe: &Recipe) -> Result<()> {
         let refuse = |why: &str| {
             Err(Error::input(format!("{why}, which calibration cannot change")).hint(
-                "calibrated are vectors, integers, and palettes without -uniform, -unique and pruning",
+                "calibration works for vectors, integers, and palettes without -uniform, -unique or pruning",
             ))
         };
         match (self, recipe) {
-            (Method::Unsaid | Method::DataFree, _) | (_, Recipe::Linear(_) | Recipe::Vector(_)) => {
-                Ok(())
-            }
+            (Method::Unspecified | Method::DataFree, _)
+            | (_, Recipe::Linear(_) | Recipe::Vector(_)) => Ok(()),
             (_, Recipe::Palette(Palette { pruning: Some(_), .. })) => {
                 refuse("pruning chooses weights by their magnitude")
             }
@@ -184,10 +182,10 @@ impl Method {
 }
 
 impl fmt::Display for Method {
-    /// The options with their dashes; nothing for the method that needs none.
+    /// The options with their dashes; empty for [`Method::Unspecified`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut steps = match *self {
-            Method::Unsaid => return f.pad(""),
+            Method::Unspecified => return f.pad(""),
             Method::DataFree => return f.pad(&format!("-{DATA_FREE}")),
             Method::Calibrated(steps) => steps,
         };

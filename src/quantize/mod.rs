@@ -1,8 +1,8 @@
 //! Weights in, coded weights out; pure.
 //!
-//! A [`Recipe`] says how, [`quantize`] does it, and a [`CodedTensor`] is what comes of it: codes,
-//! tables and scales in the exact precision they ship in. This room knows no files, no clock and no
-//! model; results are the same bits for any number of threads.
+//! A [`Recipe`] says how weights are coded, [`quantize`] codes them, and the result is a
+//! [`CodedTensor`]: codes, tables and scales in the exact precision they ship in. This room knows
+//! no files, no clock and no model. Results are the same bits for any number of threads.
 
 mod arrays;
 pub(crate) mod bitpack;
@@ -42,16 +42,15 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// Codes `weights`, row-major `[out, in]`; nothing for the reference recipe, which has no coded
-/// form.
+/// Codes `weights`, row-major `[out, in]`. Returns `None` for the reference recipe, which has no
+/// coded form.
 ///
-/// `importance` `[in]` says how much the squared error of each input channel counts (its second
-/// moment); k-means tables use it, everything else ignores it. Slices of whole
-/// [`Recipe::row_unit`]s coded with [`Recipe::resolved`] give the codes of the whole.
+/// `importance` `[in]` is the weight of each input channel's squared error (its second moment).
+/// Tables of k-means use it; everything else ignores it. A slice of whole [`Recipe::row_unit`]s,
+/// coded with [`Recipe::resolved`], gets the same codes as it has in the whole tensor.
 ///
-/// Fails (input) when lengths and shape disagree, when a weight is not finite or beyond fp16, when
-/// `-unique` finds too many values, when pruning leaves no weight, or when vectors do not divide the
-/// rows.
+/// Fails (input) if lengths and shape disagree, a weight is not finite or beyond fp16, `-unique`
+/// finds too many values, pruning leaves no weight, or vectors do not divide the rows.
 pub fn quantize(
     recipe: &Recipe,
     weights: &[f32],
@@ -85,8 +84,8 @@ pub fn quantize(
     }
 }
 
-/// Which of a whole tensor's weights a recipe stores, if any; nothing where that is all of them.
-/// For sizes: much faster than coding. Fails only where there is a bug.
+/// Which weights of a whole tensor a pruning recipe stores, or `None` if the recipe stores all of
+/// them. Sizes need only this, which is much faster than coding. Fails only if there is a bug.
 pub fn kept_weights(recipe: &Recipe, weights: &[f32]) -> Result<Option<Mask>> {
     recipe.pruning().map(|pruning| pruning.select(weights)).transpose()
 }

@@ -1,11 +1,11 @@
-//! MXFP4 (OCP Microscaling Formats 1.0) in the form that Core ML can carry.
+//! MXFP4 (OCP Microscaling Formats 1.0) as Core ML can express it.
 //!
-//! A weight is one of sixteen values (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) times
-//! a power of two that 32 inputs share. Core ML expresses that as a 16-entry table
+//! A weight is one of sixteen values (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) times a
+//! power of two that 32 inputs share. Core ML expresses that as a 16-entry table
 //! (`constexpr_lut_to_dense`) followed by a scale per block (`constexpr_blockwise_shift_scale`).
-//! Its scales are fp16, so it takes 4.5 bits per weight where the original's one-byte exponents
-//! take 4.25. Every product is exact, in fp16 too, so a checkpoint stored in MXFP4 comes back
-//! without loss: for such a model the 4-bit reference *is* the model.
+//! Scales are fp16, so a weight takes 4.5 bits; with the one-byte exponents of the original format
+//! it takes 4.25. Every product is exact, in fp16 too, so a checkpoint stored in MXFP4 is coded
+//! without loss: for such a model this recipe is the model itself.
 
 use half::f16;
 use rayon::prelude::*;
@@ -19,13 +19,13 @@ use crate::error::{Error, Result};
 pub const VALUES: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
-/// Exponent of the largest value's power of two: 6 is 1.5 · 2².
+/// Exponent of the largest value: 6 is 1.5 · 2².
 const MAX_EXPONENT: i32 = 2;
 
-/// The exponents that fp16 scales have, subnormal ones included.
+/// The exponents of fp16 scales, subnormal ones included.
 const EXPONENTS: std::ops::RangeInclusive<i32> = -24..=15;
 
-/// Codes finite weights `[out, in]`. Fails (input) when blocks of 32 do not divide the rows, or a
+/// Codes finite weights `[out, in]`. Fails (input) if blocks of 32 do not divide the rows, or a
 /// weight is beyond fp16.
 pub(super) fn quantize(weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
     let [_, inputs] = shape;
@@ -53,14 +53,14 @@ pub(super) fn quantize(weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor
     CodedTensor::new(Recipe::Mxfp4, shape, stored)
 }
 
-/// The block's shared exponent: that of its largest weight, less that of the largest value.
+/// The block's shared exponent: the exponent of its largest weight less that of the largest value.
 fn exponent(largest: f32) -> i32 {
     if largest == 0.0 { 0 } else { largest.log2().floor() as i32 - MAX_EXPONENT }
 }
 
-/// The code of the nearest value; of two equally near ones the even code, as roundTiesToEven.
+/// The code of the nearest value; on a tie the even code (roundTiesToEven).
 fn nearest(scaled: f32) -> u8 {
-    /// The middles between neighbouring magnitudes, and whether the middle itself goes up.
+    /// The midpoints between neighbouring magnitudes, and whether the midpoint itself rounds up.
     const MIDDLES: [(f32, bool); 7] = [
         (0.25, false),
         (0.75, true),

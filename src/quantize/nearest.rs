@@ -1,28 +1,28 @@
 //! The nearest of up to 256 candidates, several at a time.
 //!
-//! `|x - t|² / 2 = |x|² / 2 - x·t + |t|² / 2`, so with `|t|² / 2` at hand a candidate costs one
-//! multiply-add per component. Components lie in lanes of their own, which vectorises.
+//! `|x - t|² / 2 = |x|² / 2 - x·t + |t|² / 2`, so with `|t|² / 2` computed once, a candidate costs
+//! one multiply-add per component. Each candidate has a lane of its own, which vectorises.
 
-/// Candidates that are looked at together.
+/// Candidates that are compared at a time.
 const LANES: usize = 16;
 
-/// Some candidates by component.
+/// The components of `LANES` candidates.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 struct Tile<const D: usize> {
     negated: [[f32; LANES]; D],
-    /// Infinite where there is no candidate.
+    /// Infinite in lanes without a candidate.
     half_squares: [f32; LANES],
 }
 
-/// Vectors of `D` components among which the nearest is wanted.
+/// Vectors of `D` components, among which [`nearest`](Candidates::nearest) chooses.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Candidates<const D: usize> {
     tiles: Vec<Tile<D>>,
 }
 
 impl<const D: usize> Candidates<D> {
-    /// Replaces the candidates by `entries`, each component times its factor.
+    /// Replaces the candidates by `entries`, with each component times its factor.
     #[inline(always)]
     pub(super) fn refill(&mut self, entries: &[[f32; D]], factors: &[f32; D]) {
         self.tiles.clear();
@@ -42,8 +42,8 @@ impl<const D: usize> Candidates<D> {
         }));
     }
 
-    /// The nearest candidates to the vectors that stand in `D` rows `[D, inputs]`, as codes
-    /// `[inputs]`.
+    /// Writes the codes `[inputs]` of the candidates nearest to the columns of `rows`
+    /// `[D, inputs]`.
     pub(super) fn assign(&self, rows: &[f32], codes: &mut [u8]) {
         pulp::Arch::new().dispatch(AssignRows { candidates: self, rows, codes });
     }
@@ -72,12 +72,12 @@ impl<const D: usize> Candidates<D> {
             let own = best_tile[lane] * LANES as u32 + lane as u32;
             index = index.min(if best[lane] == least { own } else { u32::MAX });
         }
-        // Only candidates that are not numbers leave no least.
+        // No lane has the least score if all scores are NaN.
         if index == u32::MAX { 0 } else { index as usize }
     }
 }
 
-/// The codes of `D` rows.
+/// [`Candidates::assign`] for pulp.
 struct AssignRows<'a, const D: usize> {
     candidates: &'a Candidates<D>,
     rows: &'a [f32],
@@ -97,7 +97,7 @@ impl<const D: usize> pulp::NullaryFnOnce for AssignRows<'_, D> {
     }
 }
 
-/// The least of the lanes, by halves.
+/// The least of the lanes, found by halving.
 #[inline(always)]
 fn halved(mut values: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;

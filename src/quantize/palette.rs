@@ -1,8 +1,8 @@
 //! Palettization: each group of rows gets a lookup table, each weight the index of its nearest
 //! entry.
 //!
-//! Entries are rounded to their stored precision first and weights assigned afterwards, so the
-//! codes are the best ones for the table that ships. Ties go to the lower entry.
+//! Entries are rounded to their stored precision before weights are assigned, so that codes are the
+//! best ones for the table that ships. Ties go to the lower entry.
 
 use half::f16;
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ use super::lookup::Table;
 use super::recipe::{Palette, Recipe, TableEntry, TableMaker};
 use crate::error::{Error, Result};
 
-/// What a thread keeps from one group to the next.
+/// Memory that a thread reuses from one group to the next.
 #[derive(Default)]
 struct PaletteScratch {
     sorter: Sorter,
@@ -26,15 +26,15 @@ struct PaletteScratch {
     codes: Vec<u8>,
 }
 
-/// The table of one group as stored.
+/// The table of one group as stored: `halves`, or `bytes` times `scale`.
 struct GroupTable {
     halves: Vec<f16>,
     bytes: Vec<i8>,
     scale: f16,
 }
 
-/// Codes finite weights `[out, in]`. Fails (input) when a weight is beyond fp16, when `-unique`
-/// finds more values than the table has entries, or when pruning leaves no weight.
+/// Codes finite weights `[out, in]`. Fails (input) if a weight is beyond fp16, if `-unique` finds
+/// more values than the table has entries, or if pruning leaves no weight.
 pub(super) fn quantize(
     palette: &Palette,
     weights: &[f32],
@@ -55,14 +55,14 @@ pub(super) fn quantize(
     CodedTensor::new(Recipe::Palette(*palette), shape, stored)
 }
 
-/// Codes of all weights, those of pruned ones meaningless.
+/// Codes of all weights. Those of pruned weights mean nothing.
 struct Coded {
     packed: Vec<u8>,
     tables: Tables,
     channel_scales: Option<Vec<f16>>,
 }
 
-/// Codes weights, of which pruned ones are NaN.
+/// Codes weights `[out, in]`, in which NaN marks pruned ones.
 fn code(
     palette: &Palette,
     weights: &[f32],
@@ -92,7 +92,8 @@ fn code(
     Ok(Coded { packed, tables, channel_scales: scales })
 }
 
-/// The fewest groups whose codes fill whole bytes at any width, so that spans are packed apart.
+/// The smallest number of groups whose codes fill whole bytes at any width, so that spans can be
+/// packed independently.
 fn groups_per_span(group_len: usize) -> usize {
     UNIT >> group_len.trailing_zeros().min(UNIT.trailing_zeros())
 }
@@ -109,12 +110,13 @@ fn join(groups: Vec<GroupTable>, entry: TableEntry) -> Tables {
     }
 }
 
-/// Widest code whose rows are normalised by their root mean square.
+/// Up to this width of codes, rows are divided by their root mean square.
 const RMS_MAX_BITS: u8 = 3;
 
-/// The fp16 scale of every row; 1 for a row of zeros. Few entries fit the bulk of the weights, so
-/// rows are brought to one spread; with 4 bits and more the extremes count, and rows are brought
-/// to one largest magnitude. Each choice has the lower error on trained weights.
+/// The fp16 scale of every row; 1 for a row of zeros. A small table fits the bulk of the weights,
+/// so rows are scaled to the same root mean square. From 4 bits on the extremes matter more, and
+/// rows are scaled to the same largest magnitude. Each choice has the lower error on trained
+/// weights.
 fn channel_scales(
     palette: &Palette,
     weights: &[f32],
@@ -137,7 +139,7 @@ fn channel_scales(
 }
 
 impl PaletteScratch {
-    /// Codes some whole groups one by one and packs their codes.
+    /// Codes whole groups one by one and packs their codes.
     fn code_span(
         &mut self,
         palette: &Palette,
@@ -196,7 +198,8 @@ impl PaletteScratch {
     }
 }
 
-/// The values themselves, if they fit a table and fp16.
+/// The values themselves. Fails (input) if there are more than `entries` or fp16 cannot represent
+/// one exactly.
 fn lossless(values: &[f32], entries: usize) -> Result<Vec<f64>> {
     let found = values.len();
     if found > entries {
@@ -208,7 +211,7 @@ fn lossless(values: &[f32], entries: usize) -> Result<Vec<f64>> {
     let inexact = values.iter().filter(|value| f16::from_f32(**value).to_f32() != **value).count();
     if inexact > 0 {
         return Err(Error::input(format!(
-            "expected weights that fp16 represents exactly, found {inexact} of {found} that it does not"
+            "expected weights that fp16 represents exactly, found {inexact} of {found} values that it does not"
         ))
         .hint("without `-unique` the table is fitted by k-means"));
     }
@@ -256,7 +259,7 @@ impl GroupTable {
     }
 }
 
-/// Writes the index of each weight's nearest entry; `table` ascends.
+/// Writes the index of the entry nearest to each weight. `table` is in ascending order.
 fn assign(table: &[f32], weights: &[f32], weighting: &Weighting<'_>, codes: &mut [u8]) {
     let mut thresholds = [f32::INFINITY; 256];
     let thresholds = &mut thresholds[..table.len() - 1];
@@ -271,8 +274,8 @@ fn assign(table: &[f32], weights: &[f32], weighting: &Weighting<'_>, codes: &mut
     }
 }
 
-/// The middles between neighbouring entries times `scale`. Between equal entries there is no
-/// middle: the second is skipped by giving it the next one's.
+/// The midpoints between neighbouring entries, times `scale`. Equal entries have no midpoint; they
+/// get the next one above, so that codes skip the later of them.
 fn fill_thresholds(table: &[f32], scale: f64, thresholds: &mut [f32]) {
     let mut above = f32::INFINITY;
     for i in (0..thresholds.len()).rev() {
@@ -283,7 +286,7 @@ fn fill_thresholds(table: &[f32], scale: f64, thresholds: &mut [f32]) {
     }
 }
 
-/// The largest f32 that is at most `middle`: an f32 is above one exactly if it is above the other.
+/// The largest f32 that is at most `middle`. An f32 is above it exactly if it is above `middle`.
 fn at_most(middle: f64) -> f32 {
     let nearest = middle as f32;
     if f64::from(nearest) > middle { nearest.next_down() } else { nearest }

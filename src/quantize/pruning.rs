@@ -1,7 +1,7 @@
 //! Magnitude pruning: which weights become exactly 0 and are not stored (Han et al. 2015).
 //!
-//! Both rules look at a whole tensor, and at nothing but magnitudes. A threshold means something
-//! else in every tensor; a share does not.
+//! Both rules choose among the weights of a whole tensor by their magnitude alone. A threshold
+//! prunes a different share of every tensor; a share does not.
 
 use std::fmt;
 
@@ -11,14 +11,15 @@ use crate::error::{Error, Result};
 /// Which weights of a tensor are pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pruning {
-    /// `-t0.1`: those of at most this magnitude, as coremltools' `OpThresholdPrunerConfig`.
+    /// `-t0.1`: weights of at most this magnitude, as coremltools' `OpThresholdPrunerConfig`.
     UpTo(Magnitude),
-    /// `-p50`: this share of them, the smallest, as coremltools' `OpMagnitudePrunerConfig`. Of
-    /// equal magnitudes the first in row-major order go first, so that the number is exact.
+    /// `-p50`: this share of the weights, the smallest ones, as coremltools'
+    /// `OpMagnitudePrunerConfig`. Among equal magnitudes the first in row-major order are pruned
+    /// first, so that the number is exact.
     Share(Percent),
 }
 
-/// A threshold, exact to a millionth.
+/// A threshold in whole millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Magnitude {
     millionths: u32,
@@ -39,14 +40,13 @@ impl Magnitude {
         Magnitude { millionths }
     }
 
-    /// The nearest f32, which is what weights are compared with: one that is written as 0.1
-    /// is 0.1.
+    /// The nearest f32, with which weights are compared.
     pub fn get(self) -> f32 {
         (f64::from(self.millionths) / f64::from(MILLION)) as f32
     }
 
-    /// A decimal number in its only spelling: digits, a point, and one to six digits that do not
-    /// end in a needless zero.
+    /// Reads a decimal number in its only spelling: digits, a point, and one to six digits without
+    /// needless zeros at the end.
     fn parse(text: &str) -> Option<Self> {
         let (whole, places) = text.split_once('.')?;
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -93,7 +93,7 @@ impl Percent {
 }
 
 impl fmt::Display for Pruning {
-    /// The option without its dash, which its parser reads back.
+    /// The option without its dash, as [`Pruning::parse`] reads it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Pruning::UpTo(magnitude) => write!(f, "t{magnitude}"),
@@ -103,8 +103,8 @@ impl fmt::Display for Pruning {
 }
 
 impl Pruning {
-    /// Reads an option of a recipe, without its dash; nothing where it is about something else.
-    /// Fails (input) where it is about pruning and cannot be read.
+    /// Reads an option of a recipe, without its dash. `None` if the option is not about pruning.
+    /// Fails (input) if it is and has a wrong value.
     pub(super) fn parse(option: &str) -> Result<Option<Self>> {
         if let Some(threshold) = option.strip_prefix('t') {
             let magnitude = Magnitude::parse(threshold).ok_or_else(|| {
@@ -127,7 +127,7 @@ impl Pruning {
         }
     }
 
-    /// How many of so many weights are stored; nothing where it depends on the weights.
+    /// How many of `weights` weights are stored, or `None` if that depends on their values.
     pub fn kept(self, weights: usize) -> Option<usize> {
         match self {
             Pruning::UpTo(_) => None,
@@ -135,7 +135,7 @@ impl Pruning {
         }
     }
 
-    /// Which of these weights of a whole tensor are stored, if any.
+    /// Which weights of a whole tensor are stored; possibly none.
     pub(super) fn select(self, weights: &[f32]) -> Result<Mask> {
         match self {
             Pruning::UpTo(magnitude) => {
@@ -146,7 +146,7 @@ impl Pruning {
         }
     }
 
-    /// [`select`](Pruning::select) for coding. Fails (input) when no weight is left.
+    /// [`select`](Pruning::select) for coding. Fails (input) if no weight is left.
     pub(super) fn mask(self, weights: &[f32]) -> Result<Mask> {
         let mask = self.select(weights)?;
         if mask.kept() > 0 || weights.is_empty() {
@@ -161,12 +161,13 @@ impl Pruning {
     }
 }
 
-/// Magnitudes as integers in the same order.
+/// The magnitude as an integer that orders in the same way.
 fn magnitude_key(weight: f32) -> u32 {
     weight.abs().to_bits()
 }
 
-/// All but the `pruned` smallest magnitudes, of equal ones all but the first.
+/// The mask of all but the `pruned` smallest magnitudes. Among equal ones the first are pruned
+/// first.
 fn smallest(pruned: usize, weights: &[f32]) -> Result<Mask> {
     if pruned == 0 {
         return Mask::of(weights, |_, _| true);
@@ -174,7 +175,7 @@ fn smallest(pruned: usize, weights: &[f32]) -> Result<Mask> {
     let mut keys: Vec<u32> = weights.iter().map(|weight| magnitude_key(*weight)).collect();
     let (below, cut, above) = keys.select_nth_unstable(pruned - 1);
     let cut = *cut;
-    // As many of the magnitude at the cut are pruned as stand before it.
+    // The number of weights to prune whose magnitude is exactly that of the cut.
     let ties = 1 + below.iter().filter(|key| **key == cut).count();
     let is_clean = above.iter().all(|key| *key != cut);
     let last_tie = if is_clean {

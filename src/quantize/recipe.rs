@@ -1,8 +1,8 @@
-//! A recipe: how weights are coded, as a value.
+//! A recipe: how weights are coded.
 //!
-//! The storage arithmetic lives here and nowhere else, so that sizes, budgets and row slices are
-//! known before a single weight is read. Text in and out is in `grammar.rs`; this file knows no
-//! weights and no codes.
+//! The arithmetic of stored sizes is here and nowhere else, so that sizes, budgets and row slices
+//! are known before any weight is read. Parsing and printing are in `grammar.rs`; this file knows
+//! no weights and no codes.
 
 use std::num::NonZeroUsize;
 
@@ -19,34 +19,34 @@ pub const MXFP4_BLOCK: usize = 32;
 /// How the weights of a variant are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recipe {
-    /// `fp`: as the checkpoint stores them. The reference; it has no coded form.
+    /// `fp`: the reference, with weights as the checkpoint stores them. It has no coded form.
     Reference,
     /// `fp16`: rounded to IEEE half precision.
     Half,
-    /// `palette…`: each code points into a lookup table.
+    /// `palette…`: each code is an index into a lookup table.
     Palette(Palette),
     /// `int…`: each code is multiplied by a scale.
     Linear(Linear),
-    /// `vector…`: each code points to several weights at once.
+    /// `vector…`: each code is an index into a table of vectors of several weights.
     Vector(Vector),
-    /// `mxfp4`: four-bit floats under a power of two that 32 inputs share.
+    /// `mxfp4`: four-bit floats times a power of two that 32 inputs share.
     Mxfp4,
 }
 
-/// Lookup tables: which codes, how many tables, and how a table is made and stored.
+/// Coding by lookup tables: the width of codes, how many tables, and how they are made and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Palette {
     /// Width of a code.
     pub bits: IndexBits,
-    /// How many weights share a table.
+    /// Which weights share a table.
     pub granularity: Granularity,
-    /// Whether each output channel has an fp16 scale of its own on top (`-s`).
+    /// `-s`: whether each output channel also has an fp16 scale.
     pub channel_scale: bool,
     /// How table entries are chosen.
     pub maker: TableMaker,
     /// How table entries are stored.
     pub entry: TableEntry,
-    /// Which weights are 0 and not stored, if any.
+    /// Which weights are set to 0 and not stored, if any.
     pub pruning: Option<Pruning>,
 }
 
@@ -55,7 +55,8 @@ pub struct Palette {
 pub enum Granularity {
     /// One table for the tensor.
     Tensor,
-    /// `-gN`: one table per N output channels, or per [`effective_group`] where N does not divide.
+    /// `-gN`: one table per N output channels, or per [`effective_group`] if N does not divide
+    /// them.
     Grouped(NonZeroUsize),
     /// `-c`: one table per output channel.
     Channel,
@@ -68,7 +69,7 @@ pub enum TableMaker {
     KMeans,
     /// `-uniform`: evenly spaced from the smallest to the largest weight.
     Uniform,
-    /// `-unique`: the weights themselves; lossless, refused where there are too many.
+    /// `-unique`: the weights themselves. Lossless; refused if there are too many different ones.
     Unique,
 }
 
@@ -88,20 +89,22 @@ pub struct Linear {
     pub bits: LinearBits,
     /// `-a`: unsigned codes and a zero point, instead of a range symmetric around zero.
     pub asymmetric: bool,
-    /// `-bN`: one scale per N inputs, or per [`effective_group`] where N does not divide; without
-    /// it one scale per output channel.
+    /// `-bN`: one scale per N inputs, or per [`effective_group`] if N does not divide them. `None`:
+    /// one scale per output channel.
     pub block: Option<NonZeroUsize>,
 }
 
 impl Recipe {
     /// The recommended recipe for a nominal width: 16, 8, 6, 4, 3, 2 or 1 bits.
     ///
-    /// Palettes share a table among 16 output channels, which is within what Apple recommends for
-    /// the Neural Engine, and have a scale per output channel on top. On SmolLM2-135M (read from a
-    /// 4-bit file, 1,530 tokens) the scale costs 0.03 bits per weight and brings the median KL
-    /// divergence from 0.99 to 0.33 nats at 4 bits and from 12.1 to 9.1 at 2. At 8 bits tables
-    /// of 256 entries would cost 0.4 bits per weight at 576 inputs, so integers are used. At 2 and 1
-    /// a code stands for 4 or 8 weights at once, which loses less; the tables are large for small models.
+    /// Palettes have one table for 16 output channels, within what Apple recommends for the Neural
+    /// Engine, and a scale for each output channel. On SmolLM2-135M (read from a 4-bit file, 1,530
+    /// tokens) the scale costs 0.03 bits per weight and lowers the median KL divergence from 0.99
+    /// to 0.33 nats at 4 bits and from 12.1 to 9.1 at 2. At 8 bits, tables of 256 entries would
+    /// cost 0.4 bits per weight with 576 inputs, so integers are used. At 2 and 1 bits a code
+    /// stands for 4 or 8 weights, which loses less; for a small model such tables are large.
+    ///
+    /// Fails (input) for any other width.
     pub fn for_bits(bits: u8) -> Result<Recipe> {
         let name = match bits {
             2 => "vector2-d4",
@@ -111,7 +114,7 @@ impl Recipe {
         name.parse()
     }
 
-    /// The same with a code for each weight.
+    /// [`for_bits`](Recipe::for_bits) with one code for each weight, also at 2 and 1 bits.
     pub fn scalar_for_bits(bits: u8) -> Result<Recipe> {
         let name = match bits {
             16 => "fp16",
@@ -134,7 +137,7 @@ impl Recipe {
         matches!(self, Recipe::Reference)
     }
 
-    /// Bits that codes take per weight; nothing for the reference, whose width is the checkpoint's.
+    /// Bits of codes per weight, or `None` for the reference, whose width is the checkpoint's.
     pub fn nominal_bits(&self) -> Option<u8> {
         match self {
             Recipe::Reference => None,
@@ -155,7 +158,7 @@ impl Recipe {
     }
 
     /// Fails (input) for a tensor `[out, in]` that this recipe cannot code whatever its weights
-    /// are: where the vectors of a vector recipe do not divide the rows. Nothing is padded.
+    /// are: one whose rows the vectors of a vector recipe do not divide, since nothing is padded.
     pub fn check_shape(&self, shape: [usize; 2]) -> Result<()> {
         match self {
             Recipe::Vector(vector) => vector.check_rows(shape[0]),
@@ -163,9 +166,10 @@ impl Recipe {
         }
     }
 
-    /// The recipe with the groups and blocks that a tensor `[out, in]` really gets (see
-    /// [`effective_group`]). Resolving twice changes nothing, and a slice of whole
-    /// [`row_unit`](Recipe::row_unit)s coded with the resolved recipe has the whole tensor's codes.
+    /// The recipe with the group and block sizes that a tensor `[out, in]` actually gets (see
+    /// [`effective_group`]). Resolving twice changes nothing. A slice of whole
+    /// [`row_unit`](Recipe::row_unit)s, coded with the resolved recipe, has the same codes as in
+    /// the whole tensor.
     pub fn resolved(&self, [out, inputs]: [usize; 2]) -> Recipe {
         let fit = |len, wanted| NonZeroUsize::new(effective_group(len, wanted)).unwrap_or(wanted);
         match *self {
@@ -188,15 +192,15 @@ impl Recipe {
         }
     }
 
-    /// The number of rows that are always coded together: slices that are multiples of it can be
-    /// coded one by one and joined. Nothing where the whole tensor hangs together: where it has
-    /// one table, and where it is pruned.
+    /// The number of rows that are coded together: slices of a multiple of it can be coded
+    /// independently. `None` if the whole tensor has to be coded at once, because it has one table
+    /// or is pruned.
     pub fn row_unit(&self, shape: [usize; 2]) -> Option<usize> {
         if self.pruning().is_some() { None } else { self.border_unit(shape) }
     }
 
-    /// The number of rows between two borders at which a coded tensor can be cut. Nothing where
-    /// it has one table.
+    /// The number of rows between two borders at which a coded tensor can be cut, or `None` if it
+    /// has one table.
     pub fn border_unit(&self, [out, _]: [usize; 2]) -> Option<usize> {
         match self {
             Recipe::Palette(palette) => match palette.granularity {
@@ -208,8 +212,8 @@ impl Recipe {
         }
     }
 
-    /// The rows that slices of a coded tensor are multiples of; a table of the whole tensor goes
-    /// into each of them.
+    /// A slice of a coded tensor begins and ends at a multiple of this number of rows. If the whole
+    /// tensor has one table, each slice gets a copy of it.
     pub fn slice_unit(&self, shape: [usize; 2]) -> usize {
         match self {
             Recipe::Vector(vector) => vector.slice_unit(shape[0]),
@@ -225,20 +229,20 @@ impl Recipe {
         }
     }
 
-    /// How many of so many weights are stored; nothing where that depends on the weights.
+    /// How many of `weights` weights are stored, or `None` if that depends on their values.
     pub fn kept(&self, weights: usize) -> Option<usize> {
         self.pruning().map_or(Some(weights), |pruning| pruning.kept(weights))
     }
 
-    /// The exact stored size of a tensor `[out, in]` with its tables and scales, a pure function
-    /// of recipe and shape. Nothing for the reference, whose size is the checkpoint's, and for a
-    /// threshold, where it depends on the weights (see [`stored_size_of`](Recipe::stored_size_of)).
+    /// The exact stored size of a tensor `[out, in]` with its tables and scales. `None` for the
+    /// reference, whose size is the checkpoint's, and for pruning by a threshold, whose size
+    /// depends on the weights (see [`stored_size_of`](Recipe::stored_size_of)).
     pub fn stored_size(&self, shape: [usize; 2]) -> Option<Bytes> {
         self.stored_size_of(shape, self.kept(shape[0].saturating_mul(shape[1]))?)
     }
 
-    /// The exact stored size of a tensor `[out, in]` of which `kept` weights are stored, or nothing
-    /// for the reference. Only pruned palettes store fewer than all.
+    /// The exact stored size of a tensor `[out, in]` of which `kept` weights are stored, or `None`
+    /// for the reference. Only pruned palettes store fewer weights than there are.
     pub fn stored_size_of(&self, shape: [usize; 2], kept: usize) -> Option<Bytes> {
         let [out, inputs] = shape;
         let weights = out.saturating_mul(inputs);
@@ -273,12 +277,12 @@ impl Recipe {
         Some(Bytes(size_bytes as u64))
     }
 
-    /// What a reader should know about this recipe in Core ML; nothing where it is stored and
-    /// computed there exactly as here.
-    pub fn expressible(&self) -> Option<&'static str> {
+    /// How this recipe differs in Core ML, in words, or `None` if Core ML stores and computes it
+    /// exactly as it is here.
+    pub fn core_ml_note(&self) -> Option<&'static str> {
         match self {
             Recipe::Reference => Some(
-                "as stored is not packaged: Core ML has no bfloat16 weights; fp16 is the widest",
+                "weights as stored cannot be packaged: Core ML has no bfloat16; its widest type is fp16",
             ),
             Recipe::Palette(palette) if palette.channel_scale => {
                 Some("the channel scale is a `mul` after the layer, not part of its weights")
@@ -287,7 +291,7 @@ impl Recipe {
                 Some("the row scale is a `mul` after the layer, not part of its weights")
             }
             Recipe::Mxfp4 => Some(
-                "a 16-entry table and fp16 block scales: 4.5 bits per weight, where the format itself has 4.25",
+                "stored as a 16-entry table and fp16 block scales: 4.5 bits per weight instead of the format's 4.25",
             ),
             _ => None,
         }
@@ -304,19 +308,19 @@ impl Palette {
         }
     }
 
-    /// Tables of a tensor `[out, in]`; none for a tensor without weights.
+    /// The number of tables of a tensor `[out, in]`; 0 for a tensor without weights.
     pub fn tables(&self, [out, inputs]: [usize; 2]) -> usize {
         if inputs == 0 { 0 } else { out / self.table_rows(out) }
     }
 }
 
 impl Linear {
-    /// Scales along a row of `inputs` weights.
+    /// The number of scales along a row of `inputs` weights.
     pub fn blocks(&self, inputs: usize) -> usize {
         if inputs == 0 { 0 } else { inputs / self.block_len(inputs) }
     }
 
-    /// Weights that share a scale in a row of `inputs` weights; at least 1.
+    /// The number of weights that share a scale in a row of `inputs` weights, at least 1.
     pub fn block_len(&self, inputs: usize) -> usize {
         match self.block {
             None => inputs.max(1),

@@ -1,4 +1,5 @@
-//! Rows cut out of a coded tensor, which stay coded: a head is split among several layers.
+//! Rows cut out of a coded tensor without decoding them, as for a head that is split among several
+//! layers.
 
 use std::ops::Range;
 
@@ -11,8 +12,8 @@ use super::recipe::{MXFP4_BLOCK, Recipe};
 use crate::error::{Error, Result};
 
 impl CodedTensor {
-    /// The same codes and tables without the factors on top: what the layer multiplies with
-    /// before it scales its results. Vectors keep factors, of 1.
+    /// The same codes and tables without channel scales: what the layer multiplies with before it
+    /// scales its results. Tables of vectors keep their channel scales, all of them 1.
     pub fn without_channel_scales(mut self) -> CodedTensor {
         if let (Recipe::Palette(palette), CodedArrays::Palette { channel_scales, .. }) =
             (&mut self.recipe, &mut self.stored)
@@ -27,16 +28,18 @@ impl CodedTensor {
     }
 
     /// The rows `rows` as a tensor of their own, with the same codes, tables and scales; a table
-    /// of the whole tensor is copied. Fails (bug) when
-    /// there are no such rows or they do not begin and end where tables do. Of a pruned tensor a
-    /// slice has as many weights as fall into it, whatever share the recipe names of the whole.
+    /// of the whole tensor is copied. A slice of a pruned tensor keeps the weights that the whole
+    /// tensor keeps there, which may be another share than the recipe names.
+    ///
+    /// Fails (bug) if the rows do not exist or do not begin and end at multiples of
+    /// [`Recipe::slice_unit`].
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<CodedTensor> {
         let [out, inputs] = self.shape;
         let unit = self.recipe.slice_unit(self.shape);
         let on_borders = [rows.start, rows.end].iter().all(|row| row.is_multiple_of(unit));
         if rows.start >= rows.end || rows.end > out || !on_borders {
             return Err(Error::bug(format!(
-                "rows {rows:?} of {} {:?}, coded {unit} at a time",
+                "cannot slice rows {rows:?} of {} {:?}, whose rows are coded {unit} at a time",
                 self.recipe, self.shape
             )));
         }
@@ -86,7 +89,7 @@ impl CodedTensor {
     }
 }
 
-/// Where the stored weights of `weights` are among all that are stored.
+/// The positions of the stored weights of the range `weights` among all stored weights.
 fn kept(mask: &Mask, weights: Range<usize>) -> Range<usize> {
     mask.kept_before(weights.start)..mask.kept_before(weights.end)
 }

@@ -11,7 +11,7 @@ use super::widths::effective_group;
 use super::*;
 use crate::error::Exit;
 
-/// One of every kind; shapes below make groups, blocks and bytes uneven.
+/// One recipe of every kind. The shapes below make groups, blocks and bytes uneven.
 const RECIPES: [&str; 28] = [
     "fp16",
     "palette1-c",
@@ -97,7 +97,7 @@ proptest! {
         coded.decode_rows(rows.clone(), &mut part).unwrap();
         prop_assert_eq!(&part[..], &decoded[rows.start * inputs..rows.end * inputs]);
 
-        // Parts read back as the same tensor.
+        // The named arrays read back as the same tensor.
         let again = reread(&coded, |_| {}).unwrap();
         prop_assert_eq!(&again, &coded);
         prop_assert_eq!(again.hash(), coded.hash());
@@ -288,7 +288,8 @@ fn tables_and_codes_are_those_of_coremltools() {
         tables.read(0, table.len(), &mut own);
         let means = kmeans::means(&points, table.len(), &mut kmeans::Scratch::default());
         for ((mean, own), theirs) in means.iter().zip(own).zip(&table) {
-            // A mean exactly between two fp16 values rounds to even here; their prefix sums lose it.
+            // A mean exactly between two fp16 values rounds to even here; their prefix sums lose
+            // it.
             let between = (f64::from(own) + f64::from(*theirs)) / 2.0;
             assert!(own == *theirs || (mean - between).abs() < 1e-15, "{name}: {own} {theirs}");
         }

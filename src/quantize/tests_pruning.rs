@@ -1,4 +1,4 @@
-//! Pruned palettes: what is stored of them, what it decodes to, and what is refused.
+//! Pruned palettes: what is stored, what it decodes to, and what is refused.
 
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -24,7 +24,7 @@ fn code(recipe: &str, weights: &[f32], shape: [usize; 2]) -> CodedTensor {
     quantize(&recipe.parse().unwrap(), weights, shape, None).unwrap().unwrap()
 }
 
-/// Weights of which some are 0 and many are equal.
+/// Weights: some are 0, many are equal.
 fn coarse(seed: u64, len: usize) -> Vec<f32> {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let mut bell = || (0..4).map(|_| random.random::<f32>() - 0.5).sum::<f32>();
@@ -39,7 +39,7 @@ fn palette_of(recipe: Recipe) -> Palette {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The definition: what is kept is coded as a tensor of its own, group by group.
+    /// By definition the kept weights of each group are coded as a tensor of their own.
     #[test]
     fn kept_weights_are_coded_as_if_they_were_all_there_is(
         recipe in prop::sample::select(&RECIPES[..]), seed in any::<u64>(), inputs in 3usize..40,

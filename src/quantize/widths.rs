@@ -1,4 +1,4 @@
-//! What Core ML prescribes: the widths of codes, and groups that divide their axis.
+//! What Core ML prescribes for codes: their widths, and groups that divide their axis.
 
 use std::num::NonZeroUsize;
 
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 pub struct IndexBits(u8);
 
 impl IndexBits {
-    /// Every width there is.
+    /// All widths.
     pub const ALL: [u8; 6] = [1, 2, 3, 4, 6, 8];
 
-    /// `bits` as a code width. Fails for widths that Core ML has no type for.
+    /// `bits` as a code width. Fails (input) for a width that Core ML has no type for.
     pub fn new(bits: u8) -> Result<Self> {
         if Self::ALL.contains(&bits) {
             return Ok(IndexBits(bits));
@@ -27,7 +27,7 @@ impl IndexBits {
         self.0
     }
 
-    /// Entries in a table that such codes point into.
+    /// Entries of a table that codes of this width index.
     pub fn entries(self) -> usize {
         1 << self.0
     }
@@ -52,8 +52,8 @@ impl LinearBits {
     }
 }
 
-/// The group size in force where `wanted` was asked for along an axis of `len`: the largest
-/// divisor of `len` that is at most `wanted`. Core ML's tables and blocks must divide their axis.
+/// The group size that is used along an axis of `len` if `wanted` is asked for: the largest divisor
+/// of `len` that is at most `wanted`, since Core ML's tables and blocks must divide their axis.
 pub fn effective_group(len: usize, wanted: NonZeroUsize) -> usize {
     (1..=wanted.get().min(len)).rev().find(|group| len.is_multiple_of(*group)).unwrap_or(1)
 }

@@ -53,7 +53,7 @@ pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
         ))
         .at(FLAG));
     }
-    if calibrates && like.method == Method::Unsaid && !is_half(&like) {
+    if calibrates && like.method == Method::Unspecified && !is_half(&like) {
         like.method = Method::Calibrated(Steps::ALL);
     }
     recipes.into_iter().map(|recipe| candidate(plan, recipe, like.method)).collect()
@@ -61,7 +61,7 @@ pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
 
 /// The variant of a candidate.
 fn candidate(plan: &Plan, recipe: LayerRecipe, method: Method) -> Result<Variant> {
-    let method = if recipe.weights == Recipe::Half { Method::Unsaid } else { method };
+    let method = if recipe.weights == Recipe::Half { Method::Unspecified } else { method };
     method.check(&recipe.weights).at(|| format!("recipe `{}`", recipe.weights)).at(|| FLAG)?;
     let blocks = LayerRecipe { method, ..recipe };
     let mut variant = Variant { attention: blocks, mlp: blocks, ..Variant::uniform(Recipe::Half) };

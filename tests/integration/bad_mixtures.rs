@@ -126,7 +126,10 @@ fn rows_that_are_not_whole_mxfp4_blocks_are_refused() {
     let mut edited = Edited::of(MXFP4);
     edited.config.insert("hidden_size".into(), 48.into());
     let name = expert_tensor(0, "gate_up_proj_blocks");
-    refuse_to_open(&edited, &[&name, "rows of 48 weights are not whole MXFP4 blocks of 32"]);
+    refuse_to_open(
+        &edited,
+        &[&name, "rows of 48 weights do not consist of whole MXFP4 blocks of 32"],
+    );
 }
 
 #[test]
@@ -160,7 +163,10 @@ fn blocks_and_scales_that_disagree_are_refused() {
 fn missing_and_surplus_parts_of_experts_are_refused() {
     let [blocks, scales] =
         ["gate_up_proj_blocks", "gate_up_proj_scales"].map(|name| expert_tensor(1, name));
-    refuse_tensors(|e| drop(e.remove(&scales)), &[&blocks, "its scales are missing"]);
+    refuse_tensors(
+        |e| drop(e.remove(&scales)),
+        &[&blocks, "the scales of these blocks are missing"],
+    );
     refuse_tensors(|e| drop(e.remove(&blocks)), &[&blocks, "not found in the checkpoint"]);
     let bias = expert_tensor(1, "down_proj_bias");
     refuse_tensors(|e| drop(e.remove(&bias)), &["experts.0.down_proj.bias", "not found"]);

@@ -66,12 +66,12 @@ impl Described {
 fn config_and_index_say_what_the_weights_would() {
     for model in ["gpt-oss-4", "gpt-oss-mxfp4-4", "qwen3-moe-4"] {
         let (expected, warnings) = answer(&golden(model));
-        assert!(!warnings.contains("not here"), "{warnings}");
+        assert!(!warnings.contains("weights are missing"), "{warnings}");
         let described = Described::of(model);
         described.write_index();
         let (found, warnings) = answer(described.folder.path());
         assert_eq!(found, expected, "{model}");
-        let proof = format!("{} bytes are exactly those of", described.total_bytes);
+        let proof = format!("the index's total of {} bytes matches", described.total_bytes);
         assert!(warnings.contains(&proof), "{warnings}");
     }
 }

@@ -1,4 +1,4 @@
-//! Hostile and damaged GGUF files: one test per attack, with the message it earns.
+//! Hostile and damaged GGUF files: one test per attack, with the message that refuses it.
 
 use super::build::{GgufFile, Meta};
 use super::read_bytes;
@@ -56,19 +56,19 @@ fn a_big_endian_file_is_recognized() {
 }
 
 #[test]
-fn a_huge_tensor_count_is_held_against_the_file() {
+fn a_huge_tensor_count_is_compared_with_the_file() {
     let file = changed(|f| f.tensor_count = Some(u64::MAX));
     assert_refused(&file, "table of tensors: 18446744073709551615 tensors do not fit");
 }
 
 #[test]
-fn a_huge_key_count_is_held_against_the_file() {
+fn a_huge_key_count_is_compared_with_the_file() {
     let file = changed(|f| f.key_count = Some(1 << 60));
     assert_refused(&file, "metadata: 1152921504606846976 keys do not fit");
 }
 
 #[test]
-fn a_huge_string_is_held_against_the_file() {
+fn a_huge_string_is_compared_with_the_file() {
     let raw = Meta::Raw(8, (u64::MAX - 3).to_le_bytes().to_vec());
     let file = changed(|f| f.set("general.name", raw));
     assert_refused(&file, "key general.name: 18446744073709551612 bytes of text do not fit");
@@ -97,9 +97,9 @@ fn an_unknown_value_type_is_refused() {
 }
 
 #[test]
-fn a_truth_value_of_two_is_refused() {
+fn a_boolean_of_two_is_refused() {
     let file = changed(|f| f.set("a", Meta::Raw(7, vec![2])));
-    assert_refused(&file, "key a: expected a truth value, 0 or 1, found 2");
+    assert_refused(&file, "key a: expected a boolean, 0 or 1, found 2");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Builds GGUF files byte by byte for tests: valid ones, and ones that lie at a chosen place.
+//! Builds GGUF files byte by byte for tests: valid ones, and ones with a chosen false claim.
 
 /// A metadata value with its exact stored type.
 #[derive(Debug, Clone)]
@@ -64,15 +64,15 @@ fn text(out: &mut Vec<u8>, text: &str) {
 #[derive(Debug, Clone)]
 pub(crate) struct Tensor {
     pub name: String,
-    /// Innermost first, as the file has them.
+    /// Innermost first, as in the file.
     pub dims: Vec<u64>,
     pub type_id: u32,
-    /// Where the header says it lies; by default where it lies.
+    /// The offset that the header claims; `None` for the true one.
     pub offset: Option<u64>,
     pub bytes: Vec<u8>,
 }
 
-/// A GGUF file to be; every field may be made to lie before [`GgufFile::bytes`].
+/// The contents of a GGUF file. Any field can be made false before [`GgufFile::bytes`].
 #[derive(Debug, Clone)]
 pub(crate) struct GgufFile {
     pub magic: [u8; 4],
@@ -91,7 +91,7 @@ impl GgufFile {
         Self::of("llama")
     }
 
-    /// The same sizes for another architecture.
+    /// A file of the same sizes for any architecture.
     pub fn of(architecture: &str) -> Self {
         let mut file = GgufFile {
             magic: *b"GGUF",

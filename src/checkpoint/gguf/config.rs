@@ -1,8 +1,8 @@
-//! The architecture numbers in a GGUF file's metadata.
+//! Reads the architecture's numbers from a GGUF file's metadata.
 //!
-//! A key under the architecture's own prefix is there because the computation may depend on it.
-//! Such a key is therefore used, known to be without effect, or refused by name: a model whose
-//! graph differs from ours must never be scored as if it did not.
+//! The computation may depend on any key under the architecture's own prefix. Such a key is
+//! therefore used, known to have no effect, or refused by name, because a model that computes
+//! something else must not be scored as if it did not.
 
 use std::collections::BTreeMap;
 
@@ -31,18 +31,18 @@ const USED: [&str; 15] = [
     "attention.causal",
 ];
 
-/// Keys that llama.cpp reads for other reasons, or not at all, for these architectures.
+/// Keys that llama.cpp reads for other purposes, or not at all, for these architectures.
 const WITHOUT_EFFECT: [&str; 4] = [
-    // The embedding's rows decide.
+    // The number of rows of the embedding is used instead.
     "vocab_size",
-    // How the file came to be; the order of rows is fixed by the architecture.
+    // The architecture decides the order of rows.
     "tensor_data_layout",
-    // Only yarn and longrope use these, and both are refused.
+    // Used only by yarn and longrope, which are refused.
     "rope.scaling.original_context_length",
     "rope.scaling.finetuned",
 ];
 
-/// Keys that change nothing as long as they have this value.
+/// Keys that have no effect at this value.
 const WITHOUT_EFFECT_AT: [(&str, f64); 9] = [
     ("expert_count", 0.0),
     ("expert_used_count", 0.0),
@@ -55,10 +55,10 @@ const WITHOUT_EFFECT_AT: [(&str, f64); 9] = [
     ("embedding_scale", 1.0),
 ];
 
-/// No model in use has more blocks; the bound keeps loops over layers short in a damaged file.
+/// Most blocks. No model in use has more; the limit keeps loops short if a file is damaged.
 const MAX_LAYERS: usize = 4096;
 
-/// Reads the configuration; `tensors` under the names of the file, `factors` from
+/// Reads the configuration. `tensors` have the file's names; `factors` are those of
 /// `rope_freqs.weight`.
 pub(super) fn read(
     metadata: &Metadata,
@@ -116,7 +116,7 @@ pub(super) fn read(
 fn refuse_parts(metadata: &Metadata) -> Result<()> {
     if let Some(parts @ 2..) = metadata.integer("split.count")? {
         return Err(Error::input(format!("the model is split over {parts} files"))
-            .hint("join them first: llama-gguf-split --merge FIRST-FILE JOINED-FILE"));
+            .hint("merge them first: llama-gguf-split --merge FIRST-FILE MERGED-FILE"));
     }
     match metadata.text("general.type")? {
         None | Some("model") => Ok(()),
@@ -127,7 +127,7 @@ fn refuse_parts(metadata: &Metadata) -> Result<()> {
     }
 }
 
-/// The file's architecture, or an error that names it.
+/// The file's architecture. Fails (input) if it is not supported, and names it.
 pub(super) fn architecture(metadata: &Metadata) -> Result<Architecture> {
     let key = "general.architecture";
     match metadata.required(key, metadata.text(key))? {
@@ -136,7 +136,7 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<Architecture> {
         "qwen3" => Ok(Architecture::Qwen3),
         other => Err(Error::input(format!("the architecture {other} is not supported"))
             .at(format!("key {key}"))
-            .hint("supported are llama, qwen2 and qwen3")),
+            .hint("evalkit supports llama, qwen2 and qwen3")),
     }
 }
 
@@ -208,7 +208,7 @@ impl MetadataKeys<'_> {
         }
         let causal = self.full("attention.causal");
         if self.metadata.boolean(&causal)? == Some(false) {
-            return Err(Error::input(format!("the key {causal} asks for attention to the future"))
+            return Err(Error::input(format!("the key {causal} asks for non-causal attention"))
                 .hint("perplexity is defined for causal models only"));
         }
         Ok(())
@@ -239,14 +239,14 @@ fn head_dim(keys: &MetadataKeys<'_>, hidden_size: usize, heads: usize) -> Result
             return Err(Error::input(format!("expected the head size {head_dim}, found {found}"))
                 .at(format!("key {}", keys.full(name)))
                 .hint(
-                    "heads that rotate or weigh only a part of their dimensions are not supported",
+                    "heads that rotate only some of their dimensions, or whose values have another size, are not supported",
                 ));
         }
     }
     Ok(head_dim)
 }
 
-/// As llama.cpp has it: a factor without a type is linear, and a factor of 0 is none.
+/// As in llama.cpp, a factor without a type is linear, and a factor of 0 means no scaling.
 fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Rope> {
     let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
     let kind_key = keys.full("rope.scaling.type");
@@ -268,13 +268,15 @@ fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> 
         (other, _) => {
             return Err(Error::input(format!("the rope scaling {other} is not supported"))
                 .at(format!("key {kind_key}"))
-                .hint("supported are none, linear, and factors in rope_freqs.weight"));
+                .hint("evalkit supports none, linear, and factors in rope_freqs.weight"));
         }
     };
     let Some(factors) = factors else { return Ok(Rope { theta, scaling }) };
     let place = "tensor rope_freqs.weight";
     if scaling != RopeScaling::None {
-        return Err(Error::input("expected no other rope scaling beside these factors").at(place));
+        return Err(
+            Error::input("these factors cannot be combined with another rope scaling").at(place)
+        );
     }
     if factors.len() != head_dim / 2 {
         let (expected, found) = (head_dim / 2, factors.len());

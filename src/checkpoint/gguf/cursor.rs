@@ -1,14 +1,14 @@
-//! Little-endian numbers, texts and typed values out of bytes that may lie about their lengths.
+//! Reads little-endian numbers, texts and typed values from untrusted bytes.
 
 use crate::error::{Error, Result};
 
 use super::metadata::MetadataValue;
 
-/// Elements of one metadata array; the largest lists of merges in use have about 500,000.
+/// Most elements of a metadata array. The largest lists of merges in use have about 500,000.
 const MAX_ARRAY_LEN: u64 = 1 << 22;
 const MAX_NAME_BYTES: usize = 1 << 10;
 
-/// Walks over bytes without ever stepping past their end.
+/// A position in bytes that never moves past their end.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -36,7 +36,7 @@ impl<'a> Cursor<'a> {
                 self.at,
                 self.left()
             ))
-            .hint("the file is cut short or damaged: download it again"));
+            .hint("the file is truncated or damaged: download it again"));
         };
         let taken = &self.bytes[self.at..end];
         self.at = end;
@@ -57,14 +57,15 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// Refuses a count whose smallest possible entries do not fit into the bytes that are left.
+    /// Fails (input) if `count` entries of at least `entry_bytes` bytes do not fit in the bytes
+    /// left.
     pub fn room_for(&self, count: u64, entry_bytes: u64, what: &str) -> Result<()> {
         if count > self.left() as u64 / entry_bytes {
             return Err(Error::input(format!(
                 "{count} {what} do not fit into the {} bytes that follow",
                 self.left()
             ))
-            .hint("the file is cut short or damaged: download it again"));
+            .hint("the file is truncated or damaged: download it again"));
         }
         Ok(())
     }
@@ -153,12 +154,10 @@ impl<'a> Cursor<'a> {
             4 => Scalar::Integer(self.u32(what)?.into()),
             5 => Scalar::Integer(i32::from_le_bytes(self.array(what)?).into()),
             6 => Scalar::Float(f32::from_le_bytes(self.array(what)?).into()),
-            7 => match self.array::<1>("a truth value")? {
+            7 => match self.array::<1>("a boolean")? {
                 [value @ (0 | 1)] => Scalar::Bool(value == 1),
                 [other] => {
-                    return Err(Error::input(format!(
-                        "expected a truth value, 0 or 1, found {other}"
-                    )));
+                    return Err(Error::input(format!("expected a boolean, 0 or 1, found {other}")));
                 }
             },
             10 => Scalar::Integer(self.u64(what)?.into()),

@@ -1,9 +1,8 @@
 //! The header of a GGUF file: typed metadata, then the table of tensors.
 //!
-//! A header is somebody else's bytes. Nothing it claims is believed: counts and lengths are held
-//! against the bytes that are left before anything is allocated, names may appear once, and
-//! tensors must lie inside the file without sharing bytes. Layout: the GGUF specification
-//! (ggml, docs/gguf.md), versions 2 and 3, little-endian.
+//! A header is untrusted input. Counts and lengths are compared with the bytes that are left before
+//! anything is allocated, names must be unique, and tensors must be inside the file without sharing
+//! bytes. Layout: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3, little-endian.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,30 +15,30 @@ use crate::error::{At, Error, Result};
 use super::cursor::Cursor;
 use super::metadata::Metadata;
 
-/// Metadata larger than this is refused; the largest vocabularies in use need about 20 MB.
+/// Largest metadata that is read. The largest vocabularies in use need about 20 MB.
 const MAX_METADATA_BYTES: usize = 64 << 20;
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: i128 = 32;
 const MAX_ALIGNMENT: i128 = 1 << 16;
-/// A tensor's entry with an empty name and no dimensions.
+/// Bytes of a tensor's entry with an empty name and no dimensions.
 const MIN_TENSOR_ENTRY: u64 = 24;
-/// A metadata entry with an empty key and a one-byte value.
+/// Bytes of a metadata entry with an empty key and a one-byte value.
 const MIN_KEY_ENTRY: u64 = 13;
 
-/// What a GGUF file says of itself.
+/// The contents of a GGUF header.
 #[derive(Debug)]
 pub(super) struct Header {
     pub metadata: Metadata,
     pub tensors: BTreeMap<String, TensorEntry>,
 }
 
-/// One tensor of the table.
+/// One tensor of the table, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TensorEntry {
     /// Outermost dimension first.
     pub shape: Vec<usize>,
     pub dtype: Dtype,
-    /// Bytes within the file.
+    /// The tensor's bytes within the file.
     pub range: Range<usize>,
 }
 
@@ -74,7 +73,7 @@ fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<()> {
         return Err(Error::input(format!(
             "expected a GGUF file, which begins with \"GGUF\", found \"{found}\""
         ))
-        .hint("a few bytes of HTML or a Git LFS pointer mean that the download failed"));
+        .hint("an HTML page or a Git LFS pointer in its place means that the download failed"));
     }
     match cursor.u32("the version")? {
         2 | 3 => Ok(()),
@@ -121,7 +120,7 @@ fn alignment(metadata: &Metadata) -> Result<usize> {
     }
 }
 
-/// A tensor's entry as the file has it.
+/// A tensor's entry as it is in the file.
 struct RawEntry {
     name: String,
     /// Innermost first.
@@ -154,7 +153,7 @@ fn entry(cursor: &mut Cursor<'_>, name: String) -> Result<RawEntry> {
 }
 
 impl RawEntry {
-    /// Checks the claimed place against the file and turns the dimensions outermost first.
+    /// Checks that the tensor is inside the file, and reverses its dimensions to outermost first.
     fn place(&self, data: usize, alignment: usize, file_len: usize) -> Result<TensorEntry> {
         let dtype = dtype(self.type_id)?;
         let too_large = || Error::input(format!("the dimensions {:?} overflow", self.dims));
@@ -187,12 +186,12 @@ impl RawEntry {
                 self.offset,
                 file_len.saturating_sub(data)
             ))
-            .hint("the file is cut short: download it again")),
+            .hint("the file is truncated: download it again")),
         }
     }
 }
 
-/// The element type behind ggml's number for it (`enum ggml_type`).
+/// The element type with this number in ggml (`enum ggml_type`).
 fn dtype(id: u32) -> Result<Dtype> {
     Ok(match id {
         0 => Dtype::F32,
@@ -211,7 +210,7 @@ fn dtype(id: u32) -> Result<Dtype> {
         30 => Dtype::BF16,
         other => {
             return Err(Error::input(format!("expected a known element type, found ggml type {other}"))
-                .hint("read are f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k to q6_k and q8_k; convert the model to one of these"));
+                .hint("convert the model to f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k to q6_k or q8_k"));
         }
     })
 }

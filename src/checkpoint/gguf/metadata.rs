@@ -1,24 +1,24 @@
-//! The key-value pairs of a GGUF header, asked for by key and kind.
+//! The key-value pairs of a GGUF header, read by key and type.
 //!
-//! A key of the wrong kind is an error that names the key; a missing one is `None`, since what
-//! may be missing is for the asker to know.
+//! A value of the wrong type is an error that names the key. A missing key gives `None`, since only
+//! the caller knows which keys may be missing.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// One value. Integers of every width are one kind, as are floats.
+/// One value. Integers of every width are one kind, and floats of both widths another.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetadataValue {
     /// Any integer type.
     Integer(i128),
     /// f32 or f64.
     Float(f64),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// UTF-8 text.
     Text(String),
-    /// An array of integers or truth values.
+    /// An array of integers or booleans.
     Integers(Vec<i64>),
     /// An array of f32 or f64.
     Floats(Vec<f64>),
@@ -31,7 +31,7 @@ impl MetadataValue {
         match self {
             MetadataValue::Integer(_) => "an integer",
             MetadataValue::Float(_) => "a float",
-            MetadataValue::Bool(_) => "a truth value",
+            MetadataValue::Bool(_) => "a boolean",
             MetadataValue::Text(_) => "a text",
             MetadataValue::Integers(_) => "an array of integers",
             MetadataValue::Floats(_) => "an array of floats",
@@ -76,7 +76,7 @@ impl Metadata {
         })
     }
 
-    /// A float of either width; an integer is taken as one.
+    /// A float of either width, or an integer as a float.
     pub fn float(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a float", |v| match v {
             MetadataValue::Float(value) => Some(*value),
@@ -85,9 +85,9 @@ impl Metadata {
         })
     }
 
-    /// A truth value.
+    /// A boolean.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>> {
-        self.typed(key, "a truth value", |v| match v {
+        self.typed(key, "a boolean", |v| match v {
             MetadataValue::Bool(value) => Some(*value),
             _ => None,
         })
@@ -125,7 +125,7 @@ impl Metadata {
         })
     }
 
-    /// The value of a key that must be there.
+    /// The value `found` for a key that must be present.
     pub fn required<T>(&self, key: &str, found: Result<Option<T>>) -> Result<T> {
         found?.ok_or_else(|| {
             Error::input(format!("the key {key} is missing"))

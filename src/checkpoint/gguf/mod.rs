@@ -1,8 +1,9 @@
 //! GGUF files (llama.cpp's container) as tensors under Hugging Face names.
 //!
-//! A GGUF file differs from a safetensors folder in four ways that end here: names, the order of
-//! dimensions, the order of the rows of q and k in llama-family models, and block-quantized
-//! elements. Its metadata also holds what `config.json` and `tokenizer.json` hold elsewhere.
+//! A GGUF file differs from a safetensors folder in four ways, which other rooms do not see: names,
+//! the order of dimensions, the order of the rows of q and k in the llama family, and
+//! block-quantized elements. Its metadata also contains what is in `config.json` and
+//! `tokenizer.json` elsewhere.
 
 mod config;
 mod cursor;
@@ -21,22 +22,23 @@ pub use metadata::Metadata;
 #[cfg(test)]
 pub use metadata::MetadataValue;
 
-/// A GGUF file: where its tensors lie and what its metadata says.
+/// The header of a GGUF file: its tensors and its metadata.
 #[derive(Debug)]
 pub struct Gguf {
-    /// By Hugging Face name, for example `model.layers.0.self_attn.q_proj.weight`.
+    /// The tensors by Hugging Face name, for example `model.layers.0.self_attn.q_proj.weight`.
     pub tensors: BTreeMap<String, StoredTensor>,
     /// The architecture.
     pub config: Config,
-    /// All key-value pairs, the tokenizer's among them.
+    /// All key-value pairs, including the tokenizer's.
     pub metadata: Metadata,
 }
 
-/// Reads the header of `file`, the `file_index`-th of the checkpoint. No weights are decoded.
+/// Reads the header of `file`, which has the index `file_index` in the checkpoint. No weights are
+/// decoded.
 ///
 /// # Errors
-/// A damaged header, an architecture or a computation that is not supported, a tensor of unknown
-/// name or element type: each named, with the file's path.
+/// Input errors with the file's path: a damaged header, an architecture or a computation that is not
+/// supported, a tensor of unknown name or element type.
 pub fn read(file: &FileBytes, file_index: usize) -> Result<Gguf> {
     read_bytes(file, file_index).at(|| file.path.display())
 }
@@ -72,25 +74,25 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
     Ok(Gguf { tensors: stored, config, metadata })
 }
 
-/// Decodes one vector of at most a head's size.
+/// Decodes a short vector.
 fn decode(bytes: &[u8], entry: &TensorEntry) -> Result<Vec<f32>> {
     const MAX_FACTORS: usize = 1 << 12;
     let len = match entry.shape.as_slice() {
         &[len] if len <= MAX_FACTORS => len,
         other => {
             return Err(Error::input(format!(
-                "expected a vector of up to {MAX_FACTORS}, found {other:?}"
+                "expected a vector of up to {MAX_FACTORS} numbers, found shape {other:?}"
             )));
         }
     };
     let mut out = vec![0.0; len];
     let stored = bytes.get(entry.range.clone());
-    let stored = stored.ok_or_else(|| Error::bug("a tensor's range was not checked"))?;
+    let stored = stored.ok_or_else(|| Error::bug("a tensor's byte range is outside its file"))?;
     entry.dtype.decode(stored, &mut out)?;
     Ok(out)
 }
 
-/// The Hugging Face name of a tensor, or `None` for one that these architectures do not have.
+/// The Hugging Face name of a tensor, or `None` if these architectures do not have it.
 fn hugging_face_name(name: &str, layers: usize) -> Option<String> {
     let rest = match name {
         "token_embd.weight" => return Some("model.embed_tokens.weight".into()),
@@ -122,7 +124,8 @@ fn hugging_face_name(name: &str, layers: usize) -> Option<String> {
     known.then(|| format!("model.layers.{layer}.{stem}.{kind}"))
 }
 
-/// convert_hf_to_gguf.py permutes q and k, weights and biases, of the architecture `llama` only.
+/// convert_hf_to_gguf.py permutes the weights and biases of q and k, for the architecture `llama`
+/// only.
 fn row_order(name: &str, config: &Config) -> RowOrder {
     let part = name.rsplit('.').nth(1);
     match (config.architecture, part) {
@@ -142,10 +145,10 @@ fn check_rows(order: RowOrder, shape: &[usize]) -> Result<()> {
     Err(Error::input(format!("expected rows in {heads} heads of even size, found {rows} rows")))
 }
 
-/// The stored row that holds logical (Hugging Face) row `row` of a matrix of `rows` rows.
+/// The stored row that contains the logical (Hugging Face) row `row` of a matrix of `rows` rows.
 ///
 /// In [`RowOrder::Interleaved`] a head's rows `j` and `j + head_dim / 2`, which rotate together,
-/// are stored side by side.
+/// are stored one after the other.
 pub fn unpermute_row(order: RowOrder, row: usize, rows: usize) -> usize {
     match order {
         RowOrder::Interleaved { heads } if heads > 0 && rows / heads >= 2 => {

@@ -1,4 +1,4 @@
-//! What a GGUF file becomes: names, shapes, row orders, configuration, and decoded weights.
+//! GGUF files as they are read: names, shapes, row orders, configuration, and decoded weights.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Checkpoints named `hf:owner/name[@revision]`, fetched into the Hugging Face cache.
 //!
-//! The hf-hub crate does the downloading and keeps the cache's layout, so that other tools find
-//! the same files. This file decides which files make a checkpoint, pins them all to one commit,
-//! and believes a file only when it has the length that the server announced.
+//! The hf-hub crate downloads files and keeps the cache's layout, so that other tools find the same
+//! files. This file decides which files a checkpoint needs, pins all of them to one commit, and
+//! accepts a file only if it has the length that the server announced.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -10,36 +10,35 @@ use std::path::{Component, Path, PathBuf};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo, Metadata};
 use hf_hub::{Cache, Repo, RepoType};
 
+use crate::checkpoint::safetensors::{INDEX_NAME as INDEX, read_index};
 use crate::error::{At, Error, Exit, Result};
 
-/// Told while a file is fetched: its name, bytes so far, bytes in all.
+/// Called while a file is fetched, with its name, the bytes so far and the bytes in all.
 pub type DownloadProgress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 const OPTIONAL: [&str; 2] = ["generation_config.json", "tokenizer_config.json"];
 const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-const MAX_INDEX_BYTES: u64 = 64 << 20;
 const MAX_SHARDS: usize = 4096;
 
-/// Where checkpoints come from and where they are kept.
+/// The server that checkpoints are fetched from, and the cache that they are kept in.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    /// The server, `https://huggingface.co` unless `HF_ENDPOINT` says otherwise.
+    /// The server: `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: String,
     /// The cache: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
-    /// For gated repositories: `HF_TOKEN`, else what `hf auth login` left beside the cache.
+    /// The token for gated repositories: `HF_TOKEN`, else the one that `hf auth login` stored.
     pub token: Option<String>,
-    /// Use the cache only (`HF_HUB_OFFLINE=1`).
+    /// Whether only the cache is used (`HF_HUB_OFFLINE=1`).
     pub offline: bool,
 }
 
 impl Hub {
-    /// The hub as the environment describes it, with the variables of Hugging Face's own tools.
+    /// The hub that the environment describes, by the variables of Hugging Face's own tools.
     ///
     /// # Errors
-    /// No home directory to keep a cache in.
+    /// A surroundings error if there is no home directory for the cache.
     pub fn from_env() -> Result<Self> {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let cache = match (var("HF_HUB_CACHE"), var("HF_HOME"), std::env::home_dir()) {
@@ -61,12 +60,13 @@ impl Hub {
         })
     }
 
-    /// Fetches a checkpoint's configuration, tokenizer and weights; returns the folder they are
-    /// in. Files that the cache has are not fetched again, interrupted ones are continued.
+    /// Fetches a checkpoint's configuration, tokenizer and weights, and returns their folder. Files
+    /// in the cache are not fetched again; interrupted downloads are continued.
     ///
     /// # Errors
-    /// A name that is not `hf:owner/name[@revision]`, a repository that does not exist or may not
-    /// be read, a failing connection, a file that is not as long as announced.
+    /// Input errors for a name that is not `hf:owner/name[@revision]` and for a repository that does
+    /// not exist; surroundings errors if the repository may not be read, the connection fails, or a
+    /// file does not have the announced length.
     pub fn fetch(&self, spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         let spec = Spec::parse(spec)?;
         let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
@@ -76,8 +76,8 @@ impl Hub {
         fetch.pin().and_then(|()| fetch.files(progress)).at(|| spec.text)
     }
 
-    /// Fetches what says how large a checkpoint is, its configuration and the index of its shards
-    /// where it has one, and no weights; returns the folder they are in.
+    /// Fetches the files that give a checkpoint's size (its configuration, and the index of its
+    /// shards if it has one) without weights, and returns their folder.
     ///
     /// # Errors
     /// As [`Hub::fetch`].
@@ -99,7 +99,7 @@ pub fn fetch(spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
     Hub::from_env()?.fetch(spec, progress)
 }
 
-/// Fetches what says how large a checkpoint is; see [`Hub::fetch_outline`].
+/// Fetches the files that give a checkpoint's size; see [`Hub::fetch_outline`].
 ///
 /// # Errors
 /// As [`Hub::fetch`].
@@ -129,7 +129,8 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// One path component of letters, digits, `-`, `_` and `.`, not hidden and not a way upwards.
+/// Whether this is one path component of letters, digits, `-`, `_` and `.` that does not begin with
+/// a dot.
 fn is_plain(part: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
@@ -148,7 +149,7 @@ struct Fetch {
 
 impl Fetch {
     fn new(hub: &Hub, spec: &Spec<'_>) -> Result<Self> {
-        // The crate builds links between absolute paths only.
+        // The crate can only link absolute paths.
         let root = std::path::absolute(&hub.cache)
             .map_err(|e| Error::io("find the cache", &hub.cache, e))?;
         let cache = Cache::new(root);
@@ -164,13 +165,13 @@ impl Fetch {
         Ok(Fetch { api, cache, id, revision, repo, listed: BTreeSet::new() })
     }
 
-    /// Asks which commit the revision is, and holds on to it.
+    /// Asks the server for the commit of the revision, and pins all files to it.
     fn pin(&mut self) -> Result<()> {
         let info =
             self.api.repo(self.repo.clone()).info().map_err(|e| refused(e, "the repository"))?;
         if !is_plain(&info.sha) {
             return Err(Error::surroundings(format!(
-                "expected the server to name a commit, found {:?}",
+                "expected a commit from the server, found {:?}",
                 info.sha
             )));
         }
@@ -178,7 +179,7 @@ impl Fetch {
         self.cache
             .repo(self.repo.clone())
             .create_ref(&info.sha)
-            .map_err(|e| Error::io("note the revision", self.cache.path(), e))?;
+            .map_err(|e| Error::io("store the revision", self.cache.path(), e))?;
         self.repo = Repo::with_revision(self.id.clone(), RepoType::Model, info.sha);
         Ok(())
     }
@@ -208,12 +209,12 @@ impl Fetch {
             index
         } else {
             return Err(Error::input(format!("the repository has neither {WEIGHTS} nor {INDEX}"))
-                .hint("download a single GGUF file by hand and give its path instead"));
+                .hint("if it has GGUF files, download one yourself and give its path"));
         };
         folder_of(&weights)
     }
 
-    /// Fetches one file unless the cache has it in full.
+    /// Fetches one file, unless the cache has all of it.
     fn file(&self, name: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
         if !self.listed.contains(name) {
             return Err(Error::input(format!("the repository has no {name}")));
@@ -237,7 +238,7 @@ impl Fetch {
             return Ok(expected);
         }
         let blob = cached.blob_path(announced.etag());
-        // Remains of a damaged cache: a link to nothing, a part that is not shorter than the whole.
+        // A damaged cache may have a dangling link, or a partial file that is too long.
         remove(&expected)?;
         let part = blob.with_extension("part");
         if length(&part).is_some_and(|len| len >= size) {
@@ -255,7 +256,8 @@ impl Fetch {
             .hint("run the same command again"))
     }
 
-    /// The crate makes paths of what the server says; nothing may point out of the cache.
+    /// Fails (surroundings) if the server's answer would lead out of the cache, since the crate
+    /// makes paths from it.
     fn refuse_paths(&self, announced: &Metadata) -> Result<()> {
         let etag = announced.etag();
         let inside = Path::new(etag).components().all(|part| matches!(part, Component::Normal(_)));
@@ -265,13 +267,12 @@ impl Fetch {
                 self.repo.revision(),
                 announced.commit_hash()
             ))
-            .hint("the server is not a Hugging Face hub, or the repository just changed"));
+            .hint("the server is not a Hugging Face hub, or the repository has just changed"));
         }
         Ok(())
     }
 
-    /// The snapshot folder, if everything that makes a checkpoint is already there.
-    /// The folder in which the cache keeps the configuration.
+    /// The cached folder with the configuration.
     fn cached_outline(&self) -> Result<PathBuf> {
         match self.cache.repo(self.repo.clone()).get(REQUIRED[0]) {
             Some(config) => folder_of(&config),
@@ -282,9 +283,10 @@ impl Fetch {
     fn not_cached(&self, name: &str) -> Error {
         Error::surroundings(format!("{name} is not in the cache, and downloads are switched off"))
             .at(self.cache.path().display())
-            .hint("unset HF_HUB_OFFLINE, or run once where the network is")
+            .hint("unset HF_HUB_OFFLINE, or run once with a network connection")
     }
 
+    /// The cached folder, if it has all files of a checkpoint.
     fn cached_folder(&self) -> Result<PathBuf> {
         let cached = self.cache.repo(self.repo.clone());
         let folder = match cached.get(REQUIRED[0]) {
@@ -309,23 +311,15 @@ impl Fetch {
 }
 
 fn folder_of(file: &Path) -> Result<PathBuf> {
-    file.parent().map(Path::to_path_buf).ok_or_else(|| Error::bug("a file without a folder"))
+    file.parent()
+        .map(Path::to_path_buf)
+        .ok_or_else(|| Error::bug(format!("{} has no folder", file.display())))
 }
 
-/// The files that an index names; plain names only, since they become paths.
+/// The files that an index names. Only plain names are accepted, since they become paths.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: std::collections::HashMap<String, String>,
-    }
-    let place = || index.display().to_string();
-    if length(index).is_none_or(|len| len > MAX_INDEX_BYTES) {
-        return Err(Error::input(format!("expected at most {MAX_INDEX_BYTES} bytes")).at(place()));
-    }
-    let bytes = std::fs::read(index).map_err(|e| Error::io("read", index, e))?;
-    let index: Index = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input("expected a weight_map").because(e).at(place()))?;
-    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    let place = || index.display();
+    let shards: BTreeSet<String> = read_index(index)?.weight_map.into_values().collect();
     if let Some(bad) = shards.iter().find(|s| !is_plain(s) || !s.ends_with(".safetensors")) {
         return Err(Error::input(format!(
             "expected plain names of .safetensors files, found {bad:?}"
@@ -352,7 +346,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// What the server's refusal means for the one who asked.
+/// The error for a failed request, by the server's status.
 fn refused(error: ApiError, what: &str) -> Error {
     let status = match &error {
         ApiError::RequestError(request) => match **request {
@@ -369,13 +363,13 @@ fn refused(error: ApiError, what: &str) -> Error {
         ),
         Some(401 | 403) => (
             Exit::Surroundings,
-            "the repository does not exist, is private, or asks for a licence to be accepted",
+            "the repository does not exist, is private, or requires you to accept a licence",
             "accept the licence on the repository's page, then set HF_TOKEN to a token that may read it",
         ),
         _ => (
             Exit::Surroundings,
             "the connection failed",
-            "run the same command again: it goes on where it stopped; HF_HUB_OFFLINE=1 uses the cache only",
+            "run the same command again: it continues where it stopped; HF_HUB_OFFLINE=1 uses only the cache",
         ),
     };
     Error::new(exit, format!("cannot fetch {what}: {meaning}")).because(error).hint(hint)

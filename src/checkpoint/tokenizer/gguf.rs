@@ -1,7 +1,7 @@
 //! Tokenizers from GGUF metadata: byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`).
 //!
-//! GGUF stores tokens, their types, and merges or scores; what `tokenizer.json` spells out beside
-//! them (normalizer, pre-tokenizer, added tokens) follows from names and flags here.
+//! GGUF stores tokens, their types, and merges or scores. Everything else that `tokenizer.json`
+//! contains (normalizer, pre-tokenizer, added tokens) follows from names and flags here.
 
 use std::collections::HashSet;
 
@@ -21,18 +21,18 @@ const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MODEL: &str = "tokenizer.ggml.model";
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
-/// Bounds the search for a token's merges, which is quadratic in its length.
+/// Longest token, since the search for its merges is quadratic in its length.
 const MAX_PIECE_CHARS: usize = 256;
 
-/// Stands for a space in SentencePiece vocabularies.
+/// The character for a space in SentencePiece vocabularies.
 const SPACE: &str = "\u{2581}";
 
 impl TextTokenizer {
     /// The tokenizer in a GGUF file's metadata.
     ///
     /// # Errors
-    /// A tokenizer model, pre-tokenizer or token type that is not known, or lists that do not
-    /// belong together: each by its key.
+    /// Input errors with the key: an unknown tokenizer model, pre-tokenizer or token type, or lists of
+    /// different lengths.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         let tokens = TokenTable::read(metadata)?;
         match metadata.required(MODEL, metadata.text(MODEL))? {
@@ -40,7 +40,7 @@ impl TextTokenizer {
             "llama" => sentence_piece(metadata, &tokens),
             other => Err(Error::input(format!("the tokenizer model {other} is not supported"))
                 .at(format!("key {MODEL}"))
-                .hint("supported are gpt2 and llama")),
+                .hint("evalkit supports gpt2 and llama")),
         }
     }
 }
@@ -103,7 +103,7 @@ fn bos(metadata: &Metadata, default: Option<u32>) -> Result<Option<u32>> {
     }
 }
 
-/// `enum llama_token_type`.
+/// llama.cpp's `enum llama_token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenKind {
     Normal,
@@ -139,7 +139,7 @@ impl<'a> TokenTable<'a> {
         Ok(TokenTable { texts, kinds })
     }
 
-    /// Ids by text. Empty texts stand for unused ids.
+    /// Ids by text. An empty text marks an unused id.
     fn vocabulary(&self) -> Result<Vocab> {
         let mut vocab = Vocab::default();
         for (id, text) in self.texts.iter().enumerate() {
@@ -189,7 +189,7 @@ fn same_length(key: &str, found: usize, expected: usize) -> Result<()> {
         .at(format!("key {key}")))
 }
 
-/// Merges as the file lists them, `left right`, best first; of repeated ones the first counts.
+/// Merges as the file lists them, `left right`, best first. Repetitions are ignored.
 fn listed_merges(lines: &[String], vocab: &Vocab) -> Result<Merges> {
     let mut seen = HashSet::new();
     let mut merges = Merges::new();
@@ -212,8 +212,8 @@ fn listed_merges(lines: &[String], vocab: &Vocab) -> Result<Merges> {
     Ok(merges)
 }
 
-/// SentencePiece joins the two neighbours whose union scores best; a list of all ways to halve
-/// every token, best score first, says the same as merges.
+/// SentencePiece joins the two neighbours whose union has the best score. A list of all ways to
+/// split every token in two, best score first, expresses the same as merges.
 fn scored_merges(tokens: &TokenTable<'_>, scores: &[f64], vocab: &Vocab) -> Result<Merges> {
     same_length(SCORES, scores.len(), tokens.texts.len())?;
     let joins = |id: u32| {
@@ -244,7 +244,7 @@ fn scored_merges(tokens: &TokenTable<'_>, scores: &[f64], vocab: &Vocab) -> Resu
         halves.sort_by_key(|&(_, _, ids, _, _)| ids);
         found.append(&mut halves);
     }
-    // Among equal scores the longer left half first, as transformers' conversion has it.
+    // Among equal scores the longer left half is first, as in transformers' conversion.
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
     Ok(found
         .into_iter()

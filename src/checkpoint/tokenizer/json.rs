@@ -1,5 +1,5 @@
-//! Tokenizers from a Hugging Face folder: `tokenizer.json`, and the BOS rule that is spread over
-//! `tokenizer_config.json`, the post-processor, `config.json` and `generation_config.json`.
+//! Tokenizers from a Hugging Face folder: `tokenizer.json`, and the rule for BOS, which is spread
+//! over `tokenizer_config.json`, the post-processor, `config.json` and `generation_config.json`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,15 +16,15 @@ use super::TextTokenizer;
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 impl TextTokenizer {
-    /// The tokenizer of a Hugging Face folder. Only `tokenizer.json` must be there.
+    /// The tokenizer of a Hugging Face folder. Only `tokenizer.json` is required.
     ///
     /// # Errors
-    /// A missing or damaged file, or a tokenizer that is not a byte-pair encoding.
+    /// An input error if a file is missing or damaged, or the tokenizer is not a byte-pair encoding.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let Some(tokenizer) = read(&path)? else {
             return Err(Error::input("the file is missing").at(path.display()).hint(
-                "older checkpoints have tokenizer.model only: convert it with transformers' save_pretrained",
+                "an older checkpoint may have only tokenizer.model: convert it with transformers' save_pretrained",
             ));
         };
         let config = read(&folder.join("tokenizer_config.json"))?;
@@ -75,7 +75,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     std::fs::read(path).map(Some).map_err(|e| Error::io("read", path, e))
 }
 
-/// The parts of `tokenizer_config.json` that decide about BOS.
+/// The parts of `tokenizer_config.json` that concern BOS.
 #[derive(Deserialize, Default)]
 struct TokenizerConfig {
     add_bos_token: Option<bool>,
@@ -97,7 +97,7 @@ impl NamedToken {
     }
 }
 
-/// `bos_token_id` of `config.json` or `generation_config.json`; the first of a list.
+/// `bos_token_id` of `config.json` or `generation_config.json`; of a list the first.
 fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -118,7 +118,7 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
     })
 }
 
-/// The tokenizer, and the ids that its post-processor gives to an empty text.
+/// The tokenizer, and the ids that its post-processor adds to an empty text.
 fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     refuse_unusable(bytes)?;
     let mut inner = Tokenizer::from_bytes(bytes)
@@ -137,7 +137,7 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     Ok((inner, ids))
 }
 
-/// Refuses what the `tokenizers` crate would panic on: merges longer than every token.
+/// Fails (input) for merges longer than any token, on which the `tokenizers` crate panics.
 fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct TokenizerFile {
@@ -261,12 +261,9 @@ mod tests {
     fn text_that_the_vocabulary_would_drop_is_refused() {
         let json = small_json(r#"["a b"]"#, "null");
         let tokenizer = TextTokenizer::from_bytes(json.as_bytes(), None, None).unwrap();
-        for (text, shown) in [("abxab", "1 bytes"), ("xx", "2 bytes"), ("aé", "2 bytes")] {
+        for (text, shown) in [("abxab", "1 byte before"), ("xx", "2 bytes"), ("aé", "2 bytes")] {
             let error = tokenizer.encode(text, false).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("the vocabulary has no tokens for {shown}")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("the vocabulary has no token for {shown}")), "{error}");
         }
     }
 }

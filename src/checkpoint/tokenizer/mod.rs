@@ -1,8 +1,8 @@
-//! Text to token ids, with the place in the text where each token starts.
+//! Text to token ids, with the position in the text where each token starts.
 //!
-//! One wrapper over the `tokenizers` crate for both sources, `tokenizer.json` and GGUF metadata,
-//! so that a text gives the same ids whichever file named the vocabulary. Nothing is ever added
-//! to a text: who wants a BOS prepends [`TextTokenizer::bos`], and says so in the protocol.
+//! One wrapper around the `tokenizers` crate for both sources, `tokenizer.json` and GGUF metadata,
+//! so that a text gives the same ids from either. Nothing is added to a text: a protocol with a BOS
+//! token prepends [`TextTokenizer::bos`] itself.
 
 mod gguf;
 mod json;
@@ -14,21 +14,21 @@ use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use crate::error::{Error, Result};
 
-/// No vocabulary in use has more entries; ids are also rows of the embedding.
+/// Largest vocabulary. No vocabulary in use has more entries.
 const MAX_VOCABULARY: usize = 1 << 20;
 
-/// A text tokenizer and its BOS rule.
+/// A text tokenizer and its rule for BOS.
 #[derive(Debug)]
 pub struct TextTokenizer {
-    /// Encodes special tokens in the text as plain text.
+    /// Encodes the names of special tokens in a text as plain text.
     inner: Tokenizer,
-    /// The same, but special tokens in the text become their ids; made when first asked for.
+    /// The same tokenizer, but names of special tokens become their ids. Built when first used.
     parsing: OnceLock<Tokenizer>,
-    /// The token that begins a sequence, where the model has one.
+    /// The token that begins a sequence, if the model has one.
     pub bos: Option<u32>,
     /// Whether the model's own tokenizer puts [`TextTokenizer::bos`] before a text.
     pub add_bos: bool,
-    /// blake3 of everything that decides the ids, in hexadecimal.
+    /// A blake3 hash of everything that affects the ids, in hexadecimal.
     pub hash: String,
     vocab_size: usize,
 }
@@ -38,14 +38,14 @@ pub struct TextTokenizer {
 pub struct Encoded {
     /// Token ids, in the order of the text.
     pub ids: Vec<u32>,
-    /// For each token the byte of the text where it starts: never decreasing, the first is 0, and
-    /// always at the start of a character. Where a character is spread over several tokens, they
-    /// all start where it starts. The text between two starts belongs to the first of the two.
+    /// For each token the byte of the text where it starts. The first is 0, they never decrease,
+    /// and each is the start of a character. If several tokens make one character, all of them
+    /// start where it starts. The text between two starts belongs to the first of them.
     pub starts: Vec<u32>,
 }
 
 impl TextTokenizer {
-    /// Drops what does not decide the ids of a plain text, and fixes the rest.
+    /// Removes the parts of a tokenizer that do not affect the ids of a plain text.
     fn new(mut inner: Tokenizer, bos: Option<u32>, add_bos: bool) -> Result<Self> {
         let failed = |e| Error::input("the tokenizer cannot be used").because(e);
         inner.with_truncation(None).map_err(failed)?;
@@ -83,14 +83,14 @@ impl TextTokenizer {
         self.vocab_size
     }
 
-    /// Encodes a whole text in one call, adding nothing.
+    /// Encodes a whole text in one call, and adds nothing.
     ///
-    /// With `parse_special` false, the names of special tokens in the text (`<s>`,
-    /// `<|endoftext|>`) are text like any other, as llama.cpp has it by default; with true they
-    /// become their tokens. Added tokens that are not special are always recognized.
+    /// If `parse_special` is false, the names of special tokens in the text (`<s>`,
+    /// `<|endoftext|>`) are plain text, as in llama.cpp by default; if true, they become these
+    /// tokens. Added tokens that are not special are always recognized.
     ///
     /// # Errors
-    /// A text of 4 GiB or more, or one that the vocabulary cannot express.
+    /// An input error if the text has 4 GiB or more, or the vocabulary cannot express it.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Encoded> {
         if u32::try_from(text.len()).is_err() {
             let len = text.len();
@@ -106,15 +106,16 @@ impl TextTokenizer {
         self.refuse_gaps(text, offsets)?;
         let mut reached = 0;
         let starts = offsets.iter().enumerate().map(|(index, &(start, _))| {
-            // What a normalizer dropped before the first token is the first token's.
+            // Text that a normalizer dropped before the first token belongs to the first token.
             reached = if index == 0 { 0 } else { start.clamp(reached, text.len()) };
             reached as u32
         });
         Ok(Encoded { starts: starts.collect(), ids: encoding.get_ids().to_vec() })
     }
 
-    /// A vocabulary without a byte and without an unknown token drops that byte silently; scoring
-    /// what is left would flatter the model. Normalizers may drop text rightly.
+    /// Fails (input) if the vocabulary dropped bytes of the text, as one without a byte and without
+    /// an unknown token does silently: the model would then be scored on an easier text. A
+    /// tokenizer with a normalizer is not checked, since that may drop text on purpose.
     fn refuse_gaps(&self, text: &str, offsets: &[(usize, usize)]) -> Result<()> {
         if self.inner.get_normalizer().is_some() {
             return Ok(());
@@ -122,11 +123,14 @@ impl TextTokenizer {
         let mut reached = 0;
         for &(start, end) in offsets.iter().chain([&(text.len(), text.len())]) {
             if start > reached {
-                let dropped = start - reached;
+                let dropped = match start - reached {
+                    1 => "1 byte".to_owned(),
+                    several => format!("{several} bytes"),
+                };
                 return Err(Error::input(format!(
-                    "the vocabulary has no tokens for {dropped} bytes of the text before byte {start}"
+                    "the vocabulary has no token for {dropped} before byte {start} of the text"
                 ))
-                .hint("rare bytes, such as control characters, are missing from some vocabularies: take them out of the text"));
+                .hint("rare bytes, such as control characters, are missing from some vocabularies: remove them from the text"));
             }
             reached = reached.max(end);
         }

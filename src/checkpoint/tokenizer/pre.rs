@@ -1,7 +1,7 @@
-//! How a byte-level vocabulary's text is cut into words before merging.
+//! How text is split into words before a byte-level vocabulary merges bytes within each word.
 //!
-//! GGUF files name the rule instead of spelling it. Names, regular expressions and their order are
-//! llama.cpp's (`llama-vocab.cpp`); what no expression matches is a word too.
+//! GGUF files give only the name of the rule. Names, regular expressions and their order are
+//! llama.cpp's (`llama-vocab.cpp`). Text between two matches is a word too.
 
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -15,12 +15,12 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// One of the rules that `tokenizer.ggml.pre` names.
+/// A rule that `tokenizer.ggml.pre` can name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
-    /// Applied one after another, each to the words of the one before.
+    /// Applied in turn, each to the words that the one before made.
     expressions: &'static [&'static str],
-    /// A word that is a token is taken whole, whatever the merges say.
+    /// Whether a word that is a token becomes that token, whatever the merges are.
     pub ignore_merges: bool,
     /// Whether texts begin with BOS unless the file says otherwise.
     pub add_bos: bool,
@@ -48,7 +48,7 @@ const RULES: [(&[&str], Rule); 5] = [
 ];
 
 impl Rule {
-    /// The rule of that name; without a name, llama.cpp's default.
+    /// The rule with this name; if there is none, llama.cpp's default.
     pub fn named(name: Option<&str>) -> Result<Rule> {
         let Some(name) = name else { return Ok(DEFAULT) };
         if let Some((_, rule)) = RULES.iter().find(|(names, _)| names.contains(&name)) {
@@ -57,10 +57,10 @@ impl Rule {
         let known: Vec<_> = RULES.iter().flat_map(|(names, _)| names.iter().copied()).collect();
         Err(Error::input(format!("the pre-tokenizer {name} is not known"))
             .at("key tokenizer.ggml.pre")
-            .hint(format!("known are {}", known.join(", "))))
+            .hint(format!("known names are {}", known.join(", "))))
     }
 
-    /// Cuts by the expressions, then spells each word in the 256 byte characters.
+    /// Splits by the expressions, then writes each word in the 256 byte characters.
     pub fn pre_tokenizer(&self) -> Result<PreTokenizerWrapper> {
         let mut steps = Vec::new();
         for expression in self.expressions {

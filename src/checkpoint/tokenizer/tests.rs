@@ -1,4 +1,4 @@
-//! Ids against published counts and hashes, and the promises of [`Encoded::starts`].
+//! Compares ids with published counts and hashes, and checks what [`Encoded::starts`] promises.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::checkpoint::FileBytes;
 use crate::checkpoint::gguf::{self, Metadata, MetadataValue};
 use crate::error::Exit;
 
-/// A file of the shared development data, or a note that it is absent.
+/// A file of the shared development data; prints a note if it is missing.
 fn shared(path: &str) -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")).join(path);
     if !path.exists() {
@@ -20,7 +20,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The SmolLM2 GGUF file that `EVALKIT_SMOLLM2` names, or a note that it is absent.
+/// The SmolLM2 GGUF file that `EVALKIT_SMOLLM2` names; prints a note if there is none.
 fn smollm2() -> Option<FileBytes> {
     let Some(path) = std::env::var_os("EVALKIT_SMOLLM2") else {
         eprintln!("skipped: EVALKIT_SMOLLM2 names no GGUF file");
@@ -47,7 +47,7 @@ fn assert_starts(encoded: &Encoded, text: &str) {
     let mut bytes = 0;
     for (&start, end) in encoded.starts.iter().zip(ends) {
         assert!(start <= end, "starts decrease at {start}");
-        assert!(text.is_char_boundary(start as usize), "{start} lies inside a character");
+        assert!(text.is_char_boundary(start as usize), "{start} is inside a character");
         bytes += (end - start) as usize;
     }
     assert_eq!(bytes, text.len(), "the tokens' bytes add up to the text's");
@@ -129,7 +129,7 @@ fn texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> MetadataValue {
     MetadataValue::Texts(texts.into_iter().map(|text| text.as_ref().to_owned()).collect())
 }
 
-/// The stories260k vocabulary as a GGUF file would have it, scores taken from the merges' order.
+/// The stories260k vocabulary as in a GGUF file, with scores from the order of merges.
 fn stories_as_gguf(folder: &Path) -> Metadata {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
@@ -277,14 +277,14 @@ fn the_pre_tokenizer_decides_which_merges_can_happen() {
         let tokenizer = TextTokenizer::from_gguf(&byte_level_metadata(pre)).unwrap();
         tokenizer.encode(text, false).unwrap().ids.len()
     };
-    // Digits one by one, in threes, or as they come.
+    // Digits one by one, in threes, or in runs of any length.
     let digits = ["smollm", "qwen2", "llama-bpe", "gpt-2", "default"].map(|pre| count(pre, "12"));
     assert_eq!(digits, [2, 2, 1, 1, 1]);
     assert_eq!(["llama3", "gpt-2", "default"].map(|pre| count(pre, "xx12")), [3, 3, 3]);
-    // "000" and "12" in threes; default cuts threes out of the whole run as well.
+    // "000" and "12" in threes; `default` also splits threes off a whole run.
     assert_eq!(["llama-v3", "gpt-2", "default"].map(|pre| count(pre, "00012")), [4, 4, 4]);
     assert_eq!(["llama-v3", "gpt-2", "default"].map(|pre| count(pre, "0012")), [4, 3, 4]);
-    // Letters and digits never share a word.
+    // Letters and digits are never in the same word.
     assert_eq!(["smollm", "qwen2", "llama-bpe", "gpt-2"].map(|pre| count(pre, "a1")), [2; 4]);
 }
 
@@ -318,7 +318,7 @@ fn unknown_names_in_gguf_metadata_are_refused_by_name() {
     let text = |text: &str| Some(MetadataValue::Text(text.into()));
     let found = refusal("tokenizer.ggml.pre", text("tekken"));
     assert!(found.contains("the pre-tokenizer tekken is not known"), "{found}");
-    assert!(found.contains("known are default, gpt-2, smollm"), "{found}");
+    assert!(found.contains("known names are default, gpt-2, smollm"), "{found}");
     let found = refusal("tokenizer.ggml.model", text("t5"));
     assert!(found.contains("the tokenizer model t5 is not supported"), "{found}");
     let found = refusal("tokenizer.ggml.token_type", Some(MetadataValue::Integers(vec![9; 260])));

@@ -1,6 +1,7 @@
-//! What codes mean: entries of tables under row scales, or steps of scales.
+//! Codebooks: the weights that codes stand for, as entries of tables times row scales, or as
+//! integers times scales.
 //!
-//! The steps of calibrated coding know codes only through these two traits.
+//! The steps of calibrated coding know codes only through the traits [`Codebook`] and [`Levels`].
 
 use half::f16;
 
@@ -8,52 +9,53 @@ use crate::quantize::fp16::round_to_half;
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Linear, TableEntry};
 
-/// What the codes of all vectors mean. A vector is `D` consecutive rows.
+/// The weights that the codes of all vectors stand for. A vector is `D` consecutive rows.
 pub(super) trait Codebook<const D: usize>: Sync {
-    /// What the codes of one vector mean.
+    /// The weights that the codes of one vector stand for.
     type Levels: Levels<D> + Default;
 
     /// Replaces `levels` by those of a vector.
     fn levels(&self, vector: usize, levels: &mut Self::Levels);
 
-    /// The factors on top of the codes, where there are any.
+    /// The scales, if there are any.
     fn scales(&mut self) -> Option<Scales<'_>>;
 
-    /// The tables, where entries are free to move.
+    /// The tables, if their entries can be fitted.
     fn tables(&mut self) -> Option<&mut TableCodebook<D>>;
 }
 
-/// What the codes of one vector mean, column by column.
+/// The weights that the codes of one vector stand for, column by column.
 pub(super) trait Levels<const D: usize> {
     /// The code whose weights are nearest to `point`.
     fn nearest(&self, column: usize, point: &[f32; D]) -> u8;
 
-    /// The weights that a code stands for, exactly as they decode.
+    /// The weights that a code decodes to, exactly.
     fn weights(&self, column: usize, code: u8) -> [f32; D];
 }
 
-/// Factors `[out, blocks]` on top of the codes: fp16 values.
+/// The scales of a codebook.
 pub(super) struct Scales<'a> {
+    /// Scales `[out, blocks]`, all of them fp16 values.
     pub values: &'a mut [f32],
     /// The columns of each block.
     pub blocks: &'a [Vec<usize>],
-    /// The largest magnitude that a factor is multiplied with.
+    /// The largest magnitude that a scale is multiplied by.
     pub reach: f32,
 }
 
-/// Tables of vectors, or of single weights.
+/// Tables of vectors, or of single weights (`D` = 1).
 pub(super) struct TableCodebook<const D: usize> {
-    /// Entries `[groups, 2^bits]` as they decode.
+    /// Decoded entries `[groups, 2^bits]`.
     pub entries: Vec<[f32; D]>,
-    /// Entries of a table.
+    /// The number of entries of a table.
     pub count: usize,
-    /// Vectors that share a table.
+    /// The number of vectors that share a table.
     pub vectors: usize,
     /// How entries are stored.
     pub entry: TableEntry,
-    /// fp16 factors `[out]`, if the recipe has any.
+    /// fp16 scales `[out]`, if the recipe has any.
     pub scales: Option<Vec<f32>>,
-    /// All columns, which are one block.
+    /// The columns of the only block: all of them.
     pub columns: Vec<Vec<usize>>,
 }
 
@@ -64,7 +66,7 @@ impl<const D: usize> TableCodebook<D> {
         &self.entries[first..first + self.count]
     }
 
-    /// The factors of a vector's rows.
+    /// The scales of a vector's rows; 1 if there are none.
     #[inline(always)]
     pub(super) fn factors(&self, vector: usize) -> [f32; D] {
         match &self.scales {
@@ -73,7 +75,7 @@ impl<const D: usize> TableCodebook<D> {
         }
     }
 
-    /// A table rounded to what is stored of it; nothing where that is beyond fp16.
+    /// A table rounded to its stored precision, or `None` if an entry is beyond fp16.
     pub(super) fn rounded(&self, wanted: &[[f64; D]]) -> Option<Vec<[f32; D]>> {
         let reach = wanted.iter().flatten().fold(0.0f64, |reach, value| reach.max(value.abs()));
         let table: Vec<[f32; D]> = match self.entry {
@@ -91,7 +93,7 @@ impl<const D: usize> TableCodebook<D> {
     }
 }
 
-/// The scale of a table of int8 entries that reaches so far.
+/// The scale of a table of int8 entries whose largest magnitude is `reach`.
 pub(super) fn int8_scale(reach: f64) -> f16 {
     let scale = f16::from_f64(reach / f64::from(i8::MAX));
     if scale == f16::ZERO { f16::ONE } else { scale }
@@ -110,7 +112,7 @@ impl<const D: usize> Codebook<D> for TableCodebook<D> {
     }
 
     fn scales(&mut self) -> Option<Scales<'_>> {
-        // Entries are rows divided by their root mean square: far from fp16's limits.
+        // Entries are weights over their row's root mean square, far below fp16's limit.
         let reach = self.entries.iter().flatten().fold(0.0f32, |most, e| most.max(e.abs()));
         let values = self.scales.as_mut()?;
         Some(Scales { values, blocks: &self.columns, reach })
@@ -140,10 +142,10 @@ impl<const D: usize> Levels<D> for TableLevels<D> {
     }
 }
 
-/// Whole steps of a scale. Codes are kept without sign: a symmetric code of 0 is half the range.
+/// Integers times scales. Codes are kept unsigned: a symmetric code of 0 is at half the range.
 pub(super) struct IntegerCodebook {
     pub linear: Linear,
-    /// fp16 factors `[out, blocks]`.
+    /// fp16 scales `[out, blocks]`.
     pub scales: Vec<f32>,
     /// The code that decodes to 0 `[out, blocks]`.
     pub zeros: Vec<u8>,
@@ -154,7 +156,7 @@ pub(super) struct IntegerCodebook {
 }
 
 impl IntegerCodebook {
-    /// The smallest and largest code without sign.
+    /// The smallest and largest unsigned code.
     fn range(&self) -> (f32, f32) {
         let (low, high) = self.linear.code_range();
         let offset = if self.linear.asymmetric { 0 } else { high + 1 };
@@ -185,12 +187,12 @@ impl Codebook<1> for IntegerCodebook {
     }
 }
 
-/// The steps of one row.
+/// The scales of one row.
 #[derive(Default)]
 pub(super) struct IntegerLevels {
     low: f32,
     high: f32,
-    /// Scale and zero of every column.
+    /// Scale and zero point of every column.
     columns: Vec<(f32, f32)>,
 }
 

@@ -1,6 +1,7 @@
-//! Error compensation: columns are coded one after the other, and what one loses the later ones make
-//! up for (Frantar et al. 2022, algorithm 1; with tables of vectors van Baalen et al. 2024, section
-//! 3.2), in blocks of columns so that most of the work is products of matrices.
+//! Error compensation: columns are coded one after the other, and later columns compensate for the
+//! errors of earlier ones (Frantar et al. 2022, algorithm 1; for tables of vectors van Baalen et
+//! al. 2024, section 3.2). Columns are taken in blocks, so that most of the work is matrix
+//! products.
 
 use rayon::prelude::*;
 
@@ -8,10 +9,10 @@ use super::codebook::{Codebook, Levels};
 use super::matrix::{View, add_product};
 use super::state::{CodingState, chunk_vectors};
 
-/// Columns between two updates of all that follow.
+/// Columns in a block. After each block the targets of all later columns are updated.
 const BLOCK: usize = 128;
 
-/// New codes of some vectors, with their errors.
+/// Some vectors: their weights, and new codes and errors to write.
 struct Rows<'a> {
     weights: &'a [f32],
     codes: &'a mut [u8],
@@ -20,8 +21,9 @@ struct Rows<'a> {
 }
 
 impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
-    /// Codes every vector anew, each column's target moved by the errors of the columns before it
-    /// through `feedback` `[in, in]`. A vector for which that costs more keeps the codes it has.
+    /// Codes every vector again, with each column's target moved by the errors of the columns
+    /// before it, multiplied by `feedback` `[in, in]`. A vector whose cost would grow keeps its
+    /// codes.
     pub(super) fn compensate(&mut self, feedback: &[f32]) {
         let (inputs, chunk) = (self.inputs, chunk_vectors::<D>());
         let mut codes = vec![0u8; self.codes.len()];
@@ -41,7 +43,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
         self.keep_better(&codes, &errors);
     }
 
-    /// Takes over the codes of every vector for which they cost less.
+    /// Takes the new codes of every vector whose cost they reduce.
     fn keep_better(&mut self, codes: &[u8], errors: &[f32]) {
         let (inputs, rows) = (self.inputs, D * self.inputs);
         let gradient = self.times_moments(errors);
@@ -76,7 +78,7 @@ fn code_rows<const D: usize, L: Levels<D>>(rows: Rows<'_>, feedback: &[f32], lev
     }
 }
 
-/// A block of columns of some vectors.
+/// One block of columns of some vectors, for pulp.
 struct Vectors<'a, const D: usize, L> {
     levels: &'a [L],
     block: ColumnBlock<'a>,
@@ -106,9 +108,10 @@ impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Vectors<'_, D, L> {
     }
 }
 
-/// Some columns, and the rows of the feedback that begin with them.
+/// A block of `width` columns from `start` on.
 #[derive(Clone, Copy)]
 struct ColumnBlock<'a> {
+    /// The rows of the feedback from the block's first column on.
     corner: &'a [f32],
     inputs: usize,
     start: usize,

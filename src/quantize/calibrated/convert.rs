@@ -1,5 +1,5 @@
-//! Coded tensors as they are while being coded, and back: columns in another order, codes one per
-//! byte, everything fp16 as f32.
+//! Converts coded tensors to the form in which they are calibrated, and back: columns in another
+//! order, one code per byte, and f32 for everything that is stored in fp16.
 
 use half::f16;
 
@@ -14,23 +14,24 @@ use crate::quantize::recipe::{Linear, Recipe, TableEntry};
 pub(super) struct Frame {
     pub recipe: Recipe,
     pub shape: [usize; 2],
-    /// Which input comes when.
+    /// The input of each column.
     pub order: Vec<usize>,
-    /// What should be coded `[out, in]`.
+    /// The target: the weights `[out, in]` to code.
     pub weights: Vec<f32>,
-    /// The codes to start from `[out / D, in]`, without sign.
+    /// The codes to start from `[out / D, in]`, unsigned.
     pub codes: Vec<u8>,
 }
 
 impl Frame {
-    /// A tensor's codes as they are, columns in their own order, without a target.
+    /// A tensor's codes with columns in their own order, and no target.
     pub(super) fn of(start: &CodedTensor) -> Result<Self> {
         let order = (0..start.shape()[1]).collect();
         let (recipe, shape, codes) = (start.recipe(), start.shape(), unpacked(start)?);
         Ok(Frame { recipe, shape, order, weights: Vec::new(), codes })
     }
 
-    /// The target and the codes of `start` in that order. Fails only where there is a bug.
+    /// The target and the codes of `start`, columns in the order of `ordered`. Fails only if there
+    /// is a bug.
     pub(super) fn new(target: &[f32], ordered: &Ordered, start: &CodedTensor) -> Result<Self> {
         let (order, inputs) = (ordered.order.clone(), start.shape()[1]);
         let weights = gathered(target, inputs, &order);
@@ -39,7 +40,7 @@ impl Frame {
     }
 }
 
-/// One code per byte, row-major; two's complement shifted to unsigned.
+/// One code per byte, row-major; two's complement is shifted to unsigned.
 fn unpacked(start: &CodedTensor) -> Result<Vec<u8>> {
     let bits = start.recipe().code_bits().unwrap_or(8);
     let mut codes = vec![0; start.codes()];
@@ -59,7 +60,7 @@ fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
     values.chunks_exact(inputs).flat_map(row).collect()
 }
 
-/// The bit that makes two's complement an unsigned code; 0 where codes have no sign.
+/// Flipping this bit turns two's complement into an unsigned code. It is 0 if codes are unsigned.
 fn sign_bit(recipe: Recipe) -> u8 {
     match recipe {
         Recipe::Linear(linear) if !linear.asymmetric => 1 << (linear.bits.get() - 1),
@@ -75,7 +76,7 @@ fn narrow(values: &[f32]) -> Vec<f16> {
     values.iter().map(|value| f16::from_f32(*value)).collect()
 }
 
-/// The tables of a tensor that was coded with tables.
+/// The codebook of a tensor that was coded with tables.
 pub(super) fn table_codebook<const D: usize>(
     frame: &Frame,
     start: &CodedTensor,
@@ -99,21 +100,21 @@ pub(super) fn table_codebook<const D: usize>(
             }
             (entries, channel_scales.as_deref().map(wide))
         }
-        _ => return Err(Error::bug(format!("{} without tables", frame.recipe))),
+        _ => return Err(Error::bug(format!("a tensor of recipe {} has no tables", frame.recipe))),
     };
     let entries = entries.as_chunks::<D>().0.to_vec();
     let columns = vec![(0..inputs).collect()];
     Ok(TableCodebook { entries, count, vectors: rows / D, entry, scales, columns })
 }
 
-/// The scales of a tensor that was coded as integers.
+/// The codebook of a tensor that was coded as integers.
 pub(super) fn integer_codebook(
     frame: &Frame,
     start: &CodedTensor,
     linear: Linear,
 ) -> Result<IntegerCodebook> {
     let CodedArrays::Linear { scales, zero_points, .. } = start.stored() else {
-        return Err(Error::bug(format!("{} without scales", frame.recipe)));
+        return Err(Error::bug(format!("a tensor of recipe {} has no scales", frame.recipe)));
     };
     let (length, count) = (linear.block_len(frame.shape[1]), linear.blocks(frame.shape[1]));
     let mut zeros = vec![sign_bit(frame.recipe); scales.len()];
@@ -126,9 +127,10 @@ pub(super) fn integer_codebook(
     Ok(IntegerCodebook { linear, scales: wide(scales), zeros, blocks, block_of })
 }
 
-/// What becomes stored arrays again.
+/// A codebook that becomes stored arrays again.
 pub(super) trait Stores {
-    /// Changes codes, if they must, before they are packed; `vector_len` codes to a vector.
+    /// Brings codes into their stored order before they are packed; a vector has `vector_len`
+    /// codes.
     fn settle(&mut self, codes: &mut [u8], vector_len: usize);
 
     /// The stored arrays with these packed codes.
@@ -136,7 +138,7 @@ pub(super) trait Stores {
 }
 
 impl<const D: usize> Stores for TableCodebook<D> {
-    /// Tables of single weights ascend.
+    /// Sorts tables of single weights.
     fn settle(&mut self, codes: &mut [u8], vector_len: usize) {
         if D > 1 {
             return;
@@ -167,12 +169,13 @@ impl<const D: usize> Stores for TableCodebook<D> {
     }
 }
 
-/// Entries that were rounded to int8 times a scale, as those.
+/// The int8 values and scales of entries that were rounded to an int8 times a scale.
 fn int8_tables(entries: &[f32], count: usize) -> Tables {
     let (mut bytes, mut scales) = (Vec::with_capacity(entries.len()), Vec::new());
     for table in entries.chunks_exact(count) {
         let reach = table.iter().fold(0.0f32, |reach, entry| reach.max(entry.abs()));
-        // The largest entry is 127 scales, rounded: that gives the scale back, or its neighbour.
+        // The largest entry is 127 times the scale, rounded: dividing gives the scale or a
+        // neighbour.
         let near = int8_scale(f64::from(reach));
         let exact = |scale: &f16| {
             let byte = |entry: f32| (entry / scale.to_f32()).round_ties_even();
@@ -200,7 +203,7 @@ impl Stores for IntegerCodebook {
     }
 }
 
-/// The coded tensor with its columns where they belong.
+/// The coded tensor, with its columns in their own order again.
 pub(super) fn finish(
     frame: &Frame,
     mut codes: Vec<u8>,

@@ -1,14 +1,14 @@
-//! Coordinate descent: one code after the other is replaced by the best one, all others fixed.
+//! Coordinate descent: one code after the other is replaced by the best one while all others stay.
 //!
-//! With the gradient at hand the best weights of a column are `q - g / h`, and the best code is the
-//! nearest to them; only where a code changes is the gradient brought up to date.
+//! With gradient `g` and moment `h` of a column, its best weights are `q - g / h`, and the best
+//! code is the nearest to them. The gradient is updated only if the code changes.
 
 use rayon::prelude::*;
 
 use super::codebook::{Codebook, Levels};
 use super::state::{CodingState, chunk_vectors};
 
-/// Sweeps over all columns at most.
+/// Most sweeps over all columns.
 const SWEEPS: usize = 4;
 
 impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
@@ -32,7 +32,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
     }
 }
 
-/// All sweeps over the columns of a vector.
+/// All sweeps over the columns of a vector, for pulp.
 struct Sweeps<'a, const D: usize, L> {
     levels: &'a L,
     moments: &'a [f32],
@@ -55,7 +55,7 @@ impl<const D: usize, L: Levels<D>> pulp::NullaryFnOnce for Sweeps<'_, D, L> {
     }
 }
 
-/// One sweep over the columns of a vector. Whether a code has changed.
+/// One sweep over the columns of a vector. Returns whether a code has changed.
 #[inline(always)]
 fn sweep<const D: usize, L: Levels<D>>(
     levels: &L,
@@ -83,7 +83,7 @@ fn sweep<const D: usize, L: Levels<D>>(
         for (d, step) in steps.iter().enumerate() {
             gain += step * (2.0 * gradient[d * inputs + column] + row[column] * step);
         }
-        // A tie up to rounding is no gain.
+        // A tie is no gain.
         if gain < 0.0 {
             codes[column] = nearest;
             changed = true;

@@ -1,22 +1,23 @@
-//! Factors that move between tensors and leave the function as it is, so that one scale per row fits
-//! all columns of what is coded.
+//! Moves factors from one tensor to another without changing the function, so that one scale per
+//! row fits all columns of the tensor that is coded.
 //!
-//! A column's spread is its root mean square relative to that of its rows (as the rows' scales will
-//! see it). Factors go into whatever makes the input: the gain of the norm before it, or the rows of
-//! the layer before it. In exact arithmetic nothing else changes.
+//! A column's spread is its root mean square, each weight taken relative to its row's root mean
+//! square. Columns are multiplied by a factor, and whatever makes their input is divided by it: the
+//! gain of the norm before them, or the rows of the layer before them. In exact arithmetic the
+//! outputs stay the same.
 
 use crate::error::{Error, Result};
 
-/// Rounds until the spread of rows and of columns agree.
+/// Rounds in which the spreads of rows and of columns are found in turn.
 const ROUNDS: usize = 10;
-/// The largest factor, and one over the smallest: gains stay far from the limits of fp16.
+/// The largest factor, and the inverse of the smallest, so that gains stay far from fp16's limits.
 const LARGEST: f64 = 64.0;
 
-/// Multiplies every column of `matrices`, each `[rows, in]` of any number of rows, by a factor that
-/// brings all columns to one spread, and divides `gain` `[in]`, which their common input is
-/// multiplied with, by it. Gives the factors `[in]`. Columns of zeros keep theirs at 1.
+/// Multiplies every column of `matrices`, each `[rows, in]` with any number of rows, by a factor
+/// that gives all columns the same spread, and divides `gain` `[in]`, by which their common input
+/// is multiplied, by the same factors. Returns the factors `[in]`; that of a column of zeros is 1.
 ///
-/// Fails (input) where a matrix is no whole number of rows.
+/// Fails (input) if a matrix does not consist of whole rows.
 pub fn equalise_inputs(matrices: &mut [&mut [f32]], gain: &mut [f32]) -> Result<Vec<f32>> {
     let inputs = gain.len();
     for matrix in matrices.iter() {
@@ -32,13 +33,15 @@ pub fn equalise_inputs(matrices: &mut [&mut [f32]], gain: &mut [f32]) -> Result<
     Ok(factors)
 }
 
-/// Multiplies every column of `second` `[out, columns]` by the factor of the row of `first` that it
-/// comes from, and divides that row of `first` `[rows, in]`, and its `bias` `[rows]`, by it: columns
-/// of one row share a factor. `row_of` gives each column's row: the same number for up and down, and
-/// for values and the output projection the row of the head that queries share. What lies between
-/// both must be linear in that row. Gives the factors `[rows]`.
+/// Multiplies every column of `second` `[out, columns]` by the factor of the row of `first` that
+/// makes it, and divides that row of `first` `[rows, in]` and its `bias` `[rows]` by the same
+/// factor. Columns of the same row share a factor.
 ///
-/// Fails (input) where lengths disagree.
+/// `row_of` gives the row of each column. For up and down it is the column's own number; for values
+/// and the output projection it is the row in the key/value head that query heads share. The
+/// computation between both layers must be linear in that row. Returns the factors `[rows]`.
+///
+/// Fails (input) if lengths disagree.
 pub fn equalise_between(
     first: &mut [f32],
     bias: Option<&mut [f32]>,
@@ -50,7 +53,7 @@ pub fn equalise_between(
     let biases = bias.as_ref().map_or(rows, |bias| bias.len());
     if rows == 0 || !first.len().is_multiple_of(rows) || biases != rows {
         return Err(Error::input(format!(
-            "expected whole rows of {rows} and as many biases, found {} weights and {biases} biases",
+            "expected {rows} whole rows and {rows} biases, found {} weights and {biases} biases",
             first.len()
         )));
     }
@@ -80,7 +83,8 @@ fn multiply_columns(matrix: &mut [f32], columns: usize, factor: impl Fn(usize) -
     }
 }
 
-/// The factor of each of `classes` classes of columns, found in turn with the scales of rows.
+/// The factor of each of `classes` classes of columns; the scales of rows are found in turn with
+/// them.
 fn factors(matrices: &[&[f32]], columns: usize, class_of: &[usize], classes: usize) -> Vec<f32> {
     let mut factors = vec![1.0f64; classes];
     let mut counts = vec![0.0f64; classes];
@@ -111,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// `rows · x`, in f64.
+    /// `matrix · x`, in f64.
     fn apply(matrix: &[f32], x: &[f64]) -> Vec<f64> {
         let dot = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum();
         matrix.chunks_exact(x.len()).map(dot).collect()

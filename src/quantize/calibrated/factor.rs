@@ -18,8 +18,8 @@ pub(super) struct Lower {
     pub n: usize,
 }
 
-/// `L` with `L·Lᵀ` the symmetric `matrix` `[n, n]`, of which only the lower triangle is read.
-/// Fails (input) where it is not positive definite, with the row.
+/// The `L` for which `L·Lᵀ` is the symmetric `matrix` `[n, n]`, of which only the lower triangle is
+/// read. Fails (input) if it is not positive definite, and names the row.
 pub(super) fn cholesky(mut matrix: Vec<f64>, n: usize) -> Result<Lower> {
     for start in (0..n).step_by(BLOCK) {
         let width = BLOCK.min(n - start);
@@ -30,7 +30,7 @@ pub(super) fn cholesky(mut matrix: Vec<f64>, n: usize) -> Result<Lower> {
         below.par_chunks_mut(CHUNK_ROWS * n).for_each(|rows| {
             pulp::Arch::new().dispatch(SolveRows { corner, n, start, width, rows });
         });
-        // What remains loses the product of the new columns with themselves.
+        // Subtract the product of the new columns with themselves from the remaining matrix.
         let rest = n - end;
         let mut panel = vec![0.0; rest * width];
         for (to, row) in panel.chunks_exact_mut(width).zip(below.chunks_exact(n)) {
@@ -52,7 +52,7 @@ pub(super) fn cholesky(mut matrix: Vec<f64>, n: usize) -> Result<Lower> {
     Ok(Lower { values: matrix, n })
 }
 
-/// Factors the block on the diagonal; `rows` are whole rows from the block's first on.
+/// Factors the block on the diagonal. `rows` are whole rows, from the block's first row on.
 fn factor_block(rows: &mut [f64], n: usize, start: usize, width: usize) -> Result<()> {
     for i in 0..width {
         for j in 0..=i {
@@ -65,7 +65,7 @@ fn factor_block(rows: &mut [f64], n: usize, start: usize, width: usize) -> Resul
             } else {
                 let row = start + i;
                 return Err(Error::input(format!(
-                    "a second moment is not positive definite: pivot {sum} at {row}"
+                    "expected positive definite second moments, found a pivot of {sum} in row {row}"
                 )));
             };
         }
@@ -73,8 +73,8 @@ fn factor_block(rows: &mut [f64], n: usize, start: usize, width: usize) -> Resul
     Ok(())
 }
 
-/// Solves `x · Lᵀ = row` for the columns of a block, in every one of `rows`; `corner` are whole rows
-/// from the block's first on.
+/// Solves `x · Lᵀ = row` for the columns of a block, for each of `rows`. `corner` are whole rows of
+/// `L`, from the block's first row on.
 struct SolveRows<'a> {
     corner: &'a [f64],
     n: usize,
@@ -99,7 +99,7 @@ impl pulp::NullaryFnOnce for SolveRows<'_> {
     }
 }
 
-/// The product of two vectors, in a fixed order of eight sums.
+/// The product of two vectors, as eight sums in a fixed order.
 #[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (chunks, rest) = a.as_chunks::<8>();
@@ -128,7 +128,7 @@ impl Lower {
         });
     }
 
-    /// `z · Lᵀ = b`, from the first column to the last; `turned` is `Lᵀ`.
+    /// Solves `z · Lᵀ = b` from the first column to the last. `turned` is `Lᵀ`.
     fn forward(&self, turned: &[f64], rows: &mut [f64]) {
         let n = self.n;
         for start in (0..n).step_by(BLOCK) {
@@ -141,7 +141,7 @@ impl Lower {
         }
     }
 
-    /// `y · L = z`, from the last column to the first.
+    /// Solves `y · L = z` from the last column to the first.
     fn backward(&self, rows: &mut [f64]) {
         let n = self.n;
         for start in (0..n).step_by(BLOCK).rev() {
@@ -164,7 +164,7 @@ impl Lower {
     }
 }
 
-/// A copy of some columns with their signs changed.
+/// A copy of `count` columns from `first` on, negated.
 fn negated(rows: &[f64], n: usize, first: usize, count: usize) -> Vec<f64> {
     let own =
         |row: &[f64]| row[first..first + count].iter().map(|value| -value).collect::<Vec<_>>();
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// A positive definite matrix: a random one times itself, and some of the identity.
+    /// A positive definite matrix: a random one times its transpose, plus the identity.
     fn definite(n: usize) -> Vec<f64> {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(n as u64);
         let a: Vec<f64> = (0..n * n).map(|_| random.random::<f64>() - 0.5).collect();

@@ -1,7 +1,8 @@
-//! Least squares for what codes mean, codes held fixed: entries of tables, then factors of rows.
+//! Fits the codebook to fixed codes by least squares: the entries of tables, then the scales of
+//! rows.
 //!
-//! Both are exact minimisers before rounding to what is stored, and are taken over only where they
-//! still cost less after it.
+//! Both are exact minimisers before they are rounded to their stored precision. They are used only
+//! if the cost is still lower after rounding.
 
 use half::f16;
 use rayon::prelude::*;
@@ -12,33 +13,35 @@ use super::matrix::{View, transposed};
 use super::state::CodingState;
 use crate::quantize::fp16::HALF_MAX;
 
-/// Pull towards the present entries, of the mean of what an entry's square counts.
+/// Strength of the pull towards the present entries, relative to the mean diagonal of the normal
+/// equations.
 const RIDGE: f64 = 1e-4;
-/// Parts of a tensor whose normal equations are summed apart: a fixed number, whatever the threads.
+/// Parts of a tensor whose normal equations are summed separately. The number is fixed, so that
+/// sums do not depend on threads.
 const PARTS: usize = 8;
-/// Changes of a factor beyond these are refused: its row has lost its codes' direction.
+/// A scale may change by a factor in this range. Otherwise the row's codes do not fit its weights.
 const FACTOR_CHANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
-/// A cost that grows by no more than this share is the same up to rounding of sums.
+/// A cost that grows by less than this share is equal up to rounding of sums.
 const ROUNDING: f64 = 1e-6;
 
-/// The normal equations of one table: `count` entries of `D` components, which are independent.
+/// The normal equations of one table of `count` entries. Its `D` components are independent.
 struct Normal<const D: usize> {
-    /// `[D, count, count]`, to which their transposes have to be added.
+    /// `[D, count, count]`; the transpose of each has to be added.
     squares: Vec<f64>,
     /// Half the gradient `[D, count]`.
     slopes: Vec<f64>,
 }
 
-/// Memory for the codes of one vector.
+/// Sums over the codes of one vector.
 struct Sums {
-    /// Moments summed over the rows of one code `[count, in]`.
+    /// Moments summed over the rows that have the same code `[count, in]`.
     rows: Vec<f32>,
-    /// And over its columns `[count, count]`.
+    /// These summed over the columns that have the same code `[count, count]`.
     both: Vec<f32>,
 }
 
 impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
-    /// Fits tables, if entries are free to move.
+    /// Fits the tables, if the codebook has any.
     pub(super) fn fit_tables(&mut self) {
         let (inputs, codes) = (self.inputs, &self.codes);
         let (gradient, moments) = (&self.gradient, self.moments);
@@ -74,8 +77,8 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
         self.refresh();
     }
 
-    /// Fits the factors of rows, or of blocks of rows. A vector keeps the factors it has where new
-    /// ones cost more, as they may once decoded weights are rounded.
+    /// Fits the scales of rows, or of blocks of rows. A vector keeps its scales if the new ones
+    /// cost more, as they may after decoded weights are rounded.
     pub(super) fn fit_scales(&mut self) {
         let Some(Scales { values, blocks, .. }) = self.codebook.scales() else { return };
         let (old, len) = (values.to_vec(), D * blocks.len());
@@ -98,7 +101,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
         }
     }
 
-    /// Moves one factor after the other to its best: `s·(1 - q·g / qHq)`.
+    /// Moves one scale after the other to its best value: `s·(1 - q·g / qHq)`.
     fn move_scales(&mut self) {
         let (inputs, moments) = (self.inputs, self.moments);
         let weights = self.weights.par_chunks(D * inputs);
@@ -109,7 +112,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
         let scales = values.par_chunks_mut(D * blocks.len());
         weights.zip(rows).zip(scales).for_each(|((given, (errors, gradient)), scales)| {
             let (weights, products) = given;
-            // Errors become the decoded weights.
+            // From here on `errors` holds the decoded weights.
             errors.iter_mut().zip(weights).for_each(|(error, weight)| *error += weight);
             for (b, block) in blocks.iter().enumerate() {
                 let sums = match blocks.len() {
@@ -128,7 +131,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
     }
 }
 
-/// For each of `D` rows of decoded weights, the moments' rows of a block summed with those weights.
+/// For each of `D` rows, the sum over a block's columns of decoded weight times row of the moments.
 fn weighted_rows<const D: usize>(
     decoded: &[f32],
     block: &[usize],
@@ -166,7 +169,7 @@ impl pulp::NullaryFnOnce for WeightedRows<'_> {
     }
 }
 
-/// Replaces one factor where that costs less, and brings weights and gradient up to date.
+/// Replaces one scale if that costs less, and updates decoded weights and gradient.
 fn fit_scale(
     scale: &mut f32,
     reach: f32,
@@ -199,8 +202,8 @@ impl Sums {
         Sums { rows: vec![0.0; count * inputs], both: vec![0.0; count * count] }
     }
 
-    /// Sums the moments over the rows and columns that have the same code: of the upper triangle,
-    /// with half of the diagonal.
+    /// Sums the moments over the rows and columns that have the same code. Only the upper triangle
+    /// is summed, with half of the diagonal.
     fn add(&mut self, codes: &[u8], moments: &[f32]) {
         self.rows.fill(0.0);
         self.both.fill(0.0);
@@ -237,7 +240,7 @@ impl pulp::NullaryFnOnce for AddRows<'_> {
     }
 }
 
-/// Adds sums times a factor.
+/// Adds `factor` times `from` to `to`.
 struct AddScaled<'a> {
     factor: f64,
     from: &'a [f32],
@@ -260,7 +263,7 @@ impl<const D: usize> Normal<D> {
         Normal { squares: vec![0.0; D * count * count], slopes: vec![0.0; D * count] }
     }
 
-    /// Adds a vector whose rows have these factors.
+    /// Adds a vector whose rows have the scales `factors`.
     fn add(&mut self, sums: &Sums, codes: &[u8], gradient: &[f32], factors: &[f32; D]) {
         let (inputs, count) = (codes.len(), self.slopes.len() / D);
         let squares = self.squares.chunks_exact_mut(count * count);
@@ -290,8 +293,8 @@ impl<const D: usize> Normal<D> {
         whole
     }
 
-    /// The new table of the group whose first vector is `first`; nothing where the old one costs
-    /// no more.
+    /// The new table of the group whose first vector is `first`, or `None` if it does not cost less
+    /// than the old one.
     fn solved(&self, tables: &TableCodebook<D>, first: usize) -> Option<Vec<[f32; D]>> {
         let (count, old) = (tables.count, tables.of(first));
         let mut wanted: Vec<[f64; D]> = old.iter().map(|entry| entry.map(f64::from)).collect();

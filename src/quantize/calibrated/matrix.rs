@@ -12,18 +12,18 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows that share the loads of a panel; with [`WIDE`] as many sums as registers can hold.
+/// Rows that share the loads of a panel. With [`WIDE`] this makes as many sums as fit in registers.
 const ROWS: usize = 6;
-/// Registers of a panel's columns that are summed at a time.
+/// Registers of a panel's row that are used at a time.
 const WIDE: usize = 2;
 /// Columns of a panel.
 const COLUMNS: usize = 32;
-/// The inner axis is walked in pieces of this length: a panel's piece stays in the nearest cache.
+/// Length of a panel along the inner axis, such that a panel stays in the first-level cache.
 const DEPTH: usize = 256;
 /// Rows that a thread takes at a time.
 pub(super) const CHUNK_ROWS: usize = 60;
 
-/// The numbers that matrices are made of, and registers of them.
+/// The element type of matrices, with registers of elements.
 pub(super) trait Real: Copy + Default + Send + Sync {
     /// A register of numbers.
     type Lanes<S: Simd>: Copy;
@@ -46,7 +46,7 @@ pub(super) trait Real: Copy + Default + Send + Sync {
     fn lanes_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Lanes<S>];
 }
 
-/// The same for both types: only the names of pulp's functions differ.
+/// Implements [`Real`]. Only the names of pulp's functions differ between f32 and f64.
 macro_rules! real {
     ($real:ty, $lanes:ident, $splat:ident, $fused:ident, $read:ident, $write:ident) => {
         impl Real for $real {
@@ -78,7 +78,8 @@ macro_rules! real {
 real!(f32, f32s, splat_f32s, mul_add_f32s, as_simd_f32s, as_mut_simd_f32s);
 real!(f64, f64s, splat_f64s, mul_add_f64s, as_simd_f64s, as_mut_simd_f64s);
 
-/// A part of a row-major matrix: `rows` rows of `columns` numbers, `stride` apart.
+/// A part of a row-major matrix: `rows` rows of `columns` numbers; rows start `stride` numbers
+/// apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a, T> {
     pub values: &'a [T],
@@ -106,8 +107,8 @@ impl<'a, T: Real> View<'a, T> {
     }
 }
 
-/// Adds `left` `[m, k]` times `right` `[k, n]` to the first `n` columns, from `first` on, of `out`,
-/// whose rows are `stride` long. On the caller's thread.
+/// Adds `left` `[m, k]` times `right` `[k, n]` to `n` columns of `out`, from column `first` on.
+/// Rows of `out` are `stride` long. Runs on the caller's thread.
 pub(super) fn add_product<T: Real>(
     left: View<'_, T>,
     right: View<'_, T>,
@@ -150,12 +151,13 @@ impl<T: Real> WithSimd for Product<'_, T> {
     }
 }
 
-/// Where a panel's products go.
+/// Where the products of a panel are added: `width` columns from `first` on.
 #[derive(Clone, Copy)]
 struct PanelPlace {
     first: usize,
     width: usize,
     stride: usize,
+    /// The panel's position along the inner axis.
     depth: usize,
 }
 
@@ -223,7 +225,7 @@ fn add_rows<S: Simd, T: Real, const R: usize>(
     }
 }
 
-/// `left` `[m, k]` times `right` `[k, n]`, shared among threads.
+/// `left` `[m, k]` times `right` `[k, n]`, on all threads.
 pub(super) fn product<T: Real>(left: View<'_, T>, right: View<'_, T>) -> Vec<T> {
     let columns = right.columns;
     let mut out = vec![T::default(); left.rows * columns];

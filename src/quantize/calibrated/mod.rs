@@ -1,10 +1,10 @@
-//! Calibrated coding: codes chosen by what their errors cost in a layer's outputs.
+//! Calibrated coding: codes with the least error in a layer's outputs.
 //!
-//! The cost of errors `E = Q - W` is `tr(E H Eᵀ)`, with `H` the second moment of the layer's inputs.
-//! It starts from the tables and codes that the recipe finds by itself under the diagonal of `H`;
-//! then errors are compensated column by column, and tables and factors (least squares) and codes
-//! (coordinate descent) are improved in turn. Every step can be switched off, and none makes the
-//! cost larger. Pure: the same bits for any number of threads.
+//! The cost of errors `E = Q - W` is `tr(E H Eᵀ)`, with `H` the second moment of the layer's
+//! inputs. Coding starts from the tables and codes that the recipe finds by itself with the
+//! diagonal of `H` as importance. Then errors are compensated column by column, and tables and
+//! scales (by least squares) and codes (by coordinate descent) are improved in turn. Every step can
+//! be switched off, and none increases the cost. Pure: the same bits for any number of threads.
 
 mod codebook;
 mod compensate;
@@ -40,14 +40,14 @@ use state::CodingState;
 /// Rounds of least squares and descent.
 const ROUNDS: usize = 3;
 
-/// A step of coding, of which the error is known.
+/// A step of coding after which the error is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CodingStep {
-    /// Tables and codes of the weights alone, errors weighted by the mean square of their input.
+    /// The recipe's own tables and codes, errors weighted by the mean square of their input.
     Rounded,
-    /// Errors compensated by later columns.
+    /// Later columns compensate for the errors of earlier ones.
     Compensated,
-    /// Tables and factors fitted to the codes.
+    /// Tables and scales fitted to the codes.
     Fitted,
     /// Codes improved one at a time.
     Descended,
@@ -64,26 +64,26 @@ impl fmt::Display for CodingStep {
     }
 }
 
-/// How coding went.
+/// What coding achieved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coding {
-    /// What was done, in order, and what was left of the layer's outputs after it:
-    /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, 0 where all outputs are 0.
+    /// The steps in order, each with the relative error of the layer's outputs after it:
+    /// `tr(E H Eᵀ) / tr(W H Wᵀ)`, or 0 if all outputs are 0.
     pub errors: Vec<(CodingStep, f64)>,
-    /// Geometric over arithmetic mean, of the eigenvalues of `H` (damped) and of the rows' variances.
-    /// Times `2^(-2R)` it is the least relative error of any code of `R` bits per weight, if rows are
-    /// Gaussian and nothing but their variances is known (Shannon's lower bound). Known where errors
-    /// are compensated, which takes the same factor of `H`.
+    /// Geometric over arithmetic mean, for the eigenvalues of `H` (damped) times the same for the
+    /// variances of the rows. Times `2^(-2R)` it is the least relative error of any code of `R`
+    /// bits per weight, if rows are Gaussian and only their variances are known (Shannon's lower
+    /// bound). `None` if errors are not compensated, since only that step factors `H`.
     pub flatness: Option<f64>,
-    /// Inputs that are always zero, whose weights count for nothing.
+    /// The number of inputs that are always 0. Errors of their weights cost nothing.
     pub dead_inputs: usize,
 }
 
-/// Codes `target` `[out, in]` by what errors cost under `moments` `[in, in]`. `seed` draws the start
-/// of tables of vectors. Of `steps`, those of coding are obeyed: compensation, alternation, descent.
+/// Codes `target` `[out, in]` with the least cost under `moments` `[in, in]`. `seed` draws the
+/// start of tables of vectors. Of `steps`, only compensation, alternation and descent matter here.
 ///
-/// Fails (input) for recipes that [`Method::check`] refuses, where shapes disagree, for targets that
-/// are not finite or beyond fp16, and where moments are not positive definite.
+/// Fails (input) if [`Method::check`] refuses the recipe, if shapes disagree, if a target is not
+/// finite or beyond fp16, and if the moments are not positive definite.
 pub fn code(
     recipe: &Recipe,
     target: &[f32],
@@ -124,12 +124,13 @@ pub fn code(
     }
 }
 
-/// The most memory that [`code`] takes besides its arguments and its result, in bytes, but for the
-/// normal equations of tables: some ten megabytes.
+/// The most memory in bytes that [`code`] takes besides its arguments and its result, not counting
+/// the normal equations of tables (about ten megabytes).
 pub fn scratch_bytes([out, inputs]: [usize; 2]) -> u64 {
     let (square, weights) = ((inputs as u64).pow(2), out as u64 * inputs as u64);
-    // Moments in order, factored in f64, moments and feedback in f32; weights and their products
-    // with moments, errors and gradients twice, and codes twice.
+    // Squares: the ordered moments in f64, which are factored in place, and moments and feedback in
+    // f32. Weights: weights and their products with moments, errors and gradients twice each, all
+    // in f32, and codes twice in bytes.
     square * (8 + 2 * 4) + weights * (6 * 4 + 2)
 }
 
@@ -149,10 +150,10 @@ fn start(
         return vector::quantize(&vector, target, shape, Some(&importance), seed);
     }
     quantize(recipe, target, shape, Some(&importance))?
-        .ok_or_else(|| Error::bug(format!("{recipe} has no codes")))
+        .ok_or_else(|| Error::bug(format!("recipe {recipe} has no codes to calibrate")))
 }
 
-/// Everything that the steps of coding share.
+/// One tensor to code: what all steps share.
 struct CodingJob<'a> {
     ordered: Ordered,
     frame: &'a Frame,
@@ -203,7 +204,7 @@ impl CodingJob<'_> {
     }
 }
 
-/// The energy of weights `[out, in]` if all rows had the geometric mean of their variances.
+/// The sum of squares of weights `[out, in]` if each row had the geometric mean of the rows' sums.
 fn flat_energy(weights: &[f32], inputs: usize) -> f64 {
     let square = |row: &[f32]| row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
     let rows = weights.chunks_exact(inputs.max(1));

@@ -1,17 +1,19 @@
-//! Second moments of a layer's inputs: what an error of its weights costs in its outputs.
+//! Second moments of a layer's inputs, which give the cost of weight errors in its outputs.
 
 use super::factor::{Lower, cholesky};
 use crate::error::{Error, Result};
 
-/// What is added to the diagonal, of its mean. GPTQ (section 3.3) has 1 %; see `RIDGE` in `target.rs`.
+/// Added to the diagonal, as a share of its mean. GPTQ (section 3.3) uses 1 %; `RIDGE` in
+/// `target.rs` gives the reason for more.
 const DAMPING: f64 = 0.05;
-/// Entries on both sides of the diagonal may differ by this share of what the diagonal allows.
+/// Largest difference of two mirrored entries, as a share of the largest value that the diagonal
+/// permits for them.
 const ASYMMETRY: f64 = 1e-3;
 
 /// The second moment `E[x xᵀ]` `[in, in]` of the inputs of a linear layer.
 ///
-/// Inputs that are always zero (dead ones) are known by their diagonal; they cost nothing, and
-/// damping makes their weights be coded by themselves.
+/// An input that is always zero is called dead; its diagonal entry is 0. Errors of its weights cost
+/// nothing; damping gives them a cost that is independent of all other weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
     values: Vec<f64>,
@@ -19,8 +21,9 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Moments from `values` `[in, in]`, row-major, in any unit. Fails (input) for another length,
-    /// for values that are not finite, for a negative diagonal, and where they are not symmetric.
+    /// Moments from `values` `[in, in]`, row-major, in any unit. Fails (input) if the length is
+    /// wrong, a value is not finite, the diagonal has a negative value, or the matrix is not
+    /// symmetric.
     pub fn new(values: Vec<f64>, inputs: usize) -> Result<Self> {
         if inputs.checked_mul(inputs) != Some(values.len()) {
             let found = values.len();
@@ -54,7 +57,7 @@ impl Moments {
                          [{column}, {row}]"
                     )));
                 }
-                // What a dead input has to do with others is rounding.
+                // The moments of a dead input with others can only be rounding errors.
                 let value = if bound > 0.0 { (a + b) / 2.0 } else { 0.0 };
                 self.values[row * n + column] = value;
                 self.values[column * n + row] = value;
@@ -78,18 +81,18 @@ impl Moments {
         self.values.iter().step_by(self.inputs + 1).copied().collect()
     }
 
-    /// Inputs that are always zero.
+    /// The number of inputs that are always zero.
     pub fn dead(&self) -> usize {
         self.diagonal().iter().filter(|value| **value == 0.0).count()
     }
 
-    /// The moments of inputs that are each divided by a factor `[in]`: where columns were
-    /// equalised after the inputs were seen. Fails (input) for another number of factors or for
-    /// factors that are not positive numbers.
+    /// The moments of the inputs divided by a factor each `[in]`, for columns that were equalised
+    /// after the moments were collected. Fails (input) for a wrong number of factors or for a
+    /// factor that is not a positive number.
     pub fn divided_by(mut self, factors: &[f32]) -> Result<Self> {
         if factors.len() != self.inputs || factors.iter().any(|f| !(f.is_normal() && *f > 0.0)) {
             return Err(Error::input(format!(
-                "expected {} positive factors of inputs, found {}",
+                "expected a positive factor for each of {} inputs, found {} factors",
                 self.inputs,
                 factors.len()
             )));
@@ -103,7 +106,8 @@ impl Moments {
         Ok(self)
     }
 
-    /// What damping adds to the diagonal: `share` of its mean, and 1 where all inputs are dead.
+    /// The value that damping adds to the diagonal: `share` of its mean, or 1 if all inputs are
+    /// dead.
     pub(super) fn damping(&self, share: f64) -> f64 {
         let mean = self.diagonal().iter().sum::<f64>() / self.inputs.max(1) as f64;
         if mean > 0.0 { mean * share } else { 1.0 }
@@ -138,24 +142,25 @@ impl Moments {
 
 /// Damped moments in the order in which columns are coded: the largest mean square first.
 pub(super) struct Ordered {
-    /// Which input comes when.
+    /// The input of each column.
     pub order: Vec<usize>,
-    /// Moments `[in, in]` in that order, their mean diagonal 1.
+    /// Moments `[in, in]` in that order, scaled to a mean diagonal of 1.
     pub values: Vec<f64>,
 }
 
 impl Ordered {
-    /// What an error (coded less wanted) of each earlier column `i` adds to the target of every
-    /// later column `k`, `[in, in]`: the negated strictly upper triangle of the unit factor `U` with
-    /// `U·D·Uᵀ` the moments.
+    /// The feedback `[in, in]`: how much an error (coded less wanted) of each column `i` adds to
+    /// the target of every later column `k`. It is the negated strictly upper triangle of the unit
+    /// factor `U` for which `U·D·Uᵀ` are the moments.
     ///
-    /// Feedback of original errors through this factor is the same as updating the remaining
-    /// weights with the inverse's factor (Chee et al. 2023, theorem 6, on Frantar et al. 2022).
+    /// Feedback of the original errors through this factor is equivalent to updating the remaining
+    /// weights with the factor of the inverse (Chee et al. 2023, theorem 6, on Frantar et al.
+    /// 2022).
     ///
-    /// With it comes the geometric mean of the moments' eigenvalues, whose arithmetic mean is 1.
+    /// Also returns the geometric mean of the moments' eigenvalues, whose arithmetic mean is 1.
     pub(super) fn feedback(mut self) -> Result<(Vec<f32>, f64)> {
         let n = self.order.len();
-        // Rows and columns reversed, so that the lower factor becomes an upper one.
+        // Reverse rows and columns, so that the lower factor becomes an upper one.
         self.values.reverse();
         let lower = cholesky(self.values, n)?.values;
         let mut upper = vec![0.0f32; n * n];
@@ -173,14 +178,14 @@ impl Ordered {
     }
 }
 
-/// A moment, or a share of one, relative to a mean of 1: 0 instead of what is too small to count,
-/// since subnormal numbers, in f32 and in products, are slow.
+/// Replaces a value far below the mean of 1 by 0, since subnormal numbers, which would arise in f32
+/// and in products, are slow.
 fn counted(value: f64) -> f64 {
     const SMALLEST: f64 = 1e-20;
     if value.abs() < SMALLEST { 0.0 } else { value }
 }
 
-/// Fails (input) with the first of `[rows, columns]` values that is not finite.
+/// Fails (input) if one of `values` `[rows, columns]` is not finite, and names the first.
 pub(super) fn check_finite(values: &[f64], columns: usize, what: &str) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),

@@ -1,13 +1,13 @@
-//! A tensor while it is being coded: its codes, their errors, and what those cost.
+//! A tensor while it is being coded: its codes, their errors and the cost of these.
 
 use rayon::prelude::*;
 
 use super::codebook::{Codebook, Levels};
 use super::matrix::{CHUNK_ROWS, View, product};
 
-/// Codes with their errors. Columns are in the order in which they are coded.
+/// Codes and their errors. Columns are in the order in which they are coded.
 pub(super) struct CodingState<'a, const D: usize, M> {
-    /// What should be coded `[out, in]`.
+    /// The target: the weights `[out, in]` to code.
     pub weights: &'a [f32],
     /// Second moments of the inputs `[in, in]`.
     pub moments: &'a [f32],
@@ -17,9 +17,9 @@ pub(super) struct CodingState<'a, const D: usize, M> {
     pub inputs: usize,
     /// Codes `[out / D, in]`, one per byte.
     pub codes: Vec<u8>,
-    /// What codes mean.
+    /// The weights that codes stand for.
     pub codebook: M,
-    /// Decoded less wanted `[out, in]`.
+    /// Decoded weights less the target `[out, in]`.
     pub errors: Vec<f32>,
     /// Errors times moments `[out, in]`: half the gradient of their cost.
     pub gradient: Vec<f32>,
@@ -31,7 +31,7 @@ pub(super) const fn chunk_vectors<const D: usize>() -> usize {
 }
 
 impl<'a, const D: usize, M: Codebook<D>> CodingState<'a, D, M> {
-    /// The state of given codes.
+    /// The state for given codes.
     pub(super) fn new(
         weights: &'a [f32],
         moments: &'a [f32],
@@ -47,7 +47,7 @@ impl<'a, const D: usize, M: Codebook<D>> CodingState<'a, D, M> {
         state
     }
 
-    /// Computes errors and gradient anew from the codes.
+    /// Computes errors and gradient from the codes again.
     pub(super) fn refresh(&mut self) {
         let inputs = self.inputs;
         let chunk = chunk_vectors::<D>();
@@ -80,17 +80,17 @@ impl<'a, const D: usize, M: Codebook<D>> CodingState<'a, D, M> {
         times(rows, self.moments, self.inputs)
     }
 
-    /// What the weights would cost if they were errors.
+    /// The cost of decoding every weight to 0.
     pub(super) fn whole(&self) -> f64 {
         self.costs(self.weights, &self.products).iter().sum()
     }
 
-    /// What the errors cost altogether.
+    /// The cost of all errors.
     pub(super) fn cost(&self) -> f64 {
         self.costs(&self.errors, &self.gradient).iter().sum()
     }
 
-    /// What the errors of each vector cost, given errors and gradient `[out, in]`.
+    /// The cost of each vector's errors, from errors and gradient `[out, in]`.
     pub(super) fn costs(&self, errors: &[f32], gradient: &[f32]) -> Vec<f64> {
         let len = D * self.inputs;
         let pairs = errors.par_chunks(len).zip(gradient.par_chunks(len));

@@ -1,22 +1,23 @@
-//! What a layer should be, given that its inputs are no longer those of the reference.
+//! The weights that a layer should have, given that its inputs are no longer the reference's.
 
 use super::matrix::{View, product};
 use super::moments::{Moments, check_finite};
 use crate::error::{Error, Result};
 
-/// Pull towards the reference's weights, of the mean square of an input. Weights that repair what
-/// they see on some ten thousand tokens do harm elsewhere: on SmolLM2-135M, 32 windows of 512 tokens,
-/// the KL divergence of `vector2-d4-cal` on other text is 1.12 nats with 0.03, 0.93 with 0.3 (and 5 %
-/// instead of 1 % of damping), 1.11 with 1.
+/// Strength of the pull towards the reference's weights, relative to the mean square of an input.
+/// Weights fitted closely to ten thousand tokens do harm on other text. On SmolLM2-135M, calibrated
+/// on 32 windows of 512 tokens, the KL divergence of `vector2-d4-cal` on other text is 1.12 nats
+/// with 0.03, 0.93 with 0.3 (and 5 % of damping instead of 1 %) and 1.11 with 1.
 const RIDGE: f64 = 0.3;
 
-/// The weights `[out, in]` whose products with the coded model's inputs `x̂` come nearest, in least
-/// squares, to what the reference's `weights` make of its own inputs `x`, plus a residual:
-/// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹` with λ 30 % of the mean diagonal.
+/// The weights `[out, in]` whose products with the coded model's inputs `x̂` are nearest, in least
+/// squares, to the products of the reference's `weights` with its own inputs `x`, plus a residual:
+/// `W' = (W·E[x x̂ᵀ] + R + λW)(E[x̂ x̂ᵀ] + λ)⁻¹`, with λ 30 % of the mean diagonal.
 ///
-/// `cross` is `E[x x̂ᵀ]` `[in, in]` (rows are the reference's; without it inputs are taken to be the
-/// same), `own` is `E[x̂ x̂ᵀ]`, `residual` `[out, in]` is `E[(y - ŷ) x̂ᵀ]` for what the outputs `ŷ` of
-/// uncoded weights lack of the wanted `y`. All three in one unit. Fails (input) for other lengths and for values that are not finite.
+/// `cross` `[in, in]` is `E[x x̂ᵀ]`, a row for each of the reference's inputs; `None` means that
+/// both inputs are the same. `own` is `E[x̂ x̂ᵀ]`. `residual` `[out, in]` is `E[(y - ŷ) x̂ᵀ]`, the
+/// difference between the wanted outputs `y` and the outputs `ŷ` of uncoded weights. All three have
+/// the same unit. Fails (input) for wrong lengths and for values that are not finite.
 pub fn asymmetric_target(
     weights: &[f32],
     shape: [usize; 2],
@@ -32,7 +33,7 @@ pub fn asymmetric_target(
         check_finite(residual, inputs, "residual moments")?;
     }
     let wide: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
-    // Solved for the change, so that equal inputs leave the weights exactly as they are.
+    // Solve for the change, so that equal inputs leave the weights exactly as they are.
     let mut rows = match cross {
         Some(cross) => {
             check_len("cross moments", cross.len(), [inputs, inputs])?;

@@ -1,5 +1,5 @@
-//! Properties of calibrated coding: nothing gets worse, nothing depends on threads, tiny tensors come
-//! out at the optimum, and independent inputs are rounded.
+//! Properties of calibrated coding: no step increases the error, nothing depends on threads, tiny
+//! tensors reach the optimum, and the codes of independent inputs are those of rounding.
 
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -24,7 +24,7 @@ const RECIPES: [&str; 13] = [
     "int8",
 ];
 
-/// An error may grow by this share: sums of f32.
+/// An error may grow by this share, since sums are f32.
 const ROUNDING: f64 = 1e-4;
 
 fn random(seed: u64) -> rand_chacha::ChaCha8Rng {
@@ -35,7 +35,7 @@ fn bell(random: &mut rand_chacha::ChaCha8Rng) -> f32 {
     (0..6).map(|_| random.random::<f32>() - 0.5).sum()
 }
 
-/// Moments of inputs that follow one another, some much larger than others, some dead.
+/// Moments of correlated inputs, some much larger than others, some dead.
 fn moments(seed: u64, inputs: usize) -> Moments {
     let mut random = random(seed);
     let sizes: Vec<f64> = (0..inputs)

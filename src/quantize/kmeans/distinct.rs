@@ -1,8 +1,9 @@
-//! The distinct values of a group of weights with what each of them counts: the input of k-means.
+//! The distinct values of a group of weights, each with its weight in the error: the input of
+//! k-means.
 //!
-//! Sorting is a radix sort of order-preserving integer keys, most of the cost of a small palette;
-//! passes in which all keys agree (weights that came from bfloat16 or fp16) are skipped. Pruned
-//! weights come as NaN and are left out.
+//! Values are sorted by radix sort of order-preserving integer keys, which is most of the cost of a
+//! small palette. Passes in which all keys agree (as for weights that came from bfloat16 or fp16)
+//! are skipped. Pruned weights are passed as NaN and left out.
 
 use half::f16;
 use rayon::prelude::*;
@@ -16,13 +17,13 @@ const DIGITS: usize = 1 << DIGIT_BITS;
 /// Passes that cover the 32 bits of a key.
 const PASSES: usize = 3;
 
-/// How the squared error of a weight counts, and what it is relative to.
+/// How much the squared error of a weight counts, and the scales by which weights are divided.
 pub(in crate::quantize) struct Weighting<'a> {
     /// Weights in a row.
     pub inputs: usize,
-    /// Importance `[in]` of each input channel, or all alike.
+    /// Importance `[in]` of each input channel; `None` if all count the same.
     pub importance: Option<&'a [f32]>,
-    /// fp16 scale `[rows]` of each row, by which its weights are divided.
+    /// fp16 scale `[rows]` by which the weights of each row are divided, if there is one.
     pub scales: Option<&'a [f16]>,
 }
 
@@ -35,7 +36,7 @@ pub(in crate::quantize) struct Sorter {
     spare_pairs: Vec<(u32, f64)>,
 }
 
-/// An integer that orders as the float does; both zeros have the same key.
+/// An integer that orders as the float does. Both zeros have the same key.
 #[inline(always)]
 fn key(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
@@ -49,8 +50,8 @@ fn value(key: u32) -> f32 {
 
 impl Sorter {
     /// Fills `points` with the group's values, divided by their row's scale if there is one. The
-    /// error of such a value counts by the square of its scale, so that k-means minimises the
-    /// error of the weights themselves.
+    /// weight of such a value is multiplied by the square of its scale, so that k-means minimises
+    /// the error of the weights themselves.
     pub(in crate::quantize) fn points(
         &mut self,
         weights: &[f32],
@@ -77,7 +78,7 @@ impl Sorter {
         if self.pairs.iter().all(|pair| pair.1 == 0.0) {
             self.pairs.iter_mut().for_each(|pair| pair.1 = 1.0);
         }
-        // A stable sort, so that equal values add their weights in one order.
+        // A stable sort, so that the weights of equal values are added in a fixed order.
         if self.pairs.len() > PARALLEL_LEN {
             self.pairs.par_sort_by_key(|pair| pair.0);
         } else {
@@ -87,8 +88,8 @@ impl Sorter {
         points.refill(self.pairs.iter().map(|pair| (value(pair.0), pair.1)), centre);
     }
 
-    /// Smallest and largest value, divided by their row's scale if there is one; of no values at
-    /// all infinities, the smallest above the largest.
+    /// Smallest and largest value, divided by their row's scale if there is one. Without any values
+    /// the smallest is infinity and the largest minus infinity.
     pub(in crate::quantize) fn extent(
         &self,
         weights: &[f32],

@@ -1,15 +1,16 @@
 //! Exact clustering into many clusters by putting a price on each.
 //!
-//! With a price per cluster the number of clusters is free and the optimum is a least-weight path,
-//! found in one sweep. The optimal cost is convex in the number of clusters, so some price gives
-//! the number asked for; where that price leaves a choice, two optimal paths are spliced into one
-//! with exactly that number (Aggarwal, Schieber and Tokuyama 1994). Memory: `O(values)`.
+//! With a price per cluster the number of clusters is free, and the optimum is a least-weight path
+//! that one sweep finds. The optimal cost is convex in the number of clusters, so some price gives
+//! the number asked for. If paths of different numbers are optimal at that price, two of them are
+//! spliced into one with exactly the number asked for (Aggarwal, Schieber and Tokuyama 1994).
+//! Memory: `O(values)`.
 
 use std::collections::VecDeque;
 
 use super::points::Points;
 
-/// Guesses by the power law before the search cuts planes, which always ends.
+/// Prices guessed by the power law. After these the search cuts planes, which always terminates.
 const GUESSES: usize = 12;
 /// Two costs closer than this share of the total square sum are equal up to f64 rounding.
 const ROUNDING_MARGIN: f64 = 1e-14;
@@ -31,12 +32,12 @@ impl Path {
     }
 }
 
-/// The optimal boundaries; there are more values than clusters and at least two clusters. Nothing
-/// where f64 rounding hides the price or the splice; the caller then has another method.
+/// The optimal boundaries, for more values than clusters and at least two clusters. `None` if f64
+/// rounding hides the price or the splice; the caller then uses the other method.
 pub(super) fn boundaries(points: &Points, clusters: usize) -> Option<Vec<usize>> {
     let len = points.len();
     let margin = ROUNDING_MARGIN * points.square[len];
-    // At a price of nothing every value is a cluster; at the highest there is one cluster.
+    // At a price of 0 every value is a cluster; at the highest price there is one cluster.
     let mut more = Path::of(points, (0..=len).collect());
     let mut fewer = Path::of(points, vec![0, len]);
     let mut price = first_price(points, clusters);
@@ -73,15 +74,15 @@ pub(super) fn boundaries(points: &Points, clusters: usize) -> Option<Vec<usize>>
     }
 }
 
-/// The price at which evenly filled clusters would neither merge nor split.
+/// A first guess: the mean cost of a cluster if all had equally many values.
 fn first_price(points: &Points, clusters: usize) -> f64 {
     let len = points.len();
     let even: Vec<usize> = (0..=clusters).map(|i| i * len / clusters).collect();
     points.total_cost(&even) / clusters as f64
 }
 
-/// Joins the head of one optimal path to the tail of another so that `clusters` clusters result:
-/// where a cluster of `fewer` contains one of `more` and the counts fit.
+/// Joins the head of one optimal path to the tail of another, at a cluster of `fewer` that contains
+/// a cluster of `more`, so that there are `clusters` clusters.
 fn splice(fewer: &[usize], more: &[usize], clusters: usize) -> Option<Vec<usize>> {
     let ahead = clusters.checked_sub(fewer.len() - 1)?;
     (0..fewer.len() - 1).find_map(|x| {
@@ -103,7 +104,7 @@ struct Sweep {
 impl Sweep {
     /// The boundaries of the least-weight path where each cluster costs `price` extra.
     ///
-    /// By the quadrangle inequality a later candidate, once better, stays better.
+    /// By the quadrangle inequality a later candidate that is better once stays better.
     fn run(&mut self, points: &Points, price: f64) -> Vec<usize> {
         let len = points.len();
         self.cost.clear();
@@ -133,7 +134,8 @@ impl Sweep {
         boundaries
     }
 
-    /// Adds `candidate` where it will be the best, dropping those it beats throughout.
+    /// Adds `candidate` from the position on where it is the best, and drops the candidates that it
+    /// beats everywhere.
     fn enter(&mut self, points: &Points, candidate: usize) {
         let len = points.len();
         let cost = &self.cost;

@@ -1,9 +1,10 @@
 //! Exact one-dimensional weighted k-means: the globally optimal lookup table.
 //!
-//! Sorted values make clusters intervals, so a clustering is a choice of boundaries and the
-//! optimum is a shortest path. Two methods find it, both exact up to f64 rounding of sums:
-//! `windows.rs` (dynamic programming inside certified windows; fast for few clusters) and
-//! `lagrange.rs` (a price per cluster; linear memory, fast for many). Nothing here is random.
+//! In one dimension clusters are intervals of the sorted values, so a clustering is a choice of
+//! boundaries and the optimum is a shortest path. Two methods find it, both exact up to f64
+//! rounding of sums: `windows.rs` (dynamic programming inside certified windows; fast for few
+//! clusters) and `lagrange.rs` (a price per cluster; linear memory, fast for many). Nothing here is
+//! random.
 
 pub(super) mod distinct;
 mod lagrange;
@@ -12,7 +13,7 @@ mod windows;
 
 use points::Points;
 
-/// Above this many clusters the priced path is faster than the windows.
+/// Above this number of clusters the priced path is faster than the windows.
 const WINDOWS_MAX_CLUSTERS: usize = 16;
 
 /// Memory that a thread reuses from one clustering to the next.
@@ -21,8 +22,8 @@ pub(super) struct Scratch {
     windows: windows::WindowScratch,
 }
 
-/// The boundaries of the optimal clustering into `clusters`: positions `0 .. n`, outer ones
-/// included. With no more values than clusters every value is a cluster of its own.
+/// The boundaries of the optimal clustering into `clusters`, as positions from 0 to the number of
+/// values, both included. If there are no more values than clusters, each value is a cluster.
 pub(super) fn boundaries(points: &Points, clusters: usize, scratch: &mut Scratch) -> Vec<usize> {
     let len = points.len();
     if len <= clusters {
@@ -46,8 +47,9 @@ pub(super) fn means(points: &Points, clusters: usize, scratch: &mut Scratch) -> 
     boundaries.windows(2).map(|pair| points.exact_mean(pair[0], pair[1])).collect()
 }
 
-/// The best boundary between two clusters. The squared error of both is the whole square sum less
-/// `S² / W` of either side, so the largest of those sums wins; ties go to the lower boundary.
+/// The best boundary between two clusters. Their squared error is the sum of all squares less
+/// `S² / W` of each side, so the boundary with the largest `S² / W` in total wins; of equal ones
+/// the lowest.
 fn best_split(points: &Points) -> usize {
     const LANES: usize = 8;
     let len = points.len();

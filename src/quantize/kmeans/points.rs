@@ -1,23 +1,25 @@
-//! Distinct weighted values as prefix sums: what both exact k-means methods search.
+//! Distinct weighted values as prefix sums, on which both methods of exact k-means work.
 
-/// Distinct values in ascending order with weights, as prefix sums around a centre.
+/// Distinct values in ascending order with their weights, as prefix sums around a centre.
 ///
-/// Position `i` stands between value `i - 1` and value `i`, so that a cluster is a pair of
-/// positions. Sums are f64; the centre keeps cancellation small.
+/// Position `i` is between value `i - 1` and value `i`, so that a cluster is a pair of positions.
+/// Sums are f64; subtracting the centre keeps cancellation small.
 #[derive(Debug, Default, Clone)]
 pub(in crate::quantize) struct Points {
     /// Ascending, distinct.
     pub(in crate::quantize) values: Vec<f32>,
     pub(in crate::quantize) centre: f64,
-    /// `[n + 1]`: weight, weighted value and weighted square of everything before a position.
+    /// Sum `[n + 1]` of the weights of all values before a position.
     pub(in crate::quantize) weight: Vec<f64>,
+    /// The same of values (less the centre) times their weights.
     pub(in crate::quantize) sum: Vec<f64>,
+    /// The same of their squares times their weights.
     pub(in crate::quantize) square: Vec<f64>,
 }
 
 impl Points {
     /// Replaces the content by `(value, weight)` pairs in ascending order of value. Equal values
-    /// are merged, values without weight left out.
+    /// are merged; values of weight 0 are left out.
     pub(in crate::quantize) fn refill(
         &mut self,
         sorted: impl Iterator<Item = (f32, f64)>,
@@ -72,15 +74,16 @@ impl Points {
         self.centre + (self.sum[to] - self.sum[from]) / weight
     }
 
-    /// [`Points::mean`] from the values themselves, free of the cancellation in prefix sums: what is
-    /// stored must not depend on the centre, not even where rounding to fp16 is a tie.
+    /// [`Points::mean`] from the values themselves, free of the cancellation in prefix sums: stored
+    /// entries must not depend on the centre, not even if rounding to fp16 is a tie.
     pub(in crate::quantize) fn exact_mean(&self, from: usize, to: usize) -> f64 {
         let weights = self.weight[from..=to].windows(2).map(|pair| pair[1] - pair[0]);
         let weighted = self.values[from..to].iter().zip(weights).map(|(v, w)| f64::from(*v) * w);
         weighted.sum::<f64>() / (self.weight[to] - self.weight[from])
     }
 
-    /// The squared error of the clusters between successive boundaries, outer ones included.
+    /// The squared error of the clusters between successive boundaries; `boundaries` include the
+    /// outer two.
     pub(in crate::quantize) fn total_cost(&self, boundaries: &[usize]) -> f64 {
         boundaries.windows(2).map(|pair| self.cost(pair[0], pair[1])).sum()
     }

@@ -1,15 +1,16 @@
-//! Exact clustering by dynamic programming inside windows that are proven to hold the optimum.
+//! Exact clustering by dynamic programming inside windows that are proven to contain the optimum.
 //!
-//! From coarse to fine: a cell stands for `step` neighbouring positions. Clusters shrunk to what
-//! they cover wherever in their cells their boundaries lie cost no more than any real clustering
-//! through those cells, so paths over cells are lower bounds. A cell through which the lower bound
-//! exceeds the cost of a clustering already found cannot hold that boundary; what remains is
-//! refined, until a cell is a position and the bound is the cost itself. Shrunk costs keep the
+//! It works from coarse to fine. A cell is `step` neighbouring positions. The cost of a cluster
+//! whose boundaries are in two cells counts only the values between these cells, which belong to it
+//! wherever in the cells the boundaries are. So the cost of a path over cells is a lower bound for
+//! every clustering through them. If the bound of all paths through a cell exceeds the cost of a
+//! clustering already found, the boundary cannot be in that cell. The remaining cells are refined,
+//! until a cell is a position and the bound is the cost itself. Such reduced costs keep the
 //! quadrangle inequality (Grønlund et al. 2017), so every layer is solved by divide and conquer
 //! over monotone minima.
 //!
-//! Memory: one value and one parent per boundary and cell of its window, at worst
-//! `clusters * values * 12` bytes on the last level; usually a few per cent of that.
+//! Memory: one cost and one parent for each boundary and each cell of its window, at most
+//! `clusters * values * 12` bytes on the last level, and usually a few per cent of that.
 
 use std::ops::Range;
 
@@ -19,9 +20,9 @@ use super::points::Points;
 const REFINEMENT: usize = 4;
 /// Cells per cluster on the first level.
 const FIRST_CELLS_PER_CLUSTER: usize = 8;
-/// Rounds of Lloyd's iteration when a better upper bound is sought.
+/// Rounds of Lloyd's iteration to improve the upper bound.
 const POLISH_ROUNDS: usize = 40;
-/// Bounds are compared with this share of the total square sum to spare, far above f64 rounding
+/// Margin when bounds are compared, as a share of the total sum of squares: far above f64 rounding
 /// and far below any real difference.
 const ROUNDING_MARGIN: f64 = 1e-13;
 
@@ -72,7 +73,7 @@ impl Prefix {
     }
 }
 
-/// The optimal boundaries; there are more values than clusters and at least two clusters.
+/// The optimal boundaries, for more values than clusters and at least two clusters.
 pub(super) fn boundaries(
     points: &Points,
     clusters: usize,
@@ -113,7 +114,7 @@ fn step_window(window: &mut Range<usize>, first: usize, end: usize, step: usize)
     *window = first / step..(end - 1) / step + 1;
 }
 
-/// Lower bounds from the left; returns the positions of the best path, outer ones included.
+/// Lower bounds from the left. Returns the positions of the best path, including the outer two.
 fn forward(
     points: &Points,
     step: usize,
@@ -169,7 +170,7 @@ fn forward(
     path
 }
 
-/// Lower bounds from the right, on the edges that `forward` has filled.
+/// Lower bounds from the right, on the edges that [`forward`] has filled.
 fn backward(points: &Points, step: usize, windows: &[Range<usize>], scratch: &mut WindowScratch) {
     let len = points.len();
     let WindowScratch { near, far, backward, .. } = scratch;
@@ -188,19 +189,19 @@ fn backward(points: &Points, step: usize, windows: &[Range<usize>], scratch: &mu
     }
 }
 
-/// One layer: every row's least `from` column plus the cluster between them.
+/// One layer: for every row the least cost in `from` plus that of the cluster in between.
 struct Pass<'a> {
     rows: &'a Prefix,
     columns: &'a Prefix,
     from: &'a Layer,
-    /// 1 when columns lie left of rows, -1 when they lie right of them.
+    /// 1 if columns are left of rows, -1 if they are right of them.
     sign: f64,
-    /// Whether row and column may be the same cell, with an empty cluster between.
+    /// Whether row and column may be the same cell, with an empty cluster in between.
     same_cell: bool,
 }
 
 impl Pass<'_> {
-    /// Divide and conquer: the middle row's minimum bounds the columns of the rows on either side.
+    /// Divide and conquer: the column of the middle row's minimum bounds those of all other rows.
     fn solve(&self, layer: &mut Layer, rows: Range<usize>, columns: Range<usize>) {
         if rows.is_empty() {
             return;
@@ -245,7 +246,7 @@ impl Pass<'_> {
     }
 }
 
-/// The cost that Lloyd's iteration reaches from a path; infinite when it loses a cluster.
+/// The least cost that Lloyd's iteration reaches from a path before it ends or loses a cluster.
 fn polished_cost(points: &Points, mut path: Vec<usize>) -> f64 {
     let len = points.len();
     let clusters = path.len() - 1;

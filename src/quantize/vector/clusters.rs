@@ -1,7 +1,7 @@
-//! Weighted k-means in a few dimensions: the entries of a table of vectors.
+//! Weighted k-means in a few dimensions, which makes the entries of a table of vectors.
 //!
 //! Lloyd's iteration from a k-means++ start (Arthur and Vassilvitskii 2007). Sums are taken over
-//! chunks of fixed length and joined in order, so that results do not depend on threads.
+//! chunks of fixed length and added in order, so that results do not depend on threads.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,13 +9,13 @@ use rayon::prelude::*;
 
 use crate::quantize::nearest::Candidates;
 
-/// Rounds of Lloyd's iteration at most.
+/// Most rounds of Lloyd's iteration.
 const ROUNDS: usize = 20;
 /// Points that a thread takes at a time.
 const CHUNK: usize = 2048;
 
-/// At most `entries` means of `points` under non-negative `weights`, one per point. Fewer where
-/// there are no more distinct points with weight; none without points.
+/// At most `entries` means of `points` under non-negative `weights`, one for each point. There are
+/// fewer if there are fewer distinct points of positive weight.
 pub(super) fn means<const D: usize>(
     points: &[[f32; D]],
     weights: &[f32],
@@ -56,8 +56,8 @@ fn distance<const D: usize>(a: &[f32; D], b: &[f32; D]) -> f32 {
     sum
 }
 
-/// Centres drawn one after the other, each point with a chance in proportion to its weight and its
-/// squared distance from the centres so far.
+/// Draws centres one after the other. A point's chance is proportional to its weight times its
+/// squared distance from the nearest centre so far.
 fn start<const D: usize>(
     points: &[[f32; D]],
     weights: &[f32],
@@ -89,7 +89,7 @@ fn start<const D: usize>(
     centres
 }
 
-/// Costs of points after one more centre.
+/// Updates the costs of points for one more centre.
 struct Nearer<'a, const D: usize> {
     points: &'a [[f32; D]],
     weights: &'a [f32],
@@ -146,7 +146,7 @@ struct Round<const D: usize> {
     sums: Vec<Sum<D>>,
 }
 
-/// Some points, whose nearest centres are wanted. Whether one has changed.
+/// Finds the nearest centres of some points. The output is whether one has changed.
 struct AssignPoints<'a, const D: usize> {
     candidates: &'a Candidates<D>,
     points: &'a [[f32; D]],
@@ -176,7 +176,7 @@ impl<const D: usize> pulp::NullaryFnOnce for AssignPoints<'_, D> {
     }
 }
 
-/// Gives every point its nearest centre, and sums the points of each centre.
+/// Assigns every point to its nearest centre, and sums the points of each centre.
 fn assign<const D: usize>(
     points: &[[f32; D]],
     weights: &[f32],
@@ -210,7 +210,7 @@ fn assign<const D: usize>(
     })
 }
 
-/// Moves centres without points to the points that cost most.
+/// Moves centres without points to the points of the highest cost.
 fn refill<const D: usize>(
     points: &[[f32; D]],
     weights: &[f32],

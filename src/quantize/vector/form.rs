@@ -1,5 +1,5 @@
-//! The vector recipe as a value: which widths and lengths exist, which rows share a table, and what
-//! that takes to store. `vectorB-dD[-gN]` are B bits per weight and D weights per code.
+//! The vector recipe: which widths and lengths exist, which rows share a table, and the stored
+//! size. `vectorB-dD[-gN]` has B bits per weight and D weights per code.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,13 +8,14 @@ use crate::error::{Error, Result};
 use crate::quantize::bitpack::packed_size_bytes;
 use crate::quantize::widths::{IndexBits, effective_group};
 
-/// Every pair of bits per weight and weights per code that makes a code of 1, 2, 3, 4, 6 or 8 bits.
-/// One weight per code is a palette.
+/// Every pair of bits per weight and weights per code whose code has 1, 2, 3, 4, 6 or 8 bits. One
+/// weight per code would be a palette.
 pub(in crate::quantize) const FORMS: [(u8, usize); 10] =
     [(1, 2), (1, 3), (1, 4), (1, 6), (1, 8), (2, 2), (2, 3), (2, 4), (3, 2), (4, 2)];
 
 /// Lookup tables of short vectors: a code stands for the weights of one input in `D` consecutive
-/// rows, `W[r, j] = s[r] · table[group(r)][code[r / D, j]][r mod D]` with an fp16 scale `s` per row.
+/// rows, `W[r, j] = s[r] · table[group(r)][code[r / D, j]][r mod D]` with an fp16 scale `s` per
+/// row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Vector {
     bits: u8,
@@ -24,20 +25,20 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// Codes of `bits` bits per weight for `weights_per_code` weights each; `group` output rows
-    /// share a table, or all of them. Fails (input) where no code has such a width, and where a
-    /// group is shorter than a vector.
+    /// Codes of `bits` bits per weight for `weights_per_code` weights each. `group` output rows
+    /// share a table; if `None`, all rows do. Fails (input) if codes cannot have that width, or if
+    /// a group is shorter than a vector.
     pub fn new(bits: u8, weights_per_code: usize, group: Option<NonZeroUsize>) -> Result<Self> {
         let refuse = |what: String| Err(Error::input(what));
         if weights_per_code == 1 {
             return refuse("a vector of one weight is a palette".to_owned())
-                .map_err(|error| error.hint("use a palette of as many bits"));
+                .map_err(|error| error.hint(format!("use palette{bits}")));
         }
         if !FORMS.contains(&(bits, weights_per_code)) {
             let code = usize::from(bits).saturating_mul(weights_per_code);
             return refuse(format!(
-                "{bits} bits for each of {weights_per_code} weights are codes of {code} bits: Core \
-                 ML has index types of 1, 2, 3, 4, 6 and 8 bits"
+                "{bits} bits for each of {weights_per_code} weights make codes of {code} bits, but \
+                 Core ML has index types of 1, 2, 3, 4, 6 and 8 bits"
             ))
             .map_err(|error| {
                 error.hint(format!("the nearest is {}", nearest(bits, weights_per_code)))
@@ -57,7 +58,7 @@ impl Vector {
         self.bits
     }
 
-    /// Weights that a code stands for: consecutive rows at one input.
+    /// Weights that a code stands for: those of consecutive rows at one input.
     pub fn weights_per_code(&self) -> usize {
         self.weights_per_code
     }
@@ -67,7 +68,7 @@ impl Vector {
         self.code_bits
     }
 
-    /// Rows that were asked to share a table (`-gN`); nothing where the tensor has one.
+    /// `-gN`: rows that should share a table, or `None` if the tensor has one table.
     pub fn group(&self) -> Option<NonZeroUsize> {
         self.group
     }
@@ -81,7 +82,7 @@ impl Vector {
         effective_group(out / length, vectors) * length
     }
 
-    /// Tables of a tensor `[out, in]`; none for a tensor without weights.
+    /// The number of tables of a tensor `[out, in]`; 0 for a tensor without weights.
     pub fn tables(&self, [out, inputs]: [usize; 2]) -> usize {
         if inputs == 0 { 0 } else { out / self.table_rows(out) }
     }
@@ -91,12 +92,12 @@ impl Vector {
         [self.tables(shape), self.code_bits.entries(), self.weights_per_code]
     }
 
-    /// Rows between two borders at which a coded tensor of `out` rows can be cut.
+    /// A coded tensor of `out` rows can be cut at multiples of this number of rows.
     pub(in crate::quantize) fn slice_unit(&self, out: usize) -> usize {
         self.group.map_or(self.weights_per_code, |_| self.table_rows(out))
     }
 
-    /// The same vectors with the group that a tensor of `out` rows really gets.
+    /// The same vectors with the group size that a tensor of `out` rows actually gets.
     pub(in crate::quantize) fn resolved(self, out: usize) -> Self {
         let rows = self.group.and(NonZeroUsize::new(self.table_rows(out)));
         Vector { group: rows, ..self }
@@ -112,7 +113,7 @@ impl Vector {
             .saturating_add(out.saturating_mul(2))
     }
 
-    /// Fails (input) where vectors do not divide the rows.
+    /// Fails (input) if vectors do not divide the rows.
     pub(in crate::quantize) fn check_rows(&self, out: usize) -> Result<()> {
         if out.is_multiple_of(self.weights_per_code) {
             return Ok(());
@@ -137,7 +138,7 @@ impl fmt::Display for Vector {
     }
 }
 
-/// The form whose bits per weight, and then whose length, are nearest.
+/// The form with the nearest bits per weight and, among those, the nearest length.
 fn nearest(bits: u8, weights_per_code: usize) -> String {
     let distance = |(b, d): &(u8, usize)| (b.abs_diff(bits), d.abs_diff(weights_per_code));
     let (bits, length) = FORMS.into_iter().min_by_key(distance).unwrap_or(FORMS[0]);

@@ -1,8 +1,9 @@
 //! Tables of short vectors: one code for the weights of an input in several consecutive rows.
 //!
-//! Rows are brought to one spread by an fp16 scale each; a table is fitted to vectors of scaled
-//! weights, rounded to fp16, and only then does every vector get its code, in the metric of the
-//! weights themselves, so that codes are the best ones for the table and scales that ship.
+//! Each row is divided by an fp16 scale, so that all rows have the same spread. A table is fitted
+//! to vectors of scaled weights and rounded to fp16. Then every vector gets the code with the least
+//! error of the weights themselves, so that codes are the best ones for the table and scales that
+//! ship.
 
 mod clusters;
 pub(super) mod form;
@@ -22,25 +23,25 @@ use super::nearest::Candidates;
 use super::recipe::Recipe;
 use crate::error::Result;
 
-/// Vectors that a table is fitted to at most.
+/// Most vectors that a table is fitted to.
 const SAMPLE: usize = 65_536;
-/// The seed of tables that are fitted without calibration: the same for every table, so that rows
-/// can be coded apart.
+/// The seed of tables that are fitted without calibration. It is the same for every table, so that
+/// slices of rows can be coded independently.
 pub(super) const SEED: u64 = 0;
 
-/// Rows and columns of weights with what their errors count.
+/// Weights `[rows, in]`, and how much their errors count.
 #[derive(Clone, Copy)]
 pub(super) struct Weighted<'a> {
     /// Weights `[rows, in]`.
     pub weights: &'a [f32],
     /// Weights in a row.
     pub inputs: usize,
-    /// What the squared error of each input counts `[in]`, or all alike.
+    /// Weight of each input's squared error `[in]`; `None` if all count the same.
     pub importance: Option<&'a [f32]>,
 }
 
-/// Codes finite weights `[out, in]`, whose rows vectors divide; `seed` draws the start of tables. Fails (input) when a weight is
-/// beyond fp16.
+/// Codes finite weights `[out, in]`, whose rows vectors divide; `seed` draws the start of tables.
+/// Fails (input) if a weight is beyond fp16.
 pub(super) fn quantize(
     vector: &Vector,
     weights: &[f32],
@@ -89,8 +90,8 @@ fn code<const D: usize>(
 }
 
 impl Weighted<'_> {
-    /// The fp16 scale of each of `rows` rows: its root mean square under the importance; 1 for rows of zeros
-    /// and of weights far below fp16's range. Fails (input) where it is beyond fp16.
+    /// The fp16 scale of each of `rows` rows: the root mean square of its weights under the
+    /// importance, or 1 as [`row_scale`] says. Fails (input) if a scale is beyond fp16.
     pub(super) fn row_scales(&self, rows: usize) -> Result<Vec<f16>> {
         if self.inputs == 0 {
             return Ok(vec![f16::ONE; rows]);
@@ -117,7 +118,7 @@ impl Weighted<'_> {
         let count = self.weights.len() / D;
         let taken = count.min(SAMPLE);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        // One of every so many vectors, drawn anew each time: no column is always passed over.
+        // One vector drawn from every `step` ones, so that no column is passed over throughout.
         let step = count as f64 / taken as f64;
         let (mut points, mut weights) = (Vec::with_capacity(taken), Vec::with_capacity(taken));
         for i in 0..taken {
@@ -138,20 +139,20 @@ impl Weighted<'_> {
             weights.push(self.importance.map_or(1.0, |all| all[column]) * square / D as f32);
         }
         let largest = weights.iter().fold(0.0f32, |most, weight| most.max(*weight));
-        // Far from the limits of f32, whatever the unit of the importance is.
+        // Relative to the largest, so that no unit of the importance reaches the limits of f32.
         let even = |weight: &mut f32| *weight = if largest > 0.0 { *weight / largest } else { 1.0 };
         weights.iter_mut().for_each(even);
         let means = clusters::means(&points, &weights, entries, seed);
         let last = means.last().copied().unwrap_or([0.0; D]);
         let padded = means.into_iter().chain(std::iter::repeat(last)).take(entries);
-        // Components are weights over their row's root mean square: far below fp16's largest, and
-        // held there for rows whose scale had to be 1. Adding zero turns -0 into 0.
+        // Components are weights over their row's root mean square, far below fp16's largest value.
+        // Only rows whose scale had to be 1 need the clamp. Adding zero turns -0 into 0.
         let round = |value: f32| f16::from_f32(value.clamp(-HALF_MAX, HALF_MAX) + 0.0);
         padded.map(|mean| mean.map(round)).collect()
     }
 
-    /// Writes the code of every vector `[rows / D, in]`: the entry with the least squared error of
-    /// the weights.
+    /// Writes the code of every vector `[rows / D, in]`: that of the entry with the least squared
+    /// error of the weights.
     pub(super) fn assign<const D: usize>(
         &self,
         scales: &[f16],

@@ -29,7 +29,7 @@ fn an_unknown_recipe_is_refused_with_the_nearest() {
     refuses(
         &["--recipes", "palette5"],
         "--recipes: recipe `palette5`: 5-bit palettes do not exist: Core ML has index types of 1, \
-         2, 3, 4, 6 and 8 bits\nhint: palette4 and palette6 are its neighbours",
+         2, 3, 4, 6 and 8 bits\nhint: use palette4 or palette6",
     );
     refuses(
         &["--recipes", "palette2-g16-x"],

@@ -49,7 +49,7 @@ fn a_model_type_that_is_not_known_is_refused() {
     refuses(
         json!({"model_type": "mamba"}),
         "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found \"mamba\"\n\
-         hint: this architecture is not one that evalkit computes",
+         hint: evalkit does not compute other architectures",
     );
 }
 
@@ -104,7 +104,7 @@ fn layer_types_must_be_as_many_as_layers_and_full_attention() {
         json!({"layer_types": ["full_attention"]}),
         "key `layer_types`: expected 2 entries (num_hidden_layers), found 1",
     );
-    let error = "key `layer_types`: sliding_attention is not something evalkit computes";
+    let error = "key `layer_types`: evalkit cannot compute sliding_attention";
     refuses(
         json!({"layer_types": ["full_attention", "sliding_attention"]}),
         &format!("{error}\n{OTHER_MODEL}"),
@@ -113,7 +113,7 @@ fn layer_types_must_be_as_many_as_layers_and_full_attention() {
 
 #[test]
 fn a_rotary_embedding_that_is_not_known_is_refused() {
-    let error = "rope_scaling: key `rope_type`: longrope is not something evalkit computes";
+    let error = "rope_scaling: key `rope_type`: evalkit cannot compute longrope";
     refuses(
         json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
         &format!("{error}\n{OTHER_MODEL}"),
@@ -148,7 +148,7 @@ fn a_folder_without_its_files_is_refused() {
         place.sweep(&[]),
         2,
         "model/model.safetensors: cannot open: No such file or directory (os error 2)\n\
-         hint: a checkpoint folder holds config.json and model.safetensors or its shards",
+         hint: a checkpoint folder has config.json and model.safetensors, or shards and their index",
     );
     std::fs::remove_file(place.path("model/config.json")).unwrap();
     place.refuses(

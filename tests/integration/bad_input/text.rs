@@ -35,9 +35,9 @@ fn a_text_that_the_vocabulary_cannot_spell_is_refused() {
     refuses_text(
         b"some Text",
         &[],
-        "text.txt: the vocabulary has no tokens for 1 bytes of the text before byte 9\n\
-         hint: rare bytes, such as control characters, are missing from some vocabularies: take \
-         them out of the text",
+        "text.txt: the vocabulary has no token for 1 byte before byte 9 of the text\n\
+         hint: rare bytes, such as control characters, are missing from some vocabularies: remove \
+         them from the text",
     );
 }
 
@@ -87,8 +87,8 @@ fn a_missing_tokenizer_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "model/tokenizer.json: the file is missing\nhint: older checkpoints have tokenizer.model \
-         only: convert it with transformers' save_pretrained",
+        "model/tokenizer.json: the file is missing\nhint: an older checkpoint may have only \
+         tokenizer.model: convert it with transformers' save_pretrained",
     );
 }
 
@@ -98,8 +98,8 @@ fn a_tokenizer_with_more_tokens_than_the_model_has_rows_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "model: the tokenizer has token ids up to 30, the model only 20 embedding rows\n\
-         hint: tokenizer and weights do not belong together",
+        "model: the tokenizer has token ids up to 30, but the model has only 20 embedding rows\n\
+         hint: the tokenizer belongs to another model",
     );
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{Place, Tensor, Tiny, run, safetensors, told, with_header, write_checkpoint};
 
-const DAMAGED: &str = "hint: the file is truncated or damaged: fetch it again";
+const DAMAGED: &str = "hint: the file is truncated or damaged: download it again";
 const MIXED: &str =
     "hint: config.json and the weights do not belong together, or a shard is missing";
 
@@ -117,7 +117,7 @@ fn a_shape_that_overflows_is_refused() {
         |header| header["model.norm.weight"]["shape"] = json!([1u64 << 33, 1u64 << 33]),
         &format!(
             "model/model.safetensors: tensor model.norm.weight: F32 [8589934592, 8589934592] does \
-             not take the 256 bytes given: overflow computing buffer size from shape and/or \
+             not fit the 256 bytes given for it: overflow computing buffer size from shape and/or \
              element type\n{DAMAGED}"
         ),
     );
@@ -187,8 +187,8 @@ fn an_index_that_names_a_tensor_its_shard_lacks_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "model/model.safetensors.index.json: tensor model.extra.weight: the index says it lies in \
-         model-00001-of-00002.safetensors, which lacks it",
+        "model/model.safetensors.index.json: tensor model.extra.weight: the index places it in \
+         model-00001-of-00002.safetensors, which does not contain it",
     );
 }
 
@@ -198,7 +198,7 @@ fn an_index_that_leads_out_of_its_folder_is_refused() {
         let place = sharded(json!({"model.norm.weight": shard}));
         let error = format!(
             "model/model.safetensors.index.json: tensor model.norm.weight: expected a file name, \
-             found {shard:?}\nhint: shards must lie beside their index"
+             found {shard:?}\nhint: shards must be in the same folder as their index"
         );
         place.refuses(place.sweep(&[]), 2, &error);
     }
@@ -236,7 +236,7 @@ fn weights_that_are_not_finite_are_named_and_counted_and_the_session_says_so() {
         "model/model.safetensors: tensor {name}: 3 of 6144 weights are not finite (1 NaN, 2 \
          infinite), the first in row 1, column 4"
     );
-    let hint = "hint: the checkpoint is damaged or its training diverged; it cannot be scored";
+    let hint = "hint: the checkpoint is damaged, or its training diverged; it cannot be scored";
     assert_eq!(told, format!("error: {cause}\n{hint}\n"));
     let folder = place.run_folder();
     let sessions = std::fs::read_to_string(folder.join("sessions.jsonl")).unwrap();

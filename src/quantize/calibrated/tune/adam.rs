@@ -1,15 +1,16 @@
-//! Adam (Kingma & Ba 2015), without its epsilon: a parameter whose derivatives were all 0 stays.
+//! Adam (Kingma & Ba 2015) without its epsilon. A parameter whose derivatives were all 0 does not
+//! move.
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// Decay of the mean and of the mean square of derivatives.
+/// Decay of the running mean and of the running mean square of derivatives.
 const DECAY: [f32; 2] = [0.9, 0.95];
 /// Parameters that one thread moves at a time.
 const CHUNK: usize = 1 << 15;
 
-/// What Adam remembers of some parameters.
+/// Adam's state for some parameters.
 #[derive(Debug, Clone)]
 pub struct Adam {
     means: Vec<f32>,
@@ -18,13 +19,13 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// For so many parameters.
+    /// The initial state for this number of parameters.
     pub fn new(parameters: usize) -> Self {
         Adam { means: vec![0.0; parameters], squares: vec![0.0; parameters], steps: 0 }
     }
 
-    /// Moves parameters against their derivatives by steps of about `rate`. The unit of derivatives
-    /// does not matter.
+    /// Moves parameters against their derivatives by about `rate` each. The scale of the
+    /// derivatives does not matter.
     pub fn step(&mut self, parameters: &mut [f32], derivatives: &[f32], rate: f32) {
         self.steps += 1;
         let [mean, square] = DECAY.map(|decay| 1.0 - decay.powi(self.steps));
@@ -37,16 +38,16 @@ impl Adam {
         });
     }
 
-    /// Everything remembered, in the order in which [`restore`](Adam::restore) takes it.
+    /// The state, in the order in which [`restore`](Adam::restore) reads it.
     pub fn numbers(&self) -> impl Iterator<Item = f32> {
         let steps = std::iter::once(self.steps as f32);
         steps.chain(self.means.iter().chain(&self.squares).copied())
     }
 
-    /// Takes what [`numbers`](Adam::numbers) gave for as many parameters.
+    /// Restores the state from the [`numbers`](Adam::numbers) of the same number of parameters.
     ///
     /// # Errors
-    /// An input error where there are fewer.
+    /// An input error if there are fewer numbers.
     pub fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
         let mut next = || numbers.next().ok_or_else(too_short);
         self.steps = next()? as i32;
@@ -57,18 +58,19 @@ impl Adam {
     }
 }
 
-/// Why numbers cannot be taken up.
+/// The error for a saved state with fewer numbers than it should have.
 pub(super) fn too_short() -> Error {
-    Error::input("a state of tuning is too short")
+    Error::input("the saved state of tuning has too few numbers")
 }
 
-/// One step of some parameters.
+/// One step of some parameters, for pulp.
 struct Moved<'a> {
     parameters: &'a mut [f32],
     derivatives: &'a [f32],
     means: &'a mut [f32],
     squares: &'a mut [f32],
     rate: f32,
+    /// The sum of the decaying weights of all squares so far.
     grown: f32,
 }
 
@@ -83,7 +85,7 @@ impl pulp::NullaryFnOnce for Moved<'_> {
         for ((parameter, derivative), (mean, square)) in all {
             *mean = DECAY[0] * *mean + (1.0 - DECAY[0]) * derivative;
             *square = DECAY[1] * *square + (1.0 - DECAY[1]) * derivative * derivative;
-            // Where the root is 0 the mean is, or both are too small to be told from it.
+            // If the root is 0, so is the mean, up to underflow.
             let size = (*square * inverse).sqrt().max(f32::MIN_POSITIVE);
             *parameter -= self.rate * *mean / size;
         }

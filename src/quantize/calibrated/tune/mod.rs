@@ -1,10 +1,9 @@
-//! Coded weights that gradients move: tables and scales by themselves, codes through latent weights.
+//! Tunes coded weights by gradients: tables and scales directly, codes through latent weights.
 //!
-//! A latent weight is what a weight would be without its code, over the row's scale. The derivative
-//! by a decoded weight is taken as the derivative by its latent one (the straight-through estimator:
-//! Bengio et al. 2013); when latent weights have moved nearer to another entry, the code changes. Every
-//! parameter is moved by Adam, in units of what it is multiplied with, so that one set of rates serves
-//! every layer.
+//! A latent weight is an uncoded weight in units of its row's scale. The derivative by a decoded
+//! weight is used as the derivative by its latent weight (the straight-through estimator, Bengio et
+//! al. 2013). A code changes when its latent weights are nearer to another entry. Adam moves every
+//! parameter relative to its own size, so that the same rates suit every layer.
 
 mod adam;
 mod parameters;
@@ -19,18 +18,18 @@ use crate::quantize::recipe::{Recipe, TableEntry};
 pub use adam::Adam;
 use parameters::{TableParameters, spreads};
 
-/// Step of a latent weight, of the spread of its row.
+/// Step of a latent weight, relative to the spread of its row.
 const LATENT_RATE: f32 = 5e-3;
 
-/// A coded tensor whose codes are tuned too.
+/// A coded tensor that can be tuned: its tables, its scales and its codes.
 pub struct Tunable(Box<dyn Tune>);
 
 impl Tunable {
-    /// Takes a tensor apart. Nothing for recipes without tables, and for int8 tables, whose entries
-    /// lie on a grid of their own.
+    /// Takes a tensor apart. `None` for recipes without tables, and for int8 tables, whose entries
+    /// cannot move freely.
     ///
     /// # Errors
-    /// Bug-class errors: codes that are not the recipe's.
+    /// A bug-class error if codes and recipe disagree.
     pub fn of(tensor: &CodedTensor) -> Result<Option<Self>> {
         Ok(match tensor.recipe() {
             Recipe::Vector(vector) => Some(match vector.weights_per_code() {
@@ -52,40 +51,40 @@ impl Tunable {
         self.0.decoded()
     }
 
-    /// Moves everything against the derivatives by decoded weights `[out, in]`, `lr_scale` times as far
-    /// as at full speed.
+    /// Moves tables, scales and codes against the derivatives by decoded weights `[out, in]`.
+    /// `lr_scale` is a factor on all learning rates.
     pub fn step(&mut self, derivatives: &[f32], lr_scale: f32) {
         self.0.step(derivatives, lr_scale);
     }
 
-    /// Moves tables and scales in the same way; codes stay.
+    /// Moves tables and scales as [`step`](Tunable::step) does, but no codes.
     pub fn step_tables(&mut self, derivatives: &[f32], lr_scale: f32) {
         self.0.step_tables(derivatives, lr_scale);
     }
 
-    /// The tensor as it is by now, in fp16.
+    /// The tensor in its present state, rounded to fp16.
     ///
     /// # Errors
-    /// An input error where tables or scales left the range of fp16.
+    /// An input error if a table or a scale is beyond fp16.
     pub fn coded(&self) -> Result<CodedTensor> {
         self.0.coded()
     }
 
-    /// Tables, scales and what the optimizer remembers of them.
+    /// Tables, scales and the optimizer's state for them.
     pub fn numbers(&self) -> Vec<f32> {
         self.0.numbers()
     }
 
-    /// Takes what [`numbers`](Tunable::numbers) gave for a tensor with the same codes.
+    /// Restores the [`numbers`](Tunable::numbers) of a tensor with the same codes.
     ///
     /// # Errors
-    /// An input error where there are fewer.
+    /// An input error if there are fewer numbers.
     pub fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
         self.0.restore(numbers)
     }
 }
 
-/// The same for vectors of any length.
+/// [`Tunable`] without the length of vectors in its type.
 trait Tune: Send + Sync {
     fn decoded(&self) -> Vec<f32>;
     fn step(&mut self, derivatives: &[f32], lr_scale: f32);
@@ -95,12 +94,12 @@ trait Tune: Send + Sync {
     fn restore(&mut self, numbers: &mut dyn Iterator<Item = f32>) -> Result<()>;
 }
 
-/// Codes and the latent weights that they are nearest to.
+/// Codes and the latent weights that they are found from.
 struct Latent<const D: usize> {
     frame: Frame,
     codes: Vec<u8>,
     parameters: TableParameters<D>,
-    /// What a latent weight is in units of, by row: the scale it started with.
+    /// The unit of each row's latent weights: the scale that the row had at first.
     unit: Vec<f32>,
     latent: Vec<f32>,
     adam: Adam,
@@ -122,7 +121,7 @@ impl<const D: usize> Latent<D> {
         Ok(Tunable(Box::new(Latent { frame, codes, parameters, unit, latent, adam })))
     }
 
-    /// Every code becomes that of the entry nearest to its latent weights.
+    /// Replaces every code by that of the entry nearest to its latent weights.
     fn recode(&mut self) {
         let inputs = self.frame.shape[1].max(1);
         let Latent { codes, latent, parameters, unit, .. } = self;

@@ -1,4 +1,4 @@
-//! Tables and row scales that gradients move.
+//! Tables and row scales as parameters that gradients move.
 
 use rayon::prelude::*;
 
@@ -8,16 +8,16 @@ use crate::quantize::calibrated::codebook::TableCodebook;
 use crate::quantize::calibrated::convert::{Frame, finish};
 use crate::quantize::coded::CodedTensor;
 
-/// Step of a table's entry, of the spread of its rows.
+/// Step of a table's entry, relative to the spread of its rows.
 const TABLE_RATE: f32 = 1e-3;
-/// Step of a scale, of itself.
+/// Step of a scale, relative to the scale.
 const SCALE_RATE: f32 = 1e-3;
 
-/// Tables and scales with the optimizer's memory of them.
+/// Tables and scales with the optimizer's state.
 pub(super) struct TableParameters<const D: usize> {
     shape: [usize; 2],
     pub tables: TableCodebook<D>,
-    /// What entries are in units of: 1 where rows have scales, else the rows' mean spread.
+    /// The unit of entries: 1 if rows have scales, else the mean spread of rows.
     unit: f32,
     of_tables: Adam,
     of_scales: Adam,
@@ -33,7 +33,7 @@ impl<const D: usize> TableParameters<D> {
         TableParameters { shape, unit, of_tables, of_scales: Adam::new(shape[0]), tables }
     }
 
-    /// Derivatives by tables, in the order of their entries, and by rows' scales.
+    /// Derivatives by tables, in the order of their entries, and by the logarithms of row scales.
     fn gathered(&self, codes: &[u8], derivatives: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let inputs = self.shape[1].max(1);
         let (count, vectors) = (self.tables.count, self.tables.vectors);
@@ -71,7 +71,7 @@ impl<const D: usize> TableParameters<D> {
         decoded
     }
 
-    /// Moves tables and scales, `lr_scale` times as far as at full speed.
+    /// Moves tables and scales. `lr_scale` is a factor on all learning rates.
     pub(super) fn step(&mut self, codes: &[u8], derivatives: &[f32], lr_scale: f32) {
         let (by_table, by_scale) = self.gathered(codes, derivatives);
         let entries = self.tables.entries.as_flattened_mut();
@@ -83,13 +83,17 @@ impl<const D: usize> TableParameters<D> {
         }
     }
 
-    /// A tensor with these tables and scales, in fp16.
+    /// A tensor with these tables and scales, rounded to fp16.
     pub(super) fn coded(&self, frame: &Frame, codes: Vec<u8>) -> Result<CodedTensor> {
         let wide: Vec<[f64; D]> = self.tables.entries.iter().map(|e| e.map(f64::from)).collect();
         let mut entries = Vec::with_capacity(wide.len());
         for table in wide.chunks(self.tables.count) {
             let rounded = self.tables.rounded(table);
-            entries.extend(rounded.ok_or_else(|| Error::input("a tuned table left fp16"))?);
+            entries.extend(
+                rounded.ok_or_else(|| {
+                    Error::input("tuning moved a table entry beyond fp16 (65504)")
+                })?,
+            );
         }
         let round = |scale: &f32| half::f16::from_f32(*scale).to_f32();
         let scales = self.tables.scales.as_ref().map(|s| s.iter().map(round).collect());
@@ -97,14 +101,15 @@ impl<const D: usize> TableParameters<D> {
         finish(frame, codes, tables)
     }
 
-    /// Tables, scales and what the optimizer remembers of them.
+    /// Tables, scales and the optimizer's state, in the order in which
+    /// [`restore`](TableParameters::restore) reads them.
     pub(super) fn numbers(&self) -> impl Iterator<Item = f32> {
         let entries = self.tables.entries.as_flattened().iter();
         let own = entries.chain(self.tables.scales.iter().flatten()).chain([&self.unit]).copied();
         own.chain(self.of_tables.numbers()).chain(self.of_scales.numbers())
     }
 
-    /// Takes what [`numbers`](TableParameters::numbers) gave.
+    /// Restores what [`numbers`](TableParameters::numbers) returned.
     pub(super) fn restore(&mut self, numbers: &mut impl Iterator<Item = f32>) -> Result<()> {
         let scales = self.tables.scales.iter_mut().flatten();
         let entries = self.tables.entries.as_flattened_mut().iter_mut();
@@ -116,7 +121,7 @@ impl<const D: usize> TableParameters<D> {
     }
 }
 
-/// The root mean square of what each row decodes to, where rows have no scales; 1 for rows of zeros.
+/// The root mean square of each row's decoded weights if rows have no scales; 1 for rows of zeros.
 pub(super) fn spreads<const D: usize>(
     tables: &TableCodebook<D>,
     codes: &[u8],
