@@ -31,7 +31,6 @@ use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
 use evalkit::package::program::{Compute, Design};
 use evalkit::units::hex;
-use evalkit::units::hex;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

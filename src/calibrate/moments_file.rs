@@ -114,11 +114,6 @@ impl MomentsFile {
         Ok(MomentsFile { bytes, entries, facts, content_hash })
     }
 
-    /// The checkpoint that they are of.
-    pub fn model_hash(&self) -> &str {
-        &self.facts.model_hash
-    }
-
     /// What codes that are chosen by them were chosen on.
     pub fn origin(&self) -> Origin {
         Origin { moments_hash: Some(self.content_hash.clone()), ..self.facts.origin.clone() }

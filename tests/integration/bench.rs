@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::proxy;
 use evalkit::device::protocol::frame::Frame;
-use evalkit::results::measurement::{Measurement, Outcome, read_measurements};
+use evalkit::results::measurement::{AttemptOutcome, Measurement, Measurements};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -68,17 +68,17 @@ impl Lab {
     }
 
     fn measurements(&self) -> Vec<Measurement> {
-        read_measurements(&self.run_folder()).unwrap()
+        Measurements::open(&self.run_folder()).unwrap().all().to_vec()
     }
 
     fn kept(&self, device: &str) -> usize {
         let outcomes = outcomes(&self.measurements(), device);
-        outcomes.iter().filter(|outcome| **outcome == Outcome::Kept).count()
+        outcomes.iter().filter(|outcome| **outcome == AttemptOutcome::Kept).count()
     }
 }
 
 /// What became of the repetitions on a device.
-fn outcomes(all: &[Measurement], device: &str) -> Vec<Outcome> {
+fn outcomes(all: &[Measurement], device: &str) -> Vec<AttemptOutcome> {
     let of = |one: &Measurement| match one {
         Measurement::Repetition(one) if one.attempt.device == device => {
             Some(one.attempt.outcome.clone())
@@ -145,7 +145,7 @@ fn the_host_is_measured_once_and_more_repetitions_go_on_where_it_ended() {
         .measurements()
         .iter()
         .filter_map(|one| match one {
-            Measurement::Repetition(one) if one.attempt.outcome == Outcome::Kept => {
+            Measurement::Repetition(one) if one.attempt.outcome == AttemptOutcome::Kept => {
                 Some((one.attempt.visit, one.attempt.package.clone()))
             }
             _ => None,
@@ -185,7 +185,7 @@ fn a_device_that_vanishes_costs_nothing_that_was_measured_and_no_other_device() 
     let outcomes = outcomes(&lab.measurements(), &device);
     let last = outcomes.last().unwrap();
     assert!(
-        matches!(last, Outcome::Gone { .. } | Outcome::NotStarted { .. })
+        matches!(last, AttemptOutcome::Gone { .. } | AttemptOutcome::NotStarted { .. })
             || kept == outcomes.len() / 2,
         "{last:?}"
     );
@@ -235,8 +235,9 @@ fn a_warm_device_is_waited_for_and_heat_that_rises_disturbs_a_repetition() {
     let port = proxy::start(phone.port, change(3, 4));
     let device = format!("tcp:127.0.0.1:{port}");
     lab.bench(&device, &["--repetitions", "2"], 0);
-    let reasons: Vec<Outcome> = outcomes(&lab.measurements(), &device);
-    let rejected = reasons.iter().filter(|outcome| matches!(outcome, Outcome::Rejected { .. }));
+    let reasons: Vec<AttemptOutcome> = outcomes(&lab.measurements(), &device);
+    let rejected =
+        reasons.iter().filter(|outcome| matches!(outcome, AttemptOutcome::Rejected { .. }));
     assert_eq!((rejected.count(), lab.kept(&device)), (1, 2), "{reasons:?}");
 
     let hot = |frame: &mut Frame| {

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
+use evalkit::device::client::answer::Logits;
+use evalkit::device::client::outcome::LossReason;
 use evalkit::device::client::{
-    Limits, Logits, LossReason, Options, Package, RequestOutcome, Runner, Target, Token, new_job,
+    Limits, Options, Package, RequestOutcome, Runner, Target, Token, new_job,
 };
 use evalkit::device::protocol::message::{Code, Job};
 use evalkit::device::protocol::result::Generated;

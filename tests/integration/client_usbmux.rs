@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
-use evalkit::device::client::{
-    APP_PORT, Limits, LossReason, Options, Package, RequestOutcome, Runner, Target, new_job,
-};
+use evalkit::device::client::link::APP_PORT;
+use evalkit::device::client::outcome::LossReason;
+use evalkit::device::client::{Limits, Options, Package, RequestOutcome, Runner, Target, new_job};
 use evalkit::device::transport::usbmux::{Address, Mux, MuxError, PhoneEvent, ResultCode};
 
 const UDID: &str = "00008110-000A1B2C3D4E001E";

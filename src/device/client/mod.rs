@@ -10,12 +10,12 @@
 //!    └─ outcome                                requests out, PendingReply in
 //! ```
 
-mod answer;
+pub mod answer;
 mod greeting;
 mod incoming;
 mod limits;
-mod link;
-mod outcome;
+pub mod link;
+pub mod outcome;
 mod package;
 mod polled_socket;
 mod process;
@@ -25,10 +25,9 @@ mod target;
 mod token_store;
 mod transfer;
 
-pub use self::answer::Logits;
 pub use self::limits::Limits;
-pub use self::link::{APP_PORT, Options};
-pub use self::outcome::{Finished, Gone, Killed, LossReason, RefusedRequest, RequestOutcome};
+pub use self::link::Options;
+pub use self::outcome::{Finished, Gone, Killed, RefusedRequest, RequestOutcome};
 pub use self::package::{Package, manifest_of};
 pub use self::runner::{Runner, new_job};
 pub use self::target::Target;

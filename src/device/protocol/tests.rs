@@ -10,7 +10,6 @@ use super::message::{Answer, Greeting, Hello, Request};
 use super::{control, message, result};
 use crate::error::Result;
 use crate::units::hex;
-use crate::units::hex;
 
 fn fixture(name: &str) -> Value {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("device-runner/fixtures");

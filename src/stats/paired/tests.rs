@@ -4,7 +4,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::super::{
-    Better, Cell, Evidence, FAMILY_ALPHA, Limit, Tolerance, Verdict, block_length_for, decide,
+    Better, Case, Evidence, FAMILY_ALPHA, Limit, Tolerance, Verdict, block_length_for, decide,
 };
 use super::*;
 
@@ -97,7 +97,7 @@ fn twenty_cells_without_a_change_rarely_raise_a_false_alarm() {
         };
         let effects: Vec<Effect> = (0..20).map(cell).collect();
         let evidence = effects.iter().map(|effect| Evidence::Estimated(*effect));
-        let cells: Vec<Cell> = evidence.map(|evidence| Cell { evidence, tolerance }).collect();
+        let cells: Vec<Case> = evidence.map(|evidence| Case { evidence, tolerance }).collect();
         let decisions = decide(&cells, FAMILY_ALPHA);
         let is_alarm = decisions.iter().any(|found| found.verdict == Verdict::Regressed);
         [is_alarm, effects.iter().any(|effect| effect.p_above(0.0) <= FAMILY_ALPHA)]

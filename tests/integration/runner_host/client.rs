@@ -14,7 +14,6 @@ use evalkit::device::protocol::frame::{
 use evalkit::device::protocol::manifest::{Manifest, ManifestFile};
 use evalkit::device::protocol::{control, message};
 use evalkit::units::hex;
-use evalkit::units::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
