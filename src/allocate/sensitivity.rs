@@ -90,6 +90,15 @@ pub fn are_of(errors: &LayerErrors, candidates: usize) -> bool {
     })
 }
 
+/// A part of a layer that is probed.
+#[derive(Clone, Copy)]
+struct Probed {
+    part: Part,
+    layer: usize,
+    /// Whether an earlier walk has measured its errors.
+    is_known: bool,
+}
+
 /// Weights of a part.
 type Weights = Vec<(Role, Tensor)>;
 
@@ -164,8 +173,8 @@ impl Probe<'_> {
         let mut found = [Errors::new(), Errors::new()];
         for (at, &part) in parts.iter().enumerate() {
             let stage = Stage::of(part, &block, &lanes[0].hidden, rope)?;
-            let which = (part, layer, known.is_some());
-            let (errors, states) = self.part(which, &mut block, &stage, rope)?;
+            let probed = Probed { part, layer, is_known: known.is_some() };
+            let (errors, states) = self.part(probed, &mut block, &stage, rope)?;
             advance(lanes, |x| {
                 part.add(&block, &part.inner(&block, &part.normed(&block, x)?, rope)?, x)
             })?;
@@ -173,7 +182,7 @@ impl Probe<'_> {
             found[at] = errors;
         }
         if config.experts.is_some() {
-            found[1] = self.experts((layer, known.is_some()), &block, lanes)?;
+            found[1] = self.experts(layer, known.is_some(), &block, lanes)?;
         }
         Ok(known.cloned().unwrap_or(found))
     }
@@ -203,11 +212,12 @@ impl Probe<'_> {
     /// was.
     fn part(
         &self,
-        (part, layer, is_known): (Part, usize, bool),
+        probed: Probed,
         block: &mut Block,
         stage: &Stage,
         rope: &RopeTables,
     ) -> Result<(Errors, Vec<Vec<Tensor>>)> {
+        let Probed { part, layer, is_known } = probed;
         let mut originals: Weights = Vec::new();
         let mut anchored: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
         let mut errors = Errors::new();
@@ -256,7 +266,8 @@ impl Probe<'_> {
     /// behind attention: each trial is one role of all experts; none where errors are known.
     fn experts(
         &self,
-        (layer, is_known): (usize, bool),
+        layer: usize,
+        is_known: bool,
         block: &Block,
         lanes: &mut Vec<Lane>,
     ) -> Result<Errors> {
@@ -279,7 +290,7 @@ impl Probe<'_> {
         for expert in 0..count {
             let mut mlp = Mlp::new(config, self.read(&config.expert_tensors(layer, expert))?)?;
             lanes.par_iter_mut().try_for_each(|lane| apply(expert, &mlp, &mut lane.routed))?;
-            self.expert([layer, expert], &mut mlp, &mut tried, &mut anchored)?;
+            self.expert(layer, expert, &mut mlp, &mut tried, &mut anchored)?;
         }
         lanes.iter_mut().try_for_each(finish)?;
         let states = |routed: Vec<Routed>| -> Result<Vec<Tensor>> {
@@ -299,7 +310,8 @@ impl Probe<'_> {
     /// it. An expert that none goes to is passed over.
     fn expert(
         &self,
-        [layer, expert]: [usize; 2],
+        layer: usize,
+        expert: usize,
         mlp: &mut Mlp,
         tried: &mut [Option<Vec<Routed>>],
         anchored: &mut [Vec<Routed>],

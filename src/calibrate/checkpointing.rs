@@ -9,7 +9,7 @@ use super::job::CalibrationJob;
 use super::layer::Done;
 use super::part_file::{beside, write_tensors};
 use super::tune_block::Tuned;
-use super::tune_model::Parameters;
+use super::tune_model::TunedModel;
 use crate::checkpoint::TensorId;
 use crate::error::Result;
 use crate::eval::code_file::{contents, write_contents};
@@ -23,7 +23,7 @@ impl CalibrationJob<'_> {
     }
 
     /// A layer's part file, where it is there and belongs to this calibration.
-    pub(crate) fn kept(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
+    pub fn kept(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
         let file = CodedFile::open(&self.part(variant, layer)).ok()?;
         let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
             && file.variant == self.walk.variants[variant]
@@ -32,7 +32,7 @@ impl CalibrationJob<'_> {
     }
 
     /// Writes a layer's part file.
-    pub(crate) fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
+    pub fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut errors = BTreeMap::new();
         let mut provenance =
@@ -48,14 +48,14 @@ impl CalibrationJob<'_> {
         }
         let calibrated = Calibrated { origin: Some(self.origin.clone()), errors, provenance };
         let coded: Vec<_> = done.fitted.iter().map(|one| (one.id, &one.tensor)).collect();
-        write_tensors(&self.part(variant, layer), (checkpoint, of), &coded, &calibrated)
+        write_tensors(&self.part(variant, layer), checkpoint, of, &coded, &calibrated)
     }
 
     /// A variant's parts and what no layer holds as one file at `path`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the parts, surroundings errors of the disk.
-    pub(crate) fn join(&self, variant: usize, path: &Path) -> Result<()> {
+    pub fn join(&self, variant: usize, path: &Path) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut parts = Vec::new();
         let mut calibrated =
@@ -66,7 +66,7 @@ impl CalibrationJob<'_> {
             parts.push(Arc::new(part));
         }
         let contents = contents(checkpoint, of);
-        write_contents(path, (checkpoint, of), &contents, &calibrated, &mut |id: TensorId| {
+        write_contents(path, checkpoint, of, &contents, &calibrated, &mut |id: TensorId| {
             let file = id.layer.and_then(|layer| parts.get(layer));
             Coder { checkpoint, variant: of, file, scales: None }.tensor(id)
         })
@@ -76,19 +76,19 @@ impl CalibrationJob<'_> {
     ///
     /// # Errors
     /// Input errors of the file and of what was tuned, surroundings errors of the disk.
-    pub(crate) fn write_tuned(
+    pub fn write_tuned(
         &self,
         variant: usize,
         file: &Arc<CodedFile>,
-        tuned: (Option<Parameters<'_>>, Option<Tuned>),
+        tuned: TunedModel<'_>,
     ) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
-        let (parameters, losses) = tuned;
+        let TunedModel { parameters, losses } = tuned;
         let mut calibrated = file.calibrated.clone();
         calibrated.provenance.tuned_whole = losses.map(Tuned::record);
         let contents = contents(checkpoint, of);
         let coder = Coder { checkpoint, variant: of, file: Some(file), scales: None };
-        write_contents(&self.paths[variant], (checkpoint, of), &contents, &calibrated, &mut |id| {
+        write_contents(&self.paths[variant], checkpoint, of, &contents, &calibrated, &mut |id| {
             parameters.as_ref().map_or_else(|| coder.tensor(id), |tuned| tuned.tensor(id))
         })
     }

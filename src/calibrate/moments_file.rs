@@ -42,13 +42,13 @@ const AGAIN: &str = "collect them again with evalkit calibrate";
 const FEW: u64 = 4;
 
 /// Whether an expert with so many tokens is coded on what all experts get.
-pub(crate) fn is_pooled(tokens: u64, inputs: usize) -> bool {
+pub fn is_pooled(tokens: u64, inputs: usize) -> bool {
     tokens * FEW < inputs as u64
 }
 
 /// What the file says of its entries.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Facts {
+pub struct Facts {
     /// Of the checkpoint.
     pub model_hash: String,
     /// What they are moments of; without a hash of its own.
@@ -120,12 +120,12 @@ impl MomentsFile {
     }
 
     /// What the file says of its entries.
-    pub(crate) fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
     /// The names of its entries and their bytes.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries.iter().map(|(name, range)| (name.as_str(), &self.bytes[range.clone()]))
     }
 
@@ -163,7 +163,7 @@ impl MomentsFile {
     }
 
     /// Refuses a file that lacks moments of a layer.
-    pub(crate) fn check_layer(&self, checkpoint: &Checkpoint, layer: usize) -> Result<()> {
+    pub fn check_layer(&self, checkpoint: &Checkpoint, layer: usize) -> Result<()> {
         let config = &checkpoint.config;
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
         let of_experts = (0..experts).flat_map(|expert| config.expert_tensors(layer, expert));
@@ -239,14 +239,14 @@ impl MomentsFile {
     }
 
     /// Whether an expert is coded on what all experts get.
-    pub(crate) fn pools(&self, checkpoint: &Checkpoint, layer: usize, expert: usize) -> bool {
+    pub fn pools(&self, checkpoint: &Checkpoint, layer: usize, expert: usize) -> bool {
         let tokens = self.facts.tokens.get(&layer).and_then(|layer| layer.get(expert));
         tokens.is_some_and(|tokens| is_pooled(*tokens, checkpoint.config.hidden_size))
     }
 }
 
 /// The name of an entry.
-pub(crate) fn name_of(layer: usize, expert: Option<usize>, input: Input) -> String {
+pub fn name_of(layer: usize, expert: Option<usize>, input: Input) -> String {
     match expert {
         Some(expert) => format!("layers.{layer}.experts.{expert}.{}", input.name()),
         None => format!("layers.{layer}.{}", input.name()),
@@ -255,7 +255,7 @@ pub(crate) fn name_of(layer: usize, expert: Option<usize>, input: Input) -> Stri
 
 /// Row by row, the upper triangle of moments `[in, in]` as bytes. Fails (input) where one is not
 /// finite.
-pub(crate) fn packed(values: &[f64], inputs: usize) -> Result<Vec<u8>> {
+pub fn packed(values: &[f64], inputs: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(inputs * (inputs + 1) * 2);
     for row in 0..inputs {
         for column in row..inputs {
@@ -273,7 +273,7 @@ pub(crate) fn packed(values: &[f64], inputs: usize) -> Result<Vec<u8>> {
 }
 
 /// Writes entries, by name and number of bytes in the order of their names; `bytes` gives each.
-pub(crate) fn write<'a>(
+pub fn write<'a>(
     path: &Path,
     facts: &Facts,
     entries: &[(String, usize)],

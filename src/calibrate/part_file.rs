@@ -13,9 +13,10 @@ use crate::quantize::CodedTensor;
 ///
 /// # Errors
 /// Surroundings errors of the disk.
-pub(crate) fn write_tensors(
+pub fn write_tensors(
     path: &Path,
-    (checkpoint, variant): (&Checkpoint, &Variant),
+    checkpoint: &Checkpoint,
+    variant: &Variant,
     tensors: &[(TensorId, &CodedTensor)],
     calibrated: &Calibrated,
 ) -> Result<()> {
@@ -23,7 +24,7 @@ pub(crate) fn write_tensors(
         Ok((id.name(), *id, variant.recipe_of(*id, checkpoint.stored(*id)?)))
     };
     let contents: Vec<Content> = tensors.iter().map(content).collect::<Result<_>>()?;
-    write_contents(path, (checkpoint, variant), &contents, calibrated, &mut |id| {
+    write_contents(path, checkpoint, variant, &contents, calibrated, &mut |id| {
         let found = tensors.iter().find(|(other, _)| *other == id);
         found.map(|(_, tensor)| (*tensor).clone()).ok_or_else(|| Error::bug("a tensor not coded"))
     })
@@ -36,7 +37,7 @@ const PIECES: [&str; 3] = ["layer", "coded", "tuning"];
 const UNFINISHED: &str = ".part";
 
 /// The path of a part file of the file at `path`.
-pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
+pub fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{what}"))
 }

@@ -76,9 +76,9 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
     let scales = if args.dry_run {
         calibration_text::planned(&variant, &checkpoint.config)?
     } else {
-        let (model, of) = (&args.recipe.model, (&checkpoint, &variant));
-        let calibration = args.calibration.options();
-        calibration_text::scales(&calibration, model, of, file.clone(), reporter)?
+        let (model, calibration) = (&args.recipe.model, args.calibration.options());
+        let file = file.clone();
+        calibration_text::scales(&calibration, model, &checkpoint, &variant, file, reporter)?
     };
     let scales = Some(&scales);
     let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref(), scales };

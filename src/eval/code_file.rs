@@ -22,10 +22,10 @@ const ENTRY_BYTES: u64 = 160;
 const MAX_PARTS: u64 = 5;
 
 /// Where a tensor of a variant is stored, and how: name in the file, tensor, recipe.
-pub(crate) type Content = (String, TensorId, Recipe);
+pub type Content = (String, TensorId, Recipe);
 
 /// Everything that a variant stores.
-pub(crate) fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
+pub fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
     let mut contents: Vec<_> = checkpoint
         .tensors()
         .map(|(id, stored)| (id.name(), id, variant.recipe_of(id, stored)))
@@ -53,7 +53,7 @@ pub fn write(
     let contents = contents(checkpoint, variant);
     let coder = Coder { checkpoint, variant, file: None, scales: None };
     let (mut done, total) = (0, contents.len());
-    write_contents(path, (checkpoint, variant), &contents, &Calibrated::default(), &mut |id| {
+    write_contents(path, checkpoint, variant, &contents, &Calibrated::default(), &mut |id| {
         progress(done, total)?;
         done += 1;
         coder.tensor(id)
@@ -61,9 +61,10 @@ pub fn write(
 }
 
 /// Writes the tensors `contents`, coded by `coded`, to `path`.
-pub(crate) fn write_contents(
+pub fn write_contents(
     path: &Path,
-    (checkpoint, variant): (&Checkpoint, &Variant),
+    checkpoint: &Checkpoint,
+    variant: &Variant,
     contents: &[Content],
     calibrated: &Calibrated,
     coded: &mut dyn FnMut(TensorId) -> Result<CodedTensor>,

@@ -32,13 +32,13 @@ use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
 use crate::quantize::{ArrayType, CodedTensor, Recipe};
 
-pub(crate) const FORMAT: &str = "evalkit-coded";
-pub(crate) const VERSION: &str = "1";
+pub const FORMAT: &str = "evalkit-coded";
+pub const VERSION: &str = "1";
 /// Length of the field that holds the header's length.
-pub(crate) const PREFIX_BYTES: u64 = 8;
+pub const PREFIX_BYTES: u64 = 8;
 /// One tensor of the file, as its metadata has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Described {
+pub struct Described {
     /// Recipe of this tensor.
     pub recipe: String,
     /// `[out, in]`.
@@ -51,7 +51,7 @@ pub struct CodedFile {
     bytes: FileBytes,
     /// Entry name to type, shape and byte range in the file.
     entries: BTreeMap<String, Entry>,
-    pub(crate) tensors: BTreeMap<String, Described>,
+    pub tensors: BTreeMap<String, Described>,
     /// The recipes it was coded with.
     pub variant: Variant,
     /// The checkpoint that it was coded from.

@@ -217,7 +217,7 @@ fn note(lane: &mut Lane, windows: Vec<LayerRouting>) {
 }
 
 /// Adds what the experts found to the hidden states.
-pub(crate) fn finish(lane: &mut Lane) -> Result<()> {
+pub fn finish(lane: &mut Lane) -> Result<()> {
     let routed = std::mem::take(&mut lane.routed);
     for (hidden, routed) in lane.hidden.iter_mut().zip(routed) {
         *hidden = routed.finish(hidden)?;

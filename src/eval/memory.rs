@@ -12,7 +12,7 @@ use crate::model;
 use crate::quantize::Recipe;
 
 /// What the sums below leave out: the allocator's gaps, packing buffers of products, records.
-pub(crate) const CONSTANT_BYTES: u64 = 64 << 20;
+pub const CONSTANT_BYTES: u64 = 64 << 20;
 
 /// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
 /// values, prefix sums in f64, and the code.
@@ -273,7 +273,7 @@ fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
 }
 
 /// What one window's forward pass through a block holds at its widest.
-pub(crate) fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
+pub fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;

@@ -41,7 +41,7 @@ pub struct Provenance {
 
 impl Calibrated {
     /// Adds what another file says of the other layers of the same variant.
-    pub(crate) fn join(&mut self, other: &Calibrated) {
+    pub fn join(&mut self, other: &Calibrated) {
         self.errors.extend(other.errors.clone());
         self.provenance.pooled_experts += other.provenance.pooled_experts;
         self.provenance.dead_inputs += other.provenance.dead_inputs;

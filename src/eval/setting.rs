@@ -29,19 +29,19 @@ pub struct Walk<'a> {
 
 impl Walk<'_> {
     /// The windows that ranges are chosen on; none where nothing has ranges.
-    pub(crate) fn calibration_windows(&self) -> &[Window] {
+    pub fn calibration_windows(&self) -> &[Window] {
         self.calibration.map_or(&[], |calibration| &calibration.windows)
     }
 
     /// The windows that a variant walks: those that are scored, then those that its ranges are
     /// chosen on.
-    pub(crate) fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
+    pub fn windows_of(&self, variant: &Variant) -> impl Iterator<Item = &Window> {
         let calibration = if variant.needs_ranges() { self.calibration_windows() } else { &[] };
         self.windows.iter().chain(calibration)
     }
 
     /// A lane's hidden states on the calibration windows.
-    pub(crate) fn calibration_states<'l>(&self, lane: &'l Lane) -> &'l [Tensor] {
+    pub fn calibration_states<'l>(&self, lane: &'l Lane) -> &'l [Tensor] {
         lane.hidden.get(self.windows.len()..).unwrap_or_default()
     }
 }

@@ -83,7 +83,7 @@ impl Variant {
 }
 
 /// What a tensor takes under a recipe.
-pub(crate) fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
+pub fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
     let stored = checkpoint.stored(id)?;
     let shape = stored.matrix();
     recipe.check_shape(shape).at(|| id.name())?;

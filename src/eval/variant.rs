@@ -33,14 +33,14 @@ pub struct Variant {
 }
 
 /// The parts that a mix names, in the order in which they are written.
-pub(crate) const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
+pub const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
 
 /// What else a part may be called.
-pub(crate) const MLP: &str = "mlp";
+pub const MLP: &str = "mlp";
 
 /// The parts that sizes are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PartKind {
+pub enum PartKind {
     Attention,
     Mlp,
     Embedding,
@@ -182,7 +182,7 @@ impl Variant {
     }
 
     /// How the blocks are coded, `named` where tensors have a recipe each.
-    pub(crate) fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
+    pub fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
         match &self.mixed {
             Some(mixed) => named(mixed) + &self.mlp.options(),
             None => self.mlp.to_string(),
@@ -304,7 +304,7 @@ impl Variant {
     }
 
     /// Norms, biases, router and sinks.
-    pub(crate) fn rest(&self) -> Recipe {
+    pub fn rest(&self) -> Recipe {
         let others = [self.attention.weights, self.embedding, self.head.weights];
         if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
@@ -317,7 +317,7 @@ impl Variant {
 
 impl PartKind {
     /// That of a tensor.
-    pub(crate) fn of(id: TensorId) -> Self {
+    pub fn of(id: TensorId) -> Self {
         match id.role {
             _ if id.bias => PartKind::Rest,
             Role::Embedding => PartKind::Embedding,

@@ -134,6 +134,6 @@ impl Walk<'_> {
     }
 }
 
-pub(crate) fn stop_if_asked(observer: &dyn WalkObserver) -> Result<()> {
+pub fn stop_if_asked(observer: &dyn WalkObserver) -> Result<()> {
     if observer.interrupted() { Err(Error::interrupted()) } else { Ok(()) }
 }

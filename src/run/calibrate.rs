@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::calibration_data::JobVariants;
 use super::job::Job;
 use super::observer::{Observer, Stage};
 use crate::calibrate::{CalibrationJob, MomentsFile, sweep_up, write_by_moments, write_calibrated};
@@ -64,7 +65,7 @@ pub fn code(job: &Job, store: &Store, is_packaged: bool, observer: &dyn Observer
     while missing.len() > 0 {
         let count = fitting(job, missing.as_slice())?;
         let walked: Vec<Missing<'_>> = missing.by_ref().take(count).collect();
-        coded.walk((job, origin), walked, store, observer)?;
+        coded.walk(job, origin, walked, store, observer)?;
     }
     Ok(coded)
 }
@@ -80,7 +81,8 @@ fn fitting(job: &Job, missing: &[Missing<'_>]) -> Result<usize> {
     let Some(budget_bytes) = job.budget_bytes else { return Ok(missing.len()) };
     let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
     let need_bytes = |count: usize| -> Result<u64> {
-        let need = job.calibration.memory(&job.checkpoint, (&variants[..count], &[]), job.host)?;
+        let variants = JobVariants { variants: &variants[..count], coded: &[] };
+        let need = job.calibration.memory(&job.checkpoint, variants, job.host)?;
         Ok(need.map_or(0, |need| need.total_bytes()))
     };
     for count in (1..=variants.len()).rev() {
@@ -101,7 +103,8 @@ impl Coded {
     /// Codes variants in one walk.
     fn walk(
         &mut self,
-        (job, origin): (&Job, &Origin),
+        job: &Job,
+        origin: &Origin,
         missing: Vec<Missing<'_>>,
         store: &Store,
         observer: &dyn Observer,

@@ -4,13 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::calibration_text::{self, Prepared, refuse_scored};
+use super::calibration_text::{self, Cutter, Prepared, refuse_scored};
 use super::plan::Plan;
 use crate::calibrate::{MomentsFile, calibrating_memory};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::error::{At, Error, Result};
-use crate::eval::{Calibration, CodedFile, Cut, Host, MemorySum, Origin, Variant, Window};
+use crate::eval::{Calibration, CodedFile, Host, MemorySum, Origin, Variant, Window};
 use crate::quantize::{Method, Steps};
 use crate::results;
 
@@ -40,29 +39,29 @@ impl CalibrationData {
     pub fn of(
         plan: &Plan,
         checkpoint: &Checkpoint,
-        (variants, coded): (&[Variant], &[Arc<CodedFile>]),
-        (cut, tokenizer): (&Cut, &TextTokenizer),
+        job: JobVariants<'_>,
+        cutter: Cutter<'_>,
         scored: &[Window],
     ) -> Result<CalibrationData> {
-        let open = open(variants, coded);
-        for file in coded {
+        let uncoded = job.uncoded();
+        for file in job.coded {
             if let Some(origin) = &file.calibrated.origin {
                 refuse_scored(origin, scored).at(|| format!("--coded: {}", file.variant))?;
             }
         }
         let moments = match &plan.moments {
-            Some(path) => Some(open_moments(Path::new(path), checkpoint, &open)?),
+            Some(path) => Some(open_moments(Path::new(path), checkpoint, &uncoded)?),
             None => None,
         };
-        let walked = variants.iter().filter(|variant| {
-            variant.needs_ranges() || moments.is_none() && open.contains(variant)
+        let walked = job.variants.iter().filter(|variant| {
+            variant.needs_ranges() || moments.is_none() && uncoded.contains(variant)
         });
         let walked: Vec<Variant> = walked.cloned().collect();
         if moments.is_some() && walked.is_empty() && plan.calibrate.is_some() {
             let what = "codes are calibrated by saved second moments, or on a text, not on both";
             return Err(Error::input(what).at(FLAG).hint("leave out --calibrate"));
         }
-        let prepared = calibration_text::prepare(plan, &walked, cut, tokenizer, scored)?;
+        let prepared = calibration_text::prepare(plan, &walked, cutter, scored)?;
         let mut data = CalibrationData::default();
         if let Some(Prepared { calibration, record, origin }) = prepared {
             (data.windows, data.ranges) = (Some(calibration), Some(record));
@@ -83,16 +82,16 @@ impl CalibrationData {
     pub fn memory(
         &self,
         checkpoint: &Checkpoint,
-        (variants, coded): (&[Variant], &[Arc<CodedFile>]),
+        job: JobVariants<'_>,
         host: Host,
     ) -> Result<Option<MemorySum>> {
-        let open = open(variants, coded);
-        if open.is_empty() {
+        let uncoded = job.uncoded();
+        if uncoded.is_empty() {
             return Ok(None);
         }
         let walked = self.windows.as_ref().filter(|_| self.moments.is_none());
         let windows = walked.map_or(&[][..], |calibration| &calibration.windows);
-        calibrating_memory(checkpoint, &open, windows, host).map(Some)
+        calibrating_memory(checkpoint, &uncoded, windows, host).map(Some)
     }
 
     /// What records say of a variant's calibration; `file` holds its codes, where they are given.
@@ -121,11 +120,22 @@ impl CalibrationData {
     }
 }
 
-/// The calibrated variants whose codes are still to be chosen.
-fn open(variants: &[Variant], coded: &[Arc<CodedFile>]) -> Vec<Variant> {
-    let is_given = |variant: &Variant| coded.iter().any(|file| file.variant == *variant);
-    let is_open = |variant: &&Variant| variant.is_calibrated() && !is_given(variant);
-    variants.iter().filter(is_open).cloned().collect()
+/// The variants of a job.
+#[derive(Clone, Copy)]
+pub struct JobVariants<'a> {
+    /// All of them.
+    pub variants: &'a [Variant],
+    /// Files of those that are coded already.
+    pub coded: &'a [Arc<CodedFile>],
+}
+
+impl JobVariants<'_> {
+    /// The calibrated variants that have no file of codes yet.
+    fn uncoded(self) -> Vec<Variant> {
+        let has_file = |variant: &Variant| self.coded.iter().any(|file| file.variant == *variant);
+        let is_uncoded = |variant: &&Variant| variant.is_calibrated() && !has_file(variant);
+        self.variants.iter().filter(is_uncoded).cloned().collect()
+    }
 }
 
 /// Opens saved second moments for these variants.

@@ -28,6 +28,15 @@ const TUNING_WINDOWS: usize = 128;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
 
+/// How texts are cut into windows.
+#[derive(Clone, Copy)]
+pub struct Cutter<'a> {
+    /// The lengths of windows.
+    pub cut: &'a Cut,
+    /// What turns text into tokens.
+    pub tokenizer: &'a TextTokenizer,
+}
+
 /// Calibration, and how records tell of it.
 pub struct Prepared {
     /// What the walk needs.
@@ -46,8 +55,7 @@ pub struct Prepared {
 pub fn prepare(
     plan: &Plan,
     variants: &[Variant],
-    cut: &Cut,
-    tokenizer: &TextTokenizer,
+    cutter: Cutter<'_>,
     scored: &[Window],
 ) -> Result<Option<Prepared>> {
     let Some(variant) = variants.iter().find(|variant| variant.needs_calibration()) else {
@@ -66,7 +74,7 @@ pub fn prepare(
     });
     let method = activation_range.as_deref().map_or(Ok(RangeMethod::default()), str::parse);
     let method = method.at(|| "--activation-range")?;
-    let (windows, origin) = cut_windows(plan, &text, count, cut, tokenizer)?;
+    let (windows, origin) = cut_windows(plan, &text, count, cutter)?;
     refuse_scored(&origin, scored).at(|| FLAG)?;
     let record = results::Calibration {
         text_name: origin.text_name.clone(),
@@ -87,14 +95,14 @@ pub fn cut_windows(
     plan: &Plan,
     text: &str,
     count: usize,
-    cut: &Cut,
-    tokenizer: &TextTokenizer,
+    cutter: Cutter<'_>,
 ) -> Result<(Vec<Window>, Origin)> {
     if count == 0 {
         return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
     }
     let is_demo = text == demo::NAME;
     let text = inputs::read_text(text).at(|| FLAG)?;
+    let Cutter { cut, tokenizer } = cutter;
     let cut = Cut { limit: None, ..*cut };
     let mut windows = inputs::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
     if is_demo {
@@ -120,14 +128,10 @@ fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
 ///
 /// # Errors
 /// Input errors: no such text, and a window of it that is also among those that are `scored`.
-pub fn coding_windows(
-    plan: &Plan,
-    of: (&Cut, &TextTokenizer),
-    scored: &[Window],
-) -> Result<Vec<Window>> {
+pub fn coding_windows(plan: &Plan, cutter: Cutter<'_>, scored: &[Window]) -> Result<Vec<Window>> {
     let text = plan.calibrate.as_deref().unwrap_or(demo::NAME);
     let count = plan.calibration_windows.unwrap_or(CODING_WINDOWS);
-    let (windows, origin) = cut_windows(plan, text, count, of.0, of.1)?;
+    let (windows, origin) = cut_windows(plan, text, count, cutter)?;
     refuse_scored(&origin, scored).at(|| FLAG)?;
     Ok(windows)
 }
@@ -175,7 +179,8 @@ pub fn planned(variant: &Variant, config: &Config) -> Result<InputScales> {
 pub fn scales(
     options: &CalibrationOptions,
     model: &str,
-    (checkpoint, variant): (&Checkpoint, &Variant),
+    checkpoint: &Checkpoint,
+    variant: &Variant,
     file: Option<Arc<CodedFile>>,
     observer: &dyn Observer,
 ) -> Result<InputScales> {
@@ -223,7 +228,8 @@ pub fn of_one(
     plan.context = plan.context.min(checkpoint.config.max_position_embeddings);
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(&plan, checkpoint, &tokenizer)?;
-    let prepared = prepare(&plan, std::slice::from_ref(variant), &cut, &tokenizer, &[])?;
+    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+    let prepared = prepare(&plan, std::slice::from_ref(variant), cutter, &[])?;
     prepared.ok_or_else(|| Error::bug(format!("{variant} needs no calibration")))
 }
 

@@ -1,6 +1,6 @@
 //! What bits are allocated from, and the windows that decide it.
 
-use super::calibration_text;
+use super::calibration_text::{self, Cutter};
 use super::inputs;
 use super::job::Opened;
 use super::plan::Plan;
@@ -85,7 +85,8 @@ pub fn windows(plan: &Plan, opened: &Opened) -> Result<Vec<Window>> {
     }
     let Opened { tokenizer, text, cut, windows: scored, .. } = opened;
     if plan.calibrate.is_some() || plan.model == demo::NAME {
-        let mut windows = calibration_text::coding_windows(plan, (cut, tokenizer), scored)?;
+        let mut windows =
+            calibration_text::coding_windows(plan, Cutter { cut, tokenizer }, scored)?;
         windows.truncate(wanted);
         return Ok(windows);
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::calibration_text::{CODING_WINDOWS, cut_windows};
+use super::calibration_text::{CODING_WINDOWS, Cutter, cut_windows};
 use super::inputs;
 use super::observer::{Observer, Stage};
 use super::plan::Plan;
@@ -40,7 +40,8 @@ pub fn collect_moments(
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
     let count = windows.unwrap_or(CODING_WINDOWS);
-    let (windows, origin) = cut_windows(plan, &plan.text, count, &cut, &tokenizer)?;
+    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+    let (windows, origin) = cut_windows(plan, &plan.text, count, cutter)?;
     let is_there = MomentsFile::open(output).is_ok_and(|file| {
         file.origin().windows_hash == origin.windows_hash && file.check(&checkpoint).is_ok()
     });

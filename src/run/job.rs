@@ -10,7 +10,8 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::bit_widths;
-use super::calibration_data::CalibrationData;
+use super::calibration_data::{CalibrationData, JobVariants};
+use super::calibration_text::Cutter;
 use super::folder::run_folder;
 use super::inputs;
 use super::inputs::Text;
@@ -135,8 +136,9 @@ impl Job {
                 variants.push(variant);
             }
         }
-        let (of, how) = ((&variants[..], &coded[..]), (&cut, &tokenizer));
-        let calibration = CalibrationData::of(&plan, &checkpoint, of, how, &windows)?;
+        let job_variants = JobVariants { variants: &variants, coded: &coded };
+        let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+        let calibration = CalibrationData::of(&plan, &checkpoint, job_variants, cutter, &windows)?;
         let provenance = |variant: &Variant| {
             calibration.provenance(variant, coded.iter().find(|file| file.variant == *variant))
         };
@@ -156,7 +158,7 @@ impl Job {
             host,
         )?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
-        let calibrating = calibration.memory(&checkpoint, (&variants, &coded), host)?;
+        let calibrating = calibration.memory(&checkpoint, job_variants, host)?;
         let device = model::device()?;
         Ok(Job {
             plan,

@@ -34,7 +34,7 @@ pub struct Silent;
 impl Observer for Silent {}
 
 /// A stage of a run, reported to an observer step by step. Dropping it ends the stage.
-pub(crate) struct Stage<'a> {
+pub struct Stage<'a> {
     name: String,
     observer: &'a dyn Observer,
     stop: Option<Arc<AtomicBool>>,

@@ -70,7 +70,7 @@ pub struct PlanOptions {
 
 impl PlanOptions {
     /// The part of these options that is about calibration.
-    pub(crate) fn calibration(&self) -> CalibrationOptions {
+    pub fn calibration(&self) -> CalibrationOptions {
         CalibrationOptions {
             calibrate: self.calibrate.clone(),
             calibration_windows: self.calibration_windows,

@@ -13,6 +13,16 @@ use crate::eval::vocabulary::{Source, Vocabulary, distinct};
 use crate::model::{self, exp};
 use crate::quantize::Recipe;
 
+/// The reference's side of some windows.
+#[derive(Clone, Copy)]
+pub struct ReferenceWindows<'a> {
+    /// Its states after the final norm, per window `[tokens, hidden]`.
+    pub states: &'a [Tensor],
+    /// Per window and token the log-sum-exp of its logits: see
+    /// [`reference_sums`](Divergence::reference_sums).
+    pub log_sums: &'a [Vec<f64>],
+}
+
 /// Both heads.
 pub struct Divergence<'a> {
     vocabulary: Vocabulary<'a>,
@@ -60,9 +70,10 @@ impl<'a> Divergence<'a> {
     /// As [`mean_nats`](Divergence::mean_nats).
     pub fn gradients(
         &mut self,
-        (reference, base_sums): (&[Tensor], &[Vec<f64>]),
+        reference: ReferenceWindows<'_>,
         own: &[Tensor],
     ) -> Result<Vec<Tensor>> {
+        let ReferenceWindows { states: reference, log_sums } = reference;
         let own_sums = self.sums(own, 1)?;
         let tokens: usize = own_sums.iter().map(Vec::len).sum();
         let weight = 1.0 / tokens.max(1) as f32;
@@ -70,7 +81,7 @@ impl<'a> Divergence<'a> {
         let mut gradients = zeros.map_err(model::failed)?;
         for slice in self.vocabulary.slices() {
             let [base, head] = self.heads(slice)?;
-            let sums = base_sums.par_iter().zip(&own_sums);
+            let sums = log_sums.par_iter().zip(&own_sums);
             let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(sums);
             windows.try_for_each(|(((gradient, reference), own), sums)| -> Result<()> {
                 let wanted = model::logits(reference, &base)?;
@@ -207,7 +218,8 @@ mod tests {
         };
         assert!(divergence.mean_nats(&reference, &reference).unwrap().abs() < 1e-6);
         let sums = divergence.reference_sums(&reference).unwrap();
-        let gradient = divergence.gradients((&reference, &sums), &own).unwrap().remove(0);
+        let windows = ReferenceWindows { states: &reference, log_sums: &sums };
+        let gradient = divergence.gradients(windows, &own).unwrap().remove(0);
         let values = model::values(&gradient).unwrap();
         let square: f64 = values.iter().map(|g| f64::from(*g).powi(2)).sum();
         // Along the derivative itself, the divergence changes by its square.

@@ -28,9 +28,9 @@ use crate::eval::setting::Walk;
 use crate::eval::vocabulary::Source;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::model::{self, Block, DifferentiableBlock};
-use divergence::Divergence;
-pub use parameters::Parameters;
-pub use tuning::ModelTuning;
+use divergence::{Divergence, ReferenceWindows};
+use parameters::Parameters;
+pub use tuning::{ModelTuning, TunedModel};
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;
@@ -51,10 +51,10 @@ impl ModelTuning<'_> {
         &'k self,
         kept: &'k Path,
         observer: &mut dyn WalkObserver,
-    ) -> Result<(Option<Parameters<'k>>, Option<Tuned>)> {
+    ) -> Result<TunedModel<'k>> {
         let seen = training_windows(self.reference.len());
         if seen == self.reference.len() {
-            return Ok((None, None));
+            return Ok(TunedModel { parameters: None, losses: None });
         }
         let first = self.embedded()?;
         let mut divergence = Divergence::new(self.walk, self.head())?;
@@ -76,13 +76,17 @@ impl ModelTuning<'_> {
             let start = parameters.step() % batches * BATCH;
             let batch = start..(start + BATCH).min(seen);
             let lr_factor = LR_FACTOR * lr_schedule(parameters.step(), steps);
-            let reference = (&self.reference[batch.clone()], &sums[batch.clone()]);
+            let reference = ReferenceWindows {
+                states: &self.reference[batch.clone()],
+                log_sums: &sums[batch.clone()],
+            };
             self.step(&mut parameters, &mut divergence, &first[batch], reference, lr_factor)?;
             parameters.finish_step(before)?;
             stop_if_asked(observer)?;
         }
         let after = loss(&parameters, &mut divergence)?;
-        Ok(((after < before).then_some(parameters), Some(Tuned { before, after })))
+        let parameters = (after < before).then_some(parameters);
+        Ok(TunedModel { parameters, losses: Some(Tuned { before, after }) })
     }
 
     /// Where the variant's head comes from.
@@ -109,7 +113,7 @@ impl ModelTuning<'_> {
         parameters: &mut Parameters<'_>,
         divergence: &mut Divergence<'_>,
         first: &[Tensor],
-        reference: (&[Tensor], &[Vec<f64>]),
+        reference: ReferenceWindows<'_>,
         lr_factor: f32,
     ) -> Result<()> {
         let layers = self.walk.checkpoint.config.layers;

@@ -148,7 +148,8 @@ impl<'a> Parameters<'a> {
             parameters.iter().map(|parameter| (parameter.id, &parameter.tensor)).collect();
         write_tensors(
             &path,
-            (self.tuning.walk.checkpoint, self.tuning.variant),
+            self.tuning.walk.checkpoint,
+            self.tuning.variant,
             &coded,
             &calibrated,
         )?;
