@@ -89,7 +89,8 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// Flags on the pages that are of other programs.
-const OTHER_FLAGS: [&str; 10] = [
+const OTHER_FLAGS: [&str; 11] = [
+    "--example",
     "--bench",
     "--release",
     "--locked",
