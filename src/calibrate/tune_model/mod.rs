@@ -9,6 +9,7 @@
 mod divergence;
 mod numbers;
 mod parameters;
+mod tuned_model;
 mod tuning;
 
 use std::path::Path;
@@ -30,7 +31,8 @@ use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::model::{self, Block, DifferentiableBlock};
 use divergence::{Divergence, ReferenceWindows};
 use parameters::Parameters;
-pub use tuning::{ModelTuning, TunedModel};
+pub use tuned_model::TunedModel;
+pub use tuning::ModelTuning;
 
 /// Times that every window is seen.
 const EPOCHS: usize = 2;

@@ -24,7 +24,7 @@ use self::numbers::rounded_to_half;
 pub use self::operators::weights;
 pub(crate) use self::operators::{KnownValue, read};
 use self::palette::{PalettizedWeight, VectorEntries};
-use self::sparse::SparseWeight;
+use self::sparse::StoredMask;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::stored_rows::StoredRows;
 pub(crate) use self::vector_rows::VectorRows;
@@ -47,6 +47,13 @@ enum Form {
     Palette(PalettizedWeight),
     Scaled(ScaledWeight),
     Sparse(SparseWeight),
+}
+
+/// A mask, and the elements that it marks, in order.
+#[derive(Debug, Clone)]
+struct SparseWeight {
+    mask: StoredMask,
+    stored: Box<PackedWeight>,
 }
 
 /// `scale * (data - offset)`, where blocks of elements share a scale and an offset.
@@ -87,7 +94,7 @@ impl PackedWeight {
             Form::Plain(numbers) => numbers.bytes.len(),
             Form::Palette(palette) => palette.codes.bytes.len() + palette.tables_size_bytes,
             Form::Scaled(scaled) => scaled.data.size_bytes() + scaled.parameters_size_bytes,
-            Form::Sparse(sparse) => sparse.size_bytes(),
+            Form::Sparse(sparse) => sparse.mask.size_bytes() + sparse.stored.size_bytes(),
         }
     }
 
@@ -112,7 +119,9 @@ impl PackedWeight {
             Form::Scaled(scaled) => {
                 scaled.fill(start, out, self.data_type == DataType::Float16);
             }
-            Form::Sparse(sparse) => sparse.fill(start, out),
+            Form::Sparse(sparse) => {
+                sparse.mask.fill(start, out, |first, out| sparse.stored.fill(first, out));
+            }
         }
     }
 }

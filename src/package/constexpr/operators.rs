@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::numbers::Numbers;
-use super::sparse::SparseWeight;
-use super::{Form, PackedWeight, PalettizedWeight};
+use super::sparse::StoredMask;
+use super::{Form, PackedWeight, PalettizedWeight, SparseWeight};
 use crate::error::{At, Error, Result};
 use crate::package::blob::read::SharedBytes;
 use crate::package::read::Package;
@@ -312,8 +312,9 @@ fn sparse(mask: &LiteralTensor, values: PackedWeight) -> Result<PackedWeight> {
         )));
     }
     let (shape, data_type) = (mask.shape.clone(), values.data_type);
-    let form = SparseWeight::new(mask.bytes.clone(), shape.iter().product(), values)?;
-    Ok(PackedWeight::of(shape, data_type, Form::Sparse(form)))
+    let mask = StoredMask::new(mask.bytes.clone(), shape.iter().product(), values.elements())?;
+    let sparse = SparseWeight { mask, stored: Box::new(values) };
+    Ok(PackedWeight::of(shape, data_type, Form::Sparse(sparse)))
 }
 
 /// The two outputs of a sparse operator: the mask, and the values where the mask is 1.

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod attention;
 mod choose;
+mod operator;
 mod product;
 mod quantize;
 mod reduce;
@@ -10,13 +11,8 @@ mod shape;
 mod slice;
 mod unary;
 
+pub(super) use self::operator::Operator;
 pub(super) use self::slice::without_copy as slice_without_copy;
-use super::arguments::Arguments;
-use super::tensor::Tensor;
-use crate::error::Result;
-
-/// Computes the outputs of an operator from its arguments.
-pub(super) type Operator = fn(&mut Arguments) -> Result<Vec<Tensor>>;
 
 /// The operator that MIL calls `name`; `None` if it is not supported.
 pub(super) fn find(name: &str) -> Option<Operator> {

@@ -1,0 +1,12 @@
+//! What tuning a model achieved.
+
+use super::parameters::Parameters;
+use crate::calibrate::tune_block::Tuned;
+
+/// What tuning a model achieved.
+pub struct TunedModel<'a> {
+    /// The tuned parameters, if they bring the held-out windows closer to the reference.
+    pub parameters: Option<Parameters<'a>>,
+    /// The mean KL divergence of the held-out windows before and after; `None` without such windows.
+    pub losses: Option<Tuned>,
+}
