@@ -59,6 +59,35 @@ impl Opened {
     pub fn folder(&self, plan: &Plan, reports: &Path) -> PathBuf {
         run_folder(reports, &self.checkpoint.name, &plan.question_hash())
     }
+
+    /// The record of the question that `plan` asks.
+    fn run(&self, plan: &Plan) -> Run {
+        let Opened { checkpoint, tokenizer, text, cut, windows } = self;
+        let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
+        Run {
+            model: checkpoint.name.clone(),
+            architecture: checkpoint.config.architecture.name().into(),
+            model_hash: checkpoint.content_hash(),
+            tokenizer_hash: tokenizer.hash.clone(),
+            text_name: text.name.clone(),
+            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
+            text_bytes: text.content.len() as u64,
+            protocol: plan.protocol.clone(),
+            bos: bos.to_string(),
+            window_tokens: plan.context,
+            stride_tokens: plan.context - usize::from(bos == BosMode::Prepend),
+            windows: windows.len(),
+            scored_tokens: windows.iter().map(|window| window.scored.len()).sum(),
+            seed: plan.seed,
+            numeric_version: NUMERIC_VERSION,
+            evalkit_version: env!("CARGO_PKG_VERSION").into(),
+            layers: checkpoint.config.layers,
+            parameters: checkpoint.parameters(),
+            vocabulary: checkpoint.config.vocab_size,
+            entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
+            warnings: warnings(plan, checkpoint, &text.content),
+        }
+    }
 }
 
 /// Everything that is known before the first weight is read.
@@ -103,32 +132,9 @@ impl Job {
         allocated: Option<Variant>,
         options: &RunOptions,
     ) -> Result<Job> {
+        bit_widths::settle(&mut plan, &opened.checkpoint)?;
+        let run = opened.run(&plan);
         let Opened { checkpoint, tokenizer, text, cut, windows } = opened;
-        bit_widths::settle(&mut plan, &checkpoint)?;
-        let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
-        let run = Run {
-            model: checkpoint.name.clone(),
-            architecture: checkpoint.config.architecture.name().into(),
-            model_hash: checkpoint.content_hash(),
-            tokenizer_hash: tokenizer.hash.clone(),
-            text_name: text.name.clone(),
-            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
-            text_bytes: text.content.len() as u64,
-            protocol: plan.protocol.clone(),
-            bos: bos.to_string(),
-            window_tokens: plan.context,
-            stride_tokens: plan.context - usize::from(bos == BosMode::Prepend),
-            windows: windows.len(),
-            scored_tokens: windows.iter().map(|window| window.scored.len()).sum(),
-            seed: plan.seed,
-            numeric_version: NUMERIC_VERSION,
-            evalkit_version: env!("CARGO_PKG_VERSION").into(),
-            layers: checkpoint.config.layers,
-            parameters: checkpoint.parameters(),
-            vocabulary: checkpoint.config.vocab_size,
-            entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
-            warnings: warnings(&plan, &checkpoint, &text.content),
-        };
         let mut variants = plan.variants()?;
         let coded = open_coded(&options.coded, &run.model_hash)?;
         for variant in allocated.into_iter().chain(coded.iter().map(|file| file.variant.clone())) {

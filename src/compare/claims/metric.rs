@@ -64,7 +64,7 @@ impl ClaimMetric {
         matches!(self, ClaimMetric::Fits | ClaimMetric::FitsEntitled)
     }
 
-    fn from_name(name: &str) -> Result<ClaimMetric> {
+    pub(super) fn from_name(name: &str) -> Result<ClaimMetric> {
         let found = Self::ALL.into_iter().find(|(_, own, _)| *own == name);
         found.map(|(metric, ..)| metric).ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.iter().map(|(_, name, _)| *name).collect();

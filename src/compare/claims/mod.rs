@@ -15,9 +15,7 @@ pub use evidence::evidence;
 pub use metric::{ClaimEvidence, ClaimMetric, EvidenceKind};
 pub use read::{Claim, Claims};
 
-use crate::error::{Error, Exit, Result};
-use crate::stats::Estimate;
-use crate::units::Unit;
+use crate::error::Exit;
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ impl StoredMask {
     /// The mask of `len` elements, `values` of which are stored; the first is the lowest bit of
     /// `bits`. Returns an input error if the number of ones is another.
     pub fn new(bits: SharedBytes, len: usize, values: usize) -> Result<Self> {
-        let mut before = Vec::with_capacity(mask.len() / (STEP / 8) + 1);
+        let mut before = Vec::with_capacity(bits.len() / (STEP / 8) + 1);
         let mut ones = 0;
         for bytes in bits.chunks(STEP / 8) {
             before.push(ones);
