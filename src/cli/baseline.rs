@@ -22,14 +22,14 @@ pub struct BaselineArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Keep a run as what later ones of the same question (model, text, protocol) are held against
+    /// Accept a run as the baseline of later runs with the same model, text and protocol
     Accept {
         /// The run's folder, such as reports/<run>
         run: PathBuf,
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// List the baselines that are in force
+    /// List the accepted baselines
     List {
         #[command(flatten)]
         store: StoreArgs,
@@ -61,7 +61,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
         }
         What::List { store, format } => {
             if !store.folder.join(baselines::STORE).exists() {
-                return Err(Error::input("there is no store of baselines")
+                return Err(Error::input("expected a store of accepted baselines, found none")
                     .at(store.folder.display())
                     .hint("accept a run with: evalkit baseline accept reports/<run>"));
             }
@@ -71,7 +71,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Refuses a run with open ends; tells of failures, which are accepted with it.
+/// Refuses a run with unfinished variants; reports failed ones, which are accepted with it.
 fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result<()> {
     let index = &run.index;
     let is_open =
@@ -81,12 +81,12 @@ fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result
         let what = format!("the run is not finished: {}", open.join(", "));
         return Err(Error::input(what)
             .at(folder.display())
-            .hint("finish it with the command that began it, then accept it"));
+            .hint("finish it by running the same command again, then accept it"));
     }
     for cell in index.cells() {
         if let Some(failure) = index.failure_of(&cell.cell_id) {
             reporter.say(format!(
-                "{} failed and is accepted as such: {}",
+                "{} failed; the failure is accepted with the run: {}",
                 cell.label(),
                 failure.cause
             ));

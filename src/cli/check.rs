@@ -25,15 +25,15 @@ use crate::run::tolerances::{Limits, tolerances};
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The run to check: its folder, or one that holds no other [default: the latest in --reports]
+    /// The run to check: its folder, or a folder with no other run [default: the latest in --reports]
     run: Option<PathBuf>,
-    /// What it is held against: a run's folder, or a store of accepted baselines
+    /// The baseline: a run's folder, or a store of accepted baselines
     #[arg(long, value_name = "DIR", default_value = baselines::DEFAULT)]
     baseline: PathBuf,
     /// TOML plan with tolerances under [check] [default: the run's own plan]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// A tolerance, such as perplexity=0.5% or kl=0.001; over the plan's; may be repeated
+    /// A tolerance, such as perplexity=0.5% or kl=0.001; overrides the plan's; may be repeated
     #[arg(long, value_name = "KEY=LIMIT", value_parser = parse_limit)]
     tolerance: Vec<(String, String)>,
     /// Write JUnit XML to this file
@@ -42,10 +42,10 @@ pub struct CheckArgs {
     /// Write check.txt, .md, .html, .csv, .json and junit.xml into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Show each metric over the last runs in --reports instead, with change points marked
+    /// Instead show each metric over the last runs in --reports, with its changes of level marked
     #[arg(long, conflicts_with_all = ["junit", "out", "tolerance"])]
     history: bool,
-    /// Runs that --history shows
+    /// Number of runs that --history shows
     #[arg(long, value_name = "RUNS", default_value = "30", requires = "history")]
     last: std::num::NonZeroUsize,
     /// Folder of all runs: <DIR>/<run> or <DIR>/<night>/<run>
@@ -55,7 +55,7 @@ pub struct CheckArgs {
     format: FormatArgs,
 }
 
-/// What `--out` writes beside the JUnit XML.
+/// The files that `--out` writes, in addition to the JUnit XML.
 const PAGES: [(&str, Format); 5] = [
     ("check.txt", Format::Terminal),
     ("check.md", Format::Markdown),
@@ -64,7 +64,7 @@ const PAGES: [(&str, Format); 5] = [
     ("check.json", Format::Json),
 ];
 
-/// Width of the terminal table that is written to a folder, in characters.
+/// Width of the terminal table that `--out` writes, in characters.
 const KEPT_WIDTH: usize = 120;
 
 /// Runs the command.
@@ -86,7 +86,7 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     let seed = now.index.run().map_or(0, |run| run.seed);
     let checked = check(&now, &then, &tolerances, seed);
     if checked.rows.is_empty() {
-        return Err(Error::input("the baseline has nothing to compare with")
+        return Err(Error::input("the baseline has no results to compare with")
             .at(against.display())
             .hint("name a run that scored variants or measured packages"));
     }
@@ -96,8 +96,8 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     Ok(checked.exit())
 }
 
-/// The baseline's folder: a run, the only run in a folder, or the one that a store has for the
-/// question of `now`.
+/// The baseline's folder: a run, the only run in a folder, or the one in a store that answers the same
+/// question as `now`.
 fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
     if is_run(path) || holds_runs {
@@ -107,16 +107,18 @@ fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     }
 }
 
-/// The latest run among all.
+/// The latest of all runs.
 fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let found = runs_in(reports).pop().ok_or_else(|| {
-        Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
+        Error::input("no run was found")
+            .at(reports.display())
+            .hint("measure one with evalkit sweep")
     })?;
     reporter.say(format!("checking {}", found.display()));
     Ok(found)
 }
 
-/// Tolerances of the plan, or of the plan that the run was made by, under those of flags.
+/// Tolerances of the given plan or else of the run's own, overridden by those of flags.
 fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
     let own = folder.join(PLAN);
     let plan: Limits = match &args.plan {
@@ -127,7 +129,7 @@ fn resolve(args: &CheckArgs, folder: &Path) -> Result<Tolerances> {
     tolerances(&plan, &args.tolerance)
 }
 
-/// Everything that goes into a folder: all of it, or nothing.
+/// Writes the files that were asked for: all of a folder's, or none.
 fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     let xml = junit(checked)?.into_bytes();
     if let Some(path) = &args.junit {
@@ -148,7 +150,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
     write_together(folder, &files)
 }
 
-/// On GitHub: annotations, which it reads from either stream, and the step's summary.
+/// On GitHub: annotations, which it reads from stderr too, and the step's summary.
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
@@ -188,12 +190,12 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
         }
     }
     if nights.is_empty() {
-        return Err(Error::input(format!("there is no run of {question}"))
+        return Err(Error::input(format!("no run of {question} was found"))
             .at(args.reports.display())
             .hint("name the folder of all runs with --reports"));
     }
     if others > 0 {
-        reporter.say(format!("left out, for they answer other questions: {others}"));
+        reporter.say(format!("{others} runs skipped: they use another model, text or protocol"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);

@@ -1,4 +1,4 @@
-//! What a configuration alone is evidence of: sizes, and whether they fit a device.
+//! Evidence from a model's configuration alone: sizes, and whether they fit into a device's memory.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
-/// A name for what no recipe writes: every weight in four bytes.
+/// The name for four bytes per weight, which no recipe writes.
 const FP32: &str = "fp32";
-/// How names of checkpoints that are not files begin.
+/// The prefix of checkpoints on the hub.
 const HUB: &str = "hf:";
 
-/// What the configurations that `claims` names say about its claims; paths are relative to `file`.
+/// The evidence of the configurations that `claims` names; their paths are relative to `file`.
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.

@@ -20,7 +20,7 @@ use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Folders of runs, or their names in --reports: one makes a page, two are set side by side
+    /// Folders of runs, or their names in --reports: one run gives a page, two are compared
     /// [default: the last one in --reports]
     #[arg(value_name = "RUN")]
     runs: Vec<PathBuf>,
@@ -30,7 +30,7 @@ pub struct ReportArgs {
     /// Take the folders as shards of one run
     #[arg(long, requires = "runs")]
     shards: bool,
-    /// Write every format into this folder instead of one to stdout: all of them or none
+    /// Write all formats into this folder, instead of one to stdout
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Write the run into this folder without its values per token: small enough to commit, and every
@@ -85,7 +85,7 @@ pub fn run(args: &ReportArgs, reporter: &Reporter) -> Result<Exit> {
 }
 
 impl ReportArgs {
-    /// The runs that are named; none where claims are held against configurations alone.
+    /// The named runs; empty if claims are compared with configurations only.
     fn read(&self, reporter: &Reporter) -> Result<Vec<RunFolder>> {
         if self.runs.is_empty() && self.claims.is_some() {
             return Ok(Vec::new());
@@ -120,7 +120,7 @@ impl ReportArgs {
             [only] => run::document(only).at(|| only.name.clone()),
             [a, b] => versus::document(a, b),
             _ => Err(Error::input(format!("expected one run or two, found {}", runs.len()))
-                .hint("--shards puts the shards of one run together")),
+                .hint("--shards joins the shards of one run")),
         }
     }
 }
@@ -138,13 +138,15 @@ fn last_run(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     };
     let runs = entries.filter_map(|entry| written(entry.ok()?.path()));
     let (_, last) = runs.max().ok_or_else(|| {
-        Error::input("no run is here").at(reports.display()).hint("measure one with evalkit sweep")
+        Error::input("no run was found")
+            .at(reports.display())
+            .hint("measure one with evalkit sweep")
     })?;
     reporter.say(format!("reporting {}", last.display()));
     Ok(last)
 }
 
-/// Every claim of a file against runs and configurations.
+/// Compares every claim of a file with runs and configurations.
 fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Document, Exit)> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
     let claims = Claims::parse(&text).at(|| path.display().to_string())?;
@@ -220,7 +222,7 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
-/// Whether every table of a file is that of its records and fit to be published.
+/// Whether every table of a file agrees with its records and has no fault.
 fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
     let Spliced { text, tables } = Spliced::read(path)?;
     let mut holds = true;

@@ -82,9 +82,9 @@ fn of_cell(run: &RunFolder, cell_id: &str) -> CondensedCell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::fixture::{folder, records};
     use crate::compare::Tolerances;
     use crate::compare::check::check;
+    use crate::compare::fixture::{folder, records};
     use crate::compare::summary::Summary;
     use crate::compare::versus::versus;
     use crate::results::Store;

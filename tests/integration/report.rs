@@ -93,8 +93,7 @@ fn a_condensed_run_has_the_same_tables_and_cannot_be_continued() {
     let condense = [&run_name, "--condense", &short.to_string_lossy()];
     run(&mut report(&place, &condense), 0);
     let json = |folder: &Path| {
-        let output =
-            run(&mut report(&place, &[&folder.to_string_lossy(), "--format", "json"]), 0);
+        let output = run(&mut report(&place, &[&folder.to_string_lossy(), "--format", "json"]), 0);
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["tables"].clone()
     };
     assert_eq!(json(&short), json(&full));

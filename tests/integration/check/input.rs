@@ -75,9 +75,12 @@ fn a_missing_baseline_is_refused_with_what_to_do() {
     nights.run(&["baseline", "accept", "good", "--store", "kept"], 0);
     nights.sweep("other", &["--context", "128"]);
     let said = refused(&nights, &["check", "other", "--baseline", "kept"], 2);
-    assert!(said.contains("kept: no baseline is accepted for demo-on-generated-stories-full-128"), "{said}");
+    assert!(
+        said.contains("kept: no baseline is accepted for demo-on-generated-stories-full-128"),
+        "{said}"
+    );
     let said = refused(&nights, &["baseline", "list", "--store", "nowhere"], 2);
-    assert!(said.contains("nowhere: there is no store of baselines"), "{said}");
+    assert!(said.contains("nowhere: expected a store of accepted baselines"), "{said}");
 }
 
 #[test]
