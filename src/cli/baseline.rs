@@ -75,7 +75,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
         }
         What::List { store, format } => {
             if !store.folder.join(baselines::STORE).exists() {
-                return Err(Error::input("there is no store of baselines")
+                return Err(Error::input("expected a store of accepted baselines, found none")
                     .at(store.folder.display())
                     .hint("accept a run with: evalkit baseline accept reports/<run>"));
             }
@@ -95,7 +95,7 @@ fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result
         let what = format!("the run is not finished: {}", open.join(", "));
         return Err(Error::input(what)
             .at(folder.display())
-            .hint("finish it with the command that began it, then accept it"));
+            .hint("finish it by running the same command again, then accept it"));
     }
     for cell in index.cells() {
         if let Some(failure) = index.failure_of(&cell.cell_id) {

@@ -58,7 +58,7 @@ pub struct CheckArgs {
     /// Show each metric over the last runs, with changes marked
     #[arg(long, conflicts_with_all = ["junit", "out", "tolerance"])]
     history: bool,
-    /// Runs that --history shows
+    /// Number of runs that --history shows
     #[arg(long, value_name = "RUNS", default_value = "30", requires = "history")]
     last: std::num::NonZeroUsize,
     /// Folder of all runs
@@ -79,7 +79,7 @@ const PAGES: [(&str, Format); 5] = [
     ("check.json", Format::Json),
 ];
 
-/// Width of the terminal table that is written to a folder, in characters.
+/// Width of the terminal table that `--out` writes, in characters.
 const KEPT_WIDTH: usize = 120;
 
 /// Runs the command.
@@ -101,7 +101,7 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
     let seed = now.index.run().map_or(0, |run| run.seed);
     let checked = check(&now, &then, &tolerances, seed);
     if checked.rows.is_empty() {
-        return Err(Error::input("run and baseline have no metric in common")
+        return Err(Error::input("the baseline has no results to compare with")
             .at(against.display())
             .hint("name a run that scored variants or measured packages"));
     }
@@ -125,7 +125,9 @@ fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
 /// The latest run in `reports`.
 fn latest(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
     let found = runs_in(reports).pop().ok_or_else(|| {
-        Error::input("there is no run").at(reports.display()).hint("evalkit sweep makes one")
+        Error::input("no run was found")
+            .at(reports.display())
+            .hint("measure one with evalkit sweep")
     })?;
     reporter.say(format!("checking {}", found.display()));
     Ok(found)
@@ -203,7 +205,7 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
         }
     }
     if nights.is_empty() {
-        return Err(Error::input(format!("there is no run of {question}"))
+        return Err(Error::input(format!("no run of {question} was found"))
             .at(args.reports.display())
             .hint("name the folder of all runs with --reports"));
     }

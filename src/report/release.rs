@@ -182,8 +182,13 @@ fn without_interval(table: &Table) -> Vec<String> {
             _ => None,
         });
         let missing: Vec<&str> = missing.collect();
-        if let (Some(Value::Text(variant)), false) = (row.first(), missing.is_empty()) {
-            faults.push(format!("{variant} has no interval for {}", missing.join(", ")));
+        let name = row.iter().find_map(|value| match value {
+            Value::Text(name) => Some(name.as_str()),
+            _ => None,
+        });
+        if !missing.is_empty() {
+            let name = name.unwrap_or("a row");
+            faults.push(format!("{name} has no interval for {}", missing.join(", ")));
         }
     }
     faults

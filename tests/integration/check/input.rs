@@ -80,7 +80,7 @@ fn a_missing_baseline_is_refused_with_what_to_do() {
         "{said}"
     );
     let said = refused(&nights, &["baseline", "list", "--store", "nowhere"], 2);
-    assert!(said.contains("nowhere: there is no store of baselines"), "{said}");
+    assert!(said.contains("nowhere: expected a store of accepted baselines"), "{said}");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn accepted_baselines_are_found_by_their_question_and_replaced() {
     // A store kept among the reports is no night.
     nights.run(&["baseline", "accept", "good", "--store", "reports/baselines"], 0);
     let said = told(&nights.run(&["check"], 2));
-    assert!(said.contains("reports: there is no run"), "{said}");
+    assert!(said.contains("reports: no run was found"), "{said}");
 }
 
 #[test]
