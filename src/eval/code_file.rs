@@ -1,4 +1,4 @@
-//! Writing a file of coded weights; `coded_file.rs` has its layout and reads it.
+//! Writes files of coded weights; `coded_file.rs` describes their layout and reads them.
 
 use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
@@ -16,15 +16,15 @@ use crate::error::{Error, Result};
 use crate::files::write_atomic_with;
 use crate::quantize::{CodedTensor, Recipe};
 
-/// Room for one header entry beside its name: type, shape and offsets as JSON.
+/// Header bytes reserved per entry besides its name, for type, shape and offsets as JSON.
 const ENTRY_BYTES: u64 = 160;
-/// Most arrays that a coded tensor has.
+/// The largest number of arrays that a coded tensor has.
 const MAX_PARTS: u64 = 5;
 
-/// Where a tensor of a variant is stored, and how: name in the file, tensor, recipe.
+/// A tensor of a variant's file: its name in the file, its id, its recipe.
 pub type Content = (String, TensorId, Recipe);
 
-/// Everything that a variant stores.
+/// All tensors that a variant stores.
 pub fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
     let mut contents: Vec<_> = checkpoint
         .tensors()
@@ -38,11 +38,11 @@ pub fn contents(checkpoint: &Checkpoint, variant: &Variant) -> Vec<Content> {
 }
 
 /// Codes every tensor of `checkpoint` as `variant` says and writes them to `path`, one tensor in
-/// memory at a time. `progress(done, total)` is called before each tensor, and its error stops it.
+/// memory at a time. `progress(done, total)` is called before each tensor and can stop it by an error.
 ///
 /// # Errors
-/// Input errors of the checkpoint and the recipes, surroundings errors of the disk; `path` is then
-/// as it was.
+/// Input errors of the checkpoint and the recipes, surroundings errors of the disk. An error leaves
+/// `path` unchanged.
 pub fn write(
     path: &Path,
     checkpoint: &Checkpoint,
@@ -60,7 +60,7 @@ pub fn write(
     })
 }
 
-/// Writes the tensors `contents`, coded by `coded`, to `path`.
+/// Writes the tensors `contents` to `path`; `coded` gives the codes of each.
 pub fn write_contents(
     path: &Path,
     checkpoint: &Checkpoint,
@@ -70,8 +70,8 @@ pub fn write_contents(
     coded: &mut dyn FnMut(TensorId) -> Result<CodedTensor>,
 ) -> Result<()> {
     let facts = facts(checkpoint, variant, contents, calibrated)?;
-    // The header's length is not known before the last tensor is coded, so room is left for the
-    // longest and filled with spaces, as the format allows.
+    // The header's length is not known until the last tensor is coded, so space is reserved for the
+    // longest header and padded with spaces, as the format allows.
     let names: u64 = contents.iter().map(|(name, _, _)| name.len() as u64).sum();
     let entries = MAX_PARTS * (names + contents.len() as u64 * ENTRY_BYTES);
     let room = (facts.to_string().len() as u64 * 2 + entries).next_multiple_of(8);
@@ -93,7 +93,8 @@ pub fn write_contents(
         }
         let text = Value::Object(header).to_string();
         let padding = (room as usize).checked_sub(text.len());
-        let padding = padding.ok_or_else(|| Error::bug("the header is longer than its room"))?;
+        let padding =
+            padding.ok_or_else(|| Error::bug("the header is longer than its reserved space"))?;
         out.seek(SeekFrom::Start(0)).map_err(failed)?;
         out.write_all(&room.to_le_bytes()).map_err(failed)?;
         out.write_all(text.as_bytes()).map_err(failed)?;

@@ -1,22 +1,22 @@
 //! Coded weights on disk: what `evalkit quantize` writes and a sweep reads instead of coding again.
 //!
-//! A safetensors file. Each stored array of a coded tensor is an entry `<tensor>.<part>`:
-//! `codes` and, where some are pruned, `mask` (packed, U8), `tables`, `table_scales`, `channel_scales`, `scales` (F16 or I8),
-//! `zero_points` (packed, U8), `values` (F16 weights that are not coded). `<tensor>` is the
-//! Hugging Face name; a head that is tied but coded differently from the embedding is stored as
-//! `lm_head.weight`. The header's `__metadata__` says what it is:
+//! It is a safetensors file. Each stored array of a coded tensor is an entry `<tensor>.<part>`, where
+//! the part is `codes` and, if weights are pruned, `mask` (both packed, U8); `tables`, `table_scales`,
+//! `channel_scales` and `scales` (F16 or I8); `zero_points` (packed, U8); `values` (F16 weights that
+//! are not coded). `<tensor>` is the Hugging Face name; a tied head that is coded differently from the
+//! embedding is stored as `lm_head.weight`. The header's `__metadata__` describes the file:
 //!
 //! | key | value |
 //! |---|---|
 //! | `format` | `evalkit-coded` |
 //! | `version` | `1` |
-//! | `numeric_version` | of the program that coded it |
-//! | `model_hash` | of the checkpoint it was coded from |
+//! | `numeric_version` | numeric version of the program that coded it |
+//! | `model_hash` | hash of the checkpoint that it was coded from |
 //! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
-//! | `calibration` | where there was any, JSON: the text, hashes of its windows and of saved moments |
-//! | `errors` | with it, JSON: name to `[[step, relative error of the outputs], …]` |
-//! | `coding` | with it, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
+//! | `calibration` | if calibrated, JSON: the text, hashes of its windows and of saved moments |
+//! | `errors` | if calibrated, JSON: name to `[[step, relative error of the outputs], …]` |
+//! | `coding` | if calibrated, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,27 +36,28 @@ pub const FORMAT: &str = "evalkit-coded";
 pub const VERSION: &str = "1";
 /// Length of the field that holds the header's length.
 pub const PREFIX_BYTES: u64 = 8;
-/// One tensor of the file, as its metadata has it.
+/// One tensor of the file, as the metadata describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Described {
-    /// Recipe of this tensor.
+    /// Its recipe.
     pub recipe: String,
-    /// `[out, in]`.
+    /// Its shape, `[out, in]`.
     pub shape: [usize; 2],
 }
 
-/// A file of coded weights, open for reading. Cheap: only the header is read.
+/// A file of coded weights, open for reading. Opening is cheap: only the header is read.
 #[derive(Debug)]
 pub struct CodedFile {
     bytes: FileBytes,
     /// Entry name to type, shape and byte range in the file.
     entries: BTreeMap<String, Entry>,
+    /// Its tensors by name.
     pub tensors: BTreeMap<String, Described>,
-    /// The recipes it was coded with.
+    /// The recipes that it was coded with.
     pub variant: Variant,
     /// The checkpoint that it was coded from.
     pub model_hash: String,
-    /// What it says of calibration.
+    /// How its tensors were calibrated.
     pub calibrated: Calibrated,
 }
 
@@ -71,7 +72,7 @@ impl CodedFile {
     /// Opens a file that [`write_coded`](super::write_coded) wrote.
     ///
     /// # Errors
-    /// Input errors: not such a file, damaged, or coded by a program whose numbers differ.
+    /// Input errors: not a file of coded weights, damaged, or of another numeric version.
     pub fn open(path: &Path) -> Result<Self> {
         Self::read(FileBytes::map(path)?).at(|| path.display().to_string())
     }
@@ -86,7 +87,7 @@ impl CodedFile {
         let fact = |key: &str| {
             let missing = || {
                 Error::input(format!(
-                    "metadata `{key}` is missing: not a file that evalkit quantize wrote"
+                    "metadata `{key}` is missing: evalkit quantize did not write this file"
                 ))
             };
             facts.get(key).map(String::as_str).ok_or_else(missing)
@@ -132,8 +133,7 @@ impl CodedFile {
     /// Reads one tensor back.
     ///
     /// # Errors
-    /// Input errors: a tensor that is missing, of another recipe or shape than asked for, or
-    /// damaged.
+    /// Input errors: the tensor is missing, is damaged, or has another recipe or shape.
     pub fn tensor(&self, name: &str, recipe: Recipe, shape: [usize; 2]) -> Result<CodedTensor> {
         self.find(name, recipe, shape)
             .at(|| format!("tensor {name}"))
@@ -141,8 +141,10 @@ impl CodedFile {
     }
 
     fn find(&self, name: &str, recipe: Recipe, shape: [usize; 2]) -> Result<CodedTensor> {
-        let described =
-            self.tensors.get(name).ok_or_else(|| Error::input("missing from the file"))?;
+        let described = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| Error::input("the tensor is missing from the file"))?;
         let expected = Described { recipe: recipe.resolved(shape).to_string(), shape };
         if *described != expected {
             return Err(Error::input(format!("expected {expected:?}, found {described:?}")));
@@ -154,7 +156,7 @@ impl CodedFile {
     }
 }
 
-/// Metadata that may be absent.
+/// Parses metadata; the default if it is absent.
 fn json<T: Default + DeserializeOwned>(text: Option<&String>, key: &str) -> Result<T> {
     text.map_or(Ok(T::default()), |text| {
         serde_json::from_str(text)
@@ -162,7 +164,7 @@ fn json<T: Default + DeserializeOwned>(text: Option<&String>, key: &str) -> Resu
     })
 }
 
-/// The name under which a variant's head is stored.
+/// The name that a variant's head is stored under.
 pub fn head_name(checkpoint: &Checkpoint, variant: &Variant) -> String {
     if variant.stores_tied_head(checkpoint) {
         "lm_head.weight".into()

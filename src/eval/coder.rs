@@ -1,4 +1,4 @@
-//! The coded tensors of one variant, each made when it is asked for.
+//! Gives the coded tensors of one variant, one at a time.
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::quantize::{CodedTensor, Recipe, kept_weights, quantize};
 
-/// Codes a checkpoint's tensors as a variant says, or reads them from a file where they are coded
-/// already. A tied head may be asked for like any other tensor.
+/// Codes a checkpoint's tensors by the recipes of a variant, or reads them from a file if they are
+/// coded already. A tied head can be requested like any other tensor.
 #[derive(Debug, Clone, Copy)]
 pub struct Coder<'a> {
-    /// What is coded.
+    /// The weights.
     pub checkpoint: &'a Checkpoint,
-    /// How.
+    /// The recipes.
     pub variant: &'a Variant,
-    /// Where the result lies already.
+    /// The file with the codes, if they exist.
     pub file: Option<&'a Arc<CodedFile>>,
-    /// The scales of its int8 inputs, where they are known.
+    /// The scales of the variant's int8 inputs, if they are known.
     pub scales: Option<&'a InputScales>,
 }
 
 impl Coder<'_> {
-    /// How a tensor is coded, and its shape `[out, in]`.
+    /// A tensor's recipe and shape `[out, in]`.
     ///
     /// # Errors
-    /// Bug-class errors for a tensor the checkpoint does not have.
+    /// Bug-class errors for a tensor that the checkpoint does not have.
     pub fn recipe(&self, id: TensorId) -> Result<(Recipe, [usize; 2])> {
         let stored = self.checkpoint.stored(self.stored_as(id))?;
         Ok((self.variant.recipe_of(id, stored), stored.matrix()))
     }
 
-    /// How many weights before each row of a tensor are stored, and last how many in all; nothing
-    /// where that is all of them. The tensor is read, but not coded.
+    /// How many weights of a pruned tensor are stored before each row, and last, how many in total;
+    /// `None` if the tensor is not pruned. The tensor is read but not coded.
     ///
     /// # Errors
     /// Input errors of the checkpoint.
@@ -47,14 +47,15 @@ impl Coder<'_> {
         Ok(mask.map(|mask| (0..=rows).map(|row| mask.kept_in(0..row * inputs)).collect()))
     }
 
-    /// Refuses (input) to code what is calibrated: its codes lie in a file, or nowhere.
+    /// Refuses (input) a calibrated variant without a file, because only calibration can code it.
     pub fn check(&self) -> Result<()> {
         if self.file.is_some() || !self.variant.is_calibrated() {
             return Ok(());
         }
-        let what = format!("the codes of {} are chosen on a text", self.variant);
+        let what =
+            format!("{} is calibrated, so the weights alone do not give its codes", self.variant);
         Err(Error::input(what)
-            .hint("code them with evalkit quantize, and give its file with --coded FILE"))
+            .hint("code it with evalkit quantize, and give that file with --coded FILE"))
     }
 
     /// A tensor in its coded form.
@@ -79,7 +80,7 @@ impl Coder<'_> {
         })
     }
 
-    /// The tensor that holds it: a tied head is the embedding.
+    /// The checkpoint's tensor with these weights: the embedding for a tied head.
     fn stored_as(&self, id: TensorId) -> TensorId {
         if id.role == Role::Head { self.checkpoint.head() } else { id }
     }

@@ -1,11 +1,11 @@
-//! What a file of coded weights says of how it was coded, as records have it.
+//! How a file's weights were coded, in the form that records have.
 
 use super::coded_file::CodedFile;
 use super::variant::Variant;
 use crate::results::{Coding, StepError};
 
 impl CodedFile {
-    /// How the codes were chosen on a text; nothing where they were not.
+    /// How the codes were calibrated; `None` if they were not.
     pub fn coding(&self) -> Option<Coding> {
         if !self.variant.is_calibrated() {
             return None;
@@ -24,8 +24,8 @@ impl CodedFile {
         })
     }
 
-    /// What errors are bounded by, a mean over tensors by their weights; nothing where a tensor that was
-    /// calibrated has none.
+    /// The flatness of errors, a mean over tensors by their numbers of weights; `None` if any calibrated
+    /// tensor has none.
     fn flatness(&self) -> Option<f64> {
         let mut sums = [0.0; 2];
         for name in self.calibrated.errors.keys() {
@@ -41,8 +41,8 @@ impl CodedFile {
         shape[0] as f64 * shape[1] as f64
     }
 
-    /// Errors after each step, means over tensors by their weights. A step that comes several times
-    /// is several steps; of a mix, each mean is over the tensors that have the step.
+    /// The error after each step, a mean by number of weights over the tensors that have the step. A step
+    /// that occurs several times counts as several steps.
     fn errors(&self) -> Vec<StepError> {
         let mut sums: Vec<(String, [f64; 2])> = Vec::new();
         for (name, errors) in &self.calibrated.errors {
@@ -66,7 +66,7 @@ impl CodedFile {
     }
 }
 
-/// The steps that are on in any part.
+/// The steps that any part has.
 fn steps(variant: &Variant) -> Vec<String> {
     let parts = [variant.attention, variant.mlp].into_iter().filter_map(|part| part.method.steps());
     let mut words: Vec<String> = Vec::new();
@@ -78,7 +78,7 @@ fn steps(variant: &Variant) -> Vec<String> {
     words
 }
 
-/// The width of the blocks, where attention and MLP have the same one.
+/// The bit-width of the blocks, if attention and MLP have the same one.
 fn nominal_bits(variant: &Variant) -> Option<u8> {
     let [attention, mlp] = [variant.attention, variant.mlp].map(|part| part.weights.nominal_bits());
     attention.filter(|_| attention == mlp)

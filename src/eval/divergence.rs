@@ -1,10 +1,10 @@
-//! Perplexity, KL divergence and top-1 agreement from logits that come in slices of the
-//! vocabulary, so that the logits of a whole vocabulary are never held.
+//! Perplexity, KL divergence and top-1 agreement from slices of the vocabulary's logits, so that a
+//! whole vocabulary's logits are never in memory.
 //!
-//! Per scored token three running sums suffice. With reference logits l, a variant's logits m and
+//! Three running sums per scored token suffice. With reference logits l, a variant's logits m and
 //! M = max l:  KL(p ‖ q) = Σ e^(l−M) (l−m) / Σ e^(l−M) − (logsumexp l − logsumexp m).
 //! Logits and exponentials are f32, sums f64. Sums are relative to the largest logit seen so far
-//! and rescaled when a larger one comes (online softmax, Milakov & Gimelshein 2018).
+//! and are rescaled when a larger one follows (online softmax, Milakov & Gimelshein 2018).
 
 use pulp::Arch;
 
@@ -43,7 +43,7 @@ impl Scaled {
     }
 }
 
-/// What is known of one token's distribution after some slices.
+/// The statistics of one token's distribution after some slices.
 #[derive(Debug, Clone, Copy)]
 struct TokenState {
     exponentials: Scaled,
@@ -68,10 +68,10 @@ pub struct Scorer {
     states: Vec<TokenState>,
 }
 
-/// Where one window's tokens went in one layer.
+/// How the tokens of one window are routed in one layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerRouting {
-    /// Tokens that went to the experts they go to in the reference.
+    /// Tokens that go to the same experts as in the reference.
     pub agree: u32,
     /// Tokens per expert.
     pub load: Vec<u32>,
@@ -84,9 +84,9 @@ pub struct Score {
     pub nll_nats: Vec<f64>,
     /// KL divergence from the reference at each scored token, in nats; 0 for the reference itself.
     pub kl_nats: Vec<f64>,
-    /// Scored tokens at which the likeliest token is the reference's.
+    /// Scored tokens for which the variant and the reference predict the same token.
     pub top1_agree: u64,
-    /// Per layer where the window's tokens went; empty without experts.
+    /// Routing of the window's tokens by layer; empty without experts.
     pub routing: Vec<LayerRouting>,
 }
 
@@ -95,7 +95,7 @@ pub struct Score {
 pub struct VocabularySlice<'a> {
     /// Id of the slice's first token.
     pub first: u32,
-    /// Target of each scored position.
+    /// The token to predict at each scored position.
     pub targets: &'a [u32],
 }
 
@@ -105,13 +105,13 @@ impl Scorer {
         Scorer { states: vec![TokenState::default(); tokens] }
     }
 
-    /// The logarithm of what the exponentials of each token's logits sum to, by now.
+    /// The log-sum-exp of each token's logits so far.
     pub fn log_sums(&self) -> Vec<f64> {
         self.states.iter().map(|state| state.exponentials.log()).collect()
     }
 
-    /// Takes the next slice of logits `[tokens, slice]`, with the reference's for the same slice
-    /// where this is not the reference itself.
+    /// Adds the next slice of logits `[tokens, slice]`. `reference` has the reference's logits of that
+    /// slice; it is `None` for the reference itself.
     pub fn add(&mut self, slice: VocabularySlice<'_>, logits: &[f32], reference: Option<&[f32]>) {
         let width = logits.len() / self.states.len().max(1);
         for (token, state) in self.states.iter_mut().enumerate() {
@@ -125,7 +125,7 @@ impl Scorer {
         }
     }
 
-    /// The window's score, once every slice was taken.
+    /// The window's score after all slices were added.
     pub fn finish(&self, reference: &Scorer) -> Score {
         let mut score = Score::default();
         for (own, base) in self.states.iter().zip(&reference.states) {
@@ -133,7 +133,7 @@ impl Scorer {
             let mean_difference = own.cross.sum / base.exponentials.sum;
             score.nll_nats.push(own_log - f64::from(own.target));
             let kl_nats = mean_difference - (base_log - own_log);
-            // Rounding can leave a tiny negative number where the two agree; NaN stays NaN.
+            // If the two agree, rounding can give a tiny negative number; NaN stays NaN.
             score.kl_nats.push(if kl_nats < 0.0 { 0.0 } else { kl_nats });
             score.top1_agree += u64::from(own.best_index == base.best_index);
         }

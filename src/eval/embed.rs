@@ -1,4 +1,4 @@
-//! Token ids to the hidden states before the first block.
+//! Embeds token ids: gives the hidden states before the first block.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::model;
 
-/// Where one token of the windows stands.
+/// One token of the windows and its position.
 struct Occurrence {
     id: u32,
     window: usize,
@@ -52,7 +52,7 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
             continue;
         }
         if !lane.variant.is_reference() {
-            lane.note(vocabulary.hash(coding));
+            lane.add_hash(vocabulary.hash(coding));
         }
         for (rows, window) in rows[coding].iter().zip(walk.windows_of(&lane.variant)) {
             let shape = [window.ids.len(), hidden_size];
@@ -67,7 +67,7 @@ fn blank(walk: &Walk<'_>, hidden_size: usize) -> Vec<Vec<f32>> {
     windows.map(|window| vec![0.0; window.ids.len() * hidden_size]).collect()
 }
 
-/// Every token of every window, those of calibration last, by id.
+/// Every token of every window, sorted by id; calibration windows have the last indices.
 fn occurrences(walk: &Walk<'_>) -> Vec<Occurrence> {
     let mut all: Vec<Occurrence> = Vec::new();
     let windows = walk.windows.iter().chain(walk.calibration_windows());

@@ -1,4 +1,4 @@
-//! Hidden states after the last block to scores, slice by slice of the vocabulary.
+//! Computes scores from the hidden states after the last block, one slice of the vocabulary at a time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::calibration::Seen;
+use super::calibration::InputHistograms;
 use super::coded_file::head_name;
 use super::divergence::{Score, Scorer, VocabularySlice};
 use super::lane::{Lane, Outcome, Scored};
@@ -17,7 +17,7 @@ use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::error::Result;
 use crate::model::{self, Input};
 
-/// One lane at the head: normed hidden states `[scored, hidden]` and a scorer per window.
+/// One lane at the head, with its normed hidden states per window, `[scored, hidden]`.
 struct HeadLane {
     lane: Lane,
     coding: usize,
@@ -47,7 +47,7 @@ pub fn score(
         .iter()
         .map(|window| vec![Scorer::new(window.scored.len()); lanes.len()])
         .collect();
-    // Without windows the walk is for its ranges alone.
+    // A walk without windows is only run to choose ranges.
     let slices = if walk.windows.is_empty() { Vec::new() } else { vocabulary.slices() };
     for (index, slice) in slices.into_iter().enumerate() {
         progress(index)?;
@@ -67,13 +67,13 @@ pub fn score(
         } else if !walk.checkpoint.config.tied
             || head.lane.variant.stores_tied_head(walk.checkpoint)
         {
-            head.lane.note(vocabulary.hash(head.coding));
+            head.lane.add_hash(vocabulary.hash(head.coding));
         }
     }
     Ok(outcomes(lanes, &scorers))
 }
 
-/// Applies the final norm to what is scored, and lets go of the rest.
+/// Applies the final norm to the scored positions and drops all other states.
 fn prepare(
     walk: &Walk<'_>,
     lanes: Vec<Lane>,
@@ -103,15 +103,17 @@ fn prepare(
     Ok(prepared)
 }
 
-/// Chooses the scale of the head's input on the calibration windows; without a range the lane ends.
+/// Chooses the scale of the head's input on the calibration windows. The lane fails if it has no range.
 fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
     let Some(calibration) = walk.calibration else { return Ok(()) };
-    let (config, seen) = (&walk.checkpoint.config, Seen::default());
+    let (config, histograms) = (&walk.checkpoint.config, InputHistograms::default());
     for (hidden, window) in walk.calibration_states(lane).iter().zip(&calibration.windows) {
         let normed = model::final_norm(hidden, gain, 0..window.ids.len(), config)?;
-        model::with_values(&normed, |values| seen.show(Input::Head, values))?;
+        model::with_values(&normed, |values| histograms.count(Input::Head, values))?;
     }
-    if let Err(error) = seen.choose(calibration.method, None, &[Input::Head], &mut lane.scales) {
+    if let Err(error) =
+        histograms.choose(calibration.method, None, &[Input::Head], &mut lane.scales)
+    {
         lane.fail(&error);
     }
     Ok(())
@@ -155,7 +157,7 @@ fn add_slice(
             Ok::<(), crate::error::Error>(())
         },
     )?;
-    // The wall clock is shared out by the threads' own times.
+    // Wall time is divided in proportion to the threads' own times.
     let [reference, variants] = spent.into_inner().unwrap_or_default();
     let share = reference as f64 / (reference + variants).max(1) as f64;
     let elapsed = start.elapsed();

@@ -1,4 +1,7 @@
-//! One variant on its way through the layers: its hidden states, and what became of it.
+//! A *lane*: the states of one variant on its way through the layers.
+//!
+//! A walk has one lane for the reference and one for each variant; they go through the layers side by
+//! side. A lane ends in scores, or in the cause of its failure.
 
 use std::sync::Arc;
 
@@ -11,12 +14,12 @@ use super::variant::Variant;
 use crate::error::Error;
 use crate::model::Routed;
 
-/// Why a variant gave no result.
+/// Why a variant failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// What went wrong, and where.
     pub what: String,
-    /// How to mend it, or empty.
+    /// What to do about it, or empty.
     pub hint: String,
 }
 
@@ -26,25 +29,24 @@ impl From<&Error> for Cause {
     }
 }
 
-/// A variant's state between two layers.
+/// The states of one variant between two layers.
 #[derive(Debug)]
 pub struct Lane {
-    /// What is being walked.
+    /// The variant.
     pub variant: Variant,
-    /// Where its coded weights are read from, if they are not coded in the walk.
+    /// The file of its coded weights; `None` if they are coded during the walk.
     pub file: Option<Arc<CodedFile>>,
-    /// Per window `[tokens, hidden]`, calibration windows after those that are scored; empty once
-    /// the lane has failed.
+    /// Hidden states per window `[tokens, hidden]`, calibration windows last; empty after a failure.
     pub hidden: Vec<Tensor>,
-    /// Per window where its tokens go, while a layer's experts run; empty otherwise.
+    /// Per window, the tokens that are routed to experts; empty except while a layer's experts run.
     pub routed: Vec<Routed>,
-    /// Per window and layer so far where its tokens went; empty without experts.
+    /// Per window and finished layer, how its tokens were routed; empty without experts.
     pub routing: Vec<Vec<LayerRouting>>,
-    /// The scales of its int8 inputs so far; empty for variants without.
+    /// The scales of its int8 inputs so far; empty if it has none.
     pub scales: InputScales,
     /// Hash over the hashes of everything coded so far.
     pub coded: [u8; 32],
-    /// Set when the variant's weights could not be coded.
+    /// Why the lane failed, if it did.
     pub failure: Option<Cause>,
 }
 
@@ -63,19 +65,19 @@ impl Lane {
         }
     }
 
-    /// Whether the lane still runs.
+    /// Whether the lane has not failed.
     pub fn is_alive(&self) -> bool {
         self.failure.is_none()
     }
 
-    /// Notes that a tensor with this hash was coded.
-    pub fn note(&mut self, hash: blake3::Hash) {
+    /// Adds the hash of a coded tensor to the hash of everything coded.
+    pub fn add_hash(&mut self, hash: blake3::Hash) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.coded).update(hash.as_bytes());
         self.coded = *hasher.finalize().as_bytes();
     }
 
-    /// Ends the lane; its hidden states are given back.
+    /// Marks the lane as failed and frees its hidden states.
     pub fn fail(&mut self, error: &Error) {
         self.failure = Some(error.into());
         self.hidden = Vec::new();
@@ -83,23 +85,23 @@ impl Lane {
     }
 }
 
-/// What a lane found.
+/// The result of a lane.
 #[derive(Debug, Clone)]
 pub struct Scored {
-    /// Per window.
+    /// Scores per window.
     pub scores: Vec<Score>,
     /// Hash of its coded weights.
     pub coded: [u8; 32],
-    /// The scales of its int8 inputs; empty for variants without.
+    /// The scales of its int8 inputs; empty if it has none.
     pub scales: InputScales,
 }
 
-/// One variant's result, or why there is none.
+/// One variant's result, or why it failed.
 pub type Outcome = std::result::Result<Scored, Cause>;
 
-/// A walk's lanes as they were kept.
+/// The saved lanes of an interrupted walk.
 pub struct Resumed {
-    /// The first layer that is still to be walked.
+    /// The first layer that has not been walked yet.
     pub next_layer: usize,
     /// The lanes, hidden states included.
     pub lanes: Vec<Lane>,

@@ -1,13 +1,13 @@
-//! One layer for every lane: a dense block, or a block and its experts one at a time.
+//! Runs one layer for every lane: a dense block, or a block and then its experts one at a time.
 //!
-//! The unit that is read, coded, run and dropped together is a block outside its experts, or one
-//! expert: that, not the layer, is what memory holds.
+//! A *unit* is read, coded, run and dropped together. It is a block without its experts, or one expert.
+//! Memory holds one unit at a time, not a whole layer.
 
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::calibration::Seen;
+use super::calibration::InputHistograms;
 use super::divergence::LayerRouting;
 use super::lane::Lane;
 use super::setting::Walk;
@@ -18,14 +18,14 @@ use crate::error::{At, Result};
 use crate::model::{Block, BlockWeights, Input, InputMode, Mlp, RopeTables, Routed};
 use crate::quantize::{CodedTensor, quantize};
 
-/// A unit's tensors in the order of the computation, as a variant has them.
+/// A unit's tensors in a variant, in the order of the computation.
 pub type CodedUnit = Vec<(TensorId, Form)>;
 
-/// One tensor as a variant has it.
+/// One tensor in a variant.
 pub enum Form {
     /// Coded.
     Coded(CodedTensor),
-    /// As the checkpoint has it, in a part whose recipe is `fp`.
+    /// Unchanged from the checkpoint, because the part's recipe is `fp`.
     AsStored(Vec<f32>),
 }
 
@@ -41,11 +41,11 @@ impl Form {
 
 /// One layer of a walk.
 pub struct Layer<'a> {
-    /// What is walked.
+    /// The walk.
     pub walk: &'a Walk<'a>,
-    /// Its number.
+    /// The layer's index.
     pub layer: usize,
-    /// Positions of the longest window.
+    /// Rotary tables for the positions of the longest window.
     pub rope: &'a RopeTables,
 }
 
@@ -53,8 +53,8 @@ impl Layer<'_> {
     /// Takes every lane through the layer.
     ///
     /// # Errors
-    /// Input errors of the checkpoint, bug-class errors from candle. A lane whose weights cannot be
-    /// coded fails alone.
+    /// Input errors of the checkpoint, bug-class errors from candle. If a lane's weights cannot be coded,
+    /// only that lane fails.
     pub fn run(&self, lanes: &mut [Lane], timings: &mut Timings) -> Result<()> {
         let config = &self.walk.checkpoint.config;
         let ids = config.block_tensors(self.layer);
@@ -72,7 +72,7 @@ impl Layer<'_> {
             },
         )?;
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        note_routing(lanes, experts);
+        add_routing(lanes, experts);
         for expert in 0..experts {
             let ids = config.expert_tensors(self.layer, expert);
             let needs = |lane: &Lane| lane.routed.iter().any(|routed| routed.needs(expert));
@@ -85,16 +85,16 @@ impl Layer<'_> {
         lanes.iter_mut().try_for_each(finish)
     }
 
-    /// Runs the calibration windows with the layer's inputs as they are computed and chooses the
-    /// scales of those that are to be int8. An input without a range ends the lane.
+    /// Runs the calibration windows with unrounded inputs of this layer and chooses the scales of its int8
+    /// inputs. The lane fails if an input has no range.
     fn choose_scales(&self, block: &Block, lane: &mut Lane) -> Result<()> {
         let Some(calibration) = self.walk.calibration else { return Ok(()) };
-        let wanted: Vec<Input> =
+        let inputs: Vec<Input> =
             Input::BLOCK.into_iter().filter(|input| lane.variant.has_int8(*input)).collect();
-        let seen = Seen::default();
+        let histograms = InputHistograms::default();
         let show = |input: Input, values: &[f32]| {
-            if wanted.contains(&input) {
-                seen.show(input, values);
+            if inputs.contains(&input) {
+                histograms.count(input, values);
             }
         };
         let states = self.walk.calibration_states(lane).par_iter();
@@ -102,13 +102,14 @@ impl Layer<'_> {
             block.forward_with(hidden, self.rope, InputMode::Shown(&show)).map(drop)
         })?;
         let layer = Some(self.layer);
-        if let Err(error) = seen.choose(calibration.method, layer, &wanted, &mut lane.scales) {
+        if let Err(error) = histograms.choose(calibration.method, layer, &inputs, &mut lane.scales)
+        {
             lane.fail(&error);
         }
         Ok(())
     }
 
-    /// Runs a block over every window of a lane; with experts, up to the router.
+    /// Runs a block over every window of a lane; a block with experts runs up to its router.
     fn attend(&self, block: &Block, lane: &mut Lane) -> Result<()> {
         let Lane { hidden, scales, variant, .. } = lane;
         let scale_of = |input: Input| scales.get(Some(self.layer), input);
@@ -157,10 +158,10 @@ impl Layer<'_> {
     }
 }
 
-/// Codes a unit for one lane; nothing for the reference, and for a lane that has failed.
+/// Codes a unit for one lane; `None` for the reference and for a lane that has failed.
 ///
 /// # Errors
-/// Bug-class errors; a recipe that cannot code a tensor ends the lane instead.
+/// Bug-class errors. If a recipe cannot code a tensor, the lane fails instead.
 pub fn code(
     lane: &mut Lane,
     checkpoint: &Checkpoint,
@@ -182,7 +183,7 @@ pub fn code(
         };
         match coded_tensor {
             Ok(Some(tensor)) => {
-                lane.note(tensor.hash());
+                lane.add_hash(tensor.hash());
                 coded.push((*id, Form::Coded(tensor)));
             }
             Ok(None) => coded.push((*id, Form::AsStored(values.clone()))),
@@ -195,28 +196,32 @@ pub fn code(
     Ok(Some(coded))
 }
 
-/// Notes for every window where its tokens go, and how many go where the reference's do.
-fn note_routing(lanes: &mut [Lane], experts: usize) {
+/// Adds the layer's routing to every lane: tokens per expert, and tokens routed as in the reference.
+fn add_routing(lanes: &mut [Lane], experts: usize) {
     let Some((reference, variants)) = lanes.split_first_mut() else { return };
-    let noted = |own: &Routed, base: &Routed| LayerRouting {
+    let routing = |own: &Routed, base: &Routed| LayerRouting {
         agree: own.agreement(base),
         load: own.load(experts),
     };
     for lane in variants {
-        let all: Vec<_> =
-            lane.routed.iter().zip(&reference.routed).map(|(own, base)| noted(own, base)).collect();
-        note(lane, all);
+        let all: Vec<_> = lane
+            .routed
+            .iter()
+            .zip(&reference.routed)
+            .map(|(own, base)| routing(own, base))
+            .collect();
+        push_routing(lane, all);
     }
-    let all = reference.routed.iter().map(|own| noted(own, own)).collect();
-    note(reference, all);
+    let all = reference.routed.iter().map(|own| routing(own, own)).collect();
+    push_routing(reference, all);
 }
 
-fn note(lane: &mut Lane, windows: Vec<LayerRouting>) {
+fn push_routing(lane: &mut Lane, windows: Vec<LayerRouting>) {
     lane.routing.resize(windows.len(), Vec::new());
     lane.routing.iter_mut().zip(windows).for_each(|(layers, layer)| layers.push(layer));
 }
 
-/// Adds what the experts found to the hidden states.
+/// Adds the experts' outputs to the hidden states.
 pub fn finish(lane: &mut Lane) -> Result<()> {
     let routed = std::mem::take(&mut lane.routed);
     for (hidden, routed) in lane.hidden.iter_mut().zip(routed) {

@@ -1,7 +1,7 @@
-//! How much memory a walk takes, before it starts (invariant I2).
+//! Predicts how much memory a walk takes before it starts.
 //!
-//! The sum does not depend on the number of layers. Where it is over a budget, windows are walked
-//! in batches: each batch is a pass of its own over the layers.
+//! The sum does not depend on the number of layers. If it exceeds the budget, windows are walked in
+//! batches, each of which is a pass over all layers.
 
 use super::protocol::Window;
 use super::variant::Variant;
@@ -11,22 +11,22 @@ use crate::error::{Error, Result};
 use crate::model;
 use crate::quantize::Recipe;
 
-/// What the sums below leave out: the allocator's gaps, packing buffers of products, records.
+/// Memory that the sums below do not count: the allocator's gaps, matrix products' buffers, records.
 pub const CONSTANT_BYTES: u64 = 64 << 20;
 
-/// Bytes of scratch per weight of a group while its table is made: sort keys twice, distinct
+/// Scratch bytes per weight of a group while its table is computed: two sets of sort keys, distinct
 /// values, prefix sums in f64, and the code.
 const CODING_SCRATCH_BYTES: u64 = 57;
-/// Bytes of scratch per weight of a pruned tensor: its weights once more, a code, bits of masks.
+/// Scratch bytes per weight of a pruned tensor: a copy of the weight, a code, bits of masks.
 const PRUNING_SCRATCH_BYTES: u64 = 6;
 
-/// What a walk finds when it starts.
+/// The machine and process that a walk starts in.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// Threads that windows are shared out to.
+    /// Threads that windows are distributed to.
     pub threads: usize,
-    /// What the program holds before the walk. A tokenizer and what its allocator keeps of a long
-    /// text's tokens can be larger than a small model, and no formula gives it, so it is measured.
+    /// Bytes that the program uses before the walk. They are measured, because no formula gives them: a
+    /// tokenizer, and what its allocator retains after a long text, can be larger than a small model.
     pub resident_bytes: u64,
 }
 
@@ -38,28 +38,27 @@ impl Host {
     }
 }
 
-/// Bytes per scored token and variant: running sums, the score, and its record with its line.
+/// Bytes per scored token and variant: running sums, the score, and its record and that record's line.
 const SCORE_BYTES: u64 = 96;
 
 /// Peak memory by purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemorySum {
-    /// What it is for, and how many bytes; those in use at the same time.
+    /// Purpose and bytes of everything in use at the peak.
     pub items: Vec<(&'static str, u64)>,
 }
 
 impl MemorySum {
-    /// All of it.
+    /// The sum of all items.
     pub fn total_bytes(&self) -> u64 {
         self.items.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// The peak of a walk over `windows`, and over `calibration` where a variant's inputs are int8:
-    /// hidden states and the constant, and the larger of what the blocks and what the vocabulary
-    /// matrices take.
+    /// The peak of a walk over `windows`, and over `calibration` for variants with int8 inputs. It is the
+    /// sum of hidden states, constants, and either the blocks or the vocabulary, whichever is larger.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have.
+    /// Bug-class errors for tensors that the checkpoint does not have.
     pub fn of(
         checkpoint: &Checkpoint,
         variants: &[Variant],
@@ -83,21 +82,22 @@ impl MemorySum {
             _ => longest * (config.intermediate_size as u64 * 4 + state_bytes),
         };
         let unit = Unit::widest(checkpoint, variants, threads as u64)?;
-        // What experts are given, and the sum of their outputs, from a layer's router to its end.
+        // The inputs of experts and the sum of their outputs, from a layer's router to its end.
         let routed_bytes = if config.experts.is_some() { 2 * kept_bytes } else { 0 };
         let blocks = [
             (unit.name, unit.f32_bytes),
             ("coded for all variants", unit.coded_bytes),
             ("coding scratch", unit.scratch_bytes),
             ("activations", busy * (activation_bytes(checkpoint, longest) + in_int8_bytes)),
-            ("rows on their way through experts", routed_bytes),
+            ("inputs and outputs of experts", routed_bytes),
         ];
         let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
         let vocabulary = [
             ("vocabulary slices in f32", slice_bytes * (lanes + 2)),
             ("vocabulary coded whole", whole_vocabulary_bytes(checkpoint, variants)?),
-            // Reference and one variant at a time, and the embedded rows before they are handed out.
+            // The logits of the reference and of one variant at a time.
             ("logits", busy * 2 * longest * SLICE_ROWS as u64 * 4),
+            // Embedded rows are held before they are distributed to lanes.
             ("normed or embedded rows", (tokens + calibration_tokens) * state_bytes * lanes),
             ("scores and records", tokens * lanes * SCORE_BYTES),
         ];
@@ -107,15 +107,15 @@ impl MemorySum {
         let mut items = vec![("hidden states", kept_bytes)];
         items.extend(larger.iter().filter(|(_, bytes)| *bytes > 0));
         items.push(("program, tokenizer and text", resident_bytes));
-        items.push(("allocator and small things", CONSTANT_BYTES));
+        items.push(("allocator and other overhead", CONSTANT_BYTES));
         Ok(MemorySum { items })
     }
 
-    /// The peak of measuring sensitivities ([`Probe`](crate::allocate::Probe)) on `windows` with so many
-    /// anchors.
+    /// The peak of measuring sensitivities ([`Probe`](crate::allocate::Probe)) on `windows` with this
+    /// number of anchors.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have.
+    /// Bug-class errors for tensors that the checkpoint does not have.
     pub fn of_probe(
         checkpoint: &Checkpoint,
         windows: &[Window],
@@ -133,22 +133,22 @@ impl MemorySum {
         let logits = threads as u64 * 2 * longest * SLICE_ROWS as u64 * 4;
         let items = vec![
             ("hidden states of all lanes", 2 * lanes * tokens * state_bytes),
-            ("rows on their way through experts", tried),
+            ("inputs and outputs of experts", tried),
             (unit.name, unit.f32_bytes),
             ("its parts under the anchors", unit.f32_bytes * (1 + anchors as u64)),
             ("activations", threads as u64 * activation_bytes(checkpoint, longest)),
             ("vocabulary slices and logits", 3 * slice_bytes + logits),
             ("scores", tokens * lanes * SCORE_BYTES),
             ("program, tokenizer and text", resident_bytes),
-            ("allocator and small things", CONSTANT_BYTES),
+            ("allocator and other overhead", CONSTANT_BYTES),
         ];
         Ok(MemorySum { items: items.into_iter().filter(|(_, bytes)| *bytes > 0).collect() })
     }
 
-    /// The most windows per batch that stay within `budget_bytes`.
+    /// The largest number of windows per batch that stays within `budget_bytes`.
     ///
     /// # Errors
-    /// An input error that says what one window takes, where even that is too much.
+    /// An input error if even one window exceeds the budget.
     pub fn batch_within(
         budget_bytes: Option<u64>,
         checkpoint: &Checkpoint,
@@ -184,7 +184,7 @@ impl MemorySum {
     }
 }
 
-/// What is read, coded, run and dropped together, in bytes.
+/// The bytes of a unit: tensors that are read, coded, run and dropped together.
 struct Unit {
     name: &'static str,
     f32_bytes: u64,
@@ -193,9 +193,8 @@ struct Unit {
 }
 
 impl Unit {
-    /// A dense block; of a mixture, one expert or a block outside its experts, whichever takes
-    /// more. The shapes of all blocks and of all experts are the same, their recipes may differ from
-    /// layer to layer.
+    /// The largest unit: a dense block, or in a mixture of experts, either one expert or a block without
+    /// its experts. Shapes are the same in all layers, but recipes can differ from layer to layer.
     fn widest(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<Self> {
         let config = &checkpoint.config;
         let layers =
@@ -246,15 +245,15 @@ impl Unit {
     }
 }
 
-/// What a coded tensor takes at most: a threshold may keep every weight.
+/// The largest size of a coded tensor: a pruning threshold may keep every weight.
 fn most_stored(recipe: Recipe, shape: [usize; 2]) -> u64 {
     let weights = shape[0].saturating_mul(shape[1]);
     let kept = recipe.kept(weights).unwrap_or(weights);
     recipe.stored_size_of(shape, kept).map_or(0, |size| size.0)
 }
 
-/// The largest groups that are clustered at once: one per thread, or a whole tensor; and the codes of
-/// a tensor before they are packed, where its groups are not packed one by one.
+/// Scratch of coding a tensor. A palette needs it for the groups that are clustered at once, which are
+/// one per thread, or a whole tensor. Other recipes need it for a tensor's codes before they are packed.
 fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
     let [rows, columns] = stored.matrix();
     let group_weights = match recipe.border_unit([rows, columns]) {
@@ -266,26 +265,25 @@ fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
             let pruned = recipe.pruning().map_or(0, |_| stored.weights() * PRUNING_SCRATCH_BYTES);
             group_weights * CODING_SCRATCH_BYTES + pruned
         }
-        // The codes before they are packed; the sample a table is fitted to is a small constant.
+        // The codes before they are packed. The sample that a table is fitted to has a small constant size.
         Recipe::Linear(_) | Recipe::Mxfp4 | Recipe::Vector(_) => stored.weights(),
         Recipe::Half | Recipe::Reference => 0,
     }
 }
 
-/// What one window's forward pass through a block holds at its widest.
+/// The peak of one window's activations in a block's forward pass.
 pub fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;
     let scores = config.heads as u64 * model::QUERY_BLOCK as u64;
-    // All tokens through one MLP or expert: gate and up, its input, and its output twice, the
-    // second time with the bias.
+    // All tokens in one MLP or expert: gate and up, the input, and the output without and with bias.
     let mlp = 2 * config.intermediate_size as u64 + 3 * config.hidden_size as u64;
     tokens * 4 * (attention + scores).max(mlp)
 }
 
-/// Embedding or head, one at a time, where it is coded in one piece: the tensor in f32 and its scratch
-/// while it is coded, and every coding of it.
+/// The peak of coding the embedding or the head in one piece, whichever is larger: the tensor in f32,
+/// its scratch, and the codes of all recipes.
 fn whole_vocabulary_bytes(checkpoint: &Checkpoint, variants: &[Variant]) -> Result<u64> {
     let mut largest = 0;
     for (id, is_head) in [(TensorId::model(Role::Embedding), false), (checkpoint.head(), true)] {

@@ -1,9 +1,9 @@
-//! Recipes per tensor as a value with a text: `mixed_palette2-g16-s_palette4-g16-s_12a3b2a…`.
+//! Recipes per tensor, as a value with a name: `mixed_palette2-g16-s_palette4-g16-s_12a3b2a…`.
 //!
-//! After `mixed` the recipes that occur, each a letter from `a` on in the order of first use, then
-//! the choices as runs of a letter with a count where it is more than one: the queries of all layers
-//! from the first on, then the keys, and so on through [`ROLES`]. No shell and no file system minds
-//! any of its characters, and the text alone says everything.
+//! After `mixed` follow the recipes in the order of first use, which stand for the letters from `a` on.
+//! Then follow the choices as runs: a letter, preceded by a count if it is more than 1. They are first
+//! the queries of all layers in order, then the keys, and so on through [`ROLES`]. The name is complete
+//! without a file, and its characters are safe in shells and file systems.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,38 +13,38 @@ use crate::error::{At, Error, Result};
 use crate::quantize::{LayerRecipe, Method, Recipe};
 use crate::results::{MIXED, MIXED_SEPARATOR};
 
-/// The linear layers of a block that have a choice each, in the order of the computation. In a
-/// mixture the experts of a layer share that of a role.
+/// The linear layers of a block that have their own recipe, in the order of the computation. In a
+/// mixture, all experts of a layer share one recipe per role.
 pub const ROLES: [Role; 7] =
     [Role::Query, Role::Key, Role::Value, Role::Output, Role::Gate, Role::Up, Role::Down];
 
-/// What people call them, in the same order.
+/// Their names in files, in the same order.
 pub const ROLE_NAMES: [&str; ROLES.len()] =
     ["query", "key", "value", "output", "gate", "up", "down"];
 
 /// More layers than any decoder has.
 const MAX_LAYERS: usize = 4096;
-/// A recipe that can have any option.
+/// A recipe that supports every option.
 const ANY_CODED: &str = "int8";
-/// Letters that recipes are told by.
+/// The number of letters that stand for recipes.
 const LETTERS: usize = 26;
 
-/// The recipe of every linear layer, by layer and role. At least two differ: else it would be that
-/// recipe.
+/// The recipe of every linear layer, by layer and role. At least two recipes differ; otherwise it is
+/// [`Blocks::Alike`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mixed {
-    /// In the order of their first use.
+    /// The recipes, in the order of first use.
     recipes: Vec<Recipe>,
-    /// Which recipe, by role and then by layer.
+    /// Index of the recipe, by role and then by layer.
     choices: Vec<u8>,
 }
 
-/// Recipes by layer: one for all, or one for each.
+/// The recipes of the blocks: one for all tensors, or one for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocks {
-    /// All the same.
+    /// The same recipe for every tensor.
     Alike(Recipe),
-    /// Not all the same.
+    /// At least two recipes.
     Mixed(Mixed),
 }
 
@@ -73,7 +73,7 @@ impl Blocks {
             }
         }
         if recipes.contains(&Recipe::Reference) {
-            let what = "recipes per tensor: `fp` has no coded form";
+            let what = "a recipe per tensor cannot be `fp`, which has no coded form";
             return Err(Error::input(what).hint("use `fp16`"));
         }
         Ok(match recipes[..] {
@@ -82,10 +82,10 @@ impl Blocks {
         })
     }
 
-    /// Reads the first word of a variant: a recipe of all blocks, or `mixed_…`, with options.
+    /// Parses the first word of a variant: a recipe of all blocks, or `mixed_…`, each with options.
     ///
     /// # Errors
-    /// Input errors of either, and of options that a recipe cannot have.
+    /// Input errors of the recipes, and of options that a recipe does not support.
     pub fn parse(word: &str) -> Result<(LayerRecipe, Option<Mixed>)> {
         let prefix = format!("{MIXED}{MIXED_SEPARATOR}");
         let Some(rest) = word.strip_prefix(&prefix) else { return Ok((word.parse()?, None)) };
@@ -98,7 +98,7 @@ impl Blocks {
             Blocks::Alike(recipe) => std::slice::from_ref(recipe),
             Blocks::Mixed(mixed) => mixed.recipes(),
         };
-        // fp16 has no codes to be found: its tensors are stored whatever the method is.
+        // fp16 has no codes to choose, so it works with every method.
         let coded = recipes.iter().find(|recipe| **recipe != Recipe::Half);
         let like = coded.map_or(ANY_CODED.to_owned(), Recipe::to_string);
         let mut base: LayerRecipe = format!("{like}{options}").parse().at(place)?;
@@ -117,7 +117,8 @@ impl Blocks {
 }
 
 impl fmt::Display for Blocks {
-    /// What parses back, with options behind it too; of blocks that are alike the long way to say so.
+    /// The name that [`Blocks::parse`] reads, also with options appended. A single recipe is written in
+    /// the long form `mixed_RECIPE_7a`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Blocks::Alike(recipe) => {
@@ -128,7 +129,7 @@ impl fmt::Display for Blocks {
     }
 }
 
-/// As much of a text as an error should repeat.
+/// The beginning of a text, short enough for an error message.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 48;
     match text.char_indices().nth(SHOWN) {
@@ -140,7 +141,7 @@ fn shortened(text: &str) -> String {
 impl FromStr for Blocks {
     type Err = Error;
 
-    /// Reads what follows `mixed_`: recipes and runs.
+    /// Parses the text after `mixed_`: recipes and runs.
     fn from_str(text: &str) -> Result<Self> {
         let mut words: Vec<&str> = text.split(MIXED_SEPARATOR).collect();
         let runs = words.pop().unwrap_or_default();
@@ -175,11 +176,15 @@ fn expanded(runs: &str, recipes: usize) -> Result<Vec<usize>> {
         }
         let times = match count.as_str() {
             "" => 1,
-            digits => digits.parse::<usize>().map_err(|_| refused("a count that is no number"))?,
+            digits => {
+                digits.parse::<usize>().map_err(|_| refused("a count that is not a number"))?
+            }
         };
         let choice = (c as usize).wrapping_sub('a' as usize);
         if choice >= recipes {
-            return Err(refused(&format!("{c:?} stands for none of {recipes} recipes")));
+            return Err(refused(&format!(
+                "{c:?} stands for no recipe, because there are {recipes}"
+            )));
         }
         if times > MAX_LAYERS * ROLES.len() - choices.len() {
             return Err(refused(&format!("more than {MAX_LAYERS} layers")));
@@ -201,7 +206,7 @@ impl Mixed {
         self.choices.len() / ROLES.len()
     }
 
-    /// The recipe of a linear layer; the first recipe for what is none of its layers.
+    /// The recipe of a linear layer; the first recipe if there is no such layer.
     pub fn recipe(&self, layer: usize, role: Role) -> Recipe {
         let role = ROLES.iter().position(|known| *known == role).unwrap_or(0);
         let choice =
@@ -254,17 +259,17 @@ mod tests {
     #[test]
     fn a_mixture_that_cannot_be_is_refused() {
         let refused = |text: &str| text.parse::<Variant>().unwrap_err().to_string();
-        assert!(refused("mixed_palette2_7b").contains("stands for none of 1 recipes"));
+        assert!(refused("mixed_palette2_7b").contains("stands for no recipe"));
         assert!(refused("mixed_palette2_int8_6ab1").contains("a count without a letter"));
         assert!(refused("mixed_palette2_int8_6abb").contains("7 choices for each layer, found 8"));
-        assert!(refused("mixed_palette2_fp_6ab").contains("`fp` has no coded form"));
+        assert!(refused("mixed_palette2_fp_6ab").contains("cannot be `fp`"));
         assert!(refused("mixed_palette2_int8_").contains("expected 1 to 4096 layers"));
         assert!(refused("mixed_7a").contains("expected mixed_RECIPE"));
         assert!(refused("mixed_palette2_int8_99999999999999999999a").contains("no number"));
         assert!(refused("mixed_palette2_int8_999999999a").contains("more than 4096 layers"));
         assert!(refused("mixed_palette2_mxfp4_6ab-cal").contains("calibration cannot change"));
         let part = refused("mixed_palette2_int8_6ab+attention:int8");
-        assert!(part.contains("a recipe of its own for every tensor"), "{part}");
+        assert!(part.contains("a recipe per tensor already"), "{part}");
     }
 
     proptest! {

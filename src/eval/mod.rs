@@ -1,4 +1,4 @@
-//! Quality: what quantization costs, measured against the unquantized model in one pass.
+//! Measures the quality of variants against the unquantized model, the *reference*, in one pass.
 //!
 //! A text is cut into windows under a named [`Protocol`]; the [`Walk`] carries every window of
 //! every variant through the layers side by side with the reference; the head turns hidden states

@@ -1,5 +1,4 @@
-//! What codes were chosen on: a text's windows, seen by the variants themselves or by the reference
-//! whose second moments were saved.
+//! What codes were calibrated on: the windows of a text, or the reference's second moments on them.
 
 use std::collections::HashMap;
 
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::Window;
 
-/// The calibration of codes.
+/// What codes were calibrated on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Name of the text.
@@ -16,14 +15,14 @@ pub struct Origin {
     pub windows: Vec<String>,
     /// Hash of the tokens of all windows, in hexadecimal.
     pub windows_hash: String,
-    /// Content hash of the saved second moments, in hexadecimal; none where variants saw the windows
-    /// themselves.
+    /// Content hash of the saved second moments, in hexadecimal; `None` if the variants themselves were
+    /// run on the windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments_hash: Option<String>,
 }
 
 impl Origin {
-    /// Windows of a text.
+    /// The origin of codes that are calibrated on windows of a text.
     pub fn of(text_name: String, windows: &[Window]) -> Origin {
         let mut all = blake3::Hasher::new();
         windows.iter().for_each(|window| {
@@ -37,12 +36,12 @@ impl Origin {
         }
     }
 
-    /// What tells codes apart that were chosen on something else.
+    /// A hash that differs between different calibrations.
     pub fn key(&self) -> &str {
         self.moments_hash.as_deref().unwrap_or(&self.windows_hash)
     }
 
-    /// The first window that is also among those that are scored, and which one that is.
+    /// The first window that is also scored: its index here and among the scored windows.
     pub fn scored(&self, scored: &[Window]) -> Option<(usize, usize)> {
         let places: HashMap<String, usize> =
             scored.iter().enumerate().map(|(at, window)| (hash(window), at)).collect();

@@ -1,4 +1,4 @@
-//! Protocols of perplexity: how a text becomes windows, and which tokens are scored.
+//! Perplexity protocols: how a text is cut into windows, and which tokens are scored.
 //!
 //! Perplexities of different protocols cannot be compared, so a protocol has a name, and the name
 //! is in every record and table.
@@ -16,7 +16,7 @@ pub enum Protocol {
     Full,
     /// llama.cpp's `perplexity`: non-overlapping windows; the second half of each is scored.
     LlamaCpp,
-    /// GPTQ's evaluation and its many successors: windows of 2048, every token but the first.
+    /// The evaluation of GPTQ and later papers: windows of 2048; every token but the first is scored.
     Gptq2048,
 }
 
@@ -46,12 +46,12 @@ impl FromStr for Protocol {
 }
 
 impl Protocol {
-    /// Tokens per window unless asked otherwise.
+    /// Default number of tokens per window.
     pub fn window_tokens(self) -> usize {
         if self == Protocol::Gptq2048 { 2048 } else { 512 }
     }
 
-    /// How the protocol treats BOS for a model that wants one.
+    /// Where the protocol puts BOS if the tokenizer adds one.
     pub fn bos_mode(self) -> BosMode {
         match self {
             Protocol::Full => BosMode::Prepend,
@@ -74,7 +74,7 @@ impl Protocol {
 pub enum BosMode {
     /// Nowhere.
     None,
-    /// Before each window, which then holds one token of text less.
+    /// Before each window, which then has one token of text less.
     Prepend,
     /// Once before the text, then over the first token of each window (as llama.cpp does).
     Replace,
@@ -119,18 +119,18 @@ pub struct Tokens {
     pub text_bytes: u64,
 }
 
-/// One window: what the model is given, and which of it is scored.
+/// One window: the model's input, and which tokens of it are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// Token ids, BOS included.
     pub ids: Vec<u32>,
     /// Positions whose tokens are predicted and scored.
     pub scored: Range<usize>,
-    /// Bytes of text that the scored tokens stand for.
+    /// Bytes of text that the scored tokens cover.
     pub scored_bytes: u64,
 }
 
-/// How a text is cut.
+/// How a text is cut into windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Which tokens are scored.
@@ -139,7 +139,7 @@ pub struct Cut {
     pub bos: Option<(BosMode, u32)>,
     /// Tokens per window.
     pub window_tokens: usize,
-    /// At most so many windows, from the start of the text.
+    /// The largest number of windows, from the start of the text.
     pub limit: Option<usize>,
 }
 
@@ -153,11 +153,11 @@ impl Cut {
         let scored = self.protocol.scored(size);
         if scored.is_empty() {
             return Err(Error::input(format!(
-                "a window of {size} tokens scores none: expected 4 or more"
+                "a window of {size} tokens has no scored token: expected 4 tokens or more"
             )));
         }
         let mode = self.bos.map_or(BosMode::None, |(mode, _)| mode);
-        // Tokens of text at the front of a window's stride, and how many it advances by.
+        // Tokens of BOS before the text, and tokens of text that each window advances by.
         let (lead, step) = match mode {
             BosMode::None => (0, size),
             BosMode::Prepend => (0, size - 1),
@@ -165,9 +165,9 @@ impl Cut {
         };
         let available = (tokens.ids.len() + lead) / step;
         if available == 0 {
-            let (found, wanted) = (tokens.ids.len(), step - lead);
+            let (found, expected) = (tokens.ids.len(), step - lead);
             return Err(Error::input(format!(
-                "the text has {found} tokens, fewer than one window of {wanted}"
+                "the text has {found} tokens, fewer than one window of {expected}"
             ))
             .hint("give a longer text, or smaller windows with --context"));
         }
@@ -183,7 +183,7 @@ impl Cut {
         lead: usize,
         scored: &Range<usize>,
     ) -> Window {
-        // Position p of the window holds text token `origin + p`; tokens before 0 are BOS.
+        // Position p of the window is text token `origin + p`; tokens before 0 are BOS.
         let bos_first = matches!(self.bos, Some((BosMode::Prepend, _)));
         let origin = (index * step) as i64 - lead as i64 - i64::from(bos_first);
         let bos = self.bos.map_or(0, |(_, id)| id);

@@ -1,4 +1,4 @@
-//! What a file of coded weights says of how it was coded: on which text, with which errors.
+//! How the weights of a file were coded: on which text, with which errors.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::origin::Origin;
 use crate::results::TunedLayer;
 
-/// What a file says of coded tensors that were calibrated.
+/// The calibration of a file's tensors.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibrated {
-    /// The text or moments they were calibrated on; `None` if they were not calibrated.
+    /// The text or moments that they were calibrated on; `None` if they were not calibrated.
     pub origin: Option<Origin>,
     /// By tensor: each step of coding and the relative error of the tensor's outputs after it.
     pub errors: BTreeMap<String, Vec<(String, f64)>>,
@@ -18,8 +18,8 @@ pub struct Calibrated {
     pub provenance: Provenance,
 }
 
-/// How tensors were coded, apart from the errors. It holds no times, so that a file repeats bit for
-/// bit.
+/// How tensors were coded, apart from the errors. It has no times, so that coding again gives the same
+/// file bit for bit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Experts that received too few tokens and were coded on the tokens of all experts.
@@ -28,7 +28,7 @@ pub struct Provenance {
     /// Inputs of linear layers that were always zero.
     #[serde(default)]
     pub dead_inputs: usize,
-    /// By tensor: geometric over arithmetic mean of the weights of its errors.
+    /// By tensor: geometric over arithmetic mean of its error weights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flatness: BTreeMap<String, f64>,
     /// By layer: what fine-tuning did.
@@ -40,7 +40,7 @@ pub struct Provenance {
 }
 
 impl Calibrated {
-    /// Adds what another file says of the other layers of the same variant.
+    /// Adds the calibration of other layers of the same variant, from another file.
     pub fn join(&mut self, other: &Calibrated) {
         self.errors.extend(other.errors.clone());
         self.provenance.pooled_experts += other.provenance.pooled_experts;

@@ -1,4 +1,4 @@
-//! What a walk is about: inputs that every stage reads and none changes.
+//! The inputs of a walk, which every stage reads and none changes.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use super::protocol::Window;
 use super::variant::Variant;
 use crate::checkpoint::Checkpoint;
 
-/// What is walked.
+/// The inputs of a walk.
 pub struct Walk<'a> {
     /// The weights.
     pub checkpoint: &'a Checkpoint,
-    /// Everything but the reference, which always walks along.
+    /// The variants without the reference, which is always walked too.
     pub variants: &'a [Variant],
-    /// The text, cut.
+    /// The windows that are scored.
     pub windows: &'a [Window],
-    /// Per variant the file of its coded weights, where they are not to be coded in the walk.
+    /// Per variant, the file of its coded weights; `None` if they are coded during the walk.
     pub coded: &'a [Option<Arc<CodedFile>>],
-    /// What the ranges of int8 inputs are chosen on, where a variant has such inputs.
+    /// The calibration of int8 inputs, if a variant has such inputs.
     pub calibration: Option<&'a Calibration>,
     /// Where forward passes run.
     pub device: &'a Device,
 }
 
 impl Walk<'_> {
-    /// The windows that ranges are chosen on; none where nothing has ranges.
+    /// The windows that ranges are chosen on; empty if no variant has ranges.
     pub fn calibration_windows(&self) -> &[Window] {
         self.calibration.map_or(&[], |calibration| &calibration.windows)
     }

@@ -1,4 +1,4 @@
-//! What a variant costs to store, and what computing a token reads of it.
+//! The bytes that a variant stores, and the bytes that computing a token reads.
 
 use super::variant::{MLP, PARTS, PartKind, Variant};
 use crate::checkpoint::{Checkpoint, Role, TensorId};
@@ -11,17 +11,17 @@ use crate::results::{MIXED, StoredPart};
 const INPUT_SCALE_BYTES: u64 = 2;
 
 impl Variant {
-    /// Storage of each part, exact to the byte. Weights are read only for recipes with a threshold,
-    /// whose sizes depend on them.
+    /// The stored size of each part, exact to the byte. Weights are read only for recipes with a pruning
+    /// threshold, because their sizes depend on the weights.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have, input errors of its weights.
+    /// Bug-class errors for tensors that the checkpoint does not have, input errors of its weights.
     pub fn parts(&self, checkpoint: &Checkpoint) -> Result<Vec<StoredPart>> {
         self.sum_parts(checkpoint, |_, all| all)
     }
 
-    /// What computing one token reads of each part: every weight of a layer that computes, of
-    /// experts as many as a token is sent to, and of the embedding one row.
+    /// The bytes of each part that computing one token reads: all weights of the layers, but only as many
+    /// experts as a token is routed to, and one row of the embedding.
     ///
     /// # Errors
     /// As [`Variant::parts`].
@@ -30,14 +30,14 @@ impl Variant {
         let chosen = config.experts.as_ref().map(|experts| experts.per_token);
         let is_head_too = config.tied && !self.stores_tied_head(checkpoint);
         self.sum_parts(checkpoint, |id, all| match id.role {
-            // Experts are all alike: the first ones stand for those that are chosen.
+            // All experts have the same size, so the first ones stand for the chosen ones.
             _ if id.expert.is_some() && id.expert >= chosen => 0,
             Role::Embedding if !is_head_too => all.div_ceil(config.vocab_size as u64),
             _ => all,
         })
     }
 
-    /// Parts, of each tensor what `counted` makes of its weights and its bytes.
+    /// Sums weights and bytes by part; `counted` says how many of a tensor's count.
     fn sum_parts(
         &self,
         checkpoint: &Checkpoint,
@@ -82,7 +82,7 @@ impl Variant {
     }
 }
 
-/// What a tensor takes under a recipe.
+/// The stored size of a tensor under a recipe.
 pub fn size_bytes(checkpoint: &Checkpoint, id: TensorId, recipe: Recipe) -> Result<u64> {
     let stored = checkpoint.stored(id)?;
     let shape = stored.matrix();

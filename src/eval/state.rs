@@ -1,10 +1,11 @@
-//! A walk's state between two layers, as a file: what lets an interrupted walk go on.
+//! A walk's state between two layers as a file, from which an interrupted walk continues.
 //!
 //! Layout, little endian: magic, format version, key (32 bytes), next layer, lanes; per lane the
-//! hash of its codes, the scales of its int8 inputs (layer, 0xffffffff for the head, input, fp16), its
-//! failure or, per window, its hidden states as f32 and where its tokens went in each layer so far
-//! (not on calibration windows, which come last); then a blake3 hash of all before.
-//! The key says which walk it belongs to; a state of another walk, or a damaged one, is ignored.
+//! hash of its codes, the scales of its int8 inputs (layer, or 0xffffffff for the head; input; fp16),
+//! and either its failure or, per window, its hidden states as f32 and the routing of its tokens in
+//! each finished layer (none for calibration windows, which come last). A blake3 hash of everything
+//! before it ends the file. The key identifies the walk; the state of another walk, or a damaged one,
+//! is ignored.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,20 +21,20 @@ use crate::model::{self, Input};
 
 const MAGIC: &[u8; 8] = b"evalwalk";
 const VERSION: u32 = 3;
-/// Stands for the layer of an input that is in none.
+/// Stands for the layer of the head's input, which belongs to none.
 const NO_LAYER: u32 = u32::MAX;
 /// Longest failure text that is read back, in bytes.
 const MAX_TEXT_BYTES: u32 = 1 << 16;
 
-/// Borrowed state, for writing.
+/// A walk's state, borrowed for writing.
 pub struct State<'a> {
-    /// The first layer that is still to be walked.
+    /// The first layer that has not been walked yet.
     pub next_layer: usize,
     /// Every lane.
     pub lanes: &'a [Lane],
 }
 
-/// Passes everything on and hashes it.
+/// Hashes everything that is read or written through it.
 struct Hashing<T> {
     inner: T,
     hasher: blake3::Hasher,
@@ -63,7 +64,7 @@ impl State<'_> {
     /// Writes the state to `out`.
     ///
     /// # Errors
-    /// Those of `out`; hidden states that cannot be read from the device.
+    /// Those of `out`, and of reading hidden states from the device.
     pub fn write(&self, key: &[u8; 32], out: &mut dyn Write) -> io::Result<()> {
         let mut out = Hashing { inner: out, hasher: blake3::Hasher::new() };
         out.write_all(MAGIC)?;
@@ -100,8 +101,8 @@ impl State<'_> {
     }
 }
 
-/// Reads the state of `walk`, known as `key`, back; nothing where there is none, where it belongs
-/// to another walk, or where it is damaged.
+/// Reads the saved state of `walk`, which `key` identifies; `None` if there is none, if it belongs to
+/// another walk, or if it is damaged.
 ///
 /// # Errors
 /// Bug-class errors from candle.
@@ -140,9 +141,9 @@ impl<R: Read> StateReader<'_, R> {
             return Err(StateError::Unusable);
         }
         let next_layer = self.number()? as usize;
-        let lanes_kept = self.number()? as usize;
+        let lane_count = self.number()? as usize;
         let (layers, variants) = (self.walk.checkpoint.config.layers, self.walk.variants);
-        if next_layer > layers || lanes_kept != variants.len() + 1 {
+        if next_layer > layers || lane_count != variants.len() + 1 {
             return Err(StateError::Unusable);
         }
         let reference = Variant::reference();
@@ -172,8 +173,8 @@ impl<R: Read> StateReader<'_, R> {
             lane.failure = Some(Cause { what: self.text()?, hint: self.text()? });
             return Ok(lane);
         }
-        let of_lane = lane.variant.clone();
-        for (index, window) in walk.windows_of(&of_lane).enumerate() {
+        let variant = lane.variant.clone();
+        for (index, window) in walk.windows_of(&variant).enumerate() {
             let shape = [window.ids.len(), config.hidden_size];
             let mut values = vec![0.0f32; shape[0] * shape[1]];
             self.input.read_exact(bytemuck::cast_slice_mut(&mut values))?;

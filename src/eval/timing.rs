@@ -45,7 +45,7 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Adds to a phase.
+    /// Adds time to a phase.
     pub fn add(&mut self, phase: Phase, elapsed: Duration) {
         self.elapsed[phase as usize] += elapsed;
     }

@@ -1,4 +1,4 @@
-//! A variant: recipes applied to the parts of one checkpoint, and what that costs to store.
+//! A variant: the recipes of the parts of a checkpoint.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,31 +11,30 @@ use crate::model::Input;
 use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
 use crate::results::{self, StoredPart};
 
-/// Linear layers of a block with fewer weights than this stay at fp16: their codes would save
-/// nothing that shows. (coremltools' `weight_threshold` has the same default.)
+/// Linear layers of a block with fewer weights than this stay at fp16, because coding them would save
+/// almost nothing. (coremltools' `weight_threshold` has the same default.)
 pub const MIN_CODED_WEIGHTS: u64 = 2048;
 
-/// Which recipe codes which part of the model.
+/// The recipe of each part of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
     /// The projections of attention.
     pub attention: LayerRecipe,
-    /// The MLP, or the experts that take its place.
+    /// The MLP, or the experts of a mixture.
     pub mlp: LayerRecipe,
-    /// The embedding, whose rows are looked up: there is no input to quantize.
+    /// The embedding. Its rows are looked up, so it has no input to quantize.
     pub embedding: Recipe,
-    /// The head; where it is tied to the embedding and the weights' recipes agree, it is stored
-    /// once.
+    /// The head. If it is tied to the embedding and has the same recipe of weights, both are stored once.
     pub head: LayerRecipe,
-    /// Where the linear layers of the blocks have a recipe each: `attention` and `mlp` are then the
-    /// same, and say how codes are found and inputs given; their weights mean nothing.
+    /// Recipes per linear layer of the blocks, if they differ. `attention` and `mlp` are then equal and
+    /// give method and inputs only; their recipe of weights is not used.
     pub mixed: Option<Mixed>,
 }
 
-/// The parts that a mix names, in the order in which they are written.
+/// The names of parts in a mix, in the order in which they are written.
 pub const PARTS: [&str; 4] = ["attention", "experts", "embed", "head"];
 
-/// What else a part may be called.
+/// Another name of the part `experts`.
 pub const MLP: &str = "mlp";
 
 /// The parts that sizes are counted by.
@@ -49,8 +48,8 @@ pub enum PartKind {
 }
 
 impl fmt::Display for Variant {
-    /// A mix: the recipe of MLP or experts, then each part that differs from its default, which is
-    /// the same recipe for attention and fp16 for embedding and head.
+    /// A mix: the recipe of MLP or experts, then each part that differs from its default. The default of
+    /// attention is that same recipe; the default of embedding and head is fp16.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default =
             if self.mlp.is_reference() { self.mlp } else { LayerRecipe::from(Recipe::Half) };
@@ -96,12 +95,12 @@ impl Variant {
     /// Sets the recipe of a part by its name in mixes.
     ///
     /// # Errors
-    /// An input error for other names, for recipes that cannot be read, for `-a8` and `-cal` on an
-    /// embedding, and for parts of blocks that have recipes per tensor.
+    /// Input errors: an unknown part, an invalid recipe, `-a8` or `-cal` on an embedding, a part of blocks
+    /// that have recipes per tensor.
     pub fn set_part(&mut self, part: &str, recipe: &str) -> Result<()> {
         let slot = match part {
             "attention" | "experts" | MLP if self.mixed.is_some() => {
-                let what = "the blocks have a recipe of its own for every tensor";
+                let what = "the blocks have a recipe per tensor already";
                 return Err(Error::input(what)
                     .at(part)
                     .hint("edit the allocation's file and replay it with --recipes @FILE"));
@@ -112,11 +111,11 @@ impl Variant {
             "embed" => {
                 let LayerRecipe { weights, method, int8_inputs } = recipe.parse()?;
                 if int8_inputs {
-                    let what = "an embedding is looked up: it has no input to round to int8";
+                    let what = "an embedding is looked up, so it has no input to round to int8";
                     return Err(Error::input(what).hint(format!("use `{weights}`")));
                 }
                 if method.steps().is_some() {
-                    let what = "an embedding is looked up: it has no input to calibrate on";
+                    let what = "an embedding is looked up, so it has no input to calibrate on";
                     return Err(Error::input(what).hint(format!("use `{weights}`")));
                 }
                 self.embedding = weights;
@@ -131,25 +130,25 @@ impl Variant {
         Ok(())
     }
 
-    /// The reference: everything as the checkpoint stores it.
+    /// The reference: every tensor as the checkpoint stores it.
     pub fn reference() -> Self {
         let fp = LayerRecipe::from(Recipe::Reference);
         Variant { attention: fp, mlp: fp, embedding: fp.weights, head: fp, mixed: None }
     }
 
-    /// Blocks by one recipe, embedding and head at fp16.
+    /// The variant with one recipe for all blocks, and fp16 for embedding and head.
     pub fn uniform(blocks: Recipe) -> Self {
         let (blocks, half) = (LayerRecipe::from(blocks), LayerRecipe::from(Recipe::Half));
         Variant { attention: blocks, mlp: blocks, embedding: half.weights, head: half, mixed: None }
     }
 
-    /// What people read instead of the name where that lists a recipe for every tensor; `parts` are
-    /// this variant's.
+    /// A short label for tables; it replaces names that list a recipe per tensor. `parts` are this
+    /// variant's.
     pub fn label(&self, parts: &[StoredPart]) -> String {
         results::label(&self.to_string(), parts)
     }
 
-    /// Every recipe of weights that occurs, once each.
+    /// The distinct recipes of weights.
     pub fn recipes(&self) -> Vec<Recipe> {
         let of_parts = [self.attention.weights, self.mlp.weights];
         let blocks = self.mixed.as_ref().map_or(&of_parts[..], Mixed::recipes);
@@ -162,7 +161,8 @@ impl Variant {
         recipes
     }
 
-    /// Fails (input) for a model that has not the layers that recipes per tensor are of.
+    /// Refuses (input) recipes per tensor for another number of layers than the model has, and tuning of
+    /// a mixture of experts.
     pub fn check(&self, config: &Config) -> Result<()> {
         match &self.mixed {
             Some(mixed) if mixed.layers() != config.layers => Err(Error::input(format!(
@@ -175,13 +175,13 @@ impl Variant {
             _ if self.is_tuned() && (config.experts.is_some() || config.sinks) => {
                 Err(Error::input("`-ft` and `-blocks` are not available for mixtures of experts")
                     .at(format!("recipe `{self}`"))
-                    .hint("use `-cal` alone, which is"))
+                    .hint("use `-cal` alone"))
             }
             _ => Ok(()),
         }
     }
 
-    /// How the blocks are coded, `named` where tensors have a recipe each.
+    /// The name of the blocks' recipes; `named` names recipes per tensor.
     pub fn blocks(&self, named: impl FnOnce(&Mixed) -> String) -> String {
         match &self.mixed {
             Some(mixed) => named(mixed) + &self.mlp.options(),
@@ -189,12 +189,12 @@ impl Variant {
         }
     }
 
-    /// The inputs that are rounded to int8, in the order of the computation: the layer, none for
-    /// the head, and the input.
+    /// The inputs that are rounded to int8, in the order of the computation. The layer is `None` for the
+    /// head's input.
     ///
     /// # Errors
-    /// An input error for `-a8` on experts, which evalkit cannot calibrate: an expert that no
-    /// calibration token goes to has no range.
+    /// An input error for `-a8` on experts, which cannot be calibrated: an expert that receives no
+    /// calibration token has no range.
     pub fn int8_inputs(&self, config: &Config) -> Result<Vec<(Option<usize>, Input)>> {
         if self.mlp.int8_inputs && config.experts.is_some() {
             let attention = self.attention.weights;
@@ -224,12 +224,12 @@ impl Variant {
         [self.attention, self.mlp, self.head].iter().any(|part| part.int8_inputs)
     }
 
-    /// Whether the codes of any part are chosen on a text.
+    /// Whether the codes of any part are calibrated.
     pub fn is_calibrated(&self) -> bool {
         [self.attention, self.mlp].iter().any(|part| part.method.steps().is_some())
     }
 
-    /// Whether anything is tuned by gradients.
+    /// Whether any part is tuned by gradients.
     pub fn is_tuned(&self) -> bool {
         self.has_step(Steps::is_tuned)
     }
@@ -244,23 +244,23 @@ impl Variant {
         parts.iter().filter_map(|part| part.method.steps()).any(is_on)
     }
 
-    /// The parts whose codes may be chosen on a text.
+    /// The parts whose codes can be calibrated.
     pub fn calibrated_parts(&mut self) -> [&mut LayerRecipe; 2] {
         [&mut self.attention, &mut self.mlp]
     }
 
-    /// The same recipes, without a word of how codes are found.
+    /// The same recipes without a method.
     pub fn uncalibrated(mut self) -> Self {
         self.calibrated_parts().into_iter().for_each(|part| part.method = Method::Unspecified);
         self
     }
 
-    /// Whether a text is needed beside the one that is scored.
+    /// Whether the variant needs a calibration text.
     pub fn needs_calibration(&self) -> bool {
         self.needs_ranges() || self.is_calibrated()
     }
 
-    /// How the codes of a tensor are found.
+    /// The method by which the codes of a tensor are chosen.
     pub fn method_of(&self, id: TensorId) -> Method {
         match PartKind::of(id) {
             PartKind::Attention => self.attention.method,
@@ -269,8 +269,8 @@ impl Variant {
         }
     }
 
-    /// The same where there is a text to calibrate on: blocks that are coded by what `is_meant` are
-    /// calibrated, if nothing is said of how their codes are found.
+    /// The variant for runs with a calibration text: parts of blocks whose recipe satisfies `is_meant` are
+    /// calibrated, unless they name a method.
     pub fn calibrated(self, is_meant: impl Fn(&Recipe) -> bool) -> Self {
         let of = |part: LayerRecipe| if is_meant(&part.weights) { part.calibrated() } else { part };
         Variant { attention: of(self.attention), mlp: of(self.mlp), ..self }
@@ -281,9 +281,9 @@ impl Variant {
         *self == Self::reference()
     }
 
-    /// The recipe of one tensor. What a variant does not code it ships at fp16, norms and biases
-    /// included, so it is scored at fp16. As stored are only the reference and, so that a lossless
-    /// recipe of the experts can be seen to be one, a variant whose other parts are all `fp`.
+    /// The recipe of one tensor. Tensors that a variant does not code, such as norms and biases, ship at
+    /// fp16 and are therefore scored at fp16. They keep the checkpoint's precision in the reference, and
+    /// if all parts except the experts are `fp`, so that a lossless recipe of experts shows no loss.
     pub fn recipe_of(&self, id: TensorId, stored: &StoredTensor) -> Recipe {
         let of_block = |recipe: Recipe| match recipe {
             recipe if recipe.is_reference() || stored.weights() >= MIN_CODED_WEIGHTS => recipe,
@@ -303,20 +303,20 @@ impl Variant {
         mixed.map_or(part.weights, |(mixed, layer)| mixed.recipe(layer, id.role))
     }
 
-    /// Norms, biases, router and sinks.
+    /// The recipe of norms, biases, router and sinks.
     pub fn rest(&self) -> Recipe {
         let others = [self.attention.weights, self.embedding, self.head.weights];
         if others.iter().all(Recipe::is_reference) { Recipe::Reference } else { Recipe::Half }
     }
 
-    /// Whether the head of a tied model is stored a second time, because its recipe is another.
+    /// Whether the head of a tied model is stored separately, because its recipe differs.
     pub fn stores_tied_head(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.config.tied && self.head.weights != self.embedding
     }
 }
 
 impl PartKind {
-    /// That of a tensor.
+    /// The part that a tensor belongs to.
     pub fn of(id: TensorId) -> Self {
         match id.role {
             _ if id.bias => PartKind::Rest,

@@ -1,10 +1,10 @@
 //! Embedding and head: the two matrices with a row per token, read in slices of rows.
 //!
-//! They are the largest tensors of a small model, so they are never decoded whole: a slice is
-//! read once, coded and decoded for every recipe in use, and dropped. Only recipes whose tables
-//! span more than a slice force it to be coded in one piece, which then stays in its coded form.
+//! They are the largest tensors of a small model, so they are never decoded as a whole: each slice is
+//! read once, coded and decoded for every recipe in use, and dropped. A recipe whose tables span more
+//! than a slice is coded in one piece, which stays in memory in its coded form.
 //!
-//! Where a slice ends shows in the last bits of a score, so slices are the same for every recipe.
+//! The ends of slices affect the last bits of a score, so slices are the same for every recipe.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Error, Result};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-/// Rows per slice: large enough for the product with the hidden states to run at full speed.
+/// Rows per slice: enough for the product with the hidden states to run at full speed.
 pub const SLICE_ROWS: usize = 4096;
 
-/// Whether a table of `recipe` spans more than a slice of a matrix `shape`, or ends inside one.
+/// Whether a table of `recipe` spans more than a slice of a matrix of this shape, or ends inside one.
 pub fn is_coded_whole(recipe: &Recipe, shape: [usize; 2]) -> bool {
     recipe.row_unit(shape).is_none_or(|unit| !SLICE_ROWS.is_multiple_of(unit))
 }
 
-/// Where one variant's form of the matrix comes from.
+/// Where one variant's weights of the matrix come from.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// How it is coded.
+    /// The recipe.
     pub recipe: Recipe,
-    /// The file that holds it already coded, and its name there.
+    /// The file that has the codes, and the tensor's name there; `None` if they are computed.
     pub file: Option<(Arc<CodedFile>, String)>,
 }
 
@@ -42,7 +42,7 @@ impl PartialEq for Source {
     }
 }
 
-/// The distinct sources in order, and the index of each one's own.
+/// The distinct sources in order, and for every source its index among them.
 pub fn distinct(sources: impl Iterator<Item = Source>) -> (Vec<Source>, Vec<usize>) {
     let (mut found, mut own) = (Vec::new(), Vec::new());
     for source in sources {
@@ -54,10 +54,10 @@ pub fn distinct(sources: impl Iterator<Item = Source>) -> (Vec<Source>, Vec<usiz
     (found, own)
 }
 
-/// One way in which the matrix is used.
+/// The matrix under one recipe.
 struct Coding {
     recipe: Recipe,
-    /// Present where the recipe's tables span all rows, and where it comes from a file.
+    /// The whole coded matrix, if the recipe's tables span all rows or if it comes from a file.
     whole: Option<CodedTensor>,
     failure: Option<Error>,
     hasher: blake3::Hasher,
@@ -75,7 +75,8 @@ impl<'a> Vocabulary<'a> {
     /// Prepares the tensor `id` for distinct `sources`, the reference among them.
     ///
     /// # Errors
-    /// Input errors of the checkpoint. A recipe that cannot code this tensor fails by itself.
+    /// Input errors of the checkpoint. A recipe that cannot code this tensor fails without affecting the
+    /// others.
     pub fn new(checkpoint: &'a Checkpoint, id: TensorId, sources: &[Source]) -> Result<Self> {
         let shape = checkpoint.stored(id)?.matrix();
         let codes_whole =
@@ -110,7 +111,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Reads the rows `rows` once and decodes them under every recipe: row-major `[rows, hidden]`
-    /// in the order the recipes were given, nothing for one that failed.
+    /// in the order of the recipes, `None` for a recipe that failed.
     ///
     /// # Errors
     /// Input errors of the checkpoint.

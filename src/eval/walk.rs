@@ -1,17 +1,17 @@
 //! The walk: layers outside, variants inside, windows innermost; every weight is read once.
 //!
 //! ```text
-//! for each layer:  read its tensors to f32            (once, for everybody)
-//!                  code them for every variant        (small: codes, tables, scales)
-//!                  reference: forward, drop the f32   (one block in f32 at a time …)
-//!                  each variant: decode, forward, drop (… and here it is the variant's)
+//! for each layer:  read its tensors as f32              (once for all variants)
+//!                  code them for every variant          (small: codes, tables, scales)
+//!                  reference: forward, drop the f32     (one block in f32 at a time)
+//!                  each variant: decode, forward, drop  (one block in f32 at a time)
 //! ```
 //!
 //! In a mixture of experts the same is done for the block without its experts and then for each
 //! expert (`layer.rs`).
 //!
-//! Results of a variant do not depend on which others walk along: each window of each variant is
-//! computed by itself, in a fixed order of operations. Threads share out windows and tiles only.
+//! A variant's results do not depend on the other variants: each window of each variant is computed
+//! separately, in a fixed order of operations. Threads divide only windows and tiles among them.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
 use crate::model::{self, RopeTables};
 
-/// What a walk tells its caller, and asks.
+/// Receives the progress and state of a walk, and can stop it.
 pub trait WalkObserver {
     /// `done` of `total` steps: the embedding, the layers, the slices of the head.
     fn progress(&mut self, done: usize, total: usize);
@@ -37,13 +37,13 @@ pub trait WalkObserver {
     /// Whether to stop at the next layer; the walk then ends with an interrupted error.
     fn interrupted(&self) -> bool;
 
-    /// Keeps the state after a layer, where that is worth its time.
+    /// Offers the state after a layer, which the observer may save.
     ///
     /// # Errors
     /// Surroundings errors.
     fn keep(&mut self, state: &State<'_>) -> Result<()>;
 
-    /// A layer of a calibrated variant, by its place among those that are coded, is coded and kept.
+    /// A layer of a calibrated variant has been coded and saved; `variant` is its index in the walk.
     ///
     /// # Errors
     /// Surroundings errors.
@@ -52,7 +52,7 @@ pub trait WalkObserver {
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug)]
 pub struct Walked {
     /// The reference first, then the variants in the order given.
@@ -62,11 +62,11 @@ pub struct Walked {
 }
 
 impl Walk<'_> {
-    /// Walks every layer, from the start or from a kept state.
+    /// Walks every layer, from the start or from a saved state.
     ///
     /// # Errors
-    /// Input errors of the checkpoint, interruption, and what the observer returns. A variant
-    /// whose weights cannot be coded fails alone and leaves the others walking.
+    /// Input errors of the checkpoint, interruption, and errors of the observer. If a variant's weights
+    /// cannot be coded, only that variant fails.
     pub fn run(&self, resume: Option<Resumed>, observer: &mut dyn WalkObserver) -> Result<Walked> {
         let layers = self.checkpoint.config.layers;
         let total = layers + 1 + self.checkpoint.config.vocab_size.div_ceil(super::SLICE_ROWS);
@@ -100,7 +100,7 @@ impl Walk<'_> {
         Ok(Walked { outcomes, timings })
     }
 
-    /// The lanes at the start.
+    /// The lanes before the first layer.
     fn lanes(&self) -> Result<Vec<Lane>> {
         let config = &self.checkpoint.config;
         for variant in self.variants {
@@ -134,6 +134,10 @@ impl Walk<'_> {
     }
 }
 
+/// Fails if the observer asks the walk to stop.
+///
+/// # Errors
+/// Interruption.
 pub fn stop_if_asked(observer: &dyn WalkObserver) -> Result<()> {
     if observer.interrupted() { Err(Error::interrupted()) } else { Ok(()) }
 }

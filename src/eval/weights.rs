@@ -1,4 +1,4 @@
-//! From decoded tensors to what a block takes.
+//! Builds a block's weights from decoded tensors.
 
 use candle_core::Device;
 
@@ -6,10 +6,10 @@ use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::Result;
 use crate::model::{self, BlockWeights, LinearLayer};
 
-/// Puts decoded tensors on the device, without copying where that is main memory.
+/// Puts decoded tensors on the device, without a copy if the device uses main memory.
 ///
 /// # Errors
-/// Bug-class errors of candle, and for a tensor the checkpoint does not have.
+/// Bug-class errors of candle, and for a tensor that the checkpoint does not have.
 pub fn block_weights(
     checkpoint: &Checkpoint,
     device: &Device,

@@ -11,7 +11,7 @@ pub fn dense(block: &Block) -> CandleResult<&Mlp> {
     block.mlp().ok_or_else(|| candle_core::Error::Msg("a block without an MLP".into()))
 }
 
-/// `of` every window.
+/// Applies `of` to every window.
 pub fn each(
     windows: &[Tensor],
     of: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
@@ -20,7 +20,7 @@ pub fn each(
     found.map_err(model::failed)
 }
 
-/// `of` every pair of windows.
+/// Applies `of` to every pair of windows.
 pub fn both(
     first: &[Tensor],
     second: &[Tensor],

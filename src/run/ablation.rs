@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::eval::Variant;
 use crate::quantize::{Method, Steps};
 
-/// The recipe without calibration, with every step off, with each step off by itself, with all its
-/// steps, and, where it has that, tuned: as a whole, its blocks, and both.
+/// The recipe uncalibrated; calibrated with every step off, with each step off in turn, and with all
+/// steps on; and, if it is tuned, with only the model tuned, with only the blocks tuned, and with both.
 ///
 /// # Errors
-/// Input errors: a recipe that cannot be read, or that has no steps.
+/// Input errors: an invalid recipe, or one that is not calibrated.
 pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
     let whole: Variant = recipe.parse()?;
     if !whole.is_calibrated() {
@@ -19,7 +19,7 @@ pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
     let coded = with(&whole, Steps::untuned);
     let none = with(&coded, |steps| (0..Steps::SWITCHES).fold(steps, Steps::without));
     let each = (0..Steps::SWITCHES).map(|switch| with(&coded, |steps| steps.without(switch)));
-    // A step that is off anyway gives the whole recipe, which comes last.
+    // Turning off a step that is already off gives the full recipe, which comes last.
     let each = each.filter(|variant| *variant != coded);
     let tuned = [
         with(&whole, |steps| Steps { tune_blocks: false, ..steps }),
@@ -36,7 +36,7 @@ pub fn variants(recipe: &str) -> Result<Vec<Variant>> {
     Ok(variants)
 }
 
-/// A variant whose calibrated parts are coded from the weights alone, whatever text there is.
+/// The variant with its calibrated parts coded from the weights alone, even if a text is given.
 fn free(variant: &Variant) -> Variant {
     let mut changed = variant.clone();
     for part in changed.calibrated_parts() {
@@ -47,7 +47,7 @@ fn free(variant: &Variant) -> Variant {
     changed
 }
 
-/// A variant with other steps in the parts that are calibrated.
+/// The variant with the steps of its calibrated parts changed by `steps`.
 fn with(variant: &Variant, steps: impl Fn(Steps) -> Steps) -> Variant {
     let mut changed = variant.clone();
     for part in changed.calibrated_parts() {

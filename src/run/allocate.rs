@@ -1,5 +1,5 @@
-//! Bits allocated by tensor before a run: sensitivities measured, or read where they are kept, the
-//! choice solved within the budget, shown, and written to a file that can be edited.
+//! Allocates bits to tensors before a run: measures sensitivities or reads saved ones, chooses a
+//! recipe per tensor within the budget, and writes the choice to a file that can be edited.
 
 use std::path::Path;
 
@@ -24,11 +24,11 @@ use crate::results::BLOCK_PARTS;
 use crate::units::{BitsPerWeight, Bytes};
 use crate::{NUMERIC_VERSION, model};
 
-/// The variant whose bits `plan` asks to allocate, if it does. In a dry run nothing is measured: then
-/// there is none unless sensitivities are kept.
+/// Allocates bits if `plan` asks for it. A dry run measures nothing, so it returns `None` unless an
+/// earlier run saved the sensitivities.
 ///
 /// # Errors
-/// Input errors: candidates that cannot be, a budget below the least possible, windows that are
+/// Input errors: invalid candidates, a budget below the smallest possible size, windows that are also
 /// scored, too little memory. Surroundings errors of the disk, interruption.
 pub fn allocate(
     plan: &Plan,
@@ -72,22 +72,22 @@ pub struct Allocation {
     pub model: String,
     /// Hash of its weights.
     pub model_hash: String,
-    /// The choice.
+    /// The chosen variant.
     pub variant: Variant,
     /// Its short form, which tables show.
     pub label: String,
-    /// By layer and role.
+    /// The choice for each tensor, by layer and role.
     pub lines: Vec<Vec<Line>>,
-    /// How it was solved.
+    /// The solver's result.
     pub chosen: Chosen,
-    /// The bytes that it had to stay within.
+    /// The budget of the blocks' linear layers, in bytes.
     pub budget_bytes: u64,
-    /// Hash of what the sensitivities depend on.
+    /// Hash of everything that the sensitivities depend on.
     pub question: String,
 }
 
 impl Allocation {
-    /// Writes the file, unless it is there and was edited.
+    /// Writes the allocation file, unless there is one that was edited.
     ///
     /// # Errors
     /// Surroundings errors of the disk.
@@ -106,8 +106,8 @@ impl Allocation {
         let name = self.label.replace(['+', ':'], "_");
         let path = folder.join(format!("allocation-{name}.toml"));
         let text = allocation_file::text(&head, &self.variant, &self.lines);
-        let there = allocation_file::variant(&format!("@{}", path.display())).ok();
-        if path.is_file() && there.as_ref() != Some(&self.variant) {
+        let existing = allocation_file::variant(&format!("@{}", path.display())).ok();
+        if path.is_file() && existing.as_ref() != Some(&self.variant) {
             observer.message(&format!(
                 "{} was edited, so it is kept; replay it with --recipes @FILE",
                 path.display()
@@ -121,16 +121,16 @@ impl Allocation {
     }
 }
 
-/// What is to be allocated, from which recipes.
+/// An allocation to be solved.
 struct Problem<'a> {
     checkpoint: &'a Checkpoint,
-    /// A variant by candidate, whose blocks are all coded by it.
+    /// Per candidate recipe, the variant that codes all blocks with it.
     candidates: Vec<Variant>,
-    /// Stored bytes by tensor and candidate.
+    /// Stored bytes by tensor and candidate; `None` if the candidate cannot code the tensor.
     sizes: Vec<Vec<Option<u64>>>,
-    /// The candidates that lanes are coded by.
+    /// Indices of the candidates whose KL divergence is measured.
     anchors: Vec<usize>,
-    /// Windows that sensitivities are measured on.
+    /// The windows that sensitivities are measured on.
     windows: Vec<Window>,
 }
 
@@ -143,23 +143,24 @@ impl<'a> Problem<'a> {
         if anchors.is_empty() {
             return Err(Error::input("no candidate can code every tensor of the model")
                 .at("--candidates")
-                .hint("add a palette or integers, which any shape can have"));
+                .hint("add a palette or an integer recipe; they can code any shape"));
         }
         let windows = windows(plan, opened)?;
         Ok(Problem { checkpoint, candidates, sizes, anchors, windows })
     }
 
-    /// The bytes that the linear layers may take. A budget below the least possible is refused.
+    /// The bytes that the linear layers may take. Refuses a budget below the smallest possible size.
     fn budget_bytes(&self, plan: &Plan, observer: &dyn Observer) -> Result<u64> {
         let base = &self.candidates[self.anchors[0]];
         let parts = base.parts(self.checkpoint)?;
         let blocks = parts.iter().filter(|part| BLOCK_PARTS.contains(&part.part.as_str()));
         let (bytes, weights) =
             blocks.fold((0, 0), |(b, w), part| (b + part.size_bytes, w + part.weights));
-        let of_tensors: u64 = self.sizes.iter().filter_map(|tensor| tensor[self.anchors[0]]).sum();
-        // The scales of int8 inputs are the same whatever the recipe is.
-        let fixed_bytes = bytes - of_tensors;
-        let (budget_bytes, asked) = match (&plan.target.fit, plan.target.target_bits) {
+        let tensor_bytes: u64 =
+            self.sizes.iter().filter_map(|tensor| tensor[self.anchors[0]]).sum();
+        // The scales of int8 inputs take the same bytes under every recipe.
+        let fixed_bytes = bytes - tensor_bytes;
+        let (budget_bytes, flag) = match (&plan.target.fit, plan.target.target_bits) {
             (Some(name), _) => {
                 let device = device_fit::device(name).at(|| "--fit")?;
                 let (entitled, context) = (plan.target.entitled, plan.context);
@@ -184,17 +185,17 @@ impl<'a> Problem<'a> {
         if budget_bytes < least {
             let bits = (mean(least) * 100.0).ceil() / 100.0;
             return Err(Error::input(format!(
-                "{} for the blocks' linear layers, but the candidates take {} at least, {bits:.2} \
-                 bits per weight",
+                "the budget of the blocks' linear layers is {}, but the smallest candidates take {} \
+                 ({bits:.2} bits per weight)",
                 Bytes(budget_bytes),
                 Bytes(least)
             ))
-            .at(asked)
+            .at(flag)
             .hint(format!("allow {bits:.2} bits, or name narrower recipes with --candidates")));
         }
         if budget_bytes >= most {
             observer.message(&format!(
-                "{asked}: the widest candidates take {} ({:.2} bits per weight), which is within \
+                "{flag}: the widest candidates take {} ({:.2} bits per weight), which is within \
                  the budget of {}",
                 Bytes(most),
                 mean(most),
@@ -204,19 +205,19 @@ impl<'a> Problem<'a> {
         Ok(budget_bytes - fixed_bytes)
     }
 
-    /// Hash of all that sensitivities depend on.
+    /// Hash of everything that sensitivities depend on.
     fn question(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let windows = Origin::of(String::new(), &self.windows);
-        let of_run = [self.checkpoint.content_hash(), windows.windows_hash];
-        for part in of_run.into_iter().chain(self.candidates.iter().map(recipe_name)) {
+        let hashes = [self.checkpoint.content_hash(), windows.windows_hash];
+        for part in hashes.into_iter().chain(self.candidates.iter().map(recipe_name)) {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         hasher.update(&NUMERIC_VERSION.to_le_bytes());
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Where sensitivities are kept.
+    /// The file that sensitivities are saved in.
     fn file(&self, folder: &Path) -> SensitivityFile {
         SensitivityFile {
             folder: folder.to_owned(),
@@ -258,10 +259,10 @@ impl<'a> Problem<'a> {
         probe.measure(kept.layers(), &mut |layers| kept.keep_layers(layers), &mut stage)
     }
 
-    /// The choice of least predicted cost within the budget.
+    /// Chooses the recipes with the lowest predicted cost within the budget.
     fn solve(&self, measured: &Sensitivities, budget_bytes: u64) -> Result<Allocation> {
         let costs = predicted_kl_nats(measured);
-        // Of each tensor the candidates that can code it, which the solver counts from 0.
+        // Per tensor, the candidates that can code it. The solver's picks are indices into these.
         let mut codable: Vec<Vec<usize>> = Vec::new();
         let mut groups: Vec<Vec<Item>> = Vec::new();
         for (sizes, costs) in self.sizes.iter().zip(&costs) {
@@ -274,7 +275,7 @@ impl<'a> Problem<'a> {
             groups.push(items);
         }
         let chosen = choose(&groups, budget_bytes)
-            .ok_or_else(|| Error::bug("a budget that was checked has no choice"))?;
+            .ok_or_else(|| Error::bug("no choice fits a budget that was checked"))?;
         let line = |tensor: usize| {
             let item = groups[tensor][chosen.picks[tensor]];
             let candidate = codable[tensor][chosen.picks[tensor]];
@@ -303,7 +304,7 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// Weights of a tensor, of all experts where there are some.
+    /// The number of weights of a tensor, summed over the experts if there are any.
     fn weights(&self, tensor: usize) -> u64 {
         let (layer, role) = (tensor / ROLES.len(), ROLES[tensor % ROLES.len()]);
         let is_it = |id: &crate::checkpoint::TensorId| {

@@ -1,4 +1,4 @@
-//! The file of an allocation: recipes by layer and role, to be read, edited and replayed.
+//! The file of an allocation: recipes by layer and role, which people read, edit and replay.
 //!
 //! ```toml
 //! version = 1
@@ -10,8 +10,8 @@
 //! …
 //! ```
 //!
-//! `recipe`, `options`, `embed` and `head` are read; everything else says what came of them and is
-//! computed anew.
+//! Only `recipe`, `options`, `embed` and `head` are read back. The other keys describe the result and
+//! are computed again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,14 +25,14 @@ use crate::eval::mixed::Blocks;
 use crate::eval::mixed::ROLE_NAMES;
 use crate::quantize::Recipe;
 
-/// How a name begins that stands for a file.
+/// The first character of a name that stands for a file.
 const FILE: char = '@';
 /// The version of the layout.
 const VERSION: u32 = 1;
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What is known of one tensor (in a mixture: of one role of all experts).
+/// The choice for one tensor; in a mixture of experts, for one role of all experts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
     /// How it is coded.
@@ -41,16 +41,16 @@ pub struct Line {
     pub bits: f64,
     /// Stored bytes.
     pub size_bytes: u64,
-    /// What it is predicted to cost, in nats per token.
+    /// Predicted KL divergence that it causes, in nats per token.
     pub predicted_kl_nats: f64,
 }
 
-/// The file's text: `head` are its keys, `options` those of every recipe, `lines` its tensors by layer
-/// and role.
+/// The file's text. `head` has its top-level keys, `variant` its options, embedding and head, and
+/// `lines` its tensors by layer and role.
 pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> String {
     let mut text = String::from(
-        "# Bits by tensor. Edit any `recipe` and replay the file with --recipes @FILE; sizes and\n\
-         # predictions here are then those of before.\n",
+        "# Bits by tensor. Edit any `recipe` and replay the file with --recipes @FILE. Sizes and\n\
+         # predictions in this file do not follow your edits.\n",
     );
     // Writing to a string cannot fail.
     let _ = writeln!(text, "version = {VERSION}");
@@ -74,10 +74,10 @@ pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> 
     text
 }
 
-/// The variant that `name` spells, or that the file has whose path follows an `@`.
+/// Parses a variant from its name, or reads it from an allocation file if `name` is `@PATH`.
 ///
 /// # Errors
-/// Input errors of either, with the place in the file.
+/// Input errors of the name, or of the file with the place in it.
 pub fn variant(name: &str) -> Result<Variant> {
     let Some(path) = name.strip_prefix(FILE).map(Path::new) else { return name.parse() };
     let place = || path.display().to_string();
@@ -85,14 +85,14 @@ pub fn variant(name: &str) -> Result<Variant> {
     let found_bytes = std::fs::metadata(path).map_err(failed)?.len();
     if found_bytes > MAX_BYTES {
         return Err(Error::input(format!(
-            "expected an allocation of at most {MAX_BYTES} bytes, found {found_bytes}"
+            "expected an allocation file of at most {MAX_BYTES} bytes, found {found_bytes}"
         ))
         .at(place()));
     }
     read(&std::fs::read_to_string(path).map_err(failed)?).at(place)
 }
 
-/// What is read of the file; the keys that say what came of it are passed over.
+/// The keys that are read from the file; all others are ignored.
 #[derive(Debug, Deserialize)]
 struct File {
     version: u32,
@@ -110,7 +110,7 @@ struct Tensor {
 
 fn read(text: &str) -> Result<Variant> {
     let file: File =
-        toml::from_str(text).map_err(|e| Error::input("not an allocation").because(e))?;
+        toml::from_str(text).map_err(|e| Error::input("not an allocation file").because(e))?;
     if file.version != VERSION {
         let found = file.version;
         return Err(Error::input(format!("expected version {VERSION}, found {found}")));
@@ -119,12 +119,12 @@ fn read(text: &str) -> Result<Variant> {
     for (name, tensors) in &file.layer {
         let place = || format!("layer.{name}");
         let layer: usize =
-            name.parse().map_err(|_| Error::input("expected the number of a layer").at(place()))?;
+            name.parse().map_err(|_| Error::input("expected a layer number").at(place()))?;
         layers.insert(layer, recipes(tensors).at(place)?);
     }
     let missing = (0..layers.len()).find(|layer| !layers.contains_key(layer));
     if let Some(layer) = missing {
-        return Err(Error::input("missing from the file").at(format!("layer.{layer}")));
+        return Err(Error::input("the layer is missing from the file").at(format!("layer.{layer}")));
     }
     let layers: Vec<_> = layers.into_values().collect();
     let blocks = format!("{}{}", Blocks::new(&layers)?, file.options);
@@ -146,7 +146,8 @@ fn recipes(tensors: &BTreeMap<String, Tensor>) -> Result<[Recipe; ROLE_NAMES.len
     let mut recipes = [Recipe::Half; ROLE_NAMES.len()];
     for (recipe, name) in recipes.iter_mut().zip(ROLE_NAMES) {
         let tensor = tensors.get(name);
-        let tensor = tensor.ok_or_else(|| Error::input("missing from the layer").at(name))?;
+        let tensor =
+            tensor.ok_or_else(|| Error::input("the tensor is missing from the layer").at(name))?;
         *recipe = tensor.recipe.parse().at(|| name)?;
         if recipe.is_reference() {
             return Err(Error::input("`fp` has no coded form").at(name).hint("use `fp16`"));
@@ -191,14 +192,14 @@ mod tests {
         assert!(unknown.contains("layer.0: queries: unknown tensor"), "{unknown}");
         let lines = written.lines().filter(|line| !line.starts_with("up"));
         let missing = refusal(lines.collect::<Vec<_>>().join("\n"));
-        assert!(missing.contains("layer.0: up: missing from the layer"), "{missing}");
+        assert!(missing.contains("layer.0: up: the tensor is missing from the layer"), "{missing}");
         let layer = refusal(written.replace("layer.0", "layer.7"));
-        assert!(layer.contains("layer.0: missing from the file"), "{layer}");
+        assert!(layer.contains("layer.0: the layer is missing from the file"), "{layer}");
         let recipe = refusal(written.replacen("palette2-g16-s", "palette5", 1));
         assert!(recipe.contains("layer.0: query: ") && recipe.contains("palette5"), "{recipe}");
         assert!(refusal(written.replacen("palette2-g16-s", "fp", 1)).contains("use `fp16`"));
         assert!(refusal(written.replace("version = 1", "version = 2")).contains("version 1"));
         assert!(refusal(written.replace("options = \"\"", "options = \"-x\"")).contains("options"));
-        assert!(refusal("recipes = 3".into()).contains("not an allocation"));
+        assert!(refusal("recipes = 3".into()).contains("not an allocation file"));
     }
 }

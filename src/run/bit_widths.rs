@@ -1,5 +1,5 @@
-//! What a bit-width stands for in a given model: vectors below 3 bits, unless their tables cost a
-//! small model more than they save.
+//! The recipe that a bit-width stands for in a given model: vector recipes below 3 bits, unless the
+//! model is so small that their tables cost more than they save.
 
 use super::plan::Plan;
 use crate::checkpoint::Checkpoint;
@@ -9,7 +9,7 @@ use crate::quantize::Recipe;
 use crate::results::{BLOCK_PARTS, StoredPart};
 use crate::units::BitsPerWeight;
 
-/// Bits per weight that tables and scales may add to those of a width below 3.
+/// The most bits per weight that tables and scales may add to a vector recipe.
 const MOST_ADDED_BITS: f64 = 0.2;
 
 /// The recommended recipe of a width for the blocks of a model.
@@ -21,13 +21,13 @@ pub fn recipe(bits: u8, checkpoint: &Checkpoint) -> Result<Recipe> {
     if !matches!(recipe, Recipe::Vector(_)) {
         return Ok(recipe);
     }
-    // Where vectors do not divide the rows, there are no sizes.
+    // Sizes cannot be computed if vectors do not divide the rows.
     let parts = Variant::uniform(recipe).parts(checkpoint);
     let is_small = parts.is_ok_and(|p| blocks_bits(&p) <= f64::from(bits) + MOST_ADDED_BITS);
     if is_small { Ok(recipe) } else { Recipe::scalar_for_bits(bits) }
 }
 
-/// Settles what widths stand for in a plan, now that its checkpoint is known.
+/// Replaces the recipes that bit-widths stand for in a plan, now that its checkpoint is known.
 ///
 /// # Errors
 /// None for a plan that was resolved.

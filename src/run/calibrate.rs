@@ -1,5 +1,5 @@
-//! The step before a measurement that codes what is calibrated: each variant's codes are kept in the
-//! run's folder, scored from there, and packaged from there.
+//! Codes calibrated variants before they are scored. Each variant's codes are saved in the run's
+//! folder, from where they are scored and packaged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ const CODED: &str = "coded";
 /// Digits of the calibration's hash in a file's name.
 const HASH_DIGITS: usize = 8;
 
-/// What was coded.
+/// The result of coding.
 #[derive(Default)]
 pub struct Coded {
-    /// Files of all variants that are calibrated and needed.
+    /// Files of all calibrated variants that are needed.
     pub files: Vec<Arc<CodedFile>>,
     /// Records of the variants that could not be coded.
     pub failures: Vec<Record>,
@@ -31,19 +31,19 @@ pub struct Coded {
 }
 
 /// Codes the calibrated variants of a job that are not coded yet, as many in one walk as memory
-/// allows. Those that are scored already are needed only where they are packaged.
+/// allows. Variants that are scored already are coded only if they are packaged.
 ///
 /// # Errors
 /// Input errors of the checkpoint and of a memory budget that one variant exceeds, surroundings
-/// errors of the disk, interruption: what was coded by then is kept, and gone on with.
+/// errors of the disk, interruption. Finished layers are saved, and the next run continues from them.
 pub fn code(job: &Job, store: &Store, is_packaged: bool, observer: &dyn Observer) -> Result<Coded> {
     let mut coded = Coded::default();
     let Some(origin) = &job.calibration.origin else { return Ok(coded) };
     let index = store.index();
     let is_needed = |(cell, variant): &&(Cell, Variant)| {
-        let is_given = job.coded.iter().any(|file| file.variant == *variant);
+        let has_file = job.coded.iter().any(|file| file.variant == *variant);
         let is_open = is_packaged || !index.is_done(&cell.cell_id);
-        variant.is_calibrated() && !is_given && is_open && index.failure_of(&cell.cell_id).is_none()
+        variant.is_calibrated() && !has_file && is_open && index.failure_of(&cell.cell_id).is_none()
     };
     let folder = store.folder().join(CODED);
     let mut missing: Vec<Missing<'_>> = Vec::new();
@@ -70,13 +70,13 @@ pub fn code(job: &Job, store: &Store, is_packaged: bool, observer: &dyn Observer
     Ok(coded)
 }
 
-/// A variant that is to be coded: its cell, itself, its file.
+/// A variant to be coded: its cell, the variant, the path of its file.
 type Missing<'a> = (&'a Cell, Variant, PathBuf);
 
-/// How many of some variants can be coded in one walk within the memory that is allowed.
+/// How many of the variants can be coded in one walk within the memory budget.
 ///
 /// # Errors
-/// An input error where that is too little for one.
+/// An input error if the budget is too small for one.
 fn fitting(job: &Job, missing: &[Missing<'_>]) -> Result<usize> {
     let Some(budget_bytes) = job.budget_bytes else { return Ok(missing.len()) };
     let variants: Vec<Variant> = missing.iter().map(|(_, variant, _)| variant.clone()).collect();
@@ -132,13 +132,13 @@ impl Coded {
         let outcomes =
             write(&plan, job.calibration.moments.as_ref(), &mut self.timings, &mut watch);
         for (outcome, (cell, _, path)) in outcomes?.into_iter().zip(missing) {
-            self.note(outcome, cell, &path, observer)?;
+            self.add(outcome, cell, &path, observer)?;
         }
         Ok(())
     }
 
-    /// Notes what came of a variant: its file, or why there is none.
-    fn note(
+    /// Adds a variant's file, or the record of its failure.
+    fn add(
         &mut self,
         outcome: std::result::Result<(), Cause>,
         cell: &Cell,
@@ -165,7 +165,7 @@ impl Coded {
     }
 }
 
-/// Codes what `plan` says by saved moments, where they are given, else on its windows.
+/// Codes the variants of `plan` by saved moments if there are any, otherwise on its windows.
 ///
 /// # Errors
 /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
@@ -181,14 +181,14 @@ pub fn write(
     }
 }
 
-/// Where a variant's codes are kept.
+/// The path of a variant's codes.
 fn path(folder: &Path, cell: &Cell, origin: &Origin) -> PathBuf {
     let name = label(&cell.variant, &cell.parts).replace(['+', ':'], "_");
     let hash = origin.key().get(..HASH_DIGITS).unwrap_or(origin.key());
     folder.join(format!("{name}-{hash}.safetensors"))
 }
 
-/// The file of a variant, where it is there and belongs to this model and calibration.
+/// A variant's file, if it exists and belongs to this model and calibration.
 fn kept(path: &Path, job: &Job, variant: &Variant, origin: &Origin) -> Option<CodedFile> {
     CodedFile::open(path).ok().filter(|file| {
         file.model_hash == job.run.model_hash
@@ -197,12 +197,12 @@ fn kept(path: &Path, job: &Job, variant: &Variant, origin: &Origin) -> Option<Co
     })
 }
 
-/// Shows progress, notes times and stops when asked; what is kept between layers is the walk's own
-/// affair.
+/// Shows progress, records times and stops when asked. It saves no state: calibration saves each layer
+/// itself.
 struct Watch<'a> {
     stage: Stage<'a>,
     store: &'a Store,
-    /// What is coded, in order.
+    /// The ids of the cells that are coded, in the walk's order.
     cells: Vec<String>,
 }
 
@@ -216,7 +216,7 @@ impl WalkObserver for Watch<'_> {
     }
 
     fn keep(&mut self, _: &State<'_>) -> Result<()> {
-        self.stage.go_on()
+        self.stage.check_stop()
     }
 
     fn coded(&mut self, variant: usize, layer: usize, elapsed: Duration) -> Result<()> {

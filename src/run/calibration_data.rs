@@ -1,5 +1,5 @@
-//! What the variants of a job are calibrated on: the windows of a text, second moments that were saved,
-//! or, for weights that are coded already, what their file says.
+//! What the variants of a job are calibrated on: the windows of a text, saved second moments, or, for
+//! weights that are coded already, whatever their file states.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,23 +19,23 @@ const FLAG: &str = "--calibration";
 /// Everything that a job's variants are calibrated on.
 #[derive(Default)]
 pub struct CalibrationData {
-    /// The windows of a text, where any variant needs them, and how ranges are chosen on them.
+    /// The windows of a text and how ranges are chosen on them, if any variant needs them.
     pub windows: Option<Calibration>,
-    /// What records say of ranges.
+    /// How records describe the calibration of ranges.
     ranges: Option<results::Calibration>,
-    /// What codes are chosen on, where they are still to be chosen.
+    /// What codes are calibrated on, if any variant is not coded yet.
     pub origin: Option<Origin>,
     /// Saved second moments.
     pub moments: Option<MomentsFile>,
 }
 
 impl CalibrationData {
-    /// Opens and cuts whatever `variants` need beside the windows that are `scored`. Those with a
-    /// file in `coded` need nothing for their codes.
+    /// Opens the texts and moments that the variants need, and cuts the texts into windows. A variant
+    /// that is coded already needs none for its codes.
     ///
     /// # Errors
-    /// Input errors: no text or one that is scored, moments of another model, damaged, or of no use
-    /// to a variant.
+    /// Input errors: a missing text, a text with windows that are also `scored`, moments that are
+    /// damaged, of another model, or unusable for a variant.
     pub fn of(
         plan: &Plan,
         checkpoint: &Checkpoint,
@@ -58,7 +58,7 @@ impl CalibrationData {
         });
         let walked: Vec<Variant> = walked.cloned().collect();
         if moments.is_some() && walked.is_empty() && plan.calibrate.is_some() {
-            let what = "codes are calibrated by saved second moments, or on a text, not on both";
+            let what = "codes are calibrated either by saved second moments or on a text, not both";
             return Err(Error::input(what).at(FLAG).hint("leave out --calibrate"));
         }
         let prepared = calibration_text::prepare(plan, &walked, cutter, scored)?;
@@ -75,10 +75,10 @@ impl CalibrationData {
         Ok(data)
     }
 
-    /// The peak memory of choosing codes, where there are any to be chosen.
+    /// The peak memory of calibrating codes; `None` if every variant is coded already.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have.
+    /// Bug-class errors for tensors that the checkpoint does not have.
     pub fn memory(
         &self,
         checkpoint: &Checkpoint,
@@ -94,7 +94,7 @@ impl CalibrationData {
         calibrating_memory(checkpoint, &uncoded, windows, host).map(Some)
     }
 
-    /// What records say of a variant's calibration; `file` holds its codes, where they are given.
+    /// How records describe a variant's calibration. `file` has its codes if they were given.
     pub fn provenance(
         &self,
         variant: &Variant,
@@ -141,22 +141,22 @@ impl JobVariants<'_> {
 /// Opens saved second moments for these variants.
 ///
 /// # Errors
-/// Input errors: a file of another model, one that is damaged, a recipe with steps that need more
-/// than it holds.
+/// Input errors: a file that is damaged or of another model, a recipe with steps that need more than
+/// second moments.
 pub fn open_moments(
     path: &Path,
     checkpoint: &Checkpoint,
     variants: &[Variant],
 ) -> Result<MomentsFile> {
     for variant in variants {
-        let able = able(variant);
-        if able != *variant {
-            let what = "saved second moments are the reference's: they say nothing of what a coded \
-                        model's layers will be given, which targets that repair and fine-tuning need";
+        let possible = without_inputs(variant);
+        if possible != *variant {
+            let what = "repair and fine-tuning need the inputs that layers receive in the coded model, \
+                        but saved second moments describe the reference's inputs only";
             return Err(Error::input(what)
                 .at(format!("recipe `{variant}`"))
                 .at(FLAG)
-                .hint(format!("use `{able}`, or give a text with --calibrate instead")));
+                .hint(format!("use `{possible}`, or give a text with --calibrate instead")));
         }
     }
     let file = MomentsFile::open(path).at(|| FLAG)?;
@@ -164,13 +164,13 @@ pub fn open_moments(
     Ok(file)
 }
 
-/// The variant with the steps alone that saved moments are enough for.
-fn able(variant: &Variant) -> Variant {
-    let mut able = variant.clone();
-    for part in able.calibrated_parts() {
+/// The variant with only those steps that saved moments suffice for.
+fn without_inputs(variant: &Variant) -> Variant {
+    let mut possible = variant.clone();
+    for part in possible.calibrated_parts() {
         if let Method::Calibrated(steps) = part.method {
             part.method = Method::Calibrated(Steps { repair: false, ..steps.untuned() });
         }
     }
-    able
+    possible
 }

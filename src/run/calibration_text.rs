@@ -1,5 +1,5 @@
-//! What codes and the ranges of int8 activations are chosen on: from flags to windows, and to the scales
-//! that a package needs.
+//! The text that codes and the ranges of int8 activations are calibrated on: from flags to windows,
+//! and to the input scales that a package needs.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::eval::{
 };
 use crate::{model, results};
 
-/// Windows that ranges are chosen on unless asked otherwise.
+/// Default number of windows that ranges are chosen on.
 const WINDOWS: usize = 16;
-/// Windows that codes are chosen on unless asked otherwise.
+/// Default number of windows that codes are calibrated on.
 pub const CODING_WINDOWS: usize = 32;
-/// The same where the model is tuned by gradients as well, which needs more to learn from.
+/// The same if the model is also tuned by gradients, which needs more data.
 const TUNING_WINDOWS: usize = 128;
 /// The flag that names the text.
 const FLAG: &str = "--calibrate";
@@ -31,27 +31,27 @@ const FLAG: &str = "--calibrate";
 /// How texts are cut into windows.
 #[derive(Clone, Copy)]
 pub struct Cutter<'a> {
-    /// The lengths of windows.
+    /// How long windows are and how they begin.
     pub cut: &'a Cut,
     /// What turns text into tokens.
     pub tokenizer: &'a TextTokenizer,
 }
 
-/// Calibration, and how records tell of it.
+/// A calibration, and how records describe it.
 pub struct Prepared {
-    /// What the walk needs.
+    /// The windows, and how ranges are chosen on them.
     pub calibration: Calibration,
-    /// What records say of ranges.
+    /// How records describe the calibration of ranges.
     pub record: results::Calibration,
-    /// What codes are chosen on.
+    /// What codes are calibrated on.
     pub origin: Origin,
 }
 
-/// The windows that ranges are chosen on, where any of `variants` needs ranges: spread over the
-/// calibration text, or the last of the demo's, whose first ones are scored.
+/// The calibration of `variants`, or `None` if none of them needs it. Its windows are spread over the
+/// calibration text; in the demo they are the last ones, because the first ones are scored.
 ///
 /// # Errors
-/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+/// Input errors: a missing text, or a window of it that is also `scored`.
 pub fn prepare(
     plan: &Plan,
     variants: &[Variant],
@@ -86,11 +86,11 @@ pub fn prepare(
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record, origin }))
 }
 
-/// `count` windows spread evenly over a text, so that they are of as many articles as it has, or the
-/// last of the demo's, whose first ones are scored.
+/// `count` windows spread evenly over a text, so that they cover as many of its articles as possible.
+/// In the demo they are the last ones, because the first ones are scored.
 ///
 /// # Errors
-/// Input errors: no such text, no windows.
+/// Input errors: a missing text, or a `count` of 0.
 pub fn cut_windows(
     plan: &Plan,
     text: &str,
@@ -114,7 +114,7 @@ pub fn cut_windows(
     Ok((windows, origin))
 }
 
-/// `count` of some windows at equal distances, the first among them; all where there are fewer.
+/// Picks `count` windows at equal distances, beginning with the first; all if there are fewer.
 fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
     let available = windows.len();
     let count = count.min(available);
@@ -123,11 +123,11 @@ fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
     windows.into_iter().enumerate().filter(is_chosen).map(|(_, window)| window).collect()
 }
 
-/// The windows that codes are chosen on, or would be: those of the text that `plan` names for it, or
-/// the demo's own.
+/// The windows that codes are calibrated on, even if no variant needs calibration: from the text that
+/// `plan` names for it, or from the demo's.
 ///
 /// # Errors
-/// Input errors: no such text, and a window of it that is also among those that are `scored`.
+/// Input errors: a missing text, or a window of it that is also `scored`.
 pub fn coding_windows(plan: &Plan, cutter: Cutter<'_>, scored: &[Window]) -> Result<Vec<Window>> {
     let text = plan.calibrate.as_deref().unwrap_or(demo::NAME);
     let count = plan.calibration_windows.unwrap_or(CODING_WINDOWS);
@@ -136,31 +136,31 @@ pub fn coding_windows(plan: &Plan, cutter: Cutter<'_>, scored: &[Window]) -> Res
     Ok(windows)
 }
 
-/// The text that `--calibrate` names; the demo has its own.
+/// The text that `--calibrate` names, or the demo's own text.
 fn text(calibrate: Option<&str>, model: &str, variant: &Variant) -> Result<String> {
     let default = (model == demo::NAME).then_some(demo::NAME);
     let text = calibrate.or(default).ok_or_else(|| {
-        Error::input(format!("{variant} needs a text to be calibrated on"))
+        Error::input(format!("{variant} needs a calibration text"))
             .hint("give one with --calibrate FILE, other than the text that is scored")
     })?;
     Ok(text.to_owned())
 }
 
-/// Refuses (input) what was chosen on windows that are scored: it would flatter the score.
+/// Refuses (input) a calibration on windows that are also scored: the score would look too good.
 pub fn refuse_scored(origin: &Origin, scored: &[Window]) -> Result<()> {
     let Some((at, place)) = origin.scored(scored) else { return Ok(()) };
     Err(Error::input(format!(
-        "window {at} of calibration is window {place} of the text that is scored"
+        "calibration window {at} is also window {place} of the text that is scored"
     ))
     .at(origin.text_name.clone())
     .hint("give other text with --calibrate FILE, or score fewer windows with --limit"))
 }
 
-/// Scales for all int8 inputs of a package that is only planned: its size does not depend on what
-/// they are, but equal ones would be stored once.
+/// Placeholder scales for the int8 inputs of a package that is only planned. The package's size does
+/// not depend on their values, but they must differ, because equal scales are stored once.
 ///
 /// # Errors
-/// An input error for `-a8` where it is not available.
+/// An input error if the architecture does not support `-a8`.
 pub fn planned(variant: &Variant, config: &Config) -> Result<InputScales> {
     let mut scales = InputScales::default();
     for (bits, (layer, input)) in (f16::MIN_POSITIVE.to_bits()..).zip(variant.int8_inputs(config)?)
@@ -170,9 +170,8 @@ pub fn planned(variant: &Variant, config: &Config) -> Result<InputScales> {
     Ok(scales)
 }
 
-/// The scales of a package's int8 inputs, by a walk of the variant over the calibration windows
-/// alone. `model` is the checkpoint as the command line names it, `file` holds its coded weights
-/// where they are not to be coded.
+/// The scales of a package's int8 inputs, found by walking the variant over the calibration windows.
+/// `model` is the checkpoint's name on the command line; `file` has the coded weights, if they exist.
 ///
 /// # Errors
 /// As [`prepare`], those of the walk, and interruption.
@@ -187,7 +186,8 @@ pub fn scales(
     if variant.int8_inputs(&checkpoint.config)?.is_empty() {
         return Ok(InputScales::default());
     }
-    let (prepared, variants) = (of_one(options, model, checkpoint, variant)?, [variant.clone()]);
+    let (prepared, variants) =
+        (single_calibration(options, model, checkpoint, variant)?, [variant.clone()]);
     let device = model::device()?;
     let walk = Walk {
         checkpoint,
@@ -205,17 +205,17 @@ pub fn scales(
     }
 }
 
-/// The calibration of a single variant: windows as `sweep` cuts them by default.
+/// The calibration of a single variant, on windows that are cut as `sweep` cuts them by default.
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn of_one(
+pub fn single_calibration(
     options: &CalibrationOptions,
     model: &str,
     checkpoint: &Checkpoint,
     variant: &Variant,
 ) -> Result<Prepared> {
-    let asked = PlanOptions {
+    let options = PlanOptions {
         model: Some(model.to_owned()),
         text: Some(text(options.calibrate.as_deref(), model, variant)?),
         recipes: Some(vec![variant.to_string()]),
@@ -224,7 +224,7 @@ pub fn of_one(
         activation_range: options.activation_range.clone(),
         ..PlanOptions::default()
     };
-    let mut plan = Plan::resolve(&asked, PlanOptions::default())?;
+    let mut plan = Plan::resolve(&options, PlanOptions::default())?;
     plan.context = plan.context.min(checkpoint.config.max_position_embeddings);
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(&plan, checkpoint, &tokenizer)?;
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_spread_over_all_there_are() {
+    fn windows_are_spread_evenly() {
         let window = |id: u32| Window { ids: vec![id], scored: 0..1, scored_bytes: 1 };
         let chosen = |available: u32, count: usize| -> Vec<u32> {
             spread((0..available).map(window).collect(), count).iter().map(|w| w.ids[0]).collect()

@@ -1,4 +1,4 @@
-//! What bits are allocated from, and the windows that decide it.
+//! The candidate recipes of an allocation, and the windows that it is decided on.
 
 use super::calibration_text::{self, Cutter};
 use super::inputs;
@@ -9,21 +9,21 @@ use crate::error::{At, Error, Result};
 use crate::eval::{Cut, Variant, Window};
 use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
 
-/// Recipes to choose from, unless named.
+/// Default candidates.
 const CANDIDATES: [&str; 5] =
     ["palette1-g16-s", "palette2-g16-s", "palette3-g16-s", "palette4-g16-s", "palette6-g16-s"];
-/// Those that a text to calibrate on adds.
+/// Further default candidates if there is a calibration text.
 const CALIBRATED: [&str; 2] = ["vector1-d8", "vector2-d4"];
-/// Windows that sensitivities are measured on, unless named.
+/// Default number of windows that sensitivities are measured on.
 const WINDOWS: usize = 2;
 /// The flag that names candidates.
 const FLAG: &str = "--candidates";
 
-/// The variants to choose from: blocks by one recipe each, embedding and head as the plan says. Their
-/// codes are found as the candidates say; where none does, with `-cal` if there is a text for it.
+/// One variant per candidate recipe: its blocks have that recipe, embedding and head those of the plan.
+/// If no candidate names a method and there is a calibration text, the method is `-cal`.
 ///
 /// # Errors
-/// Input errors of recipes, `fp`, and methods that differ.
+/// Input errors: an invalid recipe, `fp`, candidates whose options differ.
 pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
     let calibrates = plan.calibrate.is_some();
     let names: Vec<&str> = match &plan.target.candidates {
@@ -49,7 +49,7 @@ pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
     };
     if let Some(other) = recipes.iter().find(differs) {
         return Err(Error::input(format!(
-            "expected the same options after the recipes of weights, found {like} and {other}"
+            "expected the same options in all candidates, found {like} and {other}"
         ))
         .at(FLAG));
     }
@@ -59,7 +59,7 @@ pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
     recipes.into_iter().map(|recipe| candidate(plan, recipe, like.method)).collect()
 }
 
-/// The variant of a candidate.
+/// The variant of one candidate recipe.
 fn candidate(plan: &Plan, recipe: LayerRecipe, method: Method) -> Result<Variant> {
     let method = if recipe.weights == Recipe::Half { Method::Unspecified } else { method };
     method.check(&recipe.weights).at(|| format!("recipe `{}`", recipe.weights)).at(|| FLAG)?;
@@ -73,30 +73,30 @@ fn candidate(plan: &Plan, recipe: LayerRecipe, method: Method) -> Result<Variant
     Ok(variant)
 }
 
-/// The windows that sensitivities are measured on, none of which is scored: the first of those that
-/// codes are chosen on, else those of the text behind the last one that is scored.
+/// The windows that sensitivities are measured on, none of which is scored: the first calibration
+/// windows, or without a calibration text, the windows after the last one that is scored.
 ///
 /// # Errors
-/// Input errors of the texts; windows that are scored.
+/// Input errors of the texts; no window that is not scored.
 pub fn windows(plan: &Plan, opened: &Opened) -> Result<Vec<Window>> {
-    let wanted = plan.target.sensitivity_windows.unwrap_or(WINDOWS);
-    if wanted == 0 {
+    let count = plan.target.sensitivity_windows.unwrap_or(WINDOWS);
+    if count == 0 {
         return Err(Error::input("--sensitivity-windows: expected 1 or more, found 0"));
     }
     let Opened { tokenizer, text, cut, windows: scored, .. } = opened;
     if plan.calibrate.is_some() || plan.model == demo::NAME {
         let mut windows =
             calibration_text::coding_windows(plan, Cutter { cut, tokenizer }, scored)?;
-        windows.truncate(wanted);
+        windows.truncate(count);
         return Ok(windows);
     }
-    let cut = Cut { limit: Some(scored.len() + wanted), ..*cut };
+    let cut = Cut { limit: Some(scored.len() + count), ..*cut };
     let all = inputs::windows(plan, &cut, tokenizer, text)?;
     let others = all.into_iter().skip(scored.len()).filter(|window| !scored.contains(window));
     let others: Vec<Window> = others.collect();
     if others.is_empty() {
         return Err(Error::input(
-            "every window is scored, so that none is left to allocate bits on",
+            "all windows are scored, so none is left to measure sensitivities on",
         )
         .at(&text.name)
         .hint("score fewer with --limit, or give other text with --calibrate FILE"));

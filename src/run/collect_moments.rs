@@ -1,4 +1,4 @@
-//! Second moments of a model's layers on a text, collected into a file unless they are there.
+//! Collects the second moments of a model's layers on a text into a file, unless it has them already.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 use crate::eval::{Origin, Timings, Walk};
 use crate::model;
 
-/// What was collected.
+/// The result of a collection.
 pub struct Collected {
     /// The model's name.
     pub model: String,
-    /// Windows of the text.
+    /// Number of windows.
     pub windows: usize,
-    /// What the moments are of.
+    /// The text and windows that the moments were collected on.
     pub origin: Origin,
     /// Size of the file in bytes.
     pub size_bytes: u64,
@@ -25,11 +25,11 @@ pub struct Collected {
     pub hash: String,
 }
 
-/// Collects the second moments of what `plan` names into `output`, on `windows` windows of its text.
+/// Collects the second moments of the model of `plan` into `output`, on `windows` windows of its text.
 ///
 /// # Errors
-/// Input errors of checkpoint and text, surroundings errors of the disk, interruption: layers that
-/// were collected by then are kept beside the file.
+/// Input errors of checkpoint and text, surroundings errors of the disk, interruption. Layers that
+/// were collected before an interruption are saved next to the file.
 pub fn collect_moments(
     plan: &Plan,
     windows: Option<usize>,

@@ -1,5 +1,4 @@
-//! Whether a model can fit a device, and how fast it could be at most: predictions from the table
-//! of devices, each said to be one.
+//! Predicts from the table of devices whether a model fits a device, and how fast it could be at most.
 
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, predict};
@@ -9,12 +8,12 @@ use crate::package::bundle::{Manifest, PackageRole};
 use crate::results::{BLOCK_PARTS, StoredPart};
 use crate::units::Bytes;
 
-/// Tokens in the cache unless asked otherwise.
+/// Default number of tokens in the cache.
 const CONTEXT_TOKENS: usize = 4096;
 /// Bytes of a key or a value in the cache.
 const CACHED_BYTES: usize = 2;
 
-/// The device that is asked for.
+/// Finds a device by name.
 ///
 /// # Errors
 /// An input error that suggests the nearest names.
@@ -22,7 +21,7 @@ pub fn device(name: &str) -> Result<&'static Device> {
     devices().find(name).at(|| "--device")
 }
 
-/// What is predicted of a checkpoint under a variant, with the usual context.
+/// The prediction for a checkpoint under a variant, with the default context.
 ///
 /// # Errors
 /// Input errors of a variant that does not fit the checkpoint.
@@ -35,11 +34,11 @@ pub fn prediction(
     Ok(predict(device, devices().memory_limit(device).as_ref(), demand))
 }
 
-/// What a device is predicted to leave for the linear layers of the blocks, beside the cache, the
-/// app, and everything else of `variant`.
+/// The bytes that a device is predicted to leave for the linear layers of the blocks, after the cache,
+/// the app, and the other parts of `variant`.
 ///
 /// # Errors
-/// An input error if the device's limit is unknown or nothing is left.
+/// An input error if the device's memory limit is unknown, or if no bytes are left.
 pub fn room_bytes(
     device: &Device,
     is_entitled: bool,
@@ -60,7 +59,7 @@ pub fn room_bytes(
     let others = demand.weights_bytes - blocks + demand.cache_bytes + OVERHEAD_BYTES;
     limit.checked_sub(others).filter(|room| *room > 0).ok_or_else(|| {
         Error::input(format!(
-            "{} is predicted to give {}, and without the blocks' linear layers {} are needed",
+            "{} is predicted to allow {}, but the model needs {} even without its blocks' linear layers",
             device.name,
             Bytes(limit),
             Bytes(others)
@@ -69,7 +68,7 @@ pub fn room_bytes(
     })
 }
 
-/// Tokens in the cache unless asked otherwise: 4096, or the model's context if that is shorter.
+/// Default number of tokens in the cache: 4096, or the model's context if that is shorter.
 pub fn usual_context(checkpoint: &Checkpoint) -> usize {
     CONTEXT_TOKENS.min(checkpoint.config.max_position_embeddings)
 }
@@ -95,7 +94,7 @@ pub fn packages_demand(manifest: &Manifest) -> Demand {
         (Some(routing), PackageRole::Experts) => {
             size_bytes * routing.experts_per_token as u64 / (routing.experts as u64).max(1)
         }
-        // One row of it, where it stands alone.
+        // An embedding that has its own package reads one row per token.
         (_, PackageRole::Embedding) => size_bytes / (model.vocab_size as u64).max(1),
         _ => size_bytes,
     };

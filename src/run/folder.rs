@@ -1,11 +1,11 @@
-//! Where runs lie: `<reports>/<date>-<name>-<question>`.
+//! Paths of runs' folders: `<reports>/<date>-<name>-<question>`.
 
 use std::path::{Path, PathBuf};
 
 use crate::results::now;
 
-/// The folder of a run that answers the question with the hash `question`, of whatever date it was
-/// begun; of today's where there is none.
+/// The folder of the run of `name` with the question hash `question`, whatever its date; if there is
+/// none, a new path with today's date.
 pub fn run_folder(reports: &Path, name: &str, question: &str) -> PathBuf {
     let name: String =
         name.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect();

@@ -1,4 +1,4 @@
-//! What a plan names, opened: checkpoint, tokenizer, text and windows.
+//! Opens what a plan names: checkpoint, tokenizer, text and windows.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, CodedFile, Cut, Protocol, Tokens, Window};
 
-/// How names of checkpoints on the hub begin.
+/// The prefix of checkpoints on the hub.
 const HUB: &str = "hf:";
 
-/// Opens the checkpoint that `model` names, fetching it first where it lies on the hub.
+/// Opens the checkpoint that `model` names; one on the hub is downloaded first.
 ///
 /// # Errors
 /// Input errors of the checkpoint, surroundings errors of the network.
@@ -27,8 +27,8 @@ pub fn open_checkpoint(model: &str, observer: &dyn Observer) -> Result<Checkpoin
     Ok(checkpoint)
 }
 
-/// Opens the checkpoint that `model` names, or describes it where its weights are absent; from
-/// the hub nothing but the description is fetched.
+/// Opens the checkpoint that `model` names, or only its description if the weights are absent. From
+/// the hub, only the description is downloaded.
 ///
 /// # Errors
 /// As [`open_checkpoint`].
@@ -41,7 +41,7 @@ pub fn open_outline(model: &str, observer: &dyn Observer) -> Result<Outline> {
     Ok(outline)
 }
 
-/// Where `model` lies on this machine, after `fetch` where it is on the hub.
+/// The local path of `model`; one on the hub is downloaded by `fetch`.
 fn local(
     model: &str,
     fetch: impl FnOnce(&str, hub::DownloadProgress<'_>) -> Result<PathBuf>,
@@ -60,7 +60,7 @@ fn local(
     ))
 }
 
-/// The repository's name: the folder in the cache is named after a commit.
+/// The repository's name, if `model` is on the hub: its folder in the cache is named after a commit.
 fn repository(model: &str) -> Option<String> {
     let name = model.strip_prefix(HUB)?;
     Some(name.rsplit('/').next().unwrap_or(name).to_owned())
@@ -95,11 +95,11 @@ pub struct Text {
     pub name: String,
     /// The whole text.
     pub content: String,
-    /// Entropy of its source in nats per byte, where that is known.
+    /// Entropy of the text's source in nats per byte, if it is known.
     pub entropy_nats_per_byte: Option<f64>,
 }
 
-/// Reads the text that the plan names.
+/// Reads a text.
 ///
 /// # Errors
 /// Input errors: missing, empty, not UTF-8.
@@ -113,7 +113,7 @@ pub fn read_text(text: &str) -> Result<Text> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the text", path, e))?;
     let content = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        Error::input(format!("expected UTF-8, found other bytes from byte {at} on"))
+        Error::input(format!("expected UTF-8, found invalid bytes from byte {at} on"))
             .at(path.display())
             .hint("convert it, for example with iconv -t UTF-8")
     })?;
@@ -124,19 +124,19 @@ pub fn read_text(text: &str) -> Result<Text> {
     Ok(Text { name, content, entropy_nats_per_byte: None })
 }
 
-/// How the plan's text is cut for this tokenizer.
+/// How the plan's text is cut into windows for this tokenizer.
 ///
 /// # Errors
 /// Input errors: a BOS mode for a tokenizer without BOS, windows longer than the model's context.
 pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> Result<Cut> {
     let protocol: Protocol = plan.protocol.parse()?;
-    let asked: Option<BosMode> = plan.bos.as_deref().map(str::parse).transpose()?;
+    let chosen: Option<BosMode> = plan.bos.as_deref().map(str::parse).transpose()?;
     let default = if tokenizer.add_bos { protocol.bos_mode() } else { BosMode::None };
-    let bos = match (asked.unwrap_or(default), tokenizer.bos) {
+    let bos = match (chosen.unwrap_or(default), tokenizer.bos) {
         (BosMode::None, _) => None,
         (mode, Some(id)) => Some((mode, id)),
         (mode, None) => {
-            return Err(Error::input(format!("--bos {mode}: the tokenizer names no BOS token")));
+            return Err(Error::input(format!("--bos {mode}: the tokenizer has no BOS token")));
         }
     };
     let longest = checkpoint.config.max_position_embeddings;
@@ -150,7 +150,7 @@ pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> R
     Ok(Cut { protocol, bos, window_tokens: plan.context, limit: plan.limit })
 }
 
-/// Tokenizes the text in one call and cuts it.
+/// Tokenizes the text in one call and cuts it into windows.
 ///
 /// # Errors
 /// Input errors of tokenizer and text.
@@ -166,7 +166,7 @@ pub fn windows(
     cut.windows(&tokens).at(|| text.name.clone())
 }
 
-/// Token ids all over a vocabulary, the same every time.
+/// Token ids spread over a vocabulary, the same every time.
 pub fn spread(tokens: usize, vocabulary: usize) -> Vec<u32> {
     /// 2^32 over the golden ratio: multiples of it fall evenly (Knuth, volume 3, section 6.4).
     const GOLDEN: u32 = 2_654_435_769;

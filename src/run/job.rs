@@ -1,8 +1,8 @@
-//! One measurement, from a resolved plan to records: what is already there is not run again.
+//! Prepares a run: opens what its plan names, and lists the cells to measure with their identities.
 //!
-//! The folder of a run is found by the question it answers (model, text, protocol), not by the
-//! date, so that the same command goes on where it stopped. Before anything is measured, what the
-//! folder says about model, text and program is held against what is there now.
+//! A run's folder is found by the question it answers (model, text, protocol), not by its date, so
+//! that the same command continues where it stopped and measures nothing twice. Before anything is
+//! measured, the model, text and program that the folder records are compared with the current ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::eval::{BosMode, CodedFile, Cut, Host, MemorySum, Variant, Window};
 use crate::model;
 use crate::results::{self, Cell, Run, Store};
 
-/// What a plan names, opened.
+/// The opened inputs of a plan.
 pub struct Opened {
     /// The weights.
     pub checkpoint: Checkpoint,
@@ -35,9 +35,9 @@ pub struct Opened {
     pub tokenizer: TextTokenizer,
     /// The text that is scored.
     pub text: Text,
-    /// How it is cut.
+    /// How the text is cut into windows.
     pub cut: Cut,
-    /// Its windows.
+    /// The text's windows.
     pub windows: Vec<Window>,
 }
 
@@ -55,7 +55,7 @@ impl Opened {
         Ok(Opened { checkpoint, tokenizer, text, cut, windows })
     }
 
-    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    /// The run's folder, `<reports>/<date>-<model>-<question>`, whatever its date.
     pub fn folder(&self, plan: &Plan, reports: &Path) -> PathBuf {
         run_folder(reports, &self.checkpoint.name, &plan.question_hash())
     }
@@ -92,37 +92,37 @@ impl Opened {
 
 /// Everything that is known before the first weight is read.
 pub struct Job {
-    /// What was asked for.
+    /// The plan.
     pub plan: Plan,
     /// The weights.
     pub checkpoint: Checkpoint,
     /// Where forward passes run.
     pub device: Device,
-    /// The text, cut.
+    /// The windows of the text that is scored.
     pub windows: Vec<Window>,
-    /// What is measured, the reference first.
+    /// The cells to measure with their variants, the reference first.
     pub cells: Vec<(Cell, Variant)>,
-    /// The question, with the hashes of everything it is about.
+    /// The record of the run, with the hashes of everything that its numbers depend on.
     pub run: Run,
-    /// Coded weights that are read instead of coding them.
+    /// Files of weights that are coded already.
     pub coded: Vec<Arc<CodedFile>>,
-    /// What codes and the ranges of int8 activations are chosen on, where a variant needs that.
+    /// What codes and the ranges of int8 activations are calibrated on, if a variant needs that.
     pub calibration: CalibrationData,
     /// Windows per pass over the layers.
     pub batch: usize,
-    /// What `--memory` allows.
+    /// The memory budget in bytes, if there is one.
     pub budget_bytes: Option<u64>,
-    /// What memory is predicted for.
+    /// The machine that memory is predicted for.
     pub host: Host,
     /// Peak memory of a pass.
     pub memory: MemorySum,
-    /// Peak memory of calibrating codes before it, where there are any to be chosen.
+    /// Peak memory of calibrating codes; `None` if every variant is coded already.
     pub calibrating: Option<MemorySum>,
 }
 
 impl Job {
-    /// Checks that everything that `plan` names fits together; `allocated` is measured beside its
-    /// recipes.
+    /// Prepares the job of `plan` and checks that its inputs fit together; `allocated` is measured in
+    /// addition to the plan's recipes.
     ///
     /// # Errors
     /// Input errors of coded files and calibration; a memory budget that one window exceeds.
@@ -183,12 +183,12 @@ impl Job {
         })
     }
 
-    /// `<reports>/<date>-<model>-<question>`, of whatever date it was begun.
+    /// The run's folder, `<reports>/<date>-<model>-<question>`, whatever its date.
     pub fn folder(&self, reports: &Path) -> PathBuf {
         run_folder(reports, &self.run.model, &self.plan.question_hash())
     }
 
-    /// Refuses a folder whose answers are to another question than today's.
+    /// Refuses a folder whose records were measured with another model, tokenizer, text or program.
     pub fn check_question(&self, store: &Store) -> Result<()> {
         let Some(then) = store.index().run() else { return Ok(()) };
         let now = &self.run;
@@ -200,25 +200,26 @@ impl Job {
         for (what, then, now) in differing {
             if then != now {
                 return Err(Error::input(format!(
-                    "the {what} was replaced since this run began: hash {then:.12} then, {now:.12} now"
+                    "the {what} has changed since this run began: its hash was {then:.12} and is now {now:.12}"
                 ))
                 .at(store.folder().display())
-                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+                .hint("its records are kept; to measure again, move the folder away or name another with --reports"));
             }
         }
         if then != now {
-            return Err(Error::input("the run was begun by another version of evalkit")
+            return Err(Error::input("the run was started by another version of evalkit")
                 .at(store.folder().display())
-                .hint("its records are kept; move the folder away, or name another with --reports, to measure anew"));
+                .hint("its records are kept; to measure again, move the folder away or name another with --reports"));
         }
         Ok(())
     }
 
+    /// The number of windows that are recorded for the job's cells.
     pub fn recorded_windows(&self, store: &Store) -> usize {
         self.cells.iter().map(|(cell, _)| store.index().windows_of(&cell.cell_id).len()).sum()
     }
 
-    /// Cells without an end yet.
+    /// Cells that have neither a `Done` nor a `Failure` record yet.
     pub fn pending(&self, store: &Store) -> Vec<(Cell, Variant)> {
         let is_open = |cell: &Cell| {
             !store.index().is_done(&cell.cell_id)
@@ -228,7 +229,7 @@ impl Job {
     }
 }
 
-/// What a reader must know before trusting the numbers.
+/// Warnings that a reader must see before trusting the numbers.
 fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
     let is_chat = plan.parse_special && text.contains("<|start|>");
     if checkpoint.config.architecture != Architecture::GptOss || is_chat {
@@ -241,12 +242,12 @@ fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
     ]
 }
 
-/// Opens files of coded weights, which must come from this very checkpoint.
+/// Opens files of coded weights, which must come from the checkpoint with this hash.
 fn open_coded(paths: &[PathBuf], model_hash: &str) -> Result<Vec<Arc<CodedFile>>> {
     paths.iter().map(|path| inputs::open_coded(path, model_hash).map(Arc::new)).collect()
 }
 
-/// A variant's sizes, under an id that is the hash of all that its numbers depend on.
+/// A variant's cell; its id is the hash of everything that its numbers depend on.
 fn cell(
     run: &Run,
     checkpoint: &Checkpoint,

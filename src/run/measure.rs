@@ -1,4 +1,4 @@
-//! Packages measured on devices: what `bench` and `sweep --device` share.
+//! Measures packages on devices, for `bench` and `sweep --device`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,17 +17,17 @@ use crate::results::measurement::{Measurement, Measurements, Method};
 pub struct MeasureOptions {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens that are produced per repetition.
+    /// Tokens that are generated per repetition.
     pub generate: usize,
-    /// Repetitions that are kept per package and device.
+    /// Undisturbed repetitions to record per package and device.
     pub repetitions: usize,
-    /// Time of continuous decoding afterwards, which shows how the speed decays.
+    /// Time of continuous decoding afterwards, which shows how speed declines.
     pub sustained: Option<Duration>,
-    /// Longest wait for a device to be cool, in the foreground and out of low-power mode.
+    /// Longest wait for a device to cool down, come to the foreground and leave low-power mode.
     pub wait: Duration,
-    /// Where packages may compute.
+    /// The compute units that packages may use.
     pub compute_units: ComputeUnits,
-    /// Token that the runner was started with; by default the one kept when the app was installed.
+    /// Token that the runner was started with; by default the one saved when the app was installed.
     pub token: Option<Token>,
 }
 
@@ -38,21 +38,21 @@ pub struct Folder {
     pub cell_id: Option<String>,
 }
 
-/// What a measurement needs beside the packages.
+/// Everything that a measurement needs besides the packages.
 pub struct Setting<'a> {
     pub options: &'a MeasureOptions,
     pub targets: &'a [Target],
-    /// Token ids: so many, of a vocabulary of so many.
+    /// Gives token ids for a number of tokens and a vocabulary size.
     pub text: &'a dyn Fn(usize, usize) -> Result<Vec<u32>>,
     pub observer: &'a dyn Observer,
 }
 
 impl MeasureOptions {
-    /// The method, for a prompt of these ids.
+    /// The method for a prompt of these ids.
     fn method(&self, prompt: &[u32]) -> Result<Method> {
         if self.prompt_tokens == 0 || self.generate < 2 || self.repetitions == 0 {
             return Err(Error::input(
-                "expected a prompt of 1 token or more, 2 or more produced, 1 or more repetitions",
+                "expected at least 1 prompt token, 2 generated tokens and 1 repetition",
             ));
         }
         let bytes: Vec<u8> = prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -69,20 +69,20 @@ impl MeasureOptions {
             evalkit_version: env!("CARGO_PKG_VERSION").into(),
             binary_hash: Environment::probe("cpu").binary_hash,
         };
-        // More repetitions, or a longer wait, go on with what was measured.
+        // A run with more repetitions or a longer wait continues the same measurement.
         let identity = Method { repetitions: 0, wait_ms: 0, ..method.clone() };
         let bytes = serde_json::to_vec(&identity)
-            .map_err(|e| Error::bug("a method without JSON").because(e))?;
+            .map_err(|e| Error::bug("cannot write the method as JSON").because(e))?;
         Ok(Method { method_id: blake3::hash(&bytes).to_hex()[..16].to_string(), ..method })
     }
 }
 
 impl Setting<'_> {
-    /// Measures the packages in `folders` on every device, into `run`'s file of measurements; gives
-    /// all that is in it.
+    /// Measures the packages in `folders` on every device, appends to the measurements in the folder
+    /// `run`, and returns all of them.
     ///
     /// # Errors
-    /// Input errors of packages and arguments, a disk that does not take records, interruption.
+    /// Input errors of packages and arguments, surroundings errors of the disk, interruption.
     pub fn measure(&self, run: &Path, folders: &[Folder]) -> Result<Vec<Measurement>> {
         let stage = Stage::new("preparing", self.observer);
         let mut prepared = Vec::new();
@@ -98,7 +98,7 @@ impl Setting<'_> {
         for (one, folder) in prepared.iter().zip(folders) {
             if one.context_tokens < needed_tokens {
                 return Err(Error::input(format!(
-                    "its cache holds {} tokens, and prompt and answer need {needed_tokens}",
+                    "the cache holds {} tokens, but prompt and generated tokens need {needed_tokens}",
                     one.context_tokens
                 ))
                 .at(folder.path.display())
@@ -120,7 +120,7 @@ impl Setting<'_> {
         Ok(file.all().to_vec())
     }
 
-    /// Writes down method and packages, where they are new.
+    /// Records method and packages if they are new.
     fn begin(&self, file: &mut Measurements, method: &Method, all: &[Prepared]) -> Result<()> {
         let last = file.all().iter().rev().find_map(|one| match one {
             Measurement::Method(method) => Some(method.clone()),
@@ -148,20 +148,20 @@ impl Setting<'_> {
         measure(question, target, &options, file, &mut |done, total| {
             stage.set(done as u64, total as u64);
         })?;
-        stage.go_on()
+        stage.check_stop()
     }
 }
 
-/// The single targets of `devices`.
+/// The single targets that `devices` stand for.
 ///
 /// # Errors
-/// Surroundings errors: a phone that is not there.
+/// Surroundings errors: a phone that is not connected.
 pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
     let wants_phones = devices.iter().any(|one| matches!(one, Target::Usb(_) | Target::All));
     let udids = if wants_phones { usbmux::phones() } else { Ok(Vec::new()) };
     let udids: Vec<String> = match udids {
         Ok(attached) => attached.into_iter().map(|one| one.udid).collect(),
-        // Without usbmuxd there is no phone, and `all` is this machine.
+        // Without usbmuxd no phone can be found, and `all` means this machine.
         Err(_) if !devices.iter().any(|one| matches!(one, Target::Usb(_))) => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -176,7 +176,8 @@ pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
     Ok(found)
 }
 
-/// What the measurements of one run answer: whether everything asked for was kept, and is true.
+/// The exit code of a run's measurements: *no* if a device computes another model, *surroundings* if
+/// no repetition was recorded.
 pub fn verdict(all: &[Measurement]) -> Exit {
     let mut reached = false;
     let mut wrong = false;

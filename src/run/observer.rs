@@ -1,6 +1,6 @@
-//! What a run tells whoever started it, and how it is asked to stop.
+//! How a run reports to its caller, and how the caller stops it.
 //!
-//! This is the only way out of a run besides its records: no room below the command line prints.
+//! Besides its records, a run has no other output: no room below the command line prints.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::eval::{State, WalkObserver};
 ///
 /// Every method has a default that does nothing, so that [`Silent`] and small observers stay small.
 pub trait Observer {
-    /// One line for people: what was found, decided or written.
+    /// A line for the user: what was found, decided or written.
     fn message(&self, _line: &str) {}
 
     /// `done` of `total` steps of a stage are complete.
@@ -57,7 +57,7 @@ impl<'a> Stage<'a> {
     /// Interruption.
     pub fn step(&self, done: u64, total: u64) -> Result<()> {
         self.set(done, total);
-        self.go_on()
+        self.check_stop()
     }
 
     /// Whether the run was asked to stop.
@@ -69,7 +69,7 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// Interruption.
-    pub fn go_on(&self) -> Result<()> {
+    pub fn check_stop(&self) -> Result<()> {
         if self.is_interrupted() { Err(Error::interrupted()) } else { Ok(()) }
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// Reports a walk as a stage and stops it when asked; keeps no state of it.
+/// Reports a walk as a stage and stops it when asked. The walk's state is not saved.
 impl WalkObserver for Stage<'_> {
     fn progress(&mut self, done: usize, total: usize) {
         self.set(done as u64, total as u64);
@@ -91,6 +91,6 @@ impl WalkObserver for Stage<'_> {
     }
 
     fn keep(&mut self, _: &State<'_>) -> Result<()> {
-        self.go_on()
+        self.check_stop()
     }
 }

@@ -1,4 +1,4 @@
-//! What a caller asks of a run, as plain data: flags, a plan file and library users all fill these.
+//! The options of a run as plain data. Flags, plan files and library users all fill these structs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

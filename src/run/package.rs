@@ -1,4 +1,4 @@
-//! Core ML packages written and verified, and the step of a sweep that does both for every variant.
+//! Writes and verifies Core ML packages, for one model or for every variant of a sweep.
 
 use std::path::Path;
 
@@ -24,20 +24,20 @@ use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, finite, 
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
-/// Tokens of the first window that are predicted by the packages.
+/// Tokens of the first window that verification predicts with the packages.
 const VERIFIED_TOKENS: usize = 48;
 
-/// Tokens that the cache holds unless asked otherwise.
+/// Default number of tokens that the cache holds.
 const CONTEXT_TOKENS: usize = 2048;
-/// Tokens of a prompt that are computed at a time: what engines take in one go.
+/// Default number of prompt tokens that are computed at a time.
 const PREFILL_TOKENS: usize = 64;
 
-/// What packages are made for.
+/// How packages are written.
 #[derive(Debug, Clone)]
 pub struct PackageOptions {
-    /// The oldest system that must run them.
+    /// The oldest system that the packages must run on.
     pub target: Opset,
-    /// The engine that they are laid out for.
+    /// The compute units that the packages are laid out for.
     pub compute: Compute,
     /// Tokens that the cache holds; the default is 2048, or the model's context if that is shorter.
     pub max_sequence_length: Option<usize>,
@@ -50,7 +50,7 @@ pub struct PackageOptions {
 }
 
 impl PackageOptions {
-    /// What is to be written of `coder`'s model.
+    /// The request to write `coder`'s model with these options.
     pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
         let longest = coder.checkpoint.config.max_position_embeddings;
         let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
@@ -91,11 +91,11 @@ impl Default for PackageOptions {
 ///
 /// `model` is a checkpoint as [`PlanOptions::model`](crate::PlanOptions::model) spells it; `recipe` is
 /// the recipe of the decoder blocks, such as `palette4-g16-s`, or a mix by part. Recipes that need a
-/// text are written by the command line.
+/// calibration text are written by the command line only.
 ///
 /// # Errors
-/// Input errors of checkpoint, recipe and lengths, a folder that exists, surroundings errors of the
-/// disk, interruption. A folder that is not complete is removed.
+/// Input errors of checkpoint, recipe and lengths, or of a folder that already exists; surroundings
+/// errors of the disk; interruption. An incomplete folder is removed.
 pub fn package(
     model: &str,
     recipe: &str,
@@ -140,8 +140,8 @@ pub fn check(
     verify(question, walked, &mut |done, total| stage.step(done as u64, total as u64))
 }
 
-/// The size of the packages of each variant in bytes, or why it cannot be packaged, without coding
-/// anything.
+/// The predicted size of each variant's packages in bytes, or why it cannot be packaged. No weights
+/// are coded.
 ///
 /// # Errors
 /// Surroundings errors of reading the checkpoint.
@@ -163,7 +163,7 @@ pub fn planned<'a>(job: &'a Job, options: &PackageOptions) -> Result<Vec<(&'a Ce
     Ok(sizes)
 }
 
-/// Packages and verifies what is measured and not yet packaged, and records it.
+/// Packages, verifies and records every scored variant that is not packaged yet.
 ///
 /// # Errors
 /// Surroundings errors of the disk and the store, interruption. A variant that cannot be packaged
@@ -187,10 +187,12 @@ pub fn package_all(
         if is_there && known.into_iter().any(|packaged| packaged.design == design_name(&order)) {
             continue;
         }
-        let one = One { job, cell, order, folder: &folder, observer };
-        let packaged = match one.run() {
+        let packaging = Packaging { job, cell, order, folder: &folder, observer };
+        let packaged = match packaging.run() {
             Ok(packaged) => packaged,
-            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => one.refused(&error),
+            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => {
+                packaging.failed(&error)
+            }
             Err(error) => return Err(error),
         };
         store.append(&[Record::Packaged(packaged)])?;
@@ -200,7 +202,7 @@ pub fn package_all(
     Ok(())
 }
 
-/// The folders of packages of every variant that hold the model that was scored.
+/// The folders of those packages that were verified to be the model that was scored.
 pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
     let is_proven = |cell: &Cell| {
         let own = finished.records.iter().rev().find_map(|record| match record {
@@ -217,13 +219,13 @@ pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
     proven.map(folder).collect()
 }
 
-/// The scales of a variant's int8 inputs, as they were when it was scored.
+/// The scales that a variant's int8 inputs had when it was scored.
 fn scales(done: &Done) -> Result<InputScales> {
     InputScales::named(done.input_scales.iter().map(|of| (of.layer, of.input.as_str(), of.scale)))
 }
 
-/// One variant to be packaged.
-struct One<'a> {
+/// The packaging of one variant.
+struct Packaging<'a> {
     job: &'a Job,
     cell: &'a Cell,
     order: BundleRequest<'a>,
@@ -231,7 +233,7 @@ struct One<'a> {
     observer: &'a dyn Observer,
 }
 
-impl One<'_> {
+impl Packaging<'_> {
     fn run(&self) -> Result<Packaged> {
         let predicted_bytes = predicted_bytes(&self.order)?;
         if let Some(parent) = self.folder.parent() {
@@ -259,7 +261,7 @@ impl One<'_> {
     }
 
     /// The record of a variant that could not be packaged.
-    fn refused(&self, error: &Error) -> Packaged {
+    fn failed(&self, error: &Error) -> Packaged {
         let (link, what) = ("files".to_owned(), error.cause());
         let link = VerifiedLink { link, what, ..VerifiedLink::default() };
         Packaged { links: vec![link], ..self.named() }
@@ -295,7 +297,7 @@ fn design_name(order: &BundleRequest<'_>) -> String {
     )
 }
 
-/// A variant's label as that of a folder.
+/// A variant's label as the name of a folder.
 fn folder_name(cell: &Cell) -> String {
     label(&cell.variant, &cell.parts).replace(':', "=")
 }

@@ -1,5 +1,5 @@
-//! What to measure: a TOML file, flags that override it, and defaults, resolved into one plan that
-//! is stored with the results.
+//! Resolves a plan file, the flags that override it, and defaults into one plan, which is stored with
+//! the results.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
 use crate::quantize::Recipe;
 
-/// A plan with every choice made. Its TOML form is both input and record.
+/// A resolved plan. Its TOML form is a plan file, and is stored with the results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// Folder, GGUF file, `hf:owner/name[@revision]`, or `demo`.
@@ -25,39 +25,39 @@ pub struct Plan {
     pub text: String,
     /// Name of the perplexity protocol.
     pub protocol: String,
-    /// BOS mode; absent: what the protocol does with this tokenizer.
+    /// BOS mode; `None` lets the protocol and the tokenizer decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos: Option<String>,
     /// Tokens per window.
     pub context: usize,
-    /// At most so many windows; absent: the whole text.
+    /// The largest number of windows; `None` takes the whole text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Whether special tokens in the text are parsed.
     pub parse_special: bool,
-    /// Variants: a recipe of the decoder blocks each, or a mix by part.
+    /// Variants: each is a recipe of the decoder blocks, or a mix by part.
     pub recipes: Vec<String>,
-    /// Whether they stand for widths, and depend on the model until they are settled.
+    /// Whether the recipes come from bit-widths; the model then decides which recipes they become.
     #[serde(skip)]
     pub is_by_width: bool,
     /// Seed of everything random.
     pub seed: u64,
-    /// Text that ranges of int8 activations are chosen on.
+    /// Calibration text, for codes and for the ranges of int8 activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibrate: Option<String>,
-    /// Windows of that text; absent: 16.
+    /// Windows of that text; `None` lets the recipes decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration_windows: Option<usize>,
-    /// File of second moments that codes are chosen by, instead of a text.
+    /// File of saved second moments that codes are calibrated by instead of a text.
     #[serde(rename = "calibration", skip_serializing_if = "Option::is_none")]
     pub moments: Option<String>,
-    /// How ranges are chosen; absent: by percentile.
+    /// How ranges are chosen; `None` means by percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_range: Option<String>,
-    /// What bits are allocated for by tensor, if they are.
+    /// The budget of an allocation, if there is one.
     #[serde(flatten)]
     pub target: Target,
-    /// Tolerances of a check, as far as the plan sets them.
+    /// The tolerances of a check that the plan sets.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub check: Limits,
 }
@@ -66,7 +66,7 @@ pub struct Plan {
 const DEFAULT_BITS: [u8; 3] = [4, 2, 1];
 
 impl Plan {
-    /// Puts flags over the keys of a plan file over the defaults.
+    /// Resolves a plan: flags override the keys of a plan file, and these override the defaults.
     ///
     /// # Errors
     /// Input errors that name the flag or key.
@@ -83,7 +83,7 @@ impl Plan {
         let is_demo = model == demo::NAME;
         let text = flags.text.clone().or(file.text).or_else(|| is_demo.then(|| demo::NAME.into()));
         let text = text.ok_or_else(|| {
-            Error::input("no text to score the model on").hint("give one with --text FILE")
+            Error::input("there is no text to score the model on").hint("give one with --text FILE")
         })?;
         let protocol = flags.protocol.clone().or(file.protocol).unwrap_or_else(|| "full".into());
         let known: Protocol = protocol.parse()?;
@@ -98,7 +98,7 @@ impl Plan {
         let is_by_width =
             flags.recipes.is_none() && (flags.bits.is_some() || file.recipes.is_none());
         let recipes = match (file.recipes, file.bits) {
-            // An allocation or an ablation alone is enough.
+            // A plan may have an allocation as its only variant.
             (None, None) if target.is_set() && flags.recipes.is_none() && flags.bits.is_none() => {
                 Vec::new()
             }
@@ -164,7 +164,7 @@ impl Plan {
         toml::to_string(self).map_err(|e| Error::bug("cannot write the plan").because(e))
     }
 
-    /// What ranges of int8 activations are chosen on, as far as the plan says.
+    /// The part of the plan that is about calibration.
     pub fn calibration(&self) -> CalibrationOptions {
         CalibrationOptions {
             calibrate: self.calibrate.clone(),
@@ -173,8 +173,8 @@ impl Plan {
         }
     }
 
-    /// What identifies the question, whatever recipes answer it and however their ranges are
-    /// chosen: the name of the run's folder ends in it. Folders of old are found by these words.
+    /// The hash that a run's folder name ends in. It covers model, text and protocol, but neither recipes
+    /// nor calibration. Changing this text would lose the folders of existing runs.
     pub fn question_hash(&self) -> String {
         let Plan { protocol, bos, context, limit, parse_special, seed, .. } = self;
         let (model, text) = (absolute(&self.model), absolute(&self.text));
@@ -188,14 +188,14 @@ impl Plan {
     }
 }
 
-/// A path that means the same from another folder; other words as they are.
+/// The absolute path if `text` is the path of a file or folder, otherwise `text` itself.
 fn absolute(text: &str) -> String {
     let path = PathBuf::from(text).canonicalize();
     path.map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
-/// The variants as canonical mixes: recipes or bit-widths, with the parts that flags or keys set.
-/// With a text to calibrate on, vectors are, and whatever a bit-width below 8 stands for.
+/// The names of the variants: recipes or bit-widths, with the parts that flags or keys set. With a
+/// calibration text, vector recipes and the recipes of bit-widths below 8 become calibrated ones.
 fn variants(
     flags: &PlanOptions,
     file_recipes: Option<Vec<String>>,
@@ -223,7 +223,7 @@ fn variants(
             );
         }
         (None, None, None, None) if flags.ablate.is_some() => Vec::new(),
-        // Recipes by part alone are one variant.
+        // A recipe for experts without one for blocks makes a single variant.
         (None, None, None, None) => match experts {
             Some(recipe) => of_recipes(std::slice::from_ref(recipe), "--experts")?,
             None => of_bits(&DEFAULT_BITS, "--bits")?,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Largest plan file that is read, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 20;
 
-/// The part of a plan that a check needs, whatever else is in it.
+/// The part of a plan that a check needs; all other keys are ignored.
 #[derive(Debug, Default, Deserialize)]
 struct CheckOnly {
     #[serde(default, deserialize_with = "deserialize_limits")]
@@ -21,7 +21,7 @@ struct CheckOnly {
 /// Reads a plan file.
 ///
 /// # Errors
-/// Input errors of the file: too large, not TOML, a key that is not known.
+/// Input errors of the file: too large, not TOML, an unknown key.
 pub fn read(path: &Path) -> Result<PlanOptions> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
     if meta.len() > MAX_PLAN_BYTES {
@@ -35,10 +35,10 @@ pub fn read(path: &Path) -> Result<PlanOptions> {
     toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))
 }
 
-/// The tolerances in a plan file that may have been written by another version.
+/// The tolerances in a plan file, which another version may have written.
 ///
 /// # Errors
-/// Input errors of a file that is no TOML.
+/// Input errors of a file that is not TOML.
 pub fn kept_limits(path: &Path) -> Result<Limits> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
     let plan: CheckOnly = toml::from_str(&text)
@@ -46,7 +46,7 @@ pub fn kept_limits(path: &Path) -> Result<Limits> {
     Ok(plan.check)
 }
 
-/// The tolerances in a plan file, all of whose keys are known.
+/// The tolerances in a plan file; unknown keys are refused.
 ///
 /// # Errors
 /// Input errors of the file.

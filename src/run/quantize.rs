@@ -1,10 +1,10 @@
-//! One variant's weights coded into a file: from the weights alone, on a text, or by saved moments.
+//! Codes one variant's weights into a file: from the weights alone, on a text, or by saved moments.
 
 use std::path::Path;
 
 use super::calibrate;
 use super::calibration_data::open_moments;
-use super::calibration_text::of_one;
+use super::calibration_text::single_calibration;
 use super::observer::{Observer, Stage};
 use super::options::CalibrationOptions;
 use crate::calibrate::CalibrationJob;
@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::eval::{Timings, Variant, Walk, write_coded};
 use crate::model;
 
-/// What is to be written, and what the codes are chosen on.
+/// The file to write, and what the codes are calibrated on.
 pub struct QuantizeRequest<'a> {
-    /// The checkpoint as the caller names it.
+    /// The checkpoint's name, as the caller gave it.
     pub model: &'a str,
     /// The file to write.
     pub output: &'a Path,
@@ -29,7 +29,7 @@ pub struct QuantizeRequest<'a> {
 ///
 /// # Errors
 /// Input errors of recipes, texts and moments, surroundings errors of the disk, interruption. Layers
-/// of a calibrated variant that were coded before an interruption are kept beside the file.
+/// of a calibrated variant that were coded before an interruption are saved next to the file.
 pub fn quantize(
     request: &QuantizeRequest<'_>,
     checkpoint: &Checkpoint,
@@ -63,7 +63,8 @@ fn calibrated(
             (Some(moments), Vec::new(), origin)
         }
         None => {
-            let prepared = of_one(&request.calibration, request.model, checkpoint, variant)?;
+            let prepared =
+                single_calibration(&request.calibration, request.model, checkpoint, variant)?;
             (None, prepared.calibration.windows, prepared.origin)
         }
     };

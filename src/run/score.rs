@@ -1,4 +1,4 @@
-//! The passes of one job over the layers, and what they leave in the store.
+//! Scores the cells of a job: walks over the layers and appends the results to the store.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ use crate::results::{
 
 /// Name of the file in a run's folder that holds the plan.
 pub const PLAN: &str = crate::results::PLAN;
-/// Name of the file in a run's folder that holds a walk's state between two layers.
+/// Name of the file in a run's folder that holds the state of an unfinished walk.
 const STATE: &str = "walk.state";
-/// A walk's state is kept at most this often.
+/// A walk's state is saved at most this often.
 const KEEP_EVERY: Duration = Duration::from_secs(20);
 
-/// What came of a job.
+/// The result of a job.
 pub struct Finished {
     /// All records of the folder.
     pub records: Vec<Record>,
@@ -35,15 +35,15 @@ pub struct Finished {
     pub asked: Vec<String>,
     /// The run's folder.
     pub folder: PathBuf,
-    /// Whether nothing had to be measured.
+    /// Whether everything had been measured before.
     pub was_done: bool,
 }
 
-/// Measures what is not measured yet.
+/// Codes and scores the cells that are not measured yet.
 ///
 /// # Errors
-/// A folder that answers another question, surroundings errors of the store, input errors of
-/// the checkpoint, interruption. Whatever was measured before is kept.
+/// Input errors of the checkpoint, or of a folder with records of another model or text; surroundings
+/// errors of the store; interruption. Everything that was measured before is kept.
 pub fn execute(
     job: &mut Job,
     reports: &Path,
@@ -54,7 +54,7 @@ pub fn execute(
     let mut store = Store::open(&folder)?;
     if store.torn_bytes() > 0 {
         observer.message(&format!(
-            "removed the last {} bytes of the records: they were not a whole record",
+            "removed the last {} bytes of the records: they were an incomplete record",
             store.torn_bytes()
         ));
     }
@@ -94,7 +94,7 @@ pub fn execute(
     Ok(Finished { records, asked, folder, was_done })
 }
 
-/// A job being measured.
+/// A job that is being measured.
 struct Measuring<'a> {
     job: &'a Job,
     store: &'a mut Store,
@@ -123,10 +123,10 @@ impl<'a> Measuring<'a> {
         self.timings.phases().map(phase).collect()
     }
 
-    /// Passes over the layers until every pending cell has its end.
+    /// Walks over the layers until every pending cell is done or failed.
     ///
     /// # Errors
-    /// Those of the walk and the store. What was appended before stays.
+    /// Those of the walk and the store. Records that were appended before are kept.
     fn run(&mut self) -> Result<()> {
         self.open()?;
         let mut ends: Vec<Record> = Vec::new();
@@ -134,14 +134,14 @@ impl<'a> Measuring<'a> {
             let walked = self.pass(batch)?;
             self.timings.join(&walked.timings);
             let mut latest = self.record(batch, walked)?;
-            // A failure stands, whatever later windows gave.
+            // A cell that failed on earlier windows has failed, even if later windows succeed.
             for (end, earlier) in latest.iter_mut().zip(ends) {
                 if matches!(earlier, Record::Failure(_)) {
                     *end = earlier;
                 }
             }
             ends = latest;
-            // Only now: until the windows are recorded, the state is what a resumed run needs.
+            // The state is removed last: until the windows are recorded, a resumed run needs it.
             let _ = std::fs::remove_file(self.state_path());
         }
         self.store.append(&ends)
@@ -159,20 +159,20 @@ impl<'a> Measuring<'a> {
         write_atomic(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
     }
 
-    /// Windows that some pending cell lacks; all of them when only an end is missing, so that the
-    /// hash of the codes is known again.
+    /// Windows that are missing for any pending cell. If only final records are missing, one batch of
+    /// windows is walked again to compute the hash of the codes.
     fn missing_windows(&self) -> Vec<usize> {
         let all = 0..self.job.windows.len();
-        let lacks =
+        let is_missing =
             |cell: &Cell, window| self.store.index().window(&cell.cell_id, window).is_none();
         let missing: Vec<usize> = all
             .clone()
-            .filter(|&window| self.pending.iter().any(|(cell, _)| lacks(cell, window)))
+            .filter(|&window| self.pending.iter().any(|(cell, _)| is_missing(cell, window)))
             .collect();
         if missing.is_empty() { all.take(self.job.batch).collect() } else { missing }
     }
 
-    /// One pass over the layers with the windows of `batch`.
+    /// One walk over the layers with the windows of `batch`.
     fn pass(&self, batch: &[usize]) -> Result<Walked> {
         let windows: Vec<Window> = batch.iter().map(|&w| self.job.windows[w].clone()).collect();
         let variants: Vec<Variant> = self.variants().map(|(_, variant)| variant.clone()).collect();
@@ -209,8 +209,8 @@ impl<'a> Measuring<'a> {
         self.pending.iter().filter(|(cell, _)| !cell.is_reference)
     }
 
-    /// Appends the windows of a batch, in an order that does not depend on batches, and returns
-    /// the records that end the cells.
+    /// Appends the windows of a batch, in an order that does not depend on the batch size, and returns
+    /// the final record of each cell.
     fn record(&mut self, batch: &[usize], walked: Walked) -> Result<Vec<Record>> {
         let reference = &self.job.cells[0].0;
         let cells: Vec<&Cell> =
@@ -255,7 +255,7 @@ impl<'a> Measuring<'a> {
         }
     }
 
-    /// How a cell's codes were chosen, as the file that was scored says.
+    /// How a cell's codes were chosen, according to the file that was scored.
     fn coding(&self, cell: &Cell) -> Option<Coding> {
         let (_, variant) = self.pending.iter().find(|(other, _)| other.cell_id == cell.cell_id)?;
         self.job.coded.iter().find(|file| file.variant == *variant)?.coding()
@@ -265,7 +265,7 @@ impl<'a> Measuring<'a> {
         self.store.folder().join(STATE)
     }
 
-    /// What a kept state belongs to: these cells on these windows.
+    /// Identifies the walk that a saved state belongs to: these cells on these windows.
     fn state_key(&self, batch: &[usize]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (cell, _) in std::iter::once(&self.job.cells[0]).chain(self.variants()) {
@@ -278,7 +278,7 @@ impl<'a> Measuring<'a> {
     }
 }
 
-/// Why a window's score cannot be recorded, if it cannot.
+/// The reason why a window's score cannot be recorded, if it is not finite.
 fn not_finite(window: usize, score: &Score) -> Option<Cause> {
     let sums = [
         ("negative log-likelihood", score.nll_nats.iter().sum::<f64>()),
@@ -287,7 +287,8 @@ fn not_finite(window: usize, score: &Score) -> Option<Cause> {
     let (what, found) = sums.into_iter().find(|(_, sum)| !sum.is_finite())?;
     Some(Cause {
         what: format!("window {window}: the {what} is {found}"),
-        hint: "some activation overflowed: a weight, or what it was coded to, is too large".into(),
+        hint: "some activation overflowed: a weight is too large, or became so when it was coded"
+            .into(),
     })
 }
 
@@ -313,7 +314,7 @@ fn scale_record((layer, input, scale): (Option<usize>, Input, f16)) -> InputScal
     InputScale { layer, input: input.name().into(), scale: scale.to_f32() }
 }
 
-/// Watches a walk: reports its progress, keeps its state, tells it to stop.
+/// Observes a walk: reports its progress, saves its state, and stops it when asked.
 struct Watch<'a> {
     stage: Stage<'a>,
     state_path: PathBuf,
@@ -336,7 +337,7 @@ impl WalkObserver for Watch<'_> {
         }
         let path = &self.state_path;
         write_atomic_with(path, |out| {
-            state.write(&self.key, out).map_err(|e| Error::io("keep the walk's state in", path, e))
+            state.write(&self.key, out).map_err(|e| Error::io("save the walk's state in", path, e))
         })?;
         self.kept = Instant::now();
         Ok(())

@@ -1,5 +1,5 @@
-//! Sensitivities in a run's folder: whole ones, and those of the layers that a walk got to before it
-//! was interrupted.
+//! Saves sensitivities in a run's folder: complete ones, and those of the first layers while they are
+//! being measured.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,17 @@ use crate::files::write_atomic;
 /// Digits of a hash in a file's name.
 const HASH_DIGITS: usize = 8;
 
-/// Where sensitivities are kept, and what they are of.
+/// Where sensitivities are saved, and what they depend on.
 pub struct SensitivityFile {
     /// The run's folder.
     pub folder: PathBuf,
-    /// Hash of all that sensitivities depend on.
+    /// Hash of everything that sensitivities depend on.
     pub question: String,
-    /// Recipes.
+    /// The candidate recipes.
     pub candidates: Vec<String>,
-    /// How many windows they are measured on.
+    /// Number of windows that they are measured on.
     pub windows: usize,
-    /// Layers of the model.
+    /// Number of the model's layers.
     pub layers: usize,
 }
 
@@ -54,7 +54,7 @@ impl SensitivityFile {
         self.path("sensitivities-begun")
     }
 
-    /// What was measured for this question, if it was.
+    /// The saved sensitivities, if they are complete and depend on the same inputs.
     pub fn measured(&self) -> Option<Sensitivities> {
         let whole: Whole = read(&self.whole_path())?;
         let is_ours = whole.question == self.question
@@ -62,7 +62,7 @@ impl SensitivityFile {
         is_ours.then_some(whole.measured)
     }
 
-    /// Errors of the first layers, as far as a walk for this question got.
+    /// Saved errors of the first layers, up to where an interrupted measurement stopped.
     pub fn layers(&self) -> Vec<LayerErrors> {
         let begun = read::<Begun>(&self.begun_path()).filter(|begun| {
             let is_of = |errors: &LayerErrors| are_of(errors, self.candidates.len());
@@ -73,7 +73,7 @@ impl SensitivityFile {
         begun.map_or(Vec::new(), |begun| begun.layers)
     }
 
-    /// Keeps what was measured, and no longer what led to it.
+    /// Saves complete sensitivities and removes the file of the first layers.
     ///
     /// # Errors
     /// Surroundings errors of the disk.
@@ -90,7 +90,7 @@ impl SensitivityFile {
         }
     }
 
-    /// Keeps errors of the first layers.
+    /// Saves the errors of the first layers.
     ///
     /// # Errors
     /// Surroundings errors of the disk.
@@ -101,7 +101,7 @@ impl SensitivityFile {
 
     fn write(&self, path: &Path, what: &impl Serialize) -> Result<()> {
         let bytes = serde_json::to_vec(what)
-            .map_err(|e| Error::bug("sensitivities without JSON").because(e))?;
+            .map_err(|e| Error::bug("cannot write sensitivities as JSON").because(e))?;
         std::fs::create_dir_all(&self.folder).map_err(|e| Error::io("make", &self.folder, e))?;
         write_atomic(path, &bytes)
     }

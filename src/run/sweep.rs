@@ -1,4 +1,4 @@
-//! The whole of a sweep: open, calibrate, allocate, score, package, measure.
+//! A whole sweep: open, allocate, calibrate, score, package, measure.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub struct AfterScoring {
     pub packages: Option<PackageOptions>,
     /// How the packages are measured; `None` measures none.
     pub measure: Option<MeasureOptions>,
-    /// Devices that they are measured on.
+    /// The devices that the packages are measured on.
     pub devices: Vec<Target>,
 }
 
@@ -92,7 +92,7 @@ impl Sweep {
     }
 }
 
-/// A sweep whose inputs are open and whose plan is settled; nothing has been measured yet.
+/// A sweep whose inputs are open and whose recipes are decided; no variant has been scored yet.
 pub struct Prepared {
     /// Everything that is known before the first weight is read.
     pub job: Job,
@@ -118,17 +118,17 @@ pub fn prepare(
     Ok(Prepared { job, allocation })
 }
 
-/// What a sweep found.
+/// The results of a sweep.
 pub struct Swept {
     /// The run's folder.
     pub folder: PathBuf,
-    /// All that is in it, what earlier plans asked for included.
+    /// Everything in that folder, including the results of earlier plans.
     pub run: RunFolder,
-    /// The results of what this plan asked for.
+    /// The results of this plan's variants.
     pub summary: Summary,
-    /// The measurements on devices of what this plan asked for.
+    /// The measurements of this plan's variants on devices.
     pub measured: Vec<Measurement>,
-    /// Whether nothing had to be measured.
+    /// Whether everything had been measured before.
     pub was_done: bool,
     /// Whether packages were measured on devices.
     measures: bool,
@@ -143,8 +143,8 @@ impl Swept {
         render(format, &with_devices(&self.summary, &self.measured), RENDERED_WIDTH)
     }
 
-    /// The answer as an exit code: *no* if a variant failed, its packages are not the model that was
-    /// scored, or a device computes another model.
+    /// The exit code: *no* if a variant failed, if its packages are not the model that was scored, or if
+    /// a device computes another model.
     pub fn exit(&self) -> Exit {
         let failed = self.summary.rows.iter().any(|row| row.outcome.is_err())
             || self.summary.packages.iter().any(|of| of.packaged.broken().is_some());
@@ -156,12 +156,12 @@ impl Swept {
     }
 }
 
-/// Measures what a job asks for and is not measured yet; then packages and measures on devices as
-/// `after` says.
+/// Scores the cells of a job that are not scored yet; then writes packages and measures them on devices
+/// as `after` says.
 ///
 /// # Errors
-/// Those of the checkpoint, the text, the store and the devices; interruption. Whatever was measured
-/// before is kept.
+/// Those of the checkpoint, the text, the store and the devices; interruption. Everything that was
+/// measured before is kept.
 pub fn run(
     mut job: Job,
     options: &RunOptions,
@@ -189,7 +189,7 @@ pub fn run(
     })
 }
 
-/// Measures on devices what was packaged and proven.
+/// Measures the verified packages on devices.
 fn on_devices(
     job: &Job,
     finished: &Finished,
@@ -209,7 +209,7 @@ fn on_devices(
     setting.measure(&finished.folder, &folders).map(|_| ())
 }
 
-/// Whether a measurement is of a cell that was asked for, or of none.
+/// Whether a measurement belongs to a cell of this plan, or to no cell.
 fn is_asked(one: &Measurement, finished: &Finished) -> bool {
     match one {
         Measurement::Subject(Subject { cell_id: Some(id), .. }) => finished.asked.contains(id),
@@ -217,7 +217,7 @@ fn is_asked(one: &Measurement, finished: &Finished) -> bool {
     }
 }
 
-/// The records of the cells that were asked for; a folder may hold others from earlier plans.
+/// The records of this plan's cells; a folder may have others from earlier plans.
 fn asked_records(finished: &Finished) -> Vec<Record> {
     let is_asked = |record: &&Record| {
         record.cell_id().is_none_or(|id| finished.asked.iter().any(|asked| asked == id))

@@ -1,4 +1,4 @@
-//! The budget of an allocation as a plan has it: flags over keys, checked.
+//! The budget of an allocation, resolved from flags and plan keys and checked.
 
 use serde::Serialize;
 
@@ -11,22 +11,22 @@ pub struct Target {
     /// Stored bits per weight of the blocks' linear layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_bits: Option<f64>,
-    /// The device that the model is to fit.
+    /// The device that the model must fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<String>,
-    /// Whether the limit is that of apps with the entitlement.
+    /// Whether the app on that device has the entitlement for an increased memory limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub entitled: bool,
-    /// Recipes to choose from; absent: a ladder.
+    /// Recipes to choose from; `None` takes default candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Vec<String>>,
-    /// Windows that sensitivities are measured on; absent: 2.
+    /// Windows that sensitivities are measured on; `None` means 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensitivity_windows: Option<usize>,
-    /// Recipe of the embedding of what is allocated; absent: fp16.
+    /// Recipe of the embedding; `None` means fp16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embed: Option<String>,
-    /// Recipe of its head; absent: fp16.
+    /// Recipe of the head; `None` means fp16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
 }
@@ -37,10 +37,11 @@ impl Target {
         self.target_bits.is_some() || self.fit.is_some()
     }
 
-    /// Puts flags over the keys of a plan file; `parts` are the recipes that either sets for parts.
+    /// Resolves the budget: flags override the keys of a plan file. `parts` are the recipes that flags
+    /// or keys set for single parts.
     ///
     /// # Errors
-    /// Input errors: two budgets, what belongs to a budget without one, recipes for parts of blocks.
+    /// Input errors: two budgets, options of a budget without a budget, recipes for parts of blocks.
     pub(super) fn resolve(
         flags: &PlanOptions,
         file: &PlanOptions,
@@ -66,7 +67,7 @@ impl Target {
                 return Ok(target);
             }
             return refuse(
-                "--entitled, --candidates and --sensitivity-windows need an allocation of bits",
+                "--entitled, --candidates and --sensitivity-windows need a bit allocation",
                 "ask for one with --target-bits BITS or --fit DEVICE",
             );
         }
@@ -75,7 +76,8 @@ impl Target {
         }
         for (part, recipe) in [("attention", &parts.attention), ("experts", &parts.experts)] {
             if recipe.is_some() {
-                let what = format!("--{part} and an allocation: bits are allocated to its tensors");
+                let what =
+                    format!("--{part} conflicts with the allocation, which chooses its recipes");
                 return refuse(&what, "leave one of them out");
             }
         }

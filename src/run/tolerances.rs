@@ -1,4 +1,4 @@
-//! Tolerances of a check, as a plan spells them.
+//! The tolerances of a check as a plan file or flags give them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::error::{At, Result};
 /// Tolerances by key.
 pub type Limits = BTreeMap<String, String>;
 
-/// A tolerance as a plan file spells it.
+/// A tolerance as a plan file writes it.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Limit {
@@ -29,7 +29,7 @@ impl From<Limit> for String {
     }
 }
 
-/// Tolerances of a plan, with flags over them.
+/// The tolerances of a plan, overridden by flags.
 ///
 /// # Errors
 /// Input errors that name the key.
@@ -39,7 +39,7 @@ pub fn tolerances(plan: &Limits, flags: &[(String, String)]) -> Result<Tolerance
     Tolerances::resolve(of_plan.chain(of_flags)).at(|| "tolerance")
 }
 
-/// Reads tolerances that a plan file spells as text or as numbers.
+/// Reads tolerances that a plan file gives as text or as numbers.
 ///
 /// # Errors
 /// Those of the deserializer.

@@ -1,4 +1,4 @@
-//! A folder of packages held against the checkpoint that it claims to be.
+//! Compares a folder of packages with the checkpoint that it claims to be made from.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,38 +16,39 @@ use crate::package::verify::{
     VerificationInput, VerificationLink, distance_by_block, predict_by_walk,
 };
 
-/// What is to be verified, and how.
+/// What to verify, and how.
 pub struct VerifyRequest<'a> {
     /// The folder of packages.
     pub folder: &'a Path,
-    /// The checkpoint, as a plan spells it.
+    /// The checkpoint, named as in a plan.
     pub model: &'a str,
-    /// The file of coded weights that the packages were made from, if they were.
+    /// The file of coded weights that the packages were made from, if there is one.
     pub coded: Option<&'a Path>,
     /// The text whose first tokens are predicted; `None` spreads tokens over the vocabulary.
     pub text: Option<&'a str>,
     /// Tokens to predict.
     pub tokens: usize,
-    /// How the packages are computed.
+    /// The precision that the packages are executed in.
     pub precision: Precision,
     /// Whether hidden states are compared after every block.
     pub by_block: bool,
 }
 
-/// What was found.
+/// The result of a verification.
 pub struct Verified {
-    /// What the packages say they are.
+    /// The packages' own description.
     pub manifest: Manifest,
     /// The links of the proof.
     pub links: Vec<VerificationLink>,
-    /// Relative difference of the hidden states after each block; empty unless asked for.
+    /// Relative difference of the hidden states after each block; empty without `by_block`.
     pub differences: Vec<f64>,
 }
 
 /// Verifies packages against their checkpoint.
 ///
 /// # Errors
-/// Input errors of folder, checkpoint and text, interruption. A link that does not hold is no error.
+/// Input errors of folder, checkpoint and text, interruption. A link that does not hold is not an
+/// error.
 pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> Result<Verified> {
     let folder = request.folder;
     let bundle = Bundle::open(folder)?;
@@ -60,7 +61,7 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
             "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
         ))
         .at(folder.display())
-        .hint("give the checkpoint that was packaged with --model"));
+        .hint("name the checkpoint that was packaged with --model"));
     }
     let file = match request.coded {
         Some(path) => Some(Arc::new(inputs::open_coded(path, &hash)?)),
@@ -85,13 +86,13 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
     Ok(Verified { manifest: bundle.manifest, links, differences })
 }
 
-/// Proves that the packages in `folder` are `model` under the recipe that they claim to be: their
-/// files, every weight bit for bit, and their predictions for `tokens` tokens spread over the
-/// vocabulary.
+/// Verifies that the packages in `folder` are `model` under the recipe that they name. It checks their
+/// files, compares every weight bit for bit, and compares their predictions for `tokens` tokens spread
+/// over the vocabulary.
 ///
 /// # Errors
-/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is no
-/// error: see [`VerificationLink::holds`].
+/// Input errors of folder and checkpoint, interruption. A link of the proof that does not hold is not
+/// an error: see [`VerificationLink::holds`].
 pub fn verify(
     folder: &Path,
     model: &str,
@@ -110,7 +111,7 @@ pub fn verify(
     Ok(verify_packages(&request, observer)?.links)
 }
 
-/// The tokens to predict: the first of the text, or tokens spread over the vocabulary.
+/// The tokens to predict: the first ones of the text, or tokens spread over the vocabulary.
 fn ids(
     request: &VerifyRequest<'_>,
     checkpoint: &Checkpoint,
@@ -119,7 +120,7 @@ fn ids(
     if !(2..=context_tokens).contains(&request.tokens) {
         let found = request.tokens;
         return Err(Error::input(format!(
-            "expected 2 to {context_tokens} tokens, which the packages' cache holds, found {found}"
+            "expected 2 to {context_tokens} tokens, the size of the packages' cache, found {found}"
         ))
         .at("--tokens"));
     }
@@ -130,9 +131,12 @@ fn ids(
     let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
     if ids.len() < request.tokens {
         let found = ids.len();
-        return Err(Error::input(format!("expected {} tokens, found {found}", request.tokens))
-            .at(text.name)
-            .hint("give a longer text, or fewer --tokens"));
+        return Err(Error::input(format!(
+            "expected a text of {} tokens, found {found}",
+            request.tokens
+        ))
+        .at(text.name)
+        .hint("give a longer text, or fewer --tokens"));
     }
     ids.truncate(request.tokens);
     Ok(ids)

@@ -175,12 +175,12 @@ fn calibration_that_cannot_be_meant_is_refused() {
     let int8 = ["--recipes", "int8-a8"];
     refuses(
         &int8,
-        "int8-a8 needs a text to be calibrated on\n\
+        "int8-a8 needs a calibration text\n\
          hint: give one with --calibrate FILE, other than the text that is scored",
     );
     refuses(
         &[&int8[..], &["--calibrate", "same.txt"]].concat(),
-        "--calibrate: same.txt: window 0 of calibration is window 0 of the text that is scored\n\
+        "--calibrate: same.txt: calibration window 0 is also window 0 of the text that is scored\n\
          hint: give other text with --calibrate FILE, or score fewer windows with --limit",
     );
     refuses(

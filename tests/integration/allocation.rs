@@ -202,7 +202,7 @@ fn what_cannot_be_allocated_is_refused_before_anything_is_measured() {
     assert!(refused(&mut demo(&place, &differing)).contains("the same options"));
     // Every window of a text without --limit is scored.
     let text = refused(&mut place.sweep(&["--target-bits", "2"]));
-    assert!(text.contains("none is left to allocate bits on"), "{text}");
+    assert!(text.contains("none is left to measure sensitivities on"), "{text}");
     let own = ["--target-bits", "2", "--calibrate", "text.txt"];
     let text = refused(&mut place.sweep(&own));
     assert!(text.contains("is window 0 of the text that is scored"), "{text}");

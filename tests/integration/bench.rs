@@ -270,8 +270,8 @@ fn no_device_is_exit_3_and_bad_questions_are_exit_2() {
     let table = String::from_utf8(lab.bench("tcp:127.0.0.1:1", &[], 3).stdout).unwrap();
     assert!(table.contains("nothing listens there"), "{table}");
     for (more, part) in [
-        (&["--generate", "100000"][..], "its cache holds 256 tokens"),
-        (&["--repetitions", "0"], "1 or more repetitions"),
+        (&["--generate", "100000"][..], "the cache holds 256 tokens"),
+        (&["--repetitions", "0"], "1 repetition"),
         (&["--sustained", "soon"], "expected a time such as 10m"),
         (&["--compute-units", "gpu"], "expected one of cpu, cpu-and-gpu"),
         (&["--text", "/nowhere.txt"], "/nowhere.txt"),

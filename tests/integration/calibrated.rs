@@ -182,7 +182,7 @@ fn without_a_text_and_on_the_text_that_is_scored_nothing_is_calibrated() {
     let recipes = ["--recipes", "int4-cal"];
     let told = |command: &mut std::process::Command| fixtures::told(&run(command, 2));
     let text = told(place.sweep(&recipes).args(["--reports", "r"]));
-    assert!(text.contains("int4-cal needs a text to be calibrated on"), "{text}");
+    assert!(text.contains("int4-cal needs a calibration text"), "{text}");
     assert!(text.contains("--calibrate FILE"), "{text}");
     let own = ["--calibrate", "text.txt", "--reports", "r"];
     let text = told(place.sweep(&recipes).args(own));

@@ -98,7 +98,7 @@ fn cut_after_any_byte_a_run_ends_with_the_records_of_an_uninterrupted_one() {
         std::fs::write(&file, &whole[..kept]).unwrap();
         let said = told(&run(&mut sweep(&place, &args), 0));
         let torn = kept - ends.iter().rfind(|&&end| end <= kept).copied().unwrap_or(0);
-        let note = format!("cut off {torn} bytes of a torn last record");
+        let note = format!("removed the last {torn} bytes of the records");
         assert_eq!(said.contains(&note), torn > 0, "cut after {kept}: {said}");
         assert!(place.records() == whole, "records differ when cut after {kept} bytes");
     }
@@ -144,7 +144,7 @@ fn stopped_by_ctrl_c_a_walk_goes_on_at_its_layer() {
     // What a kill leaves of a state that was being written.
     std::fs::write(folder.join(".walk.state.1.part"), "half").unwrap();
     let said = told(&run(&mut place.sweep(&RECIPES), 0));
-    assert!(said.contains("going on at layer ") && said.contains(" of 24"), "{said}");
+    assert!(said.contains("continuing at layer ") && said.contains(" of 24"), "{said}");
     assert!(place.records() == deep_records());
     assert!(!folder.join("walk.state").exists() && !folder.join(".walk.state.1.part").exists());
 }
@@ -191,11 +191,12 @@ fn a_checkpoint_or_text_replaced_between_the_halves_is_refused_and_nothing_is_lo
         let said = told(&output);
         let folder = place.run_folder();
         let folder = folder.file_name().unwrap().to_string_lossy();
-        let start =
-            format!("error: reports/{folder}: the {what} was replaced since this run began: hash ");
+        let start = format!(
+            "error: reports/{folder}: the {what} has changed since this run began: its hash "
+        );
         assert!(said.starts_with(&start), "{said}");
-        let hint = "hint: its records are kept; move the folder away, or name another with \
-                    --reports, to measure anew\n";
+        let hint = "hint: its records are kept; to measure again, move the folder away or name \
+                    another with --reports\n";
         assert!(said.ends_with(hint) && output.stdout.is_empty(), "{said}");
         assert!(content(&place.run_folder()) == before, "the folder was touched");
     };
@@ -207,7 +208,7 @@ fn a_checkpoint_or_text_replaced_between_the_halves_is_refused_and_nothing_is_lo
     refused("text");
     std::fs::write(place.path("text.txt"), text).unwrap();
     let said = told(&run(&mut place.sweep(&RECIPES), 0));
-    assert!(said.contains("going on at layer "), "{said}");
+    assert!(said.contains("continuing at layer "), "{said}");
     assert!(place.records() == deep_records());
 }
 

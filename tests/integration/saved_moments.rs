@@ -177,12 +177,12 @@ fn what_moments_cannot_do_is_refused_with_the_recipe_that_can() {
     }
     let text =
         told(&run(sweep(&place, "r", "int4-cal-norep", "m").args(["--calibrate", "other.txt"]), 2));
-    assert!(text.contains("not on both"), "{text}");
+    assert!(text.contains("not both"), "{text}");
     // The text that is scored, under another name.
     std::fs::copy(place.path("other.txt"), place.path("text.txt")).unwrap();
     let text = told(&run(&mut sweep(&place, "r", "int4-cal-norep", "m"), 2));
     assert!(
-        text.contains("window 0 of calibration is window 0 of the text that is scored"),
+        text.contains("calibration window 0 is also window 0 of the text that is scored"),
         "{text}"
     );
     assert!(!place.path("r").exists());

@@ -1,19 +1,18 @@
-//! The range that loses the least information: the search by KL divergence that TensorRT's int8
-//! calibration made known (Migacz, *8-bit inference with TensorRT*, GTC 2017).
+//! Finds the range that loses the least information, by the search over KL divergences known from
+//! TensorRT's int8 calibration (Migacz, *8-bit inference with TensorRT*, GTC 2017).
 //!
-//! Of a histogram of magnitudes in equal bins, each number of leading bins is a candidate range.
-//! `P` is what those bins hold, with everything beyond them in the last one, because that is where
-//! clipping puts it. `Q` is what is left of the bins themselves (without what lies beyond) when
-//! they are merged into as many levels as int8 has magnitudes, and each level's count is spread
-//! evenly over those of its bins that are not empty. The range is the candidate with the smallest
-//! `KL(P || Q)`, and of equals the smallest range.
+//! A histogram has the magnitudes in equal bins. Each number of leading bins is a candidate range.
+//! `P` is the counts of those bins, plus all larger values in the last bin, because clipping moves them
+//! there. `Q` is the counts of the bins without the larger values, merged into as many levels as int8
+//! has magnitudes; each level's count is spread evenly over its bins that are not empty. The range is
+//! the candidate with the smallest `KL(P || Q)`, and the smallest range among equals.
 
-/// Bins of a histogram: so fine that several make a level.
+/// Bins of a histogram: fine enough that a level has several bins.
 pub const BINS: usize = 2048;
 /// Magnitudes of int8: 0 to 127.
 pub const LEVELS: usize = 128;
 
-/// How many leading bins of `counts` make the best range for `levels` levels; all of them where
+/// The number of leading bins of `counts` that form the best range for `levels` levels; all bins if
 /// there are no more bins than levels.
 pub fn best_bins(counts: &[u64], levels: usize) -> usize {
     let mut best = (f64::INFINITY, counts.len());
@@ -28,8 +27,8 @@ pub fn best_bins(counts: &[u64], levels: usize) -> usize {
     best.1
 }
 
-/// `KL(P || Q)` in nats for the range that `bins` make, with `beyond` values outside it; infinite
-/// where `Q` has nothing in a bin that `P` has something in.
+/// `KL(P || Q)` in nats for the range of `bins`, with `beyond` values outside it; infinite if a bin is
+/// empty in `Q` but not in `P`.
 fn divergence(bins: &[u64], beyond: u64, levels: usize) -> f64 {
     let inside: u64 = bins.iter().sum();
     let (inside_total, total) = (inside as f64, (inside + beyond) as f64);

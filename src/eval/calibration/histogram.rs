@@ -1,12 +1,12 @@
-//! How often each fp16 magnitude occurred.
+//! Counts how often each fp16 magnitude occurs.
 //!
-//! What is rounded to int8 is fp16, and fp16 has 31,744 finite magnitudes: counting them all is
-//! exact, takes one pass, and gives the same counts in whatever order values come.
+//! The values that are rounded to int8 are fp16, which has 31,744 finite magnitudes. Counting each of
+//! them is exact, takes one pass, and does not depend on the order of values.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-/// Magnitudes, those that are no numbers included.
+/// Number of magnitudes, including infinity and NaN.
 const MAGNITUDES: usize = 1 << 15;
 /// The first magnitude that is not finite.
 const INFINITY: usize = 0x7c00;
@@ -43,34 +43,34 @@ impl Histogram {
         self.counts.iter_mut().zip(&other.counts).for_each(|(own, other)| *own += other);
     }
 
-    /// Values counted.
+    /// The number of values counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Values that are infinite, beyond fp16, or no numbers.
+    /// The number of values that are infinite, too large for fp16, or NaN.
     pub fn not_finite(&self) -> u64 {
         self.counts[INFINITY..].iter().sum()
     }
 
-    /// The largest finite magnitude that occurred; 0 where none did.
+    /// The largest finite magnitude that occurred; 0 if none did.
     pub fn largest(&self) -> f32 {
         magnitude(self.counts[..INFINITY].iter().rposition(|count| *count > 0).unwrap_or(0))
     }
 
     /// The smallest magnitude that at most one in `one_in` values exceeds; `one_in` is at least 1.
     pub fn all_but(&self, one_in: u64) -> f32 {
-        let wanted = self.total() - self.total() / one_in.max(1);
+        let target = self.total() - self.total() / one_in.max(1);
         let mut seen = 0;
         let reached = self.counts[..INFINITY].iter().position(|count| {
             seen += count;
-            seen >= wanted
+            seen >= target
         });
         reached.map_or(self.largest(), magnitude)
     }
 
-    /// Counts in `bins` intervals of equal width from 0 to the largest magnitude; each interval
-    /// has its lower end, and the last one both.
+    /// Counts in `bins` intervals of equal width from 0 to the largest magnitude. Each interval includes
+    /// its lower end, and the last one also its upper end.
     pub fn linear(&self, bins: usize) -> Vec<u64> {
         let largest = self.largest();
         let mut linear = vec![0; bins];

@@ -1,12 +1,12 @@
-//! The ranges of int8 activations: what a variant's linear layers are given on a text of their own,
-//! and the scales that are chosen from it.
+//! Chooses the ranges and scales of int8 activations from the inputs that a variant's linear layers
+//! receive on a calibration text.
 //!
-//! Calibration windows walk in the variant's own lane behind the windows that are scored. At each
-//! layer they first run with that layer's inputs as they are computed (earlier layers quantized
-//! already), which fills a histogram per input; then everything runs again with the scales found.
-//! Scales depend on variant and calibration windows alone: not on the windows that are scored, on
-//! how these are batched, nor on threads. Each batch computes them again, identically: that costs
-//! the calibration windows twice, and their hidden states, in every pass over the layers.
+//! A variant's lane has the calibration windows after the windows that are scored. At each layer they
+//! first run with that layer's inputs unrounded (earlier layers are already quantized), which fills a
+//! histogram per input; then everything runs again with the chosen scales. Scales depend only on the
+//! variant and the calibration windows, not on the scored windows, their batches or the threads. Each
+//! batch computes the same scales again, so every pass over the layers runs the calibration windows
+//! twice and holds their hidden states.
 
 mod entropy;
 mod histogram;
@@ -25,9 +25,9 @@ use crate::error::{Error, Result};
 use crate::model::Input;
 use histogram::Histogram;
 
-/// `percentile` clips one in so many values: it keeps 99.99 %.
+/// `percentile` clips one in this many values, so it keeps 99.99 %.
 const CLIPPED_ONE_IN: u64 = 10_000;
-/// The largest code: ranges are symmetric, though codes reach -128.
+/// The largest code. Ranges are symmetric, even though codes reach -128.
 const LARGEST_CODE: f32 = 127.0;
 
 /// How a range is chosen.
@@ -43,7 +43,7 @@ pub enum RangeMethod {
 }
 
 impl RangeMethod {
-    /// All, in the order of the help text.
+    /// All methods, in the order of the help text.
     pub const ALL: [RangeMethod; 3] =
         [RangeMethod::MinMax, RangeMethod::Percentile, RangeMethod::Entropy];
 
@@ -86,21 +86,21 @@ impl FromStr for RangeMethod {
     }
 }
 
-/// What ranges are chosen on, and how.
+/// The windows that ranges are chosen on, and the method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
-    /// Windows that are walked and never scored.
+    /// Windows that are walked but not scored.
     pub windows: Vec<Window>,
-    /// How.
+    /// How ranges are chosen.
     pub method: RangeMethod,
 }
 
-/// The scales of a variant's int8 inputs, by layer (none for the head's) and input.
+/// The scales of a variant's int8 inputs, by layer (`None` for the head's input) and input.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputScales(BTreeMap<(Option<usize>, Input), f16>);
 
 impl InputScales {
-    /// Scales as files have them: block, name of the input, scale.
+    /// Builds scales from the form that files have: block, name of the input, scale.
     ///
     /// # Errors
     /// An input error for an input that does not exist.
@@ -122,7 +122,7 @@ impl InputScales {
         self.0.get(&(layer, input)).copied()
     }
 
-    /// The scale of what the linear layer `id` is given.
+    /// The scale of the input of the linear layer `id`.
     pub fn of(&self, id: TensorId) -> Option<f16> {
         self.get(id.layer, Input::of(id.role).filter(|_| !id.bias)?)
     }
@@ -138,15 +138,15 @@ impl InputScales {
     }
 }
 
-/// What one layer's inputs were while calibration windows ran.
+/// The magnitudes of one layer's inputs on the calibration windows.
 #[derive(Default)]
-pub struct Seen {
+pub struct InputHistograms {
     histograms: Mutex<BTreeMap<Input, Histogram>>,
 }
 
-impl Seen {
+impl InputHistograms {
     /// Counts values of `input`, from any thread.
-    pub fn show(&self, input: Input, values: &[f32]) {
+    pub fn count(&self, input: Input, values: &[f32]) {
         let own = Histogram::of(values);
         let mut all = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(input).or_default().add(&own);
@@ -155,7 +155,7 @@ impl Seen {
     /// Adds the scales of `inputs` of `layer` to `scales`.
     ///
     /// # Errors
-    /// An input error that names layer and input, for one that has no range.
+    /// An input error, with layer and input, if an input has no range.
     pub fn choose(
         &self,
         method: RangeMethod,
@@ -188,7 +188,7 @@ fn scale(method: RangeMethod, histogram: &Histogram) -> Result<f16> {
     let not_finite = histogram.not_finite();
     if not_finite > 0 {
         let total = histogram.total();
-        return refuse(format!("{not_finite} of {total} values are no finite fp16 numbers"));
+        return refuse(format!("{not_finite} of {total} values are not finite in fp16"));
     }
     let range = method.range(histogram);
     let scale = f16::from_f32(range / LARGEST_CODE);
@@ -233,15 +233,15 @@ mod tests {
     fn inputs_without_a_range_are_refused_by_layer_and_name() {
         for (values, found) in [
             (&[0.0, -0.0][..], "found a range of 0"),
-            (&[1.0, f32::NAN], "1 of 2 values are no finite fp16 numbers"),
+            (&[1.0, f32::NAN], "1 of 2 values are not finite in fp16"),
             (&[f32::INFINITY, 1e9], "2 of 2 values"),
             (&[], "found a range of 0"),
         ] {
-            let seen = Seen::default();
-            seen.show(Input::Down, values);
+            let histograms = InputHistograms::default();
+            histograms.count(Input::Down, values);
             let mut scales = InputScales::default();
             for method in RangeMethod::ALL {
-                let chosen = seen.choose(method, Some(3), &[Input::Down], &mut scales);
+                let chosen = histograms.choose(method, Some(3), &[Input::Down], &mut scales);
                 let error = chosen.unwrap_err().to_string();
                 assert!(error.contains("calibration, layer 3, input of down: "), "{error}");
                 assert!(error.contains(found) && error.contains("without -a8"), "{error}");
@@ -253,13 +253,13 @@ mod tests {
     fn the_order_in_which_windows_come_changes_no_scale() {
         let (values, mut scales) = (bell(), [InputScales::default(), InputScales::default()]);
         for (reversed, scales) in [false, true].into_iter().zip(&mut scales) {
-            let seen = Seen::default();
+            let histograms = InputHistograms::default();
             let mut windows: Vec<&[f32]> = values.chunks(1000).collect();
             if reversed {
                 windows.reverse();
             }
-            windows.into_iter().for_each(|window| seen.show(Input::Mlp, window));
-            seen.choose(RangeMethod::Entropy, Some(0), &[Input::Mlp], scales).unwrap();
+            windows.into_iter().for_each(|window| histograms.count(Input::Mlp, window));
+            histograms.choose(RangeMethod::Entropy, Some(0), &[Input::Mlp], scales).unwrap();
         }
         assert_eq!(scales[0], scales[1]);
     }

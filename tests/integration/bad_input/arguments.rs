@@ -113,8 +113,9 @@ fn windows_too_short_to_score_a_token_are_refused() {
         let place = place();
         let mut short = place.evalkit(&["sweep", "--model", "model", "--text", "text.txt"]);
         short.args(["--context", context, "--protocol", protocol]);
-        let error =
-            format!("text.txt: a window of {context} tokens scores none: expected 4 or more");
+        let error = format!(
+            "text.txt: a window of {context} tokens has no scored token: expected 4 tokens or more"
+        );
         place.refuses(short, 2, &error);
     }
 }

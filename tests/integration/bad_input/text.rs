@@ -25,7 +25,7 @@ fn a_text_that_is_not_utf8_is_refused_with_the_byte() {
     refuses_text(
         b"some text \xff\xfe and more",
         &[],
-        "text.txt: expected UTF-8, found other bytes from byte 10 on\n\
+        "text.txt: expected UTF-8, found invalid bytes from byte 10 on\n\
          hint: convert it, for example with iconv -t UTF-8",
     );
 }
@@ -140,6 +140,6 @@ fn a_bos_mode_for_a_tokenizer_without_bos_is_refused() {
     place.refuses(
         place.sweep(&["--bos", "prepend"]),
         2,
-        "--bos prepend: the tokenizer names no BOS token",
+        "--bos prepend: the tokenizer has no BOS token",
     );
 }
