@@ -1,7 +1,7 @@
 //! Every verdict, and every way in which a claim is not decided.
 
 use super::*;
-use crate::stats::Interval;
+use crate::stats::{Estimate, Interval};
 
 pub(crate) const FILE: &str = r#"
 source = "somebody"
