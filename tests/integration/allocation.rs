@@ -172,7 +172,7 @@ fn a_file_that_was_edited_is_replayed_packaged_and_never_overwritten() {
     assert!(bits(replayed) > bits(original));
 
     let again = told(&run(&mut sweep(), 0));
-    assert!(again.contains("was edited and is left as it is"), "{again}");
+    assert!(again.contains("was edited, so it is kept"), "{again}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), edited);
 
     run(&mut place.evalkit(&["quantize", "-q", "-o", "coded.safetensors", "--recipe", &name]), 0);
