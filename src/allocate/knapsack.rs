@@ -1,41 +1,42 @@
-//! One item of every group, within a budget of bytes, at the least cost: the multiple-choice
-//! knapsack, solved exactly, or with a bound that says how far from exact.
+//! Solves the multiple-choice knapsack: one item of every group, at the lowest cost within a budget of
+//! bytes. The solution is exact, or comes with a bound on how far from optimal it is.
 //!
-//! A price per byte turns the budget into a cost. At any price, the cheapest item of each group by
-//! itself gives a lower bound of what any choice costs (Lagrange); the best price is where the
-//! convex hulls' steps, taken by what they save per byte, run out of budget. Group after group, all
-//! partial choices are then kept that no other beats in both bytes and cost and whose bound at that
-//! price is below the best whole choice seen (dynamic programming by lists with bounds; Dyer, Riha
-//! and Walker 1995, Pisinger 1995). Where they become too many, those with the worst bounds are let go,
-//! and the best of their bounds is what is proven. Pure and deterministic.
+//! A price per byte turns the budget into a cost. At any price, choosing the cheapest item of each group
+//! separately gives a lower bound on the cost of every choice (Lagrange). The best price is the saving
+//! per byte at which the budget runs out, when the steps of the groups' convex hulls are taken in the
+//! order of their savings. The groups are then added one by one. A partial choice is kept if no other is
+//! better in both bytes and cost, and if its bound at that price is below the best complete choice so far
+//! (dynamic programming by lists with bounds; Dyer, Riha and Walker 1995, Pisinger 1995). If there are
+//! too many, those with the worst bounds are dropped, and the lowest dropped bound limits what is proven.
+//! The solver is pure and deterministic.
 
-/// Partial choices that are kept at most.
+/// The largest number of partial choices that are kept.
 const MAX_STATES: usize = 1 << 14;
 
-/// What a group can be given.
+/// An item that can be chosen for a group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Item {
-    /// What it takes of the budget.
+    /// The bytes that it takes of the budget.
     pub size_bytes: u64,
-    /// What it costs; finite.
+    /// Its cost; finite.
     pub cost: f64,
 }
 
 /// A choice of one item per group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
-    /// Index of the item, by group.
+    /// Index of the chosen item, by group.
     pub picks: Vec<usize>,
-    /// Bytes of all.
+    /// Bytes of all chosen items.
     pub size_bytes: u64,
-    /// Cost of all.
+    /// Cost of all chosen items.
     pub cost: f64,
-    /// What no choice within the budget is below.
+    /// A proven lower bound on the cost of every choice within the budget.
     pub lower_bound: f64,
 }
 
 impl Chosen {
-    /// How much of the cost better choices could save at most, as a share; 0 where there is none.
+    /// The largest share of the cost that a better choice could save; 0 if the choice is optimal.
     pub fn gap(&self) -> f64 {
         if self.cost > self.lower_bound {
             (self.cost - self.lower_bound) / self.cost.abs().max(f64::MIN_POSITIVE)
@@ -45,8 +46,8 @@ impl Chosen {
     }
 }
 
-/// The least cost within the budget; nothing where the smallest items do not fit, or a group is
-/// empty.
+/// The choice with the lowest cost within the budget; `None` if the smallest items do not fit or if a
+/// group is empty.
 pub fn choose(groups: &[Vec<Item>], budget_bytes: u64) -> Option<Chosen> {
     choose_keeping(groups, budget_bytes, MAX_STATES)
 }
@@ -56,12 +57,12 @@ pub fn choose(groups: &[Vec<Item>], budget_bytes: u64) -> Option<Chosen> {
 struct State {
     size_bytes: u64,
     cost: f64,
-    /// Which partial choice of one group less it goes on from.
+    /// Index of the partial choice with one group less that it extends.
     from: u32,
     pick: u32,
 }
 
-/// The end of a whole choice: a partial one, then the priced items of the groups after it.
+/// A complete choice: a partial choice, followed by the priced items of the remaining groups.
 #[derive(Debug, Clone, Copy)]
 struct Best {
     cost: f64,
@@ -111,7 +112,7 @@ fn choose_keeping(groups: &[Vec<Item>], budget_bytes: u64, kept: usize) -> Optio
     Some(Chosen { size_bytes, cost, lower_bound: lower_bound.min(cost), picks })
 }
 
-/// Only the states that no other beats in bytes and in cost.
+/// The states that no other state beats in both bytes and cost.
 fn undominated(mut states: Vec<State>) -> Vec<State> {
     states.sort_by(|a, b| a.size_bytes.cmp(&b.size_bytes).then(a.cost.total_cmp(&b.cost)));
     let mut least = f64::INFINITY;
@@ -123,20 +124,20 @@ fn undominated(mut states: Vec<State>) -> Vec<State> {
     states
 }
 
-/// What can be said of the groups from one on.
+/// Sums over the groups from one on.
 #[derive(Debug, Clone, Copy, Default)]
 struct After {
     /// Bytes of their smallest items.
     least_bytes: u64,
     /// Bytes of their priced items.
     size_bytes: u64,
-    /// Costs of these.
+    /// Costs of their priced items.
     cost: f64,
-    /// Costs of these with the price of their bytes.
+    /// Lowest costs including the price of the bytes.
     priced: f64,
 }
 
-/// The price, the items that are bought at it, and sums over the groups to come.
+/// The price, the items that are cheapest at it, and sums over the remaining groups.
 struct Rest {
     price: f64,
     budget_bytes: u64,
@@ -162,13 +163,13 @@ impl Rest {
         Some(Rest { price, budget_bytes, priced, after })
     }
 
-    /// What no whole choice that begins with `state` is below.
+    /// A lower bound on the cost of every complete choice that begins with `state`.
     fn bound(&self, state: &State, groups: usize) -> f64 {
         let left = self.budget_bytes - state.size_bytes;
         state.cost + self.after[groups].priced - self.price * left as f64
     }
 
-    /// The items of a whole choice.
+    /// The items of a complete choice.
     fn picks(&self, best: &Best, history: &[Vec<(u32, u32)>]) -> Vec<usize> {
         let mut picks = self.priced.clone();
         let (mut from, mut pick) = (best.from, best.pick);
@@ -190,8 +191,9 @@ struct Step {
     pick: usize,
 }
 
-/// The smallest items, then steps by what they save per byte until one does not fit: what that one
-/// saves per byte is the price, 0 where all fit. Nothing where the smallest items do not fit.
+/// Starts with the smallest items and takes steps in the order of their saving per byte until one does
+/// not fit. That step's saving per byte is the price, or 0 if all fit. `None` if the smallest items do
+/// not fit.
 fn buy(groups: &[Vec<Item>], budget_bytes: u64) -> Option<(f64, Vec<usize>)> {
     let mut steps = Vec::new();
     let mut picks = Vec::with_capacity(groups.len());
@@ -234,8 +236,8 @@ fn hull(group: &[Item]) -> Vec<usize> {
         if hull.last().is_some_and(|last| group[*last].cost <= item.cost) {
             continue;
         }
-        // The item between two others is above their line where it saves less per byte than the
-        // one after it.
+        // The item between two others is above the line through them if the step to it saves less per
+        // byte than the step after it.
         while let [.., before, last] = hull[..] {
             let (before, last) = (group[before], group[last]);
             let bytes = |a: Item, b: Item| (b.size_bytes - a.size_bytes) as f64;
@@ -257,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// All choices there are.
+    /// The lowest cost of all choices, by trying each.
     fn brute_force(groups: &[Vec<Item>], budget_bytes: u64) -> Option<f64> {
         let Some((group, others)) = groups.split_first() else { return Some(0.0) };
         let costs = group.iter().filter_map(|item| {
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_greed_by_price_misses_is_found() {
+    fn a_choice_that_a_greedy_one_misses_is_found() {
         let groups = [items(&[(0, 10.0), (6, 0.0)]), items(&[(0, 10.0), (5, 2.0), (9, 0.0)])];
         let chosen = choose(&groups, 10).unwrap();
         assert_eq!((chosen.picks.as_slice(), chosen.cost), (&[1, 0][..], 10.0));
@@ -284,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn budgets_too_small_and_groups_of_nothing_have_no_choice() {
+    fn a_budget_too_small_and_an_empty_group_have_no_choice() {
         let group = items(&[(3, 1.0), (2, 4.0)]);
         assert_eq!(choose(std::slice::from_ref(&group), 1), None);
         assert_eq!(choose(&[group, Vec::new()], 9), None);
-        let nothing = choose(&[], 0).unwrap();
-        assert_eq!((nothing.cost, nothing.gap()), (0.0, 0.0));
+        let empty = choose(&[], 0).unwrap();
+        assert_eq!((empty.cost, empty.gap()), (0.0, 0.0));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Bits by tensor: what each costs, and the choice that costs least within a budget.
+//! Allocates bits to tensors: predicts the cost of each recipe of each tensor, and finds the choice with
+//! the lowest cost within a budget.
 //!
-//! [`Probe`] measures in one walk what errors in the parts of each layer do to the predictions,
-//! [`predicted_kl_nats`] makes of it what each recipe of each tensor would cost, [`choose`] picks, and
-//! [`Blocks`] is the choice with a text that names it everywhere.
+//! [`Probe`] measures in one walk how errors in the parts of each layer change the predictions.
+//! [`predicted_kl_nats`] derives from that the cost of each recipe of each tensor, [`choose`] solves the
+//! allocation, and [`Blocks`](crate::eval::mixed::Blocks) is the choice with its name.
 
 mod knapsack;
 mod part;
@@ -12,16 +13,16 @@ mod sensitivity;
 use crate::eval::mixed::ROLES;
 pub use knapsack::{Chosen, Item, choose};
 pub use predict::predicted_kl_nats;
-pub use sensitivity::{LayerErrors, Probe, Sensitivities, are_of};
+pub use sensitivity::{LayerErrors, Probe, Sensitivities, errors_fit};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::eval::sizes::size_bytes;
 use crate::eval::variant::Variant;
 
-/// Stored bytes by tensor (layer by layer, in the order of [`ROLES`]; in a mixture of all experts)
-/// and candidate; nothing for a candidate that cannot code the shape. Exact; weights are read only
-/// for recipes whose sizes depend on them.
+/// Exact stored bytes by tensor and candidate; `None` if the candidate cannot code the shape. Tensors are
+/// layer by layer, in the order of [`ROLES`]; in a mixture, the experts of a layer are summed by role.
+/// Weights are read only for recipes whose sizes depend on them.
 ///
 /// # Errors
 /// Input errors of the checkpoint.
@@ -48,8 +49,8 @@ pub fn sizes_bytes(
     Ok(sizes)
 }
 
-/// The candidates whose KL divergence is measured: of those that code every tensor the smallest and
-/// the one in the middle, the smallest first; fewer where there are not so many.
+/// The candidates whose KL divergence is measured, called *anchors*: among those that can code every
+/// tensor, the smallest and then the middle one by size. They are fewer if there are not two.
 pub fn anchors(sizes: &[Vec<Option<u64>>]) -> Vec<usize> {
     let candidates = sizes.first().map_or(0, Vec::len);
     let total = |candidate: usize| -> Option<u64> {

@@ -1,5 +1,5 @@
-//! A part of a dense layer, stage by stage, and how far the states behind it move when its weights
-//! are others.
+//! Runs a part of a dense layer stage by stage, and measures how far the states after it move when its
+//! weights change.
 
 use candle_core::{Result as CandleResult, Tensor};
 
@@ -9,20 +9,20 @@ use crate::eval::mixed::ROLES;
 use crate::eval::windows::{both, dense, each};
 use crate::model::{self, Block, RopeTables};
 
-/// How many of a layer's roles are attention's.
+/// The number of a layer's roles that belong to attention.
 const ATTENTION: usize = 4;
 
 /// A part of a dense layer.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
-    /// Queries, keys, values, and the projection of what is attended to.
+    /// Queries, keys, values, and the output projection.
     Attention,
     /// Gate, up and down.
     Mlp,
 }
 
 impl Part {
-    /// Its linear layers; the last one is given what the others made.
+    /// Its linear layers; the last one reads the result of the others.
     pub fn roles(self) -> &'static [Role] {
         match self {
             Part::Attention => &ROLES[..ATTENTION],
@@ -30,7 +30,7 @@ impl Part {
         }
     }
 
-    /// What its first linear layers are given, from the states `[tokens, hidden]` before it.
+    /// The inputs of its first linear layers, from the states `[tokens, hidden]` before the part.
     ///
     /// # Errors
     /// Those of candle.
@@ -41,7 +41,7 @@ impl Part {
         }
     }
 
-    /// What its last one is given.
+    /// The inputs of its last linear layer.
     ///
     /// # Errors
     /// Those of candle.
@@ -52,7 +52,7 @@ impl Part {
         }
     }
 
-    /// The states behind it.
+    /// The states after the part.
     ///
     /// # Errors
     /// Those of candle.
@@ -64,15 +64,15 @@ impl Part {
     }
 }
 
-/// The states around a part on the reference's way, per window.
+/// The reference's states around a part, per window.
 pub struct Stage {
-    /// What its first linear layers are given.
+    /// The inputs of its first linear layers.
     pub normed: Vec<Tensor>,
-    /// What its last one is given.
+    /// The inputs of its last linear layer.
     pub inner: Vec<Tensor>,
-    /// What its output is added to.
+    /// The states that its output is added to.
     pub before: Vec<Tensor>,
-    /// The sum.
+    /// The states after the part: the sum.
     pub after: Vec<Tensor>,
 }
 
@@ -85,7 +85,7 @@ impl Stage {
         Ok(Stage { normed, inner, before: before.to_vec(), after })
     }
 
-    /// The states behind the part with other weights from `role` on.
+    /// The states after the part if its weights have changed from `role` on.
     pub fn again(
         &self,
         part: Part,
@@ -125,6 +125,6 @@ pub fn distance(reference: &[Tensor], found: &[Tensor]) -> Result<f64> {
     if (sum / tokens.max(1) as f64).is_finite() {
         Ok(sum / tokens.max(1) as f64)
     } else {
-        Err(Error::input("some activation overflowed: its error is not a number"))
+        Err(Error::input("some activation overflowed: its error is not finite"))
     }
 }

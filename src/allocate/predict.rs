@@ -1,42 +1,43 @@
-//! From what was measured of parts and computed of tensors to the KL divergence that a recipe of one
-//! tensor is predicted to cost.
+//! Predicts the KL divergence that a recipe of one tensor costs, from measurements of parts and errors of
+//! tensors.
 //!
-//! The model is additive and of first order, and says nothing of errors that make up for one another
-//! or add up to more than their sum:
+//! The model is additive and of first order. It ignores that errors can compensate or amplify one
+//! another:
 //!
-//! - Coding a tensor moves the states behind its part (attention or MLP) of its layer by some
-//!   relative energy `e`, which was computed with only that tensor coded.
-//! - A part all of whose tensors are coded by one recipe (an *anchor*) costs a KL divergence that was
-//!   measured at the end of the model. Its tensors share that by their energies: per unit of energy
-//!   the part costs `r = KL / Σ e` nats at that anchor.
-//! - A tensor under any recipe costs `e·r`. With two anchors `r` is taken between them by the logarithm
-//!   of `e`, and beyond them as at the nearer one; so a part under an anchor costs what was measured.
-//! - A choice costs the sum over its tensors.
+//! - Coding a tensor changes the states after its part (attention or MLP) of its layer by a relative
+//!   energy `e`, which is computed with only that tensor coded.
+//! - For a part whose tensors are all coded by one recipe (an *anchor*), the KL divergence at the end of
+//!   the model was measured. It is divided among the part's tensors in proportion to their energies, so
+//!   the part costs `r = KL / Σ e` nats per unit of energy at that anchor.
+//! - A tensor under any recipe costs `e·r`. Between two anchors, `r` is interpolated by the logarithm of
+//!   `e`; beyond them, it is that of the nearer anchor. A part under an anchor therefore costs what was
+//!   measured.
+//! - The cost of a choice is the sum over its tensors.
 
 use super::sensitivity::{PartSensitivity, Sensitivities};
 
-/// Predicted KL divergence in nats per token by tensor (layer by layer, in the order of
-/// [`ROLES`](super::ROLES)) and candidate; nothing for a candidate that cannot code the tensor.
+/// Predicted KL divergence in nats per token, by tensor (layer by layer, in the order of
+/// [`ROLES`](super::ROLES)) and candidate; `None` if the candidate cannot code the tensor.
 pub fn predicted_kl_nats(measured: &Sensitivities) -> Vec<Vec<Option<f64>>> {
-    measured.parts.iter().flat_map(|part| of_part(part, &measured.anchors)).collect()
+    measured.parts.iter().flat_map(|part| part_costs(part, &measured.anchors)).collect()
 }
 
-fn of_part(part: &PartSensitivity, anchors: &[usize]) -> Vec<Vec<Option<f64>>> {
+fn part_costs(part: &PartSensitivity, anchors: &[usize]) -> Vec<Vec<Option<f64>>> {
     let energy = |errors: &Vec<Option<f64>>, anchor: usize| errors[anchor].unwrap_or(0.0);
     let rate = |(&anchor, kl_nats): (&usize, &f64)| {
         let all: f64 = part.errors.iter().map(|errors| energy(errors, anchor)).sum();
         if all > 0.0 { kl_nats / all } else { 0.0 }
     };
     let rates: Vec<f64> = anchors.iter().zip(&part.kl_nats).map(rate).collect();
-    let of_tensor = |errors: &Vec<Option<f64>>| -> Vec<Option<f64>> {
+    let tensor_costs = |errors: &Vec<Option<f64>>| -> Vec<Option<f64>> {
         let points: Vec<(f64, f64)> =
             anchors.iter().zip(&rates).map(|(&at, &rate)| (energy(errors, at), rate)).collect();
         errors.iter().map(|error| error.map(|error| error * rate_at(&points, error))).collect()
     };
-    part.errors.iter().map(of_tensor).collect()
+    part.errors.iter().map(tensor_costs).collect()
 }
 
-/// The rate at an energy, from rates at the anchors' energies, the largest first.
+/// The rate at an energy, interpolated between the anchors' `(energy, rate)`, largest energy first.
 fn rate_at(points: &[(f64, f64)], energy: f64) -> f64 {
     let [Some(&(large, most)), Some(&(small, least))] = [points.first(), points.last()] else {
         return 0.0;
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_costs_nothing_and_what_cannot_code_has_no_cost() {
+    fn a_lossless_recipe_costs_nothing_and_one_that_cannot_code_has_no_cost() {
         let mut lossless = part(vec![0.5, 0.0], &[[0.3, 0.0, 0.0], [0.0, 0.0, 0.0]]);
         lossless.errors[1][1] = None;
         let found =

@@ -1,15 +1,16 @@
-//! How much each part of each layer matters: one walk of the reference, from which lanes branch off.
+//! Measures how sensitive the predictions are to each part of each layer, in one walk of the reference
+//! from which lanes branch off.
 //!
-//! At every layer, on the reference's own states:
+//! At every layer, on the reference's states:
 //!
-//! - each tensor is coded by each candidate, by itself, and the part it belongs to is run: the
-//!   relative energy of what changes behind the part is the tensor's error under that candidate;
-//! - for each anchor a lane branches off with the whole part coded by it, and walks on to the end
-//!   through the reference's weights: its KL divergence there is exact.
+//! - Each candidate codes each tensor alone, and the tensor's part is run. The relative energy of the
+//!   change in the states after the part is the tensor's error under that candidate.
+//! - For each anchor, a lane branches off after the whole part was coded by it, and continues to the end
+//!   with the reference's weights. Its KL divergence at the end is exact.
 //!
-//! Memory: one block (or expert) in f32 with one more of each of its parts per anchor, and the states
-//! of the windows in two lanes per layer and anchor: windows are few. A layer costs as much as a walk
-//! of as many variants as there are lanes by then.
+//! Memory holds one block (or expert) in f32 with a copy of its parts per anchor, and the states of the
+//! windows in two lanes per layer and anchor, so there must be few windows. A layer costs as much time as
+//! a walk with one variant for each lane that has branched off so far.
 
 use candle_core::{Result as CandleResult, Tensor};
 use rayon::prelude::*;
@@ -30,44 +31,46 @@ use crate::eval::{embed, head};
 use crate::model::{self, Block, BlockWeights, Mlp, RopeTables, Routed};
 use crate::quantize::quantize;
 
-/// What is measured, and on what.
+/// A measurement of sensitivities: the candidates, and the windows that they are measured on.
 pub struct Probe<'a> {
-    /// The walk: no variants, and the windows that are measured on.
+    /// The walk, without variants.
     pub walk: Walk<'a>,
-    /// Variants whose blocks are one recipe each.
+    /// Variants that code all blocks by one recipe each.
     pub candidates: &'a [Variant],
-    /// Those of them that lanes are coded by, the coarsest first; they can code every tensor.
+    /// Indices of the candidates that get lanes, the coarsest first. They must be able to code every
+    /// tensor.
     pub anchors: &'a [usize],
 }
 
-/// What was found.
+/// Measured sensitivities.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sensitivities {
-    /// The candidates whose KL divergence was measured, the coarsest first.
+    /// Indices of the candidates whose KL divergence was measured, the coarsest first.
     pub anchors: Vec<usize>,
-    /// Layer by layer attention, then MLP or experts.
+    /// Layer by layer: attention, then MLP or experts.
     pub parts: Vec<PartSensitivity>,
 }
 
-/// What was found of attention, or of what follows it, in one layer.
+/// The sensitivity of one layer's attention, or of its MLP or experts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartSensitivity {
-    /// Which layer.
+    /// The layer's index.
     pub layer: usize,
-    /// Mean KL divergence from the reference at the end, in nats per token, by anchor.
+    /// Mean KL divergence of each anchor's lane from the reference, in nats per token.
     pub kl_nats: Vec<f64>,
-    /// By role and candidate the mean over tokens of `|Δ|² / |y|²`, with `y` the states behind the
-    /// part; nothing where the candidate cannot code the tensor.
+    /// By role and candidate, the mean over tokens of `|Δ|² / |y|²`, where `y` are the states after the
+    /// part; `None` if the candidate cannot code the tensor.
     pub errors: Vec<Vec<Option<f64>>>,
 }
 
 impl Sensitivities {
-    /// Whether this is of so many layers and candidates: a file may hold anything.
-    pub fn is_of(&self, layers: usize, candidates: usize) -> bool {
+    /// Whether the lengths are right for these numbers of layers and candidates, because a file can contain
+    /// anything.
+    pub fn fits(&self, layers: usize, candidates: usize) -> bool {
         let is_whole = |parts: &[PartSensitivity]| {
             let errors = [0, 1].map(|part| parts[part].errors.clone());
             parts.iter().all(|part| part.kl_nats.len() == self.anchors.len())
-                && are_of(&errors, candidates)
+                && errors_fit(&errors, candidates)
         };
         self.parts.len() == 2 * layers
             && !self.anchors.is_empty()
@@ -79,11 +82,11 @@ impl Sensitivities {
 /// Errors by role and candidate.
 type Errors = Vec<Vec<Option<f64>>>;
 
-/// Errors of a layer: of attention, then of MLP or experts.
+/// The errors of a layer: of attention, then of MLP or experts.
 pub type LayerErrors = [Errors; 2];
 
-/// Whether errors are of so many candidates: a file may hold anything.
-pub fn are_of(errors: &LayerErrors, candidates: usize) -> bool {
+/// Whether the lengths are right for this number of candidates, because a file can contain anything.
+pub fn errors_fit(errors: &LayerErrors, candidates: usize) -> bool {
     let parts = [Part::Attention, Part::Mlp].into_iter().zip(errors);
     parts.into_iter().all(|(part, errors)| {
         errors.len() == part.roles().len() && errors.iter().all(|own| own.len() == candidates)
@@ -103,12 +106,12 @@ struct Probed {
 type Weights = Vec<(Role, Tensor)>;
 
 impl Probe<'_> {
-    /// Walks. `known` are the errors of the first layers, as far as an earlier walk got: these are not
-    /// found again; after each further layer `keep` is given all there are.
+    /// Walks the model. `known` are the errors of the first layers from an interrupted walk, which are not
+    /// measured again. After each further layer, `keep` receives the errors of all layers so far.
     ///
     /// # Errors
-    /// Input errors of the checkpoint and of candidates that cannot code it, states that overflow,
-    /// interruption, and those of `keep`.
+    /// Input errors of the checkpoint, of candidates that cannot code it, and of states that overflow;
+    /// interruption; errors of `keep`.
     pub fn measure(
         &self,
         mut known: Vec<LayerErrors>,
@@ -125,8 +128,8 @@ impl Probe<'_> {
         for layer in 0..layers {
             observer.progress(layer, total);
             checkpoint.check_unchanged()?;
-            let of_layer = self.layer(layer, &rope, known.get(layer), &mut lanes);
-            let errors = of_layer.at(|| format!("layer {layer}"))?;
+            let measured = self.layer(layer, &rope, known.get(layer), &mut lanes);
+            let errors = measured.at(|| format!("layer {layer}"))?;
             if layer == known.len() {
                 known.push(errors);
                 keep(&known)?;
@@ -144,19 +147,19 @@ impl Probe<'_> {
         let mut parts = Vec::new();
         for (layer, errors) in known.into_iter().enumerate() {
             for errors in errors {
-                let of_anchor = |_: &usize| -> Result<f64> {
-                    let scored = measured.next().ok_or_else(|| Error::bug("a lane was lost"))?;
+                let kl_of = |_: &usize| -> Result<f64> {
+                    let scored = measured.next().ok_or_else(|| Error::bug("a lane is missing"))?;
                     let scored = scored.map_err(|cause| Error::input(cause.what).hint(cause.hint));
                     mean_kl_nats(&scored?, layer)
                 };
-                let kl_nats = self.anchors.iter().map(of_anchor).collect::<Result<_>>()?;
+                let kl_nats = self.anchors.iter().map(kl_of).collect::<Result<_>>()?;
                 parts.push(PartSensitivity { layer, kl_nats, errors });
             }
         }
         Ok(Sensitivities { anchors: self.anchors.to_vec(), parts })
     }
 
-    /// Probes a layer and takes every lane through it; new lanes come last.
+    /// Measures a layer and takes every lane through it. New lanes are appended.
     fn layer(
         &self,
         layer: usize,
@@ -194,7 +197,7 @@ impl Probe<'_> {
         block_weights(checkpoint, device, tensors.into_iter())
     }
 
-    /// What a weight `[out, in]` decodes to under a candidate; nothing where that cannot code it.
+    /// A weight `[out, in]` coded by a candidate and decoded; `None` if the candidate cannot code it.
     fn coded(&self, id: TensorId, weight: &Tensor, candidate: usize) -> Result<Option<Tensor>> {
         let Walk { checkpoint, device, .. } = self.walk;
         let stored = checkpoint.stored(id)?;
@@ -207,9 +210,9 @@ impl Probe<'_> {
         coded.map(|coded| model::matrix(coded.decode(), shape, device)).transpose()
     }
 
-    /// Tries every tensor of a part under every candidate, unless errors are known, and the part
-    /// under every anchor: the errors, and per anchor the states behind it. The block is left as it
-    /// was.
+    /// Codes every tensor of a part by every candidate, unless its errors are known, and the whole part by
+    /// every anchor. Returns the errors, and per anchor the states after the part. Leaves the block
+    /// unchanged.
     fn part(
         &self,
         probed: Probed,
@@ -223,22 +226,22 @@ impl Probe<'_> {
         let mut errors = Errors::new();
         for &role in part.roles() {
             let (id, original) = (TensorId::block(layer, role), block.weight(role)?);
-            let mut of_role = Vec::new();
+            let mut role_errors = Vec::new();
             for candidate in self.needed(is_known) {
                 let Some(weight) = self.coded(id, &original, candidate)? else {
-                    of_role.push(None);
+                    role_errors.push(None);
                     continue;
                 };
                 self.keep(candidate, role, &weight, &mut anchored);
                 if !is_known {
                     block.replace(role, weight)?;
                     let states = stage.again(part, block, role, rope)?;
-                    of_role.push(Some(distance(&stage.after, &states)?));
+                    role_errors.push(Some(distance(&stage.after, &states)?));
                 }
             }
             block.replace(role, original.clone())?;
             originals.push((role, original));
-            errors.push(of_role);
+            errors.push(role_errors);
         }
         let mut states = Vec::new();
         for weights in anchored {
@@ -249,12 +252,12 @@ impl Probe<'_> {
         Ok((errors, states))
     }
 
-    /// The candidates that have to be coded: anchors alone, where errors are known.
+    /// The candidates that must be coded: only the anchors if errors are known.
     fn needed(&self, is_known: bool) -> Vec<usize> {
         if is_known { self.anchors.to_vec() } else { (0..self.candidates.len()).collect() }
     }
 
-    /// Keeps a weight that belongs to an anchor.
+    /// Keeps a weight if its candidate is an anchor.
     fn keep(&self, candidate: usize, role: Role, weight: &Tensor, anchored: &mut [Weights]) {
         let anchors = self.anchors.iter().zip(anchored);
         for (_, weights) in anchors.filter(|(anchor, _)| **anchor == candidate) {
@@ -262,8 +265,9 @@ impl Probe<'_> {
         }
     }
 
-    /// The same for the experts of a layer, one at a time, where every lane's states are those
-    /// behind attention: each trial is one role of all experts; none where errors are known.
+    /// Does the same for the experts of a layer, one expert at a time, from every lane's states after
+    /// attention. A trial codes one role of all experts by one candidate; there are no trials if errors
+    /// are known.
     fn experts(
         &self,
         layer: usize,
@@ -273,16 +277,16 @@ impl Probe<'_> {
     ) -> Result<Errors> {
         let config = &self.walk.checkpoint.config;
         let router_input = lanes[0].hidden.clone();
-        let tries = Part::Mlp.roles().len() * self.candidates.len();
-        let of_reference = |count: usize| -> Result<Vec<Vec<Routed>>> {
+        let trials = Part::Mlp.roles().len() * self.candidates.len();
+        let routed_copies = |count: usize| -> Result<Vec<Vec<Routed>>> {
             (0..count).map(|_| route(block, &router_input)).collect()
         };
         let mut tried: Vec<Option<Vec<Routed>>> = if is_known {
-            (0..tries).map(|_| None).collect()
+            (0..trials).map(|_| None).collect()
         } else {
-            of_reference(tries)?.into_iter().map(Some).collect()
+            routed_copies(trials)?.into_iter().map(Some).collect()
         };
-        let mut anchored = of_reference(self.anchors.len())?;
+        let mut anchored = routed_copies(self.anchors.len())?;
         for lane in lanes.iter_mut() {
             lane.routed = route(block, &lane.hidden)?;
         }
@@ -306,8 +310,8 @@ impl Probe<'_> {
         Ok(errors.chunks_exact(self.candidates.len()).map(<[_]>::to_vec).collect())
     }
 
-    /// Sends the reference's tokens through one expert of a layer as each trial and each anchor has
-    /// it. An expert that none goes to is passed over.
+    /// Sends the reference's tokens through one expert of a layer, coded as in each trial and by each
+    /// anchor. An expert without tokens is skipped.
     fn expert(
         &self,
         layer: usize,
@@ -320,8 +324,8 @@ impl Probe<'_> {
             return Ok(());
         }
         let mut weights: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
-        let of_roles = tried.chunks_exact_mut(self.candidates.len());
-        for (&role, tried) in Part::Mlp.roles().iter().zip(of_roles) {
+        let trials_by_role = tried.chunks_exact_mut(self.candidates.len());
+        for (&role, tried) in Part::Mlp.roles().iter().zip(trials_by_role) {
             let (id, original) = (TensorId::expert(layer, expert, role), mlp.weight(role)?);
             for (candidate, routed) in tried.iter_mut().enumerate() {
                 if routed.is_none() && !self.anchors.contains(&candidate) {
@@ -346,12 +350,12 @@ impl Probe<'_> {
     }
 }
 
-/// Puts weights in their places.
+/// Puts weights in place by `put`.
 fn replace(weights: Weights, mut put: impl FnMut(Role, Tensor) -> Result<()>) -> Result<()> {
     weights.into_iter().try_for_each(|(role, weight)| put(role, weight))
 }
 
-/// Takes the states of every lane a step on.
+/// Applies a step to the states of every lane.
 fn advance(
     lanes: &mut [Lane],
     step: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
@@ -362,12 +366,12 @@ fn advance(
     })
 }
 
-/// Adds what an expert makes of the tokens that go to it.
+/// Adds the outputs of an expert for the tokens that are routed to it.
 fn apply(expert: usize, mlp: &Mlp, routed: &mut [Routed]) -> Result<()> {
     routed.par_iter_mut().try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
 }
 
-/// A lane that goes on from these states through the reference's weights.
+/// A lane that continues from these states with the reference's weights.
 fn branch(hidden: Vec<Tensor>) -> Lane {
     Lane { hidden, ..Lane::new(Variant::reference()) }
 }

@@ -1,5 +1,5 @@
-//! How a calibration that was interrupted continues: every layer of every variant is kept in a part
-//! file, and the parts become the variant's one file.
+//! Lets an interrupted calibration continue: every coded layer of a variant is saved in a part file, and
+//! the part files are finally joined to the variant's file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::job::CalibrationJob;
 use super::layer::Done;
-use super::part_file::{beside, write_tensors};
+use super::part_file::{part_path, write_tensors};
 use super::tune_block::Tuned;
 use super::tune_model::TunedModel;
 use crate::checkpoint::TensorId;
@@ -19,11 +19,11 @@ use crate::eval::provenance::{Calibrated, Provenance};
 
 impl CalibrationJob<'_> {
     fn part(&self, variant: usize, layer: usize) -> PathBuf {
-        beside(&self.paths[variant], &format!("layer{layer}"))
+        part_path(&self.paths[variant], &format!("layer{layer}"))
     }
 
-    /// A layer's part file, where it is there and belongs to this calibration.
-    pub fn kept(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
+    /// A layer's part file, if it exists and belongs to this calibration.
+    pub fn saved(&self, variant: usize, layer: usize) -> Option<Arc<CodedFile>> {
         let file = CodedFile::open(&self.part(variant, layer)).ok()?;
         let is_ours = file.model_hash == self.walk.checkpoint.content_hash()
             && file.variant == self.walk.variants[variant]
@@ -32,7 +32,7 @@ impl CalibrationJob<'_> {
     }
 
     /// Writes a layer's part file.
-    pub fn keep(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
+    pub fn save(&self, variant: usize, layer: usize, done: &Done) -> Result<()> {
         let (checkpoint, of) = (self.walk.checkpoint, &self.walk.variants[variant]);
         let mut errors = BTreeMap::new();
         let mut provenance =
@@ -51,7 +51,7 @@ impl CalibrationJob<'_> {
         write_tensors(&self.part(variant, layer), checkpoint, of, &coded, &calibrated)
     }
 
-    /// A variant's parts and what no layer holds as one file at `path`.
+    /// Joins a variant's part files, and the tensors outside the layers, to one file at `path`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the parts, surroundings errors of the disk.
@@ -72,10 +72,10 @@ impl CalibrationJob<'_> {
         })
     }
 
-    /// A variant's file: the tensors of `file`, those that were tuned as a whole in their place.
+    /// Writes a variant's file: the tuned parameters, and the tensors of `file` that were not tuned.
     ///
     /// # Errors
-    /// Input errors of the file and of what was tuned, surroundings errors of the disk.
+    /// Input errors of the file and of the tuned parameters, surroundings errors of the disk.
     pub fn write_tuned(
         &self,
         variant: usize,

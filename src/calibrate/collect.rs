@@ -1,14 +1,14 @@
-//! Second moments of what the reference's linear layers are given, collected once for recipes of any
-//! width: one walk over the calibration windows, a part file per layer, and a file of all at the end.
+//! Collects the second moments of the inputs of the reference's linear layers, once for recipes of any
+//! width. One walk over the calibration windows writes a part file per layer, then joins them to one.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
 use super::correlation::Tokens;
-use super::experts::{given, pooled};
+use super::experts::{expert_inputs, pooled};
 use super::moments_file::{Facts, MomentsFile, name_of, packed, write};
-use super::part_file::{beside, sweep_up};
+use super::part_file::{part_path, remove_part_files};
 use super::stages::Stages;
 use super::unit::Unit;
 use crate::checkpoint::Checkpoint;
@@ -25,29 +25,29 @@ use crate::eval::windows::each;
 use crate::eval::windows::route;
 use crate::model::{self, Block, Input, Mlp, RopeTables};
 
-/// What is collected, and where to.
+/// The inputs of a collection, and the file to write.
 pub struct Collection<'a> {
-    /// The walk: its windows are those of calibration, and it has no variants.
+    /// The walk, over calibration windows and without variants.
     pub walk: Walk<'a>,
-    /// The file that is to be written.
+    /// The file to write.
     pub path: &'a Path,
-    /// What the windows are.
+    /// The text and windows.
     pub origin: &'a Origin,
 }
 
-/// Moments of a layer by name, packed, and in a mixture the tokens of its experts.
+/// The packed moments of a layer by name, and in a mixture, the number of tokens of each expert.
 #[derive(Default)]
 struct Collected {
     entries: Vec<(String, Vec<u8>)>,
     tokens: Option<Vec<u64>>,
 }
 
-/// Collects the second moments of every layer. Layers that were kept before an interruption are only
-/// walked through.
+/// Collects the second moments of every layer. Layers that an interrupted collection saved are walked
+/// but not collected again.
 ///
 /// # Errors
 /// Input errors of the checkpoint and states that overflow, surroundings errors of the disk,
-/// interruption: layers that were collected by then are kept.
+/// interruption. Layers that were collected before an interruption are saved.
 pub fn collect(
     collection: &Collection<'_>,
     timings: &mut Timings,
@@ -62,14 +62,14 @@ pub fn collect(
     for layer in 0..layers {
         observer.progress(layer, layers + 1);
         checkpoint.check_unchanged()?;
-        match collection.kept(layer) {
+        match collection.saved(layer) {
             Some(_) => {
                 Layer { walk: &collection.walk, layer, rope: &rope }.run(&mut lanes, timings)?;
             }
             None => {
                 let [lane] = &mut lanes;
                 let collected = collection.layer(layer, &rope, lane, timings);
-                collection.keep(layer, collected.at(|| format!("layer {layer}"))?)?;
+                collection.save(layer, collected.at(|| format!("layer {layer}"))?)?;
             }
         }
         stop_if_asked(observer)?;
@@ -81,11 +81,11 @@ pub fn collect(
 
 impl Collection<'_> {
     fn part(&self, layer: usize) -> PathBuf {
-        beside(self.path, &format!("layer{layer}"))
+        part_path(self.path, &format!("layer{layer}"))
     }
 
-    /// A layer's part file, where it is there and belongs to this collection.
-    fn kept(&self, layer: usize) -> Option<MomentsFile> {
+    /// A layer's part file, if it exists and belongs to this collection.
+    fn saved(&self, layer: usize) -> Option<MomentsFile> {
         let checkpoint = self.walk.checkpoint;
         let file = MomentsFile::open(&self.part(layer)).ok()?;
         let Facts { model_hash, origin, .. } = file.facts();
@@ -93,7 +93,7 @@ impl Collection<'_> {
         (is_ours && file.check_layer(checkpoint, layer).is_ok()).then_some(file)
     }
 
-    /// Takes the reference through a layer and collects what its linear layers are given.
+    /// Takes the reference through a layer and collects the moments of its linear layers' inputs.
     fn layer(
         &self,
         layer: usize,
@@ -131,7 +131,7 @@ impl Collection<'_> {
         Ok(collected)
     }
 
-    /// Takes the reference through the experts of a layer.
+    /// Takes the reference through the experts of a layer and collects the moments of their inputs.
     fn experts(
         &self,
         layer: usize,
@@ -155,7 +155,7 @@ impl Collection<'_> {
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
             let mlp = Mlp::new(&checkpoint.config, unit.weights(checkpoint, device)?)?;
             drop(unit);
-            let (rows, is_pooled) = given(&lane.routed, expert, hidden_size)?;
+            let (rows, is_pooled) = expert_inputs(&lane.routed, expert, hidden_size)?;
             let alike = Tokens::alike(&rows)?;
             if !is_pooled {
                 collected.add(name_of(layer, Some(expert), Input::Mlp), &alike, &rows)?;
@@ -172,7 +172,7 @@ impl Collection<'_> {
     }
 
     /// Writes a layer's part file.
-    fn keep(&self, layer: usize, mut collected: Collected) -> Result<()> {
+    fn save(&self, layer: usize, mut collected: Collected) -> Result<()> {
         collected.entries.sort();
         let facts = Facts {
             model_hash: self.walk.checkpoint.content_hash(),
@@ -184,7 +184,7 @@ impl Collection<'_> {
         write(&self.part(layer), &facts, &sizes, |at| &collected.entries[at].1)
     }
 
-    /// Joins the parts to one file, and removes them.
+    /// Joins the part files to one file and removes them.
     fn join(&self, layers: usize) -> Result<()> {
         let checkpoint: &Checkpoint = self.walk.checkpoint;
         let parts = (0..layers).map(|layer| MomentsFile::open(&self.part(layer)));
@@ -201,12 +201,12 @@ impl Collection<'_> {
         write(self.path, &facts, &sizes, |at| entries[at].1)?;
         drop(entries);
         drop(parts);
-        sweep_up(self.path)
+        remove_part_files(self.path)
     }
 }
 
 impl Collected {
-    /// Adds the mean of `x xᵀ` over tokens, from windows `rows` `[tokens, in]`.
+    /// Adds the mean of `x xᵀ` over the tokens of the windows `rows`, each `[tokens, in]`.
     fn add(&mut self, name: String, tokens: &Tokens, rows: &[Tensor]) -> Result<()> {
         let inputs = rows.first().map_or(0, |rows| rows.dim(1).unwrap_or(0));
         let moments = packed(&tokens.mean_product(rows, rows)?, inputs).at(|| name.clone())?;

@@ -1,23 +1,22 @@
-//! Sums over tokens of the products of two series of vectors.
+//! Weighted means over tokens of the products of two series of vectors.
 
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model;
 
-/// Tokens that are multiplied in f32 before they are added in f64: long enough for a fast product,
-/// short enough for its rounding not to matter.
+/// Tokens that are multiplied in f32 before they are added in f64: enough for a fast product, few enough
+/// that its rounding does not matter.
 const CHUNK_TOKENS: usize = 2048;
 
-/// How much each token counts, per window `[tokens, 1]`; the mean is about 1.
+/// The weight of each token, per window `[tokens, 1]`; the mean is about 1.
 pub struct Tokens {
     weights: Vec<Tensor>,
 }
 
 impl Tokens {
-    /// Weights that are inverse to the mean square of a block's output, per window `[tokens,
-    /// hidden]`: an error counts as a share of what it is added to, so that the few tokens with
-    /// huge states do not rule.
+    /// Weights inverse to the mean square of a block's output, per window `[tokens, hidden]`. Errors then
+    /// count relative to the output, so that the few tokens with huge states do not dominate.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -42,7 +41,7 @@ impl Tokens {
         Ok(Tokens { weights })
     }
 
-    /// Every row of `rows` counts once.
+    /// Equal weights for all rows.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -54,16 +53,16 @@ impl Tokens {
         Ok(Tokens { weights })
     }
 
-    /// How much each token of a window counts, `[tokens, 1]`.
+    /// The weights of a window's tokens, `[tokens, 1]`.
     pub fn window(&self, window: usize) -> &Tensor {
         &self.weights[window]
     }
 
-    /// `E[a bᵀ]` `[p, q]` over the tokens of the first windows, as many as there are of `a` `[tokens,
-    /// p]` and `b` `[tokens, q]`.
+    /// `E[a bᵀ]` `[p, q]` over the tokens of the windows `a` `[tokens, p]` and `b` `[tokens, q]`, which are
+    /// the first windows.
     ///
     /// # Errors
-    /// Bug-class errors of candle: other numbers of tokens.
+    /// Bug-class errors of candle if numbers of tokens differ.
     pub fn mean_product(&self, a: &[Tensor], b: &[Tensor]) -> Result<Vec<f64>> {
         let mut sum: Vec<f64> = Vec::new();
         let of_windows = &self.weights[..a.len()];

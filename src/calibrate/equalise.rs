@@ -1,5 +1,5 @@
-//! Which tensors of a block give factors to which, so that every column that is coded has one
-//! spread and the block computes what it did.
+//! Equalises a block: moves factors between its tensors so that all columns that are coded have the
+//! same spread, while the block computes the same function.
 
 use candle_core::{Device, Tensor};
 
@@ -11,7 +11,7 @@ use crate::model::{self, Input};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::{equalise_between, equalise_inputs};
 
-/// What inputs were divided by, `[in]`; nothing where they are the reference's.
+/// The factors that inputs were divided by, `[in]`; `None` for inputs that were not changed.
 #[derive(Default)]
 pub struct Factors {
     /// Inputs of queries, keys and values.
@@ -25,7 +25,7 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// Those of an input.
+    /// The factors of an input.
     pub fn of(&self, input: Input) -> Option<&Tensor> {
         match input {
             Input::Attention => self.attention.as_ref(),
@@ -37,20 +37,21 @@ impl Factors {
     }
 }
 
-/// Equalises a block, attention and MLP each where its steps say so. Experts are left as they are:
-/// what is between their up and down is not linear in up, and their router shares their input.
+/// Equalises attention and MLP of a block, each if its steps say so. Experts are not equalised, because
+/// the function between their up and down is not linear in up, and because the router shares their
+/// input.
 ///
 /// # Errors
-/// Bug-class errors: a unit that is no block.
+/// Bug-class errors if the unit is not a block.
 pub fn equalise(
     unit: &mut Unit,
     config: &Config,
     steps: [Option<Steps>; 2],
     device: &Device,
 ) -> Result<Factors> {
-    let wanted = |steps: Option<Steps>| steps.is_some_and(|steps| steps.equalise);
+    let is_on = |steps: Option<Steps>| steps.is_some_and(|steps| steps.equalise);
     let mut factors = Factors::default();
-    if wanted(steps[0]) {
+    if is_on(steps[0]) {
         let roles = [Role::Query, Role::Key, Role::Value];
         factors.attention = Some(inputs(unit, &roles, Role::AttentionNorm, device)?);
         let (dim, shared) = (config.head_dim, config.heads / config.kv_heads);
@@ -58,7 +59,7 @@ pub fn equalise(
         let row_of: Vec<usize> = (0..config.heads * dim).map(row_of).collect();
         factors.output = Some(between(unit, Role::Value, Role::Output, &row_of, device)?);
     }
-    if wanted(steps[1]) && config.experts.is_none() {
+    if is_on(steps[1]) && config.experts.is_none() {
         let roles = [Role::Gate, Role::Up];
         factors.mlp = Some(inputs(unit, &roles, Role::MlpNorm, device)?);
         let row_of: Vec<usize> = (0..config.intermediate_size).collect();

@@ -1,10 +1,10 @@
-//! The experts of a layer, one at a time: each is coded on the tokens that the lane sends it.
+//! Codes the experts of a layer one at a time, each on the tokens that the lane routes to it.
 
 use candle_core::Tensor;
 
 use super::correlation::Tokens;
 use super::moments_file::is_pooled;
-use super::unit::{Coder, Fitted, Seen, Unit, Wanted};
+use super::unit::{Coder, Correction, Fitted, InputStats, Unit};
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
@@ -14,18 +14,18 @@ use crate::model::{self, Mlp, Routed};
 use crate::quantize::Steps;
 use crate::quantize::calibrated::Moments;
 
-/// Tokens of all experts that then stand for its own.
+/// Tokens of all experts that are used instead of an expert's own.
 const POOLED_TOKENS: usize = 4096;
 
-/// What came of an expert.
+/// The result of coding an expert.
 pub struct Expert {
     /// Its tensors.
     pub fitted: Vec<Fitted>,
-    /// Whether it had too few tokens of its own.
+    /// Whether it had too few tokens and was coded on those of all experts.
     pub is_pooled: bool,
 }
 
-/// Codes expert `expert` of a layer, and adds what it makes of its tokens.
+/// Codes expert `expert` of a layer and adds its outputs to the lane.
 ///
 /// # Errors
 /// Input errors: states that overflow, a recipe that does not fit. Bug-class errors of candle.
@@ -35,39 +35,44 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
     let mut coder = Coder::new(checkpoint, &lane.variant, device, unit)?;
     let mut mlp = Mlp::new(&checkpoint.config, coder.weights()?)?;
     let steps = lane.variant.mlp.method.steps();
-    let (given, is_pooled) = match steps {
-        Some(_) => given(&lane.routed, expert, checkpoint.config.hidden_size)?,
+    let (inputs, is_pooled) = match steps {
+        Some(_) => expert_inputs(&lane.routed, expert, checkpoint.config.hidden_size)?,
         None => (Vec::new(), false),
     };
-    let seen = seen(steps, &given, |_| Ok(Wanted::Nothing))?;
+    let stats = input_stats(steps, &inputs, |_| Ok(Correction::None))?;
     for role in [Role::Gate, Role::Up] {
-        mlp.replace(role, coder.code(role, seen.as_ref())?)?;
+        mlp.replace(role, coder.code(role, stats.as_ref())?)?;
     }
-    drop(seen);
-    let inner = given.iter().map(|x| mlp.inner(x).map_err(model::failed));
+    drop(stats);
+    let inner = inputs.iter().map(|x| mlp.inner(x).map_err(model::failed));
     let inner = inner.collect::<Result<Vec<_>>>()?;
-    let seen = self::seen(steps, &inner, |steps| {
+    let stats = input_stats(steps, &inner, |steps| {
         if steps.repair {
-            let lack = both(&given, &inner, |x, inner| {
+            let residual = both(&inputs, &inner, |x, inner| {
                 original.down(&original.inner(x)?)? - mlp.down(inner)?
             })?;
-            Ok(Wanted::Outputs(Tokens::alike(&inner)?.mean_product(&lack, &inner)?))
+            Ok(Correction::Outputs(Tokens::alike(&inner)?.mean_product(&residual, &inner)?))
         } else {
-            Ok(Wanted::Nothing)
+            Ok(Correction::None)
         }
     })?;
-    mlp.replace(Role::Down, coder.code(Role::Down, seen.as_ref())?)?;
+    mlp.replace(Role::Down, coder.code(Role::Down, stats.as_ref())?)?;
     for routed in &mut lane.routed {
         routed.apply(expert, |x| mlp.forward(x))?;
     }
     Ok(Expert { fitted: coder.finish(), is_pooled })
 }
 
-/// What an expert is given, by window, and whether that is what all are given.
+/// The inputs of an expert by window. The flag says whether they are those of all experts, because the
+/// expert has too few tokens.
 ///
 /// # Errors
 /// Bug-class errors of candle.
-pub fn given(routed: &[Routed], expert: usize, inputs: usize) -> Result<(Vec<Tensor>, bool)> {
+pub fn expert_inputs(
+    routed: &[Routed],
+    expert: usize,
+    inputs: usize,
+) -> Result<(Vec<Tensor>, bool)> {
     let own = routed.iter().map(|window| window.given(expert));
     let own: Vec<Tensor> = own.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     if is_pooled(count(&own) as u64, inputs) {
@@ -81,7 +86,7 @@ fn count(windows: &[Tensor]) -> usize {
     windows.iter().map(|rows| rows.dim(0).unwrap_or(0)).sum()
 }
 
-/// What all experts are given, by window, as far as that is enough.
+/// The inputs of all experts by window, until there are enough tokens.
 pub fn pooled(routed: &[Routed]) -> Vec<Tensor> {
     let mut all: Vec<Tensor> = Vec::new();
     for window in routed {
@@ -92,13 +97,13 @@ pub fn pooled(routed: &[Routed]) -> Vec<Tensor> {
     all
 }
 
-fn seen(
+fn input_stats(
     steps: Option<Steps>,
-    given: &[Tensor],
-    wanted: impl FnOnce(Steps) -> Result<Wanted>,
-) -> Result<Option<Seen>> {
+    windows: &[Tensor],
+    correction: impl FnOnce(Steps) -> Result<Correction>,
+) -> Result<Option<InputStats>> {
     let Some(steps) = steps else { return Ok(None) };
-    let inputs = given.first().map_or(0, |rows| rows.dim(1).unwrap_or(0));
-    let own = Moments::new(Tokens::alike(given)?.mean_product(given, given)?, inputs)?;
-    Ok(Some(Seen { own, wanted: wanted(steps)? }))
+    let inputs = windows.first().map_or(0, |rows| rows.dim(1).unwrap_or(0));
+    let moments = Moments::new(Tokens::alike(windows)?.mean_product(windows, windows)?, inputs)?;
+    Ok(Some(InputStats { moments, correction: correction(steps)? }))
 }

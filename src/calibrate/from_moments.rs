@@ -1,5 +1,5 @@
-//! Coding by saved second moments: no text is walked, and layers are coded one by one. What a variant's
-//! own inputs would say is not known, so that no target makes up for them.
+//! Codes variants by saved second moments, without a text. Layers are coded one by one. A variant's own
+//! inputs are unknown, so layers cannot compensate the errors of earlier ones.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use super::equalise::{Factors, equalise};
 use super::job::CalibrationJob;
 use super::layer::Done;
 use super::moments_file::MomentsFile;
-use super::unit::{Coder, Seen, Unit, Wanted};
+use super::unit::{Coder, Correction, InputStats, Unit};
 use crate::checkpoint::TensorId;
 use crate::error::Result;
 use crate::eval::lane::Cause;
@@ -18,12 +18,12 @@ use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::model::{self, Input};
 use crate::quantize::calibrated::Moments;
 
-/// Codes the variants of `plan`, whose windows are not needed, by saved moments, and writes a file for
-/// each; gives, per variant, why there is none.
+/// Codes the variants of `plan` by saved moments and writes a file for each. Returns, per variant,
+/// success or the cause of its failure. The windows of `plan` are not used.
 ///
 /// # Errors
-/// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
-/// coded by then are kept.
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption. Layers that were coded
+/// before an interruption are saved.
 pub fn write_by_moments(
     plan: &CalibrationJob<'_>,
     moments: &MomentsFile,
@@ -36,8 +36,8 @@ pub fn write_by_moments(
     for layer in 0..layers {
         observer.progress(layer, layers + 1);
         checkpoint.check_unchanged()?;
-        let one = Saved { plan, moments, layer };
-        one.code(&mut failures, timings, observer)?;
+        let coding = LayerCoding { plan, moments, layer };
+        coding.code(&mut failures, timings, observer)?;
         stop_if_asked(observer)?;
     }
     let finish = |(at, failure): (usize, Option<Cause>)| match failure {
@@ -50,14 +50,14 @@ pub fn write_by_moments(
 }
 
 /// A layer that is being coded.
-struct Saved<'a> {
+struct LayerCoding<'a> {
     plan: &'a CalibrationJob<'a>,
     moments: &'a MomentsFile,
     layer: usize,
 }
 
-impl Saved<'_> {
-    /// Codes the layer for every variant that lacks it, and keeps it.
+impl LayerCoding<'_> {
+    /// Codes the layer for every variant without a saved one, and saves it.
     fn code(
         &self,
         failures: &mut [Option<Cause>],
@@ -66,10 +66,10 @@ impl Saved<'_> {
     ) -> Result<()> {
         let (plan, layer) = (self.plan, self.layer);
         let Walk { checkpoint, variants, .. } = plan.walk;
-        let lacks = |at: &usize| failures[*at].is_none() && plan.kept(*at, layer).is_none();
-        let mut open: Vec<(usize, Done)> =
-            (0..variants.len()).filter(lacks).map(|at| (at, Done::default())).collect();
-        if open.is_empty() {
+        let is_uncoded = |at: &usize| failures[*at].is_none() && plan.saved(*at, layer).is_none();
+        let mut uncoded: Vec<(usize, Done)> =
+            (0..variants.len()).filter(is_uncoded).map(|at| (at, Done::default())).collect();
+        if uncoded.is_empty() {
             return Ok(());
         }
         let config = &checkpoint.config;
@@ -77,7 +77,7 @@ impl Saved<'_> {
         let experts = (0..experts).map(|e| (Some(e), config.expert_tensors(layer, e)));
         for (expert, ids) in std::iter::once((None, config.block_tensors(layer))).chain(experts) {
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
-            for (at, done) in &mut open {
+            for (at, done) in &mut uncoded {
                 if failures[*at].is_some() {
                     continue;
                 }
@@ -91,16 +91,16 @@ impl Saved<'_> {
                 }
             }
         }
-        for (at, done) in open {
+        for (at, done) in uncoded {
             if failures[at].is_none() {
-                plan.keep(at, layer, &done)?;
+                plan.save(at, layer, &done)?;
                 observer.coded(at, layer, done.elapsed)?;
             }
         }
         Ok(())
     }
 
-    /// Codes a block outside its experts, or an expert.
+    /// Codes a block without its experts, or one expert.
     fn unit(
         &self,
         mut unit: Unit,
@@ -124,9 +124,10 @@ impl Saved<'_> {
                 Input::Attention | Input::Output => steps[0].is_some(),
                 _ => steps[1].is_some(),
             };
-            let seen = if is_calibrated { self.seen(*first, &factors, input)? } else { None };
+            let stats =
+                if is_calibrated { self.input_stats(*first, &factors, input)? } else { None };
             for id in &roles {
-                coder.code(id.role, seen.as_ref())?;
+                coder.code(id.role, stats.as_ref())?;
             }
         }
         let pools = |expert| self.moments.pools(checkpoint, self.layer, expert);
@@ -136,15 +137,20 @@ impl Saved<'_> {
         Ok(())
     }
 
-    /// What is known of the inputs of a tensor, after columns were equalised.
-    fn seen(&self, id: TensorId, factors: &Factors, input: Input) -> Result<Option<Seen>> {
-        let Some(own) = self.moments.moments(self.plan.walk.checkpoint, id)? else {
+    /// The statistics of a tensor's inputs, after columns were equalised.
+    fn input_stats(
+        &self,
+        id: TensorId,
+        factors: &Factors,
+        input: Input,
+    ) -> Result<Option<InputStats>> {
+        let Some(moments) = self.moments.moments(self.plan.walk.checkpoint, id)? else {
             return Ok(None);
         };
-        let divide = |own: Moments| match factors.of(input) {
-            Some(factors) => own.divided_by(&model::values(factors)?),
-            None => Ok(own),
+        let divide = |moments: Moments| match factors.of(input) {
+            Some(factors) => moments.divided_by(&model::values(factors)?),
+            None => Ok(moments),
         };
-        Ok(Some(Seen { own: divide(own)?, wanted: Wanted::Nothing }))
+        Ok(Some(InputStats { moments: divide(moments)?, correction: Correction::None }))
     }
 }

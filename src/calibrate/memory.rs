@@ -1,4 +1,4 @@
-//! How much memory calibrating takes, before it starts.
+//! Predicts how much memory calibration takes before it starts.
 
 use super::{Variant, tune_model};
 use crate::checkpoint::Checkpoint;
@@ -7,26 +7,25 @@ use crate::eval::memory::{CONSTANT_BYTES, Host, MemorySum, activation_bytes};
 use crate::eval::protocol::Window;
 use crate::quantize::calibrated::scratch_bytes;
 
-/// States of every window that the reference holds: what it is given, and the four stages of a layer.
+/// Copies of every window's states that the reference holds: its input, and four stages of a layer.
 const REFERENCE_STATES: u64 = 5;
-/// States of every window that a variant holds.
+/// Copies of every window's states that a variant holds.
 const VARIANT_STATES: u64 = 3;
-/// Matrices `[in, in]` in f64 of the linear layer at hand.
+/// Matrices `[in, in]` in f64 of the current linear layer.
 const MATRICES: u64 = 2;
-/// Bytes per weight of a block that is tuned: what is differentiated, gradients of a step's windows,
-/// latent weights and what the optimizer remembers of them, as they are and as they are written.
+/// Bytes per weight of a block that is tuned: the differentiated weights, gradients of a step's windows,
+/// and latent weights with the optimizer's state, both in memory and in the buffer that is written.
 const TUNED_BYTES: u64 = 4 + 4 * tune_model::BATCH as u64 + 6 * 4;
-/// Values that autograd keeps of a token, as multiples of hidden and intermediate size and of scores.
+/// Values that autograd holds per token, as multiples of hidden size, intermediate size and scores.
 const DIFFERENTIATED: [u64; 3] = [24, 10, 12];
-/// A block in f32: as it is read, in the reference, and of a variant as it is equalised and as it is
-/// run.
+/// Copies of a block in f32: as it was read, in the reference, and in a variant equalised and coded.
 const BLOCKS: u64 = 4;
 
-/// The peak of calibrating `variants` on `windows`; on none where second moments were saved. Each
-/// item is a most, and none depends on the number of layers but the states of a step of tuning.
+/// The peak of calibrating `variants` on `windows`, which are empty for saved second moments. Every item
+/// is an upper bound. Only the states of a tuning step depend on the number of layers.
 ///
 /// # Errors
-/// Bug-class errors for tensors the checkpoint does not have.
+/// Bug-class errors for tensors that the checkpoint does not have.
 pub fn calibrating_memory(
     checkpoint: &Checkpoint,
     variants: &[Variant],
@@ -70,17 +69,17 @@ pub fn calibrating_memory(
     let step_bytes = tune_model::BATCH as u64 * longest * config.hidden_size as u64 * 4;
     let items = [
         ("a block that is tuned", is_tuned * block_bytes / 4 * TUNED_BYTES),
-        ("what is differentiated", is_tuned * busy * longest * differentiated * 4),
-        ("states of a step of tuning", is_whole * step_bytes * config.layers as u64),
+        ("activations for gradients", is_tuned * busy * longest * differentiated * 4),
+        ("states of a tuning step", is_whole * step_bytes * config.layers as u64),
         ("states of the calibration windows", hidden_bytes * states),
-        ("inputs of the linear layer at hand", widest_bytes),
+        ("inputs of the current linear layer", widest_bytes),
         ("blocks in f32", block_bytes * BLOCKS),
         ("coded for all variants", coded_bytes),
-        ("second moments of the layer at hand", matrix_bytes * MATRICES),
+        ("second moments of the current layer", matrix_bytes * MATRICES),
         ("coding scratch", scratch),
         ("activations", busy * activation_bytes(checkpoint, longest)),
         ("program, tokenizer and text", resident_bytes),
-        ("allocator and small things", CONSTANT_BYTES),
+        ("allocator and other overhead", CONSTANT_BYTES),
     ];
     Ok(MemorySum { items: items.into_iter().filter(|(_, bytes)| *bytes > 0).collect() })
 }

@@ -1,14 +1,14 @@
-//! Calibrated coding: variants whose codes are chosen by what their errors cost on a text.
+//! Calibrated coding: chooses the codes of variants so that their errors cost least on a text.
 //!
-//! All variants and the reference walk the calibration windows side by side, layer by layer. A
-//! variant's own states are what its linear layers are given, so that each layer is coded for the
-//! inputs that it will have, and is asked to make up for what earlier ones lost. Every layer is kept
-//! in a part file as soon as it is coded; a walk that was interrupted replays those and goes on. The
-//! parts become one file of coded weights, which is what is scored and packaged.
+//! The reference and all variants go through the layers side by side on the calibration windows. Each
+//! linear layer of a variant is coded on the inputs that it receives in that variant, so that it can
+//! compensate the errors of earlier layers. Every coded layer is saved in a part file at once, and an
+//! interrupted walk continues after the saved layers. The part files are finally joined to one file of
+//! coded weights, which is scored and packaged.
 //!
-//! Beside a block and the states of the windows (five times in the reference, three times in a
-//! variant) this takes two matrices `[in, in]` in f64 for the linear layer at hand, and what
-//! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes) says.
+//! Memory holds a block, the states of the windows (five times for the reference, three times for a
+//! variant), two matrices `[in, in]` in f64 for the current linear layer, and
+//! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes).
 
 mod checkpointing;
 mod collect;
@@ -39,8 +39,8 @@ pub use job::CalibrationJob;
 use layer::Done;
 pub use memory::calibrating_memory;
 pub use moments_file::MomentsFile;
-use part_file::beside;
-pub use part_file::sweep_up;
+use part_file::part_path;
+pub use part_file::remove_part_files;
 use stages::{LayerFit, Stages};
 use tune_model::ModelTuning;
 use unit::Unit;
@@ -57,11 +57,11 @@ use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::eval::windows::route;
 use crate::model::{self, Block, RopeTables};
 
-/// Codes variants and writes a file for each; gives, per variant, why there is none.
+/// Codes variants and writes a file for each. Returns, per variant, success or the cause of its failure.
 ///
 /// # Errors
-/// Input errors of the checkpoint, surroundings errors of the disk, interruption: layers that were
-/// coded by then are kept.
+/// Input errors of the checkpoint, surroundings errors of the disk, interruption. Layers that were coded
+/// before an interruption are saved.
 pub fn write_calibrated(
     plan: &CalibrationJob<'_>,
     timings: &mut Timings,
@@ -103,14 +103,15 @@ pub fn write_calibrated(
 }
 
 impl CalibrationJob<'_> {
-    /// Writes a variant's file, and removes what led to it.
+    /// Writes a variant's file from its part files, and removes those.
     fn finish_coded(&self, variant: usize) -> Result<()> {
         let path = &self.paths[variant];
         self.join(variant, path)?;
-        sweep_up(path)
+        remove_part_files(path)
     }
 
-    /// Writes a variant's file, tuned as a whole where it is to be, and removes what led to it.
+    /// Writes a variant's file, after tuning the whole model if its steps say so, and removes the part
+    /// files.
     fn finish(
         &self,
         variant: usize,
@@ -123,7 +124,7 @@ impl CalibrationJob<'_> {
         if !of.is_tuned_whole() {
             return self.finish_coded(variant);
         }
-        let (coded, state) = (beside(path, "coded"), beside(path, "tuning"));
+        let (coded, state) = (part_path(path, "coded"), part_path(path, "tuning"));
         self.join(variant, &coded)?;
         let file = Arc::new(CodedFile::open(&coded)?);
         let tuning = ModelTuning { walk: &self.walk, variant: of, rope, file: &file, reference };
@@ -131,10 +132,10 @@ impl CalibrationJob<'_> {
         let tuned = tuning.tune(&state, observer)?;
         observer.coded(variant, self.walk.checkpoint.config.layers, clock.elapsed())?;
         self.write_tuned(variant, &file, tuned)?;
-        sweep_up(path)
+        remove_part_files(path)
     }
 
-    /// Takes every lane through a layer that is kept for all of them; whether it was.
+    /// Takes every lane through a layer if its codes are saved for all of them; returns whether they are.
     fn replay(
         &self,
         layer: usize,
@@ -144,7 +145,7 @@ impl CalibrationJob<'_> {
     ) -> Result<bool> {
         let (_, variants) = lanes.split_at_mut(1);
         for (at, lane) in variants.iter_mut().enumerate().filter(|(_, lane)| lane.is_alive()) {
-            lane.file = self.kept(at, layer);
+            lane.file = self.saved(at, layer);
             if lane.file.is_none() {
                 return Ok(false);
             }
@@ -154,7 +155,7 @@ impl CalibrationJob<'_> {
         Ok(true)
     }
 
-    /// Codes a layer for every lane, and keeps it.
+    /// Codes a layer for every lane and saves it.
     fn layer(
         &self,
         layer: usize,
@@ -200,14 +201,14 @@ impl CalibrationJob<'_> {
         lanes.iter_mut().try_for_each(finish)?;
         for (at, (lane, done)) in lanes[1..].iter().zip(&done).enumerate() {
             if lane.is_alive() {
-                self.keep(at, layer, done)?;
+                self.save(at, layer, done)?;
                 observer.coded(at, layer, done.elapsed)?;
             }
         }
         Ok(())
     }
 
-    /// Codes an expert for every lane that lives.
+    /// Codes an expert for every lane that has not failed.
     fn expert(
         &self,
         unit: Unit,

@@ -1,21 +1,21 @@
-//! Saved second moments: what `evalkit calibrate` writes once, and what recipes of any width are
-//! calibrated by.
+//! Saved second moments: `evalkit calibrate` writes them once, and recipes of any width are calibrated
+//! by them.
 //!
-//! A safetensors file. Each entry is the upper triangle of one matrix E[x xᵀ] `[in, in]`, row by
-//! row, in F32: `layers.<l>.<input>` with `<input>` one of `attention` (of queries, keys and values),
-//! `output`, `mlp` (of gate and up) and `down`. In a mixture of experts, `layers.<l>.mlp` is of what
-//! all experts are given, and an expert's own are `layers.<l>.experts.<e>.<input>`; one that gets too
-//! few tokens has no own `mlp`, and its `down` is of what all are given. Entries lie in the order of
-//! their names. The header's `__metadata__` says what they are:
+//! It is a safetensors file. Each entry is the upper triangle of one matrix E[x xᵀ] `[in, in]`, row by
+//! row, in F32. Its name is `layers.<l>.<input>`, where `<input>` is `attention` (queries, keys and
+//! values), `output`, `mlp` (gate and up) or `down`. In a mixture of experts, `layers.<l>.mlp` has the
+//! inputs of all experts, and an expert's own moments are `layers.<l>.experts.<e>.<input>`. An expert
+//! with too few tokens has no `mlp` of its own, and its `down` comes from the inputs of all experts.
+//! Entries are in the order of their names. The header's `__metadata__` describes the file:
 //!
 //! | key | value |
 //! |---|---|
 //! | `format` | `evalkit-moments` |
 //! | `version` | `1` |
-//! | `numeric_version` | of the program that collected them |
-//! | `model_hash` | of the checkpoint |
-//! | `origin` | JSON: name of the text, hash of each window and of all |
-//! | `tokens` | JSON: by layer of a mixture, the tokens of each expert |
+//! | `numeric_version` | numeric version of the program that collected them |
+//! | `model_hash` | hash of the checkpoint |
+//! | `origin` | JSON: name of the text, hashes of each window and of all windows |
+//! | `tokens` | JSON: by layer of a mixture, the number of tokens of each expert |
 //! | `content_hash` | blake3 of the lines above, and of every entry's name and bytes |
 
 use std::collections::BTreeMap;
@@ -38,26 +38,27 @@ use crate::quantize::calibrated::Moments;
 const FORMAT: &str = "evalkit-moments";
 const VERSION: &str = "1";
 const AGAIN: &str = "collect them again with evalkit calibrate";
-/// An expert that gets fewer tokens than this share of its inputs is coded on what all experts get.
+/// An expert with fewer tokens than its number of inputs divided by this is coded on the tokens of all
+/// experts.
 const FEW: u64 = 4;
 
-/// Whether an expert with so many tokens is coded on what all experts get.
+/// Whether an expert with this number of tokens is coded on the tokens of all experts.
 pub fn is_pooled(tokens: u64, inputs: usize) -> bool {
     tokens * FEW < inputs as u64
 }
 
-/// What the file says of its entries.
+/// The file's description of its entries.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// Of the checkpoint.
+    /// Hash of the checkpoint.
     pub model_hash: String,
-    /// What they are moments of; without a hash of its own.
+    /// The text and windows that they were collected on; without a moments hash.
     pub origin: Origin,
     /// By layer of a mixture, tokens per expert.
     pub tokens: BTreeMap<usize, Vec<u64>>,
 }
 
-/// Second moments by name, open for reading. Cheap: only the header is read.
+/// Second moments by name, open for reading. Opening is cheap: only the header is read.
 #[derive(Debug)]
 pub struct MomentsFile {
     bytes: FileBytes,
@@ -70,7 +71,7 @@ impl MomentsFile {
     /// Opens a file of second moments.
     ///
     /// # Errors
-    /// Input errors: not such a file, cut short, or of a program whose numbers differ.
+    /// Input errors: not a file of second moments, truncated, or of another numeric version.
     pub fn open(path: &Path) -> Result<Self> {
         Self::read(FileBytes::map(path)?).at(|| path.display().to_string())
     }
@@ -114,26 +115,26 @@ impl MomentsFile {
         Ok(MomentsFile { bytes, entries, facts, content_hash })
     }
 
-    /// What codes that are chosen by them were chosen on.
+    /// The origin of codes that are calibrated by these moments.
     pub fn origin(&self) -> Origin {
         Origin { moments_hash: Some(self.content_hash.clone()), ..self.facts.origin.clone() }
     }
 
-    /// What the file says of its entries.
+    /// The file's description of its entries.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The names of its entries and their bytes.
+    /// The names and bytes of all entries.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries.iter().map(|(name, range)| (name.as_str(), &self.bytes[range.clone()]))
     }
 
-    /// Refuses (input) a file that is damaged, of another model, or lacks moments of this one. Reads
-    /// all of it.
+    /// Refuses (input) a file that is damaged, is of another model, or has not all moments of this model.
+    /// Reads the whole file.
     ///
     /// # Errors
-    /// Bug-class errors for tensors the checkpoint does not have.
+    /// Bug-class errors for tensors that the checkpoint does not have.
     pub fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let place = || self.bytes.path.display().to_string();
         let model_hash = checkpoint.content_hash();
@@ -149,7 +150,7 @@ impl MomentsFile {
             .try_for_each(|layer| self.check_layer(checkpoint, layer))
             .at(place)?;
         let mut hasher = hasher_of(&self.facts)?;
-        self.entries().for_each(|(name, bytes)| note(&mut hasher, name, bytes));
+        self.entries().for_each(|(name, bytes)| hash_entry(&mut hasher, name, bytes));
         let found = hasher.finalize().to_hex();
         if found.as_str() != self.content_hash {
             let expected = &self.content_hash;
@@ -162,7 +163,7 @@ impl MomentsFile {
         Ok(())
     }
 
-    /// Refuses a file that lacks moments of a layer.
+    /// Refuses (input) a file without all moments of a layer.
     pub fn check_layer(&self, checkpoint: &Checkpoint, layer: usize) -> Result<()> {
         let config = &checkpoint.config;
         let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
@@ -175,10 +176,10 @@ impl MomentsFile {
         Ok(())
     }
 
-    /// The second moments of what a tensor is given; nothing for what is no linear layer.
+    /// The second moments of a tensor's inputs; `None` if it is not a linear layer.
     ///
     /// # Errors
-    /// Input errors: an entry that is missing, of another length, or that cannot be second moments.
+    /// Input errors: an entry that is missing, has another length, or cannot be second moments.
     pub fn moments(&self, checkpoint: &Checkpoint, id: TensorId) -> Result<Option<Moments>> {
         let Some((name, inputs)) = self.place_of(checkpoint, id)? else { return Ok(None) };
         let moments = self.unpacked(&name, inputs).and_then(|values| Moments::new(values, inputs));
@@ -196,7 +197,9 @@ impl MomentsFile {
             (Some(expert), Input::Mlp) => {
                 let tokens = self.facts.tokens.get(&layer).and_then(|layer| layer.get(expert));
                 let tokens = *tokens.ok_or_else(|| {
-                    let what = format!("layer {layer}: no number of tokens of expert {expert}");
+                    let what = format!(
+                        "layer {layer}: the number of tokens of expert {expert} is missing"
+                    );
                     Error::input(what).hint(AGAIN)
                 })?;
                 (!is_pooled(tokens, inputs)).then_some(expert)
@@ -206,7 +209,7 @@ impl MomentsFile {
         Ok(Some((name_of(layer, expert, input), inputs)))
     }
 
-    /// An entry's bytes, as many as the triangle of a matrix of `inputs` rows has.
+    /// An entry's bytes, which must be the triangle of a matrix with `inputs` rows.
     fn find(&self, name: &str, inputs: usize) -> Result<&[u8]> {
         let missing = || Error::input(format!("{name} is missing")).hint(AGAIN);
         let bytes = &self.bytes[self.entries.get(name).ok_or_else(missing)?.clone()];
@@ -222,7 +225,7 @@ impl MomentsFile {
         .hint(AGAIN))
     }
 
-    /// Both triangles `[in, in]` of an entry.
+    /// The full matrix `[in, in]` of an entry.
     fn unpacked(&self, name: &str, inputs: usize) -> Result<Vec<f64>> {
         let bytes = self.find(name, inputs)?;
         let mut packed = bytes.chunks_exact(4);
@@ -238,7 +241,7 @@ impl MomentsFile {
         Ok(values)
     }
 
-    /// Whether an expert is coded on what all experts get.
+    /// Whether an expert is coded on the tokens of all experts.
     pub fn pools(&self, checkpoint: &Checkpoint, layer: usize, expert: usize) -> bool {
         let tokens = self.facts.tokens.get(&layer).and_then(|layer| layer.get(expert));
         tokens.is_some_and(|tokens| is_pooled(*tokens, checkpoint.config.hidden_size))
@@ -253,13 +256,13 @@ pub fn name_of(layer: usize, expert: Option<usize>, input: Input) -> String {
     }
 }
 
-/// Row by row, the upper triangle of moments `[in, in]` as bytes. Fails (input) where one is not
+/// The upper triangle of moments `[in, in]` as bytes, row by row. Fails (input) if a moment is not
 /// finite.
 pub fn packed(values: &[f64], inputs: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(inputs * (inputs + 1) * 2);
     for row in 0..inputs {
         for column in row..inputs {
-            // Both are the same sum, rounded in another order.
+            // Both are the same sum, but rounded in a different order.
             let both = values[row * inputs + column] + values[column * inputs + row];
             let value = (both / 2.0) as f32;
             if !value.is_finite() {
@@ -272,7 +275,7 @@ pub fn packed(values: &[f64], inputs: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes entries, by name and number of bytes in the order of their names; `bytes` gives each.
+/// Writes entries, given with their sizes in the order of their names; `bytes` returns their contents.
 pub fn write<'a>(
     path: &Path,
     facts: &Facts,
@@ -302,7 +305,7 @@ pub fn write<'a>(
         out.seek(SeekFrom::Start(PREFIX_BYTES + blank)).map_err(failed)?;
         for (at, (name, _)) in entries.iter().enumerate() {
             let bytes = bytes(at);
-            note(&mut hasher, name, bytes);
+            hash_entry(&mut hasher, name, bytes);
             out.write_all(bytes).map_err(failed)?;
         }
         out.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -311,7 +314,7 @@ pub fn write<'a>(
     })
 }
 
-/// The facts as metadata, but for the content's hash.
+/// The facts as metadata, without the content hash.
 fn described(facts: &Facts) -> Result<Value> {
     let bug = |e: serde_json::Error| Error::bug("cannot describe the moments").because(e);
     Ok(json!({
@@ -330,6 +333,6 @@ fn hasher_of(facts: &Facts) -> Result<blake3::Hasher> {
     Ok(hasher)
 }
 
-fn note(hasher: &mut blake3::Hasher, name: &str, bytes: &[u8]) {
+fn hash_entry(hasher: &mut blake3::Hasher, name: &str, bytes: &[u8]) {
     hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
 }

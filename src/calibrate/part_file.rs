@@ -1,4 +1,4 @@
-//! The files that coding keeps in the folder of a variant's file until that is complete.
+//! Part files: what calibration saves next to a variant's file until that file is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::eval::provenance::Calibrated;
 use crate::eval::variant::Variant;
 use crate::quantize::CodedTensor;
 
-/// Writes tensors of a variant, and nothing else, to `path`.
+/// Writes some tensors of a variant to `path`.
 ///
 /// # Errors
 /// Surroundings errors of the disk.
@@ -26,24 +26,26 @@ pub fn write_tensors(
     let contents: Vec<Content> = tensors.iter().map(content).collect::<Result<_>>()?;
     write_contents(path, checkpoint, variant, &contents, calibrated, &mut |id| {
         let found = tensors.iter().find(|(other, _)| *other == id);
-        found.map(|(_, tensor)| (*tensor).clone()).ok_or_else(|| Error::bug("a tensor not coded"))
+        found
+            .map(|(_, tensor)| (*tensor).clone())
+            .ok_or_else(|| Error::bug("a tensor that was not coded"))
     })
 }
 
-/// How the names of part files continue after the name of the variant's file: layers, the codes
-/// before tuning, the state of tuning.
+/// How names of part files continue after the name of the variant's file: a layer, the codes before
+/// tuning, the state of tuning.
 const PIECES: [&str; 3] = ["layer", "coded", "tuning"];
-/// How the names of files end that are being written.
+/// The suffix of files that are being written.
 const UNFINISHED: &str = ".part";
 
-/// The path of a part file of the file at `path`.
-pub fn beside(path: &Path, what: &str) -> PathBuf {
+/// The path of a part file of the file at `path`; `suffix` continues its name.
+pub fn part_path(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{name}.{what}"))
+    path.with_file_name(format!("{name}.{suffix}"))
 }
 
 /// Whether `name` is a part file of the file called `file`.
-fn is_left(name: &str, file: &str) -> bool {
+fn is_part_file(name: &str, file: &str) -> bool {
     let of_file = |name: &str| name.strip_prefix(file)?.strip_prefix('.').map(str::to_owned);
     if let Some(hidden) = name.strip_prefix('.') {
         return of_file(hidden).is_some() && hidden.ends_with(UNFINISHED);
@@ -53,11 +55,11 @@ fn is_left(name: &str, file: &str) -> bool {
     PIECES.contains(&piece.trim_end_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Removes the part files of a finished file; a process that was killed may have left some.
+/// Removes the part files of a finished file, including those that a killed process left.
 ///
 /// # Errors
 /// Surroundings errors of the disk.
-pub fn sweep_up(path: &Path) -> Result<()> {
+pub fn remove_part_files(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -65,7 +67,7 @@ pub fn sweep_up(path: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_left(&found, &name) {
+        if is_part_file(&found, &name) {
             std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
         }
     }
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_coding_leaves_is_swept_up() {
+    fn only_part_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let ours = [
             "x.layer0",
@@ -93,7 +95,7 @@ mod tests {
         for name in ours.iter().chain(&others) {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        sweep_up(&folder.path().join("x")).unwrap();
+        remove_part_files(&folder.path().join("x")).unwrap();
         let entries = std::fs::read_dir(folder.path()).unwrap();
         let mut left: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

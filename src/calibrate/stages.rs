@@ -1,4 +1,4 @@
-//! What the reference computes in a layer, and what a layer is coded with.
+//! The reference's states in a layer, and the inputs that a layer is coded with.
 
 use candle_core::Tensor;
 
@@ -8,20 +8,20 @@ use crate::eval::setting::Walk;
 use crate::eval::windows::{both, each};
 use crate::model::{Block, RopeTables};
 
-/// What the reference computes in a layer, per window `[tokens, hidden]`.
+/// The reference's states in a layer, per window `[tokens, hidden]`.
 pub struct Stages {
-    /// What queries, keys and values are given.
+    /// The inputs of queries, keys and values.
     pub attention: Vec<Tensor>,
     /// The states after attention.
     pub attended: Vec<Tensor>,
-    /// What the MLP, the router and the experts are given.
+    /// The inputs of the MLP, or of the router and the experts.
     pub mlp: Vec<Tensor>,
-    /// The states after the layer; in a mixture those after its experts.
+    /// The states after the layer; empty in a mixture of experts.
     pub output: Vec<Tensor>,
 }
 
 impl Stages {
-    /// Runs the reference's block; a mixture's output is still to come.
+    /// Runs the reference's block, in a mixture up to the router.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -40,14 +40,14 @@ impl Stages {
 
 /// A layer that is being coded.
 pub struct LayerFit<'a> {
-    /// What is walked.
+    /// The walk.
     pub walk: &'a Walk<'a>,
-    /// Which layer.
+    /// The layer's index.
     pub layer: usize,
-    /// Positions of the longest window.
+    /// Rotary tables for the positions of the longest window.
     pub rope: &'a RopeTables,
-    /// What the reference computes in it.
+    /// The reference's states in the layer.
     pub reference: &'a Stages,
-    /// How much each token counts.
+    /// The weights of tokens.
     pub tokens: &'a Tokens,
 }

@@ -1,6 +1,6 @@
-//! Fine-tuning a coded block against the reference's: gradients move tables, scales, norms and codes
-//! together, which coding layer by layer cannot. What comes of it is kept only if windows that it
-//! did not see come nearer to the reference, all in the fp16 that is stored.
+//! Fine-tunes a coded block against the reference's block: gradients move tables, scales, norms and codes
+//! together, which coding one tensor at a time cannot. The result, rounded to the stored fp16, is kept
+//! only if it brings the held-out windows closer to the reference.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ use crate::results::TunedLayer;
 
 /// Windows whose gradients make one step, whatever the number of threads.
 pub const BATCH: usize = 2;
-/// Step of a norm's gain, of the mean gain.
+/// The learning rate of a norm's gain, relative to its mean gain.
 pub const NORM_RATE: f32 = 1e-3;
 /// The learning rate of the last step over that of the first.
 const LAST_LR_FACTOR: f32 = 0.1;
@@ -30,47 +30,50 @@ const LAST_LR_FACTOR: f32 = 0.1;
 /// The weighted mean square error of a block's outputs on held-out windows, before and after tuning.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuned {
-    /// As it was coded.
+    /// Before tuning.
     pub before: f64,
-    /// After tuning; the block is kept as it was if this is no less.
+    /// After tuning. If this is not smaller, tuning is discarded.
     pub after: f64,
 }
 
 impl Tuned {
-    /// The form in which files and records keep it.
+    /// The form that files and records have.
     pub fn record(self) -> TunedLayer {
         TunedLayer { before: self.before, after: self.after }
     }
 }
 
-/// A parameter of a block, by what is stored of it.
+/// A tunable parameter of a block.
 enum Parameter {
     /// Weights of a linear layer.
     Coded(Tunable),
-    /// A norm's gain, with its step.
+    /// A norm's gain, its optimizer and its learning rate.
     Gain(Vec<f32>, Adam, f32),
 }
 
-/// Tunes a block on the states that it is `given`, per window, towards the reference's output.
-/// Returns `None` if there are too few windows to hold any out.
+/// Tunes a block on its `inputs`, one per window, towards the reference's outputs. Returns `None` if
+/// there are too few windows to hold any out.
 ///
 /// # Errors
 /// An input error for blocks that cannot be tuned; bug-class errors of candle.
-pub fn tune(fit: &LayerFit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
-    let training = training_windows(given.len());
-    let (seen, unseen) = (0..training, training..given.len());
-    if unseen.is_empty() {
+pub fn tune(fit: &LayerFit<'_>, inputs: &[Tensor], fitted: &mut [Fitted]) -> Result<Option<Tuned>> {
+    let training = training_windows(inputs.len());
+    let (training, held_out) = (0..training, training..inputs.len());
+    if held_out.is_empty() {
         return Ok(None);
     }
-    let before = loss(fit, given, unseen.clone(), weights(fit, fitted)?)?;
+    let before = loss(fit, inputs, held_out.clone(), weights(fit, fitted)?)?;
     let config = &fit.walk.checkpoint.config;
     let block = DifferentiableBlock::new(config, fit.layer, weights(fit, fitted)?)?;
     let mut parameters = parameters(&block, fitted)?;
-    let batches: Vec<Range<usize>> =
-        seen.clone().step_by(BATCH).map(|first| first..(first + BATCH).min(seen.end)).collect();
+    let batches: Vec<Range<usize>> = training
+        .clone()
+        .step_by(BATCH)
+        .map(|first| first..(first + BATCH).min(training.end))
+        .collect();
     let steps = batches.len();
     for (step, batch) in batches.into_iter().enumerate() {
-        let gradients = gradients(fit, &block, given, batch)?;
+        let gradients = gradients(fit, &block, inputs, batch)?;
         let lr_factor = lr_schedule(step, steps);
         parameters.par_iter_mut().try_for_each(|(role, parameter)| {
             let gradient = gradients.iter().find(|(found, _)| found == role);
@@ -85,7 +88,7 @@ pub fn tune(fit: &LayerFit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Resu
         (one.id, tensor.decode())
     });
     let candidate = block_weights(fit.walk.checkpoint, fit.walk.device, decoded)?;
-    let after = loss(fit, given, unseen, candidate)?;
+    let after = loss(fit, inputs, held_out, candidate)?;
     if after < before {
         for (id, tensor) in tuned {
             if let Some(one) = fitted.iter_mut().find(|one| one.id == id) {
@@ -96,27 +99,27 @@ pub fn tune(fit: &LayerFit<'_>, given: &[Tensor], fitted: &mut [Fitted]) -> Resu
     Ok(Some(Tuned { before, after }))
 }
 
-/// The learning rate of a step over the full one: half a period of the cosine, from 1 down to
+/// The learning rate of a step relative to the first one: half a period of the cosine, from 1 down to
 /// [`LAST_LR_FACTOR`].
 pub fn lr_schedule(step: usize, steps: usize) -> f32 {
     let turn = std::f32::consts::PI * step as f32 / steps as f32;
     LAST_LR_FACTOR + (1.0 - LAST_LR_FACTOR) * 0.5 * (1.0 + turn.cos())
 }
 
-/// Derivatives of what the windows of a batch lack, summed over them in their order.
+/// Gradients of the weighted square error of a batch, summed over its windows in order.
 fn gradients(
     fit: &LayerFit<'_>,
     block: &DifferentiableBlock,
-    given: &[Tensor],
+    inputs: &[Tensor],
     batch: Range<usize>,
 ) -> Result<Vec<(Role, Tensor)>> {
     let of = |window: usize| -> Result<Vec<(Role, Tensor)>> {
-        let (wanted, tokens) = (&fit.reference.output[window], fit.tokens.window(window));
+        let (target, tokens) = (&fit.reference.output[window], fit.tokens.window(window));
         let weigh = |y: &Tensor| {
-            let lack = (y - wanted).and_then(|lack| lack.broadcast_mul(tokens));
-            lack.map_err(model::failed)
+            let residual = (y - target).and_then(|residual| residual.broadcast_mul(tokens));
+            residual.map_err(model::failed)
         };
-        Ok(block.gradients(&given[window], fit.rope, false, weigh)?.weights)
+        Ok(block.gradients(&inputs[window], fit.rope, false, weigh)?.weights)
     };
     let all: Vec<_> = batch.into_par_iter().map(of).collect::<Result<_>>()?;
     sum(all)
@@ -137,7 +140,7 @@ pub fn sum(windows: Vec<Vec<(Role, Tensor)>>) -> Result<Vec<(Role, Tensor)>> {
     Ok(sums)
 }
 
-/// The block that coded tensors decode to.
+/// The decoded weights of a coded block.
 ///
 /// # Errors
 /// Bug-class errors of candle.
@@ -146,28 +149,28 @@ pub fn weights(fit: &LayerFit<'_>, fitted: &[Fitted]) -> Result<BlockWeights> {
     block_weights(fit.walk.checkpoint, fit.walk.device, decoded)
 }
 
-/// What some windows lack of the reference's output.
+/// The weighted mean square error of some windows against the reference's output.
 fn loss(
     fit: &LayerFit<'_>,
-    given: &[Tensor],
+    inputs: &[Tensor],
     windows: Range<usize>,
     weights: BlockWeights,
 ) -> Result<f64> {
     let block = Block::new(&fit.walk.checkpoint.config, fit.layer, weights)?;
-    let forward = |x: &Tensor, wanted: &Tensor| {
+    let forward = |x: &Tensor, target: &Tensor| {
         let (y, _) = block
             .forward(x, fit.rope)
             .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
-        y - wanted
+        y - target
     };
-    let lack = both(&given[windows.clone()], &fit.reference.output[windows.clone()], forward)?;
+    let residual = both(&inputs[windows.clone()], &fit.reference.output[windows.clone()], forward)?;
     let mut sum = 0.0;
-    for (lack, window) in lack.iter().zip(windows) {
-        let squares = lack.sqr().and_then(|l| l.broadcast_mul(fit.tokens.window(window)));
+    for (residual, window) in residual.iter().zip(windows) {
+        let squares = residual.sqr().and_then(|l| l.broadcast_mul(fit.tokens.window(window)));
         let mean = squares.and_then(|s| s.mean_all()?.to_scalar::<f32>()).map_err(model::failed)?;
         sum += f64::from(mean);
     }
-    Ok(sum / lack.len().max(1) as f64)
+    Ok(sum / residual.len().max(1) as f64)
 }
 
 fn parameters(block: &DifferentiableBlock, fitted: &[Fitted]) -> Result<Vec<(Role, Parameter)>> {
@@ -187,7 +190,7 @@ fn parameters(block: &DifferentiableBlock, fitted: &[Fitted]) -> Result<Vec<(Rol
     Ok(parameters)
 }
 
-/// Moves a parameter, and the block's variable with it.
+/// Updates a parameter and the block's variable.
 fn move_by(
     block: &DifferentiableBlock,
     role: Role,
@@ -211,7 +214,7 @@ fn move_by(
     moved.and_then(|moved| variable.set(&moved)).map_err(model::failed)
 }
 
-/// Everything that was moved, as it is stored.
+/// The tuned tensors, rounded as they are stored.
 fn stored(
     parameters: &[(Role, Parameter)],
     fitted: &[Fitted],

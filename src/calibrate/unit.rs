@@ -1,5 +1,5 @@
-//! The tensors of a block or an expert while they are being coded: as they are read, equalised, and
-//! one after another replaced by what their codes decode to.
+//! The tensors of a block or an expert while they are coded: they are read, equalised, and one after
+//! another replaced by their decoded codes.
 
 use candle_core::{Device, Tensor};
 
@@ -11,7 +11,7 @@ use crate::model::{self, BlockWeights};
 use crate::quantize::calibrated::{self, Coding, Moments, asymmetric_target};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-/// Tensors that are read together, in the order of the computation.
+/// Tensors that are read and coded together, in the order of the computation.
 #[derive(Debug, Clone)]
 pub struct Unit {
     tensors: Vec<(TensorId, Vec<f32>)>,
@@ -27,7 +27,7 @@ impl Unit {
         Ok(Unit { tensors: ids.iter().map(read).collect::<Result<_>>()? })
     }
 
-    /// The values of a role's weight, or of its bias, leaving none.
+    /// Takes the values of a role's weight or bias out of the unit.
     pub fn take(&mut self, role: Role, bias: bool) -> Option<Vec<f32>> {
         self.find(role, bias).map(std::mem::take)
     }
@@ -44,7 +44,7 @@ impl Unit {
         found.map(|(_, values)| values)
     }
 
-    /// The unit as a block or an MLP takes it.
+    /// The unit as the weights of a block or an MLP.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -53,31 +53,31 @@ impl Unit {
     }
 }
 
-/// What calibration knows of the inputs of linear layers when they are coded.
-pub struct Seen {
-    /// The second moment of what they are given.
-    pub own: Moments,
-    /// What they are to make up for.
-    pub wanted: Wanted,
+/// The statistics of the inputs of linear layers that are coded.
+pub struct InputStats {
+    /// Second moments of the inputs.
+    pub moments: Moments,
+    /// The errors of earlier layers that the layers compensate.
+    pub correction: Correction,
 }
 
-/// What a linear layer is to make up for beside its own coding.
-pub enum Wanted {
-    /// Nothing: its target are the weights.
-    Nothing,
-    /// That its inputs are not the reference's: `E[x x̂ᵀ]` `[in, in]`, the reference's first.
+/// The errors of earlier layers that a linear layer compensates in addition to its own.
+pub enum Correction {
+    /// None: the target is the original weights.
+    None,
+    /// Its inputs differ from the reference's: `E[x x̂ᵀ]` `[in, in]`, with `x` of the reference.
     Inputs(Vec<f64>),
-    /// What its outputs lack of the reference's: `E[(y - ŷ) x̂ᵀ]` `[out, in]`.
+    /// Its outputs differ from the reference's: `E[(y - ŷ) x̂ᵀ]` `[out, in]`.
     Outputs(Vec<f64>),
 }
 
-/// One coded tensor, and what its steps were worth where it was calibrated.
+/// One coded tensor, and its errors if it was calibrated.
 pub struct Fitted {
-    /// Which.
+    /// The tensor.
     pub id: TensorId,
     /// Its codes.
     pub tensor: CodedTensor,
-    /// Errors after each step.
+    /// Its errors after each step; `None` if it was not calibrated.
     pub coding: Option<Coding>,
 }
 
@@ -91,10 +91,10 @@ pub struct Coder<'a> {
 }
 
 impl<'a> Coder<'a> {
-    /// Codes what is no linear layer, which is stored at fp16, and leaves the others as they are.
+    /// Codes all tensors except the weights of linear layers, which are coded later.
     ///
     /// # Errors
-    /// Input errors: values that fp16 does not hold.
+    /// Input errors: values that fp16 cannot represent.
     pub fn new(
         checkpoint: &'a Checkpoint,
         variant: &'a Variant,
@@ -111,7 +111,7 @@ impl<'a> Coder<'a> {
         Ok(coder)
     }
 
-    /// The unit as it is by now.
+    /// The unit's weights in their current state, coded or not.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -119,32 +119,33 @@ impl<'a> Coder<'a> {
         self.unit.weights(self.checkpoint, self.device)
     }
 
-    /// Codes the linear layer with a role, and gives what its codes decode to, `[out, in]`.
+    /// Codes the linear layer with a role and returns its decoded weights, `[out, in]`.
     ///
     /// # Errors
     /// Input errors: moments that are not finite, a recipe that does not fit.
-    pub fn code(&mut self, role: Role, seen: Option<&Seen>) -> Result<Tensor> {
+    pub fn code(&mut self, role: Role, stats: Option<&InputStats>) -> Result<Tensor> {
         let is_it = |(id, _): &(TensorId, Vec<f32>)| id.role == role && !id.bias;
         let at = self.unit.tensors.iter().position(is_it);
         let at = at.ok_or_else(|| Error::bug(format!("a unit without {role:?}")))?;
-        self.put(at, seen)?;
+        self.put(at, stats)?;
         let (id, values) = &self.unit.tensors[at];
         model::matrix(values.clone(), self.checkpoint.stored(*id)?.matrix(), self.device)
     }
 
-    /// Codes a tensor and puts what the codes decode to in its place.
-    fn put(&mut self, at: usize, seen: Option<&Seen>) -> Result<()> {
+    /// Codes a tensor and replaces its values by the decoded codes.
+    fn put(&mut self, at: usize, stats: Option<&InputStats>) -> Result<()> {
         let (id, values) = &mut self.unit.tensors[at];
         let stored = self.checkpoint.stored(*id)?;
         let (recipe, shape) = (self.variant.recipe_of(*id, stored), stored.matrix());
         let steps = self.variant.method_of(*id).steps();
         let place = || format!("tensor {}", id.name());
-        let (tensor, coding) = match (seen, steps) {
-            (Some(seen), Some(steps)) if recipe != Recipe::Half => {
-                let target = seen.target(values, shape).at(place)?;
+        let (tensor, coding) = match (stats, steps) {
+            (Some(stats), Some(steps)) if recipe != Recipe::Half => {
+                let target = stats.target(values, shape).at(place)?;
                 let seed = seed(&id.name());
                 let (tensor, coding) =
-                    calibrated::code(&recipe, &target, shape, &seen.own, steps, seed).at(place)?;
+                    calibrated::code(&recipe, &target, shape, &stats.moments, steps, seed)
+                        .at(place)?;
                 (Some(tensor), Some(coding))
             }
             _ => (quantize(&recipe, values, shape, None).at(place)?, None),
@@ -156,7 +157,7 @@ impl<'a> Coder<'a> {
         Ok(())
     }
 
-    /// Everything coded, in the order of the computation.
+    /// All coded tensors, in the order of the computation.
     pub fn finish(mut self) -> Vec<Fitted> {
         let place = |fitted: &Fitted| self.unit.tensors.iter().position(|(id, _)| *id == fitted.id);
         self.fitted.sort_by_key(place);
@@ -164,20 +165,22 @@ impl<'a> Coder<'a> {
     }
 }
 
-impl Seen {
-    /// What weights `[out, in]` should be, given all this.
+impl InputStats {
+    /// The target that weights `[out, in]` are coded to.
     fn target(&self, weights: &[f32], shape: [usize; 2]) -> Result<Vec<f32>> {
-        match &self.wanted {
-            Wanted::Nothing => Ok(weights.to_vec()),
-            Wanted::Inputs(cross) => {
-                asymmetric_target(weights, shape, Some(cross), &self.own, None)
+        match &self.correction {
+            Correction::None => Ok(weights.to_vec()),
+            Correction::Inputs(cross) => {
+                asymmetric_target(weights, shape, Some(cross), &self.moments, None)
             }
-            Wanted::Outputs(lack) => asymmetric_target(weights, shape, None, &self.own, Some(lack)),
+            Correction::Outputs(residual) => {
+                asymmetric_target(weights, shape, None, &self.moments, Some(residual))
+            }
         }
     }
 }
 
-/// Where random choices of a tensor start: its own place, whatever else is coded.
+/// The random seed of a tensor. It depends only on the tensor's name, not on what else is coded.
 fn seed(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
     hash.as_bytes()[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte))

@@ -182,9 +182,7 @@ fn expanded(runs: &str, recipes: usize) -> Result<Vec<usize>> {
         };
         let choice = (c as usize).wrapping_sub('a' as usize);
         if choice >= recipes {
-            return Err(refused(&format!(
-                "{c:?} stands for no recipe, because there are {recipes}"
-            )));
+            return Err(refused(&format!("{c:?} stands for no recipe: there are only {recipes}")));
         }
         if times > MAX_LAYERS * ROLES.len() - choices.len() {
             return Err(refused(&format!("more than {MAX_LAYERS} layers")));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::calibration_data::JobVariants;
 use super::job::Job;
 use super::observer::{Observer, Stage};
-use crate::calibrate::{CalibrationJob, MomentsFile, sweep_up, write_by_moments, write_calibrated};
+use crate::calibrate::{
+    CalibrationJob, MomentsFile, remove_part_files, write_by_moments, write_calibrated,
+};
 use crate::error::{Error, Result};
 use crate::eval::{Cause, CodedFile, Origin, State, Timings, Variant, Walk, WalkObserver};
 use crate::results::{Cell, CodedLayer, Failure, Record, Store, label};
@@ -51,7 +53,7 @@ pub fn code(job: &Job, store: &Store, is_packaged: bool, observer: &dyn Observer
         let path = path(&folder, cell, origin);
         match kept(&path, job, variant, origin) {
             Some(file) => {
-                sweep_up(&path)?;
+                remove_part_files(&path)?;
                 coded.files.push(Arc::new(file));
             }
             None => missing.push((cell, variant.clone(), path)),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::allocate::{LayerErrors, Sensitivities, are_of};
+use crate::allocate::{LayerErrors, Sensitivities, errors_fit};
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 
@@ -58,17 +58,17 @@ impl SensitivityFile {
     pub fn measured(&self) -> Option<Sensitivities> {
         let whole: Whole = read(&self.whole_path())?;
         let is_ours = whole.question == self.question
-            && whole.measured.is_of(self.layers, self.candidates.len());
+            && whole.measured.fits(self.layers, self.candidates.len());
         is_ours.then_some(whole.measured)
     }
 
     /// Saved errors of the first layers, up to where an interrupted measurement stopped.
     pub fn layers(&self) -> Vec<LayerErrors> {
         let begun = read::<Begun>(&self.begun_path()).filter(|begun| {
-            let is_of = |errors: &LayerErrors| are_of(errors, self.candidates.len());
+            let fits = |errors: &LayerErrors| errors_fit(errors, self.candidates.len());
             begun.question == self.question
                 && begun.layers.len() <= self.layers
-                && begun.layers.iter().all(is_of)
+                && begun.layers.iter().all(fits)
         });
         begun.map_or(Vec::new(), |begun| begun.layers)
     }

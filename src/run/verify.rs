@@ -61,7 +61,7 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
             "packaged from the model {found:.12}, but the checkpoint is {hash:.12}"
         ))
         .at(folder.display())
-        .hint("name the checkpoint that was packaged with --model"));
+        .hint("use --model to name the checkpoint that was packaged"));
     }
     let file = match request.coded {
         Some(path) => Some(Arc::new(inputs::open_coded(path, &hash)?)),

@@ -1,5 +1,5 @@
-//! The KL divergence from the reference at every token of some windows, and its derivatives by what
-//! the head is given, slice by slice of the vocabulary.
+//! The KL divergence from the reference on some windows, and its gradients by the inputs of the head,
+//! computed one slice of the vocabulary at a time.
 
 use std::ops::Range;
 
@@ -23,16 +23,16 @@ pub struct ReferenceWindows<'a> {
     pub log_sums: &'a [Vec<f64>],
 }
 
-/// Both heads.
+/// The heads of the reference and of the variant.
 pub struct Divergence<'a> {
     vocabulary: Vocabulary<'a>,
-    /// Which of the vocabulary's codings the reference has, and which the variant.
+    /// Index of the reference's coding in the vocabulary, and of the variant's.
     own: [usize; 2],
     device: &'a Device,
 }
 
 impl<'a> Divergence<'a> {
-    /// Prepares the reference's head, and a variant's, which comes from `head`.
+    /// Prepares the reference's head and the variant's, whose source is `head`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the file.
@@ -44,7 +44,7 @@ impl<'a> Divergence<'a> {
         Ok(Divergence { vocabulary, own: [own[0], own[1]], device: walk.device })
     }
 
-    /// The mean over all tokens of windows `[tokens, hidden]`, in nats.
+    /// The mean divergence in nats over all tokens of windows `[tokens, hidden]`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the file, bug-class errors of candle.
@@ -54,8 +54,7 @@ impl<'a> Divergence<'a> {
         Ok(kl.iter().sum::<f64>() / kl.len().max(1) as f64)
     }
 
-    /// The logarithms of what the exponentials of each token's logits sum to, at the reference's
-    /// head, per window.
+    /// The log-sum-exp of the reference's logits, per window and token.
     ///
     /// # Errors
     /// As [`mean_nats`](Divergence::mean_nats).
@@ -63,8 +62,7 @@ impl<'a> Divergence<'a> {
         self.sums(reference, 0)
     }
 
-    /// Derivatives of the mean by `own`, per window `[tokens, hidden]`; the reference's windows come
-    /// with their [`reference_sums`](Divergence::reference_sums).
+    /// The gradients of the mean divergence by `own`, per window `[tokens, hidden]`.
     ///
     /// # Errors
     /// As [`mean_nats`](Divergence::mean_nats).
@@ -84,9 +82,9 @@ impl<'a> Divergence<'a> {
             let sums = log_sums.par_iter().zip(&own_sums);
             let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(sums);
             windows.try_for_each(|(((gradient, reference), own), sums)| -> Result<()> {
-                let wanted = model::logits(reference, &base)?;
-                let lack = lack([&wanted, &model::logits(own, &head)?], sums, weight)?;
-                let more = lack.matmul(&head).and_then(|more| &*gradient + more);
+                let logits = [model::logits(reference, &base)?, model::logits(own, &head)?];
+                let by_logits = logit_gradients(&logits, sums, weight)?;
+                let more = by_logits.matmul(&head).and_then(|more| &*gradient + more);
                 *gradient = more.map_err(model::failed)?;
                 Ok(())
             })?;
@@ -94,7 +92,7 @@ impl<'a> Divergence<'a> {
         Ok(gradients)
     }
 
-    /// The logarithms at one of the heads.
+    /// The log-sum-exp of the logits of one head, per window and token.
     fn sums(&mut self, states: &[Tensor], own: usize) -> Result<Vec<Vec<f64>>> {
         let mut scorers = scorers(states)?;
         for rows in self.vocabulary.slices() {
@@ -109,7 +107,7 @@ impl<'a> Divergence<'a> {
         Ok(scorers.into_iter().map(|(scorer, _)| scorer.log_sums()).collect())
     }
 
-    /// Both heads over the vocabulary: the reference's scorers and the variant's.
+    /// The scorers of the reference and the variant after all slices of the vocabulary.
     fn pairs(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<[Scorer; 2]>> {
         let mut base = scorers(reference)?;
         let mut scorers = scorers(own)?;
@@ -119,11 +117,11 @@ impl<'a> Divergence<'a> {
             let windows = base.par_iter_mut().zip(&mut scorers).zip(reference).zip(own);
             windows.try_for_each(|((((base, targets), (scorer, _)), reference), own)| {
                 let slice = VocabularySlice { first, targets };
-                let wanted = model::logits(reference, &base_head)?;
-                let found = model::logits(own, &head)?;
-                model::with_values(&wanted, |wanted| {
-                    base.add(slice, wanted, None);
-                    model::with_values(&found, |found| scorer.add(slice, found, Some(wanted)))
+                let reference = model::logits(reference, &base_head)?;
+                let own = model::logits(own, &head)?;
+                model::with_values(&reference, |reference| {
+                    base.add(slice, reference, None);
+                    model::with_values(&own, |own| scorer.add(slice, own, Some(reference)))
                 })?
             })?;
         }
@@ -134,7 +132,8 @@ impl<'a> Divergence<'a> {
     fn heads(&mut self, rows: Range<usize>) -> Result<[Tensor; 2]> {
         let decoded = self.vocabulary.decode(rows.clone())?;
         let head = |coding: usize| -> Result<Tensor> {
-            let values = decoded[coding].clone().ok_or_else(|| Error::bug("a head that failed"))?;
+            let values =
+                decoded[coding].clone().ok_or_else(|| Error::bug("a head could not be decoded"))?;
             let hidden = values.len() / rows.len().max(1);
             model::matrix(values, [rows.len(), hidden], self.device)
         };
@@ -142,45 +141,50 @@ impl<'a> Divergence<'a> {
     }
 }
 
-/// A scorer for all tokens of each window, and targets for it: any will do, as only sums and
-/// divergences are asked for.
+/// A scorer for all tokens of each window, with placeholder targets: sums and divergences do not depend
+/// on targets.
 fn scorers(states: &[Tensor]) -> Result<Vec<(Scorer, Vec<u32>)>> {
     let tokens = states.iter().map(|x| x.dim(0).map_err(model::failed));
     tokens.map(|tokens| tokens.map(|tokens| (Scorer::new(tokens), vec![0; tokens]))).collect()
 }
 
-/// Derivatives of the divergence by the variant's logits `[tokens, rows]`: its probabilities less
-/// the reference's, times `weight`; `sums` are the logarithms of what exponentials sum to.
-fn lack(logits: [&Tensor; 2], sums: (&Vec<f64>, &Vec<f64>), weight: f32) -> Result<Tensor> {
-    let [wanted, found] = logits;
-    let mut lack = model::values(found)?;
-    let (tokens, rows) = found.dims2().map_err(model::failed)?;
-    model::with_values(wanted, |wanted| {
-        let lines = lack.chunks_exact_mut(rows).zip(wanted.chunks_exact(rows));
-        for ((lack, wanted), (base, own)) in lines.zip(sums.0.iter().zip(sums.1)) {
-            let sums = [*base as f32, *own as f32];
-            pulp::Arch::new().dispatch(Lack { lack, wanted, sums, weight });
+/// The gradients of the divergence by the variant's logits `[tokens, rows]`: its probabilities minus the
+/// reference's, times `weight`. Logits and their log-sum-exp are the reference's, then the variant's.
+fn logit_gradients(
+    [reference, own]: &[Tensor; 2],
+    log_sums: (&Vec<f64>, &Vec<f64>),
+    weight: f32,
+) -> Result<Tensor> {
+    let mut values = model::values(own)?;
+    let (tokens, rows) = own.dims2().map_err(model::failed)?;
+    model::with_values(reference, |reference| {
+        let lines = values.chunks_exact_mut(rows).zip(reference.chunks_exact(rows));
+        for ((own, reference), (base_sum, own_sum)) in lines.zip(log_sums.0.iter().zip(log_sums.1))
+        {
+            let log_sums = [*base_sum as f32, *own_sum as f32];
+            pulp::Arch::new().dispatch(TokenGradient { own, reference, log_sums, weight });
         }
     })?;
-    model::matrix(lack, [tokens, rows], found.device())
+    model::matrix(values, [tokens, rows], own.device())
 }
 
-/// One token: logits become what they lack.
-struct Lack<'a> {
-    lack: &'a mut [f32],
-    wanted: &'a [f32],
-    sums: [f32; 2],
+/// One token: replaces the variant's logits `own` by the gradient.
+struct TokenGradient<'a> {
+    own: &'a mut [f32],
+    reference: &'a [f32],
+    /// Of the reference, then of the variant.
+    log_sums: [f32; 2],
     weight: f32,
 }
 
-impl pulp::NullaryFnOnce for Lack<'_> {
+impl pulp::NullaryFnOnce for TokenGradient<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let [base, own] = self.sums;
-        for (lack, wanted) in self.lack.iter_mut().zip(self.wanted) {
-            *lack = (exp(*lack - own) - exp(*wanted - base)) * self.weight;
+        let [base_sum, own_sum] = self.log_sums;
+        for (own, reference) in self.own.iter_mut().zip(self.reference) {
+            *own = (exp(*own - own_sum) - exp(*reference - base_sum)) * self.weight;
         }
     }
 }
@@ -191,7 +195,7 @@ mod tests {
     use crate::checkpoint::Checkpoint;
 
     #[test]
-    fn derivatives_are_what_small_changes_do() {
+    fn gradients_agree_with_finite_differences() {
         let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mixtures/qwen3-moe-4");
         let checkpoint = Checkpoint::open(std::path::Path::new(model)).unwrap();
         let device = Device::Cpu;
@@ -222,7 +226,7 @@ mod tests {
         let gradient = divergence.gradients(windows, &own).unwrap().remove(0);
         let values = model::values(&gradient).unwrap();
         let square: f64 = values.iter().map(|g| f64::from(*g).powi(2)).sum();
-        // Along the derivative itself, the divergence changes by its square.
+        // Along the gradient itself, the divergence changes by the gradient's square.
         let step = 0.05 / square.sqrt();
         let moved = |by: f64| (&own[0] + (&gradient * by).unwrap()).unwrap();
         let change = nats(&mut divergence, &moved(step)) - nats(&mut divergence, &moved(-step));

@@ -1,10 +1,10 @@
-//! Tuning a coded model as a whole against the reference's logits: what one block cannot make up for,
-//! another can, and what counts is what is measured, the KL divergence.
+//! Tunes a coded model as a whole against the reference's logits. One block can then compensate the
+//! errors of another, and the loss is the KL divergence that is measured.
 //!
-//! Gradients go back block by block from the states before each, which are kept for the windows of
-//! one step; a block's weights are decoded when it is run and again when it is differentiated, and
-//! what the optimizer knows of it lies on the disk in between. So memory holds one block with its
-//! gradients, and states `[layers, tokens, hidden]` of a step's windows.
+//! Backpropagation goes block by block, from the states before each block, which are held for the
+//! windows of one step. A block's weights are decoded for its forward pass and again for its backward
+//! pass; between steps, the optimizer's state is on the disk. Memory therefore holds one block with its
+//! gradients, and the states `[layers, tokens, hidden]` of a step's windows.
 
 mod divergence;
 mod numbers;
@@ -34,49 +34,48 @@ use parameters::Parameters;
 pub use tuned_model::TunedModel;
 pub use tuning::ModelTuning;
 
-/// Times that every window is seen.
+/// Number of passes over all windows.
 const EPOCHS: usize = 2;
 /// Windows whose gradients make one step, whatever the number of threads.
 pub const BATCH: usize = 2;
-/// The learning rate over that of tuning single blocks.
+/// The learning rate relative to that of tuning single blocks.
 const LR_FACTOR: f32 = 4.0;
 
 impl ModelTuning<'_> {
-    /// Tunes the variant. Gives what came of it, if windows that were held out came nearer to the
-    /// reference, and how near they came, if there are enough windows to hold any out. Every step is
-    /// kept in the file `kept` and others beside it, so that tuning goes on where it was interrupted;
-    /// the caller removes them.
+    /// Tunes the variant. Every step is saved in the file `state` and in files with longer names next to
+    /// it, from which an interrupted tuning continues; the caller removes them. Nothing is tuned if there
+    /// are too few windows to hold any out.
     ///
     /// # Errors
     /// Input errors of the checkpoint, surroundings errors of the disk, interruption.
     pub fn tune<'k>(
         &'k self,
-        kept: &'k Path,
+        state: &'k Path,
         observer: &mut dyn WalkObserver,
     ) -> Result<TunedModel<'k>> {
-        let seen = training_windows(self.reference.len());
-        if seen == self.reference.len() {
+        let training = training_windows(self.reference.len());
+        if training == self.reference.len() {
             return Ok(TunedModel { parameters: None, losses: None });
         }
         let first = self.embedded()?;
         let mut divergence = Divergence::new(self.walk, self.head())?;
-        let (mut parameters, before) = Parameters::new(self, kept)?;
+        let (mut parameters, before) = Parameters::new(self, state)?;
         let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
-            let states = self.last(parameters, &first[seen..])?;
+            let states = self.last(parameters, &first[training..])?;
             let normed = parameters.normed(&states)?;
-            divergence.mean_nats(&self.reference[seen..], &normed)
+            divergence.mean_nats(&self.reference[training..], &normed)
         };
         let before = match before {
             Some(before) => before,
             None => loss(&parameters, &mut divergence)?,
         };
-        let sums = divergence.reference_sums(&self.reference[..seen])?;
-        let batches = seen.div_ceil(BATCH);
+        let sums = divergence.reference_sums(&self.reference[..training])?;
+        let batches = training.div_ceil(BATCH);
         let steps = EPOCHS * batches;
         while parameters.step() < steps {
             observer.progress(parameters.step(), steps);
             let start = parameters.step() % batches * BATCH;
-            let batch = start..(start + BATCH).min(seen);
+            let batch = start..(start + BATCH).min(training);
             let lr_factor = LR_FACTOR * lr_schedule(parameters.step(), steps);
             let reference = ReferenceWindows {
                 states: &self.reference[batch.clone()],
@@ -91,7 +90,7 @@ impl ModelTuning<'_> {
         Ok(TunedModel { parameters, losses: Some(Tuned { before, after }) })
     }
 
-    /// Where the variant's head comes from.
+    /// The source of the variant's head.
     fn head(&self) -> Source {
         let recipe = self.variant.head.weights;
         let name = head_name(self.walk.checkpoint, self.variant);
@@ -109,7 +108,7 @@ impl ModelTuning<'_> {
         Ok(lane.hidden)
     }
 
-    /// One step down the gradient of some windows, whose states before the first block are `first`.
+    /// One gradient step on some windows, whose states before the first block are `first`.
     fn step(
         &self,
         parameters: &mut Parameters<'_>,
@@ -121,7 +120,7 @@ impl ModelTuning<'_> {
         let layers = self.walk.checkpoint.config.layers;
         let mut states = vec![first.to_vec()];
         for layer in 0..layers {
-            let next = self.through(parameters, layer, &states[layer])?;
+            let next = self.forward(parameters, layer, &states[layer])?;
             states.push(next);
         }
         let last = states.pop().unwrap_or_default();
@@ -129,38 +128,38 @@ impl ModelTuning<'_> {
         let mut by_states = parameters.final_norm(&last, &by_normed, lr_factor)?;
         drop(last);
         for layer in (0..layers).rev() {
-            let given = states.pop().unwrap_or_default();
-            by_states = self.back(parameters, layer, &given, &by_states, lr_factor)?;
+            let inputs = states.pop().unwrap_or_default();
+            by_states = self.backward(parameters, layer, &inputs, &by_states, lr_factor)?;
         }
         Ok(())
     }
 
-    /// Windows after block `layer`.
-    fn through(
+    /// The windows' states after block `layer`.
+    fn forward(
         &self,
         parameters: &Parameters<'_>,
         layer: usize,
-        given: &[Tensor],
+        inputs: &[Tensor],
     ) -> Result<Vec<Tensor>> {
         let weights = parameters.weights(layer)?;
         let block = Block::new(&self.walk.checkpoint.config, layer, weights)?;
-        let next = given.par_iter().map(|x| block.forward(x, self.rope).map(|(y, _)| y));
+        let next = inputs.par_iter().map(|x| block.forward(x, self.rope).map(|(y, _)| y));
         next.collect()
     }
 
-    /// Windows after the last block.
+    /// The windows' states after the last block.
     fn last(&self, parameters: &Parameters<'_>, first: &[Tensor]) -> Result<Vec<Tensor>> {
         let layers = 0..self.walk.checkpoint.config.layers;
-        layers.into_iter().try_fold(first.to_vec(), |x, layer| self.through(parameters, layer, &x))
+        layers.into_iter().try_fold(first.to_vec(), |x, layer| self.forward(parameters, layer, &x))
     }
 
-    /// From derivatives by what block `layer` makes to those by what it is given; its parameters
-    /// are moved.
-    fn back(
+    /// Turns gradients by the outputs of block `layer` into gradients by its inputs, and updates the
+    /// block's parameters.
+    fn backward(
         &self,
         parameters: &mut Parameters<'_>,
         layer: usize,
-        given: &[Tensor],
+        inputs: &[Tensor],
         by_output: &[Tensor],
         lr_factor: f32,
     ) -> Result<Vec<Tensor>> {
@@ -169,16 +168,16 @@ impl ModelTuning<'_> {
         let of = |(x, by_output): (&Tensor, &Tensor)| -> Result<_> {
             block.gradients(x, self.rope, true, |_| Ok(by_output.clone()))
         };
-        let windows = given.par_iter().zip(by_output);
+        let windows = inputs.par_iter().zip(by_output);
         let all: Vec<_> = windows.map(of).collect::<Result<_>>()?;
         let (by_weights, by_input): (Vec<_>, Vec<_>) =
             all.into_iter().map(|gradients| (gradients.weights, gradients.input)).unzip();
-        parameters.move_layer(layer, &sum(by_weights)?, lr_factor)?;
+        parameters.update_layer(layer, &sum(by_weights)?, lr_factor)?;
         Ok(by_input.into_iter().flatten().collect())
     }
 }
 
-/// What the reference's head is given: its states after the last block, normed.
+/// The inputs of the reference's head: its states after the last block, normed.
 ///
 /// # Errors
 /// Input errors of the checkpoint, bug-class errors of candle.

@@ -1,5 +1,5 @@
-//! Files of numbers that are only there while a model is tuned: little-endian f32, and last their
-//! BLAKE3 hash, because they are written without waiting for the disk.
+//! Files of numbers that exist only while a model is tuned: little-endian f32, followed by their BLAKE3
+//! hash, which detects incomplete files because writing does not wait for the disk.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 const HASH_BYTES: usize = blake3::OUT_LEN;
 
-/// Writes numbers in place of what was there.
+/// Writes numbers, replacing the file.
 ///
 /// # Errors
 /// Surroundings errors of the disk.
@@ -20,7 +20,7 @@ pub fn write_numbers(path: &Path, numbers: &[f32]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.write_all(hash.as_bytes())).map_err(failed)
 }
 
-/// Reads what [`write_numbers`] wrote.
+/// Reads a file that [`write_numbers`] wrote.
 ///
 /// # Errors
 /// Surroundings errors of the disk, an input error for a file that is damaged.
@@ -31,8 +31,8 @@ pub fn read_numbers(path: &Path) -> Result<Vec<f32>> {
             && blake3::Hasher::new().update_rayon(numbers).finalize() == **hash
     });
     let Some((numbers, _)) = intact else {
-        return Err(Error::input("a damaged state of tuning").at(path.display()).hint(
-            "remove the files beside it whose names contain `tuning`, and tuning begins anew",
+        return Err(Error::input("the state of tuning is damaged").at(path.display()).hint(
+            "remove the files next to it whose names contain `tuning`; tuning then starts again",
         ));
     };
     Ok(numbers.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back_and_damage_is_told() {
+    fn numbers_are_read_back_and_damage_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("numbers");
         let numbers = [0.0, -1.5, f32::from_bits(7)];
@@ -52,7 +52,9 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[5] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(read_numbers(&path).unwrap_err().to_string().contains("a damaged state of tuning"));
+        assert!(
+            read_numbers(&path).unwrap_err().to_string().contains("the state of tuning is damaged")
+        );
         std::fs::write(&path, &bytes[..9]).unwrap();
         assert!(read_numbers(&path).is_err());
     }

@@ -1,7 +1,7 @@
-//! What is tuned of a tuning model: tables and scales of its linear layers and the gains of its norms.
-//! Codes stay. Of every layer there is a file of coded weights, which is what is run, and a file of what
-//! the optimizer knows of it; both are written anew in each step, beside those of the step before,
-//! so that memory holds one layer and a step that is interrupted leaves the last one tuning.
+//! The parameters of a model that is tuned: tables and scales of its linear layers and gains of its norms.
+//! Codes do not change. Every layer has a file of coded weights, from which it is run, and a file of the
+//! optimizer's state. Each step writes both again without replacing those of the previous step, so that
+//! memory holds one layer and an interrupted step can be repeated.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::numbers::{read_numbers, write_numbers};
 use super::tuning::ModelTuning;
-use crate::calibrate::part_file::{beside, write_tensors};
+use crate::calibrate::part_file::{part_path, write_tensors};
 use crate::calibrate::tune_block::NORM_RATE;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
@@ -24,38 +24,38 @@ use crate::model::{self, BlockWeights};
 use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
-/// Everything that is tuned, after some step.
+/// All tuned parameters after some step.
 pub struct Parameters<'a> {
     tuning: &'a ModelTuning<'a>,
-    /// What the files of layers are beside.
-    kept: &'a Path,
-    /// Steps that were made.
+    /// The state file; the names of layers' files begin with its name.
+    state: &'a Path,
+    /// Number of steps done.
     step: usize,
-    /// By layer, where its weights are coded.
+    /// The current file of each layer.
     layers: Vec<Arc<CodedFile>>,
-    /// The same after the step that is being made, the last layers first.
+    /// The files that the current step has written so far, the last layer first.
     next: Vec<Arc<CodedFile>>,
     last: Gain,
 }
 
-/// How far tuning got, beside what is in layers' files.
+/// The progress of an interrupted tuning.
 struct Progress {
     step: usize,
     before_nats: f64,
 }
 
 impl<'a> Parameters<'a> {
-    /// Takes what the file has, or what an earlier tuning left beside `kept`; with the loss before
-    /// the first step, where that is known.
+    /// Begins with the parameters of the variant's file, or resumes from the state file `state`, and then
+    /// also returns the loss before the first step.
     ///
     /// # Errors
     /// Input errors of the file.
-    pub fn new(tuning: &'a ModelTuning<'a>, kept: &'a Path) -> Result<(Self, Option<f64>)> {
+    pub fn new(tuning: &'a ModelTuning<'a>, state: &'a Path) -> Result<(Self, Option<f64>)> {
         let layers = tuning.walk.checkpoint.config.layers;
         let last = coder(tuning, tuning.file).tensor(TensorId::model(Role::FinalNorm))?;
         let mut parameters = Parameters {
             tuning,
-            kept,
+            state,
             step: 0,
             layers: vec![Arc::clone(tuning.file); layers],
             next: Vec::new(),
@@ -65,9 +65,9 @@ impl<'a> Parameters<'a> {
         Ok((parameters, before_nats))
     }
 
-    /// Takes up what an earlier tuning left, if all of it is there.
+    /// Resumes an interrupted tuning if all of its files exist.
     fn resume(&mut self) -> Option<Progress> {
-        let numbers = read_numbers(self.kept).ok()?;
+        let numbers = read_numbers(self.state).ok()?;
         let (head, gain) = numbers.split_first_chunk::<3>()?;
         let bits = u64::from(head[1].to_bits()) << 32 | u64::from(head[2].to_bits());
         let progress =
@@ -83,7 +83,7 @@ impl<'a> Parameters<'a> {
         Some(progress)
     }
 
-    /// Whether a layer's file is of this variant of this model, coded on this text.
+    /// Whether a layer's file belongs to this variant, model and text.
     fn is_ours(&self, file: &CodedFile) -> bool {
         let tuning = self.tuning.file;
         file.variant == tuning.variant
@@ -91,12 +91,12 @@ impl<'a> Parameters<'a> {
             && file.calibrated.origin == tuning.calibrated.origin
     }
 
-    /// Steps that were made.
+    /// Number of steps done.
     pub fn step(&self) -> usize {
         self.step
     }
 
-    /// The weights of a block as they are by now.
+    /// The current weights of a block.
     ///
     /// # Errors
     /// Input errors of the file, bug-class errors of candle.
@@ -109,13 +109,13 @@ impl<'a> Parameters<'a> {
         block_weights(walk.checkpoint, walk.device, decoded.into_iter())
     }
 
-    /// Moves a block against the derivatives by its weights; what it is by now stays until
-    /// [`finish_step`](Parameters::finish_step). Layers come in turn, the last one first.
+    /// Updates a block by the gradients of its weights. The update takes effect after
+    /// [`finish_step`](Parameters::finish_step). Layers must come in turn, the last one first.
     ///
     /// # Errors
-    /// Input errors of the files and where tables, scales or gains left fp16, surroundings errors of
-    /// the disk, bug-class errors of candle.
-    pub fn move_layer(
+    /// Input errors of the files, and of tables, scales or gains that exceed fp16; surroundings errors of
+    /// the disk; bug-class errors of candle.
+    pub fn update_layer(
         &mut self,
         layer: usize,
         gradients: &[(Role, Tensor)],
@@ -157,7 +157,7 @@ impl<'a> Parameters<'a> {
         Ok(())
     }
 
-    /// Ends a step in which every layer was moved, and keeps it.
+    /// Ends a step in which every layer was updated, and saves it.
     ///
     /// # Errors
     /// Surroundings errors of the disk.
@@ -167,10 +167,10 @@ impl<'a> Parameters<'a> {
         let bits = before_nats.to_bits();
         let head = [self.step as u32, (bits >> 32) as u32, bits as u32].map(f32::from_bits);
         let numbers: Vec<f32> = head.into_iter().chain(self.last.numbers()).collect();
-        write_numbers(self.kept, &numbers)
+        write_numbers(self.state, &numbers)
     }
 
-    /// What the head is given, from states after the last block.
+    /// The head's inputs, from states after the last block.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -184,8 +184,8 @@ impl<'a> Parameters<'a> {
         states.par_iter().map(norm).collect()
     }
 
-    /// From derivatives by what [`normed`](Parameters::normed) gives to those by its states; the
-    /// gain is moved.
+    /// Turns gradients by the outputs of [`normed`](Parameters::normed) into gradients by its states, and
+    /// updates the gain.
     ///
     /// # Errors
     /// Bug-class errors of candle.
@@ -212,7 +212,7 @@ impl<'a> Parameters<'a> {
         Ok(by_states)
     }
 
-    /// A tensor as it is by now.
+    /// A tensor in its current form.
     ///
     /// # Errors
     /// Input errors of the files.
@@ -226,13 +226,13 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// Files of two steps take turns.
+    /// Even and odd steps have different files.
     fn coded_path(&self, layer: usize, step: usize) -> PathBuf {
-        beside(self.kept, &format!("layer{layer}.{}", step % 2))
+        part_path(self.state, &format!("layer{layer}.{}", step % 2))
     }
 
     fn numbers_path(&self, layer: usize, step: usize) -> PathBuf {
-        beside(self.kept, &format!("layer{layer}.{}.numbers", step % 2))
+        part_path(self.state, &format!("layer{layer}.{}.numbers", step % 2))
     }
 }
 
@@ -257,7 +257,7 @@ enum Kind {
     Coded(Tunable),
     /// A norm's gain.
     Gain(Gain),
-    /// Anything else stays.
+    /// A tensor that is not tuned.
     Fixed,
 }
 
@@ -306,7 +306,7 @@ impl Parameter {
     }
 }
 
-/// A norm's gain, with its step.
+/// A norm's gain, its optimizer and its learning rate.
 struct Gain {
     values: Vec<f32>,
     adam: Adam,
@@ -323,7 +323,7 @@ impl Gain {
         self.adam.step(&mut self.values, derivatives, lr_factor * self.rate);
     }
 
-    /// What is stored of it.
+    /// The gain rounded to fp16, as it is stored.
     fn stored(&self) -> Vec<f32> {
         self.values.iter().map(|value| f16::from_f32(*value).to_f32()).collect()
     }
@@ -335,14 +335,15 @@ impl Gain {
 
     fn restore(&mut self, mut numbers: &mut dyn Iterator<Item = f32>) -> Result<()> {
         for value in std::iter::once(&mut self.rate).chain(&mut self.values) {
-            *value = numbers.next().ok_or_else(|| Error::input("a tuning state is too short"))?;
+            *value =
+                numbers.next().ok_or_else(|| Error::input("the state of tuning is too short"))?;
         }
         self.adam.restore(&mut numbers)
     }
 }
 
-/// Values at fp16.
+/// Values coded as fp16.
 fn half(values: &[f32], shape: [usize; 2]) -> Result<CodedTensor> {
     let coded = quantize(&Recipe::Half, values, shape, None)?;
-    coded.ok_or_else(|| Error::bug("a gain without a form"))
+    coded.ok_or_else(|| Error::bug("a gain has no coded form"))
 }

@@ -3,7 +3,7 @@
 use super::parameters::Parameters;
 use crate::calibrate::tune_block::Tuned;
 
-/// What tuning a model achieved.
+/// The result of tuning a model.
 pub struct TunedModel<'a> {
     /// The tuned parameters, if they bring the held-out windows closer to the reference.
     pub parameters: Option<Parameters<'a>>,

@@ -1,4 +1,4 @@
-//! What a variant is tuned with.
+//! The inputs and the result of tuning a variant.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::eval::setting::Walk;
 use crate::eval::variant::Variant;
 use crate::model::RopeTables;
 
-/// A coded variant that is tuned.
+/// A coded variant that is to be tuned.
 pub struct ModelTuning<'a> {
-    /// The windows, and what they are walked with.
+    /// The walk over the calibration windows.
     pub walk: &'a Walk<'a>,
-    /// Which variant.
+    /// The variant.
     pub variant: &'a Variant,
-    /// Positions of the longest window.
+    /// Rotary tables for the positions of the longest window.
     pub rope: &'a RopeTables,
-    /// Its codes.
+    /// The variant's codes.
     pub file: &'a Arc<CodedFile>,
-    /// What the reference's head is given, per window `[tokens, hidden]`.
+    /// The inputs of the reference's head, per window `[tokens, hidden]`.
     pub reference: &'a [Tensor],
 }
