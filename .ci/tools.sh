@@ -50,7 +50,7 @@ examples() {
 }
 
 tables() {
-    cargo run --release --quiet -- report --verify README.md docs/*.md
+    cargo run --release --quiet -- report --verify README.md docs/calibration.md docs/allocation.md
 }
 
 # Licences, duplicates and sources of dependencies, by cargo-deny: the one that is installed, or a
