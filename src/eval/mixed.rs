@@ -263,7 +263,7 @@ mod tests {
         assert!(refused("mixed_palette2_fp_6ab").contains("cannot be `fp`"));
         assert!(refused("mixed_palette2_int8_").contains("expected 1 to 4096 layers"));
         assert!(refused("mixed_7a").contains("expected mixed_RECIPE"));
-        assert!(refused("mixed_palette2_int8_99999999999999999999a").contains("no number"));
+        assert!(refused("mixed_palette2_int8_99999999999999999999a").contains("not a number"));
         assert!(refused("mixed_palette2_int8_999999999a").contains("more than 4096 layers"));
         assert!(refused("mixed_palette2_mxfp4_6ab-cal").contains("calibration cannot change"));
         let part = refused("mixed_palette2_int8_6ab+attention:int8");

@@ -159,7 +159,7 @@ fn the_fixture_holds_every_verdict_but_improved() {
     assert_eq!(found(&checked, "palette2-g16", Metric::Perplexity), Verdict::Regressed);
     assert_eq!(found(&checked, "palette4", Metric::Perplexity), Verdict::Inconclusive);
     assert_eq!(found(&checked, "palette4", Metric::Size), Verdict::Regressed);
-    assert_eq!(found(&checked, "fp", Metric::Perplexity), Verdict::Unchanged);
+    assert_eq!(found(&checked, "reference", Metric::Perplexity), Verdict::Unchanged);
     let hot = checked.rows.iter().find(|row| row.place == PHONE && row.metric == Metric::Decode);
     assert!(hot.is_some_and(|row| row.is_scarce), "{hot:?}");
     assert_eq!(checked.exit(), Exit::No);
