@@ -188,7 +188,7 @@ fn what_cannot_be_allocated_is_refused_before_anything_is_measured() {
     let place = Place::new(&Tiny::default(), 100);
     let refused = |command: &mut Command| told(&run(command, 2));
     let text = refused(&mut demo(&place, &["--target-bits", "1"]));
-    assert!(text.contains("--target-bits 1: ") && text.contains("at least, 1.1"), "{text}");
+    assert!(text.contains("--target-bits 1: ") && text.contains("take 110 kB (1.1"), "{text}");
     assert!(text.contains("hint: allow 1.1"), "{text}");
     let text = refused(&mut demo(&place, &["--target-bits", "NaN"]));
     assert!(text.contains("expected bits above 0"), "{text}");
@@ -205,7 +205,7 @@ fn what_cannot_be_allocated_is_refused_before_anything_is_measured() {
     assert!(text.contains("none is left to measure sensitivities on"), "{text}");
     let own = ["--target-bits", "2", "--calibrate", "text.txt"];
     let text = refused(&mut place.sweep(&own));
-    assert!(text.contains("is window 0 of the text that is scored"), "{text}");
+    assert!(text.contains("is also window 0 of the text that is scored"), "{text}");
     assert!(!place.path("reports").exists());
     // An allocation is of a model with so many layers.
     let text = refused(&mut place.sweep(&["--recipes", "mixed_int8_int4_6a22b"]));

@@ -186,7 +186,7 @@ fn without_a_text_and_on_the_text_that_is_scored_nothing_is_calibrated() {
     assert!(text.contains("--calibrate FILE"), "{text}");
     let own = ["--calibrate", "text.txt", "--reports", "r"];
     let text = told(place.sweep(&recipes).args(own));
-    assert!(text.contains("is window 0 of the text that is scored"), "{text}");
+    assert!(text.contains("is also window 0 of the text that is scored"), "{text}");
     assert!(!place.path("r").exists());
 }
 

@@ -174,7 +174,7 @@ fn a_model_without_a_text_is_refused() {
     place.refuses(
         place.evalkit(&["sweep", "--model", "model"]),
         2,
-        "no text to score the model on\nhint: give one with --text FILE",
+        "there is no text to score the model on\nhint: give one with --text FILE",
     );
 }
 

@@ -45,7 +45,7 @@ fn one_window_is_too_little_to_say_anything() {
         assert_eq!(verdict(&rows, "palette4-g16-s", "perplexity"), "inconclusive", "{json}");
         assert_eq!(verdict(&rows, "palette4-g16-s", "size"), "unchanged", "{json}");
         let notes = json["notes"].to_string();
-        assert!(notes.contains("nothing of perplexity"), "{notes}");
+        assert!(notes.contains("none in perplexity"), "{notes}");
     }
 }
 
