@@ -257,7 +257,8 @@ fn shards_that_lack_what_the_index_names_are_refused() {
     let moved = r#""lm_head.weight":"model-00001-of-00002.safetensors""#;
     assert!(text.contains(moved));
     std::fs::write(&index, text.replace(moved, &moved.replace("00001-of", "00002-of"))).unwrap();
-    let essentials = ["index.json", "tensor lm_head.weight", "model-00002-of", "does not contain it"];
+    let essentials =
+        ["index.json", "tensor lm_head.weight", "model-00002-of", "does not contain it"];
     refuse_folder(folder.path(), &essentials);
     std::fs::write(&index, text.replace(&format!("{moved},"), "")).unwrap();
     refuse_folder(folder.path(), &["tensor lm_head.weight", "not found in the checkpoint"]);

@@ -185,7 +185,7 @@ fn exchanged_table_entries_are_named() {
         bytes[4..6].copy_from_slice(&first);
     });
     let tensor = "tensor model.layers.0.self_attn.q_proj.weight";
-    expect_broken(&packaged, "weights", &[tensor, "entries of a table are exchanged"]);
+    expect_broken(&packaged, "weights", &[tensor, "entries of a table are swapped or wrong"]);
 }
 
 #[test]

@@ -119,13 +119,16 @@ fn stopped() -> Place {
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     stderr.read_line(&mut said).unwrap();
-    assert!(said.starts_with("measuring into reports/"), "{said}");
+    assert!(said.starts_with("writing records to reports/"), "{said}");
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     stderr.read_to_string(&mut said).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.ends_with("error: interrupted\nhint: the same command goes on\n"), "{said}");
+    assert!(
+        said.ends_with("error: interrupted\nhint: run the same command again to continue\n"),
+        "{said}"
+    );
     assert!(output.stdout.is_empty());
     place
 }
@@ -224,7 +227,8 @@ fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
     let output = run(&mut limited, 3);
     let said = told(&output);
     assert!(said.contains("/records.jsonl: cannot append: File too large (os error 27)"), "{said}");
-    let hint = "hint: nothing measured before is lost; free some space, then resume\n";
+    let hint =
+        "hint: nothing measured before is lost; free disk space and run the same command again\n";
     assert!(said.ends_with(hint) && output.stdout.is_empty(), "{said}");
     let kept = place.records();
     assert!(kept.contains("\"kind\":\"window\"") && whole.starts_with(&kept), "{kept}");

@@ -302,7 +302,10 @@ mod tests {
         let Measurement::CorrectnessCheck(check) = &read else { panic!("{read:?}") };
         assert_eq!((check.kl_nats, check.worst_kl_nats), (None, Some(0.5)));
         let written = serde_json::to_value(&read).unwrap();
-        assert_eq!((&written["kind"], &written["kl_nats"]), (&"correctness_check".into(), &().into()));
+        assert_eq!(
+            (&written["kind"], &written["kl_nats"]),
+            (&"correctness_check".into(), &().into())
+        );
         assert_eq!(serde_json::from_value::<Measurement>(written).unwrap(), read);
     }
 }
