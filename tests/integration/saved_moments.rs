@@ -232,7 +232,8 @@ fn a_calibrated_recipe_is_packaged_from_its_file_alone() {
     let recipe = ["--recipe", "vector2-d4-cal"];
     let text = told(&run(place.evalkit(&package).args(recipe), 2));
     assert!(
-        text.contains("the weights alone do not give its codes") && text.contains("--coded FILE"),
+        text.contains("so the weights alone do not give its codes")
+            && text.contains("--coded FILE"),
         "{text}"
     );
     let mut quantize = place.evalkit(&["quantize", "-q", "--model", "model", "--output", "c"]);
