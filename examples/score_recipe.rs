@@ -4,6 +4,7 @@
 //! cargo run --release --example score_recipe                        # the built-in demo, int4-b32
 //! cargo run --release --example score_recipe -- model.gguf text.txt vector2-d4
 //! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its results")]
 
 use evalkit::{Observer, PlanOptions, Result, Sweep};
 

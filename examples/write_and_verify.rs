@@ -4,6 +4,7 @@
 //! cargo run --release --example write_and_verify                    # the built-in demo, palette4-g16-s
 //! cargo run --release --example write_and_verify -- model.gguf palette2-g16-s
 //! ```
+#![allow(clippy::print_stdout, reason = "an example prints its results")]
 
 use evalkit::{PackageOptions, Result, Silent, package, verify};
 
