@@ -32,10 +32,7 @@ pub fn recipe(bits: u8, checkpoint: &Checkpoint) -> Result<Recipe> {
 /// # Errors
 /// None for a plan that was resolved.
 pub fn settle(plan: &mut Plan, checkpoint: &Checkpoint) -> Result<()> {
-    if !plan.is_by_width {
-        return Ok(());
-    }
-    for text in &mut plan.recipes {
+    for text in plan.recipes.iter_mut().take(plan.by_width) {
         let mut variant: Variant = text.parse()?;
         for part in [&mut variant.attention, &mut variant.mlp] {
             let bits = part.weights.nominal_bits().unwrap_or_default();
@@ -54,4 +51,34 @@ pub fn blocks_bits(parts: &[StoredPart]) -> f64 {
     let (bytes, weights) = blocks
         .fold((0, 0), |(bytes, weights), part| (bytes + part.size_bytes, weights + part.weights));
     BitsPerWeight::of(bytes, weights).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo;
+    use crate::run::options::PlanOptions;
+
+    /// The recipes of a plan for the demo, whose vector tables would cost too much.
+    fn settled(options: &PlanOptions) -> Vec<String> {
+        let checkpoint = Checkpoint::open_embedded(&demo::MODEL).unwrap();
+        let mut plan = Plan::resolve(options, PlanOptions::default()).unwrap();
+        settle(&mut plan, &checkpoint).unwrap();
+        plan.recipes
+    }
+
+    #[test]
+    fn a_width_is_settled_for_the_model_and_a_recipe_that_was_named_stays() {
+        let bits = PlanOptions { bits: Some(vec![2]), ..PlanOptions::default() };
+        assert_eq!(settled(&bits), ["palette2-g16-s"]);
+        let ablate = Some("vector2-d4-cal".to_owned());
+        let ablated = settled(&PlanOptions { ablate: ablate.clone(), ..PlanOptions::default() });
+        assert!(ablated.iter().all(|name| name.starts_with("vector2-d4")), "{ablated:?}");
+        let both = settled(&PlanOptions { ablate, ..bits });
+        assert_eq!(both[0], "palette2-g16-s");
+        assert_eq!(both[1..], ablated[..]);
+        let experts = Some("vector2-d4".to_owned());
+        let experts = settled(&PlanOptions { experts, ..PlanOptions::default() });
+        assert!(experts.iter().all(|name| name.contains("vector2-d4")), "{experts:?}");
+    }
 }

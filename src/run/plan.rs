@@ -37,9 +37,10 @@ pub struct Plan {
     pub parse_special: bool,
     /// Variants: each is a recipe of the decoder blocks, or a mix by part.
     pub recipes: Vec<String>,
-    /// Whether the recipes come from bit-widths; the model then decides which recipes they become.
+    /// How many of them, the first ones, stand for bit-widths: which recipe a width gets depends on
+    /// the model, until the plan is settled.
     #[serde(skip)]
-    pub is_by_width: bool,
+    pub by_width: usize,
     /// Seed of everything random.
     pub seed: u64,
     /// Calibration text, for codes and for the ranges of int8 activations.
@@ -95,12 +96,10 @@ impl Plan {
             flags.calibration();
         let calibrate = calibrate.or(file.calibrate);
         let is_calibrated = calibrate.is_some();
-        let is_by_width =
-            flags.recipes.is_none() && (flags.bits.is_some() || file.recipes.is_none());
-        let recipes = match (file.recipes, file.bits) {
+        let Variants { recipes, by_width } = match (file.recipes, file.bits) {
             // A plan may have an allocation as its only variant.
             (None, None) if target.is_set() && flags.recipes.is_none() && flags.bits.is_none() => {
-                Vec::new()
+                Variants::default()
             }
             (recipes, bits) => variants(flags, recipes, bits, &parts, is_calibrated)?,
         };
@@ -113,7 +112,7 @@ impl Plan {
             limit: flags.limit.or(file.limit),
             parse_special: flags.parse_special || file.parse_special,
             recipes,
-            is_by_width,
+            by_width,
             seed: flags.seed.or(file.seed).unwrap_or(0),
             calibrate,
             calibration_windows: calibration_windows.or(file.calibration_windows),
@@ -194,6 +193,14 @@ fn absolute(text: &str) -> String {
     path.map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
+/// The variants of a plan, spelled as canonical mixes.
+#[derive(Default)]
+struct Variants {
+    recipes: Vec<String>,
+    /// How many of them, the first ones, stand for bit-widths.
+    by_width: usize,
+}
+
 /// The names of the variants: recipes or bit-widths, with the parts that flags or keys set. With a
 /// calibration text, vector recipes and the recipes of bit-widths below 8 become calibrated ones.
 fn variants(
@@ -202,7 +209,7 @@ fn variants(
     file_bits: Option<Vec<u8>>,
     parts: &PartRecipes,
     is_calibrated: bool,
-) -> Result<Vec<String>> {
+) -> Result<Variants> {
     let of_bits = |bits: &[u8], place: &'static str| -> Result<Vec<Variant>> {
         let is_meant = |recipe: &Recipe| is_calibrated && recipe.nominal_bits() < Some(8);
         let of = |bits: &u8| Ok(Variant::uniform(Recipe::for_bits(*bits)?).calibrated(is_meant));
@@ -212,11 +219,16 @@ fn variants(
         texts.iter().map(|text| allocation_file::variant(text)).collect::<Result<_>>().at(|| place)
     };
     let experts = parts.experts.as_ref();
+    let mut by_width = 0;
+    let mut widths = |bits: &[u8], place: &'static str| -> Result<Vec<Variant>> {
+        by_width = bits.len();
+        of_bits(bits, place)
+    };
     let mut variants = match (&flags.recipes, &flags.bits, &file_recipes, &file_bits) {
         (Some(recipes), _, _, _) => of_recipes(recipes, "--recipes")?,
-        (None, Some(bits), _, _) => of_bits(bits, "--bits")?,
+        (None, Some(bits), _, _) => widths(bits, "--bits")?,
         (None, None, Some(recipes), None) => of_recipes(recipes, "recipes")?,
-        (None, None, None, Some(bits)) => of_bits(bits, "bits")?,
+        (None, None, None, Some(bits)) => widths(bits, "bits")?,
         (None, None, Some(_), Some(_)) => {
             return Err(
                 Error::input("the plan has both `recipes` and `bits`").hint("keep one of them")
@@ -226,7 +238,7 @@ fn variants(
         // A recipe for experts without one for blocks makes a single variant.
         (None, None, None, None) => match experts {
             Some(recipe) => of_recipes(std::slice::from_ref(recipe), "--experts")?,
-            None => of_bits(&DEFAULT_BITS, "--bits")?,
+            None => widths(&DEFAULT_BITS, "--bits")?,
         },
     };
     if let Some(recipe) = &flags.ablate {
@@ -244,5 +256,6 @@ fn variants(
         let is_meant = |recipe: &Recipe| is_calibrated && matches!(recipe, Recipe::Vector(_));
         Ok(variant.calibrated(is_meant).to_string())
     };
-    variants.into_iter().map(with_parts).collect()
+    let recipes = variants.into_iter().map(with_parts).collect::<Result<_>>()?;
+    Ok(Variants { recipes, by_width })
 }
