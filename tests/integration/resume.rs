@@ -125,7 +125,10 @@ fn stopped() -> Place {
     stderr.read_to_string(&mut said).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.ends_with("error: interrupted\nhint: the same command goes on\n"), "{said}");
+    assert!(
+        said.ends_with("error: interrupted\nhint: run the same command again to continue\n"),
+        "{said}"
+    );
     assert!(output.stdout.is_empty());
     place
 }
