@@ -1,4 +1,4 @@
-//! `evalkit verify`: proves that packages are the checkpoint under their recipe.
+//! `evalkit verify`: checks that packages are the checkpoint under their recipe.
 
 use std::path::{Path, PathBuf};
 
