@@ -376,15 +376,15 @@ fn branch(hidden: Vec<Tensor>) -> Lane {
     Lane { hidden, ..Lane::new(Variant::reference()) }
 }
 
-/// The mean KL divergence of a lane in nats per token.
+/// The mean KL divergence in nats per token after a part of `layer` was coded.
 fn mean_kl_nats(scored: &Scored, layer: usize) -> Result<f64> {
     let all = || scored.scores.iter().flat_map(|score| &score.kl_nats);
     let mean = all().sum::<f64>() / all().count().max(1) as f64;
     if mean.is_finite() {
         Ok(mean)
     } else {
-        Err(Error::input(format!("the KL divergence of a lane is {mean}"))
-            .at(format!("layer {layer}"))
-            .hint("some activation overflowed; leave out the coarsest of --candidates"))
+        Err(Error::input(format!("the KL divergence is {mean}, because an activation overflowed"))
+            .at(format!("layer {layer} with a quantized part"))
+            .hint("leave out the coarsest of --candidates"))
     }
 }

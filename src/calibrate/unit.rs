@@ -9,7 +9,7 @@ use crate::eval::variant::Variant;
 use crate::eval::weights::block_weights;
 use crate::model::{self, BlockWeights};
 use crate::quantize::calibrated::{self, Coding, Moments, asymmetric_target};
-use crate::quantize::{CodedTensor, Recipe, quantize};
+use crate::quantize::{CodedTensor, REFERENCE_IS_STORED, Recipe, quantize};
 
 /// Tensors that are read and coded together, in the order of the computation.
 #[derive(Debug, Clone)]
@@ -150,8 +150,7 @@ impl<'a> Coder<'a> {
             }
             _ => (quantize(&recipe, values, shape, None).at(place)?, None),
         };
-        let tensor = tensor
-            .ok_or_else(|| Error::input(format!("{recipe} has no coded form")).at(place()))?;
+        let tensor = tensor.ok_or_else(|| Error::input(REFERENCE_IS_STORED).at(place()))?;
         *values = tensor.decode();
         self.fitted.push(Fitted { id: *id, tensor, coding });
         Ok(())

@@ -7,7 +7,7 @@ use clap::Args;
 use super::help;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
-use crate::quantize::LayerRecipe;
+use crate::quantize::{LayerRecipe, REFERENCE_IS_STORED};
 use crate::report::Format;
 use crate::run::allocation_file;
 use crate::run::options::{CalibrationOptions, PlanOptions, RunOptions};
@@ -36,7 +36,7 @@ pub struct PlanArgs {
     pub bits: Option<Vec<u8>>,
     /// Recipes by name, instead of --bits
     ///
-    /// Separated by commas. A mix sets parts apart:
+    /// Separated by commas. A mix uses other recipes for some parts:
     /// palette2-g16+attention:palette4-g16+embed:int8. @FILE takes a recipe for each tensor from a file
     /// that --target-bits or --fit wrote.
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "bits")]
@@ -79,7 +79,7 @@ pub struct PlanArgs {
     pub seed: Option<u64>,
     #[command(flatten, next_help_heading = help::CALIBRATION)]
     pub calibration: CalibrationArgs,
-    /// Code -cal recipes from a file of evalkit calibrate, without a text
+    /// Quantize -cal recipes from a file of evalkit calibrate
     #[arg(
         long = "calibration",
         value_name = "FILE",
@@ -143,19 +143,20 @@ impl PlanArgs {
 /// How many bits are allocated tensor by tensor, and from which recipes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AllocationArgs {
-    /// Give each tensor its own recipe, this many bits on average
+    /// Give each tensor its own recipe; at most BITS on average
     ///
-    /// Counts the stored bits per weight of the blocks' linear layers, tables and scales included.
-    /// Sensitivities are measured first.
+    /// BITS are the stored bits per weight of the blocks' linear layers, tables and scales included.
+    /// First measures how sensitive the model is to each tensor.
     #[arg(long, value_name = "BITS", conflicts_with = "fit")]
     pub target_bits: Option<f64>,
-    /// The same, as many bits as this device is predicted to hold
+    /// Like --target-bits, with the bits that DEVICE should hold
     ///
-    /// Room is left for windows of --context tokens in the cache, the app and the rest of the model.
-    /// iPhone14,2 or "iPhone 13 Pro".
+    /// Uses as many bits as DEVICE's memory is predicted to hold. Leaves room for a key/value cache of
+    /// --context tokens, the app and the rest of the model. DEVICE is an identifier (iPhone14,2) or a
+    /// name ("iPhone 13 Pro").
     #[arg(long, value_name = "DEVICE")]
     pub fit: Option<String>,
-    /// With --fit: assume the entitlement for an increased memory limit
+    /// With --fit: assume Apple's increased-memory-limit entitlement
     #[arg(long, hide_short_help = true)]
     pub entitled: bool,
     /// Recipes to choose from
@@ -175,8 +176,8 @@ pub struct AllocationArgs {
 pub struct CalibrationArgs {
     /// Text to calibrate codes and int8 ranges on
     ///
-    /// UTF-8, and never text that is scored. The demo has its own. In a sweep, --bits below 8 and
-    /// vectors are then calibrated.
+    /// UTF-8, and never text that is scored. `demo` is the demo's own text. In a sweep, recipes of
+    /// --bits below 8 bits and vectors become -cal recipes.
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<String>,
     /// Windows of that text [default: 32; 128 for -ft; 16 for -a8 alone]
@@ -205,9 +206,9 @@ impl CalibrationArgs {
 /// Where results go, and what the run may use.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Folder of all runs
+    /// Folder of runs
     ///
-    /// This run gets <DIR>/<date>-<model>-<hash>.
+    /// This run is written to <DIR>/<date>-<model>-<hash>.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub reports: PathBuf,
     /// Memory budget such as 4GB
@@ -215,7 +216,7 @@ pub struct RunArgs {
     /// Windows are processed in batches that fit.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// Score files of evalkit quantize instead of coding again
+    /// Score files of evalkit quantize, do not quantize again
     #[arg(long, value_name = "LIST", value_delimiter = ',', hide_short_help = true)]
     pub coded: Vec<PathBuf>,
     /// Print the work and the peak memory, and stop
@@ -302,7 +303,7 @@ impl RecipeArgs {
     /// The variant that the flags describe.
     ///
     /// # Errors
-    /// Input errors of the recipes; `fp` is one, because it has no coded form.
+    /// Input errors of the recipes; `fp` is one, because it keeps the weights as they are.
     pub fn variant(&self) -> Result<Variant> {
         let recipe = self.recipe.as_deref().ok_or_else(|| {
             Error::input("no recipe is given")
@@ -316,7 +317,7 @@ impl RecipeArgs {
         }
         let parts = [variant.attention, variant.mlp, variant.embedding.into(), variant.head];
         if parts.iter().any(LayerRecipe::is_reference) {
-            return Err(Error::input("fp has no coded form").at("--recipe").hint("use fp16"));
+            return Err(Error::input(REFERENCE_IS_STORED).at("--recipe").hint("use `fp16`"));
         }
         Ok(variant)
     }

@@ -33,6 +33,8 @@ enum What {
     ))]
     Accept {
         /// The run's folder, such as reports/<run>
+        ///
+        /// Or a folder that contains only this run.
         run: PathBuf,
         #[command(flatten)]
         store: StoreArgs,

@@ -46,9 +46,9 @@ pub struct BenchArgs {
     /// The default is tokens spread over the vocabulary. Needs the tokenizer in the packages' folder.
     #[arg(long, short, value_name = "FILE")]
     text: Option<String>,
-    /// Folder of all runs
+    /// Folder of runs
     ///
-    /// This run gets <DIR>/<date>-<model>-bench-<hash>.
+    /// This run is written to <DIR>/<date>-<model>-bench-<hash>.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
     #[command(flatten)]

@@ -56,7 +56,7 @@ pub struct CalibrateArgs {
     parse_special: bool,
     /// File to write (safetensors)
     ///
-    /// Its layout is documented in src/eval/moments_file.rs.
+    /// Its layout is documented in src/calibrate/moments_file.rs.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]

@@ -35,7 +35,7 @@ use crate::run::tolerances::{Limits, tolerances};
 pub struct CheckArgs {
     /// The run to check [default: the latest in --reports]
     ///
-    /// Its folder, or a folder that holds only this run.
+    /// Its folder, or a folder that contains only this run.
     run: Option<PathBuf>,
     /// A run's folder, or a store of accepted baselines
     #[arg(long, value_name = "DIR", default_value = baselines::DEFAULT)]
@@ -45,7 +45,7 @@ pub struct CheckArgs {
     plan: Option<PathBuf>,
     /// A tolerance, such as perplexity=0.5% or kl=0.001
     ///
-    /// Overrides the plan; may be repeated. Keys: perplexity, kl, top1, size, decode, ttft, load, memory.
+    /// Overrides the plan. May be given several times. Keys: perplexity, kl, top1, size, decode, ttft, load, memory.
     /// Two limits: "kl=2% or 0.00001"; the larger counts.
     #[arg(long, value_name = "KEY=LIMIT", value_parser = parse_limit)]
     tolerance: Vec<(String, String)>,
@@ -61,7 +61,7 @@ pub struct CheckArgs {
     /// Number of runs that --history shows
     #[arg(long, value_name = "RUNS", default_value = "30", requires = "history")]
     last: std::num::NonZeroUsize,
-    /// Folder of all runs
+    /// Folder of runs
     ///
     /// Holds <DIR>/<run> or <DIR>/<night>/<run>.
     #[arg(long, value_name = "DIR", default_value = "reports")]

@@ -48,9 +48,9 @@ pub struct DevicesArgs {
 /// How runners are reached.
 #[derive(Debug, Args)]
 struct ReachArgs {
-    /// Token that the runner was started with
+    /// Access token that the runner was started with
     ///
-    /// 32 hexadecimal digits. The default is the one kept by evalkit devices install.
+    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved.
     #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<Token>,
     /// Longest wait for a runner to answer

@@ -32,7 +32,7 @@ Recipes: SCHEME BITS [-OPTION...], such as palette4-g16-s
   vectorN-dD      one code for D weights: vector1-d8, vector2-d4, vector4-d2
     -gN           one table per N output channels
   mxfp4           4-bit floats and a power of two per 32 inputs
-  How codes of palettes, integers and vectors are found:
+  How codes of palettes, integers and vectors are chosen:
     -cal -ft      on the calibration text; then also tune tables, scales and norms
     -blocks       also tune each block by itself
     -noeq -norep -nocomp -noalt -nodesc    switch a step of calibration off

@@ -26,9 +26,9 @@ pub struct MeasureArgs {
     /// Packages take turns.
     #[arg(long, value_name = "N", default_value_t = 8)]
     repetitions: usize,
-    /// Then generate without pause for this long, such as 10m
+    /// After the repetitions, generate for this long, such as 10m
     ///
-    /// Shows how the speed decays as the device heats up.
+    /// Generates continuously and shows how the speed drops as the device heats up.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     sustained: Option<Duration>,
     /// Longest wait until a device is cool and ready
@@ -39,9 +39,9 @@ pub struct MeasureArgs {
     /// cpu, cpu-and-gpu, cpu-and-neural-engine or all
     #[arg(long, value_name = "UNITS", default_value = "all", value_parser = parse_units)]
     compute_units: ComputeUnits,
-    /// Token that the runner was started with
+    /// Access token that the runner was started with
     ///
-    /// 32 hexadecimal digits. The default is the one kept by evalkit devices install.
+    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved.
     #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<Token>,
 }

@@ -68,40 +68,40 @@ struct Cli {
     quiet: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no (regression, failed variant, wrong packages or device); \
-2 bad arguments or input; 3 surroundings failed (disk, network, device); 4 too little data; \
-130 interrupted (the same command goes on); 101 a bug";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 a check failed (regression, failed variant, wrong packages or device); \
+2 bad arguments or input; 3 external failure (disk, network, device); 4 too little data; \
+130 interrupted (run the same command again to resume); 101 a bug";
 
 /// The commands, in the order of work.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compare bit-widths and recipes with the unquantized model
+    /// Compare bit-widths and recipes with the model as it is stored
     ///
-    /// Scores every variant against the reference in one pass over the weights. Records, plan and pages
+    /// Scores every variant against the reference (the model as it is stored). Records, plan and pages
     /// go to a folder under --reports. The same command again measures only what is missing.
     Sweep(sweep::SweepArgs),
     /// Score a model as it is stored, or under recipes
     ///
-    /// Like sweep, but without --recipes or --bits only the reference is scored.
+    /// Like sweep, but without --recipes, --bits, --ablate or --plan it scores only the reference.
     Perplexity(perplexity::PerplexityArgs),
     /// Show structure, and size at each bit-width, from headers alone
     Inspect(inspect::InspectArgs),
     /// Save statistics of layer inputs, to calibrate recipes of any width
     ///
-    /// Collects the second moments of each layer's inputs on a text. sweep and quantize code -cal-norep
-    /// recipes from them with --calibration.
+    /// Runs a text once and saves the second moments of each layer's inputs. sweep and quantize take the
+    /// file with --calibration, for -cal-norep recipes.
     Calibrate(calibrate::CalibrateArgs),
-    /// Code the weights under one recipe and write them to a file
+    /// Quantize the weights by one recipe and write them to a file
     Quantize(quantize::QuantizeArgs),
     /// Write Core ML packages of a checkpoint under one recipe
     Package(package::PackageArgs),
-    /// Prove that packages are the checkpoint under their recipe
+    /// Check that packages are the checkpoint under their recipe
     Verify(verify::VerifyArgs),
     /// List devices and whether a runner answers; install the runner
     Devices(devices::DevicesArgs),
     /// Measure packages on devices: load, first token, speed, memory
     Bench(bench::BenchArgs),
-    /// Let evalkit measure packages on this machine, as a phone does
+    /// Let other machines measure packages on this one
     Runner(runner::RunnerArgs),
     /// Show a run, compare two, check claims, update tables in files
     Report(report::ReportArgs),

@@ -36,7 +36,7 @@ pub struct QuantizeArgs {
     format: FormatArgs,
     #[command(flatten, next_help_heading = help::CALIBRATION)]
     calibration: CalibrationArgs,
-    /// Code a -cal recipe from a file of evalkit calibrate, without a text
+    /// Quantize a -cal recipe from a file of evalkit calibrate
     #[arg(
         long = "calibration",
         value_name = "FILE",

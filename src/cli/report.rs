@@ -1,4 +1,4 @@
-//! `evalkit report`: pages, release tables and verdicts on claims, from records alone.
+//! `evalkit report`: pages, tables for other files, comparisons and checks of claims, from records.
 
 use std::path::{Path, PathBuf};
 
@@ -30,20 +30,20 @@ pub struct ReportArgs {
     /// One makes a page, two are compared.
     #[arg(value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Folder of all runs
+    /// Folder of runs
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
-    /// The folders are shards of one run
+    /// Merge the runs: they measured other variants of one sweep
     #[arg(long, requires = "runs")]
     shards: bool,
     /// Write all five formats into this folder
     ///
-    /// All of them or none. Without it one format goes to stdout.
+    /// If one cannot be written, none is. Without --output one format goes to stdout.
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Write the run into this folder without its values per token
+    /// Write a smaller copy of the run into this folder
     ///
-    /// The result is small enough to commit, and every report of it is the same.
+    /// Leaves out the values of each token, so that it can be committed. Its tables are the same.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "claims", "shards"])]
     condense: Option<PathBuf>,
     /// Update the tables of runs in these files
@@ -53,9 +53,9 @@ pub struct ReportArgs {
     /// chooses columns.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
     splice: Vec<PathBuf>,
-    /// Check that tables in these files are those of their records
+    /// Check that tables in these files match their records
     ///
-    /// Exits with 1 if one is not, mixes protocols, or lacks intervals.
+    /// Exits with 1 if one does not match, mixes protocols, or lacks intervals.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["runs", "output", "claims"])]
     verify: Vec<PathBuf>,
     /// Check a TOML file of claims against the runs

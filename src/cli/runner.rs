@@ -44,9 +44,9 @@ pub struct RunnerArgs {
     /// The default is evalkit/runner in $XDG_CACHE_HOME or ~/.cache, on a Mac in ~/Library/Caches.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Most bytes that packages may take [default: the disk's]
+    /// Maximum size of stored packages [default: no limit]
     ///
-    /// The least recently used packages make room.
+    /// Without it the disk is the limit. The least recently used packages are deleted first.
     #[arg(long, value_name = "BYTES")]
     store_limit: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! `evalkit sweep`: compares bit-widths and recipes with the unquantized model.
+//! `evalkit sweep`: compares bit-widths and recipes with the model as it is stored.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! `evalkit verify`: proves that packages are the checkpoint under their recipe.
+//! `evalkit verify`: checks that packages are the checkpoint under their recipe.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,9 @@ pub struct VerifyArgs {
     /// Shows how far predictions move on engines that compute in fp16.
     #[arg(long)]
     half: bool,
-    /// Show the distance of hidden states after every block
+    /// After every block, show the error of hidden states
+    ///
+    /// How far the packages' hidden states are from those that evalkit computes itself.
     #[arg(long)]
     layers: bool,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use super::coded_file::{CodedFile, head_name};
 use super::variant::Variant;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Error, Result};
-use crate::quantize::{CodedTensor, Recipe, kept_weights, quantize};
+use crate::quantize::{CodedTensor, REFERENCE_IS_STORED, Recipe, kept_weights, quantize};
 
 /// Codes a checkpoint's tensors by the recipes of a variant, or reads them from a file if they are
 /// coded already. A tied head can be requested like any other tensor.
@@ -61,7 +61,7 @@ impl Coder<'_> {
     /// A tensor in its coded form.
     ///
     /// # Errors
-    /// Input errors of the checkpoint, the file and the recipe; `fp` has no coded form.
+    /// Input errors of the checkpoint, the file and the recipe; `fp` keeps the weights as they are.
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
         let (recipe, shape) = self.recipe(id)?;
         let name = match id.role {
@@ -74,9 +74,7 @@ impl Coder<'_> {
         let weights = self.checkpoint.read(self.stored_as(id))?;
         let coded = quantize(&recipe, &weights, shape, None).at(|| format!("tensor {name}"))?;
         coded.ok_or_else(|| {
-            Error::input(format!("{recipe} has no coded form"))
-                .at(format!("tensor {name}"))
-                .hint("fp16 is the nearest recipe that has one")
+            Error::input(REFERENCE_IS_STORED).at(format!("tensor {name}")).hint("use `fp16`")
         })
     }
 

@@ -73,7 +73,7 @@ impl Blocks {
             }
         }
         if recipes.contains(&Recipe::Reference) {
-            let what = "a recipe per tensor cannot be `fp`, which has no coded form";
+            let what = "a recipe per tensor cannot be `fp`, which keeps the weights as they are";
             return Err(Error::input(what).hint("use `fp16`"));
         }
         Ok(match recipes[..] {
@@ -265,7 +265,7 @@ mod tests {
         assert!(refused("mixed_7a").contains("expected mixed_RECIPE"));
         assert!(refused("mixed_palette2_int8_99999999999999999999a").contains("not a number"));
         assert!(refused("mixed_palette2_int8_999999999a").contains("more than 4096 layers"));
-        assert!(refused("mixed_palette2_mxfp4_6ab-cal").contains("calibration cannot change"));
+        assert!(refused("mixed_palette2_mxfp4_6ab-cal").contains("cannot be calibrated"));
         let part = refused("mixed_palette2_int8_6ab+attention:int8");
         assert!(part.contains("a recipe per tensor already"), "{part}");
     }

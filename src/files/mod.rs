@@ -23,7 +23,7 @@ const PARTIAL: &str = ".part";
 fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
     let name = target
         .file_name()
-        .ok_or_else(|| Error::input("this path ends in no file name").at(target.display()))?;
+        .ok_or_else(|| Error::input("expected a path that ends with a file name").at(target.display()))?;
     let name = name.to_string_lossy();
     Ok(target.with_file_name(format!(".{name}.{}{suffix}", std::process::id())))
 }

@@ -11,7 +11,7 @@ use super::bitpack::{code_at, packed_size_bytes};
 use super::coded::{CodedArrays, CodedTensor, Tables};
 use super::mask::Mask;
 use super::pruning::Pruning;
-use super::recipe::{Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry};
+use super::recipe::{Linear, MXFP4_BLOCK, Palette, REFERENCE_IS_STORED, Recipe, TableEntry};
 use crate::error::{At, Error, Result};
 
 /// One stored array of a coded tensor.
@@ -143,7 +143,7 @@ impl CodedTensor {
         recipe.check_shape(shape)?;
         let mut reader = Reader { find };
         let stored = match recipe {
-            Recipe::Reference => return Err(Error::input("recipe fp has no coded form")),
+            Recipe::Reference => return Err(Error::input(REFERENCE_IS_STORED)),
             Recipe::Half => CodedArrays::Half(reader.half("values", &shape)?),
             Recipe::Palette(palette) => reader.palette(&palette, shape, weights)?,
             Recipe::Linear(linear) => reader.linear(&linear, shape, weights)?,

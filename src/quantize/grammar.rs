@@ -185,7 +185,9 @@ fn palette(bits: &str, options: &[&str]) -> Result<Recipe> {
     };
     let lossy = palette.channel_scale || palette.entry == TableEntry::Int8;
     if palette.maker == TableMaker::Unique && (lossy || pruned.is_some()) {
-        return Err(Error::input("`-unique` is lossless, which `-s`, `-t8` and pruning are not"));
+        return Err(Error::input(
+            "`-unique` is lossless and excludes `-s`, `-t8` and pruning, which are not",
+        ));
     }
     Ok(Recipe::Palette(palette))
 }

@@ -142,10 +142,10 @@ impl Method {
         match options.first() {
             None => Ok(Method::Unspecified),
             Some(_) if options == [DATA_FREE] => Ok(Method::DataFree),
-            Some(_) if options.contains(&DATA_FREE) => {
-                Err(Error::input("`-free` codes without a text, but `-cal` and its steps need one")
-                    .hint("keep either `-free` or the other options"))
-            }
+            Some(_) if options.contains(&DATA_FREE) => Err(Error::input(
+                "`-free` means without calibration, so `-cal` and its steps are excluded",
+            )
+            .hint("keep either `-free` or the other options")),
             Some(_) if steps.tune_whole || options.contains(&CALIBRATED) => {
                 Ok(Method::Calibrated(steps))
             }
@@ -160,7 +160,7 @@ impl Method {
     /// or pruned weights.
     pub fn check(self, recipe: &Recipe) -> Result<()> {
         let refuse = |why: &str| {
-            Err(Error::input(format!("{why}, which calibration cannot change")).hint(
+            Err(Error::input(format!("this recipe cannot be calibrated: {why}")).hint(
                 "calibration works for vectors, integers, and palettes without -uniform, -unique or pruning",
             ))
         };

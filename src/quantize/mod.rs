@@ -32,7 +32,7 @@ pub use layers::LayerRecipe;
 pub use mask::Mask;
 pub use method::{Method, Steps};
 pub use mxfp4::VALUES as MXFP4_VALUES;
-pub use recipe::{Linear, MXFP4_BLOCK, Palette, Recipe, TableEntry};
+pub use recipe::{Linear, MXFP4_BLOCK, Palette, REFERENCE_IS_STORED, Recipe, TableEntry};
 pub use vector::form::Vector;
 pub use widths::{IndexBits, LinearBits};
 

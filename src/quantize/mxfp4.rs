@@ -31,7 +31,7 @@ pub(super) fn quantize(weights: &[f32], shape: [usize; 2]) -> Result<CodedTensor
     let [_, inputs] = shape;
     if !inputs.is_multiple_of(BLOCK) {
         return Err(Error::input(format!(
-            "mxfp4 has blocks of 32 inputs, which do not divide {inputs}"
+            "mxfp4 has blocks of 32 inputs, but {inputs} is not a multiple of 32"
         ))
         .hint("use int4 or a palette for this part"));
     }

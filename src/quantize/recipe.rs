@@ -16,10 +16,14 @@ use crate::units::Bytes;
 /// Inputs that share a scale in MXFP4.
 pub const MXFP4_BLOCK: usize = 32;
 
+/// The message of an error if `fp` is given where weights must be quantized.
+pub const REFERENCE_IS_STORED: &str =
+    "`fp` keeps the weights as they are, so there is nothing to quantize or package";
+
 /// How the weights of a variant are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recipe {
-    /// `fp`: the reference, with weights as the checkpoint stores them. It has no coded form.
+    /// `fp`: the reference, with weights as the checkpoint stores them. It has no codes.
     Reference,
     /// `fp16`: rounded to IEEE half precision.
     Half,

@@ -141,9 +141,11 @@ impl<'a> Problem<'a> {
         let sizes = sizes_bytes(checkpoint, &candidates)?;
         let anchors = anchors(&sizes);
         if anchors.is_empty() {
-            return Err(Error::input("no candidate can code every tensor of the model")
-                .at("--candidates")
-                .hint("add a palette or an integer recipe; they can code any shape"));
+            return Err(Error::input(
+                "expected a candidate that can code every tensor of the model, found none",
+            )
+            .at("--candidates")
+            .hint("add a palette or an integer recipe; they can code any shape"));
         }
         let windows = windows(plan, opened)?;
         Ok(Problem { checkpoint, candidates, sizes, anchors, windows })

@@ -23,7 +23,7 @@ use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::eval::mixed::Blocks;
 use crate::eval::mixed::ROLE_NAMES;
-use crate::quantize::Recipe;
+use crate::quantize::{REFERENCE_IS_STORED, Recipe};
 
 /// The first character of a name that stands for a file.
 const FILE: char = '@';
@@ -150,7 +150,7 @@ fn recipes(tensors: &BTreeMap<String, Tensor>) -> Result<[Recipe; ROLE_NAMES.len
             tensor.ok_or_else(|| Error::input("the tensor is missing from the layer").at(name))?;
         *recipe = tensor.recipe.parse().at(|| name)?;
         if recipe.is_reference() {
-            return Err(Error::input("`fp` has no coded form").at(name).hint("use `fp16`"));
+            return Err(Error::input(REFERENCE_IS_STORED).at(name).hint("use `fp16`"));
         }
     }
     Ok(recipes)

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{Cut, Variant, Window};
-use crate::quantize::{LayerRecipe, Method, Recipe, Steps};
+use crate::quantize::{LayerRecipe, Method, REFERENCE_IS_STORED, Recipe, Steps};
 
 /// Default candidates.
 const CANDIDATES: [&str; 5] =
@@ -35,7 +35,7 @@ pub fn candidates(plan: &Plan) -> Result<Vec<Variant>> {
     for name in names {
         let recipe: LayerRecipe = name.parse().at(|| FLAG)?;
         if recipe.weights.is_reference() {
-            return Err(Error::input("`fp` has no coded form").at(FLAG).hint("use `fp16`"));
+            return Err(Error::input(REFERENCE_IS_STORED).at(FLAG).hint("use `fp16`"));
         }
         if !recipes.contains(&recipe) {
             recipes.push(recipe);

@@ -1,4 +1,4 @@
-//! `evalkit report`: pages, release tables, claims and comparisons, from records alone.
+//! `evalkit report`: pages, tables for other files, claims and comparisons, from records alone.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};

@@ -127,7 +127,7 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     match inner.get_model() {
         ModelWrapper::BPE(bpe) if bpe.dropout.is_none_or(|p| p == 0.0) => {}
         ModelWrapper::BPE(_) => {
-            return Err(Error::input("the tokenizer drops merges at random")
+            return Err(Error::input("tokenizers with BPE dropout are not supported")
                 .hint("set model.dropout to null in tokenizer.json"));
         }
         _ => return Err(Error::input("expected a tokenizer of type BPE")),

@@ -182,7 +182,7 @@ impl Link {
                 let what = "launching the app on the phone needs a Mac with Xcode";
                 Err(Error::surroundings(what).hint("close the app on the phone and open it again"))
             }
-            _ => Err(Error::surroundings("this runner cannot be started from here")
+            _ => Err(Error::surroundings("this runner cannot be started from this machine")
                 .hint("start it again on its own machine")),
         }
     }

@@ -96,7 +96,7 @@ fn sizes(folder: &Path, files: &[FileEntry]) -> Result<Vec<FileEntry>> {
 fn compare(expected: &[FileEntry], found: &[FileEntry], check: FileCheck) -> Result<()> {
     for file in expected {
         let Some(other) = found.iter().find(|other| other.path == file.path) else {
-            return Err(Error::input("this file is missing").at(&file.path));
+            return Err(Error::input("the file is missing").at(&file.path));
         };
         if other.size_bytes != file.size_bytes {
             let (expected, found) = (file.size_bytes, other.size_bytes);

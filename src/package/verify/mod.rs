@@ -172,7 +172,7 @@ impl VerificationLink {
                 distance.tokens
             ),
             (false, _) => format!(
-                "token {worst}: KL to the walk is {:.2e} nats, more than the allowed {kl_nats:.0e}",
+                "token {worst}: KL to the scored model is {:.2e} nats, more than the allowed {kl_nats:.0e}",
                 distance.worst_kl_nats
             ),
         };

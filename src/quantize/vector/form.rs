@@ -123,10 +123,12 @@ impl Vector {
         let hint = if fitting.is_empty() {
             format!("use palette{}-g16-s for this part", self.bits)
         } else {
-            format!("at {} bits, these vectors divide them: {}", self.bits, fitting.join(", "))
+            format!("at {} bits, these vectors fit: {}", self.bits, fitting.join(", "))
         };
         let length = self.weights_per_code;
-        Err(Error::input(format!("{self} has vectors of {length} rows, which do not divide {out}"))
+        Err(Error::input(format!(
+            "{self} puts {length} output channels into one vector, but {out} is not a multiple of {length}"
+        ))
             .hint(hint))
     }
 }
@@ -206,8 +208,11 @@ mod tests {
             error.to_string()
         };
         let text = refusal("vector2-d4", 18);
-        assert!(text.contains("vectors of 4 rows, which do not divide 18"), "{text}");
-        assert!(text.contains("at 2 bits, these vectors divide them: -d2, -d3"), "{text}");
+        assert!(
+            text.contains("4 output channels into one vector, but 18 is not a multiple of 4"),
+            "{text}"
+        );
+        assert!(text.contains("at 2 bits, these vectors fit: -d2, -d3"), "{text}");
         assert!(refusal("vector3-d2", 7).contains("palette3-g16-s"));
         assert!(parse("vector2-d4").unwrap().check_shape([16, 8]).is_ok());
     }

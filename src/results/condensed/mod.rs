@@ -99,7 +99,7 @@ impl Condensed {
 
     fn text(&self, records_hash: String) -> Result<String> {
         let header = Header { records_hash, lines: self.records.len() + self.cells.len() };
-        let mut lines = vec![to_line(&header, "the head of a condensed run")?];
+        let mut lines = vec![to_line(&header, "the first line of a condensed run")?];
         for record in &self.records {
             lines.push(record.to_line()?);
         }
@@ -121,7 +121,7 @@ pub(super) fn read_into(path: &Path, index: &mut Index) -> Result<blake3::Hash> 
     let extent = read_lines(path, parse, |line| {
         match (line, &header) {
             (Line::Header(found), None) => header = Some(found),
-            (_, None) => return Err(Error::input("expected the head of a condensed run")),
+            (_, None) => return Err(Error::input("expected the header line of a condensed run")),
             (Line::Header(_), Some(_)) => return Err(Error::input("a second head")),
             (Line::Record(record), _) => {
                 lines += 1;
@@ -138,7 +138,7 @@ pub(super) fn read_into(path: &Path, index: &mut Index) -> Result<blake3::Hash> 
         Ok(())
     })?;
     let Some(Header { records_hash, lines: expected }) = header else {
-        return Err(Error::input("expected the head of a condensed run").at(path.display()));
+        return Err(Error::input("expected the header line of a condensed run").at(path.display()));
     };
     if lines != expected || extent.torn_bytes > 0 {
         let what = format!("expected {expected} lines after the first, found {lines}");

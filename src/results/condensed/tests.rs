@@ -87,10 +87,10 @@ fn a_condensed_run_that_was_cut_or_edited_is_refused() {
     let cases = [
         (lines[..3].join("\n") + "\n", "expected 3 lines after the first, found 2"),
         (text.trim_end().to_owned(), "expected 3 lines after the first, found 2"),
-        (lines[1..].join("\n") + "\n", "line 1: expected the head of a condensed run"),
+        (lines[1..].join("\n") + "\n", "line 1: expected the header line of a condensed run"),
         (text.replace("[3,4],\"scored_bytes\"", "[3],\"scored_bytes\""), "found 1"),
         (text.replace("\"records_hash\":\"", "\"records_hash\":\"x"), "is not a hash"),
-        (String::new(), "expected the head of a condensed run"),
+        (String::new(), "expected the header line of a condensed run"),
     ];
     for (text, expected) in cases {
         std::fs::write(&path, text).unwrap();
