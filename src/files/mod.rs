@@ -21,9 +21,9 @@ const PARTIAL: &str = ".part";
 
 /// A temporary name in the folder of `target` that no other process uses.
 fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
-    let name = target
-        .file_name()
-        .ok_or_else(|| Error::input("expected a path that ends with a file name").at(target.display()))?;
+    let name = target.file_name().ok_or_else(|| {
+        Error::input("expected a path that ends with a file name").at(target.display())
+    })?;
     let name = name.to_string_lossy();
     Ok(target.with_file_name(format!(".{name}.{}{suffix}", std::process::id())))
 }

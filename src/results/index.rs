@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::condensed::Totals;
+use super::condensed::cell::Totals;
 use super::packaged::Packaged;
 use super::record::{Cell, Done, Environment, Failure, Record, Run, Window};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@
 //! those of the run that it was made from, bit for bit. It has a file of its own, `condensed.jsonl`,
 //! so that nothing can be appended to it.
 
-mod cell;
+pub(super) mod cell;
 #[cfg(test)]
 mod tests;
 
