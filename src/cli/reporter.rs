@@ -1,7 +1,7 @@
 //! Messages and progress bars on stderr while a command works. Bars are hidden if stderr is not a
 //! terminal.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,17 +27,15 @@ impl Reporter {
     }
 
     /// Prints a line on stderr, unless quiet.
-    #[allow(clippy::print_stderr)]
     pub fn say(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{line}");
+            print(format_args!("{line}"));
         }
     }
 
     /// Prints an error on stderr.
-    #[allow(clippy::print_stderr)]
     pub fn error(&self, error: &Error) {
-        eprintln!("error: {error}");
+        print(format_args!("error: {error}"));
     }
 
     /// Listens for Ctrl-C: the first asks the run to stop at its next step, the second ends the
@@ -45,7 +43,7 @@ impl Reporter {
     ///
     /// # Errors
     /// Surroundings errors of the signal handler.
-    #[allow(clippy::exit, clippy::print_stderr)]
+    #[allow(clippy::exit)]
     pub fn listen(&self) -> Result<()> {
         let (stop, quiet) = (Arc::clone(&self.stop), self.quiet);
         let handler = move || {
@@ -53,7 +51,9 @@ impl Reporter {
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             if !quiet {
-                eprintln!("stopping at the next step; press Ctrl-C again to stop at once");
+                print(format_args!(
+                    "stopping at the next step; press Ctrl-C again to stop at once"
+                ));
             }
         };
         ctrlc::set_handler(handler)
@@ -72,6 +72,11 @@ impl Reporter {
         bar.set_prefix(stage.to_owned());
         bar
     }
+}
+
+/// Writes a line to stderr. Nobody may be reading (`2>&1 | head`), and that must not stop a run.
+fn print(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl Observer for Reporter {

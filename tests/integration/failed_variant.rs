@@ -1,4 +1,4 @@
-//! A variant that cannot be measured is a row with its cause, and no reason to stop (I6).
+//! A variant that cannot be measured is a row with its cause, and no reason to stop.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use crate::fixtures::{Place, Tiny, run, told, write_checkpoint};
@@ -47,4 +47,15 @@ fn a_model_whose_numbers_overflow_is_a_failure_and_not_a_number() {
         found.push((place.records(), table));
     }
     assert!(found[0] == found[1] && found[1] == found[2], "batches differ");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_of_stderr_that_has_gone_stops_nothing() {
+    let place = Place::new(&Tiny::default(), 40);
+    let mut command = place.sweep(&["--recipes", "palette4"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command.stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("palette4"));
 }

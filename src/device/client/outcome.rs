@@ -176,9 +176,10 @@ impl ConnectionLost {
 
     /// The crate's error, with a hint if there is one.
     pub fn into_error(self) -> Error {
-        let is_stopped = self.reason == LossReason::Stopped;
-        let exit = if is_stopped { Exit::Interrupted } else { Exit::Surroundings };
-        let error = Error::new(exit, self.message);
+        if self.reason == LossReason::Stopped {
+            return Error::interrupted();
+        }
+        let error = Error::surroundings(self.message);
         match self.reason.hint() {
             Some(hint) => error.hint(hint),
             None => error,

@@ -79,12 +79,7 @@ impl Condensed {
     /// Input errors: `target` is something else than a condensed run. Surroundings errors: it cannot
     /// be written; what was there is then unchanged.
     pub fn write(&self, run: &Path, target: &Path) -> Result<()> {
-        if target.join(RECORDS).exists() {
-            let what = format!("this folder holds {RECORDS}, the records of a full run");
-            return Err(Error::input(what)
-                .at(target.display())
-                .hint("name a new folder for the condensed run"));
-        }
+        refuse_others(target)?;
         let extent = read_lines(&run.join(RECORDS), |_| Ok(()), |()| Ok(()))?;
         let folder = AtomicDir::create(target, Existing::Replace, &[CONDENSED])?;
         let path = folder.path().join(CONDENSED);
@@ -108,6 +103,22 @@ impl Condensed {
         }
         Ok(lines.join("\n") + "\n")
     }
+}
+
+/// Refuses (input) a target that holds anything else than a condensed run: replacing the folder would
+/// delete it.
+fn refuse_others(target: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(target) else { return Ok(()) };
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io("read", target, e))?.file_name();
+        if ![CONDENSED, MEASUREMENTS, PLAN].iter().any(|own| name == *own) {
+            let what = format!("this folder also holds {}", name.to_string_lossy());
+            return Err(Error::input(what)
+                .at(target.display())
+                .hint("name a new folder for the condensed run"));
+        }
+    }
+    Ok(())
 }
 
 /// Adds the records of a condensed run to `index`, and returns the hash of the file of records that it

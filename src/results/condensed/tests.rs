@@ -73,9 +73,21 @@ fn nothing_can_be_appended_to_a_condensed_run() {
     let error = Store::open(&folder.path().join("condensed")).unwrap_err();
     assert_eq!(error.exit().code(), 2);
     assert!(error.to_string().contains("a condensed run cannot be continued"), "{error}");
-    let full = condensed().write(&folder.path().join("run"), &folder.path().join("run"));
-    let error = full.unwrap_err().to_string();
-    assert!(error.contains("the records of a full run"), "{error}");
+}
+
+#[test]
+fn condensing_again_replaces_a_condensed_run_and_deletes_nothing_else() {
+    let folder = folder();
+    let (run, target) = (folder.path().join("run"), folder.path().join("condensed"));
+    condensed().write(&run, &target).unwrap();
+    std::fs::write(target.join("notes.txt"), "mine").unwrap();
+    for target in [&target, &run] {
+        let error = condensed().write(&run, target).unwrap_err();
+        assert_eq!(error.exit().code(), 2);
+        assert!(error.to_string().contains("this folder also holds "), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(target.join("notes.txt")).unwrap(), "mine");
+    assert!(run.join("records.jsonl").exists());
 }
 
 #[test]
