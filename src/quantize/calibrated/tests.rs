@@ -238,8 +238,8 @@ fn what_cannot_be_coded_is_refused_as_input() {
         assert_eq!(error.exit(), Exit::Input, "{error}");
         error.to_string()
     };
-    assert!(refusal("mxfp4", &[0.0; 32], [4, 8]).contains("cannot change"));
-    assert!(refusal("vector2-d4", &[0.0; 24], [3, 8]).contains("do not divide 3"));
+    assert!(refusal("mxfp4", &[0.0; 32], [4, 8]).contains("cannot be calibrated"));
+    assert!(refusal("vector2-d4", &[0.0; 24], [3, 8]).contains("3 is not a multiple of 4"));
     assert!(refusal("vector2-d4", &[f32::NAN; 32], [4, 8]).contains("NaN"));
     assert!(refusal("vector2-d4", &[0.0; 28], [4, 7]).contains("moments of 7 inputs"));
     assert!(refusal("vector2-d4", &[1e9; 32], [4, 8]).contains("beyond fp16"));
