@@ -37,7 +37,7 @@
 //!
 //! # Packages
 //!
-//! [`package`] writes Core ML packages for one recipe, and [`verify`] proves that a folder of packages
+//! [`package()`] writes Core ML packages for one recipe, and [`verify()`] proves that a folder of packages
 //! is the checkpoint under that recipe: every weight is compared bit for bit, and the packages are
 //! executed on the CPU and compared with the model.
 //!

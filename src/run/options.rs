@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::tolerances::deserialize_limits;
 
-/// What to measure. Every field is optional; [`Plan::resolve`](super::plan::Plan::resolve) fills in
-/// the defaults. A TOML plan file has these fields as its keys.
+/// What to measure. Every field is optional; a sweep fills in the defaults. A TOML plan file has these
+/// fields as its keys.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PlanOptions {
