@@ -35,7 +35,7 @@ pub struct DeviceRow<'a> {
     /// Attempts that did not count, in words, in order.
     pub failures: Vec<String>,
     /// Whether the device computes the model; `None` if that was not checked.
-    pub truth: Option<&'a CorrectnessCheck>,
+    pub correctness: Option<&'a CorrectnessCheck>,
     /// Kept repetitions in order, without those of a sustained measurement.
     pub bursts: Vec<Burst>,
 }
@@ -77,7 +77,7 @@ impl<'a> OnDevices<'a> {
         let of_device = |device: &'a SeenDevice| {
             let rows = subjects.iter().map(|s| DeviceRow::of(all, method, &device.device, s));
             let is_known = |row: &DeviceRow<'_>| {
-                row.kept > 0 || row.truth.is_some() || !row.failures.is_empty()
+                row.kept > 0 || row.correctness.is_some() || !row.failures.is_empty()
             };
             DeviceRows { device, rows: rows.filter(is_known).collect() }
         };
@@ -149,13 +149,15 @@ impl<'a> DeviceRow<'a> {
             .filter(|one| is_own(&one.attempt.device, &one.attempt.package))
             .filter(|one| one.attempt.method_id == method.method_id)
             .collect();
-        let truth = all.iter().rev().find_map(|one| match one {
-            Measurement::CorrectnessCheck(truth) if is_own(&truth.device, &truth.package) => {
-                Some(truth)
+        let correctness = all.iter().rev().find_map(|one| match one {
+            Measurement::CorrectnessCheck(correctness)
+                if is_own(&correctness.device, &correctness.package) =>
+            {
+                Some(correctness)
             }
             _ => None,
         });
-        let mut row = DeviceRow { truth, ..DeviceRow::empty(subject) };
+        let mut row = DeviceRow { correctness, ..DeviceRow::empty(subject) };
         row.add_loads(&loads);
         row.add_repetitions(&repetitions);
         row
@@ -174,7 +176,7 @@ impl<'a> DeviceRow<'a> {
             neural_bytes: None,
             kept: 0,
             failures: Vec::new(),
-            truth: None,
+            correctness: None,
             bursts: Vec::new(),
         }
     }

@@ -2,11 +2,11 @@
 //! once however many variants there are (I1).
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+use crate::fixtures::silent_walk::SilentWalk;
 use crate::fixtures::{Place, Tiny, run, write_checkpoint};
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
-use evalkit::error::Result;
-use evalkit::eval::{State, Variant, Walk, WalkObserver, Window};
+use evalkit::eval::{Variant, Walk, Window};
 use serde_json::Value;
 
 /// The window and end records of one variant, in order, as they are in the file.
@@ -96,21 +96,6 @@ fn the_seed_changes_nothing_that_was_measured() {
     assert_eq!(measured("zero", "0"), measured("one", "1"));
 }
 
-/// Watches nothing, stops never.
-struct Nobody;
-
-impl WalkObserver for Nobody {
-    fn progress(&mut self, _: usize, _: usize) {}
-
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    fn keep(&mut self, _: &State<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn weights_are_read_once_however_many_variants_there_are() {
     for (tied, embedding, head) in
@@ -140,7 +125,7 @@ fn weights_are_read_once_however_many_variants_there_are() {
                 calibration: None,
                 device: &Device::Cpu,
             };
-            let walked = walk.run(None, &mut Nobody).unwrap();
+            let walked = walk.run(None, &mut SilentWalk).unwrap();
             assert!(walked.outcomes.iter().all(|outcome| outcome.is_ok()));
             checkpoint.reads()
         };

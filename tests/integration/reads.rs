@@ -4,25 +4,11 @@
 
 use std::path::Path;
 
+use crate::fixtures::silent_walk::SilentWalk;
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
-use evalkit::error::Result;
-use evalkit::eval::{Calibration, RangeMethod, State, Variant, Walk, WalkObserver, Window};
+use evalkit::eval::{Calibration, RangeMethod, Variant, Walk, Window};
 use evalkit::quantize::Recipe;
-
-struct Quiet;
-
-impl WalkObserver for Quiet {
-    fn progress(&mut self, _done: usize, _total: usize) {}
-
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    fn keep(&mut self, _state: &State<'_>) -> Result<()> {
-        Ok(())
-    }
-}
 
 fn variants(recipes: &[&str]) -> Vec<Variant> {
     let of = |recipe: &&str| {
@@ -55,7 +41,7 @@ fn reads_of(model: &str, variants: &[Variant]) -> u64 {
         calibration: Some(&calibration),
         device: &Device::Cpu,
     };
-    let walked = walk.run(None, &mut Quiet).unwrap();
+    let walked = walk.run(None, &mut SilentWalk).unwrap();
     assert_eq!(walked.outcomes.len(), 1 + variants.len());
     for (outcome, variant) in walked.outcomes.iter().skip(1).zip(variants) {
         let scored = outcome.as_ref().unwrap();

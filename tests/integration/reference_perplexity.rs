@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::fixtures::shared;
+use crate::fixtures::silent_walk::SilentWalk;
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
 use evalkit::checkpoint::tokenizer::{Encoded, TextTokenizer};
-use evalkit::error::Result;
-use evalkit::eval::{BosMode, Cut, Protocol, State, Tokens, Walk, WalkObserver, Window};
+use evalkit::eval::{BosMode, Cut, Protocol, Tokens, Walk, Window};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -22,26 +22,11 @@ const WINDOW: f64 = 1e-5;
 /// The reference rounded SmolLM2's dequantized weights to f16, which evalkit does not.
 const ROUNDED_WEIGHTS: f64 = 2e-4;
 
-/// Watches nothing, stops never.
-struct Nobody;
-
-impl WalkObserver for Nobody {
-    fn progress(&mut self, _: usize, _: usize) {}
-
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    fn keep(&mut self, _: &State<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// The nats of every scored token, window by window, of the model as it is stored.
 fn nats(checkpoint: &Checkpoint, windows: &[Window]) -> Vec<Vec<f64>> {
     let (device, calibration) = (&Device::Cpu, None);
     let walk = Walk { checkpoint, variants: &[], windows, coded: &[], calibration, device };
-    let mut walked = walk.run(None, &mut Nobody).unwrap();
+    let mut walked = walk.run(None, &mut SilentWalk).unwrap();
     walked.outcomes.remove(0).unwrap().scores.into_iter().map(|score| score.nll_nats).collect()
 }
 

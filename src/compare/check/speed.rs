@@ -33,7 +33,7 @@ struct Measured<'a> {
     values: BTreeMap<Metric, BTreeMap<usize, Vec<f64>>>,
     /// Attempts that did not count, in words.
     disturbed: Vec<String>,
-    truth: Option<&'a CorrectnessCheck>,
+    correctness: Option<&'a CorrectnessCheck>,
 }
 
 /// What identifies the same package on the same device in two runs.
@@ -62,13 +62,13 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
             continue;
         }
         match (new.wrong(), old.wrong()) {
-            (Some(truth), None) => {
-                let why = format!("the device computes a different model: {}", truth.what);
+            (Some(correctness), None) => {
+                let why = format!("the device computes a different model: {}", correctness.what);
                 rows.push(Found::result(variant, place, Verdict::Regressed, why));
             }
-            (Some(truth), Some(_)) => {
+            (Some(correctness), Some(_)) => {
                 let why = "the device computes a different model, as in the baseline";
-                rows.push(invalid(format!("{why}: {}", truth.what)));
+                rows.push(invalid(format!("{why}: {}", correctness.what)));
             }
             (None, _) => rows.extend(METRICS.iter().filter_map(|&m| row(new, old, m, seed))),
         }
@@ -190,11 +190,11 @@ fn gather(all: &[Measurement]) -> BTreeMap<Key, Measured<'_>> {
                 subject,
                 values: BTreeMap::new(),
                 disturbed: Vec::new(),
-                truth: None,
+                correctness: None,
             };
             all.iter().for_each(|one| measured.add(one));
             let is_there = !(measured.values.is_empty() && measured.disturbed.is_empty());
-            if is_there || measured.truth.is_some() {
+            if is_there || measured.correctness.is_some() {
                 let (variant, design) = ((*variant).clone(), (*design).clone());
                 found.insert(Key { variant, design, device: device.device.clone() }, measured);
             }
@@ -236,10 +236,11 @@ impl<'a> Measured<'a> {
                     self.push(Metric::Ttft, visit, generated.ttft_ms);
                 }
             }
-            Measurement::CorrectnessCheck(truth)
-                if truth.device == self.device.device && truth.package == self.subject.package =>
+            Measurement::CorrectnessCheck(correctness)
+                if correctness.device == self.device.device
+                    && correctness.package == self.subject.package =>
             {
-                self.truth = Some(truth);
+                self.correctness = Some(correctness);
             }
             _ => {}
         }
@@ -247,7 +248,7 @@ impl<'a> Measured<'a> {
 
     /// The failed check of correctness; `None` if it passed or was not made.
     fn wrong(&self) -> Option<&'a CorrectnessCheck> {
-        self.truth.filter(|truth| !truth.holds)
+        self.correctness.filter(|correctness| !correctness.holds)
     }
 
     /// The values of each visit.

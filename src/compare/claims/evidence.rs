@@ -59,7 +59,7 @@ fn of_variant(folder: &RunFolder, summary: &Summary, row: &SummaryRow) -> Vec<Cl
 /// What a device measured of a package; nothing if the device does not compute the model.
 fn of_device(folder: &RunFolder, seen: &SeenDevice, row: &DeviceRow<'_>) -> Vec<ClaimEvidence> {
     let is_simulated = seen.description.simulated;
-    if row.truth.is_some_and(|truth| !truth.holds) && !is_simulated {
+    if row.correctness.is_some_and(|correctness| !correctness.holds) && !is_simulated {
         return Vec::new();
     }
     let token_ms: Vec<f64> =

@@ -121,7 +121,8 @@ fn of_variant(
     obstacle: Option<Untimed>,
 ) -> SpeedChange {
     let other = others.iter().find(|other| other.subject.variant == row.subject.variant);
-    let is_wrong = |row: &DeviceRow<'_>| row.truth.is_some_and(|truth| !truth.holds);
+    let is_wrong =
+        |row: &DeviceRow<'_>| row.correctness.is_some_and(|correctness| !correctness.holds);
     let change = match (other, obstacle) {
         (None, _) => Err(Untimed::OnlyInFirst),
         (_, Some(why)) => Err(why),

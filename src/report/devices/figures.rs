@@ -29,7 +29,9 @@ fn on(device: &SeenDevice) -> String {
 /// Divergence against measured speed, without packages that the device computes wrongly.
 fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Option<Figure> {
     let point = |row: &DeviceRow<'_>| {
-        if row.truth.is_some_and(|truth| !truth.holds) && !device.description.simulated {
+        if row.correctness.is_some_and(|correctness| !correctness.holds)
+            && !device.description.simulated
+        {
             return None;
         }
         let Subject { cell_id, variant, .. } = row.subject;

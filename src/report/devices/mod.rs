@@ -111,10 +111,14 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
         Column::text("correctness", "correctness"),
     ];
     let row = |row: &DeviceRow<'_>| {
-        let wrong = row.truth.filter(|truth| !truth.holds && !device.description.simulated);
+        let wrong = row
+            .correctness
+            .filter(|correctness| !correctness.holds && !device.description.simulated);
         let shown = |value: Value| match (wrong, &value) {
             (None, _) | (_, Value::Empty) => value,
-            (Some(truth), _) => Value::Struck(value.into(), format!("wrong: {}", truth.what)),
+            (Some(correctness), _) => {
+                Value::Struck(value.into(), format!("wrong: {}", correctness.what))
+            }
         };
         vec![
             Value::from(row.subject.variant.as_str()),
@@ -133,10 +137,10 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
         ]
     };
     let wrong = rows.iter().filter_map(|row| {
-        let truth = row.truth.filter(|truth| !truth.holds)?;
+        let correctness = row.correctness.filter(|correctness| !correctness.holds)?;
         let what =
             if device.description.simulated { "simulated, so not the model" } else { "WRONG" };
-        Some(format!("{}: {what}: {}", row.subject.variant, truth.what))
+        Some(format!("{}: {what}: {}", row.subject.variant, correctness.what))
     });
     let few = rows.iter().filter(|row| row.kept < method.repetitions).map(|row| {
         let (variant, kept) = (&row.subject.variant, row.kept);
@@ -164,10 +168,10 @@ fn simulated(device: &SeenDevice) -> &'static str {
 }
 
 fn verdict(row: &DeviceRow<'_>, device: &SeenDevice) -> String {
-    match row.truth {
+    match row.correctness {
         None => "not checked".into(),
         Some(_) if device.description.simulated => "simulated".into(),
-        Some(truth) if truth.holds => "correct".into(),
+        Some(correctness) if correctness.holds => "correct".into(),
         Some(_) => "WRONG".into(),
     }
 }
@@ -187,14 +191,14 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
         Column::number("cpu", "CPU, predicted", Unit::Share).rank(2),
     ];
     let row = |row: &DeviceRow<'_>| {
-        let truth = row.truth.filter(|truth| truth.tokens > 0);
+        let correctness = row.correctness.filter(|correctness| correctness.tokens > 0);
         let read_bytes = row.subject.weight_bytes_per_token;
         let ceiling = device
             .bandwidth_gb_per_s
             .filter(|_| read_bytes > 0.0)
             .map(|bandwidth| bandwidth * 1e9 / read_bytes);
         let attained = ceiling.zip(row.decode_tokens_per_s).map(|(most, own)| own.point / most);
-        let is_believed = row.truth.is_some_and(|truth| truth.holds);
+        let is_believed = row.correctness.is_some_and(|correctness| correctness.holds);
         let plan = all.iter().rev().find_map(|one| match one {
             Measurement::Plan(plan)
                 if plan.device == device.device && plan.package == row.subject.package =>
@@ -205,9 +209,13 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
         });
         vec![
             Value::from(row.subject.variant.as_str()),
-            truth.and_then(|truth| Some(truth.kl_nats? / truth.tokens as f64)).into(),
-            truth.map(|truth| truth.top1_agree as f64 / truth.tokens as f64).into(),
-            truth.and_then(|truth| truth.max_logit_difference).into(),
+            correctness
+                .and_then(|correctness| Some(correctness.kl_nats? / correctness.tokens as f64))
+                .into(),
+            correctness
+                .map(|correctness| correctness.top1_agree as f64 / correctness.tokens as f64)
+                .into(),
+            correctness.and_then(|correctness| correctness.max_logit_difference).into(),
             Value::from(read_bytes),
             ceiling.into(),
             attained.filter(|_| is_believed).into(),

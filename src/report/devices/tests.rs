@@ -94,7 +94,7 @@ fn subject(package: &str, variant: &str) -> Measurement {
 }
 
 pub(in crate::report) fn all() -> Vec<Measurement> {
-    let truth = |device: &str, package: &str, holds: bool| {
+    let correctness = |device: &str, package: &str, holds: bool| {
         Measurement::CorrectnessCheck(CorrectnessCheck {
             device: device.into(),
             package: package.into(),
@@ -118,8 +118,8 @@ pub(in crate::report) fn all() -> Vec<Measurement> {
     let mut all = vec![Measurement::Method(method), subject("a", "fp16"), subject("b", "palette4")];
     all.extend([
         device("usb:phone", false),
-        truth("usb:phone", "a", true),
-        truth("usb:phone", "b", false),
+        correctness("usb:phone", "a", true),
+        correctness("usb:phone", "b", false),
     ]);
     all.extend(visits("usb:phone", "a", 20.0));
     all.extend(visits("usb:phone", "b", 10.0));
@@ -152,7 +152,7 @@ pub(in crate::report) fn all() -> Vec<Measurement> {
         reason: "gone: the phone was detached".into(),
     };
     all.extend([trouble(Some("a")), trouble(None)].map(Measurement::FailedStep));
-    all.extend([device("tcp:127.0.0.1:1", true), truth("tcp:127.0.0.1:1", "a", false)]);
+    all.extend([device("tcp:127.0.0.1:1", true), correctness("tcp:127.0.0.1:1", "a", false)]);
     all.extend(visits("tcp:127.0.0.1:1", "a", 1.0));
     all
 }
