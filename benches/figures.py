@@ -5,7 +5,8 @@
                                                     PREDICTED: sweep --dry-run --format json
     figures.py report EVALKIT STORE OUT             every page of STORE into OUT, and on stdout
 
-Exit code 1 where a limit is missed. Needs Python alone.
+Exit code 1 where a limit is missed; with EVALKIT_TINY limits mean nothing and are not held. Needs
+Python alone.
 """
 
 import json
@@ -47,6 +48,9 @@ def machine():
 
 def judged(holds, text):
     """Prints one figure; returns whether its limit holds."""
+    if os.environ.get("EVALKIT_TINY"):
+        print("  tiny    " + text)
+        return True
     print(("  ok    " if holds else "  MISSED  ") + text)
     return holds
 

@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-from figures import last_session, machine
+from figures import judged, last_session, machine
 
 MAX_ANON_BYTES = 4e9
 REAL_LAYERS = 24
@@ -44,10 +44,8 @@ def memory(session, predicted):
           f"{session['peak']['rss_file_bytes'] / 1e6:.0f} MB RssFile (mapped; can be dropped)")
     holds = True
     for limit_bytes, name in [(sum_bytes, "the predicted sum"), (MAX_ANON_BYTES, "the limit")]:
-        met = anon_bytes <= limit_bytes
-        holds = holds and met
-        print(f"  {'ok' if met else 'MISSED':6}  RssAnon / {name} of {limit_bytes / 1e6:.0f} MB: "
-              f"{anon_bytes / limit_bytes:.1%}")
+        text = f"RssAnon / {name} of {limit_bytes / 1e6:.0f} MB: {anon_bytes / limit_bytes:.1%}"
+        holds = judged(anon_bytes <= limit_bytes, text) and holds
     return holds
 
 

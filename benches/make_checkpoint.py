@@ -7,19 +7,23 @@ stays small. The tokenizer is the demo's; its ids are below the vocabulary.
 
     make_checkpoint.py FOLDER [--layers 13] [--seed 1]
 
+With EVALKIT_TINY the widths are small: to try a script, not to measure.
 Needs Python alone, 3.9 or later.
 """
 
 import argparse
 import array
 import json
+import os
 import pathlib
 import random
 import shutil
 import struct
 
 DEMO = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "demo" / "model"
-HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = 4096, 14336, 32, 8, 32000
+HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = (
+    (256, 512, 8, 2, 1024) if os.environ.get("EVALKIT_TINY") else (4096, 14336, 32, 8, 32000)
+)
 KEYS = HIDDEN // HEADS * KV_HEADS
 DEVIATION = 0.02
 POOL_WEIGHTS = 1 << 22

@@ -11,17 +11,21 @@ tokenizer has a token per byte; its ids are spread over the vocabulary.
 
     make_gpt_oss.py FOLDER [--layers 3] [--seed 1]
 
+With EVALKIT_TINY the widths are small: to try a script, not to measure.
 Needs Python alone, 3.9 or later.
 """
 
 import argparse
 import array
 import json
+import os
 import pathlib
 import random
 import struct
 
-HIDDEN, INNER, EXPERTS, HEADS, KV_HEADS, HEAD_DIM = 2880, 2880, 32, 64, 8, 64
+HIDDEN, INNER, EXPERTS, HEADS, KV_HEADS, HEAD_DIM = (
+    (64, 64, 8, 4, 2, 16) if os.environ.get("EVALKIT_TINY") else (2880, 2880, 32, 64, 8, 64)
+)
 VOCABULARY = 201088
 QUERIES, KEYS = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
 BLOCK, BLOCK_BYTES = 32, 16

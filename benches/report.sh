@@ -3,7 +3,7 @@
 #
 #   benches/report.sh [CELLS] [TOKENS]     50 variants, 16 tokens with a divergence per window
 #
-# Exit code 1 where a limit is missed.
+# Exit code 1 where a limit is missed; with EVALKIT_TINY none is held.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -50,7 +50,7 @@ fetch_source() {
         "$apt/sources.list" Dir::Etc::sourceparts - Dir::State::status /dev/null >"$apt/apt.conf"
     APT_CONFIG=$apt/apt.conf apt-get update -qq || return 1
     package=$(APT_CONFIG=$apt/apt.conf apt-cache madison rust-src |
-        sed -n "s/^ *rust-src | \($version[^ ]*\) .*/\1/p" | head -n 1)
+        sed -n "s/^ *rust-src | \(${version}[^ ]*\) .*/\1/p" | head -n 1)
     [[ -n $package ]] || return 1
     (cd "$cache/$version" && APT_CONFIG=$apt/apt.conf apt-get download -qq "rust-src=$package" &&
         dpkg-deb -x rust-src_*.deb . && rm rust-src_*.deb) 2>/dev/null || return 1
@@ -73,7 +73,7 @@ for target in "${targets[@]}"; do
             skipped=$((skipped + 1))
             continue
         fi
-        build_std=(-Zbuild-std=std,panic_abort,test)
+        build_std=("-Zbuild-std=std,panic_abort,test")
         export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$built
         export __CARGO_TESTS_ONLY_SRC_ROOT=$cache/$version/usr/src/rustc-$version/library
     fi

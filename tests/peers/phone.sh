@@ -29,7 +29,8 @@ trap finish EXIT
 evalkit=${CARGO_TARGET_DIR:-target}/release/evalkit
 cargo build --quiet --release
 udid=00008110-000A11111111801E
-export EVALKIT_RUNNER_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+EVALKIT_RUNNER_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+export EVALKIT_RUNNER_TOKEN
 setsid tests/peers/swift_runner.sh --listen 127.0.0.1:0 --store "$work/store" --engine simulated \
     >"$work/listening" 2>"$work/runner.log" &
 pids+=($!)

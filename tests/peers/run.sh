@@ -56,6 +56,8 @@ step "packages of single layers, against coremltools" packages_of_layers
 step "packages of models, against coremltools" packages_of_models
 step "decoding steps, against another interpreter" interpreter
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
+step "kernels for ARM, emulated" tests/peers/neon.sh
+step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"
 step "usbmux, against other clients" tests/peers/usbmux.sh "${short[@]}"
 step "the Swift runner" tests/peers/swift.sh "${short[@]}"
 step "the way to a phone, simulated" tests/peers/phone.sh

@@ -1,7 +1,8 @@
 //! Looks codes up in tables, a step that every packed weight goes through.
 //!
-//! A table for codes of up to four bits fits in vector registers, where one AVX2 instruction looks
-//! up eight codes. For wider codes and on other processors, tables are read from memory.
+//! A table for codes of up to four bits fits in vector registers, where AVX2 looks up eight codes
+//! at a time, and NEON sixteen. For wider codes and on other processors, tables are read from
+//! memory.
 
 use crate::quantize::bitpack::{UNIT, code_at};
 
@@ -33,6 +34,12 @@ fn look_up_units(codes: &[u8], bits: u8, table: &Table, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new()
         && avx2::look_up(simd, codes, bits, table, out)
+    {
+        return;
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(simd) = pulp::aarch64::Neon::try_new()
+        && neon::look_up(simd, codes, bits, table, out)
     {
         return;
     }
@@ -134,6 +141,56 @@ mod avx2 {
                     *out = pulp::cast(pick(word, shift));
                 }
             }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    //! Tables of up to sixteen entries in NEON registers.
+
+    use pulp::aarch64::Neon;
+
+    use super::super::planes::{ENTRIES, Planes, TOGETHER};
+    use super::{Table, scalar};
+    use crate::quantize::bitpack::UNIT;
+
+    /// Looks up whole units; returns false for codes of 3 bits and of more than 4.
+    pub fn look_up(simd: Neon, codes: &[u8], bits: u8, table: &Table, out: &mut [f32]) -> bool {
+        match bits {
+            1 => simd.vectorize(Pairs::<1, 2> { simd, codes, table, out }),
+            2 => simd.vectorize(Pairs::<2, 4> { simd, codes, table, out }),
+            4 => simd.vectorize(Pairs::<4, 8> { simd, codes, table, out }),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Looks up pairs of units, which take `BYTES` bytes, and the unit that may be left.
+    struct Pairs<'a, const BITS: usize, const BYTES: usize> {
+        simd: Neon,
+        codes: &'a [u8],
+        table: &'a Table,
+        out: &'a mut [f32],
+    }
+
+    impl<const BITS: usize, const BYTES: usize> pulp::NullaryFnOnce for Pairs<'_, BITS, BYTES> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            let Pairs { simd, codes, table, out } = self;
+            let entries: [f32; ENTRIES] = std::array::from_fn(|i| table[i % (1 << BITS)]);
+            let planes = Planes::new(&entries);
+            let (pairs, left) = out.as_chunks_mut::<TOGETHER>();
+            let (bytes, rest) = codes.as_chunks::<BYTES>();
+            for (out, codes) in pairs.iter_mut().zip(bytes) {
+                let mut bytes = [0; 16];
+                bytes[..BYTES].copy_from_slice(codes);
+                *out = pulp::cast(planes.look_up::<BITS>(simd, pulp::cast(bytes), 0));
+            }
+            debug_assert!(left.is_empty() || left.len() == UNIT);
+            scalar::<BITS>(rest, table, left);
         }
     }
 }

@@ -10,8 +10,10 @@ mod lookup;
 mod numbers;
 mod operators;
 mod palette;
+#[cfg(target_arch = "aarch64")]
+mod planes;
 mod sparse;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod stored_rows;
 mod vector_rows;
 
@@ -24,8 +26,10 @@ use self::numbers::rounded_to_half;
 pub use self::operators::weights;
 pub(crate) use self::operators::{KnownValue, read};
 use self::palette::{PalettizedWeight, VectorEntries};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use self::planes::Planes;
 use self::sparse::StoredMask;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use self::stored_rows::StoredRows;
 pub(crate) use self::vector_rows::VectorRows;
 use crate::package::spec::DataType;

@@ -1,5 +1,5 @@
 //! The rows of a weight as they are stored, for products that decode them in registers. Such
-//! products exist for x86-64 only, and so does this file.
+//! products exist for x86-64 and 64-bit ARM only, and so does this file.
 
 use super::{Form, PackedWeight};
 use crate::package::spec::DataType;
@@ -11,6 +11,16 @@ pub(crate) enum StoredRows<'a> {
     Half(&'a [u8]),
     /// Codes of `bits` bits. `tables` are `[.., 2^bits]`, one for every `rows_per_table` rows.
     Codes { bits: u8, codes: &'a [u8], tables: &'a [f32], rows_per_table: usize },
+}
+
+impl StoredRows<'_> {
+    /// The number of bits of a weight: 16 for fp16.
+    pub(crate) fn bits(&self) -> u8 {
+        match self {
+            StoredRows::Half(_) => 16,
+            StoredRows::Codes { bits, .. } => *bits,
+        }
+    }
 }
 
 impl PackedWeight {

@@ -7,9 +7,11 @@
 //! divided among threads. Each result is one sum over fixed lanes: it depends neither on the number
 //! of threads nor on how many rows are multiplied together.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod registers;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod stored;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
@@ -42,7 +44,7 @@ const PARTS: usize = 4;
 /// ignored.
 pub fn multiply(weight: &PackedWeight, x: &[f32]) -> Vec<f32> {
     let inputs = weight.elements() / weight.rows().max(1);
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if let Some(out) = stored::multiply(weight, inputs, x) {
         return out;
     }

@@ -3,8 +3,12 @@
 //! Codes and fp16 numbers are converted to f32 in registers and multiplied there. Several rows of
 //! codes are multiplied at a time, so that each load of activations serves all of them.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon as instructions;
 use super::registers::RowGroup;
-use super::{LANES, share_stored, x86};
+#[cfg(target_arch = "x86_64")]
+use super::x86 as instructions;
+use super::{LANES, share_stored};
 use crate::package::constexpr::{PackedWeight, StoredRows};
 
 /// The number of rows that a thread takes is a multiple of this, so that few groups of rows with a
@@ -15,7 +19,9 @@ const STEP_ROWS: usize = 16;
 /// or if this weight cannot be multiplied as it is stored.
 pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Option<Vec<f32>> {
     let is_one_row = x.len() == inputs && inputs > 0 && inputs.is_multiple_of(LANES);
-    let rows = weight.stored_rows().filter(|rows| is_one_row && x86::can_multiply(rows))?;
+    let rows = weight
+        .stored_rows()
+        .filter(|rows| is_one_row && instructions::can_multiply(rows.bits()))?;
     Some(share_stored(weight.rows(), inputs, STEP_ROWS, |first, out| {
         chunk(rows, inputs, x, first, out);
     }))
@@ -25,7 +31,7 @@ pub(super) fn multiply(weight: &PackedWeight, inputs: usize, x: &[f32]) -> Optio
 fn chunk(rows: StoredRows<'_>, inputs: usize, x: &[f32], first: usize, out: &mut [f32]) {
     match rows {
         StoredRows::Half(bytes) => {
-            x86::multiply(RowGroup::Half(&bytes[2 * first * inputs..]), x, out)
+            instructions::multiply(RowGroup::Half(&bytes[2 * first * inputs..]), x, out)
         }
         StoredRows::Codes { bits, codes, tables, rows_per_table } => {
             let entries = 1 << bits;
@@ -39,7 +45,7 @@ fn chunk(rows: StoredRows<'_>, inputs: usize, x: &[f32], first: usize, out: &mut
                 let table = std::array::from_fn(|i| table[i % entries]);
                 let codes = &codes[row * row_bytes..];
                 let weights = RowGroup::Codes { bits, codes, table: &table };
-                x86::multiply(weights, x, now);
+                instructions::multiply(weights, x, now);
                 (row, out) = (row + len, later);
             }
         }

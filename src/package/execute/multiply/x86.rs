@@ -7,14 +7,13 @@ use pulp::{NullaryFnOnce, cast};
 
 use super::LANES;
 use super::registers::{ENTRIES, Registers, RowGroup, products};
-use crate::package::constexpr::StoredRows;
 
-/// Whether [`multiply`] supports such rows on this processor. For fp16 weights it needs AVX-512,
-/// whose conversions from fp16 make it pay.
-pub(super) fn can_multiply(rows: &StoredRows<'_>) -> bool {
-    match rows {
-        StoredRows::Half(_) => V4::try_new().is_some(),
-        StoredRows::Codes { bits, .. } => matches!(bits, 1 | 2 | 4) && V3::try_new().is_some(),
+/// Whether [`multiply`] supports codes of `bits` bits on this processor, or fp16 weights for 16.
+/// The latter need AVX-512, whose conversions from fp16 make it pay.
+pub(super) fn can_multiply(bits: u8) -> bool {
+    match bits {
+        16 => V4::try_new().is_some(),
+        _ => matches!(bits, 1 | 2 | 4) && V3::try_new().is_some(),
     }
 }
 
