@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::Memory;
+use super::memory::Memory;
 use super::head::{from_line, to_line};
 use crate::error::Result;
 
