@@ -154,10 +154,8 @@ fn restart_without_fast_math(args: &[std::ffi::OsString]) {
     use std::os::unix::process::CommandExt as _;
     if let Ok(program) = std::env::current_exe() {
         let rest = args.iter().skip(1);
-        let _ = std::process::Command::new(program)
-            .args(rest)
-            .env(crate::model::FAST_MATH, "0")
-            .exec();
+        let _ =
+            std::process::Command::new(program).args(rest).env(crate::model::FAST_MATH, "0").exec();
     }
 }
 

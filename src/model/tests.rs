@@ -67,8 +67,7 @@ fn weights(config: &Config, ids: Vec<TensorId>) -> BlockWeights {
         let weight = tensor(&config.shape_of(id), 0.5, at as f32);
         if id.role.is_linear() || id.role == Role::Router {
             let bias = config.has_bias(id.role);
-            let bias =
-                bias.then(|| tensor(&config.shape_of(id.with_bias()), 0.5, at as f32 + 0.5));
+            let bias = bias.then(|| tensor(&config.shape_of(id.with_bias()), 0.5, at as f32 + 0.5));
             weights.linear(id.role, LinearLayer { weight, bias });
         } else if id.role == Role::Sinks {
             weights.sinks(values(&weight).unwrap());
@@ -178,12 +177,12 @@ fn check_agreement(name: &str, own: &[f32], candles: &[f32]) {
 fn every_family_is_computed_alike_with_operands_that_metal_and_accelerate_take() {
     for config in FAMILIES.into_iter().flat_map(configs) {
         for tokens in WINDOWS {
-            let name =
-                format!("{:?}, {} kv heads, {tokens}", config.architecture, config.kv_heads);
+            let name = format!("{:?}, {} kv heads, {tokens}", config.architecture, config.kv_heads);
             let own = run(&config, tokens);
             let (candles, products) = candles_alone::run(|| run(&config, tokens));
             check_agreement(&name, &own, &candles);
-            assert!(products.len() >= 10 * config.layers, "{name}: {}", products.len());
+            // Queries, keys, values, scores, attention, output; gate, up and down, or router and experts.
+            assert!(products.len() > 9 * config.layers, "{name}: {}", products.len());
             for operands in &products {
                 let sizes = Sizes::of(operands);
                 assert!(sizes.metal_takes(), "{name}: Metal refuses {operands:?}");

@@ -114,7 +114,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
         let finders = [(".DS_Store", "x"), ("a/._b", "x"), ("Icon\r", ""), (".localized", "")];
-        for (name, text) in [("model.json", "{}"), ("a/b", ""), ("Z", "1")].into_iter().chain(finders) {
+        for (name, text) in
+            [("model.json", "{}"), ("a/b", ""), ("Z", "1")].into_iter().chain(finders)
+        {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let package = Package::open(folder.path()).unwrap();
