@@ -92,7 +92,7 @@ impl Tokens {
 fn product(a: &[Tensor], b: &[Tensor], weights: &[Tensor]) -> CandleResult<Tensor> {
     let weights = Tensor::cat(weights, 0)?;
     let a = Tensor::cat(a, 0)?.broadcast_mul(&weights)?;
-    a.t()?.matmul(&Tensor::cat(b, 0)?)
+    model::product(&a.t()?, &Tensor::cat(b, 0)?)
 }
 
 fn failed(error: candle_core::Error) -> Error {

@@ -125,6 +125,10 @@ enum Command {
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
+    let args: Vec<std::ffi::OsString> = args.into_iter().collect();
+    if cfg!(feature = "metal") && std::env::var_os(crate::model::FAST_MATH).is_none() {
+        restart_without_fast_math(&args);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -140,6 +144,18 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
             reporter.error(&error);
             error.exit()
         }
+    }
+}
+
+/// Starts this program again, in this process, with Metal's fast math off: candle reads that from the
+/// environment, which a running program cannot change safely. Returns only if that fails; the device
+/// is then refused, and the message says what to set.
+fn restart_without_fast_math(args: &[std::ffi::OsString]) {
+    use std::os::unix::process::CommandExt as _;
+    if let Ok(program) = std::env::current_exe() {
+        let rest = args.iter().skip(1);
+        let _ =
+            std::process::Command::new(program).args(rest).env(crate::model::FAST_MATH, "0").exec();
     }
 }
 

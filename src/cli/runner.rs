@@ -13,6 +13,7 @@ use crate::device::host::{Cpu, Host, HostOptions, serve_listener, serve_stdio};
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Exit, Result};
+use crate::files::cache_folder;
 
 /// How the token is given.
 const TOKEN_HELP: &str = "\
@@ -41,7 +42,8 @@ pub struct RunnerArgs {
     listen: Option<SocketAddr>,
     /// Folder of packages and journal
     ///
-    /// The default is evalkit/runner in $XDG_CACHE_HOME or ~/.cache, on a Mac in ~/Library/Caches.
+    /// The default is evalkit/runner in $XDG_CACHE_HOME, or else in ~/.cache, on a Mac in
+    /// ~/Library/Caches.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
     /// Maximum size of stored packages [default: no limit]
@@ -69,7 +71,7 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     }
     let store = match &args.store {
         Some(store) => store.clone(),
-        None => cache()?.join("evalkit").join("runner"),
+        None => default_store()?,
     };
     let options = HostOptions { store, limit_bytes: args.store_limit, token };
     let host = Host::open(options, Box::new(Cpu::default()))?;
@@ -93,16 +95,10 @@ fn token() -> Result<Token> {
     }
 }
 
-/// The user's cache folder.
-fn cache() -> Result<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = || folder("HOME");
-    let found = if cfg!(target_os = "macos") {
-        home().map(|home| home.join("Library/Caches"))
-    } else {
-        folder("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
-    };
-    found.ok_or_else(|| {
+/// The folder of packages and journal without `--store`.
+fn default_store() -> Result<PathBuf> {
+    let cache = cache_folder().ok_or_else(|| {
         Error::input("there is no home folder to keep packages in").hint("name one with --store")
-    })
+    })?;
+    Ok(cache.join("evalkit").join("runner"))
 }

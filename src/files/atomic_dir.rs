@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{PARTIAL, sibling, sync, sync_parent};
+use super::durable::{sync_file, sync_folder, sync_parent};
+use super::{PARTIAL, sibling};
 use crate::error::{Error, Result};
 
 /// What to do if the target exists already.
@@ -110,10 +111,11 @@ fn sync_tree(folder: &Path) -> Result<()> {
         if path.is_dir() {
             sync_tree(&path)?;
         } else {
-            sync(&path)?;
+            let synced = fs::File::open(&path).and_then(|file| sync_file(&file));
+            synced.map_err(|e| Error::io("sync", &path, e))?;
         }
     }
-    sync(folder)
+    sync_folder(folder).map_err(|e| Error::io("sync", folder, e))
 }
 
 #[cfg(test)]

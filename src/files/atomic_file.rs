@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{PARTIAL, sibling, sync_parent};
+use super::durable::{sync_file, sync_parent};
+use super::{PARTIAL, sibling};
 use crate::error::{Error, Result};
 
 /// The permissions of a new file, from which the process's umask is taken.
@@ -60,7 +61,7 @@ fn replace(
         let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, file);
         write(&mut out)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
-        file.sync_all().map_err(failed)
+        sync_file(&file).map_err(failed)
     });
     if let Err(error) = written.and_then(|()| std::fs::rename(&partial, path).map_err(failed)) {
         // The first failure is the one to report.

@@ -1,18 +1,27 @@
 //! Atomic writes of files and folders: a reader sees the old content or the new one, never a part.
 //!
 //! Both are written under a temporary name in the folder of their target, made durable, and then
-//! renamed to their target. This room knows nothing of what it writes.
+//! renamed to their target. Beside that, this room knows what differs between systems and disks: how
+//! bytes become durable, whether there are locks, where users keep caches, what the Finder adds to
+//! folders. It knows nothing of what it writes.
 
 mod atomic_dir;
 mod atomic_file;
+mod durable;
+mod finder;
+mod lock;
+mod user_folder;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use atomic_dir::{AtomicDir, Existing};
 pub use atomic_file::{
     remove_partial_files, write_atomic, write_atomic_private, write_atomic_with, write_together,
 };
+pub use durable::{sync_data, sync_file, sync_folder};
+pub use finder::is_finders;
+pub use lock::try_lock;
+pub use user_folder::{cache_folder, settings_folder};
 
 use crate::error::{Error, Result};
 
@@ -26,18 +35,4 @@ fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
     })?;
     let name = name.to_string_lossy();
     Ok(target.with_file_name(format!(".{name}.{}{suffix}", std::process::id())))
-}
-
-/// Makes the names in the folder of `path` durable: a file that was created, renamed or removed.
-fn sync_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
-        _ => sync(Path::new(".")),
-    }
-}
-
-/// Makes a file's bytes or a folder's names durable.
-fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|e| Error::io("sync", path, e))
 }

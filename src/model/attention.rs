@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::backend::{operand, product};
 use super::ops;
 
 /// Queries per block. Keys after the block's last query are never multiplied, which halves the work
@@ -24,7 +25,7 @@ pub fn attend(
     let (_, kv_heads, _) = k.dims3()?;
     let group = heads / kv_heads;
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let (k, v) = (k.transpose(0, 1)?, v.transpose(0, 1)?);
+    let (k, v) = (operand(k.transpose(0, 1)?)?, operand(v.transpose(0, 1)?)?);
     let mut blocks = Vec::with_capacity(tokens.div_ceil(QUERY_BLOCK));
     for first in (0..tokens).step_by(QUERY_BLOCK) {
         let queries = QUERY_BLOCK.min(tokens - first);
@@ -34,10 +35,11 @@ pub fn attend(
             ops::AttentionMask { scale, first: first - start, window, sinks: sinks.cloned() };
         let q = q.narrow(0, first, queries)?.transpose(0, 1)?.contiguous()?;
         let q = q.reshape((kv_heads, group * queries, head_dim))?;
-        let scores = q.matmul(&k.narrow(1, start, keys)?.t()?)?.reshape((heads, queries, keys))?;
+        let scores = product(&q, &k.narrow(1, start, keys)?.t()?)?;
+        let scores = scores.reshape((heads, queries, keys))?;
         let weights = ops::masked_softmax(scores, &mask)?;
         let weights = weights.reshape((kv_heads, group * queries, keys))?;
-        let attended = weights.matmul(&v.narrow(1, start, keys)?)?;
+        let attended = product(&weights, &v.narrow(1, start, keys)?)?;
         blocks.push(attended.reshape((heads, queries, head_dim))?.transpose(0, 1)?);
     }
     Tensor::cat(&blocks, 0)?.reshape((tokens, heads * head_dim))

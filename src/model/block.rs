@@ -2,6 +2,7 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
+use super::backend::product;
 use super::inputs::{Input, InputMode};
 use super::rope::RopeTables;
 use super::routing::Routed;
@@ -21,7 +22,7 @@ pub struct LinearLayer {
 
 impl LinearLayer {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = product(x, &self.weight.t()?)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

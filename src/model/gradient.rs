@@ -5,6 +5,7 @@
 
 use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 
+use super::backend::product;
 use super::block::{BlockWeights, LinearLayer};
 use super::failed;
 use super::rope::RopeTables;
@@ -134,11 +135,11 @@ impl DifferentiableBlock {
         let v = v.reshape((tokens, self.kv_heads, self.head_dim))?.transpose(0, 1)?.contiguous()?;
         let q = (q.reshape((self.kv_heads, group * tokens, self.head_dim))?
             * (1.0 / (self.head_dim as f64).sqrt()))?;
-        let scores = q.matmul(&k.t()?.contiguous()?)?.reshape((heads, tokens, tokens))?;
+        let scores = product(&q, &k.t()?.contiguous()?)?.reshape((heads, tokens, tokens))?;
         let scores = scores.broadcast_add(&self.mask(tokens, scores.device())?)?;
         let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
         let weights = weights.reshape((self.kv_heads, group * tokens, tokens))?;
-        let attended = weights.matmul(&v)?.reshape((heads, tokens, self.head_dim))?;
+        let attended = product(&weights, &v)?.reshape((heads, tokens, self.head_dim))?;
         attended.transpose(0, 1)?.reshape((tokens, heads * self.head_dim))
     }
 
@@ -180,7 +181,7 @@ impl DifferentiableBlock {
     }
 
     fn linear(&self, x: &Tensor, role: Role) -> CandleResult<Tensor> {
-        let y = x.matmul(&self.find(role)?.t()?)?;
+        let y = product(x, &self.find(role)?.t()?)?;
         match self.biases.iter().find(|(found, _)| *found == role) {
             Some((_, bias)) => y.broadcast_add(bias),
             None => Ok(y),

@@ -6,18 +6,24 @@
 //! threads.
 
 mod attention;
+mod backend;
 mod block;
+mod device;
 mod gradient;
 mod inputs;
 mod ops;
 mod rope;
 mod routing;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use half::f16;
 
 pub use attention::QUERY_BLOCK;
+pub use backend::product;
 pub use block::{Block, BlockWeights, LinearLayer, Mlp};
+pub use device::{FAST_MATH, device};
 pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
 pub use ops::{exp, max};
@@ -31,18 +37,6 @@ use crate::error::{Error, Result};
 /// memory.
 pub(crate) fn failed(cause: candle_core::Error) -> Error {
     Error::bug("candle refused an operation").because(cause)
-}
-
-/// The device that the forward pass runs on.
-///
-/// # Errors
-/// A surroundings error if the program was built for a GPU that the machine lacks.
-pub fn device() -> Result<Device> {
-    if cfg!(feature = "metal") {
-        return Device::new_metal(0)
-            .map_err(|e| Error::surroundings("cannot open the Metal device").because(e));
-    }
-    Ok(Device::Cpu)
 }
 
 /// `[rows, columns]` on `device`, from row-major values.
@@ -118,5 +112,5 @@ pub fn in_int8(x: &Tensor, scale: f16) -> Result<Tensor> {
 /// # Errors
 /// Bug-class errors from candle.
 pub fn logits(normed: &Tensor, head_slice: &Tensor) -> Result<Tensor> {
-    head_slice.t().and_then(|head| normed.matmul(&head)).map_err(failed)
+    head_slice.t().and_then(|head| product(normed, &head)).map_err(failed)
 }

@@ -7,6 +7,8 @@
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use pulp::Arch;
 
+use super::backend::has_own_operations;
+
 /// Partial sums per row: one AVX-512 register, two AVX2 ones, four NEON ones.
 const LANES: usize = 16;
 
@@ -15,7 +17,7 @@ const ALPHA: f32 = 1.702;
 
 /// RMS norm of each row of `x` `[rows, columns]` times `gain` `[columns]` (Zhang & Sennrich 2019).
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_own_operations(x.device()) {
         return candle_nn::ops::rms_norm(x, gain, eps as f32);
     }
     let out = x.copy()?;
@@ -25,7 +27,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// `silu(gate) * up`, element by element. The result replaces `gate`.
 pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
-    if !gate.device().is_cpu() {
+    if !has_own_operations(gate.device()) {
         return candle_nn::ops::silu(&gate)? * up;
     }
     gate.inplace_op2(up, &SwiGlu)?;
@@ -35,7 +37,7 @@ pub fn swiglu(gate: Tensor, up: &Tensor) -> Result<Tensor> {
 /// gpt-oss's `(up + 1) * gate * sigmoid(1.702 * gate)`, with gate clamped to at most `limit` and up
 /// to ±`limit`. The result replaces `gate`.
 pub fn clamped_swiglu(gate: Tensor, up: &Tensor, limit: f64) -> Result<Tensor> {
-    if gate.device().is_cpu() {
+    if has_own_operations(gate.device()) {
         gate.inplace_op2(up, &ClampedSwiGlu { limit: limit as f32 })?;
         return Ok(gate);
     }
@@ -46,7 +48,7 @@ pub fn clamped_swiglu(gate: Tensor, up: &Tensor, limit: f64) -> Result<Tensor> {
 
 /// Adds `b` to `a` of the same shape. The result replaces `a`.
 pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
-    if !a.device().is_cpu() {
+    if !has_own_operations(a.device()) {
         return a + b;
     }
     a.inplace_op2(b, &Add)?;
@@ -69,7 +71,7 @@ pub struct AttentionMask {
 /// Softmax of `scale * scores` `[heads, queries, keys]` over the keys that a query may see: those
 /// up to its own position and within its window. Other keys get weight 0.
 pub fn masked_softmax(scores: Tensor, mask: &AttentionMask) -> Result<Tensor> {
-    if scores.device().is_cpu() {
+    if has_own_operations(scores.device()) {
         scores.inplace_op1(mask)?;
         return Ok(scores);
     }
@@ -86,7 +88,9 @@ pub fn masked_softmax(scores: Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let masked = (scores * f64::from(mask.scale))?.broadcast_add(&(hidden * -1e30)?)?;
     let Some(sinks) = &mask.sinks else { return candle_nn::ops::softmax_last_dim(&masked) };
     let sinks = Tensor::new(sinks.as_slice(), device)?.reshape((heads, 1, 1))?;
-    let with_sinks = Tensor::cat(&[masked, sinks.expand((heads, queries, 1))?], 2)?;
+    // Of an expanded tensor that is no copy, `cat` makes a result that softmax refuses.
+    let sinks = sinks.expand((heads, queries, 1))?.contiguous()?;
+    let with_sinks = Tensor::cat(&[masked, sinks], 2)?;
     candle_nn::ops::softmax_last_dim(&with_sinks)?.narrow(2, 0, keys)?.contiguous()
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::Extent;
 use crate::error::{Error, Result};
+use crate::files::{sync_data, try_lock};
 
 /// An open append-only file.
 #[derive(Debug)]
@@ -31,20 +32,18 @@ impl Lines {
             .create(true)
             .open(path)
             .map_err(|e| Error::io("open", path, e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Error::surroundings("another evalkit is writing this folder")
-                    .at(path.display())
-                    .hint("wait for it to end, or choose another folder"));
-            }
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
-        }
         let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
         if !metadata.is_file() {
             let what = "expected a file to append to, found a device or pipe";
             return Err(Error::surroundings(what).at(path.display()));
         }
+        if !try_lock(&file, path)? {
+            return Err(Error::surroundings("another evalkit is writing this folder")
+                .at(path.display())
+                .hint("wait for it to end, or choose another folder"));
+        }
+        // Another process may have written it before the lock was taken.
+        let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
         let size_bytes = metadata.len();
         Ok(Lines { path: path.to_owned(), file, size_bytes })
     }
@@ -59,7 +58,7 @@ impl Lines {
         }
         self.file
             .set_len(extent.whole_bytes)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| sync_data(&self.file))
             .map_err(|e| Error::io("cut off a half-written line", &self.path, e))?;
         self.size_bytes = extent.whole_bytes;
         Ok(())
@@ -91,7 +90,7 @@ trait Durable: Write {
 
 impl Durable for &File {
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        sync_data(self)
     }
 }
 

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::Memory;
 use super::head::{from_line, to_line};
+use super::memory::Memory;
 use crate::error::Result;
 
 /// Time spent in one named phase: `open`, `decode`, `code`, `forward`, `head`.

@@ -49,7 +49,7 @@ fn a_model_whose_numbers_overflow_is_a_failure_and_not_a_number() {
     assert!(found[0] == found[1] && found[1] == found[2], "batches differ");
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn a_reader_of_stderr_that_has_gone_stops_nothing() {
     let place = Place::new(&Tiny::default(), 40);

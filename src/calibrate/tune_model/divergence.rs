@@ -84,7 +84,7 @@ impl<'a> Divergence<'a> {
             windows.try_for_each(|(((gradient, reference), own), sums)| -> Result<()> {
                 let logits = [model::logits(reference, &base)?, model::logits(own, &head)?];
                 let by_logits = logit_gradients(&logits, sums, weight)?;
-                let more = by_logits.matmul(&head).and_then(|more| &*gradient + more);
+                let more = model::product(&by_logits, &head).and_then(|more| &*gradient + more);
                 *gradient = more.map_err(model::failed)?;
                 Ok(())
             })?;

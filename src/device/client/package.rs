@@ -7,12 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::device::protocol::manifest::{MAX_FILES, Manifest, ManifestFile, check_path};
 use crate::error::{Error, Result};
+use crate::files::is_finders;
 use crate::units::hex;
 
 /// How many bytes are hashed at a time.
 const BLOCK_BYTES: usize = 1 << 20;
-/// The file that Finder leaves in folders; it is not part of a package.
-const FINDER: &str = ".DS_Store";
 
 /// A folder that can be sent to runners.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,18 +56,18 @@ fn walk(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let refused = |what: String| Err(Error::input(what).at(entry.path().display()));
+        let kind = entry.file_type().map_err(failed)?;
         let name = entry.file_name();
+        if is_finders(&name) && kind.is_file() {
+            continue;
+        }
         let Some(name) = name.to_str() else {
             return refused("a file whose name is not UTF-8 cannot be sent".into());
         };
-        if name == FINDER {
-            continue;
-        }
         let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
         if let Err(what) = check_path(&path) {
             return refused(what);
         }
-        let kind = entry.file_type().map_err(failed)?;
         if kind.is_dir() {
             walk(&entry.path(), &path, paths)?;
         } else if kind.is_file() {
@@ -114,7 +113,10 @@ mod tests {
     fn a_folder_is_its_files_sorted_and_hashed_without_those_of_finder() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
-        for (name, text) in [("model.json", "{}"), ("a/b", ""), (".DS_Store", "x"), ("Z", "1")] {
+        let finders = [(".DS_Store", "x"), ("a/._b", "x"), ("Icon\r", ""), (".localized", "")];
+        for (name, text) in
+            [("model.json", "{}"), ("a/b", ""), ("Z", "1")].into_iter().chain(finders)
+        {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let package = Package::open(folder.path()).unwrap();

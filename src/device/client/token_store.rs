@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
-use crate::files::write_atomic_private;
+use crate::files::{settings_folder, write_atomic_private};
 
 /// A folder with one file per phone.
 #[derive(Debug, Clone)]
@@ -16,14 +16,7 @@ pub struct TokenStore {
 impl TokenStore {
     /// This user's folder; `None` if there is no home folder.
     pub fn of_user() -> Option<TokenStore> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = || variable("HOME").map(PathBuf::from);
-        let base = match variable("XDG_CONFIG_HOME") {
-            Some(folder) => PathBuf::from(folder),
-            None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
-            None => home()?.join(".config"),
-        };
-        Some(TokenStore::in_folder(&base.join("evalkit/tokens")))
+        Some(TokenStore::in_folder(&settings_folder()?.join("evalkit/tokens")))
     }
 
     /// The store in a folder, which need not exist yet.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::store::disk;
 use crate::device::protocol::code::Refusal;
 use crate::error::{Error, Result};
-use crate::files::write_atomic_with;
+use crate::files::{sync_data, write_atomic_with};
 
 /// How many jobs are kept.
 const KEPT_JOBS: usize = 1000;
@@ -169,7 +169,7 @@ impl Journal {
     fn append(&mut self, line: JournalLine) -> io::Result<()> {
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&text).and_then(|()| sync_data(&self.file));
         if let Err(error) = written {
             // If this fails too, the partial line is removed when the journal is opened next.
             let _ = self.file.set_len(self.bytes);

@@ -9,7 +9,9 @@ use super::engine::EngineKind;
 use super::locks::lock;
 use super::store::disk;
 use crate::device::protocol::result::{Description, Device, Figures, Power};
-use crate::results::{Environment, PeakSampler, memory_now};
+use crate::results::{
+    Environment, PeakSampler, ask, machine_available_bytes, machine_total_bytes, memory_now,
+};
 
 /// The runner's name and version.
 pub(super) const NAME: &str = concat!("evalkit-runner ", env!("CARGO_PKG_VERSION"));
@@ -29,7 +31,7 @@ impl Machine {
     pub fn new() -> Machine {
         let environment = Environment::probe("cpu");
         let (build, model) = if cfg!(target_os = "macos") {
-            (output_of("sw_vers", "-buildVersion"), output_of("sysctl", "-nhw.model"))
+            (ask("sw_vers", &["-buildVersion"]), ask("sysctl", &["-n", "hw.model"]))
         } else {
             (read("/proc/sys/kernel/version"), None)
         };
@@ -40,7 +42,7 @@ impl Machine {
             chip: Some(environment.cpu_model).filter(|name| name != "unknown"),
             os: environment.os.clone(),
             os_build: build.clone(),
-            memory_bytes: memory_bytes("MemTotal:"),
+            memory_bytes: machine_total_bytes(),
             processors: std::thread::available_parallelism().ok().map(|n| n.get() as u32),
         };
         let version =
@@ -73,8 +75,8 @@ impl Machine {
         *sampler = on.then(PeakSampler::start);
     }
 
-    /// The figures at this moment. The footprint is RssAnon, and null on macOS. Its peak is the
-    /// largest value seen, every 20 ms during jobs and whenever figures are taken.
+    /// The figures at this moment. The footprint is RssAnon, on macOS the physical footprint. Its
+    /// peak is the largest value seen, every 20 ms during jobs and whenever figures are taken.
     pub fn figures(&self, at_ms: f64) -> Figures {
         let footprint = memory_now().map(|memory| memory.rss_anon_bytes);
         let sampled = lock(&self.sampler).as_ref().and_then(PeakSampler::peak);
@@ -86,7 +88,7 @@ impl Machine {
             footprint_bytes: footprint,
             footprint_peak_bytes: footprint.map(|_| peak),
             neural_bytes: None,
-            available_bytes: memory_bytes("MemAvailable:"),
+            available_bytes: machine_available_bytes(),
             // Linux reports temperatures, but no states that correspond to Apple's.
             thermal: None,
             low_power: None,
@@ -95,13 +97,6 @@ impl Machine {
             foreground: None,
         }
     }
-}
-
-/// The value of a line of `/proc/meminfo`, in bytes.
-fn memory_bytes(key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Whether a mains supply listed in `folder` is online; `None` if none is listed.
@@ -122,13 +117,6 @@ fn power(folder: &Path) -> Option<Power> {
 
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
-/// What a command of the system prints; `None` if it fails or prints nothing.
-fn output_of(command: &str, argument: &str) -> Option<String> {
-    let output = std::process::Command::new(command).arg(argument).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
 #[cfg(test)]

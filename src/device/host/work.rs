@@ -19,6 +19,7 @@ use crate::device::protocol::code::{Code, Refusal};
 use crate::device::protocol::message::{Ask, ComputeUnits};
 use crate::device::protocol::result::{Figures, Generated, Loaded, Scored};
 use crate::error::{Error, Exit};
+use crate::files::sync_file;
 use crate::package::verify::nll_nats;
 
 /// The most samples of the system's figures that a job keeps.
@@ -155,7 +156,7 @@ impl Host {
         }
         if let Some(out) = out {
             let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-            file.sync_all().map_err(failed)?;
+            sync_file(&file).map_err(failed)?;
         }
         let positions = logits_at.to_vec();
         Ok(Scored { nll_nats: scores, positions, vocab_size: shape.vocab_size })

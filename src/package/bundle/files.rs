@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::FileEntry;
 use crate::error::{Error, Result};
+use crate::files::is_finders;
 use crate::units::hex;
 
 /// Files are hashed in pieces of this many bytes.
@@ -21,14 +22,18 @@ pub(super) fn package_files(package: &Path) -> Result<Vec<FileEntry>> {
     names.iter().map(|name| file_entry(package, name)).collect()
 }
 
-/// Collects the paths of all files below `folder`, with `/` between their components.
+/// Collects the paths of all files below `folder` but the Finder's, with `/` between their components.
 fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<()> {
     let here = folder.join(&below);
     let failed = |e| Error::io("list", &here, e);
     for entry in fs::read_dir(&here).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        let kind = entry.file_type().map_err(failed)?;
+        if is_finders(&entry.file_name()) && kind.is_file() {
+            continue;
+        }
         below.push(entry.file_name());
-        if entry.file_type().map_err(failed)?.is_dir() {
+        if kind.is_dir() {
             list(folder, below, names)?;
         } else {
             let components = below.iter().map(|name| name.to_string_lossy());

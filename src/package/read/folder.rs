@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{At, Error, Result};
+use crate::files::is_finders;
 
 /// A larger manifest is refused. It normally has a few items.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -118,7 +119,8 @@ fn inner(path: &str) -> Result<String> {
     Ok(format!("Data/{path}"))
 }
 
-/// The paths of all files of the package from its root, with `/` between their components.
+/// The paths of all files of the package from its root, with `/` between their components. What the
+/// Finder adds is not part of a package.
 fn files(root: &Path) -> Result<BTreeSet<String>> {
     let mut open = vec![String::new()];
     let mut files = BTreeSet::new();
@@ -130,6 +132,9 @@ fn files(root: &Path) -> Result<BTreeSet<String>> {
             let kind = entry.file_type().map_err(|e| Error::io("examine", &path, e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if is_finders(&entry.file_name()) && kind.is_file() {
+                continue;
+            }
             if kind.is_dir() {
                 open.push(name);
             } else if kind.is_file() {

@@ -21,7 +21,7 @@ use super::measurement::MEASUREMENTS;
 use super::record::Record;
 use super::{PLAN, RECORDS};
 use crate::error::{Error, Result};
-use crate::files::{AtomicDir, Existing};
+use crate::files::{AtomicDir, Existing, is_finders};
 
 /// Name of the file of a condensed run.
 pub const CONDENSED: &str = "condensed.jsonl";
@@ -111,7 +111,7 @@ fn refuse_others(target: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(target) else { return Ok(()) };
     for entry in entries {
         let name = entry.map_err(|e| Error::io("read", target, e))?.file_name();
-        if ![CONDENSED, MEASUREMENTS, PLAN].iter().any(|own| name == *own) {
+        if !is_finders(&name) && ![CONDENSED, MEASUREMENTS, PLAN].iter().any(|own| name == *own) {
             let what = format!("this folder also holds {}", name.to_string_lossy());
             return Err(Error::input(what)
                 .at(target.display())

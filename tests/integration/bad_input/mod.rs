@@ -3,6 +3,7 @@
 
 mod arguments;
 mod config;
+mod finder;
 mod plan;
 mod text;
 mod weights;

@@ -122,11 +122,6 @@ impl Tree {
     }
 }
 
-/// Waits until the entries of a folder have reached the disk.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 /// Hashes the next `bytes` bytes of a file.
 pub fn hash(file: &mut File, bytes: u64) -> io::Result<Sha256> {
     let mut hash = Sha256::new();

@@ -11,6 +11,7 @@ use crate::device::protocol::code::{Code, Refusal};
 use crate::device::protocol::manifest::is_hash;
 use crate::device::protocol::result::StoredPackage;
 use crate::error::{Error, Result};
+use crate::files::{sync_data, try_lock};
 
 /// How many bytes of the disk packages leave free.
 const RESERVE_BYTES: u64 = 16 << 20;
@@ -247,7 +248,7 @@ impl Store {
         // If the last line was cut off, the new one still begins on a line of its own.
         let start = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         file.write_all(format!("{start}{line}").as_bytes())?;
-        file.sync_data().map(|()| true)
+        sync_data(&file).map(|()| true)
     }
 }
 
@@ -285,18 +286,13 @@ fn lock(root: &Path) -> Result<File> {
     let file = disk::open(&path, File::options().write(true).create(true).truncate(false))
         .map_err(|e| Error::io("open", &path, e))?;
     let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
-            Err(std::fs::TryLockError::WouldBlock) if start.elapsed() > LOCK_PATIENCE => {
-                return Err(Error::surroundings("another runner uses this store")
-                    .at(root.display())
-                    .hint("end the other runner, or name another folder with --store"));
-            }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+    while !try_lock(&file, &path)? {
+        if start.elapsed() > LOCK_PATIENCE {
+            return Err(Error::surroundings("another runner uses this store")
+                .at(root.display())
+                .hint("end the other runner, or name another folder with --store"));
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(file)
 }

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use super::disk::{self, Tree};
 use crate::device::protocol::frame::MAX_CHUNK_BYTES;
 use crate::device::protocol::manifest::ManifestFile;
+use crate::files::{sync_file, sync_folder};
 
 /// A file is kept up to a multiple of this many bytes.
 const STEP_BYTES: u64 = MAX_CHUNK_BYTES as u64;
@@ -74,11 +75,11 @@ impl PartialPackage {
         for (path, _) in &found.files {
             let name = path.strip_prefix(&tree).ok().and_then(Path::to_str);
             if name.is_some_and(|name| self.by_path.contains_key(name)) {
-                disk::open(path, File::options().read(true))?.sync_all()?;
+                sync_file(&disk::open(path, File::options().read(true))?)?;
             } else {
                 disk::remove(path)?;
             }
         }
-        found.folders.iter().try_for_each(|folder| disk::sync_folder(folder))
+        found.folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 }

@@ -13,6 +13,7 @@ use super::receive::{ReceiveStart, Receiving};
 use crate::device::protocol::code::{Code, Refusal};
 use crate::device::protocol::manifest::{Manifest, ManifestFile};
 use crate::device::protocol::result::{Held, HeldFile};
+use crate::files::sync_folder;
 use crate::units::hex;
 
 impl Store {
@@ -211,7 +212,7 @@ impl Store {
             touch(&tree);
             disk::remove(&place)?;
             std::fs::rename(&tree, &place)?;
-            disk::sync_folder(&self.root.join("packages"))
+            sync_folder(&self.root.join("packages"))
         });
         settled.map_err(|e| io_refusal("put in place", &place, &e))?;
         self.incoming.remove(package);
