@@ -17,4 +17,4 @@ pub use self::device_error::DeviceError;
 pub use self::install::{InstallOrder, PROJECT, install};
 pub use self::listing::{ListedDevice, Phone, merged};
 pub use self::tool::{BUNDLE_ID, Tool};
-pub use self::xcode::{OLDEST_XCODE, XcodeVersion, require_xcode};
+pub use self::xcode::require_xcode;
