@@ -58,4 +58,4 @@ step "decoding steps, against another interpreter" interpreter
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "usbmux, against other clients" tests/peers/usbmux.sh "${short[@]}"
 step "the Swift runner" tests/peers/swift.sh "${short[@]}"
-step "the way to a phone, simulated" tests/peers/phone.sh
+step "a Mac and a phone, simulated" tests/peers/mac.sh
