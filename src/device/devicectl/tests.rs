@@ -123,6 +123,13 @@ fn the_json_tells_the_failure_and_progress_lines_never_do() {
         "userInfo": {"NSLocalizedDescription": {"string": "Mercury is in retrograde."}}}}}}}"#;
     let expected = "devicectl failed: The operation failed. Mercury is in retrograde.\nhint: ";
     assert!(launch(unknown).starts_with(expected), "{}", launch(unknown));
+    for (json, expected) in [
+        (r#"{"error": {"userInfo": {"NSLocalizedDescription": "Plain."}}}"#, "Plain."),
+        (r#"{"error": {"code": 24004, "domain": "CoreDeviceError"}}"#, "24004 CoreDeviceError"),
+    ] {
+        let expected = format!("devicectl failed: {expected}\n");
+        assert!(launch(json).starts_with(&expected), "{}", launch(json));
+    }
     let (_folder, tool) = fake(&format!("echo '{PROGRESS}'; echo 'ERROR: no' >&2; exit 1"), "");
     let error = tool.list().unwrap_err().to_string();
     assert!(error.starts_with("devicectl failed: ERROR: no\n"), "{error}");

@@ -68,8 +68,8 @@ impl Devicectl {
     }
 
     /// The arguments of `xcrun`. Options of ours stand between the subcommand and its own: there they part
-    /// no option from its value, and do not follow the bundle identifier of a launch, behind which all is
-    /// passed to the app.
+    /// no option from its value, and do not follow the bundle identifier of a launch, where the app's own
+    /// arguments stand.
     fn arguments(&self, json: &Path) -> Vec<OsString> {
         let mut all = vec!["devicectl".into()];
         all.extend(self.subcommand.iter().map(OsString::from));
@@ -171,10 +171,13 @@ fn described(error: &Value) -> Error {
     while let Some(error) = inner {
         for key in ["NSLocalizedDescription", "NSLocalizedFailureReason"] {
             let text = error.pointer(&format!("/userInfo/{key}"));
-            let text = text.and_then(|text| text.as_str().or(text.get("string")?.as_str()));
+            let text = text.and_then(|text| text.as_str().or_else(|| text.get("string")?.as_str()));
             sentences.extend(text.filter(|text| !text.is_empty()));
         }
         inner = error.pointer("/userInfo/NSUnderlyingError/error");
+    }
+    if sentences.is_empty() {
+        sentences.extend(words.lines());
     }
     unknown("devicectl", &sentences.join(" "))
 }
