@@ -46,7 +46,10 @@ fn devices_are_listed_alike_whatever_the_version_of_devicectls_json() {
 type Case = (&'static str, Value, &'static [&'static str], &'static str, &'static str);
 
 const TEAM: &[&str] = &["--team", "ABCDE12345"];
+const NO_TEAM: &[&str] = &[];
 const OWN_ID: &[&str] = &["--team", "ABCDE12345", "--bundle-id", "com.me.runner"];
+const FREE_TEAM: &[&str] =
+    &["--team", "ABCDE12345", "--bundle-id", "com.me.runner", "--without-entitlements"];
 
 fn xcode_cases() -> Vec<Case> {
     vec![
@@ -97,7 +100,7 @@ fn xcode_cases() -> Vec<Case> {
 
 fn signing_cases() -> Vec<Case> {
     vec![
-        ("no team", json!({}), &[], "build: no team was named to sign the app", "--team"),
+        ("no team", json!({}), NO_TEAM, "build: no team was named to sign the app", "--team"),
         (
             "no account",
             json!({"account": "none"}),
@@ -194,7 +197,7 @@ fn phone_cases() -> Vec<Case> {
         (
             "three apps of a free team",
             json!({"account": "personal", "phones": [{"free_apps": 3}]}),
-            &["--team", "ABCDE12345", "--bundle-id", "com.me.runner", "--without-entitlements"],
+            FREE_TEAM,
             "install: the phone has as many apps of a free team as it allows",
             "delete one of the apps",
         ),
@@ -247,8 +250,7 @@ fn installed() -> Option<(PretendMac, Muxd)> {
         "account": "personal", "taken_bundle_ids": ["dev.evalkit.runner"], "phones": [{}],
     });
     let (mac, muxd) = PretendMac::with_app(state)?;
-    let mut install = mac.install(Some(&muxd), OWN_ID);
-    let output = run(install.arg("--without-entitlements"), 0);
+    let output = run(&mut mac.install(Some(&muxd), FREE_TEAM), 0);
     assert!(told(&output).contains("answers on"), "{}", told(&output));
     Some((mac, muxd))
 }
@@ -336,10 +338,9 @@ fn a_sweep_measures_on_the_phone_and_says_that_it_is_simulated() {
 fn an_app_that_was_deleted_ends_the_run_with_what_to_do() {
     let Some((mac, muxd)) = installed() else { return };
     mac.kill_app();
-    let text = std::fs::read_to_string(mac.path("state.json")).unwrap();
-    let mut state: Value = serde_json::from_str(&text).unwrap();
+    let mut state = mac.state();
     state["phones"][0]["apps"] = json!([]);
-    std::fs::write(mac.path("state.json"), state.to_string()).unwrap();
+    mac.set(&state);
     let package = ["--quiet", "package", "--recipe", "palette4-g16-s", "--output", "p"];
     run(&mut mac.evalkit(None, &package), 0);
     let bench =
