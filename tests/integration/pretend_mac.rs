@@ -132,10 +132,13 @@ fn signing_cases() -> Vec<Case> {
     ]
 }
 
-fn phone_cases() -> Vec<Case> {
-    let phone = |phone: Value| json!({ "phones": [phone] });
-    let full = "install: the phone's storage is full";
-    let image = "install: the phone's developer disk image is not mounted";
+/// A Mac with this phone.
+fn phone(phone: Value) -> Value {
+    json!({ "phones": [phone] })
+}
+
+/// Phones that are not ready.
+fn readiness_cases() -> Vec<Case> {
     vec![
         (
             "not paired",
@@ -172,6 +175,14 @@ fn phone_cases() -> Vec<Case> {
             "install: Developer Mode is off on the phone",
             "Privacy & Security",
         ),
+    ]
+}
+
+/// Phones that refuse the app.
+fn refusal_cases() -> Vec<Case> {
+    let full = "install: the phone's storage is full";
+    let image = "install: the phone's developer disk image is not mounted";
+    vec![
         (
             "image",
             phone(json!({"image_mounted": false})),
@@ -211,12 +222,14 @@ fn phone_cases() -> Vec<Case> {
     ]
 }
 
+fn all_cases() -> Vec<Case> {
+    [xcode_cases(), signing_cases(), readiness_cases(), refusal_cases()].concat()
+}
+
 #[test]
 fn every_failure_of_an_installation_is_explained_in_every_version_of_the_json() {
     for version in [2, 5] {
-        for (what, mut state, args, error, hint) in
-            xcode_cases().into_iter().chain(signing_cases()).chain(phone_cases())
-        {
+        for (what, mut state, args, error, hint) in all_cases() {
             state["json_version"] = json!(version);
             if state["phones"].is_null() {
                 state["phones"] = json!([{}]);
