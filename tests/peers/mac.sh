@@ -58,8 +58,8 @@ for _ in $(seq 100); do [[ -S $work/usbmuxd ]] && break; sleep 0.1; done
 
 # The program on the pretend Mac.
 on_mac() {
-    env -u EVALKIT_RUNNER_TOKEN -u XDG_CONFIG_HOME -u XDG_CACHE_HOME PATH="$work/bin:$PATH" HOME="$work/home" \
-        TMPDIR="$work" EVALKIT_PRETEND_MAC="$work" USBMUXD_SOCKET_ADDRESS="UNIX:$work/usbmuxd" \
+    env -u EVALKIT_RUNNER_TOKEN -u XDG_CACHE_HOME PATH="$work/bin:$PATH" HOME="$work/home" \
+        XDG_CONFIG_HOME="$work/home/.config" TMPDIR="$work" EVALKIT_PRETEND_MAC="$work" USBMUXD_SOCKET_ADDRESS="UNIX:$work/usbmuxd" \
         "$evalkit" --quiet "$@"
 }
 
