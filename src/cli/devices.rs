@@ -152,7 +152,7 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Asks usbmuxd, and devicectl on a Mac. A missing usbmuxd is only a warning: other devices remain.
+/// Asks usbmuxd, and devicectl where there is `xcrun`. A missing usbmuxd is only a warning: other devices remain.
 fn see() -> Result<Seen> {
     let mut warnings = Vec::new();
     let attached = phones().or_else(|error| match error.exit() {
@@ -256,6 +256,21 @@ fn explained(phone: Option<&Phone>, error: Error) -> Error {
     if locked() == Some(true) { devicectl::DeviceError::Locked.into_error() } else { error }
 }
 
+/// The phones among which `--device` chooses. devicectl remembers every phone that it ever saw: without
+/// `--device`, those that cannot be reached do not count beside those that can.
+fn installable(phones: &[Phone], args: &InstallArgs) -> Vec<String> {
+    let is_away = |phone: &Phone| {
+        let error = phone.listed.as_ref().and_then(devicectl::ListedDevice::device_error);
+        error == Some(devicectl::DeviceError::NotConnected)
+    };
+    let is_wanted = |phone: &&Phone| args.device.is_some() || !is_away(phone);
+    let mut chosen: Vec<&Phone> = phones.iter().filter(is_wanted).collect();
+    if chosen.is_empty() {
+        chosen = phones.iter().collect();
+    }
+    chosen.into_iter().map(|phone| phone.udid.clone()).collect()
+}
+
 fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     let Some(tool) = Tool::of_system() else {
         return Err(Error::surroundings("installing the runner needs a Mac: Apple's xcodebuild and \
@@ -266,10 +281,10 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
              machine",
         ));
     };
+    devicectl::require_xcode(&tool)?;
     let phones = merged(&[], &tool.list()?);
-    let udids: Vec<String> = phones.iter().map(|phone| phone.udid.clone()).collect();
     let Some(Target::Usb(Some(udid))) =
-        Target::Usb(args.device.clone()).expand(&udids)?.into_iter().next()
+        Target::Usb(args.device.clone()).expand(&installable(&phones, args))?.into_iter().next()
     else {
         return Err(Error::bug("the target usb did not expand to a phone"));
     };
@@ -289,7 +304,7 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     devicectl::install(&tool, &order, &token, &mut |step| reporter.say(format!("{step} ...")))?;
     let tokens = TokenStore::of_user()
         .ok_or_else(|| Error::surroundings("no folder to keep the token in: HOME is not set"))?;
-    tokens.keep(&udid, &token)?;
+    tokens.keep(&udid, &token, &args.bundle_id)?;
     reporter.say("waiting for the runner to answer ...");
     let options = Options { token: Some(token), ..Options::default() };
     let target = Target::Usb(Some(udid));

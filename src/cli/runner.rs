@@ -51,6 +51,11 @@ pub struct RunnerArgs {
     /// Without it the disk is the limit. The least recently used packages are deleted first.
     #[arg(long, value_name = "BYTES")]
     store_limit: Option<u64>,
+    /// Mark all results as simulated
+    ///
+    /// For a runner that stands in for another device, such as a phone in a test.
+    #[arg(long)]
+    simulated: bool,
 }
 
 /// Runs the command.
@@ -74,7 +79,7 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
         None => default_store()?,
     };
     let options = HostOptions { store, limit_bytes: args.store_limit, token };
-    let host = Host::open(options, Box::new(Cpu::default()))?;
+    let host = Host::open(options, Box::new(Cpu::new(args.simulated)))?;
     let Some(address) = args.listen else {
         return serve_stdio(&host).map(|()| Exit::Done);
     };

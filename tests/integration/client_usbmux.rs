@@ -3,82 +3,31 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
+use crate::fixtures::muxd::Muxd;
 use evalkit::device::client::link::APP_PORT;
 use evalkit::device::client::outcome::LossReason;
 use evalkit::device::client::{Limits, Options, Package, RequestOutcome, Runner, Target, new_job};
-use evalkit::device::transport::usbmux::{Address, Mux, MuxError, PhoneEvent, ResultCode};
+use evalkit::device::transport::usbmux::{Mux, MuxError, PhoneEvent, ResultCode};
 
 const UDID: &str = "00008110-000A1B2C3D4E001E";
 const OTHER: &str = "00008130-000000000000001E";
 
-/// A fake usbmuxd with phones whose app's port leads to a port of this machine.
-struct Muxd {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Muxd {
-    /// Nothing where the fake is not there.
-    fn start(phones: &[(&str, u16)]) -> Option<Muxd> {
-        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/device/fake_usbmuxd.py");
-        if !fake.exists() {
-            eprintln!("skipped: {} is not here", fake.display());
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("python3");
-        command.arg(fake).arg(folder.path().join("mux")).stderr(Stdio::null());
-        for (udid, port) in phones {
-            command.args(["--device", &format!("{udid}:{APP_PORT}=127.0.0.1:{port}")]);
-        }
-        let muxd = Muxd { child: command.spawn().unwrap(), folder };
-        let until = Instant::now() + Duration::from_secs(10);
-        while Mux::open(&muxd.address()).is_err() {
-            assert!(Instant::now() < until, "the fake does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(muxd)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("mux")
-    }
-
-    fn address(&self) -> Address {
-        Address::Path(self.path())
-    }
-
-    /// Unplugs every phone, or plugs them in again.
-    fn toggle(&self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-USR1", &id]).status().unwrap().success());
-    }
-
-    /// Unplugs as a cable does: what was connected ends too.
-    fn options(&self) -> Options {
-        let limits = Limits {
-            handshake: Duration::from_secs(2),
-            silence: Duration::from_millis(500),
-            request: Duration::from_secs(5),
-            job: Duration::from_secs(5),
-            reconnect: Duration::from_secs(3),
-            losses: 3,
-        };
-        let token = Some(TOKEN.parse().unwrap());
-        Options { token, mux: Some(self.address()), limits, ..Options::default() }
-    }
-}
-
-impl Drop for Muxd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Short limits, over this usbmuxd.
+fn options(muxd: &Muxd) -> Options {
+    let limits = Limits {
+        handshake: Duration::from_secs(2),
+        silence: Duration::from_millis(500),
+        request: Duration::from_secs(5),
+        job: Duration::from_secs(5),
+        reconnect: Duration::from_secs(3),
+        losses: 3,
+    };
+    let token = Some(TOKEN.parse().unwrap());
+    Options { token, mux: Some(muxd.address()), limits, ..Options::default() }
 }
 
 #[test]
@@ -134,7 +83,7 @@ fn a_runner_on_a_phone_is_used_and_a_package_survives_the_cable() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("weight.bin"), vec![7; 8 << 20]).unwrap();
     let package = Package::open(folder.path()).unwrap();
-    let mut runner = Runner::connect(&"usb".parse().unwrap(), &muxd.options()).unwrap();
+    let mut runner = Runner::connect(&"usb".parse().unwrap(), &options(&muxd)).unwrap();
     let mut is_pulled = false;
     let mut plug = None;
     let mut hear = |done, _| {
@@ -142,7 +91,7 @@ fn a_runner_on_a_phone_is_used_and_a_package_survives_the_cable() {
         if done > 1 << 20 && !is_pulled {
             is_pulled = true;
             muxd.toggle();
-            let id = muxd.child.id().to_string();
+            let id = muxd.id().to_string();
             plug = Some(std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(700));
                 Command::new("kill").args(["-USR1", &id]).status().unwrap();
@@ -162,7 +111,7 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
     let (one, two) = (FakeRunner::start(&[Fault::CutJob]), FakeRunner::start(&[]));
     let Some(first) = Muxd::start(&[(UDID, one.port)]) else { return };
     let Some(second) = Muxd::start(&[(OTHER, two.port)]) else { return };
-    let connect = |muxd: &Muxd| Runner::connect(&Target::Usb(None), &muxd.options()).unwrap();
+    let connect = |muxd: &Muxd| Runner::connect(&Target::Usb(None), &options(muxd)).unwrap();
     let (mut lost, mut kept) = (connect(&first), connect(&second));
     first.toggle();
     match lost.generate(&new_job(), &[1], 2, 0).unwrap() {
@@ -184,7 +133,7 @@ fn a_phone_without_a_token_or_an_app_or_that_is_absent_says_what_to_do() {
         let error = Runner::connect(&target.parse().unwrap(), options).unwrap_err();
         error.advice().unwrap_or_else(|| panic!("{error}")).to_owned()
     };
-    let options = muxd.options();
+    let options = options(&muxd);
     assert!(hint("usb", &options).contains("open the evalkit runner app"));
     assert!(hint("usb:1234", &options).contains(UDID));
     let empty = tempfile::tempdir().unwrap();

@@ -9,12 +9,13 @@ fn json(command: &mut std::process::Command) -> Value {
     serde_json::from_slice(&run(command.args(["--format", "json"]), 0).stdout).unwrap()
 }
 
-/// The program without this machine's phones and settings.
+/// The program without this machine's phones, tools and settings.
 fn alone(place: &Place, args: &[&str]) -> std::process::Command {
     let mut command = place.evalkit(args);
     command
         .env("USBMUXD_SOCKET_ADDRESS", "UNIX:/nowhere/mux")
         .env("HOME", place.path("home"))
+        .env("PATH", "/nowhere")
         .env_remove("XDG_CONFIG_HOME")
         .env_remove("XDG_CACHE_HOME")
         .env_remove("EVALKIT_RUNNER_TOKEN");
@@ -63,7 +64,6 @@ fn a_phone_that_is_named_and_absent_is_the_surroundings_and_a_bad_name_is_input(
     assert!(told(&output).contains("32 hexadecimal digits"), "{}", told(&output));
 }
 
-#[cfg(not(target_os = "macos"))]
 #[test]
 fn installing_says_what_it_needs() {
     let place = Place::new(&Tiny::default(), 20);

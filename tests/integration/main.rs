@@ -29,6 +29,7 @@ mod independence;
 mod outline;
 mod package_bytes;
 mod packages;
+mod pretend_mac;
 mod pruned;
 mod readme;
 mod reads;

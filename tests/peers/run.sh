@@ -60,4 +60,4 @@ step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"
 step "usbmux, against other clients" tests/peers/usbmux.sh "${short[@]}"
 step "the Swift runner" tests/peers/swift.sh "${short[@]}"
-step "the way to a phone, simulated" tests/peers/phone.sh
+step "a Mac and a phone, simulated" tests/peers/mac.sh

@@ -44,8 +44,15 @@ pub struct Options {
 #[derive(Debug)]
 enum Route {
     Child { program: Program, process: Option<Process> },
-    Usb { mux: Address, udid: String, relaunch: Option<Tool> },
+    Usb { mux: Address, udid: String, relaunch: Option<App> },
     Tcp { host: String, port: u16 },
+}
+
+/// The app on a phone, and the tool that launches it.
+#[derive(Debug)]
+struct App {
+    tool: Tool,
+    bundle_id: String,
 }
 
 /// How one runner is reached.
@@ -94,15 +101,19 @@ impl Link {
         let Some(Target::Usb(Some(udid))) = target.expand(&udids)?.into_iter().next() else {
             return Err(Error::bug("usb means a phone"));
         };
-        let stored = || match options.tokens.clone().or_else(TokenStore::of_user) {
-            Some(tokens) => tokens.get(&udid),
-            None => Ok(None),
+        let store = options.tokens.clone().or_else(TokenStore::of_user);
+        let token = match (&options.token, &store) {
+            (Some(token), _) => token.clone(),
+            (None, Some(store)) => store.get(&udid)?.ok_or_else(no_token)?,
+            (None, None) => return Err(no_token()),
         };
-        let token = match &options.token {
-            Some(token) => token.clone(),
-            None => stored()?.ok_or_else(no_token)?,
+        let relaunch = match Tool::of_system() {
+            Some(tool) => {
+                let stored = store.map(|store| store.bundle_id(&udid)).transpose()?.flatten();
+                Some(App { tool, bundle_id: stored.unwrap_or_else(|| BUNDLE_ID.to_owned()) })
+            }
+            None => None,
         };
-        let relaunch = Tool::of_system();
         Ok(Link { route: Route::Usb { mux, udid, relaunch }, token })
     }
 
@@ -175,8 +186,8 @@ impl Link {
     /// Errors of devicectl; surroundings if the runner cannot be launched from here.
     pub fn relaunch(&self) -> Result<()> {
         match &self.route {
-            Route::Usb { udid, relaunch: Some(tool), .. } => {
-                tool.launch(udid, BUNDLE_ID, &self.token)
+            Route::Usb { udid, relaunch: Some(app), .. } => {
+                app.tool.launch(udid, &app.bundle_id, &self.token)
             }
             Route::Usb { .. } => {
                 let what = "launching the app on the phone needs a Mac with Xcode";

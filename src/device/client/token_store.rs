@@ -1,4 +1,5 @@
-//! The stored tokens of the phones on which `evalkit devices install` launched the runner.
+//! What `evalkit devices install` remembers of each phone: the runner's token, and the bundle identifier
+//! under which the app was installed.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,14 @@ use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
 use crate::files::{settings_folder, write_atomic_private};
 
-/// A folder with one file per phone.
+/// A folder with one file per phone for its token, and in [`BUNDLE_IDS`] one for its bundle identifier.
 #[derive(Debug, Clone)]
 pub struct TokenStore {
     folder: PathBuf,
 }
+
+/// The folder of bundle identifiers. No UDID can name it, for it has a dash.
+const BUNDLE_IDS: &str = "bundle-ids";
 
 impl TokenStore {
     /// This user's folder; `None` if there is no home folder.
@@ -29,29 +33,48 @@ impl TokenStore {
     /// # Errors
     /// The file cannot be read, or holds no valid token.
     pub fn get(&self, udid: &str) -> Result<Option<Token>> {
-        let path = self.path(udid);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).at(|| path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read a token", &path, error)),
-        }
+        let path = self.folder.join(file_name(udid));
+        let parse = |text: String| text.parse().at(|| path.display().to_string());
+        read(&path)?.map(parse).transpose()
     }
 
-    /// Stores the token of a phone, in a file that only this user can read.
+    /// The bundle identifier under which the app is installed on a phone; `None` if none is stored.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn bundle_id(&self, udid: &str) -> Result<Option<String>> {
+        read(&self.folder.join(BUNDLE_IDS).join(file_name(udid)))
+    }
+
+    /// Stores what an installation on a phone leaves to know, in files that only this user can read.
     ///
     /// # Errors
     /// The disk failed.
-    pub fn keep(&self, udid: &str, token: &Token) -> Result<()> {
+    pub fn keep(&self, udid: &str, token: &Token, bundle_id: &str) -> Result<()> {
+        let bundle_ids = self.folder.join(BUNDLE_IDS);
         let failed = |error| Error::io("store a token", &self.folder, error);
         let mut folder = std::fs::DirBuilder::new();
-        folder.recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
-        write_atomic_private(&self.path(udid), format!("{}\n", token.as_str()).as_bytes())
+        folder.recursive(true).mode(0o700).create(&bundle_ids).map_err(failed)?;
+        let write = |folder: &Path, text: &str| {
+            write_atomic_private(&folder.join(file_name(udid)), format!("{text}\n").as_bytes())
+        };
+        write(&bundle_ids, bundle_id)?;
+        write(&self.folder, token.as_str())
     }
+}
 
-    /// The file of a phone. All spellings of a UDID give the same name, and none leaves the folder.
-    fn path(&self, udid: &str) -> PathBuf {
-        let plain: String = udid.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.folder.join(plain.to_ascii_lowercase())
+/// The file of a phone. All spellings of a UDID give the same name, and none leaves the folder.
+fn file_name(udid: &str) -> String {
+    let plain: String = udid.chars().filter(char::is_ascii_alphanumeric).collect();
+    plain.to_ascii_lowercase()
+}
+
+/// The trimmed text of a file; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
     }
 }
 
@@ -62,23 +85,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_stored_per_phone_and_readable_only_by_their_user() {
+    fn tokens_and_identifiers_are_stored_per_phone_and_readable_only_by_their_user() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = TokenStore::in_folder(&folder.path().join("a/tokens"));
         assert_eq!(tokens.get("A-1").unwrap(), None);
+        assert_eq!(tokens.bundle_id("A-1").unwrap(), None);
         let (first, second) = (Token::random(), Token::random());
         assert_ne!(first, second);
-        tokens.keep("A-1", &first).unwrap();
-        tokens.keep("B-1", &first).unwrap();
-        tokens.keep("a1", &second).unwrap();
+        tokens.keep("A-1", &first, "dev.evalkit.runner").unwrap();
+        tokens.keep("B-1", &first, "dev.evalkit.runner").unwrap();
+        tokens.keep("a1", &second, "com.me.runner").unwrap();
         assert_eq!(tokens.get("A-1").unwrap(), Some(second));
         assert_eq!(tokens.get("B-1").unwrap(), Some(first));
-        let mode = std::fs::metadata(tokens.path("A-1")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(
-            std::fs::read_dir(&tokens.folder).unwrap().count(),
-            2,
-            "no temporary file is left"
-        );
+        assert_eq!(tokens.bundle_id("A-1").unwrap().as_deref(), Some("com.me.runner"));
+        assert_eq!(tokens.bundle_id("B1").unwrap().as_deref(), Some("dev.evalkit.runner"));
+        for path in ["a1", "bundle-ids/a1"] {
+            let mode = std::fs::metadata(tokens.folder.join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{path}");
+        }
+        let count = |folder: PathBuf| std::fs::read_dir(folder).unwrap().count();
+        let all = (count(tokens.folder.clone()), count(tokens.folder.join(BUNDLE_IDS)));
+        assert_eq!(all, (3, 2), "no temporary file is left");
     }
 }

@@ -1,10 +1,10 @@
-//! Building, installing and launching the runner on a phone: the command lines, in order, as data.
+//! Building, installing and launching the runner on a phone.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::tool::{Tool, failure, run};
+use super::tool::{Devicectl, Tool, failure, run};
 use crate::device::protocol::token::Token;
 use crate::error::{At, Error, Result};
 
@@ -33,21 +33,9 @@ pub struct InstallOrder {
     pub derived: PathBuf,
 }
 
-/// One command line.
-struct InstallStep {
-    /// What it does, in a word.
-    name: &'static str,
-    /// Whether it runs xcodebuild rather than devicectl.
-    is_build: bool,
-    /// Its arguments.
-    words: Vec<OsString>,
-    /// Its time limit.
-    patience: Duration,
-}
-
-/// The command lines that build and install the app. [`Tool::launch`] launches it.
-fn steps(order: &InstallOrder) -> Vec<InstallStep> {
-    let mut build: Vec<OsString> = vec![
+/// The arguments of xcodebuild.
+fn build(order: &InstallOrder) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![
         "-project".into(),
         order.project.clone().into(),
         "-scheme".into(),
@@ -63,24 +51,13 @@ fn steps(order: &InstallOrder) -> Vec<InstallStep> {
         format!("PRODUCT_BUNDLE_IDENTIFIER={}", order.bundle_id).into(),
     ];
     if let Some(team) = &order.team {
-        build.push(format!("DEVELOPMENT_TEAM={team}").into());
+        words.push(format!("DEVELOPMENT_TEAM={team}").into());
     }
     if !order.is_entitled {
-        build.push("CODE_SIGN_ENTITLEMENTS=".into());
+        words.push("CODE_SIGN_ENTITLEMENTS=".into());
     }
-    build.push("build".into());
-    let mut install: Vec<OsString> =
-        ["devicectl", "device", "install", "app", "--device", &order.udid].map(Into::into).into();
-    install.push(app(&order.derived).into());
-    vec![
-        InstallStep { name: "build", is_build: true, words: build, patience: BUILD_PATIENCE },
-        InstallStep {
-            name: "install",
-            is_build: false,
-            words: install,
-            patience: INSTALL_PATIENCE,
-        },
-    ]
+    words.push("build".into());
+    words
 }
 
 /// The app that xcodebuild builds.
@@ -102,18 +79,17 @@ pub fn install(
         return Err(Error::input(format!("no Xcode project at {}", order.project.display()))
             .hint("run this command in the root of evalkit's sources, or name it with --sources"));
     }
-    for step in steps(order) {
-        on_step(step.name);
-        let done = if step.is_build {
-            match run(&tool.xcodebuild, &step.words, step.patience)? {
-                (true, _) => Ok(()),
-                (false, output) => Err(failure("xcodebuild", &errors(&output))),
-            }
-        } else {
-            tool.json(&step.words, step.patience).map(|_| ())
-        };
-        done.at(|| step.name)?;
+    on_step("build");
+    let (is_built, output) =
+        run(&tool.xcodebuild, &build(order), &[], BUILD_PATIENCE).at(|| "build")?;
+    if !is_built {
+        return Err(failure("xcodebuild", &errors(&output))).at(|| "build");
     }
+    on_step("install");
+    let mut install = Devicectl::new(&["device", "install", "app"], ["--device", &order.udid]);
+    install.words.push(app(&order.derived).into());
+    install.patience = INSTALL_PATIENCE;
+    tool.json(&install).at(|| "install")?;
     on_step("launch");
     tool.launch(&order.udid, &order.bundle_id, token).at(|| "launch")
 }

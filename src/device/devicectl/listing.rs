@@ -1,4 +1,8 @@
 //! The devices that devicectl lists, merged with the phones that usbmuxd lists.
+//!
+//! devicectl's JSON has two spellings. Versions 2 to 4 (up to Xcode 26) have `hardwareProperties`,
+//! `deviceProperties` and `connectionProperties`. Version 5 (Xcode 27) has `properties` beside them and
+//! announces that the others will go. What one does not have is looked for in the other.
 
 use serde_json::Value;
 
@@ -26,28 +30,59 @@ pub struct ListedDevice {
     pub developer_mode: Option<String>,
 }
 
-/// The devices in the `result` of a list, without simulators.
+/// The phones and tablets in the `result` of a list: no simulators, watches or Macs.
 pub fn listed(result: &Value) -> Vec<ListedDevice> {
     let all = result.get("devices").and_then(Value::as_array);
     let is_physical = |device: &&Value| {
-        let reality = device.pointer("/hardwareProperties/reality").and_then(Value::as_str);
-        reality.is_none_or(|reality| reality == "physical")
+        let paths = ["/hardwareProperties/reality", "/properties/hardware/reality"];
+        text(device, &paths).is_none_or(|reality| reality == "physical")
     };
-    all.into_iter().flatten().filter(is_physical).map(one).collect()
+    let runs_the_app = |device: &ListedDevice| {
+        device.platform.as_deref().is_none_or(|platform| matches!(platform, "iOS" | "iPadOS"))
+    };
+    all.into_iter().flatten().filter(is_physical).map(one).filter(runs_the_app).collect()
 }
 
 fn one(device: &Value) -> ListedDevice {
-    let text = |pointer: &str| device.pointer(pointer)?.as_str().map(str::to_owned);
+    let text = |old: &str, new: &str| text(device, &[old, new]);
     ListedDevice {
-        udid: text("/hardwareProperties/udid"),
-        name: text("/deviceProperties/name"),
-        product_type: text("/hardwareProperties/productType"),
-        os: text("/deviceProperties/osVersionNumber"),
-        platform: text("/hardwareProperties/platform"),
-        pairing: text("/connectionProperties/pairingState"),
-        tunnel: text("/connectionProperties/tunnelState"),
-        developer_mode: text("/deviceProperties/developerModeStatus"),
+        udid: text("/hardwareProperties/udid", "/properties/hardware/udid"),
+        name: text("/deviceProperties/name", "/properties/state/name"),
+        product_type: text("/hardwareProperties/productType", "/properties/hardware/productType"),
+        os: text(
+            "/deviceProperties/osVersionNumber",
+            "/properties/software/osVersionNumber/stringValue",
+        )
+        .or_else(|| components(device)),
+        platform: text("/hardwareProperties/platform", "/properties/hardware/platform"),
+        pairing: text("/connectionProperties/pairingState", "/properties/connection/pairingState"),
+        tunnel: text("/connectionProperties/tunnelState", "/properties/connection/state"),
+        developer_mode: text(
+            "/deviceProperties/developerModeStatus",
+            "/properties/state/developerModeStatus",
+        ),
     }
+}
+
+/// The text at the first of these paths that has one. Version 5 writes a state as an object with one key,
+/// such as `{"enabled": {"mode": 1}}`: its text is the key.
+fn text(device: &Value, paths: &[&str]) -> Option<String> {
+    paths.iter().find_map(|path| match device.pointer(path)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(state) if state.len() == 1 => state.keys().next().cloned(),
+        _ => None,
+    })
+}
+
+/// `18.7.8` of the components `[18, 7, 8, 0, 0]`.
+fn components(device: &Value) -> Option<String> {
+    let all = device.pointer("/properties/software/osVersionNumber/components")?.as_array()?;
+    let mut parts: Vec<u64> = all.iter().map_while(Value::as_u64).collect();
+    while parts.len() > 2 && parts.last() == Some(&0) {
+        parts.pop();
+    }
+    let parts: Vec<String> = parts.iter().map(u64::to_string).collect();
+    (!parts.is_empty()).then(|| parts.join("."))
 }
 
 impl ListedDevice {

@@ -16,12 +16,18 @@ use crate::package::spec::Block;
 const MAX_DEPTH: usize = 64;
 
 /// Executes packages on the processor, in single precision.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cpu {
     chain: Option<Chain>,
+    simulated: bool,
 }
 
 impl Cpu {
+    /// An engine without a package. `simulated` says that it stands in for another device.
+    pub fn new(simulated: bool) -> Cpu {
+        Cpu { chain: None, simulated }
+    }
+
     fn chain(&mut self) -> Result<&mut Chain> {
         self.chain.as_mut().ok_or_else(|| Error::bug("the engine has no package loaded"))
     }
@@ -31,6 +37,7 @@ impl Engine for Cpu {
     fn kind(&self) -> EngineKind {
         EngineKind {
             engine: "evalkit-cpu",
+            simulated: self.simulated,
             runtime: format!("evalkit {}", env!("CARGO_PKG_VERSION")),
             compute_units: vec![ComputeUnits::Cpu, ComputeUnits::All],
         }

@@ -9,8 +9,10 @@ use crate::error::Result;
 /// What an engine is.
 #[derive(Debug, Clone)]
 pub struct EngineKind {
-    /// `evalkit-cpu`, or `simulated` for an engine that does not execute the package.
+    /// `evalkit-cpu`.
     pub engine: &'static str,
+    /// Whether the engine stands in for another device, so that nothing it measures counts as measured.
+    pub simulated: bool,
     /// The runtime that computes, with its version.
     pub runtime: String,
     /// The compute units that can be asked for.

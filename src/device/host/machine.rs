@@ -56,7 +56,7 @@ impl Machine {
             runner: NAME.to_owned(),
             engine: kind.engine.to_owned(),
             runtime: kind.runtime.clone(),
-            simulated: kind.engine == "simulated",
+            simulated: kind.simulated,
             device: self.device.clone(),
             free_bytes: disk::free_bytes(store),
             // A process may use all of the machine's memory.
