@@ -20,8 +20,8 @@ let stubs: [Target] = isStubbed
     ? stubNames.map {
         .target(name: $0, dependencies: $0 == "CoreML" ? ["ObjectiveC"] : [], path: "Stubs/\($0)")
     } + [
-        // The app, which Xcode builds; here it is type-checked alone.
-        .executableTarget(
+        // The app, which Xcode builds; here it is type-checked and never linked.
+        .target(
             name: "App", dependencies: ["RunnerCore", "RunnerCoreML"] + stubDependencies, path: "App",
             swiftSettings: settings),
         .testTarget(

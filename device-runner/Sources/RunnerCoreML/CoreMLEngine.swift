@@ -12,12 +12,14 @@
             computeUnits: ComputeUnits.allCases)
 
         public func load(
-            _ place: PackagePlace, units: ComputeUnits, compiling: (_ ms: Double) -> Void
+            _ place: PackagePlace, units: ComputeUnits, functions: [ModelFunction],
+            compiling: (_ ms: Double) -> Void
         ) throws -> any LoadedModel {
             let description = try ModelDescription.read(place.folder)
             let compiled = CompiledPackages(place)
             if let ms = try compiled.compile(description) { compiling(ms) }
-            return try CoreMLModel(description, compiled: compiled, units: units)
+            return try CoreMLModel(
+                description, compiled: compiled, units: units, functions: functions)
         }
 
         public func plan(_ place: PackagePlace, units: ComputeUnits) throws -> Plan {
