@@ -112,6 +112,12 @@
             if has(\.ledger_tag_neural_nofootprint) {
                 figures.neural_bytes = info.ledger_tag_neural_nofootprint
             }
+            // The structure has it from the SDK of iOS 26 on, which comes with Swift 6.2.
+            #if compiler(>=6.2) || EVALKIT_STUB_APPLE
+                if has(\.ledger_tag_neural_nofootprint_peak) {
+                    figures.neural_peak_bytes = info.ledger_tag_neural_nofootprint_peak
+                }
+            #endif
             #if os(iOS) || EVALKIT_STUB_APPLE
                 // Not on a Mac, where a process has no limit.
                 figures.available_bytes = Int64(os_proc_available_memory())

@@ -73,7 +73,7 @@
         static func wait<T: Sendable>(_ work: @escaping @Sendable () async throws -> T) throws -> T {
             let box = Box<T>()
             let done = DispatchSemaphore(value: 0)
-            Task.detached {
+            Task.detached(priority: .userInitiated) {
                 do { box.result = .success(try await work()) } catch { box.result = .failure(error) }
                 done.signal()
             }

@@ -18,6 +18,8 @@ public struct task_vm_info_data_t {
     public var ledger_phys_footprint_peak: Int64 = 0
     public var ledger_tag_neural_nofootprint: Int64 = 0
     public var limit_bytes_remaining: UInt64 = 0
+    public var ledger_tag_neural_nofootprint_total: Int64 = 0
+    public var ledger_tag_neural_nofootprint_peak: Int64 = 0
     public init() {}
 }
 

@@ -46,6 +46,29 @@ final class FaultTests: XCTestCase {
         XCTAssertEqual(engine.gate.thread?.stackBytes, 8 << 20)
     }
 
+    func testDecodeAloneGivesTheSameTokensOneByOne() throws {
+        let server = try start()
+        let client = try Client.welcome(server.port)
+        let package = try client.put(["model.json": Self.modelJSON])
+        var ids: [[Int]] = []
+        for (job, functions) in [("1", nil), ("2", ["decode"]), ("3", ["prefill", "decode"])] {
+            var fields: [String: Any] = [
+                "job": String(repeating: job, count: 32), "attempt": 1, "package": package,
+                "compute_units": "cpu", "sample_ms": 0,
+            ]
+            fields["functions"] = functions
+            let loaded = try client.ask("load", fields)
+            let result = try XCTUnwrap(loaded["result"] as? [String: Any], "\(loaded)")
+            XCTAssertEqual(result["functions"] as? [String], functions ?? ["decode", "prefill"])
+            var asked = generate
+            asked["job"] = String(repeating: job + "f", count: 16)
+            let made = try XCTUnwrap(try client.ask("generate", asked)["result"] as? [String: Any])
+            ids.append(try XCTUnwrap(made["ids"] as? [Int]))
+        }
+        XCTAssertEqual(ids[0].count, 5)
+        XCTAssertEqual(Set(ids).count, 1)
+    }
+
     func testAnInvalidGreetingNeverStopsTheServer() throws {
         let server = try start()
         for seed in 0..<50 {
