@@ -1,17 +1,17 @@
 // What Apple's systems say of device and process.
 
-#if canImport(Darwin) || EVALKIT_STUB_APPLE
+#if canImport(Darwin) || EVALKIT_STUB_TESTS
+    // First: mach_task_self_ is a variable in C, and until Xcode 16.3 @preconcurrency is only obeyed
+    // where no import before it brings Darwin along.
+    #if EVALKIT_STUB_TESTS
+        @preconcurrency import StubDarwin
+    #else
+        @preconcurrency import Darwin
+    #endif
     import Foundation
     import RunnerCore
     import Synchronization
-
-    #if EVALKIT_STUB_APPLE
-        import StubDarwin
-    #else
-        // mach_task_self_ is a variable in C.
-        @preconcurrency import Darwin
-        import os
-    #endif
+    import os
 
     /// What only an app knows; it writes here, on its main actor, what the probe reads elsewhere.
     public final class AppState: Sendable {
