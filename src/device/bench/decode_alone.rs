@@ -38,7 +38,7 @@ impl DeviceBench<'_> {
             return self.failed_alone(&package, &AttemptOutcome::Failed { reason });
         }
         let tokens = TOKENS.min(prepared.context_tokens.saturating_sub(1)).max(1);
-        let prompt = &self.question.prompt[..1];
+        let prompt = &self.question.prompt[..self.question.prompt.len().min(1)];
         let generated = self.runner.generate(&new_job(), prompt, tokens, SAMPLE_MS)?;
         let RequestOutcome::Finished(Finished { value: generated, .. }) = generated else {
             return self.failed_alone(&package, &outcome_of(&generated));
@@ -46,7 +46,7 @@ impl DeviceBench<'_> {
         let (method_id, device) = (self.question.method.method_id.clone(), self.device.clone());
         let fresh_process = self.can_restart;
         let alone = DecodeAlone { method_id, device, package, fresh_process, loaded, generated };
-        self.file.append(Measurement::DecodeAlone(alone))?;
+        self.file.append(Measurement::DecodeAlone(Box::new(alone)))?;
         Ok(AfterVisit::Continue)
     }
 

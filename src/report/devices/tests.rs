@@ -179,14 +179,14 @@ fn speeds_of_a_wrong_package_are_struck_out_and_no_program_reads_them() {
 #[test]
 fn the_peak_with_decode_alone_is_told_if_its_process_was_fresh() {
     let alone = |package: &str, fresh_process, after| {
-        Measurement::DecodeAlone(DecodeAlone {
+        Measurement::DecodeAlone(Box::new(DecodeAlone {
             method_id: "m".into(),
             device: "usb:phone".into(),
             package: package.into(),
             fresh_process,
             generated: Generated { after, ..Generated::default() },
             ..DecodeAlone::default()
-        })
+        }))
     };
     let mut all = all();
     all.extend([alone("a", true, figures(45_000_000)), alone("b", false, figures(90_000_000))]);

@@ -33,7 +33,7 @@ pub enum Measurement {
     /// Where the system expects operations to run.
     Plan(PlanShare),
     /// The memory of a package whose `decode` alone is loaded.
-    DecodeAlone(DecodeAlone),
+    DecodeAlone(Box<DecodeAlone>),
     /// A step before any measurement that failed.
     #[serde(alias = "trouble")]
     FailedStep(FailedStep),
