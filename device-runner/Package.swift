@@ -1,23 +1,61 @@
 // swift-tools-version: 6.0
 // The runner for iPhones and Macs. README.md says what each target is.
 //
-// EVALKIT_STUB_APPLE=1 adds stub modules in place of Apple's, so that the Core ML engine is
-// type-checked on Linux. Such a build computes nothing; give it a --scratch-path of its own.
+// Where there is no SDK of Apple's, EVALKIT_STUB_APPLE adds stand-ins for its modules
+// (Stubs/README.md); give such a build a --scratch-path of its own.
+//
+//   EVALKIT_STUB_APPLE=check  builds the app and all that needs Apple's modules, warnings as errors
+//   EVALKIT_STUB_APPLE=tests  runs the tests of the Core ML engine; Darwin's stand-in is StubDarwin,
+//                             because XCTest takes a system with a module Darwin for Apple's
 
 import Foundation
 import PackageDescription
 
-let isStubbed = ProcessInfo.processInfo.environment["EVALKIT_STUB_APPLE"] == "1"
+let mode = ProcessInfo.processInfo.environment["EVALKIT_STUB_APPLE"]
+let isCheck = mode == "check"
+let isTests = mode == "tests"
 
-let stubs: [Target] = isStubbed
+func stub(_ name: String, at folder: String? = nil, needs: [String] = []) -> Target {
+    .target(
+        name: name, dependencies: needs.map { .byName(name: $0) }, path: "Stubs/\(folder ?? name)")
+}
+
+let stubs: [Target] =
+    isCheck || isTests
     ? [
-        .target(name: "CoreML", path: "Sources/StubCoreML"),
-        .target(name: "StubDarwin"),
-    ] : []
+        stub("CoreML", needs: ["ObjectiveC"]), stub("ObjectiveC"), stub("CDarwin"), stub("os"),
+        stub(isCheck ? "Darwin" : "StubDarwin", at: "Darwin", needs: ["CDarwin"]),
+    ] + (isCheck ? ["CryptoKit", "Security", "SwiftUI", "UIKit"].map { stub($0) } : [])
+    : []
+let stubDependencies: [Target.Dependency] = stubs.map { .byName(name: $0.name) }
+let settings: [SwiftSetting] =
+    stubs.isEmpty ? [] : [.define("EVALKIT_STUB_APPLE"), .unsafeFlags(["-warnings-as-errors"])]
+let engineSettings = settings + (isTests ? [.define("EVALKIT_STUB_TESTS")] : [])
 
-let engineDependencies: [Target.Dependency] = isStubbed
-    ? ["RunnerCore", "CoreML", "StubDarwin"] : ["RunnerCore"]
-let engineSettings: [SwiftSetting] = isStubbed ? [.define("EVALKIT_STUB_APPLE")] : []
+var targets: [Target] = [
+    .target(name: "RunnerCore", dependencies: stubDependencies, swiftSettings: settings),
+    .target(name: "RunnerSimulated", dependencies: ["RunnerCore"]),
+    .target(
+        name: "RunnerCoreML", dependencies: ["RunnerCore"] + stubDependencies,
+        swiftSettings: engineSettings),
+    .executableTarget(
+        name: "evalkit-runner", dependencies: ["RunnerCore", "RunnerSimulated", "RunnerCoreML"]),
+]
+if isCheck {
+    // The app, which Xcode builds; here it is type-checked and never linked.
+    targets.append(
+        .target(
+            name: "App", dependencies: ["RunnerCore", "RunnerCoreML"] + stubDependencies, path: "App",
+            swiftSettings: settings))
+} else if isTests {
+    targets.append(
+        .testTarget(
+            name: "RunnerCoreMLTests", dependencies: ["RunnerCore", "RunnerCoreML"] + stubDependencies))
+} else {
+    targets.append(
+        .testTarget(
+            name: "RunnerCoreTests", dependencies: ["RunnerCore", "RunnerSimulated", "RunnerCoreML"]))
+}
 
 let package = Package(
     name: "device-runner",
@@ -27,14 +65,6 @@ let package = Package(
         .library(name: "RunnerCoreML", targets: ["RunnerCoreML"]),
         .executable(name: "evalkit-runner", targets: ["evalkit-runner"]),
     ],
-    targets: stubs + [
-        .target(name: "RunnerCore"),
-        .target(name: "RunnerSimulated", dependencies: ["RunnerCore"]),
-        .target(
-            name: "RunnerCoreML", dependencies: engineDependencies, swiftSettings: engineSettings),
-        .executableTarget(
-            name: "evalkit-runner", dependencies: ["RunnerCore", "RunnerSimulated", "RunnerCoreML"]),
-        .testTarget(name: "RunnerCoreTests", dependencies: ["RunnerCore", "RunnerSimulated", "RunnerCoreML"]),
-    ],
+    targets: stubs + targets,
     swiftLanguageModes: [.v6]
 )

@@ -139,7 +139,8 @@ final class RunnerModel {
 
     private static func words(_ job: Job) -> String {
         switch job.work {
-        case .load(let package, let units, _): "load \(package.prefix(8)) · \(units.rawValue)"
+        case .load(let package, let units, let functions, _):
+            "load \(package.prefix(8)) · \((functions.map(\.rawValue) + [units.rawValue]).joined(separator: " · "))"
         case .generate(let prompt, let tokens, _): "generate \(tokens) after \(prompt.count)"
         case .score(let ids, _): "score \(ids.count) tokens"
         case .plan(let package, _): "plan \(package.prefix(8))"

@@ -5,11 +5,13 @@ import RunnerCore
 import Security
 
 enum TokenKeeper {
-    private static let query: [String: Any] = [
-        kSecClass as String: kSecClassGenericPassword,
-        kSecAttrService as String: "evalkit-runner",
-        kSecAttrAccount as String: "token",
-    ]
+    private static var query: [String: Any] {
+        [
+            kSecClass as String: kSecClassGenericPassword,
+            kSecAttrService as String: "evalkit-runner",
+            kSecAttrAccount as String: "token",
+        ]
+    }
 
     /// The environment's token, which is kept, or the one that was kept.
     static func token() -> String? {

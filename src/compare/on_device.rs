@@ -30,6 +30,8 @@ pub struct DeviceRow<'a> {
     pub footprint_peak_bytes: Option<u64>,
     /// The most memory of the Neural Engine that the footprint does not include.
     pub neural_bytes: Option<u64>,
+    /// The largest footprint with `decode` alone, in a process of its own.
+    pub decode_alone_peak_bytes: Option<u64>,
     /// Repetitions that were kept.
     pub kept: usize,
     /// Attempts that did not count, in words, in order.
@@ -157,7 +159,18 @@ impl<'a> DeviceRow<'a> {
             }
             _ => None,
         });
-        let mut row = DeviceRow { correctness, ..DeviceRow::empty(subject) };
+        let decode_alone_peak_bytes = all.iter().rev().find_map(|one| match one {
+            Measurement::DecodeAlone(one)
+                if is_own(&one.device, &one.package)
+                    && one.method_id == method.method_id
+                    && one.fresh_process =>
+            {
+                one.footprint_peak_bytes()
+            }
+            _ => None,
+        });
+        let empty = DeviceRow::empty(subject);
+        let mut row = DeviceRow { correctness, decode_alone_peak_bytes, ..empty };
         row.add_loads(&loads);
         row.add_repetitions(&repetitions);
         row
@@ -174,6 +187,7 @@ impl<'a> DeviceRow<'a> {
             token_p95_ms: None,
             footprint_peak_bytes: None,
             neural_bytes: None,
+            decode_alone_peak_bytes: None,
             kept: 0,
             failures: Vec::new(),
             correctness: None,
@@ -235,7 +249,7 @@ impl<'a> DeviceRow<'a> {
         for now in figures {
             let footprint = now.footprint_peak_bytes.max(now.footprint_bytes);
             self.footprint_peak_bytes = self.footprint_peak_bytes.max(footprint);
-            self.neural_bytes = self.neural_bytes.max(now.neural_bytes);
+            self.neural_bytes = self.neural_bytes.max(now.neural_bytes).max(now.neural_peak_bytes);
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Figures {
     pub footprint_peak_bytes: Option<u64>,
     /// Memory of the Neural Engine that the footprint does not include.
     pub neural_bytes: Option<u64>,
+    /// Its peak since the process started; from iOS 26 and macOS 26 on.
+    pub neural_peak_bytes: Option<u64>,
     /// Memory that the process may still allocate.
     pub available_bytes: Option<u64>,
     /// The thermal state.

@@ -140,6 +140,17 @@ fn the_host_is_measured_once_and_more_repetitions_go_on_where_it_ended() {
         assert!(row["decode_tokens_per_s"]["point"].as_f64().unwrap() > 0.0);
         assert!(row["footprint_peak_bytes"].as_f64().unwrap() > 1e6);
     }
+    let measured = lab.measurements();
+    let alone = measured.iter().filter_map(|one| match one {
+        Measurement::DecodeAlone(one) => Some(one),
+        _ => None,
+    });
+    let alone: Vec<_> = alone.collect();
+    assert_eq!(alone.len(), 2, "each package was loaded once with decode alone");
+    assert!(alone.iter().all(|one| one.loaded.functions == ["decode"] && one.fresh_process));
+    let notes = page["tables"][0]["notes"].to_string();
+    let told = notes.matches("peak memory with decode alone").count();
+    assert!(told == 2 || cfg!(not(target_os = "linux")), "{notes}");
     let visits: Vec<(usize, String)> = lab
         .measurements()
         .iter()
@@ -234,8 +245,9 @@ fn a_warm_device_is_waited_for_and_heat_that_rises_disturbs_a_repetition() {
             });
         })
     };
-    // Answers with an `after`: the load that is checked, then load, warm-up and repetition in turns.
-    let port = proxy::start(phone.port, change(3, 4));
+    // Answers with an `after`: the load that is checked, load and generation of decode alone, then load,
+    // warm-up and repetition in turns.
+    let port = proxy::start(phone.port, change(5, 6));
     let device = format!("tcp:127.0.0.1:{port}");
     lab.bench(&device, &["--repetitions", "2"], 0);
     let reasons: Vec<AttemptOutcome> = outcomes(&lab.measurements(), &device);

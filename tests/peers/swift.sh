@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds and tests the Swift runner (device-runner/), type-checks its Core ML engine against the stub,
-# checks the app's syntax and the Xcode project. Leaves a runner that tests/peers/swift_runner.sh starts.
+# Builds and tests the Swift runner (device-runner/), type-checks its Core ML engine and the app against
+# stand-ins for Apple's modules, tests the engine on them, and checks the Xcode project. Leaves a runner
+# that tests/peers/swift_runner.sh starts.
 #
 #   tests/peers/swift.sh [--short]
 #
@@ -31,14 +32,13 @@ echo "the Swift runner: build and tests"
 "$swift" swift test --quiet --package-path device-runner --skip-build
 "$swift" swift build --package-path device-runner --configuration release --product evalkit-runner
 
-echo "the Swift runner: its Core ML engine against the stub"
-"$swift" env EVALKIT_STUB_APPLE=1 \
-    swift build --package-path device-runner --scratch-path device-runner/.build-stub --target RunnerCoreML
+echo "the Swift runner and the app: type-checked as on Apple's systems, against stand-ins"
+"$swift" env EVALKIT_STUB_APPLE=check \
+    swift build --package-path device-runner --scratch-path device-runner/.build-stub-check
 
-echo "the app: syntax"
-for file in device-runner/App/*.swift; do
-    "$swift" swiftc -frontend -parse "$file"
-done
+echo "the Swift runner: its Core ML engine, on stand-ins"
+"$swift" env EVALKIT_STUB_APPLE=tests \
+    swift test --quiet --package-path device-runner --scratch-path device-runner/.build-stub-tests
 
 echo "the app: its Xcode project"
 venv=${CARGO_TARGET_DIR:-target}/swift-venv

@@ -29,3 +29,12 @@ for entitlements in set(re.findall(r"CODE_SIGN_ENTITLEMENTS = ([^;]+);", text)):
 for path in re.findall(r"relativePath = ([^;]+);|path = (\.\./[^;]+);", text):
     assert (folder / "".join(path)).is_dir(), path
 print(f"the Xcode project has {len(objects)} objects and no dangling id")
+
+# Before Xcode 16.3 `@preconcurrency import Darwin` is only obeyed where no import before it brings
+# Darwin along (swiftlang/swift#76842), as Foundation does.
+for source in sorted(folder.parent.glob("Sources/**/*.swift")):
+    imports = re.findall(r"^ *((?:@\w+ +)*import +\w+)", source.read_text(), re.MULTILINE)
+    imports = [one for one in imports if "Stub" not in one]
+    late = [one for one in imports[1:] if one.startswith("@preconcurrency")]
+    assert not late, f"{source}: {late[0]} after {imports[0]}: expected it to be the first import"
+print("every @preconcurrency import is its file's first")

@@ -121,7 +121,7 @@ enum Sockets {
     /// A socket that listens on 127.0.0.1, and its port.
     static func listen(port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
         #if canImport(Darwin)
-            let kind = SOCK_STREAM
+            let kind: Int32 = SOCK_STREAM
         #else
             let kind = Int32(SOCK_STREAM.rawValue)
         #endif

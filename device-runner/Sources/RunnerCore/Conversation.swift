@@ -15,7 +15,7 @@ struct Conversation {
     }
 
     /// Appends a prompt, several tokens at a time as long as a whole call of `prefill` fits the
-    /// cache, then one by one. `row` is given the index in `ids` and the logits after it: of all
+    /// cache, then one by one; one by one throughout where `decode` alone is loaded. `row` is given the index in `ids` and the logits after it: of all
     /// tokens, or of the last alone.
     mutating func prefill(
         _ ids: [UInt32], wantsAll: Bool,
@@ -25,7 +25,9 @@ struct Conversation {
         var at = 0
         while at < ids.count {
             let part = Array(ids[at..<min(at + shape.prefillTokens, ids.count)])
-            let isWhole = position + shape.prefillTokens <= shape.contextTokens
+            let isWhole =
+                shape.functions.contains(.prefill)
+                && position + shape.prefillTokens <= shape.contextTokens
             let calls = isWhole ? [part] : part.map { [$0] }
             for (index, call) in calls.enumerated() {
                 let start = at + index
@@ -52,7 +54,7 @@ struct Conversation {
         let length = isPrefill ? model.shape.prefillTokens : 1
         let call = Call(
             ids: ids, length: length, isPrefill: isPrefill, position: position, wantsAll: wantsAll)
-        try model.run(call, row: row)
+        try autoreleasepool { try model.run(call, row: row) }
         position += ids.count
     }
 }

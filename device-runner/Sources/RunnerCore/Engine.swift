@@ -39,13 +39,23 @@ public protocol Engine: AnyObject, Sendable {
     /// What it is.
     var identity: EngineIdentity { get }
 
-    /// Loads a package; `compiling` is told how long compiling took, where something was compiled.
+    /// Loads these functions of a package, `decode` among them; `compiling` is told how long compiling
+    /// took, where something was compiled.
     func load(
-        _ place: PackagePlace, units: ComputeUnits, compiling: (_ ms: Double) -> Void
+        _ place: PackagePlace, units: ComputeUnits, functions: [ModelFunction],
+        compiling: (_ ms: Double) -> Void
     ) throws -> any LoadedModel
 
     /// Where the system expects to compute each operation.
     func plan(_ place: PackagePlace, units: ComputeUnits) throws -> Plan
+}
+
+/// The functions of a model.
+public enum ModelFunction: String, Codable, CaseIterable, Sendable {
+    /// Takes one token.
+    case decode
+    /// Takes several tokens of a prompt.
+    case prefill
 }
 
 /// The numbers of a model that a runner needs.
@@ -56,10 +66,10 @@ public struct ModelShape: Equatable, Sendable {
     public let prefillTokens: Int
     /// Tokens in the vocabulary.
     public let vocabSize: Int
-    /// Functions that can be called.
-    public let functions: [String]
+    /// Functions that are loaded, `decode` among them.
+    public let functions: [ModelFunction]
 
-    public init(contextTokens: Int, prefillTokens: Int, vocabSize: Int, functions: [String]) {
+    public init(contextTokens: Int, prefillTokens: Int, vocabSize: Int, functions: [ModelFunction]) {
         self.contextTokens = contextTokens
         self.prefillTokens = prefillTokens
         self.vocabSize = vocabSize

@@ -25,8 +25,7 @@ struct Hash {
 
     /// The hash of everything so far, in lower-case hexadecimal.
     func hex() -> String {
-        var copy = inner
-        return Hex.encode(Array(copy.finalize()))
+        Hex.encode(Array(inner.finalize()))
     }
 
     /// The hash of `bytes`.

@@ -6,7 +6,8 @@ import Foundation
 public struct Job: Equatable, Sendable {
     /// What is to be done.
     public enum Work: Equatable, Sendable {
-        case load(package: String, units: ComputeUnits, sampleMs: Int)
+        /// Of the functions, all if there are none.
+        case load(package: String, units: ComputeUnits, functions: [ModelFunction], sampleMs: Int)
         case generate(prompt: [UInt32], tokens: Int, sampleMs: Int)
         case score(ids: [UInt32], logitsAt: [UInt32])
         case plan(package: String, units: ComputeUnits)
@@ -28,7 +29,7 @@ public struct Job: Equatable, Sendable {
     /// The interval of figures; 0 for none.
     var sampleMs: Int {
         switch work {
-        case .load(_, _, let ms), .generate(_, _, let ms): ms
+        case .load(_, _, _, let ms), .generate(_, _, let ms): ms
         case .score, .plan: 0
         }
     }
@@ -52,10 +53,15 @@ public struct Job: Equatable, Sendable {
             throw Failure(.badRequest, "sample_ms: expected 0, or 50 and more, found \(sampleMs)")
         }
         switch work {
-        case .load(let package, _, _), .plan(let package, _):
-            guard Hex.isDigits(package, count: 64) else {
-                throw Failure(.badRequest, "package: expected 64 hexadecimal digits")
+        case .load(let package, _, let functions, _):
+            try Self.check(package)
+            guard functions.isEmpty || functions.contains(.decode),
+                Set(functions).count == functions.count
+            else {
+                throw Failure(
+                    .badRequest, "functions: expected \"decode\", alone or with \"prefill\"")
             }
+        case .plan(let package, _): try Self.check(package)
         case .generate(let prompt, let tokens, _):
             guard !prompt.isEmpty, tokens >= 1 else {
                 throw Failure(.badRequest, "expected a prompt, and 1 token or more to produce")
@@ -70,6 +76,12 @@ public struct Job: Equatable, Sendable {
             }
         }
     }
+
+    private static func check(_ package: String) throws {
+        guard Hex.isDigits(package, count: 64) else {
+            throw Failure(.badRequest, "package: expected 64 hexadecimal digits")
+        }
+    }
 }
 
 extension Job: Codable {
@@ -81,7 +93,11 @@ extension Job: Codable {
         let package = { try fields.decode(String.self, forKey: .package) }
         let units = { try fields.decode(ComputeUnits.self, forKey: .computeUnits) }
         switch try fields.decode(String.self, forKey: .type) {
-        case "load": work = .load(package: try package(), units: try units(), sampleMs: try sampleMs())
+        case "load":
+            work = .load(
+                package: try package(), units: try units(),
+                functions: try fields.decodeIfPresent([ModelFunction].self, forKey: .functions) ?? [],
+                sampleMs: try sampleMs())
         case "generate":
             work = .generate(
                 prompt: try fields.decode([UInt32].self, forKey: .prompt),
@@ -100,10 +116,11 @@ extension Job: Codable {
         try fields.encode(job, forKey: .job)
         try fields.encode(attempt, forKey: .attempt)
         switch work {
-        case .load(let package, let units, let sampleMs):
+        case .load(let package, let units, let functions, let sampleMs):
             try fields.encode("load", forKey: .type)
             try fields.encode(package, forKey: .package)
             try fields.encode(units, forKey: .computeUnits)
+            if !functions.isEmpty { try fields.encode(functions, forKey: .functions) }
             try fields.encode(sampleMs, forKey: .sampleMs)
         case .generate(let prompt, let tokens, let sampleMs):
             try fields.encode("generate", forKey: .type)

@@ -120,7 +120,7 @@ final class Jobs: @unchecked Sendable {
 
     private func launch(_ job: Job, _ running: RunningJob) {
         watch(.jobStarted(job))
-        let thread = Thread { [self] in
+        Thread.start { [self] in
             var result: Result<Data, Failure>
             do {
                 result = .success(
@@ -135,8 +135,6 @@ final class Jobs: @unchecked Sendable {
             running.finish(result)
             watch(.jobEnded(job, result))
         }
-        thread.stackSize = 8 << 20
-        thread.start()
     }
 }
 

@@ -114,7 +114,7 @@ struct RequestHead: Decodable {
 
 extension Request: Codable {
     enum Keys: String, CodingKey {
-        case type, id, manifest, package, job, attempt, prompt, tokens, ids
+        case type, id, manifest, package, functions, job, attempt, prompt, tokens, ids
         case computeUnits = "compute_units"
         case sampleMs = "sample_ms"
         case logitsAt = "logits_at"

@@ -86,17 +86,16 @@ final class Sampler: @unchecked Sendable {
 
     init(_ probe: any Probe, from start: Moment, everyMs: Int) {
         guard everyMs > 0 else { return }
-        let thread = Thread { [self] in
+        Thread.start { [self] in
             var due = start
             while true {
                 due = due.advanced(by: .milliseconds(everyMs))
                 guard wait(until: due) else { return }
-                var figures = probe.figures()
+                var figures = autoreleasepool { probe.figures() }
                 figures.at_ms = start.elapsedMs
                 guard keep(figures) else { return }
             }
         }
-        thread.start()
     }
 
     /// The figures so far; no more are taken.

@@ -69,6 +69,7 @@ public struct Figures: Codable, Equatable, Sendable {
     public var footprint_bytes: Int64?
     public var footprint_peak_bytes: Int64?
     public var neural_bytes: Int64?
+    public var neural_peak_bytes: Int64?
     public var available_bytes: Int64?
     public var thermal: Thermal?
     public var low_power: Bool?
@@ -84,6 +85,7 @@ public struct Figures: Codable, Equatable, Sendable {
         try fields.encode(footprint_bytes, forKey: .footprint_bytes)
         try fields.encode(footprint_peak_bytes, forKey: .footprint_peak_bytes)
         try fields.encode(neural_bytes, forKey: .neural_bytes)
+        try fields.encode(neural_peak_bytes, forKey: .neural_peak_bytes)
         try fields.encode(available_bytes, forKey: .available_bytes)
         try fields.encode(thermal, forKey: .thermal)
         try fields.encode(low_power, forKey: .low_power)

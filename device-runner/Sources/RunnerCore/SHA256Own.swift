@@ -32,14 +32,15 @@ struct OwnSHA256 {
     }
 
     /// The hash of everything so far.
-    mutating func finalize() -> [UInt8] {
+    func finalize() -> [UInt8] {
         let bits = count &* 8
         var tail: [UInt8] = [0x80]
         let used = (rest.count + 1) % 64
         tail.append(contentsOf: [UInt8](repeating: 0, count: (used <= 56 ? 56 : 120) - used))
         withUnsafeBytes(of: bits.bigEndian) { tail.append(contentsOf: $0) }
-        tail.withUnsafeBytes { update($0) }
-        return state.flatMap { word in withUnsafeBytes(of: word.bigEndian) { Array($0) } }
+        var end = self
+        tail.withUnsafeBytes { end.update($0) }
+        return end.state.flatMap { word in withUnsafeBytes(of: word.bigEndian) { Array($0) } }
     }
 
     private mutating func compress(_ data: UnsafeRawBufferPointer, blocks: Int) {

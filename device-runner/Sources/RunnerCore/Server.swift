@@ -65,11 +65,10 @@ public final class Server: @unchecked Sendable {
             listenerEnded = ended
             return generation
         }
-        let thread = Thread { [self] in
+        Thread.start { [self] in
             acceptAll(descriptor, port: port, generation: own)
             ended.signal()
         }
-        thread.start()
         options.onEvent(.listening(port: port))
         return port
     }
@@ -118,10 +117,9 @@ public final class Server: @unchecked Sendable {
     private func receive(_ socket: Int32) {
         let stream = ByteStream(socket: socket)
         lock.withLock { greeting += 1 }
-        let thread = Thread { [self] in
+        Thread.start { [self] in
             greet(stream) { lock.withLock { greeting -= 1 } }
         }
-        thread.start()
     }
 
     /// The handshake, then the session.

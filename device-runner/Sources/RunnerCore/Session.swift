@@ -21,8 +21,7 @@ final class Session: @unchecked Sendable {
     /// Answers until the stream ends.
     func run() {
         let inbox = Inbox { [jobs] in jobs.running?.nudge() }
-        let reader = Thread { [stream] in inbox.read(stream) }
-        reader.start()
+        Thread.start { [stream] in inbox.read(stream) }
         let heart = Heart(stream) { inbox.end() }
         defer {
             heart.stop()
@@ -30,7 +29,7 @@ final class Session: @unchecked Sendable {
             stream.shutDown()
         }
         do {
-            while try handle(inbox.next(), inbox) {}
+            while try autoreleasepool(invoking: { try handle(inbox.next(), inbox) }) {}
         } catch let failure as Failure {
             try? send(.failed(id: 0, failure, replayed: false, attempt: 1))
             heart.stop()
@@ -247,7 +246,7 @@ final class Heart: @unchecked Sendable {
     private var isStopped = false
 
     init(_ stream: ByteStream, onFailure: @escaping @Sendable () -> Void) {
-        let thread = Thread { [self] in
+        Thread.start { [self] in
             let due = Moment.now
             var beats = 0
             while true {
@@ -261,7 +260,6 @@ final class Heart: @unchecked Sendable {
                 }
             }
         }
-        thread.start()
     }
 
     func stop() {

@@ -173,10 +173,15 @@ public final class Store: @unchecked Sendable {
         }
     }
 
-    /// Whether `package` was never loaded with these units under this system; from now on it was.
-    func isFirstLoad(_ package: String, _ units: ComputeUnits, system: String) throws -> Bool {
+    /// Whether these functions of `package` were never loaded together with these units under this
+    /// system; from now on they were.
+    func isFirstLoad(
+        _ package: String, _ units: ComputeUnits, _ functions: [ModelFunction], system: String
+    ) throws -> Bool {
         try lock.withLock {
-            let line = Hash.of(Data("\(package)\t\(units.rawValue)\t\(system)".utf8))
+            let all = functions.count == ModelFunction.allCases.count
+            let part = all ? "" : "\t" + functions.map(\.rawValue).joined(separator: ",")
+            let line = Hash.of(Data("\(package)\t\(units.rawValue)\t\(system)\(part)".utf8))
             let file = root.appendingPathComponent("loads")
             let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
             let lines = text.split(separator: "\n")

@@ -52,7 +52,7 @@ final class Worker: @unchecked Sendable {
     /// What can be refused before an attempt starts, so that it is in no journal.
     func check(_ job: Job) throws {
         switch job.work {
-        case .load(let package, let units, _), .plan(let package, let units):
+        case .load(let package, let units, _, _), .plan(let package, let units):
             guard engine.identity.computeUnits.contains(units) else {
                 throw Failure(.unsupported, "this runner cannot compute with \(units.rawValue)")
             }
@@ -94,7 +94,8 @@ final class Worker: @unchecked Sendable {
     ) throws -> Data {
         let result =
             switch job.work {
-            case .load(let package, let units, _): try load(job, package, units)
+            case .load(let package, let units, let functions, _):
+                try load(job, package, units, functions.isEmpty ? ModelFunction.allCases : functions)
             case .generate(let prompt, let tokens, _):
                 try generate(job, prompt, tokens, from: start, progress)
             case .score(let ids, let logitsAt): try score(job, ids, logitsAt, progress)
@@ -109,7 +110,9 @@ final class Worker: @unchecked Sendable {
     /// The system's version: with another one, compiled files are others.
     private var system: String { device.os_build ?? device.os }
 
-    private func load(_ job: Job, _ package: String, _ units: ComputeUnits) throws -> Data {
+    private func load(
+        _ job: Job, _ package: String, _ units: ComputeUnits, _ functions: [ModelFunction]
+    ) throws -> Data {
         unload()
         let place = try store.place(package, system: system)
         let start = Moment.now
@@ -118,7 +121,11 @@ final class Worker: @unchecked Sendable {
         let result = Result {
             let began = Moment.now
             var compileMs: Double?
-            let model = try engine.load(place, units: units) { compileMs = (compileMs ?? 0) + $0 }
+            let model = try autoreleasepool {
+                try engine.load(place, units: units, functions: functions) {
+                    compileMs = (compileMs ?? 0) + $0
+                }
+            }
             return (model, began.elapsedMs - (compileMs ?? 0), compileMs)
         }
         let samples = sampler.stop()
@@ -132,8 +139,8 @@ final class Worker: @unchecked Sendable {
         return try JSONEncoder().encode(
             Loaded(
                 load_ms: loadMs, compile_ms: compileMs,
-                first: try store.isFirstLoad(package, units, system: system),
-                functions: shape.functions, context_tokens: shape.contextTokens,
+                first: try store.isFirstLoad(package, units, functions, system: system),
+                functions: shape.functions.map(\.rawValue), context_tokens: shape.contextTokens,
                 prefill_tokens: shape.prefillTokens, vocab_size: shape.vocabSize,
                 before: before, after: figures(from: start), samples: samples))
     }
@@ -204,6 +211,7 @@ final class Worker: @unchecked Sendable {
 
     private func plan(_ package: String, _ units: ComputeUnits) throws -> Data {
         let place = try store.place(package, system: system)
-        return try JSONEncoder().encode(try engine.plan(place, units: units))
+        return try JSONEncoder().encode(
+            try autoreleasepool { try engine.plan(place, units: units) })
     }
 }

@@ -1,17 +1,17 @@
 // What Apple's systems say of device and process.
 
-#if canImport(Darwin) || EVALKIT_STUB_APPLE
+#if canImport(Darwin) || EVALKIT_STUB_TESTS
+    // First: mach_task_self_ is a variable in C, and until Xcode 16.3 @preconcurrency is only obeyed
+    // where no import before it brings Darwin along.
+    #if EVALKIT_STUB_TESTS
+        @preconcurrency import StubDarwin
+    #else
+        @preconcurrency import Darwin
+    #endif
     import Foundation
     import RunnerCore
     import Synchronization
-
-    #if EVALKIT_STUB_APPLE
-        import StubDarwin
-    #else
-        // mach_task_self_ is a variable in C.
-        @preconcurrency import Darwin
-        import os
-    #endif
+    import os
 
     /// What only an app knows; it writes here, on its main actor, what the probe reads elsewhere.
     public final class AppState: Sendable {
@@ -112,6 +112,12 @@
             if has(\.ledger_tag_neural_nofootprint) {
                 figures.neural_bytes = info.ledger_tag_neural_nofootprint
             }
+            // The structure has it from the SDK of iOS 26 on, which comes with Swift 6.2.
+            #if compiler(>=6.2) || EVALKIT_STUB_APPLE
+                if has(\.ledger_tag_neural_nofootprint_peak) {
+                    figures.neural_peak_bytes = info.ledger_tag_neural_nofootprint_peak
+                }
+            #endif
             #if os(iOS) || EVALKIT_STUB_APPLE
                 // Not on a Mac, where a process has no limit.
                 figures.available_bytes = Int64(os_proc_available_memory())

@@ -62,8 +62,13 @@
 
         /// Channels of an array, and its strides by token and by channel.
         func axes(_ array: MLMultiArray) throws -> (channels: Int, byToken: Int, byChannel: Int) {
-            let shape = Arrays.shape(array)
-            let strides = array.strides.map(\.intValue)
+            try axes(Arrays.shape(array), array.strides.map(\.intValue))
+        }
+
+        /// The same of an array's shape and strides.
+        func axes(
+            _ shape: [Int], _ strides: [Int]
+        ) throws -> (channels: Int, byToken: Int, byChannel: Int) {
             guard shape.count == (isChannelsFirst ? 4 : 3), strides.count == shape.count else {
                 throw Failure(.engine, "states of shape \(shape)")
             }

@@ -12,12 +12,14 @@
             computeUnits: ComputeUnits.allCases)
 
         public func load(
-            _ place: PackagePlace, units: ComputeUnits, compiling: (_ ms: Double) -> Void
+            _ place: PackagePlace, units: ComputeUnits, functions: [ModelFunction],
+            compiling: (_ ms: Double) -> Void
         ) throws -> any LoadedModel {
             let description = try ModelDescription.read(place.folder)
             let compiled = CompiledPackages(place)
             if let ms = try compiled.compile(description) { compiling(ms) }
-            return try CoreMLModel(description, compiled: compiled, units: units)
+            return try CoreMLModel(
+                description, compiled: compiled, units: units, functions: functions)
         }
 
         public func plan(_ place: PackagePlace, units: ComputeUnits) throws -> Plan {
@@ -71,7 +73,7 @@
         static func wait<T: Sendable>(_ work: @escaping @Sendable () async throws -> T) throws -> T {
             let box = Box<T>()
             let done = DispatchSemaphore(value: 0)
-            Task.detached {
+            Task.detached(priority: .userInitiated) {
                 do { box.result = .success(try await work()) } catch { box.result = .failure(error) }
                 done.signal()
             }

@@ -10,9 +10,11 @@
         private let layout: StatesLayout
         private var logits: [Float]
 
-        init(_ description: ModelDescription, compiled: CompiledPackages, units: ComputeUnits) throws {
+        init(
+            _ description: ModelDescription, compiled: CompiledPackages, units: ComputeUnits,
+            functions: [ModelFunction]
+        ) throws {
             let model = description.model
-            let functions = ["decode", "prefill"]
             shape = ModelShape(
                 contextTokens: model.context_tokens, prefillTokens: model.prefill_tokens,
                 vocabSize: model.vocab_size, functions: functions)
@@ -22,12 +24,14 @@
             let links = description.packages.filter { $0.role != .experts && $0.function != "prefill" }
             var stages: [Stage] = []
             for link in links {
-                let loaded = try functions.map { name in
-                    try Self.function(name, of: link, description, compiled, units)
+                var loaded: [ModelFunction: LoadedFunction] = [:]
+                for name in functions {
+                    loaded[name] = try Self.function(
+                        name.rawValue, of: link, description, compiled, units)
                 }
                 let experts = try Self.experts(link, description, compiled, units)
                 stages.append(
-                    try Stage(link.role, functions: loaded, experts: experts, model: model))
+                    try Stage(link, functions: loaded, experts: experts, model: model))
             }
             self.stages = stages
             guard let last = stages.last, last.role == .whole || last.role == .head else {
@@ -66,7 +70,7 @@
             var hidden: MLMultiArray?
             var slices: [MLMultiArray] = []
             for stage in stages {
-                switch try stage.run(call, hidden: hidden) {
+                switch try autoreleasepool(invoking: { try stage.run(call, hidden: hidden) }) {
                 case .hidden(let states): hidden = states
                 case .logits(let found): slices = found
                 }

@@ -33,19 +33,23 @@
             }
             var given = [Float](repeating: 0, count: channels)
             for expert in Set(ids.joined()).sorted() {
-                let name = "expert_\(Int(expert))_\(call.isPrefill ? "prefill" : "decode")"
-                let result = try function(name).run(["normed_states": normed], state: nil)
-                let array = try Stage.array(result, "expert_output")
-                guard try layout.axes(array).channels == channels else {
-                    throw Failure(.engine, "\(name) gives other than \(channels) channels")
-                }
-                for token in call.ids.indices {
-                    for (place, id) in ids[token].enumerated() where id == expert {
-                        _ = try given.withUnsafeMutableBufferPointer {
-                            try layout.row(array, token: token, into: $0)
+                try autoreleasepool {
+                    let name = "expert_\(Int(expert))_\(call.isPrefill ? "prefill" : "decode")"
+                    let result = try function(name).run(["normed_states": normed], state: nil)
+                    let array = try Stage.array(result, "expert_output")
+                    guard try layout.axes(array).channels == channels else {
+                        throw Failure(.engine, "\(name) gives other than \(channels) channels")
+                    }
+                    for token in call.ids.indices {
+                        for (place, id) in ids[token].enumerated() where id == expert {
+                            _ = try given.withUnsafeMutableBufferPointer {
+                                try layout.row(array, token: token, into: $0)
+                            }
+                            let weight = weights[token][place]
+                            for channel in 0..<channels {
+                                sums[token][channel] += weight * given[channel]
+                            }
                         }
-                        let weight = weights[token][place]
-                        for channel in 0..<channels { sums[token][channel] += weight * given[channel] }
                     }
                 }
             }
@@ -80,8 +84,9 @@
             _ rows: [[Float]], like states: MLMultiArray, _ layout: StatesLayout
         ) throws -> MLMultiArray {
             let array = try Arrays.zeros(Arrays.shape(states), .float16)
-            let (channels, byToken, byChannel) = try layout.axes(array)
-            try array.withUnsafeMutableBytes { bytes, _ in
+            try array.withUnsafeMutableBytes { bytes, strides in
+                let (channels, byToken, byChannel) = try layout.axes(
+                    Arrays.shape(array), strides)
                 let all = bytes.bindMemory(to: UInt16.self)
                 guard
                     (rows.count - 1) * byToken + (channels - 1) * byChannel < all.count

@@ -8,13 +8,17 @@
         let model: MLModel
         /// Shapes of its inputs.
         let shapes: [String: [Int]]
+        /// Whether it keeps its cache in a state.
+        let isStateful: Bool
         private var arrays: [String: MLMultiArray] = [:]
 
         init(_ compiled: URL, function: String?, units: ComputeUnits) throws {
             let configuration = MLModelConfiguration()
             configuration.computeUnits = units.coreML
             if let function { configuration.functionName = function }
-            model = try MLModel(contentsOf: compiled, configuration: configuration)
+            model = try autoreleasepool {
+                try MLModel(contentsOf: compiled, configuration: configuration)
+            }
             var shapes: [String: [Int]] = [:]
             for (name, feature) in model.modelDescription.inputDescriptionsByName {
                 guard let constraint = feature.multiArrayConstraint else {
@@ -23,19 +27,22 @@
                 shapes[name] = constraint.shape.map(\.intValue)
             }
             self.shapes = shapes
+            isStateful = !model.modelDescription.stateDescriptionsByName.isEmpty
         }
 
         /// Calls the function.
         func run(
             _ inputs: [String: MLMultiArray], state: MLState?
         ) throws -> any MLFeatureProvider {
-            let values = inputs.mapValues { MLFeatureValue(multiArray: $0) }
-            let provider = try MLDictionaryFeatureProvider(dictionary: values)
-            if let state {
-                return try model.prediction(
-                    from: provider, using: state, options: MLPredictionOptions())
+            try autoreleasepool {
+                let values = inputs.mapValues { MLFeatureValue(multiArray: $0) }
+                let provider = try MLDictionaryFeatureProvider(dictionary: values)
+                if let state {
+                    return try model.prediction(
+                        from: provider, using: state, options: MLPredictionOptions())
+                }
+                return try model.prediction(from: provider, options: MLPredictionOptions())
             }
-            return try model.prediction(from: provider, options: MLPredictionOptions())
         }
 
         /// Everything that the function asks for and the call knows: ids, positions, masks.
@@ -77,7 +84,7 @@
             return array
         }
 
-        /// 0 where a token sees another, else -inf; what is seen is `MaskRule`'s.
+        /// 0 where a token sees another, else `Half.masked`; what is seen is `MaskRule`'s.
         private func mask(
             _ name: String, _ shape: [Int], _ call: Call, window: Int
         ) throws -> MLMultiArray {
@@ -97,7 +104,7 @@
                     for column in 0..<columns {
                         let isSeen = rule.sees(token: token, column: column)
                         all[token * strides[2] + column * strides[3]] =
-                            isSeen ? 0 : Half.negativeInfinity
+                            isSeen ? 0 : Half.masked
                     }
                 }
             }

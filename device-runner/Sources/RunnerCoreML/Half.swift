@@ -2,8 +2,9 @@
 
 /// Numbers of 16 bits.
 enum Half {
-    /// Negative infinity.
-    static let negativeInfinity: UInt16 = 0xfc00
+    /// -40000, what a mask adds to a score that is not seen: exact, far below any score, and finite.
+    /// The Neural Engine's softmax does not take infinities.
+    static let masked: UInt16 = 0xf8e2
 
     /// The same number with 32 bits.
     @inline(__always)

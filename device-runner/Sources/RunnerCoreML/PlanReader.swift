@@ -29,7 +29,9 @@
                     guard case .program(let program) = plan.modelStructure,
                         let function = program.functions[name]
                     else { continue }
-                    collect(function.block, package.function ?? name, plan, &found)
+                    autoreleasepool {
+                        collect(function.block, package.function ?? name, plan, &found)
+                    }
                 }
                 return found
             }

@@ -5,12 +5,13 @@
     /// One link of a chain: a package with its cache, or a block with its experts.
     final class Stage {
         let role: ModelDescription.Role
-        /// `decode` and `prefill`.
-        private let functions: [LoadedFunction]
+        private let functions: [ModelFunction: LoadedFunction]
         /// Keys and values where they are inputs.
         private var caches: [String: MLMultiArray] = [:]
-        /// One state for both functions, made by `decode`.
+        /// One state for all functions, made by `decode`.
         private var state: MLState?
+        /// Shapes of the caches that are inputs.
+        private let cacheShapes: [String: [Int]]
         private let experts: Experts?
         private let layout: StatesLayout
         private let windowTokens: Int?
@@ -19,10 +20,11 @@
         private static let cacheNames = [("key_cache", "new_keys"), ("value_cache", "new_values")]
 
         init(
-            _ role: ModelDescription.Role, functions: [LoadedFunction], experts: Experts?,
-            model: ModelDescription.Model
+            _ link: ModelDescription.Package, functions: [ModelFunction: LoadedFunction],
+            experts: Experts?, model: ModelDescription.Model
         ) throws {
-            self.role = role
+            role = link.role
+            cacheShapes = try Self.cacheShapes(link, functions)
             self.functions = functions
             self.experts = experts
             layout = StatesLayout(isChannelsFirst: model.compute == "ane")
@@ -32,14 +34,29 @@
 
         /// Empties the cache.
         func reset() throws {
-            guard let decode = functions.first else { return }
-            let isStateful = !decode.model.modelDescription.stateDescriptionsByName.isEmpty
-            state = isStateful ? decode.model.makeState() : nil
-            for (name, _) in Self.cacheNames {
-                if let shape = decode.shapes[name] {
-                    caches[name] = try Arrays.zeros(shape, .float16)
+            state = functions[.decode].flatMap { $0.isStateful ? $0.model.makeState() : nil }
+            for (name, shape) in cacheShapes { caches[name] = try Arrays.zeros(shape, .float16) }
+        }
+
+        /// The caches that the functions take as inputs. How a cache is kept is the functions' own
+        /// word, whatever they were made for, but it is one cache: all must say the same.
+        private static func cacheShapes(
+            _ link: ModelDescription.Package, _ functions: [ModelFunction: LoadedFunction]
+        ) throws -> [String: [Int]] {
+            let ways = functions.mapValues { function in
+                let inputs = cacheNames.compactMap { name, _ in
+                    function.shapes[name].map { (name, $0) }
                 }
+                return (function.isStateful, Dictionary(uniqueKeysWithValues: inputs))
             }
+            guard let first = ways.values.first else { return [:] }
+            for (name, way) in ways where way != first {
+                throw Failure(
+                    .engine,
+                    "\(link.path): \(name.rawValue) keeps its cache in another way than the other function"
+                )
+            }
+            return first.1
         }
 
         /// What a stage hands on.
@@ -51,7 +68,10 @@
 
         /// Runs the stage over the states of the one before it.
         func run(_ call: Call, hidden: MLMultiArray?) throws -> Output {
-            let function = functions[call.isPrefill ? 1 : 0]
+            let name: ModelFunction = call.isPrefill ? .prefill : .decode
+            guard let function = functions[name] else {
+                throw Failure(.engine, "\(name.rawValue) is not loaded")
+            }
             var inputs = try function.inputs(call, windowTokens: windowTokens)
             if role != .whole, role != .embedding {
                 guard let hidden else { throw Failure(.engine, "no package gives its input") }

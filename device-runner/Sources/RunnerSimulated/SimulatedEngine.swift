@@ -18,9 +18,10 @@ public final class SimulatedEngine: Engine {
         computeUnits: ComputeUnits.allCases)
 
     public func load(
-        _ place: PackagePlace, units: ComputeUnits, compiling: (_ ms: Double) -> Void
+        _ place: PackagePlace, units: ComputeUnits, functions: [ModelFunction],
+        compiling: (_ ms: Double) -> Void
     ) throws -> any LoadedModel {
-        SimulatedModel(try ModelDescription.read(place.folder))
+        SimulatedModel(try ModelDescription.read(place.folder), functions)
     }
 
     /// One operation per package and function, all on the CPU.
@@ -44,11 +45,11 @@ final class SimulatedModel: LoadedModel {
     private var state: UInt64 = 0
     private var logits: [Float]
 
-    init(_ description: ModelDescription) {
+    init(_ description: ModelDescription, _ functions: [ModelFunction]) {
         let model = description.model
         shape = ModelShape(
             contextTokens: model.context_tokens, prefillTokens: model.prefill_tokens,
-            vocabSize: model.vocab_size, functions: ["decode", "prefill"])
+            vocabSize: model.vocab_size, functions: functions)
         logits = [Float](repeating: 0, count: model.vocab_size)
     }
 

@@ -45,7 +45,7 @@ final class ChainTests: XCTestCase {
 
     /// Writes down the calls that are made of it.
     private final class Recorder: LoadedModel {
-        let shape = ModelShape(contextTokens: 10, prefillTokens: 4, vocabSize: 3, functions: [])
+        let shape = ModelShape(contextTokens: 10, prefillTokens: 4, vocabSize: 3, functions: ModelFunction.allCases)
         var calls: [[Int]] = []
         func reset() { calls = [] }
         func run(_ call: Call, row: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {

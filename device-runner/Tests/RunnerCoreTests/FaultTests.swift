@@ -35,6 +35,40 @@ final class FaultTests: XCTestCase {
         XCTAssertNil(try silent.next())
     }
 
+    func testJobsRunAtThePriorityOfWhatSomebodyWaitsForWithAWholeStack() throws {
+        let engine = GatedEngine()
+        let server = try start(engine)
+        let client = try Client.welcome(server.port)
+        try load(client)
+        let answer = try client.ask("generate", generate)
+        XCTAssertEqual(answer["type"] as? String, "done", "\(answer)")
+        XCTAssertEqual(engine.gate.thread?.quality, .userInitiated)
+        XCTAssertEqual(engine.gate.thread?.stackBytes, 8 << 20)
+    }
+
+    func testDecodeAloneGivesTheSameTokensOneByOne() throws {
+        let server = try start()
+        let client = try Client.welcome(server.port)
+        let package = try client.put(["model.json": Self.modelJSON])
+        var ids: [[Int]] = []
+        for (job, functions) in [("1", nil), ("2", ["decode"]), ("3", ["prefill", "decode"])] {
+            var fields: [String: Any] = [
+                "job": String(repeating: job, count: 32), "attempt": 1, "package": package,
+                "compute_units": "cpu", "sample_ms": 0,
+            ]
+            fields["functions"] = functions
+            let loaded = try client.ask("load", fields)
+            let result = try XCTUnwrap(loaded["result"] as? [String: Any], "\(loaded)")
+            XCTAssertEqual(result["functions"] as? [String], functions ?? ["decode", "prefill"])
+            var asked = generate
+            asked["job"] = String(repeating: job + "f", count: 16)
+            let made = try XCTUnwrap(try client.ask("generate", asked)["result"] as? [String: Any])
+            ids.append(try XCTUnwrap(made["ids"] as? [Int]))
+        }
+        XCTAssertEqual(ids[0].count, 5)
+        XCTAssertEqual(Set(ids).count, 1)
+    }
+
     func testAnInvalidGreetingNeverStopsTheServer() throws {
         let server = try start()
         for seed in 0..<50 {
@@ -232,6 +266,11 @@ final class GatedEngine: Engine {
                 condition.broadcast()
             }
         }
+        /// The last thread that a model was called on.
+        private(set) var thread: (quality: QualityOfService, stackBytes: Int)?
+        func note(_ thread: Thread) {
+            condition.withLock { self.thread = (thread.qualityOfService, thread.stackSize) }
+        }
         func pass() {
             condition.withLock {
                 isReached = isClosed || isReached
@@ -250,6 +289,7 @@ final class GatedEngine: Engine {
         func reset() throws { try inner.reset() }
         func run(_ call: Call, row: (Int, UnsafeBufferPointer<Float>) throws -> Void) throws {
             gate.pass()
+            gate.note(Thread.current)
             try inner.run(call, row: row)
         }
     }
@@ -257,8 +297,11 @@ final class GatedEngine: Engine {
     let gate = Gate()
     private let inner = SimulatedEngine()
     var identity: EngineIdentity { inner.identity }
-    func load(_ place: PackagePlace, units: ComputeUnits, compiling: (Double) -> Void) throws -> any LoadedModel {
-        Model(try inner.load(place, units: units, compiling: compiling), gate)
+    func load(
+        _ place: PackagePlace, units: ComputeUnits, functions: [ModelFunction],
+        compiling: (Double) -> Void
+    ) throws -> any LoadedModel {
+        Model(try inner.load(place, units: units, functions: functions, compiling: compiling), gate)
     }
     func plan(_ place: PackagePlace, units: ComputeUnits) throws -> Plan {
         try inner.plan(place, units: units)

@@ -105,15 +105,17 @@ final class StoreTests: XCTestCase {
     func testTheFirstLoadIsRememberedByContentUnitsAndSystem() throws {
         let root = try temporaryFolder(self)
         let name = String(repeating: "a", count: 64)
+        let both = ModelFunction.allCases
         do {
             let store = try Store(root: root)
-            XCTAssert(try store.isFirstLoad(name, .cpu, system: "1"))
-            XCTAssertFalse(try store.isFirstLoad(name, .cpu, system: "1"))
+            XCTAssert(try store.isFirstLoad(name, .cpu, [.decode], system: "1"))
+            XCTAssert(try store.isFirstLoad(name, .cpu, both, system: "1"))
+            XCTAssertFalse(try store.isFirstLoad(name, .cpu, both, system: "1"))
         }
         let store = try Store(root: root)
-        XCTAssertFalse(try store.isFirstLoad(name, .cpu, system: "1"))
-        XCTAssert(try store.isFirstLoad(name, .all, system: "1"))
-        XCTAssert(try store.isFirstLoad(name, .cpu, system: "2"))
+        XCTAssertFalse(try store.isFirstLoad(name, .cpu, both, system: "1"))
+        XCTAssert(try store.isFirstLoad(name, .all, both, system: "1"))
+        XCTAssert(try store.isFirstLoad(name, .cpu, both, system: "2"))
     }
 
     func testTheJournalSurvivesACutLastLineAndKeepsTheLastThousandJobs() throws {

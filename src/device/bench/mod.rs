@@ -4,6 +4,7 @@
 
 mod conditions;
 mod correctness;
+mod decode_alone;
 mod order;
 mod run;
 mod subject;

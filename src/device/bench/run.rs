@@ -178,7 +178,7 @@ impl DeviceBench<'_> {
     }
 
     /// Sends a package, loads it for the first time, checks what it computes, and records the
-    /// system's compute plan.
+    /// system's compute plan and the memory of `decode` alone.
     fn introduce(&mut self, at: usize) -> Result<AfterVisit> {
         let prepared = &self.question.subjects[at];
         let package = prepared.subject.package.as_str();
@@ -211,7 +211,7 @@ impl DeviceBench<'_> {
             }
             other => self.record_failure(Some(package), "plan", &outcome_of(&other))?,
         }
-        Ok(AfterVisit::Continue)
+        self.decode_alone(at)
     }
 
     /// Checks whether the device computes what this machine does.
@@ -236,7 +236,7 @@ impl DeviceBench<'_> {
         }
     }
 
-    fn record_failure(
+    pub(super) fn record_failure(
         &mut self,
         package: Option<&str>,
         step: &str,

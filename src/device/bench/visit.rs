@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::results::measurement::{Attempt, AttemptOutcome, Load, Measurement, Repetition};
 
 /// Interval between samples of the system's figures during a job.
-const SAMPLE_MS: u32 = 250;
+pub(super) const SAMPLE_MS: u32 = 250;
 /// Interval between checks of a device that is not ready.
 const LOOK: Duration = Duration::from_secs(2);
 /// After this many failures, a package is not visited any more on the device.
@@ -51,7 +51,7 @@ impl DeviceBench<'_> {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
                 let units = self.question.units;
-                let answer = self.runner.load(&job, &package, units, SAMPLE_MS)?;
+                let answer = self.runner.load(&job, &package, units, &[], SAMPLE_MS)?;
                 (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };

@@ -13,7 +13,7 @@ use super::outcome::{
 use super::session::Session;
 use super::target::Target;
 use crate::device::protocol::code::Code;
-use crate::device::protocol::message::{Ask, ComputeUnits, Job};
+use crate::device::protocol::message::{Ask, ComputeUnits, Job, ModelFunction};
 use crate::device::protocol::result::{
     ComputePlan, Description, Figures, Generated, Loaded, Scored,
 };
@@ -96,7 +96,7 @@ impl Runner {
         self.ask_plain(&Ask::Sample)
     }
 
-    /// Loads a package, which must have been sent.
+    /// Loads these functions of a package, which must have been sent; all if there are none.
     ///
     /// # Errors
     /// The stop flag was set.
@@ -105,10 +105,11 @@ impl Runner {
         job: &Job,
         package: &str,
         compute_units: ComputeUnits,
+        functions: &[ModelFunction],
         sample_ms: u32,
     ) -> Result<RequestOutcome<Loaded>> {
-        let (job, package) = (job.clone(), package.to_owned());
-        self.ask_job(&Ask::Load { job, package, compute_units, sample_ms })
+        let (job, package, functions) = (job.clone(), package.to_owned(), functions.to_vec());
+        self.ask_job(&Ask::Load { job, package, compute_units, functions, sample_ms })
     }
 
     /// Continues a prompt by `tokens` tokens.

@@ -5,7 +5,7 @@ use super::locks::lock;
 use super::shared::{Host, LoadedModel};
 use crate::device::protocol::code::{Code, Refusal};
 use crate::device::protocol::manifest::is_hash;
-use crate::device::protocol::message::{Ask, Job};
+use crate::device::protocol::message::{Ask, Job, ModelFunction};
 
 /// The largest vocabulary whose logits fit into a frame.
 const MAX_VOCABULARY: usize = 1_048_574;
@@ -30,6 +30,9 @@ pub(super) fn check(ask: &Ask, job: &Job) -> Result<(), Refusal> {
         Ask::Load { package, .. } | Ask::Plan { package, .. } if !is_hash(package) => {
             return bad("package: expected 64 lower-case hexadecimal digits");
         }
+        Ask::Load { functions, .. } if !are_loadable(functions) => {
+            return bad("functions: expected \"decode\", alone or with \"prefill\"");
+        }
         Ask::Generate { prompt, tokens, .. } if prompt.is_empty() || *tokens == 0 => {
             return bad("prompt and tokens: expected 1 or more of each");
         }
@@ -53,6 +56,12 @@ pub(super) fn check(ask: &Ask, job: &Job) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether these functions can be loaded: all, or `decode` alone or with `prefill`.
+fn are_loadable(functions: &[ModelFunction]) -> bool {
+    use ModelFunction::{Decode, Prefill};
+    matches!(functions, [] | [Decode] | [Decode, Prefill] | [Prefill, Decode])
 }
 
 impl Host {

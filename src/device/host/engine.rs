@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::device::protocol::message::ComputeUnits;
+use crate::device::protocol::message::{ComputeUnits, ModelFunction};
 use crate::device::protocol::result::ComputePlan;
 use crate::error::Result;
 
@@ -30,6 +30,14 @@ pub struct ModelShape {
     pub prefill_tokens: usize,
     /// Size of the vocabulary.
     pub vocab_size: usize,
+}
+
+impl ModelShape {
+    /// The tokens of one [`Engine::append`] of a prompt: one if `prefill` is not among the functions.
+    pub fn tokens_per_call(&self) -> usize {
+        let has_prefill = self.functions.iter().any(|name| name == ModelFunction::Prefill.name());
+        if has_prefill { self.prefill_tokens } else { 1 }
+    }
 }
 
 /// An engine, which has at most one package loaded.

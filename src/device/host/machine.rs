@@ -95,6 +95,7 @@ impl Machine {
             battery_percent: None,
             power: power(Path::new("/sys/class/power_supply")),
             foreground: None,
+            neural_peak_bytes: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::progress::JobProgress;
 use super::shared::{Host, LoadedModel};
 use super::store::disk::{self, io_refusal};
 use crate::device::protocol::code::{Code, Refusal};
-use crate::device::protocol::message::{Ask, ComputeUnits};
+use crate::device::protocol::message::{Ask, ComputeUnits, ModelFunction};
 use crate::device::protocol::result::{Figures, Generated, Loaded, Scored};
 use crate::error::{Error, Exit};
 use crate::files::sync_file;
@@ -34,8 +34,8 @@ impl Host {
         progress: &JobProgress,
     ) -> Result<Value, Refusal> {
         let result = match ask {
-            Ask::Load { package, compute_units, sample_ms, .. } => {
-                serde_json::to_value(self.load(package, *compute_units, *sample_ms)?)
+            Ask::Load { package, compute_units, functions, sample_ms, .. } => {
+                serde_json::to_value(self.load(package, *compute_units, functions, *sample_ms)?)
             }
             Ask::Generate { prompt, tokens, sample_ms, .. } => {
                 progress.of.store(*tokens as u64, Relaxed);
@@ -66,14 +66,25 @@ impl Host {
         })
     }
 
-    fn load(&self, package: &str, units: ComputeUnits, ms: u32) -> Result<Loaded, Refusal> {
+    /// Loads these functions of a package, all if there are none. The engine reads weights when they
+    /// are used, so one that is not called costs nothing.
+    fn load(
+        &self,
+        package: &str,
+        units: ComputeUnits,
+        functions: &[ModelFunction],
+        ms: u32,
+    ) -> Result<Loaded, Refusal> {
         let folder = lock(&self.store).use_now(package)?;
         *lock(&self.loaded) = None;
         lock(&self.engine).unload();
         let mut loaded = Loaded::default();
         self.sampled(ms, &mut loaded, |host, loaded| {
             let start = Instant::now();
-            let shape = lock(&host.engine).load(&folder, units).map_err(|e| engine_refusal(&e))?;
+            let shape = lock(&host.engine).load(&folder, units);
+            let mut shape = shape.map_err(|e| engine_refusal(&e))?;
+            let is_asked = |name: &String| functions.iter().any(|one| one.name() == name);
+            shape.functions.retain(|name| functions.is_empty() || is_asked(name));
             loaded.load_ms = ms_since(start);
             loaded.functions.clone_from(&shape.functions);
             loaded.context_tokens = shape.context_tokens;
@@ -82,7 +93,10 @@ impl Host {
             *lock(&host.loaded) = Some(LoadedModel { package: package.to_owned(), shape });
             Ok(())
         })?;
-        let key = format!("{package}\n{units:?}\n{}", self.machine.version);
+        let mut key = format!("{package}\n{units:?}\n{}", self.machine.version);
+        if !loaded.functions.iter().any(|name| name == ModelFunction::Prefill.name()) {
+            key += "\ndecode";
+        }
         let first = lock(&self.store).is_first_load(&key);
         loaded.first = first.map_err(|e| io_refusal("write", "loads.jsonl".as_ref(), &e))?;
         Ok(loaded)
@@ -101,7 +115,7 @@ impl Host {
         engine.restart().map_err(|e| engine_refusal(&e))?;
         generated.prompt_tokens = prompt.len();
         let mut logits = Vec::new();
-        for part in prompt.chunks(shape.prefill_tokens) {
+        for part in prompt.chunks(shape.tokens_per_call()) {
             logits = last(engine.append(part).map_err(|e| engine_refusal(&e))?)?;
         }
         let mut id = greedy(&logits)?;
@@ -141,7 +155,7 @@ impl Host {
         engine.restart().map_err(|e| engine_refusal(&e))?;
         let mut scores = Vec::with_capacity(ids.len());
         let mut position = 0;
-        for part in ids.chunks(shape.prefill_tokens) {
+        for part in ids.chunks(shape.tokens_per_call()) {
             for logits in engine.append(part).map_err(|e| engine_refusal(&e))? {
                 if let Some(next) = ids.get(position + 1) {
                     scores.push(finite_nll_nats(&logits, *next)?);

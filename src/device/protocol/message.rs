@@ -99,6 +99,9 @@ pub enum Ask {
         package: String,
         /// Where the package may compute.
         compute_units: ComputeUnits,
+        /// The functions to load, `decode` among them; all if there are none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        functions: Vec<ModelFunction>,
         /// Interval between samples of the system's figures; 0 for no samples.
         #[serde(default)]
         sample_ms: u32,
@@ -154,6 +157,26 @@ impl Ask {
             | Ask::Score { job, .. }
             | Ask::Plan { job, .. } => Some(job),
             _ => None,
+        }
+    }
+}
+
+/// A function of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFunction {
+    /// Takes one token.
+    Decode,
+    /// Takes several tokens of a prompt.
+    Prefill,
+}
+
+impl ModelFunction {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ModelFunction::Decode => "decode",
+            ModelFunction::Prefill => "prefill",
         }
     }
 }

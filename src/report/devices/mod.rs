@@ -14,6 +14,7 @@ use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, subjects};
 use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::Device;
+use crate::units::Bytes;
 
 /// The document of a folder that holds only measurements.
 pub fn document(all: &[Measurement]) -> Document {
@@ -146,11 +147,18 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
         let (variant, kept) = (&row.subject.variant, row.kept);
         format!("{variant}: only {kept} of {} repetitions count", method.repetitions)
     });
+    let alone = rows.iter().filter_map(|row| {
+        let (alone, both) = (row.decode_alone_peak_bytes?, row.footprint_peak_bytes?);
+        let (variant, alone, both) = (&row.subject.variant, Bytes(alone), Bytes(both));
+        Some(format!(
+            "{variant}: peak memory with decode alone {alone}, with decode and prefill {both}"
+        ))
+    });
     Table {
         title: title(device),
         columns,
         rows: rows.iter().map(row).collect(),
-        notes: wrong.chain(few).collect(),
+        notes: wrong.chain(few).chain(alone).collect(),
     }
 }
 

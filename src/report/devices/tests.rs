@@ -3,7 +3,7 @@
 use super::super::{Format, render};
 use super::*;
 use crate::results::measurement::{
-    Attempt, AttemptOutcome, CorrectnessCheck, Load, PlanShare, Repetition,
+    Attempt, AttemptOutcome, CorrectnessCheck, DecodeAlone, Load, PlanShare, Repetition,
 };
 use crate::results::runner::{Description, Device, Figures, Generated, Loaded};
 
@@ -174,6 +174,46 @@ fn speeds_of_a_wrong_package_are_struck_out_and_no_program_reads_them() {
     let rows = json["tables"][0]["rows"].as_array().unwrap();
     assert!(rows[0]["decode_tokens_per_s"]["point"].is_f64());
     assert!(rows[1]["decode_tokens_per_s"].is_null() && rows[1]["correctness"] == "WRONG");
+}
+
+#[test]
+fn the_peak_with_decode_alone_is_told_if_its_process_was_fresh() {
+    let alone = |package: &str, fresh_process, after| {
+        Measurement::DecodeAlone(Box::new(DecodeAlone {
+            method_id: "m".into(),
+            device: "usb:phone".into(),
+            package: package.into(),
+            fresh_process,
+            generated: Generated { after, ..Generated::default() },
+            ..DecodeAlone::default()
+        }))
+    };
+    let mut all = all();
+    all.extend([alone("a", true, figures(45_000_000)), alone("b", false, figures(90_000_000))]);
+    let notes = tables(&all)[0].notes.clone();
+    let told: Vec<&String> = notes.iter().filter(|note| note.contains("decode alone")).collect();
+    let expected =
+        "fp16: peak memory with decode alone 45.0 MB, with decode and prefill 80.0 MB".to_owned();
+    assert_eq!(told, [&expected]);
+}
+
+#[test]
+fn the_neural_engines_own_peak_counts_and_the_samples_where_there_is_none() {
+    let neural = |sampled: u64, peak: Option<u64>| {
+        let mut all = all();
+        let last = all.iter_mut().find_map(|one| match one {
+            Measurement::Repetition(one) if one.attempt.outcome == AttemptOutcome::Kept => {
+                one.generated.as_mut()
+            }
+            _ => None,
+        });
+        let samples = &mut last.unwrap().samples;
+        let now = Figures { neural_bytes: Some(sampled), neural_peak_bytes: peak, ..figures(1) };
+        *samples = vec![now];
+        tables(&all)[0].rows[0][10].clone()
+    };
+    assert_eq!(neural(3_000_000, Some(5_000_000)), Value::from(5_000_000_u64));
+    assert_eq!(neural(3_000_000, None), Value::from(3_000_000_u64));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub enum Measurement {
     CorrectnessCheck(CorrectnessCheck),
     /// Where the system expects operations to run.
     Plan(PlanShare),
+    /// The memory of a package whose `decode` alone is loaded.
+    DecodeAlone(Box<DecodeAlone>),
     /// A step before any measurement that failed.
     #[serde(alias = "trouble")]
     FailedStep(FailedStep),
@@ -275,6 +277,33 @@ pub struct PlanShare {
     pub unassigned: usize,
 }
 
+/// A package whose `decode` alone is loaded, and a few tokens that it generated. Its figures beside
+/// those of both functions show whether a system holds shared weights twice.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DecodeAlone {
+    /// The method.
+    pub method_id: String,
+    /// The device.
+    pub device: String,
+    /// The package.
+    pub package: String,
+    /// Whether the runner's process was started for it; if not, peaks include what was loaded before.
+    pub fresh_process: bool,
+    /// The load.
+    pub loaded: Loaded,
+    /// The generation.
+    pub generated: Generated,
+}
+
+impl DecodeAlone {
+    /// The largest footprint; without earlier packages only in a fresh process.
+    pub fn footprint_peak_bytes(&self) -> Option<u64> {
+        let load = self.loaded.samples.iter().chain([&self.loaded.after]);
+        let all = load.chain(&self.generated.samples).chain([&self.generated.after]);
+        all.map(|now| now.footprint_peak_bytes.max(now.footprint_bytes)).max().flatten()
+    }
+}
+
 /// A step before any measurement that failed: reaching a device, sending, scoring, planning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedStep {
@@ -283,7 +312,7 @@ pub struct FailedStep {
     /// The package; `None` if the step concerns the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
-    /// `reach`, `send`, `score` or `plan`.
+    /// `reach`, `send`, `score`, `plan` or `decode alone`.
     pub step: String,
     /// What is known.
     pub reason: String,

@@ -117,6 +117,40 @@ fn a_load_says_what_was_loaded_and_whether_it_was_the_first() {
 }
 
 #[test]
+fn decode_alone_reads_a_prompt_token_by_token_and_both_functions_can_follow() {
+    let runner = Runner::start();
+    let mut client = runner.session();
+    client.send_package(demo());
+    let package = demo().content.package();
+    let alone = || {
+        let mut alone = load(&package, &job(), 1);
+        alone["functions"] = json!(["decode"]);
+        alone
+    };
+    let loaded = client.done(alone())["result"].take();
+    assert_eq!(loaded["functions"], json!(["decode"]));
+    assert_eq!((&loaded["first"], &loaded["prefill_tokens"]), (&json!(true), &json!(64)));
+    assert_eq!(client.done(alone())["result"]["first"], false);
+    let ids = client.done(generate(&job(), 1, 3))["result"]["ids"].take();
+    let mut chain = chain(&runner);
+    let mut ids_expected: Vec<u32> = Vec::new();
+    for id in [1, 2, 3] {
+        ids_expected = vec![largest(&chain.decode(id).unwrap())];
+    }
+    while ids_expected.len() < 3 {
+        let id = ids_expected[ids_expected.len() - 1];
+        ids_expected.push(largest(&chain.decode(id).unwrap()));
+    }
+    assert_eq!(ids, json!(ids_expected));
+    let both = client.load(&package, &job())["result"].take();
+    assert_eq!(both["functions"], json!(["decode", "prefill"]));
+    assert_eq!(both["first"], true, "its prefill was never loaded");
+    let mut prefill = load(&package, &job(), 1);
+    prefill["functions"] = json!(["prefill"]);
+    client.fails(prefill, "bad_request");
+}
+
+#[test]
 fn a_plan_lists_every_operation_on_the_processor() {
     let runner = Runner::start();
     let mut client = runner.session();

@@ -10,37 +10,37 @@ public final class MLGPUComputeDevice: NSObject {}
 public final class MLNeuralEngineComputeDevice: NSObject {}
 
 /// developer.apple.com/documentation/coreml/mlcomputedevice
-public enum MLComputeDevice {
+public enum MLComputeDevice: @unchecked Sendable {
     case cpu(MLCPUComputeDevice)
     case gpu(MLGPUComputeDevice)
     case neuralEngine(MLNeuralEngineComputeDevice)
 }
 
 /// developer.apple.com/documentation/coreml/mlmodelstructure
-public enum MLModelStructure {
+public enum MLModelStructure: Sendable {
     /// developer.apple.com/documentation/coreml/mlmodelstructure/program
-    public struct Program {
+    public struct Program: Sendable {
         /// developer.apple.com/documentation/coreml/mlmodelstructure/program/functions
         public let functions: [String: Function]
 
         /// developer.apple.com/documentation/coreml/mlmodelstructure/program/function
-        public struct Function {
+        public struct Function: Sendable {
             public let block: Block
         }
         /// developer.apple.com/documentation/coreml/mlmodelstructure/program/block
-        public struct Block {
+        public struct Block: Sendable {
             public let operations: [Operation]
         }
         /// developer.apple.com/documentation/coreml/mlmodelstructure/program/operation
-        public struct Operation {
+        public struct Operation: Sendable {
             public let operatorName: String
             public let blocks: [Block]
         }
     }
     /// developer.apple.com/documentation/coreml/mlmodelstructure/neuralnetwork-swift.struct
-    public struct NeuralNetwork {}
+    public struct NeuralNetwork: Sendable {}
     /// developer.apple.com/documentation/coreml/mlmodelstructure/pipeline-swift.struct
-    public struct Pipeline {}
+    public struct Pipeline: Sendable {}
 
     case neuralNetwork(NeuralNetwork)
     case program(Program)
@@ -72,3 +72,6 @@ public final class MLComputePlan {
         public let weight: Double
     }
 }
+
+@available(*, unavailable)
+extension MLComputePlan: @unchecked Sendable {}

@@ -1,7 +1,9 @@
-// A stand-in for Apple's Core ML, for type-checking on Linux. Nothing here computes.
+// A stand-in for Apple's Core ML, for type-checking on Linux, and for tests, which say what its
+// functions compute (StubModels.swift).
 //
-// Each declaration names the page of developer.apple.com that it was written from. A stub proves
-// agreement with the stub alone; where page and framework differ, the framework is right.
+// Each declaration names the page of developer.apple.com that it was written from; Sendable and default
+// arguments are those of Apple's Swift interface. Where stub and framework differ, the framework is
+// right.
 
 import Foundation
 
@@ -30,33 +32,6 @@ public enum MLMultiArrayDataType: Int, Sendable {
     case int32 = 131104
 }
 
-/// developer.apple.com/documentation/coreml/mlmultiarray
-open class MLMultiArray: NSObject {
-    /// developer.apple.com/documentation/coreml/mlmultiarray/init(shape:datatype:)
-    public init(shape: [NSNumber], dataType: MLMultiArrayDataType) throws {
-        self.shape = shape
-        self.dataType = dataType
-    }
-    /// developer.apple.com/documentation/coreml/mlmultiarray/shape
-    open private(set) var shape: [NSNumber]
-    /// developer.apple.com/documentation/coreml/mlmultiarray/strides
-    open var strides: [NSNumber] { [] }
-    /// developer.apple.com/documentation/coreml/mlmultiarray/count
-    open var count: Int { 0 }
-    /// developer.apple.com/documentation/coreml/mlmultiarray/datatype
-    open private(set) var dataType: MLMultiArrayDataType
-    /// developer.apple.com/documentation/coreml/mlmultiarray/withunsafebytes(_:)
-    public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
-        try body(UnsafeRawBufferPointer(start: nil, count: 0))
-    }
-    /// developer.apple.com/documentation/coreml/mlmultiarray/withunsafemutablebytes(_:)
-    public func withUnsafeMutableBytes<R>(
-        _ body: (UnsafeMutableRawBufferPointer, [Int]) throws -> R
-    ) rethrows -> R {
-        try body(UnsafeMutableRawBufferPointer(start: nil, count: 0), [])
-    }
-}
-
 /// developer.apple.com/documentation/coreml/mlfeaturevalue
 open class MLFeatureValue: NSObject {
     /// developer.apple.com/documentation/coreml/mlfeaturevalue/init(multiarray:)
@@ -75,34 +50,47 @@ public protocol MLFeatureProvider {
 
 /// developer.apple.com/documentation/coreml/mldictionaryfeatureprovider
 open class MLDictionaryFeatureProvider: NSObject, MLFeatureProvider {
+    private let values: [String: MLFeatureValue]
     /// developer.apple.com/documentation/coreml/mldictionaryfeatureprovider/init(dictionary:)
-    public init(dictionary: [String: Any]) throws {}
-    open var featureNames: Set<String> { [] }
-    open func featureValue(for featureName: String) -> MLFeatureValue? { nil }
+    public init(dictionary: [String: Any]) throws {
+        values = dictionary.compactMapValues { $0 as? MLFeatureValue }
+        guard values.count == dictionary.count else { throw StubError("not a feature value") }
+    }
+    open var featureNames: Set<String> { Set(values.keys) }
+    open func featureValue(for featureName: String) -> MLFeatureValue? { values[featureName] }
 }
 
 /// developer.apple.com/documentation/coreml/mlmultiarrayconstraint
 open class MLMultiArrayConstraint: NSObject {
+    init(_ array: StubModels.Array) {
+        shape = array.shape.map { NSNumber(value: $0) }
+        dataType = array.dataType
+    }
     /// developer.apple.com/documentation/coreml/mlmultiarrayconstraint/shape
-    open var shape: [NSNumber] { [] }
+    open private(set) var shape: [NSNumber]
     /// developer.apple.com/documentation/coreml/mlmultiarrayconstraint/datatype
-    open var dataType: MLMultiArrayDataType { .float16 }
+    open private(set) var dataType: MLMultiArrayDataType
 }
 
 /// developer.apple.com/documentation/coreml/mlfeaturedescription
 open class MLFeatureDescription: NSObject {
+    init(_ array: StubModels.Array) { multiArrayConstraint = MLMultiArrayConstraint(array) }
     /// developer.apple.com/documentation/coreml/mlfeaturedescription/multiarrayconstraint
-    open var multiArrayConstraint: MLMultiArrayConstraint? { nil }
+    open private(set) var multiArrayConstraint: MLMultiArrayConstraint?
 }
 
 /// developer.apple.com/documentation/coreml/mlmodeldescription
 open class MLModelDescription: NSObject {
+    private let function: StubModels.Function
+    init(_ function: StubModels.Function) { self.function = function }
     /// developer.apple.com/documentation/coreml/mlmodeldescription/inputdescriptionsbyname
-    open var inputDescriptionsByName: [String: MLFeatureDescription] { [:] }
-    /// developer.apple.com/documentation/coreml/mlmodeldescription/outputdescriptionsbyname
-    open var outputDescriptionsByName: [String: MLFeatureDescription] { [:] }
+    open var inputDescriptionsByName: [String: MLFeatureDescription] {
+        function.inputs.mapValues { MLFeatureDescription($0) }
+    }
     /// developer.apple.com/documentation/coreml/mlmodeldescription/statedescriptionsbyname (iOS 18)
-    open var stateDescriptionsByName: [String: MLFeatureDescription] { [:] }
+    open var stateDescriptionsByName: [String: MLFeatureDescription] {
+        function.states.mapValues { MLFeatureDescription($0) }
+    }
 }
 
 /// developer.apple.com/documentation/coreml/mlpredictionoptions
@@ -111,27 +99,50 @@ open class MLPredictionOptions: NSObject {
 }
 
 /// developer.apple.com/documentation/coreml/mlstate (iOS 18)
-public final class MLState {
+public final class MLState: @unchecked Sendable {
     init() {}
 }
 
 /// developer.apple.com/documentation/coreml/mlmodel
 open class MLModel: NSObject {
+    private let function: StubModels.Function
     /// developer.apple.com/documentation/coreml/mlmodel/compilemodel(at:) (async, iOS 16)
-    open class func compileModel(at modelURL: URL) async throws -> URL { modelURL }
+    open class func compileModel(at modelURL: URL) async throws -> URL {
+        let made = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        try FileManager.default.createDirectory(at: made, withIntermediateDirectories: true)
+        return made
+    }
     /// developer.apple.com/documentation/coreml/mlmodel/init(contentsof:configuration:)
-    public init(contentsOf url: URL, configuration: MLModelConfiguration) throws {}
+    public init(contentsOf url: URL, configuration: MLModelConfiguration) throws {
+        function = try StubModels.load(url, configuration.functionName)
+    }
     /// developer.apple.com/documentation/coreml/mlmodel/modeldescription
-    open var modelDescription: MLModelDescription { MLModelDescription() }
+    open var modelDescription: MLModelDescription { MLModelDescription(function) }
     /// developer.apple.com/documentation/coreml/mlmodel/makestate() (iOS 18)
     public func makeState() -> MLState { MLState() }
     /// developer.apple.com/documentation/coreml/mlmodel/prediction(from:options:)
     open func prediction(
         from input: any MLFeatureProvider, options: MLPredictionOptions
-    ) throws -> any MLFeatureProvider { input }
+    ) throws -> any MLFeatureProvider {
+        try StubModels.predict(function, input, nil)
+    }
+    /// The same without a thread that waits; options have a default (iOS 17).
+    open func prediction(
+        from input: any MLFeatureProvider, options: MLPredictionOptions = MLPredictionOptions()
+    ) async throws -> any MLFeatureProvider {
+        try StubModels.predict(function, input, nil)
+    }
     /// developer.apple.com/documentation/coreml/mlmodel/prediction(from:using:options:) (iOS 18)
+    public func prediction(
+        from input: any MLFeatureProvider, using state: MLState, options: MLPredictionOptions
+    ) throws -> any MLFeatureProvider {
+        try StubModels.predict(function, input, state)
+    }
+    /// The same without a thread that waits; options have a default (iOS 18).
     public func prediction(
         from input: any MLFeatureProvider, using state: MLState,
         options: MLPredictionOptions = MLPredictionOptions()
-    ) throws -> any MLFeatureProvider { input }
+    ) async throws -> any MLFeatureProvider {
+        try StubModels.predict(function, input, state)
+    }
 }
