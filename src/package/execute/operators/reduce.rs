@@ -102,12 +102,16 @@ fn maximum(row: &[f32]) -> f32 {
     row.iter().fold(f32::NEG_INFINITY, larger)
 }
 
+/// The exponential of anything below this is 0 in f32, whose smallest number is the exponential of
+/// -103.3.
+const VANISHES: f32 = -104.0;
+
 /// Computes the softmax of a row in place. If all elements are -inf, the result is NaN.
 pub(super) fn softmax(row: &mut [f32]) {
     let max = maximum(row);
     let max = if max.is_finite() { max } else { 0.0 };
-    // Most elements of a masked row are -inf; this saves their exponentials.
-    let share = |value: f32| if value == f32::NEG_INFINITY { 0.0 } else { (value - max).exp() };
+    // Most elements of a masked row vanish; this saves their exponentials.
+    let share = |value: f32| if value - max < VANISHES { 0.0 } else { (value - max).exp() };
     row.iter_mut().for_each(|value| *value = share(*value));
     let total = sum(row);
     row.iter_mut().for_each(|value| *value /= total);
