@@ -251,3 +251,25 @@ fn topk(args: &mut Arguments) -> Result<Vec<Tensor>> {
     };
     Ok(vec![back(Data::Float(best))?, back(Data::Int(indices))?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finite_mask_leaves_no_share_and_changes_no_bit_of_the_others() {
+        assert!((VANISHES.exp(), (-103.2f32).exp() > 0.0) == (0.0, true));
+        let scores = |i: usize| ((i * 7919 % 613) as f32 - 300.0) / 3.0;
+        for masked in [-40_000.0f32, -1e4, -65_504.0] {
+            let row = |mask: f32| -> Vec<f32> {
+                let column = |i: usize| scores(i) + if i % 5 < 2 { 0.0 } else { mask };
+                (0..200).map(column).collect()
+            };
+            let (mut finite, mut infinite) = (row(masked), row(f32::NEG_INFINITY));
+            softmax(&mut finite);
+            softmax(&mut infinite);
+            assert_eq!(finite, infinite, "{masked}");
+            assert!(finite.iter().enumerate().all(|(i, share)| i % 5 < 2 || *share == 0.0));
+        }
+    }
+}
