@@ -18,9 +18,9 @@ pub struct DesignArgs {
     /// Engine to lay the packages out for: gpu or ane
     #[arg(long, value_name = "ENGINE", default_value = "gpu")]
     compute: Compute,
-    /// How keys and values are kept: state or inputs [default: state; inputs for ios17]
+    /// How the cache is kept: state or inputs [default: state; inputs for ios17]
     ///
-    /// inputs: the runner writes the cache, and no write is in the program.
+    /// inputs: the runner writes the new rows of keys and values, and no write is in the program.
     #[arg(long, value_name = "HOW")]
     cache: Option<Cache>,
     /// Tokens that the cache holds [default: at most 2048]

@@ -121,7 +121,8 @@ fn caches_that_are_inputs_are_written_by_the_runner_and_predict_the_same() {
             arguments.split_whitespace().skip_while(|a| *a != "--model").take(2).collect();
         run(place.evalkit(&["verify", out]).args(model), 0);
     }
-    let refused = told(&package(&place, "old", "--cache state --target ios17", 2));
+    let refused =
+        told(&package(&place, "old", "--recipe palette4 --cache state --target ios17", 2));
     assert!(refused.contains("--cache: iOS 17 has no states"), "{refused}");
     package(&place, "old", "--recipe palette4 --cache inputs --target ios17", 0);
 }
