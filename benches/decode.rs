@@ -18,7 +18,7 @@ use evalkit::package::bundle::{self, Bundle, BundleRequest, PackageLimits};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
-use evalkit::package::program::{Compute, Design};
+use evalkit::package::program::{Cache, Compute, Design};
 use evalkit::results::memory_now;
 
 const RECIPES: [&str; 6] =
@@ -33,6 +33,7 @@ fn package(checkpoint: &Checkpoint, recipe: &str, folder: &Path) {
         design: Design {
             target: Opset::Ios18,
             compute: Compute::Gpu,
+            cache: Cache::State,
             context_tokens: 256,
             prefill_tokens: 64,
         },

@@ -29,7 +29,7 @@ use evalkit::package::bundle::{self, Bundle, BundleRequest, PackageLimits};
 use evalkit::package::chain::Chain;
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
-use evalkit::package::program::{Compute, Design};
+use evalkit::package::program::{Cache, Compute, Design};
 use evalkit::units::hex;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -148,6 +148,7 @@ fn package(folder: &Path) {
         design: Design {
             target: Opset::Ios18,
             compute: Compute::Gpu,
+            cache: Cache::State,
             context_tokens: 256,
             prefill_tokens: 64,
         },

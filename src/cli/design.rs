@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::args::parse_size;
 use crate::package::mil::Opset;
-use crate::package::program::Compute;
+use crate::package::program::{Cache, Compute};
 use crate::run::package::PackageOptions;
 
 /// How packages are made.
@@ -18,12 +18,17 @@ pub struct DesignArgs {
     /// Engine to lay the packages out for: gpu or ane
     #[arg(long, value_name = "ENGINE", default_value = "gpu")]
     compute: Compute,
+    /// How the cache is kept: state or inputs [default: state; inputs for ios17]
+    ///
+    /// inputs: the runner writes the new rows of keys and values, and no write is in the program.
+    #[arg(long, value_name = "HOW")]
+    cache: Option<Cache>,
     /// Tokens that the cache holds [default: at most 2048]
     ///
     /// The default is the model's context if that is below 2048.
     #[arg(long, value_name = "TOKENS")]
     max_sequence_length: Option<usize>,
-    /// Prompt tokens per call of prefill [default: 64]
+    /// Prompt tokens per call of prefill [default: 64; 32 for ane]
     #[arg(long, value_name = "TOKENS")]
     prefill_length: Option<usize>,
     /// Largest weight file [default: 1GB; 500MB for ane]
@@ -42,6 +47,7 @@ impl DesignArgs {
         PackageOptions {
             target: self.target,
             compute: self.compute,
+            cache: self.cache,
             max_sequence_length: self.max_sequence_length,
             prefill_length: self.prefill_length,
             chunk_bytes: self.chunk_size,

@@ -36,9 +36,11 @@ pub struct MeasureArgs {
     /// Ready means in the foreground and out of low-power mode.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "15m")]
     wait: Duration,
-    /// cpu, cpu-and-gpu, cpu-and-neural-engine or all
-    #[arg(long, value_name = "UNITS", default_value = "all", value_parser = parse_units)]
-    compute_units: ComputeUnits,
+    /// cpu, cpu-and-gpu, cpu-and-neural-engine or all [default: as the packages say]
+    ///
+    /// model.json says cpu-and-gpu if a package is reported to fail on the Neural Engine, otherwise all.
+    #[arg(long, value_name = "UNITS", value_parser = parse_units)]
+    compute_units: Option<ComputeUnits>,
     /// Access token that the runner was started with
     ///
     /// 32 hexadecimal digits. The default is the one that evalkit devices install saved.

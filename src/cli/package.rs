@@ -17,7 +17,7 @@ use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::run::calibration_text;
 use crate::run::inputs;
-use crate::run::package::write;
+use crate::run::package::{warn, write};
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
@@ -86,6 +86,7 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
     let options = args.design.options();
     let order = options.order(coder, existing);
     let predicted_bytes = bundle::predicted_bytes(&order)?;
+    warn(&order, reporter)?;
     if args.dry_run {
         let title = format!("{} as {label}: {predicted_bytes} bytes (predicted)", checkpoint.name);
         print(args.format.format, &Document { title, ..Document::default() })?;
@@ -126,6 +127,7 @@ fn document(title: &str, manifest: &Manifest, args: &PackageArgs) -> Document {
             Fact::new("target", "Target", model.target.as_str()),
             Fact::new("compute", "Laid out for", model.compute.as_str()),
             Fact::new("context_tokens", "Cache", model.context_tokens),
+            Fact::new("cache", "Cache kept as", model.cache.as_deref().unwrap_or_default()),
             Fact::new("prefill_tokens", "Prefill", model.prefill_tokens),
             Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),
         ],

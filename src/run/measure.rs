@@ -9,6 +9,7 @@ use crate::device::client::{Options, Target, Token};
 use crate::device::protocol::message::ComputeUnits;
 use crate::device::transport::usbmux;
 use crate::error::{Error, Exit, Result};
+use crate::package::bundle::{Bundle, ComputeUnits as Wanted};
 use crate::results::Environment;
 use crate::results::measurement::{Measurement, Measurements, Method};
 
@@ -25,8 +26,8 @@ pub struct MeasureOptions {
     pub sustained: Option<Duration>,
     /// Longest wait for a device to cool down, come to the foreground and leave low-power mode.
     pub wait: Duration,
-    /// The compute units that packages may use.
-    pub compute_units: ComputeUnits,
+    /// The compute units that packages may use; `None` leaves that to the packages.
+    pub compute_units: Option<ComputeUnits>,
     /// Token that the runner was started with; by default the one saved when the app was installed.
     pub token: Option<Token>,
 }
@@ -48,8 +49,8 @@ pub struct Setting<'a> {
 }
 
 impl MeasureOptions {
-    /// The method for a prompt of these ids.
-    fn method(&self, prompt: &[u32]) -> Result<Method> {
+    /// The method for a prompt of these ids on these compute units.
+    fn method(&self, prompt: &[u32], units: ComputeUnits) -> Result<Method> {
         if self.prompt_tokens == 0 || self.generate < 2 || self.repetitions == 0 {
             return Err(Error::input(
                 "expected at least 1 prompt token, 2 generated tokens and 1 repetition",
@@ -65,7 +66,7 @@ impl MeasureOptions {
             repetitions: self.repetitions,
             sustained_ms: self.sustained.map_or(0, millis),
             wait_ms: millis(self.wait),
-            compute_units: units_name(self.compute_units).into(),
+            compute_units: units_name(units).into(),
             evalkit_version: env!("CARGO_PKG_VERSION").into(),
             binary_hash: Environment::probe("cpu").binary_hash,
         };
@@ -93,7 +94,8 @@ impl Setting<'_> {
         drop(stage);
         let vocabulary = prepared.iter().map(|one| one.vocab_size).min().unwrap_or(0);
         let prompt = (self.text)(self.options.prompt_tokens, vocabulary)?;
-        let method = self.options.method(&prompt)?;
+        let units = self.units(folders)?;
+        let method = self.options.method(&prompt, units)?;
         let needed_tokens = method.prompt_tokens + method.tokens;
         for (one, folder) in prepared.iter().zip(folders) {
             if one.context_tokens < needed_tokens {
@@ -109,7 +111,8 @@ impl Setting<'_> {
         self.begin(&mut file, &method, &prepared)?;
         let question = Question {
             method: &method,
-            units: self.options.compute_units,
+            units,
+            may_narrow: self.options.compute_units.is_none(),
             prompt: &prompt,
             subjects: &prepared,
             now: &crate::results::now,
@@ -118,6 +121,26 @@ impl Setting<'_> {
             self.on(target, &question, &mut file)?;
         }
         Ok(file.all().to_vec())
+    }
+
+    /// The compute units that were asked for, or those that all packages are to be run on: the same for
+    /// all, so that they can be compared.
+    fn units(&self, folders: &[Folder]) -> Result<ComputeUnits> {
+        if let Some(units) = self.options.compute_units {
+            return Ok(units);
+        }
+        for folder in folders {
+            let model = Bundle::open(&folder.path)?.manifest.model;
+            if model.compute_units == Wanted::CpuAndGpu {
+                self.observer.message(&format!(
+                    "{} is reported to fail on the Neural Engine: measuring with --compute-units \
+                     cpu-and-gpu",
+                    folder.path.display()
+                ));
+                return Ok(ComputeUnits::CpuAndGpu);
+            }
+        }
+        Ok(ComputeUnits::All)
     }
 
     /// Records method and packages if they are new.

@@ -15,6 +15,11 @@ pub trait Observer {
     /// A line for the user: what was found, decided or written.
     fn message(&self, _line: &str) {}
 
+    /// Something that may go wrong, and what to do about it. By default a message.
+    fn warning(&self, line: &str) {
+        self.message(&format!("warning: {line}"));
+    }
+
     /// `done` of `total` steps of a stage are complete.
     fn progress(&self, _stage: &str, _done: u64, _total: u64) {}
 

@@ -12,11 +12,12 @@ use crate::error::{Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
 use crate::package::bundle::{
-    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, PackageLimits, predicted_bytes,
+    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, PackageLimits, check_design,
+    predicted_bytes, warnings,
 };
 use crate::package::execute::Precision;
 use crate::package::mil::Opset;
-use crate::package::program::{Compute, Design};
+use crate::package::program::{Cache, Compute, Design};
 use crate::package::verify::{
     VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
 };
@@ -29,8 +30,10 @@ const VERIFIED_TOKENS: usize = 48;
 
 /// Default number of tokens that the cache holds.
 const CONTEXT_TOKENS: usize = 2048;
-/// Default number of prompt tokens that are computed at a time.
+/// Default number of prompt tokens that are computed at a time, on the GPU and on the Neural Engine,
+/// which is reported to refuse writing more rows than this into a state.
 const PREFILL_TOKENS: usize = 64;
+const ANE_PREFILL_TOKENS: usize = 32;
 
 /// How packages are written.
 #[derive(Debug, Clone)]
@@ -39,9 +42,11 @@ pub struct PackageOptions {
     pub target: Opset,
     /// The compute units that the packages are laid out for.
     pub compute: Compute,
+    /// How keys and values are kept; `None` takes states where the target has them.
+    pub cache: Option<Cache>,
     /// Tokens that the cache holds; the default is 2048, or the model's context if that is shorter.
     pub max_sequence_length: Option<usize>,
-    /// Tokens of a prompt that are computed at a time; the default is 64.
+    /// Tokens of a prompt that are computed at a time; the default is 64, or 32 for the Neural Engine.
     pub prefill_length: Option<usize>,
     /// Largest weight file of one package, in bytes; a larger model becomes several packages.
     pub chunk_bytes: Option<u64>,
@@ -54,13 +59,18 @@ impl PackageOptions {
     pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
         let longest = coder.checkpoint.config.max_position_embeddings;
         let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
-        let prefill_tokens = self.prefill_length.unwrap_or(PREFILL_TOKENS.min(context_tokens));
+        let prefill_tokens = match self.compute {
+            Compute::Gpu => PREFILL_TOKENS,
+            Compute::Ane => ANE_PREFILL_TOKENS,
+        };
+        let prefill_tokens = self.prefill_length.unwrap_or(prefill_tokens.min(context_tokens));
         let limits = PackageLimits::of(self.compute);
         BundleRequest {
             coder,
             design: Design {
                 target: self.target,
                 compute: self.compute,
+                cache: self.cache.unwrap_or(Cache::of(self.target)),
                 context_tokens,
                 prefill_tokens,
             },
@@ -79,6 +89,7 @@ impl Default for PackageOptions {
         PackageOptions {
             target: Opset::Ios18,
             compute: Compute::default(),
+            cache: None,
             max_sequence_length: None,
             prefill_length: None,
             chunk_bytes: None,
@@ -109,7 +120,9 @@ pub fn package(
     let coder =
         Coder { checkpoint: &checkpoint, variant: &variant, file: None, scales: Some(&scales) };
     coder.check()?;
-    let manifest = write(&options.order(coder, Existing::Keep), folder, observer)?;
+    let order = options.order(coder, Existing::Keep);
+    warn(&order, observer)?;
+    let manifest = write(&order, folder, observer)?;
     Ok(manifest.model.size_bytes)
 }
 
@@ -125,6 +138,36 @@ pub fn write(
     let stage = Stage::new("packaging", observer);
     let mut step = |done, total| stage.step(done as u64, total as u64);
     Ok(bundle::write(folder, order, &mut step)?.manifest)
+}
+
+/// Says what others report to go wrong with packages like these.
+///
+/// # Errors
+/// Input errors of the variant.
+pub fn warn(order: &BundleRequest<'_>, observer: &dyn Observer) -> Result<()> {
+    warnings(order)?.iter().for_each(|line| observer.warning(line));
+    Ok(())
+}
+
+/// Refuses a sweep whose packages cannot hold one of its variants, before anything is scored, and warns
+/// once of what applies to any of them.
+///
+/// # Errors
+/// An input error that names the variant and the nearest recipe.
+pub fn check_variants(job: &Job, options: &PackageOptions, observer: &dyn Observer) -> Result<()> {
+    let mut told = Vec::new();
+    for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+        let coder = Coder { checkpoint: &job.checkpoint, variant, file: None, scales: None };
+        let order = options.order(coder, Existing::Replace);
+        check_design(&order).map_err(|error| error.at(cell.label()))?;
+        for line in warnings(&order)? {
+            if !told.contains(&line) {
+                observer.warning(&line);
+                told.push(line);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Verifies packages as one stage.
@@ -287,14 +330,10 @@ fn recorded(link: &VerificationLink) -> VerifiedLink {
 }
 
 fn design_name(order: &BundleRequest<'_>) -> String {
-    let design = &order.design;
-    format!(
-        "{} {}, cache {}, prefill {}",
-        design.target.id(),
-        design.compute,
-        design.context_tokens,
-        design.prefill_tokens
-    )
+    let Design { target, compute, cache, context_tokens, prefill_tokens } = &order.design;
+    let kept = if *cache == Cache::of(*target) { "" } else { " as inputs" };
+    let target = target.id();
+    format!("{target} {compute}, cache {context_tokens}{kept}, prefill {prefill_tokens}")
 }
 
 /// A variant's label as the name of a folder.

@@ -8,7 +8,7 @@ use super::job::{Job, Opened};
 use super::measure::{MeasureOptions, Setting, targets, verdict};
 use super::observer::Observer;
 use super::options::{PlanOptions, RunOptions};
-use super::package::{PackageOptions, package_all, proven};
+use super::package::{PackageOptions, check_variants, package_all, proven};
 use super::plan::Plan;
 use super::score::{Finished, execute};
 use crate::compare::summary::Summary;
@@ -160,14 +160,17 @@ impl Swept {
 /// as `after` says.
 ///
 /// # Errors
-/// Those of the checkpoint, the text, the store and the devices; interruption. Everything that was
-/// measured before is kept.
+/// Those of the checkpoint, the text, the store and the devices; recipes that the packages cannot hold;
+/// interruption. Everything that was measured before is kept.
 pub fn run(
     mut job: Job,
     options: &RunOptions,
     after: &AfterScoring,
     observer: &dyn Observer,
 ) -> Result<Swept> {
+    if let Some(packages) = &after.packages {
+        check_variants(&job, packages, observer)?;
+    }
     let mut finished = execute(&mut job, &options.reports, after.packages.is_some(), observer)?;
     if let Some(packages) = &after.packages {
         package_all(&job, &mut finished, packages, observer)?;

@@ -28,6 +28,7 @@ mod harmony;
 mod independence;
 mod outline;
 mod package_bytes;
+mod package_designs;
 mod packages;
 mod pretend_mac;
 mod pruned;

@@ -50,7 +50,7 @@ fn input(
                 _ => usize::MAX,
             };
             let visible = (step + 1).saturating_sub(window)..step + 1;
-            let seen = |column| if visible.contains(&column) { 0.0 } else { f32::NEG_INFINITY };
+            let seen = |column| if visible.contains(&column) { 0.0 } else { -40_000.0 };
             Data::Float((0..elements).map(seen).collect())
         }
         _ => Data::Float((0..elements).map(|_| random.next()).collect()),
@@ -215,7 +215,10 @@ fn another_interpreter_computes_the_same_for_32_steps() {
         "--recipe int4-b32 --compute gpu",
         "--recipe vector2-d4",
         "--recipe vector1-d4-g16 --compute ane",
+        "--recipe palette4-g16-s --cache inputs",
+        "--recipe int8 --compute ane --cache inputs",
         "--recipe palette4-s --target ios17",
+        "--recipe int8 --target ios17",
     ];
     if std::env::var_os("EVALKIT_SHORT").is_some() {
         models.truncate(2);

@@ -39,14 +39,18 @@ if [[ -n $short ]]; then
     package demo vector1-d4-g16 ane --compute ane
     package demo palette3-c chunks --chunk-size 100kB
     package demo palette4-s ios17 --target ios17
+    package demo int8 ios17 --target ios17
+    package demo palette4-g16-s inputs --compute ane --cache inputs
     package "$mixtures/gpt-oss-mxfp4-4" mxfp4 gpu
     exit 0
 fi
 for model in "${models[@]}"; do
     for recipe in fp16 palette1-g16-s palette2-g16-s palette4 int4-b32 int8-a vector2-d4 vector1-d4-g16; do
         package "$model" "$recipe" gpu --compute gpu
-        package "$model" "$recipe" ane --compute ane
+        [[ $recipe == int4-b32 ]] || package "$model" "$recipe" ane --compute ane
     done
+    package "$model" palette4-g16-s gpu-inputs --cache inputs
+    package "$model" int8 ane-inputs --compute ane --cache inputs
     package "$model" mxfp4 gpu
     package "$model" palette3-c chunks --chunk-size 100kB
     case $model in

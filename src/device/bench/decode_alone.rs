@@ -24,7 +24,7 @@ impl DeviceBench<'_> {
         if self.can_restart {
             self.can_restart = self.runner.restart().is_ok();
         }
-        let units = self.question.units;
+        let units = self.units;
         let functions = [ModelFunction::Decode];
         let loaded = self.runner.load(&new_job(), &package, units, &functions, SAMPLE_MS)?;
         let RequestOutcome::Finished(Finished { value: loaded, .. }) = loaded else {

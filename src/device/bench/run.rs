@@ -22,6 +22,8 @@ pub struct Question<'a> {
     pub method: &'a Method,
     /// Where packages may compute.
     pub units: ComputeUnits,
+    /// Whether a runner that cannot choose these units may use the processor alone.
+    pub may_narrow: bool,
     /// Token ids of the prompt.
     pub prompt: &'a [u32],
     /// The packages.
@@ -56,6 +58,7 @@ pub fn measure(
         question,
         device,
         runner,
+        units: question.units,
         file,
         can_restart: true,
         failures: vec![0; question.subjects.len()],
@@ -82,6 +85,8 @@ pub(super) struct DeviceBench<'a> {
     pub(super) question: &'a Question<'a>,
     pub(super) device: String,
     pub(super) runner: Runner,
+    /// Where packages may compute on this device.
+    pub(super) units: ComputeUnits,
     pub(super) file: &'a mut Measurements,
     pub(super) can_restart: bool,
     /// How often each package has failed.
@@ -166,6 +171,9 @@ impl DeviceBench<'_> {
     fn describe(&mut self) -> Result<bool> {
         match self.runner.describe()? {
             RequestOutcome::Finished(Finished { value, .. }) => {
+                if self.question.may_narrow && !value.compute_units.contains(&self.units) {
+                    self.units = ComputeUnits::Cpu;
+                }
                 let device = seen(self.device.clone(), (self.question.now)(), value);
                 self.file.append(Measurement::Device(device))?;
                 Ok(true)
@@ -204,7 +212,7 @@ impl DeviceBench<'_> {
             return Ok(next);
         }
         self.sent.insert(at);
-        match self.runner.plan(&new_job(), package, self.question.units)? {
+        match self.runner.plan(&new_job(), package, self.units)? {
             RequestOutcome::Finished(Finished { value, .. }) => {
                 let share = plan_share(&self.device, package, &value);
                 self.file.append(Measurement::Plan(share))?;

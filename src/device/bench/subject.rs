@@ -6,6 +6,7 @@ use super::correctness::Expected;
 use crate::device::client::Package;
 use crate::error::{Error, Result};
 use crate::package::bundle::Bundle;
+use crate::package::program::Cache;
 use crate::results::label;
 use crate::results::measurement::Subject;
 
@@ -50,13 +51,16 @@ impl Prepared {
         }
         let expected = Expected::of(&bundle, &ids)?;
         let traffic = bundle.traffic()?;
+        let design = model.design()?;
+        let is_usual = design.cache == Cache::of(design.target);
+        let kept = if is_usual { "" } else { ", cache as inputs" };
         let subject = Subject {
             package: package.name.clone(),
             variant: label(&model.variant, &[]),
             cell_id,
             model: model.name.clone(),
             model_hash: model.model_hash.clone(),
-            design: format!("{} {}", model.target, model.compute),
+            design: format!("{} {}{kept}", model.target, model.compute),
             size_bytes: package.manifest.size_bytes(),
             weight_bytes_per_token: traffic.weight_bytes,
             calls_per_token: traffic.calls,

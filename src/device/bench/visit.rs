@@ -50,8 +50,7 @@ impl DeviceBench<'_> {
         let (report, loaded) = match self.wait_until_ready()? {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
-                let units = self.question.units;
-                let answer = self.runner.load(&job, &package, units, &[], SAMPLE_MS)?;
+                let answer = self.runner.load(&job, &package, self.units, &[], SAMPLE_MS)?;
                 (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };

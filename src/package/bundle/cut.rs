@@ -1,5 +1,6 @@
 //! Decides which packages a model is cut into.
 
+use super::compute_units::MAX_GATHER_ROWS;
 use super::weight_file::{KeptCounts, WeightPlanner};
 use crate::checkpoint::config::Config;
 use crate::error::Result;
@@ -53,7 +54,10 @@ pub fn cut(coder: &Coder<'_>, design: &Design, limits: PackageLimits) -> Result<
     let counts = KeptCounts::default();
     let whole = Piece::whole(config);
     let weights_bytes = |piece: &Piece| weights_bytes(piece, coder, design, &counts);
-    if config.layers <= limits.layers && weights_bytes(&whole)? <= limits.chunk_bytes {
+    // What chooses from more rows runs elsewhere than the blocks, and so is a package of its own.
+    let is_apart = design.compute == Compute::Ane && config.vocab_size > MAX_GATHER_ROWS;
+    let is_short = config.layers <= limits.layers && !is_apart;
+    if is_short && weights_bytes(&whole)? <= limits.chunk_bytes {
         return Ok(vec![NamedPiece { name: "model".into(), piece: whole }]);
     }
     let mut pieces = vec![NamedPiece::chain("embedding".into(), true, 0..0, false)];

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compute_units::ComputeUnits;
 use crate::error::Result;
 use crate::eval::InputScales;
+use crate::package::mil::Opset;
+use crate::package::program::{Cache, Design};
 
 /// The name of the file.
 pub const MANIFEST_NAME: &str = "model.json";
@@ -48,6 +51,13 @@ pub struct ModelInfo {
     pub target: String,
     /// `gpu` or `ane`.
     pub compute: String,
+    /// `state` or `inputs`; `None` in older files, which have the target's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+    /// The compute units that the packages are to be run on unless a user decides otherwise; `all` in
+    /// older files.
+    #[serde(default)]
+    pub compute_units: ComputeUnits,
     /// Tokens that the cache holds.
     pub context_tokens: usize,
     /// Tokens that one call of `prefill` takes.
@@ -69,6 +79,23 @@ pub struct ModelInfo {
     pub size_bytes: u64,
 }
 
+impl ModelInfo {
+    /// What the packages were made for.
+    ///
+    /// # Errors
+    /// An input error if a field has an unknown value.
+    pub fn design(&self) -> Result<Design> {
+        let target: Opset = self.target.parse()?;
+        Ok(Design {
+            target,
+            compute: self.compute.parse()?,
+            cache: self.cache.as_ref().map_or(Ok(Cache::of(target)), |cache| cache.parse())?,
+            context_tokens: self.context_tokens,
+            prefill_tokens: self.prefill_tokens,
+        })
+    }
+}
+
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +110,10 @@ pub struct PackageEntry {
     /// The only function of the package, `decode` or `prefill`; `None` if it has both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// The compute units that this package is to be run on, whatever the others are run on; `None` if
+    /// it goes with the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_units: Option<ComputeUnits>,
     /// The total size of its files in bytes.
     pub size_bytes: u64,
     /// Its files.

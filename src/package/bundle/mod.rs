@@ -7,16 +7,20 @@
 //! the chosen experts are read. The runner calls the chosen experts and adds their outputs to the
 //! hidden states.
 
+mod compute_units;
 mod cut;
 mod files;
 mod manifest;
 mod open;
 mod traffic;
+mod warnings;
 mod weight_file;
 mod write;
 
+pub use compute_units::ComputeUnits;
 pub use cut::PackageLimits;
 pub use manifest::{MANIFEST_NAME, Manifest, PackageEntry, PackageRole};
 pub use open::{Bundle, FileCheck};
+pub use warnings::warnings;
 pub use weight_file::rotary_table;
-pub use write::{BundleRequest, planned_functions, predicted_bytes, write};
+pub use write::{BundleRequest, check_design, planned_functions, predicted_bytes, write};

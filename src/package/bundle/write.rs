@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
+use super::compute_units::ComputeUnits;
 use super::cut::{NamedPiece, PackageLimits, cut};
 use super::files::{file_entry, package_files};
 use super::manifest::{
@@ -19,7 +20,9 @@ use crate::eval::{Coder, InputScales};
 use crate::files::{AtomicDir, Existing};
 use crate::model::Input;
 use crate::package::mil::{self, Opset};
-use crate::package::program::{Design, FUNCTIONS, Piece, PieceFunction, PlacedWeights, build};
+use crate::package::program::{
+    Design, FUNCTIONS, Piece, PieceFunction, PlacedWeights, build, refuse_inexpressible,
+};
 use crate::package::spec::{Metadata, Model};
 use crate::package::write::{PackageWriter, package_size_bytes};
 
@@ -59,30 +62,10 @@ pub fn write(
     request: &BundleRequest<'_>,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<WrittenBundle> {
+    check_design(request)?;
     let config = &request.coder.checkpoint.config;
-    request.design.check(config.max_position_embeddings)?;
-    let pieces = cut(&request.coder, &request.design, request.limits)?;
-    let total = pieces.iter().map(|named| named.piece.tensors(config).len()).sum();
-    let mut done = 0;
     let partial = AtomicDir::create(folder, request.existing, &[MANIFEST_NAME])?;
-    let mut packages = Vec::new();
-    for named in &pieces {
-        for (name, only) in packages_of(named, request)? {
-            let mut before = || {
-                progress(done, total)?;
-                done = (done + 1).min(total);
-                Ok(())
-            };
-            let path = format!("{name}.mlpackage");
-            let written =
-                write_piece(&partial.path().join(&path), named, only, request, &mut before)?;
-            let files = package_files(&partial.path().join(&path))?;
-            let (role, layers) = role(&named.piece, config);
-            let function = only.map(str::to_owned);
-            let size_bytes = written;
-            packages.push(PackageEntry { path, role, layers, function, size_bytes, files });
-        }
-    }
+    let packages = write_packages(partial.path(), request, progress)?;
     let mut files = Vec::new();
     for (name, content) in request.coder.checkpoint.companions()? {
         let path = partial.path().join(&name);
@@ -92,14 +75,14 @@ pub fn write(
     let manifest = Manifest {
         format: FORMAT.into(),
         version: VERSION,
-        model: model_info(request, packages.iter().map(|package| package.size_bytes).sum()),
+        model: model_info(request, &packages),
         routing: config.experts.as_ref().map(|experts| ExpertRouting {
             experts: experts.count,
             experts_per_token: experts.per_token,
             rule: rule(experts.routing).into(),
         }),
         input_scales: input_scales(&request.coder),
-        packages,
+        packages: packages.into_iter().map(|written| written.entry).collect(),
         files,
     };
     let text = serde_json::to_string_pretty(&manifest)
@@ -110,18 +93,84 @@ pub fn write(
     Ok(WrittenBundle { manifest, folder: folder.to_owned() })
 }
 
+/// A package that has been written.
+struct WrittenEntry {
+    entry: PackageEntry,
+    /// Where its functions may run.
+    units: ComputeUnits,
+}
+
+/// Writes all packages into `folder`.
+fn write_packages(
+    folder: &Path,
+    request: &BundleRequest<'_>,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<WrittenEntry>> {
+    let config = &request.coder.checkpoint.config;
+    let pieces = cut(&request.coder, &request.design, request.limits)?;
+    let total = pieces.iter().map(|named| named.piece.tensors(config).len()).sum();
+    let mut done = 0;
+    let mut packages = Vec::new();
+    for named in &pieces {
+        for (name, only) in packages_of(named, request) {
+            let mut before = || {
+                progress(done, total)?;
+                done = (done + 1).min(total);
+                Ok(())
+            };
+            let path = format!("{name}.mlpackage");
+            let (size_bytes, units) =
+                write_piece(&folder.join(&path), named, only, request, &mut before)?;
+            let files = package_files(&folder.join(&path))?;
+            let (role, layers) = role(&named.piece, config);
+            // An embedding can run apart from the rest, which exchanges hidden states with it.
+            let is_apart = role == PackageRole::Embedding && units != ComputeUnits::All;
+            let entry = PackageEntry {
+                path,
+                role,
+                layers,
+                function: only.map(str::to_owned),
+                compute_units: is_apart.then_some(units),
+                size_bytes,
+                files,
+            };
+            packages.push(WrittenEntry { entry, units });
+        }
+    }
+    Ok(packages)
+}
+
+/// Refuses what the design cannot have: lengths, caches, recipes, experts. Nothing is coded.
+///
+/// # Errors
+/// Input errors that name the flag or the tensor, and what to use instead.
+pub fn check_design(request: &BundleRequest<'_>) -> Result<()> {
+    let BundleRequest { coder, design, .. } = request;
+    let config = &coder.checkpoint.config;
+    design.check(config.max_position_embeddings)?;
+    let experts = if config.experts.is_some() { config.layers } else { 0 };
+    if experts > 0 && design.target < Opset::Ios18 {
+        return Err(Error::input(
+            "experts need packages with several functions, which iOS 17 does not support",
+        )
+        .hint("use --target ios18"));
+    }
+    let experts = (0..experts).map(|layer| Piece::Experts { layer });
+    let mut pieces = [Piece::whole(config)].into_iter().chain(experts);
+    pieces.try_for_each(|piece| refuse_inexpressible(&piece, coder, design))
+}
+
 /// The total size of the packages that [`write()`] would write, in bytes, computed without coding
 /// anything. `model.json` and the other files are not included.
 ///
 /// # Errors
 /// The errors of [`write()`] that can be found without weights.
 pub fn predicted_bytes(request: &BundleRequest<'_>) -> Result<u64> {
-    let config = &request.coder.checkpoint.config;
-    request.design.check(config.max_position_embeddings)?;
+    check_design(request)?;
     let counts = KeptCounts::default();
     let mut size_bytes = 0;
     for named in cut(&request.coder, &request.design, request.limits)? {
-        for (_, only) in packages_of(&named, request)? {
+        for (_, only) in packages_of(&named, request) {
             let mut planner = WeightPlanner::new(request.coder, request.design.target, &counts);
             let weights =
                 PlacedWeights::place(&named.piece, &request.coder, &request.design, &mut planner)?;
@@ -138,17 +187,13 @@ pub fn predicted_bytes(request: &BundleRequest<'_>) -> Result<u64> {
 fn packages_of(
     named: &NamedPiece,
     request: &BundleRequest<'_>,
-) -> Result<Vec<(String, Option<&'static str>)>> {
-    match (request.design.target, &named.piece) {
-        (Opset::Ios18, _) => Ok(vec![(named.name.clone(), None)]),
-        (Opset::Ios17, Piece::Experts { .. }) => Err(Error::input(
-            "experts need packages with several functions, which iOS 17 does not support",
-        )
-        .hint("use --target ios18")),
-        (Opset::Ios17, Piece::Chain { .. }) => {
+) -> Vec<(String, Option<&'static str>)> {
+    match request.design.target {
+        Opset::Ios18 => vec![(named.name.clone(), None)],
+        Opset::Ios17 => {
             let package =
                 |function: &'static str| (format!("{}_{function}", named.name), Some(function));
-            Ok(FUNCTIONS.map(package).to_vec())
+            FUNCTIONS.map(package).to_vec()
         }
     }
 }
@@ -173,13 +218,14 @@ fn program(
     mil::model(functions.into_iter().map(|built| built.function).collect(), metadata)
 }
 
+/// Writes a package. Returns its size in bytes, and where its functions may run.
 fn write_piece(
     path: &Path,
     named: &NamedPiece,
     only: Option<&str>,
     request: &BundleRequest<'_>,
     before: &mut dyn FnMut() -> Result<()>,
-) -> Result<u64> {
+) -> Result<(u64, ComputeUnits)> {
     let mut package = PackageWriter::create(path, Existing::Keep)?;
     let mut writer = WeightWriter {
         coder: request.coder,
@@ -191,18 +237,25 @@ fn write_piece(
     };
     let weights = PlacedWeights::place(&named.piece, &request.coder, &request.design, &mut writer)?;
     let model = program(&named.piece, &weights, only, request)?;
-    Ok(package.finish(&model)?.size_bytes)
+    let units = ComputeUnits::of(&model);
+    Ok((package.finish(&model)?.size_bytes, units))
 }
 
-fn model_info(request: &BundleRequest<'_>, size_bytes: u64) -> ModelInfo {
+fn model_info(request: &BundleRequest<'_>, packages: &[WrittenEntry]) -> ModelInfo {
     let BundleRequest { coder: Coder { checkpoint, variant, .. }, design, .. } = request;
     let config = &checkpoint.config;
+    let is_barred = |written: &&WrittenEntry| {
+        written.entry.compute_units.is_none() && written.units != ComputeUnits::All
+    };
+    let barred = packages.iter().find(is_barred);
     ModelInfo {
         name: checkpoint.name.clone(),
         variant: variant.to_string(),
         model_hash: checkpoint.content_hash(),
         target: design.target.id().into(),
         compute: design.compute.name().into(),
+        cache: Some(design.cache.name().into()),
+        compute_units: barred.map_or(ComputeUnits::All, |written| written.units),
         context_tokens: design.context_tokens,
         prefill_tokens: design.prefill_tokens,
         layers: config.layers,
@@ -211,7 +264,7 @@ fn model_info(request: &BundleRequest<'_>, size_bytes: u64) -> ModelInfo {
         head_dim: config.head_dim,
         vocab_size: config.vocab_size,
         sliding_window_tokens: config.sliding.iter().copied().flatten().next(),
-        size_bytes,
+        size_bytes: packages.iter().map(|written| written.entry.size_bytes).sum(),
     }
 }
 
@@ -260,14 +313,8 @@ pub fn planned_functions(
     manifest: &Manifest,
     entry: &PackageEntry,
 ) -> Result<Vec<PieceFunction>> {
-    let model = &manifest.model;
     let config = &coder.checkpoint.config;
-    let design = Design {
-        target: model.target.parse()?,
-        compute: model.compute.parse()?,
-        context_tokens: model.context_tokens,
-        prefill_tokens: model.prefill_tokens,
-    };
+    let design = manifest.model.design()?;
     design.check(config.max_position_embeddings)?;
     let piece = piece_of(entry, config)?;
     let counts = KeptCounts::default();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::package::execute::Tensor;
+use crate::package::program::MASKED;
 use crate::package::read::interface::Interface;
 
 /// The tokens of one call, padded to the fixed number of tokens that the function takes.
@@ -52,7 +53,7 @@ impl TokenBatch<'_> {
         (0..self.tokens).map(|i| if i < self.ids.len() { of(i) } else { 0 }).collect()
     }
 
-    /// The attention mask: 0 where a token sees another, -inf elsewhere. A token sees itself and at
+    /// The attention mask: 0 where a token sees another, [`MASKED`] elsewhere. A token sees itself and at
     /// most `window - 1` tokens before it. If the cache is an input, the tokens of this call are
     /// additional columns after those of the cache.
     fn mask(&self, shape: &[usize], interface: &Interface, window: usize) -> Result<Tensor> {
@@ -61,7 +62,7 @@ impl TokenBatch<'_> {
         };
         let is_input = interface.inputs.iter().any(|feature| feature.name == "key_cache");
         let cached = if is_input { columns.saturating_sub(self.tokens) } else { columns };
-        let mut mask = vec![f32::NEG_INFINITY; self.tokens * columns];
+        let mut mask = vec![MASKED; self.tokens * columns];
         for (i, row) in mask.chunks_exact_mut(columns.max(1)).enumerate() {
             // Padding sees what the first token sees, since a softmax needs at least one column.
             let at = self.position + if i < self.ids.len() { i } else { 0 };

@@ -16,6 +16,7 @@ pub enum Literal<'a> {
     Text(&'a str),
     Int(i32),
     Int8(i8),
+    Uint8(u8),
     Float16(f16),
     Float32(f32),
     Ints(&'a [i32]),
@@ -32,6 +33,7 @@ impl Literal<'_> {
             Literal::Text(_) => (DataType::String, vec![]),
             Literal::Int(_) => (DataType::Int32, vec![]),
             Literal::Int8(_) => (DataType::Int8, vec![]),
+            Literal::Uint8(_) => (DataType::Uint8, vec![]),
             Literal::Float16(_) => (DataType::Float16, vec![]),
             Literal::Float32(_) => (DataType::Float32, vec![]),
             Literal::Ints(values) => (DataType::Int32, vec![values.len()]),
@@ -50,6 +52,7 @@ impl Literal<'_> {
             Literal::Ints(values) => Elements::Ints(Ints { values: values.to_vec() }),
             Literal::Float32(value) => Elements::Floats(Floats { values: vec![*value] }),
             Literal::Int8(value) => bytes(value.to_le_bytes().to_vec()),
+            Literal::Uint8(value) => bytes(vec![*value]),
             Literal::Float16(value) => bytes(value.to_le_bytes().to_vec()),
             Literal::Uint32s(values) => {
                 bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect())

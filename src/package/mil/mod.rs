@@ -23,7 +23,7 @@ pub use blob_tensor::BlobTensor;
 pub use function::{BuiltFunction, FunctionBuilder};
 pub use literal::Literal;
 pub use model::model;
-pub use ops::Operand;
+pub use ops::{MIDDLE_CODE, Operand};
 pub use types::Opset;
 pub use value::{StateBuffer, Value};
 

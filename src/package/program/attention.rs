@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::body::FunctionBody;
-use super::design::Compute;
+use super::design::{Cache, Compute};
 use super::weights::HalfVector;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
@@ -48,8 +48,8 @@ impl AttentionContext {
         let (cosines, sines) = (table(HalfVector::Cosines)?, table(HalfVector::Sines)?);
         body.f.scope("cache");
         let cache_shape = [layers, config.kv_heads, design.context_tokens, config.head_dim];
-        let cache = match design.target {
-            Opset::Ios18 => {
+        let cache = match design.cache {
+            Cache::State => {
                 let write_position = body.f.input("write_position", DataType::Int32, &[1])?;
                 let mut stateful = |name: &str| {
                     let state = body.f.state(name, &cache_shape)?;
@@ -58,7 +58,7 @@ impl AttentionContext {
                 let (keys, values) = (stateful("key_cache")?, stateful("value_cache")?);
                 KvCache::States { write_position, keys, values }
             }
-            Opset::Ios17 => KvCache::Inputs {
+            Cache::Inputs => KvCache::Inputs {
                 keys: body.f.input("key_cache", DataType::Float16, &cache_shape)?,
                 values: body.f.input("value_cache", DataType::Float16, &cache_shape)?,
                 new_keys: Vec::new(),

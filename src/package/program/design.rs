@@ -58,6 +58,51 @@ impl FromStr for Compute {
     }
 }
 
+/// How a package keeps keys and values between calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// As states that the program writes. From iOS 18.
+    State,
+    /// As inputs; the program outputs only the new rows, and the runner writes them.
+    Inputs,
+}
+
+impl Cache {
+    /// Both ways.
+    pub const ALL: [Cache; 2] = [Cache::State, Cache::Inputs];
+
+    /// The default for a target: states where it has them.
+    pub fn of(target: Opset) -> Self {
+        match target {
+            Opset::Ios17 => Cache::Inputs,
+            Opset::Ios18 => Cache::State,
+        }
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cache::State => "state",
+            Cache::Inputs => "inputs",
+        }
+    }
+}
+
+impl fmt::Display for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Cache {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Cache::ALL.into_iter().find(|cache| cache.name() == text);
+        found.ok_or_else(|| Error::input(format!("expected state or inputs, found {text}")))
+    }
+}
+
 /// What a package is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Design {
@@ -65,6 +110,8 @@ pub struct Design {
     pub target: Opset,
     /// The layout.
     pub compute: Compute,
+    /// How keys and values are kept.
+    pub cache: Cache,
     /// The number of tokens that the cache holds.
     pub context_tokens: usize,
     /// The number of tokens that one call of `prefill` takes.
@@ -72,12 +119,18 @@ pub struct Design {
 }
 
 impl Design {
-    /// Checks that the lengths are possible for a model with a context of `longest_tokens` tokens.
+    /// Checks that the target has this cache, and that the lengths are possible for a model with a
+    /// context of `longest_tokens` tokens.
     ///
     /// # Errors
-    /// Input errors that name the length.
+    /// Input errors that name the flag.
     pub fn check(&self, longest_tokens: usize) -> Result<()> {
-        let Design { context_tokens, prefill_tokens, .. } = *self;
+        let Design { target, cache, context_tokens, prefill_tokens, .. } = *self;
+        if cache == Cache::State && target < Opset::Ios18 {
+            return Err(Error::input(format!("{target} has no states"))
+                .at("--cache")
+                .hint("use --cache inputs, or --target ios18"));
+        }
         if !(2..=longest_tokens).contains(&context_tokens) {
             return Err(Error::input(format!(
                 "expected a cache of 2 to {longest_tokens} tokens (the model's context), found {context_tokens}"
@@ -95,9 +148,9 @@ impl Design {
 
     /// The number of columns of the attention masks in a call with `tokens` tokens.
     pub fn mask_columns(&self, tokens: usize) -> usize {
-        match self.target {
-            Opset::Ios17 => self.context_tokens + tokens,
-            Opset::Ios18 => self.context_tokens,
+        match self.cache {
+            Cache::Inputs => self.context_tokens + tokens,
+            Cache::State => self.context_tokens,
         }
     }
 }

@@ -10,13 +10,14 @@
 //! | `input_ids` | int32 `[1, tokens]` | the embedding |
 //! | `hidden_states` | fp16 `[1, tokens, hidden]`, or `[1, hidden, 1, tokens]` for the Neural Engine | all pieces but the first |
 //! | `position_ids` | int32 `[tokens]` | rotary embedding |
-//! | `write_position` | int32 `[1]` | writing the cache: the first position that is written (from iOS 18) |
-//! | `causal_mask`, `sliding_mask` | fp16 `[1, 1, tokens, context]`, 0 or -inf | attention |
+//! | `write_position` | int32 `[1]` | writing states: the first position that is written |
+//! | `causal_mask`, `sliding_mask` | fp16 `[1, 1, tokens, context]`, 0 or [`MASKED`] | attention |
 //!
 //! Keys and values are kept in the states `key_cache` and `value_cache`, fp16 `[layers, key/value
-//! heads, context, head size]`. Before iOS 18 these are inputs of that shape, the masks have
-//! `tokens` additional columns for the tokens of this call, and the new rows are the outputs
-//! `new_keys` and `new_values` `[layers, key/value heads, tokens, head size]`.
+//! heads, context, head size]`. Before iOS 18, and with [`Cache::Inputs`], these are inputs of that
+//! shape, the masks have `tokens` additional columns for the tokens of this call, and the new rows
+//! are the outputs `new_keys` and `new_values` `[layers, key/value heads, tokens, head size]`. The
+//! runner writes them, so that no write at a position that changes is in the program.
 
 mod attention;
 mod body;
@@ -29,6 +30,11 @@ mod weights;
 
 pub use body::{WeightSource, WeightUse};
 pub use build::{FUNCTIONS, HIDDEN_OUTPUT, PieceFunction, build};
-pub use design::{Compute, Design};
+pub use design::{Cache, Compute, Design};
 pub use piece::Piece;
-pub use weights::{HalfVector, PlaceWeights, PlacedWeights};
+pub use weights::{HalfVector, PlaceWeights, PlacedWeights, refuse_inexpressible};
+
+/// What masks hold where a token does not see another. It is finite, because the Neural Engine's
+/// softmax is not made for infinities, and an exact fp16 number. The share of a masked column is
+/// exactly 0, since the exponential of such a difference is.
+pub const MASKED: f32 = -40_000.0;

@@ -13,7 +13,7 @@ use crate::eval::{Coder, InputScales};
 use crate::model::Input;
 use crate::package::blob::BlobRef;
 use crate::package::mil::BlobTensor;
-use crate::package::weights::{StoredWeight, WeightLayout};
+use crate::package::weights::{StoredWeight, WeightLayout, refuse_recipe};
 
 /// A tensor that is stored as plain fp16 numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +129,21 @@ impl PlacedWeights {
         let blob = found.ok_or_else(|| Error::bug(format!("{vector:?} was not placed")))?;
         Ok(BlobTensor::new(*blob, shape))
     }
+}
+
+/// Refuses recipes that the design cannot have, before anything is coded.
+///
+/// # Errors
+/// An input error that names the tensor and the nearest recipe.
+pub fn refuse_inexpressible(piece: &Piece, coder: &Coder<'_>, design: &Design) -> Result<()> {
+    let config = &coder.checkpoint.config;
+    let matrices = piece.tensors(config).into_iter().filter(|id| config.shape_of(*id).len() == 2);
+    for id in matrices {
+        let (recipe, shape) = coder.recipe(id)?;
+        refuse_recipe(recipe, shape, design.target, design.compute.weights())
+            .map_err(|error| error.at(format!("tensor {}", id.name())))?;
+    }
+    Ok(())
 }
 
 /// Places a matrix. The head of the Neural Engine's layout is placed in slices, each with as many

@@ -1,5 +1,6 @@
 //! Weights in the weight file, and the operators that expand them.
 
+use std::borrow::Cow;
 use std::io::{Seek, Write};
 
 use half::f16;
@@ -8,7 +9,9 @@ use super::WeightLayout;
 use super::plan::{PlannedBlob, blobs_of};
 use crate::error::{Error, Result};
 use crate::package::blob::{BlobLayout, BlobRef, BlobWriter};
-use crate::package::mil::{BlobTensor, FunctionBuilder, Literal, Operand, Opset, Value};
+use crate::package::mil::{
+    BlobTensor, FunctionBuilder, Literal, MIDDLE_CODE, Operand, Opset, Value,
+};
 use crate::quantize::{CodedTensor, MXFP4_VALUES, Recipe};
 
 /// The axis of vectors: that of the outputs, in both layouts.
@@ -53,7 +56,12 @@ impl StoredWeight {
             let part = part.ok_or_else(|| {
                 Error::bug(format!("the coded tensor has no part {}", blob.suffix))
             })?;
-            file.append(blob.kind, blob.elements(), &part.bytes)
+            let bytes = if blob.is_shifted {
+                part.bytes.iter().map(|code| code.wrapping_add(MIDDLE_CODE)).collect()
+            } else {
+                Cow::Borrowed(&part.bytes[..])
+            };
+            file.append(blob.kind, blob.elements(), &bytes)
         })
     }
 

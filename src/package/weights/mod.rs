@@ -14,13 +14,14 @@
 //! | `palette…-t0.1`, `-p50` | `constexpr_lut_to_sparse`, then `constexpr_sparse_to_dense` | – |
 //! | `palette…-s` | the scale is a separate `const` for a `mul` after the layer | the same |
 //! | `vector…` | `constexpr_lut_to_dense` with vectors along axis 0; scales as for `-s` | – |
-//! | `int4…`, `int8…` | `constexpr_blockwise_shift_scale` | `constexpr_affine_dequantize`, only 8 bits per channel |
+//! | `int4…`, `int8…` | `constexpr_blockwise_shift_scale` | `constexpr_affine_dequantize`, only 8 bits per channel, unsigned |
 //! | `mxfp4` | a 16-entry table, then `constexpr_blockwise_shift_scale` | – |
 
 mod emit;
 pub(super) mod plan;
 
 pub use emit::{Emitted, StoredWeight};
+pub use plan::refuse_recipe;
 
 /// How a layer uses its weights; this decides their shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,11 +18,13 @@ pub struct PlannedBlob {
     pub kind: BlobType,
     /// Its shape in the program.
     pub shape: Vec<usize>,
+    /// Whether signed codes are stored unsigned, each plus `MIDDLE_CODE`.
+    pub is_shifted: bool,
 }
 
 impl PlannedBlob {
     fn new(suffix: &'static str, kind: BlobType, shape: impl Into<Vec<usize>>) -> Self {
-        PlannedBlob { suffix, kind, shape: shape.into() }
+        PlannedBlob { suffix, kind, shape: shape.into(), is_shifted: false }
     }
 
     /// The number of its elements.
@@ -45,9 +47,8 @@ pub fn blobs_of(
     layout: WeightLayout,
 ) -> Result<Vec<PlannedBlob>> {
     let recipe = recipe.resolved(shape);
-    if let Some((reason, nearest)) = obstacle(recipe, shape, kept, target, layout) {
-        return Err(Error::input(format!("{recipe} of {shape:?} for {target}: {reason}"))
-            .hint(format!("the nearest recipe that can be packaged is {nearest}")));
+    if let Some(found) = obstacle(recipe, shape, kept, target, layout) {
+        return Err(refusal(recipe, shape, target, found));
     }
     recipe.check_shape(shape)?;
     let [out, inputs] = shape;
@@ -58,13 +59,15 @@ pub fn blobs_of(
         }
         Recipe::Palette(palette) => palette_blobs(&palette, shape, kept, target, layout),
         Recipe::Linear(linear) => {
-            let codes = linear_type(&linear);
+            // GPU and Neural Engine compute the signed form of iOS 17 wrongly.
+            let is_shifted = target < Opset::Ios18 && !linear.asymmetric;
+            let codes = if is_shifted { BlobType::Uint8 } else { linear_type(&linear) };
             let blocks = match target {
                 Opset::Ios17 => vec![out],
                 Opset::Ios18 => layout.shape(out, linear.blocks(inputs)),
             };
             let mut blobs = vec![
-                PlannedBlob::new("codes", codes, dense),
+                PlannedBlob { is_shifted, ..PlannedBlob::new("codes", codes, dense) },
                 PlannedBlob::new("scales", BlobType::Float16, blocks.clone()),
             ];
             if linear.asymmetric {
@@ -81,6 +84,38 @@ pub fn blobs_of(
             ]
         }
     })
+}
+
+/// Refuses a recipe that target or engine cannot have, without the tensor. `layout` is that of the
+/// engine, whatever the layout of the tensor.
+///
+/// # Errors
+/// An input error with the reason and the nearest recipe.
+pub fn refuse_recipe(
+    recipe: Recipe,
+    shape: [usize; 2],
+    target: Opset,
+    layout: WeightLayout,
+) -> Result<()> {
+    let recipe = recipe.resolved(shape);
+    let of_engine = match layout {
+        WeightLayout::Linear => None,
+        WeightLayout::Convolution => reported_wrong(recipe, shape),
+    };
+    match obstacle(recipe, shape, usize::MAX, target, layout).or(of_engine) {
+        Some(found) => Err(refusal(recipe, shape, target, found)),
+        None => Ok(()),
+    }
+}
+
+fn refusal(
+    recipe: Recipe,
+    shape: [usize; 2],
+    target: Opset,
+    (reason, nearest): (&str, String),
+) -> Error {
+    Error::input(format!("{recipe} of {shape:?} for {target}: {reason}"))
+        .hint(format!("the nearest recipe that can be packaged is {nearest}"))
 }
 
 fn palette_blobs(
@@ -190,6 +225,18 @@ fn obstacle(
         }
         _ => None,
     }
+}
+
+/// What the Neural Engine is reported to compute wrongly, although it can be packaged, and the nearest
+/// recipe without a report.
+fn reported_wrong(recipe: Recipe, shape: [usize; 2]) -> Option<(&'static str, String)> {
+    let Recipe::Linear(linear) = recipe else { return None };
+    let nearest = match linear.bits {
+        LinearBits::Eight => format!("int8{}", if linear.asymmetric { "-a" } else { "" }),
+        LinearBits::Four => "palette4-g16-s".to_owned(),
+    };
+    let reason = "the Neural Engine is reported to compute integers with block scales wrongly";
+    (linear.blocks(shape[1]) > 1).then_some((reason, nearest))
 }
 
 /// The width of indices before iOS 18 that is nearest to `bits`.

@@ -8,6 +8,7 @@ use super::*;
 use crate::error::Exit;
 use crate::package::blob::{BlobLayout, BlobWriter};
 use crate::package::mil::{FunctionBuilder, Opset};
+use crate::package::spec::{DataType, TypeOf};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
 const RECIPES: [&str; 21] = [
@@ -108,6 +109,21 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
             blobs_of(recipe(nearest), [48, 64], 48 * 64, target, layout).unwrap();
         }
     }
+    // On the Neural Engine, integers with block scales are reported to be wrong; one block is a channel.
+    for (name, nearest) in [
+        ("int4-b32", "palette4-g16-s"),
+        ("int4-b32-a", "palette4-g16-s"),
+        ("int8-b32", "int8"),
+        ("int8-b16-a", "int8-a"),
+    ] {
+        let error = refuse_recipe(recipe(name), [48, 64], Opset::Ios18, Convolution).unwrap_err();
+        assert!(error.to_string().contains("the Neural Engine is reported"), "{error}");
+        assert!(error.advice().unwrap().ends_with(&format!(" {nearest}")), "{error}");
+        refuse_recipe(recipe(nearest), [48, 64], Opset::Ios18, Convolution).unwrap();
+        refuse_recipe(recipe(name), [48, 64], Opset::Ios18, Linear).unwrap();
+    }
+    refuse_recipe(recipe("int8-b64"), [48, 64], Opset::Ios18, Convolution).unwrap();
+    refuse_recipe(recipe("mxfp4"), [48, 64], Opset::Ios18, Convolution).unwrap_err();
     // Pruning may leave only zeros in a slice of rows.
     let (pruned, shape) = (recipe("palette4-c-p50"), [1, 64]);
     let error = blobs_of(pruned, shape, 0, Opset::Ios18, Linear).unwrap_err();
@@ -118,4 +134,34 @@ fn what_cannot_be_packaged_is_refused_with_the_nearest_that_can() {
     // The length of a vector must divide the number of rows.
     let error = blobs_of(recipe("vector1-d8"), [60, 64], 0, Opset::Ios18, Linear).unwrap_err();
     assert!(error.to_string().contains("60 is not a multiple of 8"), "{error}");
+}
+
+/// GPU and Neural Engine compute int8 data of `constexpr_affine_dequantize` wrongly (coremltools issue
+/// 2114). Adding 128 to code and zero point changes no weight.
+#[test]
+fn integers_of_ios17_are_unsigned_and_the_same_weights() {
+    for layout in [WeightLayout::Linear, WeightLayout::Convolution] {
+        let coded = coded("int8");
+        let mut file = BlobWriter::new(io::Cursor::new(Vec::new())).unwrap();
+        let weight = StoredWeight::write(&mut file, &coded, Opset::Ios17, layout).unwrap();
+        let mut function = FunctionBuilder::new("main", Opset::Ios17);
+        let emitted = weight.emit(&mut function).unwrap();
+        function.output(&emitted.weight, "w").unwrap();
+        let built = function.finish().unwrap().function;
+        let block = built.block_specializations.values().next().unwrap();
+        let (kind, attributes) = (&block.operations[0].kind, &block.operations[0].attributes);
+        assert_eq!(kind, "constexpr_affine_dequantize");
+        let uint8 = DataType::Uint8 as i32;
+        for name in ["quantized_data", "zero_point"] {
+            let kind = attributes[name].kind.as_ref().unwrap();
+            let Some(TypeOf::Tensor(tensor)) = &kind.of else { panic!("{kind:?}") };
+            assert_eq!(tensor.data_type, uint8, "{name}");
+        }
+        let (bytes, _) = file.finish().unwrap();
+        let bytes = bytes.into_inner();
+        let signed = coded.named_arrays()[0].bytes.to_vec();
+        let stored = &bytes[128..128 + signed.len()];
+        let value = |byte: &u8| i16::from(*byte as i8);
+        assert!(signed.iter().map(value).eq(stored.iter().map(|byte| i16::from(*byte) - 128)));
+    }
 }

@@ -19,6 +19,10 @@ use crate::package::execute::view::StridedView;
 /// If all heads together have fewer scores than this, one thread computes them.
 const MIN_SCORES: usize = 1 << 12;
 
+/// A column whose mask is this or lower has no part in attention: its share of the softmax is 0 unless
+/// scores differ by almost as much, which those of no model do.
+const UNSEEN: f32 = -3e4;
+
 pub(super) fn find(name: &str) -> Option<Operator> {
     (name == "scaled_dot_product_attention").then_some(attention)
 }
@@ -125,10 +129,10 @@ fn attend(
     multiply_dense(&row[seen.clone()], values, seen.len(), out);
 }
 
-/// The range from the first to the last column that is not -inf in a row of a mask; all columns if
-/// every one is.
+/// The range from the first to the last column of a row of a mask that is above [`UNSEEN`]; all
+/// columns if none is.
 fn visible(mask: &[f32]) -> Range<usize> {
-    let is_seen = |value: &f32| *value != f32::NEG_INFINITY;
+    let is_seen = |value: &f32| value.is_nan() || *value > UNSEEN;
     match (mask.iter().position(is_seen), mask.iter().rposition(is_seen)) {
         (Some(first), Some(last)) => first..last + 1,
         _ => 0..mask.len(),

@@ -102,12 +102,16 @@ fn maximum(row: &[f32]) -> f32 {
     row.iter().fold(f32::NEG_INFINITY, larger)
 }
 
+/// The exponential of anything below this is 0 in f32, whose smallest number is the exponential of
+/// -103.3.
+const VANISHES: f32 = -104.0;
+
 /// Computes the softmax of a row in place. If all elements are -inf, the result is NaN.
 pub(super) fn softmax(row: &mut [f32]) {
     let max = maximum(row);
     let max = if max.is_finite() { max } else { 0.0 };
-    // Most elements of a masked row are -inf; this saves their exponentials.
-    let share = |value: f32| if value == f32::NEG_INFINITY { 0.0 } else { (value - max).exp() };
+    // Most elements of a masked row vanish; this saves their exponentials.
+    let share = |value: f32| if value - max < VANISHES { 0.0 } else { (value - max).exp() };
     row.iter_mut().for_each(|value| *value = share(*value));
     let total = sum(row);
     row.iter_mut().for_each(|value| *value /= total);
@@ -246,4 +250,26 @@ fn topk(args: &mut Arguments) -> Result<Vec<Tensor>> {
         Rows { order: rows.order.clone(), shape: shape.clone(), row: k, data }.restore_order()
     };
     Ok(vec![back(Data::Float(best))?, back(Data::Int(indices))?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finite_mask_leaves_no_share_and_changes_no_bit_of_the_others() {
+        assert!((VANISHES.exp(), (-103.2f32).exp() > 0.0) == (0.0, true));
+        let scores = |i: usize| ((i * 7919 % 613) as f32 - 300.0) / 3.0;
+        for masked in [-40_000.0f32, -1e4, -65_504.0] {
+            let row = |mask: f32| -> Vec<f32> {
+                let column = |i: usize| scores(i) + if i % 5 < 2 { 0.0 } else { mask };
+                (0..200).map(column).collect()
+            };
+            let (mut finite, mut infinite) = (row(masked), row(f32::NEG_INFINITY));
+            softmax(&mut finite);
+            softmax(&mut infinite);
+            assert_eq!(finite, infinite, "{masked}");
+            assert!(finite.iter().enumerate().all(|(i, share)| i % 5 < 2 || *share == 0.0));
+        }
+    }
 }

@@ -12,8 +12,10 @@ use crate::package::mil::literal::Literal;
 use crate::package::mil::shape::ints;
 use crate::package::mil::types::{Opset, TensorType};
 use crate::package::mil::value::Value;
-use crate::package::spec::DataType;
+use crate::package::spec::{DataType, Value as Message};
 
+/// The uint8 code of a weight of 0 in `constexpr_affine_dequantize`, if codes have no other zero point.
+pub const MIDDLE_CODE: u8 = 128;
 /// The types of table indices.
 const INDICES: &[DataType] = &[
     DataType::Uint1,
@@ -222,10 +224,11 @@ impl FunctionBuilder {
         Ok(call.makes(entries.data_type, shape))
     }
 
-    /// Computes `scale * (quantized_data - zero_point)` for int8 or uint8 data on iOS 16 and 17; on
-    /// iOS 18, [`constexpr_blockwise_shift_scale`](Self::constexpr_blockwise_shift_scale) replaces
-    /// it. `scale` (fp16) and `zero_point` (of the type of the data) have one element per index of
-    /// axis 0. Without a `zero_point` it is 0.
+    /// Computes `scale * (quantized_data - zero_point)` for uint8 data on iOS 16 and 17; on iOS 18,
+    /// [`constexpr_blockwise_shift_scale`](Self::constexpr_blockwise_shift_scale) replaces it.
+    /// `scale` (fp16) and `zero_point` (uint8) have one element per index of axis 0. Without a
+    /// `zero_point` it is [`MIDDLE_CODE`]. The format also has int8 data, which GPU and Neural
+    /// Engine compute wrongly (coremltools issue 2114).
     pub fn constexpr_affine_dequantize(
         &mut self,
         quantized_data: &BlobTensor,
@@ -235,25 +238,28 @@ impl FunctionBuilder {
         let opset = self.opset();
         let (data, scales) = (quantized_data.kind(), scale.kind());
         let rows = &data.shape[..data.shape.len().min(1)];
-        let of = [data.data_type];
-        // Unsigned codes need a zero point, since 0 is not in the middle of their range.
-        let is_codes = of == [DataType::Int8] || (of == [DataType::Uint8] && zero_point.is_some());
+        let is_unsigned = data.data_type == DataType::Uint8;
         let per_row = TensorType::new(DataType::Float16, rows);
-        let points = TensorType::new(data.data_type, rows);
+        let points = TensorType::new(DataType::Uint8, rows);
         let found = zero_point.map_or_else(|| points.clone(), BlobTensor::kind);
         let zero_point = zero_point.map(|point| point.to_spec(opset)).transpose()?;
         let call = self
             .op("constexpr_affine_dequantize")?
             .check(opset < Opset::Ios18, "scale", "block-wise from iOS 18", &scales)?
-            .check(is_codes, "quantized_data", "int8, or uint8 with a zero point", &data)?
+            .check(is_unsigned, "quantized_data", "uint8", &data)?
             .check(scales == per_row, "scale", &per_row, &scales)?
             .check(found == points, "zero_point", &points, &found)?
             .attribute("quantized_data", quantized_data.to_spec(opset)?)
             .attribute("scale", scale.to_spec(opset)?)
-            .attribute("zero_point", zero_point.unwrap_or_else(|| Literal::Int8(0).to_spec()))
+            .attribute("zero_point", zero_point.unwrap_or_else(middle))
             .attribute("axis", Literal::Int(0).to_spec());
         Ok(call.makes(DataType::Float16, data.shape))
     }
+}
+
+/// The zero point of codes that are symmetric around 0, as a message.
+fn middle() -> Message {
+    Literal::Uint8(MIDDLE_CODE).to_spec()
 }
 
 fn divides(groups: usize, len: usize) -> bool {

@@ -10,4 +10,4 @@ mod products;
 mod reduction;
 mod state;
 
-pub use constexpr::Operand;
+pub use constexpr::{MIDDLE_CODE, Operand};
