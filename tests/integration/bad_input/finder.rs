@@ -47,7 +47,11 @@ fn a_checkpoint_and_reports_that_were_looked_at_are_what_they_were() {
 fn a_condensed_run_that_was_looked_at_can_be_written_again() {
     let place = Place::new(&Tiny::default(), 60);
     run(&mut place.sweep(&["--recipes", "palette4"]), 0);
-    let condense = || place.evalkit(&["report", "--condense", "small"]);
+    let condense = || {
+        let mut command = place.evalkit(&["report", "--condense", "small"]);
+        command.arg(place.run_folder());
+        command
+    };
     run(&mut condense(), 0);
     open_in_finder(&place.path("small"));
     run(&mut condense(), 0);
