@@ -268,18 +268,21 @@ fn installed() -> Option<(PretendMac, Muxd)> {
     Some((mac, muxd))
 }
 
-/// The measurements of a run, each of whose devices must be simulated.
-fn measured(mac: &PretendMac) -> Vec<Measurement> {
+/// The measurements of the only run.
+fn measurements(mac: &PretendMac) -> Vec<Measurement> {
     let mut folders = std::fs::read_dir(mac.path("reports")).unwrap();
-    let folder = folders.next().unwrap().unwrap().path();
-    let all = RunFolder::read(&folder).unwrap().measured;
-    let is_device = |one: &&Measurement| matches!(one, Measurement::Device(_));
-    assert!(all.iter().any(|one| is_device(&one)), "no device was measured");
-    for one in all.iter().filter(is_device) {
-        let Measurement::Device(seen) = one else { continue };
-        assert!(seen.description.simulated, "{seen:?}");
-    }
-    all
+    RunFolder::read(&folders.next().unwrap().unwrap().path()).unwrap().measured
+}
+
+/// Asserts that devices were measured, and that all of them say that they are simulated.
+fn all_simulated(mac: &PretendMac) {
+    let all = measurements(mac);
+    let is_simulated = |one: &Measurement| match one {
+        Measurement::Device(seen) => Some(seen.description.simulated),
+        _ => None,
+    };
+    let devices: Vec<bool> = all.iter().filter_map(is_simulated).collect();
+    assert!(!devices.is_empty() && devices.iter().all(|simulated| *simulated), "{all:?}");
 }
 
 #[test]
@@ -296,7 +299,7 @@ fn an_installed_app_is_measured_and_launched_again_under_its_own_identifier() {
     bench.args(["--prompt-tokens", "8", "--generate", "4", "--format", "markdown"]);
     let page = String::from_utf8(run(&mut bench, 0).stdout).unwrap();
     assert!(page.contains(&format!("SIMULATED: On usb:{UDID}")), "{page}");
-    measured(&mac);
+    all_simulated(&mac);
 
     let token = std::fs::read_to_string(
         mac.path("home/.config/evalkit/tokens").join(UDID.replace('-', "").to_lowercase()),
@@ -344,21 +347,34 @@ fn a_sweep_measures_on_the_phone_and_says_that_it_is_simulated() {
     ]);
     let page = String::from_utf8(run(&mut sweep, 0).stdout).unwrap();
     assert!(page.contains("SIMULATED"), "{page}");
-    measured(&mac);
+    all_simulated(&mac);
 }
 
 #[test]
-fn an_app_that_was_deleted_ends_the_run_with_what_to_do() {
+fn an_app_that_was_closed_is_opened_and_one_that_was_deleted_says_what_to_do() {
     let Some((mac, muxd)) = installed() else { return };
+    let package = ["--quiet", "package", "--recipe", "palette4-g16-s", "--output", "p"];
+    run(&mut mac.evalkit(None, &package), 0);
+    let bench = |code: i32| {
+        let bench = ["--quiet", "bench", "p", "--device", "usb", "--repetitions", "1"];
+        let mut bench = mac.evalkit(Some(&muxd), &bench);
+        bench.args(["--prompt-tokens", "8", "--generate", "4", "--reports", "reports"]);
+        run(&mut bench, code);
+    };
+    mac.kill_app();
+    bench(0);
+    all_simulated(&mac);
+
     mac.kill_app();
     let mut state = mac.state();
     state["phones"][0]["apps"] = json!([]);
     mac.set(&state);
-    let package = ["--quiet", "package", "--recipe", "palette4-g16-s", "--output", "p"];
-    run(&mut mac.evalkit(None, &package), 0);
-    let bench =
-        ["--quiet", "bench", "p", "--device", "usb", "--repetitions", "1", "--reports", "reports"];
-    let output = mac.evalkit(Some(&muxd), &bench).output().unwrap();
-    let said = told(&output) + &String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("no runner listens"), "{said}");
+    std::fs::remove_dir_all(mac.path("reports")).unwrap();
+    bench(3);
+    let all = measurements(&mac);
+    let reason = all.iter().find_map(|one| match one {
+        Measurement::FailedStep(failed) => Some(failed.reason.clone()),
+        _ => None,
+    });
+    assert!(reason.unwrap().ends_with("the runner app is not installed"), "{all:?}");
 }

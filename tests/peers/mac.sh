@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Mac with a phone, without either: `evalkit devices install`, `devices`, `bench` and `sweep` on the pretend
-# Mac (pretend_mac/), over a fake usbmuxd that real clients accept. The launched app is the Swift runner's
+# A Mac with a phone, without either: `evalkit devices install`, `devices` and `bench` on the pretend Mac
+# (pretend_mac/), over a fake usbmuxd that real clients accept. The launched app is the Swift runner's
 # process with its simulated engine, or `evalkit runner --simulated` where no Swift runner is built. What comes
 # back must say `simulated`, and no command line may show the token.
 #

@@ -45,7 +45,7 @@ pub fn measure(
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let device = target.to_string();
-    let runner = match Runner::connect(target, options) {
+    let runner = match Runner::connect_or_launch(target, options) {
         Ok(runner) => runner,
         Err(error) if error.exit() == Exit::Interrupted => return Err(error),
         Err(error) => {

@@ -3,12 +3,33 @@
 use std::time::Instant;
 
 use super::answer::Reply;
+use super::link::Options;
 use super::outcome::{ConnectionLost, Finished, LossReason, RequestOutcome};
 use super::runner::Runner;
+use super::target::Target;
 use crate::device::protocol::message::Ask;
 use crate::error::{At, Result};
 
 impl Runner {
+    /// Connects to a single target. An app on a phone that does not listen is launched, where this machine
+    /// can launch it.
+    ///
+    /// # Errors
+    /// Why it cannot be reached or launched, with a hint on how to mend it.
+    pub fn connect_or_launch(target: &Target, options: &Options) -> Result<Runner> {
+        let place = || target.to_string();
+        let mut runner = Runner::unconnected(target, options).at(place)?;
+        let opened = match runner.open() {
+            Err(lost) if lost.reason == LossReason::NotListening && runner.link.can_relaunch() => {
+                runner.link.relaunch().at(place)?;
+                runner.session().map(|_| ())
+            }
+            opened => opened,
+        };
+        opened.map_err(ConnectionLost::into_error).at(place)?;
+        Ok(runner)
+    }
+
     /// Ends the runner's process.
     ///
     /// # Errors

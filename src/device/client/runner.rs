@@ -52,25 +52,36 @@ impl Runner {
     /// Why it cannot be reached, with a hint on how to mend it.
     pub fn connect(target: &Target, options: &Options) -> Result<Runner> {
         let place = || target.to_string();
-        let mut runner = Runner {
+        let mut runner = Runner::unconnected(target, options).at(place)?;
+        runner.open().map_err(ConnectionLost::into_error).at(place)?;
+        Ok(runner)
+    }
+
+    /// A runner without a session.
+    pub(super) fn unconnected(target: &Target, options: &Options) -> Result<Runner> {
+        Ok(Runner {
             target: target.clone(),
-            link: Link::new(target, options).at(place)?,
+            link: Link::new(target, options)?,
             limits: options.limits.clone(),
             stop: options.stop.clone(),
             session: None,
             end: None,
-        };
+        })
+    }
+
+    /// Opens the first session.
+    pub(super) fn open(&mut self) -> Result<(), ConnectionLost> {
         let begun = Instant::now();
         loop {
-            match runner.link.open(&runner.limits, &runner.stop) {
+            match self.link.open(&self.limits, &self.stop) {
                 Ok(session) => {
-                    runner.session = Some(session);
-                    return Ok(runner);
+                    self.session = Some(session);
+                    return Ok(());
                 }
                 Err(lost) if lost.is_busy() && begun.elapsed() < BUSY_PATIENCE => {
-                    runner.link.wait(&lost, LONGEST_PAUSE / 4, BUSY_PATIENCE, &runner.stop);
+                    self.link.wait(&lost, LONGEST_PAUSE / 4, BUSY_PATIENCE, &self.stop);
                 }
-                Err(lost) => return Err(lost.into_error()).at(place),
+                Err(lost) => return Err(lost),
             }
         }
     }
