@@ -49,7 +49,7 @@ impl Client {
     fn start(folder: &Path) -> Client {
         let token = TOKEN.parse::<Token>().expect("a token");
         let options = HostOptions { store: folder.to_owned(), limit_bytes: None, token };
-        let host = Host::open(options, Box::new(Cpu::default())).expect("a store");
+        let host = Host::open(options, Box::new(Cpu::new(false))).expect("a store");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || serve_listener(&host, listener));
