@@ -50,13 +50,13 @@ public enum MLModelStructure: Sendable {
 
 /// developer.apple.com/documentation/coreml/mlcomputeplan-1w21n
 public final class MLComputePlan {
-    init() {}
+    init(_ structure: MLModelStructure) { modelStructure = structure }
     /// developer.apple.com/documentation/coreml/mlcomputeplan-1w21n/load(contentsof:configuration:)
     public class func load(
         contentsOf url: URL, configuration: MLModelConfiguration
-    ) async throws -> MLComputePlan { MLComputePlan() }
+    ) async throws -> MLComputePlan { MLComputePlan(StubModels.plan(url, configuration)) }
     /// developer.apple.com/documentation/coreml/mlcomputeplan-1w21n/modelstructure
-    public var modelStructure: MLModelStructure { .unsupported }
+    public let modelStructure: MLModelStructure
     /// developer.apple.com/documentation/coreml/mlcomputeplan-1w21n/deviceusage(for:)-7cdlm
     public func deviceUsage(for operation: MLModelStructure.Program.Operation) -> DeviceUsage? { nil }
     /// developer.apple.com/documentation/coreml/mlcomputeplan-1w21n/estimatedcost(of:)

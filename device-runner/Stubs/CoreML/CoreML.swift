@@ -114,7 +114,7 @@ open class MLModel: NSObject {
     }
     /// developer.apple.com/documentation/coreml/mlmodel/init(contentsof:configuration:)
     public init(contentsOf url: URL, configuration: MLModelConfiguration) throws {
-        function = try StubModels.load(url, configuration.functionName)
+        function = try StubModels.load(url, configuration)
     }
     /// developer.apple.com/documentation/coreml/mlmodel/modeldescription
     open var modelDescription: MLModelDescription { MLModelDescription(function) }
