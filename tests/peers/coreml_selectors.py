@@ -80,7 +80,8 @@ class Crate:
             self.types[name] = "protocol"
         for name in re.findall(r"pub struct (\w+)\(pub NS\w+\);", text):
             self.types[name] = "enumeration"
-        for name, value in re.findall(r'#\[doc\(alias = "(\w+)"\)\]\s*pub const \w+: Self = Self\(([\w |]+)\);', text):
+        case = r'#\[doc\(alias = "(\w+)"\)\]\s*pub const \w+: Self = Self\(([\w |]+)\);'
+        for name, value in re.findall(case, text):
             self.cases[name] = sum(int(bits, 0) for bits in value.split("|"))
         for part in re.split(r"^(?=impl |extern_protocol!)", text, flags=re.MULTILINE):
             owner = re.match(r"impl (\w+) \{|extern_protocol!\((?:.|\n)*?trait (\w+)", part)
@@ -210,11 +211,14 @@ def main():
                 continue
             what, _, major, minor = mark.groups()
             if (int(major), int(minor)) > (newest, 0):
-                problems.append(f"{place}\n  it is there from iOS {major}.{minor} on; Package.swift says {newest}")
+                problems.append(f"{place}\n  it is new in iOS {major}.{minor}; Package.swift says {newest}")
             if not what:
                 continue
             method = re.fullmatch(r"([-+])\[(\w+) (\S+)\]", what)
-            found = check_method(crate, *method.groups(), kind, swift) if method else check_type(crate, what, kind, swift)
+            if method:
+                found = check_method(crate, *method.groups(), kind, swift)
+            else:
+                found = check_type(crate, what, kind, swift)
             problems += [f"{place}\n  {what}: {problem}" for problem in found]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
