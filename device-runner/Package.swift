@@ -4,9 +4,10 @@
 // Where there is no SDK of Apple's, EVALKIT_STUB_APPLE adds stand-ins for its modules
 // (Stubs/README.md); give such a build a --scratch-path of its own.
 //
-//   EVALKIT_STUB_APPLE=check  builds the app and all that needs Apple's modules, warnings as errors
-//   EVALKIT_STUB_APPLE=tests  runs the tests of the Core ML engine; Darwin's stand-in is StubDarwin,
-//                             because XCTest takes a system with a module Darwin for Apple's
+//   EVALKIT_STUB_APPLE=check  builds the app and all that needs Apple's modules as for iOS, warnings as
+//                             errors
+//   EVALKIT_STUB_APPLE=tests  runs the tests of the Core ML engine as on a Mac; Darwin's stand-in is
+//                             StubDarwin, because XCTest takes a system with a module Darwin for Apple's
 
 import Foundation
 import PackageDescription
@@ -30,7 +31,8 @@ let stubs: [Target] =
 let stubDependencies: [Target.Dependency] = stubs.map { .byName(name: $0.name) }
 let settings: [SwiftSetting] =
     stubs.isEmpty ? [] : [.define("EVALKIT_STUB_APPLE"), .unsafeFlags(["-warnings-as-errors"])]
-let engineSettings = settings + (isTests ? [.define("EVALKIT_STUB_TESTS")] : [])
+let engineSettings =
+    settings + (isTests ? [.define("EVALKIT_STUB_TESTS")] : []) + (isCheck ? [.define("EVALKIT_STUB_IOS")] : [])
 
 var targets: [Target] = [
     .target(name: "RunnerCore", dependencies: stubDependencies, swiftSettings: settings),

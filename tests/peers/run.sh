@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
 # against coremltools, decoding steps against another interpreter of Core ML programs, pages in a
-# browser, usbmux against its other clients, and the Swift runner, alone and driven by evalkit.
+# browser, Core ML's stand-in against its selectors, usbmux against its other clients, and the Swift
+# runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
 #
@@ -58,6 +59,7 @@ step "decoding steps, against another interpreter" interpreter
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"
+step "Core ML's stand-in, against its selectors" tests/peers/coreml_selectors.py
 step "usbmux, against other clients" tests/peers/usbmux.sh "${short[@]}"
 step "the Swift runner" tests/peers/swift.sh "${short[@]}"
 step "a Mac and a phone, simulated" tests/peers/mac.sh

@@ -5,8 +5,7 @@
 #
 #   tests/peers/swift.sh [--short]
 #
-# The short form only builds and runs the runner's tests, with a Swift 6 that is here already, and gives
-# up after 90 seconds.
+# The short form type-checks, tests, and checks the project, and gives up on what takes more than 90 s.
 #
 # Needs Swift 6, or root and network to install it (see swift_toolchain.sh), and for the project
 # Python 3 and PyPI. Where there is no Swift and none can be had it says so and succeeds.
@@ -16,15 +15,41 @@ swift=$PWD/tests/peers/swift_toolchain.sh
 
 "$swift" || { code=$?; [[ $code -eq 77 ]] && exit 0; exit "$code"; }
 
-if [[ ${1:-} == --short ]]; then
-    echo "the Swift runner: build and tests, for at most 90 s"
-    code=0
-    timeout 90 "$swift" swift test --quiet --package-path device-runner || code=$?
-    if [[ $code -eq 124 ]]; then
-        echo "skipped: the Swift runner: its tests were not built and run within 90 s"
-        exit 0
+types=("$swift" env EVALKIT_STUB_APPLE=check
+    swift build --package-path device-runner --scratch-path device-runner/.build-stub-check)
+engine=("$swift" env EVALKIT_STUB_APPLE=tests
+    swift test --quiet --package-path device-runner --scratch-path device-runner/.build-stub-tests)
+
+xcode_project() {
+    echo "the app: its Xcode project"
+    local venv=${CARGO_TARGET_DIR:-target}/swift-venv
+    if [[ ! -e $venv/complete ]]; then
+        python3 -m venv --clear "$venv"
+        "$venv/bin/pip" install --quiet pbxproj
+        touch "$venv/complete"
     fi
-    exit "$code"
+    "$venv/bin/python" tests/peers/swift_project.py device-runner/xcode
+}
+
+# Runs a command for at most 90 s; the first argument says what it does.
+briefly() {
+    local code=0 start=$SECONDS
+    echo "$1"
+    timeout 90 "${@:2}" || code=$?
+    if [[ $code -eq 124 ]]; then
+        echo "skipped: $1: not done within 90 s"
+        return 0
+    fi
+    echo "$1: $((SECONDS - start)) s"
+    return "$code"
+}
+
+if [[ ${1:-} == --short ]]; then
+    briefly "the Swift runner and the app, type-checked against stand-ins" "${types[@]}"
+    briefly "the Swift runner, its tests" "$swift" swift test --quiet --package-path device-runner
+    briefly "the Swift runner, its Core ML engine on stand-ins" "${engine[@]}"
+    xcode_project
+    exit 0
 fi
 
 echo "the Swift runner: build and tests"
@@ -33,21 +58,12 @@ echo "the Swift runner: build and tests"
 "$swift" swift build --package-path device-runner --configuration release --product evalkit-runner
 
 echo "the Swift runner and the app: type-checked as on Apple's systems, against stand-ins"
-"$swift" env EVALKIT_STUB_APPLE=check \
-    swift build --package-path device-runner --scratch-path device-runner/.build-stub-check
+"${types[@]}"
 
 echo "the Swift runner: its Core ML engine, on stand-ins"
-"$swift" env EVALKIT_STUB_APPLE=tests \
-    swift test --quiet --package-path device-runner --scratch-path device-runner/.build-stub-tests
+"${engine[@]}"
 
-echo "the app: its Xcode project"
-venv=${CARGO_TARGET_DIR:-target}/swift-venv
-if [[ ! -e $venv/complete ]]; then
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet pbxproj
-    touch "$venv/complete"
-fi
-"$venv/bin/python" tests/peers/swift_project.py device-runner/xcode
+xcode_project
 
 echo "the Swift runner: started"
 store=$(mktemp -d)

@@ -44,6 +44,7 @@ if [[ ! -e $cache/complete ]]; then
     rm -rf --one-file-system "$root"
     debootstrap --variant=minbase trixie "$root" >"$log" 2>&1 ||
         cannot "debootstrap of trixie failed; see $log"
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
     packages=(swiftlang libc6-dev libstdc++-14-dev binutils git ca-certificates)
     DEBIAN_FRONTEND=noninteractive chroot "$root" sh -c \
         'apt-get update -q && apt-get install -y -q --no-install-recommends "$@" && apt-get clean' \

@@ -75,6 +75,15 @@ public enum ComputeUnits: String, Codable, Sendable, CaseIterable {
     case cpuAndGPU = "cpu_and_gpu"
     case cpuAndNeuralEngine = "cpu_and_neural_engine"
     case all
+
+    /// The units that both allow. The CPU is always one.
+    public func narrowed(by other: ComputeUnits) -> ComputeUnits {
+        switch (self, other) {
+        case (.all, _): other
+        case (_, .all): self
+        default: self == other ? self : .cpu
+        }
+    }
 }
 
 /// The file that a `put` announces.

@@ -28,6 +28,13 @@ public struct ModelDescription: Decodable, Sendable {
         public let layers: [Int]?
         /// Which function is its only one; nothing where it has all.
         public let function: String?
+        /// Where it is to be run, whatever the others are run on; nothing where it goes with them.
+        public let compute_units: ComputeUnits?
+
+        /// Where it is run if a user asks for these: on no unit that either rules out.
+        public func units(asked: ComputeUnits) -> ComputeUnits {
+            compute_units.map(asked.narrowed(by:)) ?? asked
+        }
     }
 
     /// How tokens are sent to experts.

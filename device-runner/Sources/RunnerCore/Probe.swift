@@ -21,7 +21,7 @@ public struct PlainProbe: Probe {
     public func device() -> Device {
         let info = ProcessInfo.processInfo
         var device = Device(model_identifier: Self.machine, os: Self.system)
-        #if os(Linux)
+        #if os(Linux) && !EVALKIT_STUB_APPLE
             device.chip = Self.field("/proc/cpuinfo", "model name")
             device.os_build = try? String(
                 contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8
@@ -35,7 +35,7 @@ public struct PlainProbe: Probe {
 
     public func figures() -> Figures {
         var figures = Figures()
-        #if os(Linux)
+        #if os(Linux) && !EVALKIT_STUB_APPLE
             figures.footprint_bytes = Self.kibibytes("/proc/self/status", "RssAnon")
             figures.available_bytes = Self.kibibytes("/proc/meminfo", "MemAvailable")
         #endif
@@ -53,7 +53,7 @@ public struct PlainProbe: Probe {
     }
 
     private static var system: String {
-        #if os(Linux)
+        #if os(Linux) && !EVALKIT_STUB_APPLE
             let text = field("/etc/os-release", "PRETTY_NAME", separator: "=")
             return text?.trimmingCharacters(in: ["\""]) ?? "Linux"
         #else

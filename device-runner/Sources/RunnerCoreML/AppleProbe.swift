@@ -53,7 +53,7 @@
             let version = info.operatingSystemVersion
             var number = "\(version.majorVersion).\(version.minorVersion)"
             if version.patchVersion > 0 { number += ".\(version.patchVersion)" }
-            #if os(iOS)
+            #if os(iOS) || EVALKIT_STUB_IOS
                 var device = Device(
                     model_identifier: Self.text("hw.machine") ?? "unknown", os: "iOS \(number)")
             #else
@@ -118,7 +118,7 @@
                     figures.neural_peak_bytes = info.ledger_tag_neural_nofootprint_peak
                 }
             #endif
-            #if os(iOS) || EVALKIT_STUB_APPLE
+            #if os(iOS) || EVALKIT_STUB_IOS
                 // Not on a Mac, where a process has no limit.
                 figures.available_bytes = Int64(os_proc_available_memory())
             #endif

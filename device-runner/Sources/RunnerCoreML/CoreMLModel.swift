@@ -47,7 +47,7 @@
                 guard own.function == nil || own.function == name else { continue }
                 let url = try compiled.url(own.path)
                 return try LoadedFunction(
-                    url, function: own.function == nil ? name : nil, units: units)
+                    url, function: own.function == nil ? name : nil, units: own.units(asked: units))
             }
             throw Failure(.engine, "\(link.path): no package has its \(name)")
         }
@@ -61,7 +61,7 @@
             guard let own else {
                 throw Failure(.engine, "\(link.path): no package has this layer's experts")
             }
-            return Experts(try compiled.url(own.path), units: units)
+            return Experts(try compiled.url(own.path), units: own.units(asked: units))
         }
 
         func reset() throws { for stage in stages { try stage.reset() } }

@@ -12,7 +12,7 @@
         init(_ package: ModelDescription.Package, _ compiled: URL, _ units: ComputeUnits) {
             self.package = package
             self.compiled = compiled
-            self.units = units
+            self.units = package.units(asked: units)
         }
 
         /// Every operation of every function, those of inner blocks too.

@@ -4,6 +4,7 @@
 import Foundation
 
 /// developer.apple.com/documentation/coreml/mlmultiarray
+/// Objective-C: MLMultiArray, iOS 11.0
 open class MLMultiArray: NSObject {
     private let lengths: [Int]
     private var steps: [Int]
@@ -11,6 +12,7 @@ open class MLMultiArray: NSObject {
     private var isPadded = false
 
     /// developer.apple.com/documentation/coreml/mlmultiarray/init(shape:datatype:)
+    /// Objective-C: -[MLMultiArray initWithShape:dataType:error:], iOS 11.0
     public init(shape: [NSNumber], dataType: MLMultiArrayDataType) throws {
         lengths = shape.map(\.intValue)
         self.dataType = dataType
@@ -18,20 +20,26 @@ open class MLMultiArray: NSObject {
         bytes = Self.garbage(lengths, steps, dataType)
     }
     /// developer.apple.com/documentation/coreml/mlmultiarray/shape
+    /// Objective-C: -[MLMultiArray shape], iOS 11.0
     open var shape: [NSNumber] { lengths.map { NSNumber(value: $0) } }
     /// developer.apple.com/documentation/coreml/mlmultiarray/strides
+    /// Objective-C: -[MLMultiArray strides], iOS 11.0
     open var strides: [NSNumber] { steps.map { NSNumber(value: $0) } }
     /// developer.apple.com/documentation/coreml/mlmultiarray/count
+    /// Objective-C: -[MLMultiArray count], iOS 11.0
     open var count: Int { lengths.reduce(1, *) }
     /// developer.apple.com/documentation/coreml/mlmultiarray/datatype
+    /// Objective-C: -[MLMultiArray dataType], iOS 11.0
     open private(set) var dataType: MLMultiArrayDataType
     /// developer.apple.com/documentation/coreml/mlmultiarray/withunsafebytes(_:)
+    /// Objective-C: -[MLMultiArray getBytesWithHandler:], iOS 15.4
     public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try bytes.withUnsafeBytes(body)
     }
     /// developer.apple.com/documentation/coreml/mlmultiarray/withunsafemutablebytes(_:). MLMultiArray.h: the
     /// strides are a parameter "because the method may switch to a new backing buffer with different
     /// strides".
+    /// Objective-C: -[MLMultiArray getMutableBytesWithHandler:], iOS 15.4
     public func withUnsafeMutableBytes<R>(
         _ body: (UnsafeMutableRawBufferPointer, [Int]) throws -> R
     ) rethrows -> R {

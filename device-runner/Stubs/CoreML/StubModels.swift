@@ -40,13 +40,32 @@ public enum StubModels {
     nonisolated(unsafe) public static var functions: [String: Function] = [:]
     /// What was loaded, in order.
     nonisolated(unsafe) public static var loaded: [String] = []
+    /// The compute units that functions were last loaded for, by package and name.
+    nonisolated(unsafe) public static var units: [String: MLComputeUnits] = [:]
+    /// The compute units that functions were last planned for, by package and name.
+    nonisolated(unsafe) public static var plannedUnits: [String: MLComputeUnits] = [:]
 
-    static func load(_ url: URL, _ function: String?) throws -> Function {
-        let name = "\(url.lastPathComponent) \(function ?? "main")"
+    static func load(_ url: URL, _ configuration: MLModelConfiguration) throws -> Function {
+        let name = name(url, configuration)
         guard let found = functions[name] else { throw StubError("no function \(name)") }
         loaded.append(name)
+        units[name] = configuration.computeUnits
         AutoreleasePool.add(NSObject())
         return found
+    }
+
+    /// The structure of a package: the names of its functions, each of one operation.
+    static func plan(_ url: URL, _ configuration: MLModelConfiguration) -> MLModelStructure {
+        plannedUnits[name(url, configuration)] = configuration.computeUnits
+        let prefix = url.lastPathComponent + " "
+        let names = functions.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
+        let operation = MLModelStructure.Program.Operation(operatorName: "toy", blocks: [])
+        let function = MLModelStructure.Program.Function(block: .init(operations: [operation]))
+        return .program(.init(functions: Dictionary(uniqueKeysWithValues: names.map { ($0, function) })))
+    }
+
+    private static func name(_ url: URL, _ configuration: MLModelConfiguration) -> String {
+        "\(url.lastPathComponent) \(configuration.functionName ?? "main")"
     }
 
     static func predict(

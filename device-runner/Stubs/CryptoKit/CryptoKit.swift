@@ -1,4 +1,4 @@
-// A stand-in for CryptoKit, for type-checking on Linux. Nothing here computes.
+// A stand-in for CryptoKit.swiftinterface, for type-checking on Linux. Nothing here computes.
 
 import Foundation
 

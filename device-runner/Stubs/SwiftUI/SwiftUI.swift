@@ -1,5 +1,6 @@
 // A stand-in for SwiftUI's protocols, property wrappers and scenes, for type-checking on Linux.
-// Actors are those of Apple's interface: App, Scene and View are on the main actor.
+// Actors are those of SwiftUI.swiftinterface and SwiftUICore.swiftinterface: App, Scene and View are on
+// the main actor.
 
 import Foundation
 

@@ -86,7 +86,10 @@ final class EngineTests: XCTestCase {
     }
 
     /// A model in three packages, whose middle one sends every token to two experts.
-    private func loadExperts() throws -> any LoadedModel {
+    private func loadExperts() throws -> any LoadedModel { try Toy.load(experts(), self) }
+
+    /// Its packages as `model.json` describes them; some keep to compute units of their own.
+    private func experts(_ units: [String: String] = [:]) throws -> [[String: Any]] {
         for (name, tokens) in [("decode", 1), ("prefill", Toy.prefill)] {
             let states = StubModels.Array([1, tokens, 2], .float16)
             StubModels.functions["embedding.mlpackage.mlmodelc \(name)"] = .init(
@@ -119,10 +122,33 @@ final class EngineTests: XCTestCase {
                 inputs: ["hidden_states": states]
             ) { inputs, _ in ["logits": inputs["hidden_states"]!] }
         }
-        let links = ["embedding", "router", "experts", "head"].map {
-            ["path": "\($0).mlpackage", "role": $0]
+        return ["embedding", "router", "experts", "head"].map { role in
+            var package: [String: Any] = ["path": "\(role).mlpackage", "role": role]
+            package["compute_units"] = units[role]
+            return package
         }
-        return try Toy.load(links, self)
+    }
+
+    /// `gather` from more than 65,536 rows is wrong on the Neural Engine: the host then makes the
+    /// embedding a package of its own, with `cpu_and_gpu` (`src/package/bundle/compute_units.rs`).
+    func testAPackageWithComputeUnitsOfItsOwnIsLoadedAndPlannedWithThem() throws {
+        let own = ["embedding": "cpu_and_gpu", "experts": "cpu_and_gpu"]
+        let asked: [(ComputeUnits, MLComputeUnits, MLComputeUnits)] = [
+            (.all, .all, .cpuAndGPU), (.cpuAndNeuralEngine, .cpuAndNeuralEngine, .cpuOnly),
+            (.cpuAndGPU, .cpuAndGPU, .cpuAndGPU), (.cpu, .cpuOnly, .cpuOnly),
+        ]
+        for (units, others, owns) in asked {
+            (StubModels.units, StubModels.plannedUnits) = ([:], [:])
+            let packages = try experts(own)
+            _ = try rows(try Toy.load(packages, self, units: units))
+            let plan = try CoreMLEngine().plan(try Toy.place(packages, self), units: units)
+            XCTAssertEqual(plan.operations.count, StubModels.functions.count, "one of each function")
+            for (name, used) in [StubModels.units, StubModels.plannedUnits].flatMap({ $0 }) {
+                let isOwn = own.keys.contains { name.hasPrefix($0) }
+                XCTAssertEqual(used, isOwn ? owns : others, "\(name) if \(units) are asked for")
+            }
+            XCTAssertEqual(StubModels.units.count, StubModels.functions.count)
+        }
     }
 
     func testExpertsAreAddedByWeightWhereverTheArrayMoves() throws {

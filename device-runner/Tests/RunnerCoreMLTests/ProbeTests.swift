@@ -21,7 +21,7 @@ final class ProbeTests: XCTestCase {
         XCTAssertEqual(all.footprint_peak_bytes, words(168))
         XCTAssertEqual(all.neural_bytes, words(320))
         XCTAssertEqual(all.neural_peak_bytes, words(364))
-        XCTAssertEqual(all.available_bytes, 1 << 20)
+        XCTAssertNil(all.available_bytes, "these tests are built as for a Mac, which has no limit")
         // Revision 6 ends before the Neural Engine's total and peak, revision 2 before all ledgers.
         for bytes in [356, 364, 368] {
             let some = figures(filledBytes: bytes)

@@ -62,9 +62,18 @@ enum Toy {
 
     static func load(
         _ packages: [[String: Any]], _ test: XCTestCase, functions: [ModelFunction] = ModelFunction.allCases,
-        window: Int? = nil
+        window: Int? = nil, units: ComputeUnits = .cpu
     ) throws -> any LoadedModel {
         StubModels.loaded = []
+        return try CoreMLEngine().load(
+            place(packages, test, window: window), units: units, functions: functions
+        ) { _ in }
+    }
+
+    /// A folder of packages.
+    static func place(
+        _ packages: [[String: Any]], _ test: XCTestCase, window: Int? = nil
+    ) throws -> PackagePlace {
         var model: [String: Any] = [
             "target": "ios18", "compute": "gpu", "context_tokens": context, "prefill_tokens": prefill,
             "vocab_size": 2,
@@ -78,8 +87,7 @@ enum Toy {
         test.addTeardownBlock { try? FileManager.default.removeItem(at: root) }
         try JSONSerialization.data(withJSONObject: json)
             .write(to: root.appendingPathComponent("model.json"))
-        let place = PackagePlace(folder: root, compiled: root.appendingPathComponent("compiled"))
-        return try CoreMLEngine().load(place, units: .cpu, functions: functions) { _ in }
+        return PackagePlace(folder: root, compiled: root.appendingPathComponent("compiled"))
     }
 
     /// A function over caches that are inputs.
