@@ -6,7 +6,7 @@
 #
 #   tests/peers/run.sh [--short]
 #
-# The short form takes at most 90 seconds per check: fewer packages, and no installation of a
+# The short form takes at most 90 seconds per check, or part of it: fewer packages, no installation of a
 # toolchain. Needs Python 3.11 and PyPI; what a check needs beyond that it says itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
