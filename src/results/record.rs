@@ -5,11 +5,10 @@
 //! same bytes as an uninterrupted one; what differs from run to run is in
 //! [`Session`](super::Session).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::coding::Coding;
+use super::environment::Environment;
 use super::head::{Head, UPDATE, check_schema, to_line};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
@@ -98,24 +97,6 @@ impl Run {
 
 /// The backend of records that name none.
 const CPU: &str = "cpu";
-
-/// Where numbers were computed. No thread count: results do not depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Environment {
-    /// Hash of the running program, in hexadecimal.
-    pub binary_hash: String,
-    /// Operating system, with its version if known.
-    pub os: String,
-    /// Processor model.
-    pub cpu_model: String,
-    /// SIMD features that the arithmetic may use: `avx2`, `fma`, `neon`, ...
-    pub cpu_features: Vec<String>,
-    /// Where the reference runs: `cpu`, `accelerate` or `metal`.
-    pub device: String,
-    /// Versions of the crates that do the arithmetic, by name.
-    #[serde(default)]
-    pub package_versions: BTreeMap<String, String>,
-}
 
 /// One variant of the model: a row of the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -27,6 +27,8 @@ fn every_command_that_walks_refuses_a_backend_that_was_not_compiled_in() {
         ("perplexity", &["--text", "text.txt"]),
         ("calibrate", &["--calibrate", "text.txt", "-o", "out"]),
         ("quantize", &["--recipe", "palette4", "-o", "out"]),
+        ("package", &["--recipe", "palette4", "-o", "out"]),
+        ("verify", &["packages"]),
     ] {
         for (backend, hint) in [
             ("accelerate", "build evalkit on a Mac: every build there has it"),
