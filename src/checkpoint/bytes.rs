@@ -1,7 +1,8 @@
 //! The bytes of one checkpoint file: mapped from disk, or embedded in the binary.
 //!
 //! Memory mapping keeps memory use independent of the checkpoint's size: the kernel reads pages
-//! when a tensor is decoded and may drop them again. This file has the crate's only `unsafe` code.
+//! when a tensor is decoded and may drop them again. This file and `model/gemm.rs` have
+//! the crate's only `unsafe` code.
 
 use std::fs::File;
 use std::ops::Deref;

@@ -7,6 +7,7 @@ use clap::Args;
 use super::help;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
+use crate::model::Backend;
 use crate::quantize::{LayerRecipe, REFERENCE_IS_STORED};
 use crate::report::Format;
 use crate::run::allocation_file;
@@ -74,6 +75,8 @@ pub struct PlanArgs {
     /// Read <|start|> and the like as special tokens, not as text
     #[arg(long, hide_short_help = true)]
     pub parse_special: bool,
+    #[command(flatten)]
+    pub backend: BackendArgs,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "SEED", hide_short_help = true)]
     pub seed: Option<u64>,
@@ -126,6 +129,7 @@ impl PlanArgs {
             embed: self.embed.clone(),
             head: self.head.clone(),
             seed: self.seed,
+            backend: self.backend.backend.clone(),
             calibrate: calibration.calibrate,
             calibration_windows: calibration.calibration_windows,
             activation_range: calibration.activation_range,
@@ -137,6 +141,27 @@ impl PlanArgs {
             sensitivity_windows: allocation.sensitivity_windows,
             ..PlanOptions::default()
         }
+    }
+}
+
+/// What computes the model.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BackendArgs {
+    /// What computes: cpu, accelerate, metal [default: the fastest]
+    ///
+    /// accelerate and metal are for Macs. Their numbers agree with those of cpu within 1e-5, and only those
+    /// of cpu are the same bits in every run. Runs of different backends are never mixed.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub backend: Option<String>,
+}
+
+impl BackendArgs {
+    /// The backend that the flag names; otherwise the fastest one that is there.
+    ///
+    /// # Errors
+    /// As [`Backend::resolve`].
+    pub fn backend(&self) -> Result<Backend> {
+        Backend::resolve(self.backend.as_deref())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::FormatArgs;
+use super::args::{BackendArgs, FormatArgs};
 use super::help;
 use super::print;
 use super::reporter::Reporter;
@@ -60,6 +60,8 @@ pub struct CalibrateArgs {
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
+    backend: BackendArgs,
+    #[command(flatten)]
     format: FormatArgs,
 }
 
@@ -78,6 +80,7 @@ impl CalibrateArgs {
             bos: self.bos.clone(),
             context: self.context,
             parse_special: self.parse_special,
+            backend: self.backend.backend.clone(),
             ..PlanOptions::default()
         };
         Plan::resolve(&options, PlanOptions::default())

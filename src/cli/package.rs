@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
+use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::design::DesignArgs;
 use super::help;
 use super::print;
@@ -46,6 +46,8 @@ pub struct PackageArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    backend: BackendArgs,
+    #[command(flatten)]
     format: FormatArgs,
     #[command(flatten, next_help_heading = help::CALIBRATION)]
     calibration: CalibrationArgs,
@@ -77,8 +79,16 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
         calibration_text::planned(&variant, &checkpoint.config)?
     } else {
         let (model, calibration) = (&args.recipe.model, args.calibration.options());
-        let file = file.clone();
-        calibration_text::scales(&calibration, model, &checkpoint, &variant, file, reporter)?
+        let (file, backend) = (file.clone(), args.backend.backend()?);
+        calibration_text::scales(
+            &calibration,
+            model,
+            &checkpoint,
+            &variant,
+            file,
+            backend,
+            reporter,
+        )?
     };
     let scales = Some(&scales);
     let coder = Coder { checkpoint: &checkpoint, variant: &variant, file: file.as_ref(), scales };

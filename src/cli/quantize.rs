@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{CalibrationArgs, FormatArgs, RecipeArgs};
+use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::help;
 use super::print;
 use super::reporter::Reporter;
@@ -32,6 +32,8 @@ pub struct QuantizeArgs {
     /// sweep --coded and package --coded read it. Its layout is documented in src/eval/coded_file.rs.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    backend: BackendArgs,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten, next_help_heading = help::CALIBRATION)]
@@ -70,6 +72,7 @@ pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
         output: &args.output,
         calibration: args.calibration.options(),
         moments: args.moments.as_deref(),
+        backend: args.backend.backend()?,
     };
     quantize(&request, &checkpoint, &variant, reporter)?;
     let mut table = Table {

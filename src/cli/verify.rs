@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::FormatArgs;
+use super::args::{BackendArgs, FormatArgs};
 use super::help;
 use super::print;
 use super::reporter::Reporter;
@@ -58,6 +58,8 @@ pub struct VerifyArgs {
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
+    backend: BackendArgs,
+    #[command(flatten)]
     format: FormatArgs,
 }
 
@@ -75,6 +77,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
         tokens: args.tokens,
         precision: if args.half { Precision::Half } else { Precision::Single },
         by_block: args.layers,
+        backend: args.backend.backend()?,
     };
     let verified = verify_packages(&request, reporter)?;
     let mut document = document(&verified, &args.folder);

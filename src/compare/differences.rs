@@ -51,6 +51,7 @@ pub fn obstacle(a: &Run, b: &Run) -> Option<&'static str> {
         ("stride", a.stride_tokens == b.stride_tokens),
         ("text", a.text_hash == b.text_hash),
         ("tokenizer", a.tokenizer_hash == b.tokenizer_hash),
+        ("backend", a.backend == b.backend),
     ];
     same.into_iter().find(|(_, is_same)| !is_same).map(|(what, _)| what)
 }
@@ -76,9 +77,10 @@ pub fn model_name(side: &RunFolder) -> Option<String> {
 type Field = (&'static str, fn(&Run) -> String);
 type Set = (&'static str, fn(&RunFolder) -> BTreeSet<String>);
 
-const FIELDS: [Field; 11] = [
+const FIELDS: [Field; 12] = [
     ("evalkit", |run| run.evalkit_version.clone()),
     ("arithmetic", |run| format!("version {}", run.numeric_version)),
+    ("backend", |run| run.backend().to_owned()),
     ("model", |run| format!("{} {}", run.model, short(&run.model_hash))),
     ("tokenizer", |run| short(&run.tokenizer_hash)),
     ("text", |run| format!("{} {}", run.text_name, short(&run.text_hash))),

@@ -27,6 +27,7 @@ pub(crate) fn records() -> Vec<Record> {
         scored_tokens: WINDOWS * TOKENS,
         seed: 7,
         numeric_version: 1,
+        backend: None,
         evalkit_version: "0.1.0".into(),
         layers: 2,
         parameters: 1_100_000,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Window;
+use crate::model::Backend;
 
 /// What codes were calibrated on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +20,14 @@ pub struct Origin {
     /// run on the windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments_hash: Option<String>,
+    /// What ran the model on the windows: `accelerate` or `metal`; `None` for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 impl Origin {
-    /// The origin of codes that are calibrated on windows of a text.
-    pub fn of(text_name: String, windows: &[Window]) -> Origin {
+    /// The origin of codes that are calibrated on windows of a text, by `backend`.
+    pub fn of(text_name: String, windows: &[Window], backend: Backend) -> Origin {
         let mut all = blake3::Hasher::new();
         windows.iter().for_each(|window| {
             all.update(bytemuck::cast_slice(&window.ids));
@@ -33,6 +37,7 @@ impl Origin {
             windows: windows.iter().map(hash).collect(),
             windows_hash: all.finalize().to_hex().to_string(),
             moments_hash: None,
+            backend: backend.recorded(),
         }
     }
 

@@ -1,10 +1,13 @@
 //! What computes an operation, and which operands it takes.
 //!
-//! On the CPU the slow operations are this crate's own, and candle's matrix products (gemm) take
-//! any view of a tensor. Metal and Accelerate take only matrices whose rows or columns lie one
-//! after the other; every product of the reference goes through [`product`], which sees to that.
+//! On the CPU the slow operations are this crate's own, and gemm's matrix products take any view of
+//! a tensor. Metal and Accelerate take only matrices whose rows or columns lie one after the other;
+//! every product of the reference goes through [`product`], which sees to that.
 
 use candle_core::{Device, Result, Tensor};
+
+use super::device::Backend;
+use super::gemm::by_gemm;
 
 /// Whether this crate's own operations compute tensors of `device`; candle's otherwise.
 pub fn has_own_operations(device: &Device) -> bool {
@@ -24,6 +27,9 @@ pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (operand(a.clone())?, operand(b.clone())?);
     #[cfg(test)]
     candles_alone::note(&a, &b);
+    if takes_views(a.device()) {
+        return by_gemm(&a, &b);
+    }
     #[allow(clippy::disallowed_methods)]
     a.matmul(&b)
 }
@@ -34,10 +40,15 @@ pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Candle's errors.
 pub fn operand(x: Tensor) -> Result<Tensor> {
-    if has_own_operations(x.device()) && !cfg!(feature = "accelerate") || is_dense(&x) {
+    if takes_views(x.device()) || is_dense(&x) {
         return Ok(x);
     }
     x.contiguous()
+}
+
+/// Whether products on `device` are gemm's.
+fn takes_views(device: &Device) -> bool {
+    has_own_operations(device) && Backend::of(device) == Backend::Cpu
 }
 
 /// Whether the rows of a matrix, or its columns, lie one after the other.

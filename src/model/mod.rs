@@ -9,6 +9,7 @@ mod attention;
 mod backend;
 mod block;
 mod device;
+mod gemm;
 mod gradient;
 mod inputs;
 mod ops;
@@ -16,6 +17,8 @@ mod rope;
 mod routing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_demo;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use half::f16;
@@ -23,7 +26,7 @@ use half::f16;
 pub use attention::QUERY_BLOCK;
 pub use backend::product;
 pub use block::{Block, BlockWeights, LinearLayer, Mlp};
-pub use device::{FAST_MATH, device};
+pub use device::{Backend, FAST_MATH, device};
 pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
 pub use ops::{exp, max};

@@ -166,6 +166,7 @@ fn mixed(summaries: &[Summary]) -> Vec<String> {
         differs("protocols", &|summary| summary.run.protocol.clone()),
         differs("texts", &|summary| summary.run.text_name.clone()),
         differs("tokens per window", &|summary| summary.run.window_tokens.to_string()),
+        differs("backends", &|summary| summary.run.backend().to_owned()),
         differs("tokenizers", &|summary| {
             summary.run.tokenizer_hash.chars().take(HASH_DIGITS).collect()
         }),
@@ -227,6 +228,18 @@ mod tests {
         });
         let mixed = release(TableName::Ladder, &[first, other], None).unwrap();
         assert_eq!(mixed.faults, ["protocols are mixed: full and llama.cpp"]);
+    }
+
+    #[test]
+    fn runs_of_two_backends_in_one_table_are_a_fault() {
+        let on_gpu = edited(|record| {
+            if let Record::Run(run) = record {
+                run.backend = Some("metal".into());
+            }
+        });
+        let first = folder("2026-01-01-tiny", &records());
+        let mixed = release(TableName::Ladder, &[first, on_gpu], None).unwrap();
+        assert_eq!(mixed.faults, ["backends are mixed: cpu and metal"]);
     }
 
     #[test]

@@ -4,7 +4,25 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Environment;
+use serde::{Deserialize, Serialize};
+
+/// Where numbers were computed. No thread count: results do not depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Hash of the running program, in hexadecimal.
+    pub binary_hash: String,
+    /// Operating system, with its version if known.
+    pub os: String,
+    /// Processor model.
+    pub cpu_model: String,
+    /// SIMD features that the arithmetic may use: `avx2`, `fma`, `neon`, ...
+    pub cpu_features: Vec<String>,
+    /// Where the reference runs: `cpu`, `accelerate` or `metal`.
+    pub device: String,
+    /// Versions of the crates that do the arithmetic, by name.
+    #[serde(default)]
+    pub package_versions: BTreeMap<String, String>,
+}
 
 /// Crates whose version can change a number.
 const ARITHMETIC: [&str; 7] =

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::condensed::cell::Totals;
+use super::environment::Environment;
 use super::packaged::Packaged;
-use super::record::{Cell, Done, Environment, Failure, Record, Run, Window};
+use super::record::{Cell, Done, Failure, Record, Run, Window};
 use crate::error::{Error, Result};
 
 /// A question that at most one record may answer.

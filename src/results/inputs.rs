@@ -18,6 +18,9 @@ pub struct Calibration {
     /// the windows were run through the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments_hash: Option<String>,
+    /// What ran the model on the windows: `accelerate` or `metal`; `None` for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 impl Calibration {

@@ -32,7 +32,7 @@ mod store;
 pub use clock::now;
 pub use coding::{CodedLayer, Coding, StepError, TunedLayer};
 pub use condensed::{CONDENSED, Condensed, CondensedCell, KlQuantiles, Totals};
-pub use environment::ask;
+pub use environment::{Environment, ask};
 pub use finite::finite;
 pub use folder::RunFolder;
 pub use index::Index;
@@ -42,7 +42,7 @@ pub use measurement::MEASUREMENTS;
 pub use memory::{PeakSampler, machine_available_bytes, machine_total_bytes, memory_now};
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, StoredPart};
-pub use record::{Cell, Done, Environment, Failure, Record, Run, Window};
+pub use record::{Cell, Done, Failure, Record, Run, Window};
 pub use session::{Phase, Session};
 pub use store::{Store, read_sessions};
 

@@ -5,11 +5,10 @@
 //! same bytes as an uninterrupted one; what differs from run to run is in
 //! [`Session`](super::Session).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::coding::Coding;
+use super::environment::Environment;
 use super::head::{Head, UPDATE, check_schema, to_line};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
@@ -69,6 +68,9 @@ pub struct Run {
     pub seed: u64,
     /// Raised whenever the program's numbers change for the same input.
     pub numeric_version: u32,
+    /// What computed the numbers if not the CPU: `accelerate` or `metal`. See [`Run::backend`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// The program's version.
     pub evalkit_version: String,
     /// Decoder blocks.
@@ -86,28 +88,20 @@ pub struct Run {
     pub warnings: Vec<String>,
 }
 
-/// Where numbers were computed. No thread count: results do not depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Environment {
-    /// Hash of the running program, in hexadecimal.
-    pub binary_hash: String,
-    /// Operating system, with its version if known.
-    pub os: String,
-    /// Processor model.
-    pub cpu_model: String,
-    /// SIMD features that the arithmetic may use: `avx2`, `fma`, `neon`, ...
-    pub cpu_features: Vec<String>,
-    /// Where the reference runs: `cpu` or `metal`.
-    pub device: String,
-    /// Versions of the crates that do the arithmetic, by name.
-    #[serde(default)]
-    pub package_versions: BTreeMap<String, String>,
+impl Run {
+    /// What computed the numbers: `cpu`, `accelerate` or `metal`.
+    pub fn backend(&self) -> &str {
+        self.backend.as_deref().unwrap_or(CPU)
+    }
 }
+
+/// The backend of records that name none.
+const CPU: &str = "cpu";
 
 /// One variant of the model: a row of the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Hash of (model, recipe, protocol, text, numeric version), in hexadecimal.
+    /// Hash of (model, recipe, protocol, text, numeric version, backend), in hexadecimal.
     pub cell_id: String,
     /// Name of the variant: `palette2-g16`; `fp` for the reference.
     pub variant: String,
@@ -115,6 +109,9 @@ pub struct Cell {
     pub parts: Vec<StoredPart>,
     /// Whether this is the uncompressed model that the others are compared with.
     pub is_reference: bool,
+    /// What computed the scores, as in [`Run`]; `None` for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// What codes or the ranges of int8 inputs were chosen on; `None` for variants that are neither
     /// calibrated nor have int8 inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -316,6 +313,7 @@ mod tests {
         let parts = vec![StoredPart { part: BLOCK_PARTS[0].into(), ..StoredPart::default() }];
         let records = [
             Record::Run(Run { entropy_floor_nats_per_byte: Some(0.5), ..Run::default() }),
+            Record::Run(Run { backend: Some("metal".into()), ..Run::default() }),
             Record::Run(Run { warnings: vec!["a \"quoted\"\nwarning".into()], ..Run::default() }),
             Record::Environment(Environment::default()),
             Record::Cell(Cell { cell_id: "c0".into(), parts, ..Cell::default() }),

@@ -154,7 +154,8 @@ pub(super) fn read_into(
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Cell, Done, Environment, Failure, Run, Window};
+    use super::super::environment::Environment;
+    use super::super::record::{Cell, Done, Failure, Run, Window};
     use super::*;
     use crate::error::Exit;
     use crate::results::RunFolder;

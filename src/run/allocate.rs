@@ -11,6 +11,7 @@ use super::observer::{Observer, Stage};
 use super::options::RunOptions;
 use super::plan::Plan;
 use super::sensitivity_file::SensitivityFile;
+use crate::NUMERIC_VERSION;
 use crate::allocate::{
     Chosen, Item, Probe, Sensitivities, anchors, choose, predicted_kl_nats, sizes_bytes,
 };
@@ -19,10 +20,10 @@ use crate::error::{At, Error, Result};
 use crate::eval::mixed::{Blocks, ROLES};
 use crate::eval::{Host, MemorySum, Origin, Variant, Walk, Window};
 use crate::files::write_atomic;
+use crate::model::{self, Backend};
 use crate::quantize::Recipe;
 use crate::results::BLOCK_PARTS;
 use crate::units::{BitsPerWeight, Bytes};
-use crate::{NUMERIC_VERSION, model};
 
 /// Allocates bits if `plan` asks for it. A dry run measures nothing, so it returns `None` unless an
 /// earlier run saved the sensitivities.
@@ -132,6 +133,8 @@ struct Problem<'a> {
     anchors: Vec<usize>,
     /// The windows that sensitivities are measured on.
     windows: Vec<Window>,
+    /// What measures them.
+    backend: Backend,
 }
 
 impl<'a> Problem<'a> {
@@ -148,7 +151,7 @@ impl<'a> Problem<'a> {
             .hint("add a palette or an integer recipe; they can code any shape"));
         }
         let windows = windows(plan, opened)?;
-        Ok(Problem { checkpoint, candidates, sizes, anchors, windows })
+        Ok(Problem { checkpoint, candidates, sizes, anchors, windows, backend: plan.backend })
     }
 
     /// The bytes that the linear layers may take. Refuses a budget below the smallest possible size.
@@ -210,9 +213,11 @@ impl<'a> Problem<'a> {
     /// Hash of everything that sensitivities depend on.
     fn question(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        let windows = Origin::of(String::new(), &self.windows);
+        let windows = Origin::of(String::new(), &self.windows, self.backend);
         let hashes = [self.checkpoint.content_hash(), windows.windows_hash];
-        for part in hashes.into_iter().chain(self.candidates.iter().map(recipe_name)) {
+        for part in
+            hashes.into_iter().chain(windows.backend).chain(self.candidates.iter().map(recipe_name))
+        {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         hasher.update(&NUMERIC_VERSION.to_le_bytes());
@@ -247,7 +252,7 @@ impl<'a> Problem<'a> {
             .hint("allow more memory, or give --sensitivity-windows 1 or a shorter --context"));
         }
         observer.message(&format!("measuring sensitivities on {} windows", windows.len()));
-        let device = model::device()?;
+        let device = model::device(self.backend)?;
         let walk = Walk {
             checkpoint,
             variants: &[],

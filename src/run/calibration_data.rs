@@ -109,13 +109,14 @@ impl CalibrationData {
         if variant.needs_ranges() {
             return Some(results::Calibration { moments_hash, ..self.ranges.clone()? });
         }
-        let Origin { text_name, windows, windows_hash, .. } = origin?.clone();
+        let Origin { text_name, windows, windows_hash, backend, .. } = origin?.clone();
         Some(results::Calibration {
             text_name,
             windows: windows.len(),
             windows_hash,
             method: results::Calibration::SECOND_MOMENTS.to_owned(),
             moments_hash,
+            backend,
         })
     }
 }

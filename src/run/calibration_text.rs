@@ -17,7 +17,8 @@ use crate::error::{At, Error, Result};
 use crate::eval::{
     Calibration, CodedFile, Cut, InputScales, Origin, RangeMethod, Variant, Walk, Window,
 };
-use crate::{model, results};
+use crate::model::{self, Backend};
+use crate::results;
 
 /// Default number of windows that ranges are chosen on.
 const WINDOWS: usize = 16;
@@ -82,6 +83,7 @@ pub fn prepare(
         windows_hash: origin.windows_hash.clone(),
         method: method.to_string(),
         moments_hash: None,
+        backend: origin.backend.clone(),
     };
     Ok(Some(Prepared { calibration: Calibration { windows, method }, record, origin }))
 }
@@ -110,7 +112,7 @@ pub fn cut_windows(
     } else {
         windows = spread(windows, count)
     }
-    let origin = Origin::of(text.name, &windows);
+    let origin = Origin::of(text.name, &windows, plan.backend);
     Ok((windows, origin))
 }
 
@@ -181,14 +183,15 @@ pub fn scales(
     checkpoint: &Checkpoint,
     variant: &Variant,
     file: Option<Arc<CodedFile>>,
+    backend: Backend,
     observer: &dyn Observer,
 ) -> Result<InputScales> {
     if variant.int8_inputs(&checkpoint.config)?.is_empty() {
         return Ok(InputScales::default());
     }
-    let (prepared, variants) =
-        (single_calibration(options, model, checkpoint, variant)?, [variant.clone()]);
-    let device = model::device()?;
+    let prepared = single_calibration(options, model, checkpoint, variant, backend)?;
+    let variants = [variant.clone()];
+    let device = model::device(backend)?;
     let walk = Walk {
         checkpoint,
         variants: &variants,
@@ -214,6 +217,7 @@ pub fn single_calibration(
     model: &str,
     checkpoint: &Checkpoint,
     variant: &Variant,
+    backend: Backend,
 ) -> Result<Prepared> {
     let options = PlanOptions {
         model: Some(model.to_owned()),
@@ -222,6 +226,7 @@ pub fn single_calibration(
         calibrate: options.calibrate.clone(),
         calibration_windows: options.calibration_windows,
         activation_range: options.activation_range.clone(),
+        backend: Some(backend.name().to_owned()),
         ..PlanOptions::default()
     };
     let mut plan = Plan::resolve(&options, PlanOptions::default())?;

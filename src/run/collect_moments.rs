@@ -43,10 +43,13 @@ pub fn collect_moments(
     let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
     let (windows, origin) = cut_windows(plan, &plan.text, count, cutter)?;
     let is_there = MomentsFile::open(output).is_ok_and(|file| {
-        file.origin().windows_hash == origin.windows_hash && file.check(&checkpoint).is_ok()
+        let kept = &file.facts().origin;
+        kept.windows_hash == origin.windows_hash
+            && kept.backend == origin.backend
+            && file.check(&checkpoint).is_ok()
     });
     if !is_there {
-        let device = model::device()?;
+        let device = model::device(plan.backend)?;
         let walk = Walk {
             checkpoint: &checkpoint,
             variants: &[],

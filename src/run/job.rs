@@ -80,6 +80,7 @@ impl Opened {
             scored_tokens: windows.iter().map(|window| window.scored.len()).sum(),
             seed: plan.seed,
             numeric_version: NUMERIC_VERSION,
+            backend: plan.backend.recorded(),
             evalkit_version: env!("CARGO_PKG_VERSION").into(),
             layers: checkpoint.config.layers,
             parameters: checkpoint.parameters(),
@@ -165,7 +166,7 @@ impl Job {
         )?;
         let memory = MemorySum::of(&checkpoint, &variants, &windows[..batch], unscored, host)?;
         let calibrating = calibration.memory(&checkpoint, job_variants, host)?;
-        let device = model::device()?;
+        let device = model::device(plan.backend)?;
         Ok(Job {
             plan,
             checkpoint,
@@ -205,6 +206,12 @@ impl Job {
                 .at(store.folder().display())
                 .hint("its records are kept; to measure again, move the folder away or name another with --reports"));
             }
+        }
+        if then.backend != now.backend {
+            let (then, now) = (then.backend(), now.backend());
+            return Err(Error::input(format!("the run was started with --backend {then}, not {now}"))
+                .at(store.folder().display())
+                .hint(format!("numbers of two backends are never mixed: use --backend {then}, or name another folder with --reports")));
         }
         if then != now {
             return Err(Error::input("the run was started by another version of evalkit")
@@ -268,10 +275,18 @@ fn cell(
     for part in depends_on {
         hasher.update(part.as_bytes()).update(b"\n");
     }
-    if let Some(results::Calibration { method, windows_hash, moments_hash, .. }) = &calibration {
+    if let Some(backend) = &run.backend {
+        hasher.update(format!("{backend}\n").as_bytes());
+    }
+    if let Some(results::Calibration { method, windows_hash, moments_hash, backend, .. }) =
+        &calibration
+    {
         hasher.update(format!("{method} {windows_hash}\n").as_bytes());
         if let Some(moments_hash) = moments_hash {
             hasher.update(format!("moments {moments_hash}\n").as_bytes());
+        }
+        if let Some(backend) = backend {
+            hasher.update(format!("calibrated on {backend}\n").as_bytes());
         }
     }
     Ok(Cell {
@@ -279,6 +294,7 @@ fn cell(
         variant: variant.to_string(),
         parts: variant.parts(checkpoint)?,
         is_reference: variant.is_reference(),
+        backend: run.backend.clone(),
         calibration,
     })
 }

@@ -44,6 +44,9 @@ pub struct PlanOptions {
     pub head: Option<String>,
     /// Seed of everything random; the default is 0.
     pub seed: Option<u64>,
+    /// What computes the reference and the variants: `cpu`, `accelerate` or `metal`. The default is the
+    /// fastest that was compiled in and that the machine has.
+    pub backend: Option<String>,
     /// Path of the text to calibrate on, or `demo`.
     pub calibrate: Option<String>,
     /// Windows of that text.

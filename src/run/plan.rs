@@ -14,6 +14,7 @@ use super::tolerances::{Limits, tolerances};
 use crate::demo;
 use crate::error::{At, Error, Result};
 use crate::eval::{BosMode, Protocol, Variant};
+use crate::model::Backend;
 use crate::quantize::Recipe;
 
 /// A resolved plan. Its TOML form is a plan file, and is stored with the results.
@@ -43,6 +44,8 @@ pub struct Plan {
     pub by_width: usize,
     /// Seed of everything random.
     pub seed: u64,
+    /// What computes the reference and the variants.
+    pub backend: Backend,
     /// Calibration text, for codes and for the ranges of int8 activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibrate: Option<String>,
@@ -103,7 +106,9 @@ impl Plan {
             }
             (recipes, bits) => variants(flags, recipes, bits, &parts, is_calibrated)?,
         };
+        let backend = flags.backend.as_deref().or(file.backend.as_deref());
         let plan = Plan {
+            backend: Backend::resolve(backend)?,
             model,
             text,
             protocol,
@@ -172,15 +177,16 @@ impl Plan {
         }
     }
 
-    /// The hash that a run's folder name ends in. It covers model, text and protocol, but neither recipes
-    /// nor calibration. Changing this text would lose the folders of existing runs.
+    /// The hash that a run's folder name ends in. It covers model, text, protocol and backend, but neither
+    /// recipes nor calibration. Changing this text would lose the folders of existing runs.
     pub fn question_hash(&self) -> String {
         let Plan { protocol, bos, context, limit, parse_special, seed, .. } = self;
+        let backend = self.backend.recorded().map_or(String::new(), |name| format!(" on {name}"));
         let (model, text) = (absolute(&self.model), absolute(&self.text));
         let question = format!(
             "Plan {{ model: {model:?}, text: {text:?}, protocol: {protocol:?}, bos: {bos:?}, \
              context: {context:?}, limit: {limit:?}, parse_special: {parse_special:?}, \
-             recipes: [], seed: {seed:?} }}"
+             recipes: [], seed: {seed:?} }}{backend}"
         );
         let hash = blake3::hash(question.as_bytes()).to_hex();
         hash.as_str()[..8].to_owned()

@@ -11,7 +11,7 @@ use crate::calibrate::CalibrationJob;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::{Timings, Variant, Walk, write_coded};
-use crate::model;
+use crate::model::{self, Backend};
 
 /// The file to write, and what the codes are calibrated on.
 pub struct QuantizeRequest<'a> {
@@ -23,6 +23,8 @@ pub struct QuantizeRequest<'a> {
     pub calibration: CalibrationOptions,
     /// A file of second moments, used instead of a text.
     pub moments: Option<&'a Path>,
+    /// What runs the model on a text.
+    pub backend: Backend,
 }
 
 /// Codes `variant` of `checkpoint` and writes the file of coded weights.
@@ -63,12 +65,12 @@ fn calibrated(
             (Some(moments), Vec::new(), origin)
         }
         None => {
-            let prepared =
-                single_calibration(&request.calibration, request.model, checkpoint, variant)?;
+            let QuantizeRequest { calibration, model, backend, .. } = request;
+            let prepared = single_calibration(calibration, model, checkpoint, variant, *backend)?;
             (None, prepared.calibration.windows, prepared.origin)
         }
     };
-    let device = model::device()?;
+    let device = model::device(request.backend)?;
     let walk = Walk {
         checkpoint,
         variants: &variants,

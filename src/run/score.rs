@@ -148,10 +148,9 @@ impl<'a> Measuring<'a> {
     }
 
     fn open(&mut self) -> Result<()> {
-        let device = if self.job.device.is_cpu() { "cpu" } else { "metal" };
         let mut opening = vec![
             Record::Run(self.job.run.clone()),
-            Record::Environment(Environment::probe(device)),
+            Record::Environment(Environment::probe(self.job.plan.backend.name())),
         ];
         opening.extend(self.job.cells.iter().map(|(cell, _)| Record::Cell(cell.clone())));
         self.store.append(&opening)?;

@@ -9,7 +9,7 @@ use super::package::check;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
 use crate::eval::{Coder, Variant};
-use crate::model;
+use crate::model::{self, Backend};
 use crate::package::bundle::{Bundle, Manifest};
 use crate::package::execute::Precision;
 use crate::package::verify::{
@@ -32,6 +32,8 @@ pub struct VerifyRequest<'a> {
     pub precision: Precision,
     /// Whether hidden states are compared after every block.
     pub by_block: bool,
+    /// What computes the predictions that the packages' are compared with.
+    pub backend: Backend,
 }
 
 /// The result of a verification.
@@ -79,7 +81,7 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
     let ids = ids(request, &checkpoint, described.context_tokens)?;
     let question =
         VerificationInput { bundle: &bundle, coder, ids: &ids, precision: request.precision };
-    let walked = predict_by_walk(coder, &ids, &model::device()?)?;
+    let walked = predict_by_walk(coder, &ids, &model::device(request.backend)?)?;
     let links = check(&question, &walked, observer)?;
     let differences =
         if request.by_block { distance_by_block(&question, &walked)? } else { Vec::new() };
@@ -107,6 +109,7 @@ pub fn verify(
         tokens,
         precision: Precision::Single,
         by_block: false,
+        backend: Backend::resolve(None)?,
     };
     Ok(verify_packages(&request, observer)?.links)
 }

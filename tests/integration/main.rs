@@ -9,6 +9,7 @@ mod fixtures;
 mod ablation;
 mod activations;
 mod allocation;
+mod backend;
 mod bad_input;
 mod bad_mixtures;
 mod bench;

@@ -167,6 +167,22 @@ fn the_fixture_holds_every_verdict_but_improved() {
 }
 
 #[test]
+fn a_run_of_another_backend_is_judged_nowhere() {
+    let mut other = accepted();
+    other[0] = match &other[0] {
+        Record::Run(run) => Record::Run(Run { backend: Some("metal".into()), ..run.clone() }),
+        record => record.clone(),
+    };
+    let checked = judged(other, accepted());
+    let mut of_variants = checked.rows.iter().filter(|row| row.metric == Metric::Result);
+    assert!(of_variants.all(|row| row.why == "different backend"));
+    let told = checked.differences.iter().find(|found| found.what == "backend").unwrap();
+    let sides = [told.only_first.as_str(), told.only_second.as_str()];
+    assert!(sides == ["cpu", "metal"] || sides == ["metal", "cpu"], "{sides:?}");
+    assert_eq!(checked.exit(), Exit::No);
+}
+
+#[test]
 fn a_run_of_another_model_is_invalid_in_one_row_per_variant() {
     let mut other = accepted();
     other[0] = match &other[0] {

@@ -47,6 +47,9 @@ impl Summary {
             Fact::new("numeric_version", "numeric version", u64::from(run.numeric_version))
                 .detail(),
         ];
+        if let Some(backend) = &run.backend {
+            facts.push(Fact::new("backend", "backend", backend.as_str()));
+        }
         if let Some(environment) = self.environments.first() {
             let machine = format!("{}, {}", environment.cpu_model, environment.os);
             facts.push(Fact::new("machine", "machine", machine).detail());

@@ -246,7 +246,7 @@ mod tests {
                         windows: 8,
                         windows_hash,
                         method,
-                        moments_hash: None,
+                        ..Calibration::default()
                     };
                     cell.calibration = Some(own);
                     cell.variant = "palette2-g16-cal".to_owned();

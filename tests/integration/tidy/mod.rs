@@ -14,7 +14,7 @@ const MAX_CLI_LINES: usize = 3500;
 const MAX_README_WORDS: usize = 1200;
 
 /// The only file with code that the compiler cannot check.
-const UNSAFE: &str = "src/checkpoint/bytes.rs";
+const UNSAFE: [&str; 2] = ["src/checkpoint/bytes.rs", "src/model/gemm.rs"];
 
 /// Fails with every breach at once.
 fn none(breaches: Vec<String>) {
@@ -83,12 +83,12 @@ fn every_file_opens_with_what_it_is_for() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_file() {
+fn unsafe_code_is_in_two_files() {
     let mut breaches = Vec::new();
     for (name, text) in rust() {
         let keyword = ["un", "safe"].concat();
         let uses = |line: &str| line.split(|c| !is_word(c)).any(|word| word == keyword);
-        if name != UNSAFE {
+        if !UNSAFE.contains(&name.as_str()) {
             let code = code(&text);
             let lines = (1..).zip(code.lines()).filter(|(_, line)| uses(line));
             breaches.extend(lines.map(|(at, _)| format!("{name}:{at}")));
