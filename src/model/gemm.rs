@@ -192,8 +192,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(target_os = "macos"))]
     fn products_have_the_bits_of_candles() {
+        if cfg!(target_os = "macos") {
+            return println!("skipped: candle's products are Accelerate's here");
+        }
         for (a, b) in operands() {
             #[allow(clippy::disallowed_methods)]
             let candles = a.matmul(&b).unwrap();
@@ -204,8 +206,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(target_os = "macos"))]
     fn gradients_have_the_bits_of_candles() {
+        if cfg!(target_os = "macos") {
+            return println!("skipped: candle's products are Accelerate's here");
+        }
         let (a, b) = (Var::from_tensor(&tensor(&[9, 5])).unwrap(), tensor(&[6, 5]));
         let gradient = |product: Tensor| {
             let gradients = product.sqr().unwrap().backward().unwrap();
