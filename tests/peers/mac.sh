@@ -76,20 +76,25 @@ for recipe in palette4-g16-s palette2-g16-s; do
 done
 on_mac bench "$work"/palette* --device "usb:$udid" --repetitions 6 \
     --reports "$work/reports" --format markdown | tee "$work/table.md"
+on_mac sweep --limit 2 --bits 4 --device usb --repetitions 2 \
+    --reports "$work/sweeps" --format markdown | tee "$work/sweep.md"
 
 python3 - "$work" "$udid" <<'PYTHON'
 import json, pathlib, sys
 work, udid = pathlib.Path(sys.argv[1]), sys.argv[2]
-table = (work / "table.md").read_text()
-assert f"SIMULATED: On usb:{udid}" in table, "the title does not say that it is simulated"
-rows = [line for line in table.splitlines() if line.startswith("| palette") and "measured" in line]
-assert not rows, f"a simulated number is called measured: {rows}"
-[file] = work.glob("reports/*/measurements.jsonl")
-lines = [json.loads(line) for line in file.read_text().splitlines()]
-devices = [line for line in lines if line["kind"] == "device"]
-assert devices and all(one["description"]["simulated"] for one in devices), devices
-kept = [line for line in lines if line["kind"] == "repetition" and line["outcome"] == "kept"]
-assert len(kept) == 12, f"expected 12 kept repetitions, found {len(kept)}"
+kept = []
+for page, reports, expected in [("table.md", "reports", 12), ("sweep.md", "sweeps", 2)]:
+    table = (work / page).read_text()
+    assert f"SIMULATED: On usb:{udid}" in table, f"{page}: the title does not say that it is simulated"
+    rows = [line for line in table.splitlines() if line.startswith("| palette") and "| measured |" in line]
+    assert not rows, f"{page}: a simulated number is called measured: {rows}"
+    [file] = work.glob(f"{reports}/*/measurements.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    devices = [line for line in lines if line["kind"] == "device"]
+    assert devices and all(one["description"]["simulated"] for one in devices), devices
+    here = [line for line in lines if line["kind"] == "repetition" and line["outcome"] == "kept"]
+    assert len(here) == expected, f"{page}: expected {expected} kept repetitions, found {len(here)}"
+    kept += here
 [token] = [path.read_text().strip() for path in work.glob("home/.config/evalkit/tokens/0*")]
 log = (work / "log.jsonl").read_text()
 assert token not in log, "a command line shows the token"
