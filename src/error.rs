@@ -130,6 +130,14 @@ impl Error {
         text
     }
 
+    /// The text and its hint on one line, for tables and records.
+    pub fn one_line(&self) -> String {
+        match self.advice() {
+            Some(hint) => format!("{}; {hint}", self.cause()),
+            None => self.cause(),
+        }
+    }
+
     /// The class that decides the exit code.
     pub fn exit(&self) -> Exit {
         self.0.exit
@@ -199,6 +207,7 @@ mod tests {
                     hint: download the file again";
         assert_eq!(error.to_string(), text);
         assert_eq!(error.cause(), text.split('\n').next().unwrap());
+        assert_eq!(error.one_line(), text.replace("\nhint: ", "; "));
         assert_eq!(error.exit().code(), 2);
     }
 

@@ -17,7 +17,7 @@ use crate::report::{devices, run};
 use crate::results::RunFolder;
 use crate::run::folder::run_folder;
 use crate::run::inputs;
-use crate::run::measure::{Folder, Setting, targets, verdict};
+use crate::run::measure::{Folder, Setting, targets};
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]
@@ -73,12 +73,12 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
     let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
     let options = args.how.options();
     let setting = Setting { options: &options, targets: &targets, text: &text, observer: reporter };
-    let all = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
-    let document = devices::document(&all);
+    let measured = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
+    let document = devices::document(&measured.all);
     print(args.format.format, &document)?;
     pages::keep(&run::document(&RunFolder::read(&folder)?)?, &folder)?;
     reporter.say(format!("report: {}", folder.join("report.html").display()));
-    Ok(verdict(&all))
+    Ok(measured.exit)
 }
 
 /// The first tokens of the text, or tokens spread over the vocabulary.

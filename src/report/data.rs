@@ -23,14 +23,18 @@ pub(super) fn csv(document: &Document) -> Result<String> {
 fn table_csv(document: &Document, table: &Table) -> Result<String> {
     let bug = |e: csv::Error| Error::bug("cannot write CSV").because(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let columns = table.columns.iter().flat_map(csv_keys);
-    let facts = document.facts.iter().map(|fact| key(&fact.key, "", fact.unit));
-    writer.write_record(columns.chain([FAILURE.to_owned()]).chain(facts)).map_err(bug)?;
+    let columns: Vec<String> = table.columns.iter().flat_map(csv_keys).collect();
+    // A row's own value says more than a fact of the same name.
+    let named = document.facts.iter().map(|fact| (key(&fact.key, "", fact.unit), &fact.value));
+    let facts: Vec<(String, &Value)> = named.filter(|(key, _)| !columns.contains(key)).collect();
+    let keys = facts.iter().map(|(key, _)| key);
+    let head = columns.iter().map(String::as_str).chain([FAILURE]);
+    writer.write_record(head.chain(keys.map(String::as_str))).map_err(bug)?;
     for row in &table.rows {
         let values = table.columns.iter().enumerate().flat_map(|(at, column)| {
             csv_values(row.get(at).unwrap_or(&Value::Empty), column.has_interval)
         });
-        let facts = document.facts.iter().map(|fact| plain(&fact.value));
+        let facts = facts.iter().map(|(_, value)| plain(value));
         writer.write_record(values.chain([failure(row).to_owned()]).chain(facts)).map_err(bug)?;
     }
     let bytes = writer.into_inner().map_err(|e| bug(e.into_error().into()))?;

@@ -49,6 +49,7 @@ fn class(align: Align) -> &'static str {
 }
 
 fn table(table: &Table) -> Inserted {
+    let table = &table.for_people();
     let columns = table.columns.iter().map(|column| {
         let (name, unit) = heading(column);
         context! { name, unit, class => class(column.align) }

@@ -19,11 +19,11 @@ pub(super) fn render(document: &Document) -> String {
     let warnings: Vec<String> =
         document.warnings.iter().map(|w| format!("> **Warning:** {}", escape(w))).collect();
     blocks.extend(warnings);
-    for table in &document.tables {
+    for table in document.tables.iter().map(Table::for_people) {
         if !table.title.is_empty() {
             blocks.push(format!("## {}", escape(&table.title)));
         }
-        blocks.push(table_text(table));
+        blocks.push(table_text(&table));
         blocks.extend(table.notes.iter().map(|note| escape(note)));
     }
     blocks.extend(document.notes.iter().map(|note| escape(note)));
@@ -37,7 +37,7 @@ pub(super) fn render(document: &Document) -> String {
 pub(super) fn fragment(table: &Table) -> String {
     let notes = table.notes.iter().map(|note| escape(note));
     let title = (!table.title.is_empty()).then(|| format!("**{}**", escape(&table.title)));
-    let blocks = title.into_iter().chain([table_text(table)]).chain(notes);
+    let blocks = title.into_iter().chain([table_text(&table.for_people())]).chain(notes);
     blocks.collect::<Vec<_>>().join("\n\n")
 }
 

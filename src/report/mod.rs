@@ -152,6 +152,23 @@ pub struct Table {
     pub notes: Vec<String>,
 }
 
+impl Table {
+    /// The table without the columns that only data formats have.
+    fn for_people(&self) -> Table {
+        let is_shown = |at: usize| self.columns.get(at).is_none_or(|column| !column.is_data);
+        let shown = |row: &Vec<Value>| {
+            let cells = row.iter().enumerate().filter(|(at, _)| is_shown(*at));
+            cells.map(|(_, value)| value.clone()).collect()
+        };
+        Table {
+            title: self.title.clone(),
+            columns: self.columns.iter().filter(|column| !column.is_data).cloned().collect(),
+            rows: self.rows.iter().map(shown).collect(),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
 /// What a column holds, and how important it is if there is too little room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
@@ -167,6 +184,8 @@ pub struct Column {
     pub has_interval: bool,
     /// 0 is always shown; a narrow terminal leaves out the highest rank first.
     pub rank: u8,
+    /// Whether only data formats have it, because people read it elsewhere, as in the table's title.
+    pub is_data: bool,
 }
 
 impl Column {
@@ -179,7 +198,13 @@ impl Column {
             align: Align::Left,
             has_interval: false,
             rank: 0,
+            is_data: false,
         }
+    }
+
+    /// A column of text that only data formats have.
+    pub fn data(key: &str, name: &str) -> Column {
+        Column { is_data: true, ..Column::text(key, name) }
     }
 
     /// A right-aligned column of numbers.

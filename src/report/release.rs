@@ -144,7 +144,9 @@ fn choose(table: Table, keys: Option<&[String]>) -> Result<Table> {
         }
         values
     };
-    let columns = places.iter().map(|&at| table.columns[at].clone()).collect();
+    // Who asks for a column sees it in every format.
+    let column = |&at: &usize| Column { is_data: false, ..table.columns[at].clone() };
+    let columns = places.iter().map(column).collect();
     let rows = table.rows.into_iter().map(chosen).collect();
     Ok(Table { columns, rows, ..table })
 }

@@ -43,9 +43,9 @@ pub(super) fn render(document: &Document, width: usize) -> String {
     if !warnings.is_empty() {
         paragraphs.push(warnings.join("\n"));
     }
-    for table in &document.tables {
-        paragraphs.push(table_text(table, width));
-        paragraphs.extend(left_out(table, width));
+    for table in document.tables.iter().map(Table::for_people) {
+        paragraphs.push(table_text(&table, width));
+        paragraphs.extend(left_out(&table, width));
         paragraphs.extend(table.notes.iter().map(|note| wrap(note, width).join("\n")));
     }
     paragraphs.extend(document.notes.iter().map(|note| wrap(note, width).join("\n")));

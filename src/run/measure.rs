@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::observer::{Observer, Stage};
+use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices};
 use crate::device::bench::{Prepared, Question, measure};
 use crate::device::client::{Options, Target, Token};
 use crate::device::protocol::message::ComputeUnits;
@@ -11,7 +12,7 @@ use crate::device::transport::usbmux;
 use crate::error::{Error, Exit, Result};
 use crate::package::bundle::{Bundle, ComputeUnits as Wanted};
 use crate::results::Environment;
-use crate::results::measurement::{Measurement, Measurements, Method};
+use crate::results::measurement::{FailedStep, Measurement, Measurements, Method};
 
 /// How packages are measured.
 #[derive(Debug, Clone)]
@@ -48,6 +49,16 @@ pub struct Setting<'a> {
     pub observer: &'a dyn Observer,
 }
 
+/// What a run has measured on devices.
+#[derive(Debug)]
+pub struct Measured {
+    /// Everything in the run's folder, including what other invocations measured.
+    pub all: Vec<Measurement>,
+    /// The exit code of this invocation: *no* if a device that was asked computes another model,
+    /// *surroundings* if one was not reached or kept fewer repetitions than asked.
+    pub exit: Exit,
+}
+
 impl MeasureOptions {
     /// The method for a prompt of these ids on these compute units.
     fn method(&self, prompt: &[u32], units: ComputeUnits) -> Result<Method> {
@@ -79,12 +90,13 @@ impl MeasureOptions {
 }
 
 impl Setting<'_> {
-    /// Measures the packages in `folders` on every device, appends to the measurements in the folder
-    /// `run`, and returns all of them.
+    /// Measures the packages in `folders` on every device, and appends to the measurements in the folder
+    /// `run`.
     ///
     /// # Errors
-    /// Input errors of packages and arguments, surroundings errors of the disk, interruption.
-    pub fn measure(&self, run: &Path, folders: &[Folder]) -> Result<Vec<Measurement>> {
+    /// Input errors of packages and arguments, a runner that takes the place of another one in this run
+    /// (input), surroundings errors of the disk, interruption.
+    pub fn measure(&self, run: &Path, folders: &[Folder]) -> Result<Measured> {
         let stage = Stage::new("preparing", self.observer);
         let mut prepared = Vec::new();
         for (at, folder) in folders.iter().enumerate() {
@@ -117,10 +129,17 @@ impl Setting<'_> {
             subjects: &prepared,
             now: &crate::results::now,
         };
+        let mut is_complete = !prepared.is_empty();
         for target in self.targets {
-            self.on(target, &question, &mut file)?;
+            is_complete &= self.on(target, &question, &mut file)?;
         }
-        Ok(file.all().to_vec())
+        let all = file.all().to_vec();
+        let is_asked = |device: &str, package: &str| {
+            self.targets.iter().any(|target| target.to_string() == device)
+                && prepared.iter().any(|one| one.subject.package == package)
+        };
+        let exit = verdict(&all, is_complete, is_asked);
+        Ok(Measured { all, exit })
     }
 
     /// The compute units that were asked for, or those that all packages are to be run on: the same for
@@ -161,18 +180,62 @@ impl Setting<'_> {
         Ok(())
     }
 
-    fn on(&self, target: &Target, question: &Question<'_>, file: &mut Measurements) -> Result<()> {
+    /// Measures on one device. Returns whether everything that was asked of it is measured now, and
+    /// warns if not.
+    fn on(
+        &self,
+        target: &Target,
+        question: &Question<'_>,
+        file: &mut Measurements,
+    ) -> Result<bool> {
         let stage = Stage::new(target.to_string(), self.observer);
         let options = Options {
             token: self.options.token.clone(),
             stop: self.observer.stop_flag().unwrap_or_default(),
             ..Options::default()
         };
+        let before = file.all().len();
         measure(question, target, &options, file, &mut |done, total| {
             stage.set(done as u64, total as u64);
         })?;
-        stage.check_stop()
+        stage.check_stop()?;
+        drop(stage);
+        let (device, all) = (target.to_string(), file.all());
+        let new = &all[before..];
+        let is_measured = |one| question.kept(all, &device, one) >= question.method.repetitions;
+        let unreached = new.iter().find_map(unreached);
+        let is_complete = unreached.is_none() && question.subjects.iter().all(is_measured);
+        if let Some(why) = unreached {
+            let why = why.strip_prefix(&format!("{device}: ")).unwrap_or(why);
+            self.observer.warning(&format!("{device} was not reached: {why}"));
+        } else if !is_complete {
+            let last = new.iter().rev().find_map(failure);
+            let last = last.map(|last| format!(": {last}")).unwrap_or_default();
+            self.observer.warning(&format!("{device} kept fewer repetitions than asked{last}"));
+        }
+        Ok(is_complete)
     }
+}
+
+/// Why a device was not reached, if this says so.
+fn unreached(one: &Measurement) -> Option<&str> {
+    match one {
+        Measurement::FailedStep(FailedStep { package: None, reason, .. }) => Some(reason),
+        _ => None,
+    }
+}
+
+/// What failed and why, if something did.
+fn failure(one: &Measurement) -> Option<String> {
+    let attempt = match one {
+        Measurement::Load(load) => &load.attempt,
+        Measurement::Repetition(repetition) => &repetition.attempt,
+        Measurement::FailedStep(FailedStep { step, reason, .. }) => {
+            return Some(format!("{step}: {reason}"));
+        }
+        _ => return None,
+    };
+    attempt.outcome.reason().map(|(how, why)| format!("{how}: {why}"))
 }
 
 /// The single targets that `devices` stand for.
@@ -199,32 +262,24 @@ pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
     Ok(found)
 }
 
-/// The exit code of a run's measurements: *no* if a device computes another model, *surroundings* if
-/// no repetition was recorded.
-pub fn verdict(all: &[Measurement]) -> Exit {
-    let mut reached = false;
-    let mut wrong = false;
-    for one in all {
-        match one {
-            Measurement::Repetition(_) => reached = true,
-            Measurement::CorrectnessCheck(check) => {
-                wrong |= !check.holds && !is_simulated(all, &check.device)
-            }
-            _ => {}
-        }
+/// The exit code of an invocation: *no* if a device computes another model than a package that is
+/// asked, *surroundings* if less was measured than asked.
+fn verdict(all: &[Measurement], is_complete: bool, is_asked: impl Fn(&str, &str) -> bool) -> Exit {
+    let is_wrong = |DeviceRows { device, rows }: &DeviceRows<'_>| {
+        let is_wrong = |row: &DeviceRow<'_>| {
+            row.correctness.is_some_and(|check| !check.holds)
+                && is_asked(&device.device, &row.subject.package)
+        };
+        !device.description.simulated && rows.iter().any(is_wrong)
+    };
+    let known = OnDevices::of(all);
+    if known.is_some_and(|known| known.devices.iter().any(is_wrong)) {
+        Exit::No
+    } else if is_complete {
+        Exit::Done
+    } else {
+        Exit::Surroundings
     }
-    match (reached, wrong) {
-        (_, true) => Exit::No,
-        (false, false) => Exit::Surroundings,
-        (true, false) => Exit::Done,
-    }
-}
-
-fn is_simulated(all: &[Measurement], device: &str) -> bool {
-    all.iter().any(|one| match one {
-        Measurement::Device(seen) => seen.device == device && seen.description.simulated,
-        _ => false,
-    })
 }
 
 /// The names of compute units.

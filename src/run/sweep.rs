@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::allocate::{Allocation, allocate};
 use super::inputs;
 use super::job::{Job, Opened};
-use super::measure::{MeasureOptions, Setting, targets, verdict};
+use super::measure::{MeasureOptions, Setting, targets};
 use super::observer::Observer;
 use super::options::{PlanOptions, RunOptions};
 use super::package::{PackageOptions, check_variants, package_all, proven};
@@ -130,8 +130,8 @@ pub struct Swept {
     pub measured: Vec<Measurement>,
     /// Whether everything had been measured before.
     pub was_done: bool,
-    /// Whether packages were measured on devices.
-    measures: bool,
+    /// The exit code of measuring on devices; `None` if that was not asked.
+    on_devices: Option<Exit>,
 }
 
 impl Swept {
@@ -144,15 +144,11 @@ impl Swept {
     }
 
     /// The exit code: *no* if a variant failed, if its packages are not the model that was scored, or if
-    /// a device computes another model.
+    /// a device computes another model; *surroundings* if a device was measured less than asked.
     pub fn exit(&self) -> Exit {
         let failed = self.summary.rows.iter().any(|row| row.outcome.is_err())
             || self.summary.packages.iter().any(|of| of.packaged.broken().is_some());
-        match (failed, self.measures) {
-            (true, _) => Exit::No,
-            (false, true) => verdict(&self.measured),
-            (false, false) => Exit::Done,
-        }
+        if failed { Exit::No } else { self.on_devices.unwrap_or(Exit::Done) }
     }
 }
 
@@ -175,9 +171,10 @@ pub fn run(
     if let Some(packages) = &after.packages {
         package_all(&job, &mut finished, packages, observer)?;
     }
-    if let Some(how) = &after.measure {
-        on_devices(&job, &finished, &after.devices, how, observer)?;
-    }
+    let on_devices = match &after.measure {
+        Some(how) => Some(on_devices(&job, &finished, &after.devices, how, observer)?),
+        None => None,
+    };
     let asked = asked_records(&finished);
     let run = RunFolder::read(&finished.folder)?;
     let summary = Summary::from_records(&asked, job.plan.seed)?.timed(&run.coding_ms);
@@ -187,19 +184,19 @@ pub fn run(
         measured: measured.collect(),
         run,
         was_done: finished.was_done,
-        measures: after.measure.is_some(),
+        on_devices,
         folder: finished.folder,
     })
 }
 
-/// Measures the verified packages on devices.
+/// Measures the verified packages on devices, and returns the exit code.
 fn on_devices(
     job: &Job,
     finished: &Finished,
     devices: &[Target],
     options: &MeasureOptions,
     observer: &dyn Observer,
-) -> Result<()> {
+) -> Result<Exit> {
     let folders = proven(job, finished);
     let window = job.windows.first().map_or(&[][..], |window| &window.ids);
     let text = |tokens: usize, vocabulary: usize| {
@@ -209,7 +206,7 @@ fn on_devices(
         })
     };
     let setting = Setting { options, targets: &targets(devices)?, text: &text, observer };
-    setting.measure(&finished.folder, &folders).map(|_| ())
+    setting.measure(&finished.folder, &folders).map(|measured| measured.exit)
 }
 
 /// Whether a measurement belongs to a cell of this plan, or to no cell.

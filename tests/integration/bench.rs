@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fixtures::proxy;
@@ -193,7 +193,7 @@ fn a_device_that_vanishes_costs_nothing_that_was_measured_and_no_other_device() 
     }
     phone.child.kill().unwrap();
     phone.child.wait().unwrap();
-    assert_eq!(bench.wait().unwrap().code(), Some(0));
+    assert_eq!(bench.wait().unwrap().code(), Some(3), "a device kept less than was asked");
     let kept = lab.kept(&device);
     assert!((2..40).contains(&kept), "{kept}");
     let outcomes = outcomes(&lab.measurements(), &device);
@@ -222,6 +222,67 @@ fn a_device_that_computes_something_else_is_wrong_and_its_speeds_are_struck_out(
     let output = lab.bench(&device, &["--repetitions", "1", "--format", "markdown"], 1);
     let page = String::from_utf8(output.stdout).unwrap();
     assert!(page.contains("| WRONG |") && page.contains("~~"), "{page}");
+}
+
+#[test]
+fn what_a_simulation_measured_is_never_continued_by_another_runner() {
+    let lab = Lab::new(&["palette4-g16-s"]);
+    let phone = Listening::start(&lab.folder.path().join("store"));
+    let simulates = Arc::new(AtomicBool::new(true));
+    let now = Arc::clone(&simulates);
+    let change = move |frame: &mut Frame| {
+        edit(frame, |answer| {
+            if let Some(simulated) = answer.pointer_mut("/result/simulated") {
+                *simulated = json!(now.load(Ordering::SeqCst));
+            }
+        });
+    };
+    let port = proxy::start(phone.port, Arc::new(change));
+    let device = format!("tcp:127.0.0.1:{port}");
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    simulates.store(false, Ordering::SeqCst);
+    let output = lab.bench(&device, &["--repetitions", "2"], 2);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("in this run were simulated on") && told.contains("--reports"), "{told}");
+    assert_eq!(lab.kept(&device), 1, "nothing was measured");
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    simulates.store(true, Ordering::SeqCst);
+    lab.bench(&device, &["--repetitions", "2"], 0);
+    assert_eq!(lab.kept(&device), 2);
+}
+
+#[test]
+fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_until_all_is_measured() {
+    let lab = Lab::new(&["palette4-g16-s"]);
+    let away = "tcp:127.0.0.1:1";
+    let mut bench = Command::new(EVALKIT);
+    bench.arg("bench").args(&lab.packages).args(["--device", "host,tcp:127.0.0.1:1"]);
+    bench.args(["--prompt-tokens", "8", "--generate", "8", "--repetitions", "1", "--reports"]);
+    bench.arg(lab.folder.path().join("reports")).env("EVALKIT_RUNNER_TOKEN", TOKEN);
+    bench.env("XDG_CACHE_HOME", lab.folder.path().join("cache"));
+    let output = bench.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let [line] = lines[..] else { panic!("{told}") };
+    assert!(
+        line.starts_with(&format!("warning: {away} was not reached: nothing listens")),
+        "{line}"
+    );
+    assert!(line.contains("; start the runner"), "{line}");
+    let reason = lab.measurements().into_iter().find_map(|one| match one {
+        Measurement::FailedStep(failed) => Some(failed.reason),
+        _ => None,
+    });
+    assert!(reason.unwrap().contains("; start the runner"));
+    assert_eq!(lab.kept("host"), 1);
+
+    let phone = Listening::start(&lab.folder.path().join("store"));
+    let device = format!("tcp:127.0.0.1:{}", phone.port);
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    drop(phone);
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    lab.bench(&device, &["--repetitions", "2"], 3);
 }
 
 #[test]
@@ -264,7 +325,7 @@ fn a_warm_device_is_waited_for_and_heat_that_rises_disturbs_a_repetition() {
     };
     let port = proxy::start(phone.port, Arc::new(hot));
     let device = format!("tcp:127.0.0.1:{port}");
-    lab.bench(&device, &["--repetitions", "1", "--wait", "0s"], 0);
+    lab.bench(&device, &["--repetitions", "1", "--wait", "0s"], 3);
     let of = |one: &Measurement| match one {
         Measurement::Load(load) if load.attempt.device == device => {
             load.attempt.outcome.reason().map(|(how, why)| format!("{how}: {why}"))

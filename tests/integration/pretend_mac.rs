@@ -376,5 +376,6 @@ fn an_app_that_was_closed_is_opened_and_one_that_was_deleted_says_what_to_do() {
         Measurement::FailedStep(failed) => Some(failed.reason.clone()),
         _ => None,
     });
-    assert!(reason.unwrap().ends_with("the runner app is not installed"), "{all:?}");
+    let (what, hint) = ("the runner app is not installed", "evalkit devices install");
+    assert!(reason.is_some_and(|why| why.contains(what) && why.contains(hint)), "{all:?}");
 }

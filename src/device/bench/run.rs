@@ -8,10 +8,11 @@ use super::subject::Prepared;
 use super::to_records::{outcome_of, plan_share, seen};
 use crate::device::client::{Finished, Options, RequestOutcome, Runner, Target, new_job};
 use crate::device::protocol::message::ComputeUnits;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::results::measurement::{
     AttemptOutcome, CorrectnessCheck, FailedStep, Measurement, Measurements, Method, Sent,
 };
+use crate::results::runner::Description;
 
 /// How many visits may be repeated, per visit that was asked for.
 const MOST_REPEATED: usize = 2;
@@ -32,11 +33,44 @@ pub struct Question<'a> {
     pub now: &'a dyn Fn() -> String,
 }
 
-/// Measures on one device. What could not be measured is recorded with its cause. `on_progress` is
-/// called with the steps done and the steps in total.
+impl Question<'_> {
+    /// How many repetitions of a package this method has kept on a device.
+    pub fn kept(&self, all: &[Measurement], device: &str, prepared: &Prepared) -> usize {
+        let is_kept = |one: &&Measurement| match one {
+            Measurement::Repetition(one) => {
+                one.attempt.outcome == AttemptOutcome::Kept
+                    && one.sustained_at_ms.is_none()
+                    && one.attempt.method_id == self.method.method_id
+                    && one.attempt.device == device
+                    && one.attempt.package == prepared.subject.package
+            }
+            _ => false,
+        };
+        all.iter().filter(is_kept).count()
+    }
+
+    /// The visits to a device in order, less one per repetition that earlier runs of this method have
+    /// kept.
+    fn missing(&self, all: &[Measurement], device: &str) -> VecDeque<usize> {
+        let mut kept: Vec<usize> =
+            self.subjects.iter().map(|one| self.kept(all, device, one)).collect();
+        let is_missing = |at: &usize| {
+            let there = kept[*at];
+            kept[*at] = there.saturating_sub(1);
+            there == 0
+        };
+        let order = visits(self.subjects.len(), self.method.repetitions);
+        order.into_iter().filter(is_missing).collect()
+    }
+}
+
+/// Measures on one device, unless everything has been measured there. What could not be measured is
+/// recorded with its cause and what to do about it. `on_progress` is called with the steps done and the
+/// steps in total.
 ///
 /// # Errors
-/// The stop flag was set, or a record could not be written.
+/// The stop flag was set, a record could not be written, or another runner answers than the one that
+/// this run has measured under this name (input).
 pub fn measure(
     question: &Question<'_>,
     target: &Target,
@@ -45,11 +79,16 @@ pub fn measure(
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let device = target.to_string();
+    let queue = question.missing(file.all(), &device);
+    if queue.is_empty() && question.method.sustained_ms == 0 {
+        on_progress(1, 1);
+        return Ok(());
+    }
     let runner = match Runner::connect_or_launch(target, options) {
         Ok(runner) => runner,
         Err(error) if error.exit() == Exit::Interrupted => return Err(error),
         Err(error) => {
-            let (step, reason) = ("reach".into(), error.cause());
+            let (step, reason) = ("reach".into(), error.one_line());
             let failed = FailedStep { device, package: None, step, reason };
             return file.append(Measurement::FailedStep(failed));
         }
@@ -64,7 +103,7 @@ pub fn measure(
         failures: vec![0; question.subjects.len()],
         sent: BTreeSet::new(),
     };
-    bench.run(on_progress)
+    bench.run(queue, on_progress)
 }
 
 /// What follows a visit to a package.
@@ -96,16 +135,14 @@ pub(super) struct DeviceBench<'a> {
 }
 
 impl DeviceBench<'_> {
-    fn run(&mut self, on_progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    fn run(
+        &mut self,
+        mut queue: VecDeque<usize>,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<()> {
         let question = self.question;
         let packages = question.subjects.len();
-        let rounds = question.method.repetitions;
-        let mut queue: VecDeque<usize> = self.missing(visits(packages, rounds));
         let total = packages + queue.len();
-        if queue.is_empty() && question.method.sustained_ms == 0 {
-            on_progress(total, total);
-            return Ok(());
-        }
         if !self.describe()? {
             return Ok(());
         }
@@ -142,35 +179,31 @@ impl DeviceBench<'_> {
         Ok(())
     }
 
-    /// The visits in `order`, less one per repetition that earlier runs of this method have kept.
-    fn missing(&self, order: Vec<usize>) -> VecDeque<usize> {
-        let mut kept: Vec<usize> = self.question.subjects.iter().map(|s| self.kept(s)).collect();
-        let is_missing = |at: &usize| {
-            let there = kept[*at];
-            kept[*at] = there.saturating_sub(1);
-            there == 0
-        };
-        order.into_iter().filter(is_missing).collect()
-    }
-
-    fn kept(&self, prepared: &Prepared) -> usize {
-        let is_kept = |one: &&Measurement| match one {
-            Measurement::Repetition(one) => {
-                one.attempt.outcome == AttemptOutcome::Kept
-                    && one.sustained_at_ms.is_none()
-                    && one.attempt.method_id == self.question.method.method_id
-                    && one.attempt.device == self.device
-                    && one.attempt.package == prepared.subject.package
+    /// Fails if this run has measured something else under the device's name: what is simulated, or
+    /// comes from another machine or engine, must not be mixed with what is measured now.
+    pub(super) fn require_same(&self, now: &Description) -> Result<()> {
+        let other = self.file.all().iter().find_map(|one| match one {
+            Measurement::Device(seen) if seen.device == self.device => {
+                Some(origin(&seen.description)).filter(|then| *then != origin(now))
             }
-            _ => false,
-        };
-        self.file.all().iter().filter(is_kept).count()
+            _ => None,
+        });
+        let Some(then) = other else { return Ok(()) };
+        let now = origin(now);
+        let what = format!(
+            "the measurements of this device in this run were {then}; with the runner that answers now \
+             they would be {now}"
+        );
+        Err(Error::input(what).at(&self.device).hint(
+            "name another folder with --reports, or start the runner that was measured before",
+        ))
     }
 
     /// Records what the device is; `false` if it does not answer.
     fn describe(&mut self) -> Result<bool> {
         match self.runner.describe()? {
             RequestOutcome::Finished(Finished { value, .. }) => {
+                self.require_same(&value)?;
                 if self.question.may_narrow && !value.compute_units.contains(&self.units) {
                     self.units = ComputeUnits::Cpu;
                 }
@@ -258,4 +291,11 @@ impl DeviceBench<'_> {
             reason: reason.unwrap_or_default(),
         }))
     }
+}
+
+/// What the numbers of a runner are, and what they come from.
+fn origin(description: &Description) -> String {
+    let how = if description.simulated { "simulated" } else { "measured" };
+    let Description { device, engine, .. } = description;
+    format!("{how} on {} (engine {engine})", device.model_identifier)
 }

@@ -47,9 +47,11 @@ pub(super) fn outcome_of<T>(answer: &RequestOutcome<T>) -> AttemptOutcome {
         RequestOutcome::Killed(Killed { message, .. }) => {
             AttemptOutcome::Killed { reason: message.clone() }
         }
-        RequestOutcome::Gone(Gone { reason, message, after }) => AttemptOutcome::Gone {
-            reason: format!("{}: {message}, for {:.1} s", reason.name(), after.as_secs_f64()),
-        },
+        RequestOutcome::Gone(Gone { reason, message, hint, after }) => {
+            let (name, time) = (reason.name(), after.as_secs_f64());
+            let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            AttemptOutcome::Gone { reason: format!("{name}: {message}, for {time:.1} s{hint}") }
+        }
     }
 }
 

@@ -54,6 +54,13 @@ impl DeviceBench<'_> {
                 (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };
+        // The runner may have been replaced since the last visit; a package that is loaded ties what
+        // follows to this process.
+        if loaded.is_some()
+            && let RequestOutcome::Finished(Finished { value, .. }) = self.runner.describe()?
+        {
+            self.require_same(&value)?;
+        }
         let attempt = self.attempt(&package, visit, &job, report);
         let outcome = attempt.outcome.clone();
         let fresh_process = self.can_restart;

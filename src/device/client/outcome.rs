@@ -60,6 +60,8 @@ pub struct Gone {
     pub reason: LossReason,
     /// The reason in words.
     pub message: String,
+    /// How to mend it; `None` if that is not known.
+    pub hint: Option<String>,
     /// How long reconnecting was tried.
     pub after: Duration,
 }
@@ -136,12 +138,20 @@ pub struct ConnectionLost {
     pub reason: LossReason,
     /// The reason in words.
     pub message: String,
+    /// How to mend it; `None` if that is not known.
+    pub hint: Option<String>,
 }
 
 impl ConnectionLost {
-    /// A reason with its words.
+    /// A reason with its words, and the general advice on it.
     pub(super) fn new(reason: LossReason, message: impl Into<String>) -> ConnectionLost {
-        ConnectionLost { reason, message: message.into() }
+        ConnectionLost { reason, message: message.into(), hint: reason.hint().map(str::to_owned) }
+    }
+
+    /// A reason that an error explains; the error's advice is better than the general one.
+    pub(super) fn explained(reason: LossReason, error: &Error) -> ConnectionLost {
+        let lost = ConnectionLost::new(reason, error.cause());
+        ConnectionLost { hint: error.advice().map(str::to_owned).or(lost.hint), ..lost }
     }
 
     /// The stop flag was set.
@@ -180,10 +190,16 @@ impl ConnectionLost {
             return Error::interrupted();
         }
         let error = Error::surroundings(self.message);
-        match self.reason.hint() {
+        match self.hint {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+
+    /// The end of a request that was tried for this long.
+    pub(super) fn into_gone(self, after: Duration) -> Gone {
+        let ConnectionLost { reason, message, hint } = self;
+        Gone { reason, message, hint, after }
     }
 }
 
@@ -202,8 +218,8 @@ impl<T> RequestOutcome<T> {
                 Err(Error::surroundings(what)
                     .hint("the model may need more memory than the device has: try a smaller one"))
             }
-            RequestOutcome::Gone(Gone { reason, message, .. }) => {
-                Err(ConnectionLost { reason, message }.into_error())
+            RequestOutcome::Gone(Gone { reason, message, hint, .. }) => {
+                Err(ConnectionLost { reason, message, hint }.into_error())
             }
         }
     }
@@ -245,5 +261,23 @@ impl RefusedRequest {
             _ => (Exit::Input, "check that evalkit package wrote the package"),
         };
         Error::new(exit, format!("the runner refuses: {message}")).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_of_an_error_replaces_the_general_one_until_a_request_ends() {
+        let locked = Error::surroundings("the phone is locked").hint("unlock it");
+        let told = |error: &Error| {
+            let lost = ConnectionLost::explained(LossReason::NotListening, error);
+            let gone = RequestOutcome::<()>::Gone(lost.into_gone(Duration::ZERO));
+            gone.finished().unwrap_err().one_line()
+        };
+        assert_eq!(told(&locked), "the phone is locked; unlock it");
+        let general = LossReason::NotListening.hint().unwrap();
+        assert_eq!(told(&Error::surroundings("no answer")), format!("no answer; {general}"));
     }
 }

@@ -8,7 +8,7 @@ use super::answer::{Logits, Reply};
 use super::limits::{Limits, Stop};
 use super::link::{Link, Options};
 use super::outcome::{
-    ConnectionLost, Finished, Gone, Killed, LossReason, RefusedRequest, RequestOutcome,
+    ConnectionLost, Finished, Killed, LossReason, RefusedRequest, RequestOutcome,
 };
 use super::session::Session;
 use super::target::Target;
@@ -257,8 +257,7 @@ impl Runner {
         let Err(what) = check(&finished.value) else { return outcome };
         let lost = ConnectionLost::violation(what);
         self.lose(&lost);
-        let ConnectionLost { reason, message } = lost;
-        RequestOutcome::Gone(Gone { reason, message, after: Duration::ZERO })
+        RequestOutcome::Gone(lost.into_gone(Duration::ZERO))
     }
 
     /// Drops the session, and ends a child that does not answer.
@@ -279,8 +278,7 @@ impl Runner {
         if lost.reason == LossReason::Stopped {
             return Err(lost.into_error());
         }
-        let ConnectionLost { reason, message } = lost;
-        Ok(RequestOutcome::Gone(Gone { reason, message, after: since.elapsed() }))
+        Ok(RequestOutcome::Gone(lost.into_gone(since.elapsed())))
     }
 
     /// The session; a new one if the last was lost.
@@ -310,7 +308,7 @@ impl Runner {
             if may_relaunch && is_away {
                 may_relaunch = false;
                 if let Err(error) = self.link.relaunch() {
-                    return Err(ConnectionLost::new(lost.reason, error.cause()));
+                    return Err(ConnectionLost::explained(lost.reason, &error));
                 }
             }
             self.link.wait(&lost, pause.min(left), left, &self.stop);

@@ -1,9 +1,10 @@
 //! Figures of what devices measured: quality against speed, times of tokens, memory, thermal state.
 
+use super::label::{label, packages};
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices};
 use crate::compare::summary::Summary;
 use crate::report::{Axis, Bar, Bound, Distribution, Figure, Front, Point, Rise, Series, Unit};
-use crate::results::measurement::{AttemptOutcome, Measurement, Method, SeenDevice, Subject};
+use crate::results::measurement::{AttemptOutcome, Measurement, Method, SeenDevice};
 use crate::results::runner::{Figures, Thermal};
 
 /// The figures of every device; those of quality only if the variants were `scored`.
@@ -28,17 +29,18 @@ fn on(device: &SeenDevice) -> String {
 
 /// Divergence against measured speed, without packages that the device computes wrongly.
 fn speed(device: &SeenDevice, rows: &[DeviceRow<'_>], scored: &Summary) -> Option<Figure> {
+    let among = packages(rows);
     let point = |row: &DeviceRow<'_>| {
         if row.correctness.is_some_and(|correctness| !correctness.holds)
             && !device.description.simulated
         {
             return None;
         }
-        let Subject { cell_id, variant, .. } = row.subject;
-        let own = scored.rows.iter().find(|own| Some(&own.cell_id) == cell_id.as_ref())?;
+        let cell_id = row.subject.cell_id.as_ref();
+        let own = scored.rows.iter().find(|own| Some(&own.cell_id) == cell_id)?;
         let y = own.outcome.as_ref().ok()?.quality.kl_mean_nats;
         let x = row.decode_tokens_per_s?.point;
-        (y.point > 0.0).then(|| Point { label: variant.clone(), x, y })
+        (y.point > 0.0).then(|| Point { label: label(row.subject, &among), x, y })
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
     (!points.is_empty()).then(|| Figure::Scatter {
@@ -57,6 +59,7 @@ fn latencies(
     rows: &[DeviceRow<'_>],
     all: &[Measurement],
 ) -> Option<Figure> {
+    let among = packages(rows);
     let distribution = |row: &DeviceRow<'_>| {
         let kept = all.iter().filter_map(|one| match one {
             Measurement::Repetition(one)
@@ -71,7 +74,7 @@ fn latencies(
             _ => None,
         });
         let times = kept.flat_map(|generated| generated.token_ms.iter().copied());
-        Distribution::of(&row.subject.variant, times.collect())
+        Distribution::of(&label(row.subject, &among), times.collect())
     };
     let rows: Vec<Distribution> = rows.iter().filter_map(distribution).collect();
     let title = format!("Time per token on {}", on(device));
@@ -80,12 +83,13 @@ fn latencies(
 
 /// Peak memory, with the limit that the device reports.
 fn memory(device: &SeenDevice, rows: &[DeviceRow<'_>]) -> Option<Figure> {
+    let among = packages(rows);
     let bar = |row: &DeviceRow<'_>| {
         let remark = match row.neural_bytes.filter(|bytes| *bytes > 0) {
             Some(bytes) => format!("plus {} of the Neural Engine", crate::units::Bytes(bytes)),
             None => String::new(),
         };
-        let (label, value) = (row.subject.variant.clone(), row.footprint_peak_bytes? as f64);
+        let (label, value) = (label(row.subject, &among), row.footprint_peak_bytes? as f64);
         Some(Bar { label, value, remark })
     };
     let bars: Vec<Bar> = rows.iter().filter_map(bar).collect();

@@ -4,12 +4,14 @@
 //! device computes wrongly are struck out.
 
 mod figures;
+mod label;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(super) use self::tests::all as fixture;
 
 pub use self::figures::figures;
+use self::label::{label, packages};
 use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, subjects};
 use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
@@ -58,8 +60,8 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
     for one in &devices {
         failures.extend(one.rows.iter().flat_map(|row| {
             let named = |what: &String| {
-                let (device, variant) = (one.device.device.as_str(), &row.subject.variant);
-                vec![Value::from(device), variant.as_str().into(), what.as_str().into()]
+                let variant = label(row.subject, &subjects(all));
+                vec![one.device.device.as_str().into(), variant.into(), what.as_str().into()]
             };
             row.failures.iter().map(named).collect::<Vec<_>>()
         }));
@@ -94,9 +96,8 @@ pub fn notes(all: &[Measurement]) -> Vec<String> {
     )]
 }
 
-fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Table {
-    let how = if device.description.simulated { "SIMULATED" } else { "measured" };
-    let columns = vec![
+fn speed_columns() -> Vec<Column> {
+    vec![
         Column::text("variant", "variant"),
         Column::text("how", "how").rank(1),
         Column::number("size", "size", Unit::Bytes).rank(2),
@@ -110,7 +111,15 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
         Column::number("neural", "Neural Engine memory", Unit::Bytes).rank(4),
         Column::number("kept", "repetitions", Unit::None).rank(2),
         Column::text("correctness", "correctness"),
-    ];
+        Column::data("device", "device"),
+        Column::data("design", "design"),
+    ]
+}
+
+fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Table {
+    let how = if device.description.simulated { "SIMULATED" } else { "measured" };
+    let among = packages(rows);
+    let name = |row: &DeviceRow<'_>| label(row.subject, &among);
     let row = |row: &DeviceRow<'_>| {
         let wrong = row
             .correctness
@@ -122,7 +131,7 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
             }
         };
         vec![
-            Value::from(row.subject.variant.as_str()),
+            Value::from(name(row)),
             Value::from(how),
             Value::from(row.subject.size_bytes),
             shown(row.load_first_ms.into()),
@@ -135,28 +144,30 @@ fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Tabl
             shown(row.neural_bytes.into()),
             Value::from(row.kept),
             Value::from(verdict(row, device)),
+            Value::from(device.device.as_str()),
+            Value::from(row.subject.design.as_str()),
         ]
     };
     let wrong = rows.iter().filter_map(|row| {
         let correctness = row.correctness.filter(|correctness| !correctness.holds)?;
         let what =
             if device.description.simulated { "simulated, so not the model" } else { "WRONG" };
-        Some(format!("{}: {what}: {}", row.subject.variant, correctness.what))
+        Some(format!("{}: {what}: {}", name(row), correctness.what))
     });
     let few = rows.iter().filter(|row| row.kept < method.repetitions).map(|row| {
-        let (variant, kept) = (&row.subject.variant, row.kept);
+        let (variant, kept) = (name(row), row.kept);
         format!("{variant}: only {kept} of {} repetitions count", method.repetitions)
     });
     let alone = rows.iter().filter_map(|row| {
         let (alone, both) = (row.decode_alone_peak_bytes?, row.footprint_peak_bytes?);
-        let (variant, alone, both) = (&row.subject.variant, Bytes(alone), Bytes(both));
+        let (variant, alone, both) = (name(row), Bytes(alone), Bytes(both));
         Some(format!(
             "{variant}: peak memory with decode alone {alone}, with decode and prefill {both}"
         ))
     });
     Table {
         title: title(device),
-        columns,
+        columns: speed_columns(),
         rows: rows.iter().map(row).collect(),
         notes: wrong.chain(few).chain(alone).collect(),
     }
@@ -197,7 +208,10 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
         Column::number("neural_engine", "Neural Engine, predicted", Unit::Share).rank(2),
         Column::number("gpu", "GPU, predicted", Unit::Share).rank(2),
         Column::number("cpu", "CPU, predicted", Unit::Share).rank(2),
+        Column::data("device", "device"),
+        Column::data("design", "design"),
     ];
+    let among = packages(rows);
     let row = |row: &DeviceRow<'_>| {
         let correctness = row.correctness.filter(|correctness| correctness.tokens > 0);
         let read_bytes = row.subject.weight_bytes_per_token;
@@ -216,7 +230,7 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
             _ => None,
         });
         vec![
-            Value::from(row.subject.variant.as_str()),
+            Value::from(label(row.subject, &among)),
             correctness
                 .and_then(|correctness| Some(correctness.kl_nats? / correctness.tokens as f64))
                 .into(),
@@ -230,6 +244,8 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
             plan.and_then(|plan| plan.neural_engine).into(),
             plan.and_then(|plan| plan.gpu).into(),
             plan.and_then(|plan| plan.cpu).into(),
+            Value::from(device.device.as_str()),
+            Value::from(row.subject.design.as_str()),
         ]
     };
     let bandwidth = match (&device.bandwidth_gb_per_s, &device.bandwidth_confidence) {
@@ -257,7 +273,7 @@ fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
         if package.is_some() && subject.is_none() {
             return None;
         }
-        let variant = subject.map_or("", |subject| subject.variant.as_str());
+        let variant = subject.map_or(String::new(), |subject| label(subject, subjects));
         let what = format!("{step}: {reason}");
         Some(vec![Value::from(device.as_str()), Value::from(variant), Value::from(what)])
     };

@@ -217,6 +217,42 @@ fn the_neural_engines_own_peak_counts_and_the_samples_where_there_is_none() {
 }
 
 #[test]
+fn packages_of_one_variant_are_told_apart_and_data_names_device_and_design() {
+    let mut all = all();
+    for one in &mut all {
+        if let Measurement::Subject(subject) = one {
+            subject.variant = "palette4".into();
+            subject.design =
+                if subject.package == "a" { "ios18 gpu" } else { "ios18 neural-engine" }.into();
+        }
+    }
+    let document = document(&all);
+    let names: Vec<&Value> = document.tables[0].rows.iter().map(|row| &row[0]).collect();
+    let expected = ["palette4 (ios18 gpu)", "palette4 (ios18 neural-engine)"].map(Value::from);
+    assert_eq!(names, expected.iter().collect::<Vec<_>>());
+    let json: serde_json::Value =
+        serde_json::from_str(&render(Format::Json, &document, 0).unwrap()).unwrap();
+    let row = &json["tables"][0]["rows"][1];
+    assert_eq!(
+        (&row["device"], &row["design"]),
+        (&"usb:phone".into(), &"ios18 neural-engine".into())
+    );
+    let csv = render(Format::Csv, &document, 0).unwrap();
+    let head = csv.lines().next().unwrap();
+    assert!(head.contains(",correctness,device,design,failure,"), "{head}");
+    let markdown = render(Format::Markdown, &document, 0).unwrap();
+    assert!(!markdown.contains("| design |"), "people read it in the name: {markdown}");
+    // Two packages of one design differ in their files.
+    all.iter_mut().for_each(|one| {
+        if let Measurement::Subject(subject) = one {
+            subject.design = "ios18 gpu".into();
+        }
+    });
+    let row = &tables(&all)[0].rows[1];
+    assert_eq!(row[0], Value::from("palette4 (ios18 gpu, b)"));
+}
+
+#[test]
 fn every_row_of_a_simulated_runner_says_so() {
     let tables = tables(&all());
     let simulated = tables.iter().find(|table| table.title.starts_with("SIMULATED")).unwrap();

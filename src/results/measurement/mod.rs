@@ -314,7 +314,7 @@ pub struct FailedStep {
     pub package: Option<String>,
     /// `reach`, `send`, `score`, `plan` or `decode alone`.
     pub step: String,
-    /// What is known.
+    /// What is known, and what to do about it.
     pub reason: String,
 }
 
