@@ -29,6 +29,10 @@ pub fn sweep(
 ) -> Result<Exit> {
     reporter.listen()?;
     let options = args.options();
+    if !args.dry_run {
+        // Allocating bits may take long; a sweep that only scores looks again right away.
+        after.find_devices(reporter)?;
+    }
     let Prepared { job, allocation } = sweep::prepare(plan, &options, args.dry_run, reporter)?;
     if let Some(allocation) = &allocation {
         let table =

@@ -15,9 +15,6 @@ use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
 use crate::run::verify::{Verified, VerifyRequest, verify_packages};
 
-/// The default of `--tokens`.
-const TOKENS: usize = 48;
-
 /// Arguments of `evalkit verify`.
 #[derive(Debug, Args)]
 #[command(after_long_help = help::after(
@@ -44,9 +41,9 @@ pub struct VerifyArgs {
     /// The default is tokens spread over the vocabulary.
     #[arg(long, short, value_name = "FILE")]
     text: Option<String>,
-    /// Tokens to predict
-    #[arg(long, value_name = "TOKENS", default_value_t = TOKENS)]
-    tokens: usize,
+    /// Tokens to predict [default: 48, or as many as the cache holds]
+    #[arg(long, value_name = "TOKENS")]
+    tokens: Option<usize>,
     /// Round to fp16 after every operator
     ///
     /// Shows how far predictions move on engines that compute in fp16.

@@ -206,7 +206,12 @@ impl Index {
         self.others.iter().map(|&at| &self.records[at])
     }
 
+    /// Whether a record that answers no question says nothing new. Of packages only the latest of a
+    /// design count: those that are written again may be like those before the last ones.
     fn is_known(&self, record: &Record) -> bool {
+        if let Record::Packaged(packaged) = record {
+            return self.packaged(&packaged.cell_id).contains(&packaged);
+        }
         self.others().any(|known| known == record)
     }
 

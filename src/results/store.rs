@@ -155,6 +155,7 @@ pub(super) fn read_into(
 #[cfg(test)]
 mod tests {
     use super::super::environment::Environment;
+    use super::super::packaged::{Packaged, VerifiedLink};
     use super::super::record::{Cell, Done, Failure, Run, Window};
     use super::*;
     use crate::error::Exit;
@@ -167,6 +168,23 @@ mod tests {
 
     fn done(cell_id: &str) -> Record {
         Record::Done(Done { cell_id: cell_id.into(), ..Done::default() })
+    }
+
+    #[test]
+    fn packages_that_are_mended_are_the_latest_again() {
+        let of = |links: Vec<VerifiedLink>| {
+            let (cell_id, design) = ("a".to_owned(), "gpu".to_owned());
+            Packaged { cell_id, design, links, ..Packaged::default() }
+        };
+        let (verified, broken) = (of(Vec::new()), of(vec![VerifiedLink::default()]));
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        for packaged in [&verified, &verified, &broken, &verified] {
+            store.append(&[Record::Packaged(packaged.clone())]).unwrap();
+        }
+        let read = Store::open(folder.path()).unwrap();
+        assert_eq!(read.index().records().len(), 3);
+        assert_eq!(read.index().packaged("a"), [&verified]);
     }
 
     fn all() -> Vec<Record> {

@@ -9,7 +9,7 @@ use crate::device::bench::{Prepared, Question, measure};
 use crate::device::client::{Options, Target, Token};
 use crate::device::protocol::message::ComputeUnits;
 use crate::device::transport::usbmux;
-use crate::error::{Error, Exit, Result};
+use crate::error::{At, Error, Exit, Result};
 use crate::package::bundle::{Bundle, ComputeUnits as Wanted};
 use crate::results::Environment;
 use crate::results::measurement::{FailedStep, Measurement, Measurements, Method};
@@ -60,13 +60,41 @@ pub struct Measured {
 }
 
 impl MeasureOptions {
-    /// The method for a prompt of these ids on these compute units.
-    fn method(&self, prompt: &[u32], units: ComputeUnits) -> Result<Method> {
+    /// Refuses counts that are too small, and more tokens than a cache of `context_tokens` holds.
+    ///
+    /// # Errors
+    /// An input error that names the counts.
+    pub fn check(&self, context_tokens: usize) -> Result<()> {
         if self.prompt_tokens == 0 || self.generate < 2 || self.repetitions == 0 {
             return Err(Error::input(
                 "expected at least 1 prompt token, 2 generated tokens and 1 repetition",
             ));
         }
+        let needed_tokens = self.prompt_tokens.saturating_add(self.generate);
+        if context_tokens < needed_tokens {
+            return Err(Error::input(format!(
+                "the cache holds {context_tokens} tokens, but prompt and generated tokens need \
+                 {needed_tokens}"
+            ))
+            .hint(
+                "measure fewer with --prompt-tokens and --generate, or write packages with a larger \
+                 --max-sequence-length",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How devices are connected to.
+    pub fn connection(&self, observer: &dyn Observer) -> Options {
+        Options {
+            token: self.token.clone(),
+            stop: observer.stop_flag().unwrap_or_default(),
+            ..Options::default()
+        }
+    }
+
+    /// The method for a prompt of these ids on these compute units.
+    fn method(&self, prompt: &[u32], units: ComputeUnits) -> Result<Method> {
         let bytes: Vec<u8> = prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let method = Method {
@@ -104,21 +132,13 @@ impl Setting<'_> {
             prepared.push(Prepared::of(&folder.path, folder.cell_id.clone(), self.text)?);
         }
         drop(stage);
+        for (one, folder) in prepared.iter().zip(folders) {
+            self.options.check(one.context_tokens).at(|| folder.path.display())?;
+        }
         let vocabulary = prepared.iter().map(|one| one.vocab_size).min().unwrap_or(0);
         let prompt = (self.text)(self.options.prompt_tokens, vocabulary)?;
         let units = self.units(folders)?;
         let method = self.options.method(&prompt, units)?;
-        let needed_tokens = method.prompt_tokens + method.tokens;
-        for (one, folder) in prepared.iter().zip(folders) {
-            if one.context_tokens < needed_tokens {
-                return Err(Error::input(format!(
-                    "the cache holds {} tokens, but prompt and generated tokens need {needed_tokens}",
-                    one.context_tokens
-                ))
-                .at(folder.path.display())
-                .hint("measure fewer with --prompt-tokens and --generate"));
-            }
-        }
         let mut file = Measurements::open(run)?;
         self.begin(&mut file, &method, &prepared)?;
         let question = Question {
@@ -189,11 +209,7 @@ impl Setting<'_> {
         file: &mut Measurements,
     ) -> Result<bool> {
         let stage = Stage::new(target.to_string(), self.observer);
-        let options = Options {
-            token: self.options.token.clone(),
-            stop: self.observer.stop_flag().unwrap_or_default(),
-            ..Options::default()
-        };
+        let options = self.options.connection(self.observer);
         let before = file.all().len();
         measure(question, target, &options, file, &mut |done, total| {
             stage.set(done as u64, total as u64);

@@ -8,11 +8,12 @@ use super::job::Job;
 use super::measure::Folder;
 use super::observer::{Observer, Stage};
 use super::score::Finished;
-use crate::error::{Error, Exit, Result};
+use crate::checkpoint::config::Config;
+use crate::error::{At, Error, Exit, Result};
 use crate::eval::{Coder, InputScales, Variant};
 use crate::files::Existing;
 use crate::package::bundle::{
-    self, Bundle, BundleRequest, MANIFEST_NAME, Manifest, PackageLimits, check_design,
+    self, Bundle, BundleRequest, FileCheck, MANIFEST_NAME, Manifest, PackageLimits, check_design,
     predicted_bytes, warnings,
 };
 use crate::package::execute::Precision;
@@ -25,8 +26,8 @@ use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, finite, 
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
-/// Tokens of the first window that verification predicts with the packages.
-const VERIFIED_TOKENS: usize = 48;
+/// Tokens that verification predicts with the packages, if their cache holds as many.
+pub(super) const VERIFIED_TOKENS: usize = 48;
 
 /// Default number of tokens that the cache holds.
 const CONTEXT_TOKENS: usize = 2048;
@@ -57,29 +58,34 @@ pub struct PackageOptions {
 impl PackageOptions {
     /// The request to write `coder`'s model with these options.
     pub fn order<'a>(&'a self, coder: Coder<'a>, existing: Existing) -> BundleRequest<'a> {
-        let longest = coder.checkpoint.config.max_position_embeddings;
-        let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
-        let prefill_tokens = match self.compute {
-            Compute::Gpu => PREFILL_TOKENS,
-            Compute::Ane => ANE_PREFILL_TOKENS,
-        };
-        let prefill_tokens = self.prefill_length.unwrap_or(prefill_tokens.min(context_tokens));
         let limits = PackageLimits::of(self.compute);
         BundleRequest {
             coder,
-            design: Design {
-                target: self.target,
-                compute: self.compute,
-                cache: self.cache.unwrap_or(Cache::of(self.target)),
-                context_tokens,
-                prefill_tokens,
-            },
+            design: self.design(&coder.checkpoint.config),
             limits: PackageLimits {
                 chunk_bytes: self.chunk_bytes.unwrap_or(limits.chunk_bytes),
                 ..limits
             },
             license: &self.license,
             existing,
+        }
+    }
+
+    /// What packages of a model with this `config.json` are made for.
+    pub fn design(&self, config: &Config) -> Design {
+        let longest = config.max_position_embeddings;
+        let context_tokens = self.max_sequence_length.unwrap_or(CONTEXT_TOKENS.min(longest));
+        let prefill_tokens = match self.compute {
+            Compute::Gpu => PREFILL_TOKENS,
+            Compute::Ane => ANE_PREFILL_TOKENS,
+        };
+        let prefill_tokens = self.prefill_length.unwrap_or(prefill_tokens.min(context_tokens));
+        Design {
+            target: self.target,
+            compute: self.compute,
+            cache: self.cache.unwrap_or(Cache::of(self.target)),
+            context_tokens,
+            prefill_tokens,
         }
     }
 }
@@ -149,12 +155,18 @@ pub fn warn(order: &BundleRequest<'_>, observer: &dyn Observer) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a sweep whose packages cannot hold one of its variants, before anything is scored, and warns
-/// once of what applies to any of them.
+/// Refuses a sweep whose packages cannot hold one of its variants, or that has no variant to package,
+/// before anything is scored, and warns once of what applies to any of them.
 ///
 /// # Errors
 /// An input error that names the variant and the nearest recipe.
 pub fn check_variants(job: &Job, options: &PackageOptions, observer: &dyn Observer) -> Result<()> {
+    if job.cells.iter().all(|(cell, _)| cell.is_reference) {
+        return Err(Error::input(
+            "there is nothing to package: fp keeps the checkpoint's own types, and Core ML has no bf16",
+        )
+        .hint("add a recipe that can be packaged, such as --recipes fp16"));
+    }
     let mut told = Vec::new();
     for (cell, variant) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
         let coder = Coder { checkpoint: &job.checkpoint, variant, file: None, scales: None };
@@ -206,7 +218,8 @@ pub fn planned<'a>(job: &'a Job, options: &PackageOptions) -> Result<Vec<(&'a Ce
     Ok(sizes)
 }
 
-/// Packages, verifies and records every scored variant that is not packaged yet.
+/// Packages, verifies and records every scored variant that is not packaged yet, or whose packages are of
+/// another design or were damaged.
 ///
 /// # Errors
 /// Surroundings errors of the disk and the store, interruption. A variant that cannot be packaged
@@ -225,12 +238,10 @@ pub fn package_all(
         let coder = Coder { checkpoint: &job.checkpoint, variant, file, scales: Some(&scales) };
         let order = options.order(coder, Existing::Replace);
         let folder = finished.folder.join(PACKAGES).join(folder_name(cell));
-        let known = store.index().packaged(&cell.cell_id).into_iter();
-        let is_there = folder.join(MANIFEST_NAME).exists();
-        if is_there && known.into_iter().any(|packaged| packaged.design == design_name(&order)) {
+        let packaging = Packaging { job, cell, order, folder: &folder, observer };
+        if packaging.is_current(&store.index().packaged(&cell.cell_id)) {
             continue;
         }
-        let packaging = Packaging { job, cell, order, folder: &folder, observer };
         let packaged = match packaging.run() {
             Ok(packaged) => packaged,
             Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => {
@@ -245,11 +256,13 @@ pub fn package_all(
     Ok(())
 }
 
-/// The folders of those packages that were verified to be the model that was scored.
-pub fn proven(job: &Job, finished: &Finished) -> Vec<Folder> {
+/// The folders of those packages of this design that were verified to be the model that was scored.
+pub fn proven(job: &Job, finished: &Finished, options: &PackageOptions) -> Vec<Folder> {
+    let design = design_name(&options.design(&job.checkpoint.config));
     let is_proven = |cell: &Cell| {
         let own = finished.records.iter().rev().find_map(|record| match record {
-            Record::Packaged(packaged) if packaged.cell_id == cell.cell_id => Some(packaged),
+            Record::Packaged(packaged) => Some(packaged)
+                .filter(|packaged| packaged.cell_id == cell.cell_id && packaged.design == design),
             _ => None,
         });
         own.is_some_and(|packaged| packaged.broken().is_none())
@@ -277,6 +290,36 @@ struct Packaging<'a> {
 }
 
 impl Packaging<'_> {
+    /// Whether the folder holds these packages as `known`, the records of this variant, says. If they
+    /// were packaged and the folder holds something else, the user is told.
+    fn is_current(&self, known: &[&Packaged]) -> bool {
+        let design = design_name(&self.order.design);
+        let is_known = known.iter().any(|packaged| packaged.design == design);
+        if !is_known || !self.folder.join(MANIFEST_NAME).exists() {
+            return false;
+        }
+        match self.compare(&design) {
+            Ok(()) => true,
+            Err(error) => {
+                let why = error.cause();
+                self.observer.message(&format!("writing and verifying packages again: {why}"));
+                false
+            }
+        }
+    }
+
+    /// Compares the folder's `model.json` with the design, and its files with their hashes.
+    fn compare(&self, design: &str) -> Result<()> {
+        let place = || self.folder.display();
+        let bundle = Bundle::open(self.folder)?;
+        let found = design_name(&bundle.manifest.model.design().at(place)?);
+        if found != design {
+            let what = format!("expected packages for {design}, found {found}");
+            return Err(Error::input(what)).at(place);
+        }
+        bundle.check_files(FileCheck::Hashes).at(place)
+    }
+
     fn run(&self) -> Result<Packaged> {
         let predicted_bytes = predicted_bytes(&self.order)?;
         if let Some(parent) = self.folder.parent() {
@@ -311,7 +354,7 @@ impl Packaging<'_> {
     }
 
     fn named(&self) -> Packaged {
-        let (cell_id, design) = (self.cell.cell_id.clone(), design_name(&self.order));
+        let (cell_id, design) = (self.cell.cell_id.clone(), design_name(&self.order.design));
         Packaged { cell_id, design, ..Packaged::default() }
     }
 }
@@ -329,8 +372,8 @@ fn recorded(link: &VerificationLink) -> VerifiedLink {
     }
 }
 
-fn design_name(order: &BundleRequest<'_>) -> String {
-    let Design { target, compute, cache, context_tokens, prefill_tokens } = &order.design;
+fn design_name(design: &Design) -> String {
+    let Design { target, compute, cache, context_tokens, prefill_tokens } = design;
     let kept = if *cache == Cache::of(*target) { "" } else { " as inputs" };
     let target = target.id();
     format!("{target} {compute}, cache {context_tokens}{kept}, prefill {prefill_tokens}")

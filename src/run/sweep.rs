@@ -1,18 +1,18 @@
 //! A whole sweep: open, allocate, calibrate, score, package, measure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::allocate::{Allocation, allocate};
 use super::inputs;
 use super::job::{Job, Opened};
-use super::measure::{MeasureOptions, Setting, targets};
+use super::measure::{Folder, MeasureOptions, Setting, targets};
 use super::observer::Observer;
 use super::options::{PlanOptions, RunOptions};
 use super::package::{PackageOptions, check_variants, package_all, proven};
 use super::plan::Plan;
 use super::score::{Finished, execute};
 use crate::compare::summary::Summary;
-use crate::device::client::Target;
+use crate::device::client::{Runner, Target};
 use crate::error::{Exit, Result};
 use crate::report::run::with_devices;
 use crate::report::{Format, render};
@@ -27,10 +27,25 @@ const RENDERED_WIDTH: usize = 120;
 pub struct AfterScoring {
     /// How packages are written; `None` writes none.
     pub packages: Option<PackageOptions>,
-    /// How the packages are measured; `None` measures none.
+    /// How the packages are measured; `None` measures none. Without `packages` there are none.
     pub measure: Option<MeasureOptions>,
     /// The devices that the packages are measured on.
     pub devices: Vec<Target>,
+}
+
+impl AfterScoring {
+    /// The single targets that the devices stand for, after looking for each that was named; none if
+    /// nothing is measured. This takes moments, so a missing phone is known before hours of scoring.
+    ///
+    /// # Errors
+    /// Surroundings errors of a device that is not there, an input error if its token is not known.
+    pub fn find_devices(&self, observer: &dyn Observer) -> Result<Vec<Target>> {
+        let Some(how) = &self.measure else { return Ok(Vec::new()) };
+        let found = targets(&self.devices)?;
+        let options = how.connection(observer);
+        self.devices.iter().try_for_each(|device| Runner::look_for(device, &options))?;
+        Ok(found)
+    }
 }
 
 /// A sweep as a library user starts it: a plan, a folder for results, and what to do after scoring.
@@ -166,14 +181,21 @@ pub fn run(
 ) -> Result<Swept> {
     if let Some(packages) = &after.packages {
         check_variants(&job, packages, observer)?;
+        if let Some(how) = &after.measure {
+            how.check(packages.design(&job.checkpoint.config).context_tokens)?;
+        }
     }
+    let devices = after.find_devices(observer)?;
     let mut finished = execute(&mut job, &options.reports, after.packages.is_some(), observer)?;
     if let Some(packages) = &after.packages {
         package_all(&job, &mut finished, packages, observer)?;
     }
-    let on_devices = match &after.measure {
-        Some(how) => Some(on_devices(&job, &finished, &after.devices, how, observer)?),
-        None => None,
+    let on_devices = match (&after.packages, &after.measure) {
+        (Some(packages), Some(how)) => {
+            let folders = proven(&job, &finished, packages);
+            Some(on_devices(&job, &finished.folder, &folders, &devices, how, observer)?)
+        }
+        _ => None,
     };
     let asked = asked_records(&finished);
     let run = RunFolder::read(&finished.folder)?;
@@ -189,15 +211,16 @@ pub fn run(
     })
 }
 
-/// Measures the verified packages on devices, and returns the exit code.
+/// Measures packages on devices, for the run in `folder`, and returns the exit code. A device that is
+/// gone is recorded as such.
 fn on_devices(
     job: &Job,
-    finished: &Finished,
-    devices: &[Target],
+    folder: &Path,
+    packages: &[Folder],
+    targets: &[Target],
     options: &MeasureOptions,
     observer: &dyn Observer,
 ) -> Result<Exit> {
-    let folders = proven(job, finished);
     let window = job.windows.first().map_or(&[][..], |window| &window.ids);
     let text = |tokens: usize, vocabulary: usize| {
         Ok(match window.get(..tokens) {
@@ -205,8 +228,8 @@ fn on_devices(
             None => inputs::spread(tokens, vocabulary),
         })
     };
-    let setting = Setting { options, targets: &targets(devices)?, text: &text, observer };
-    setting.measure(&finished.folder, &folders).map(|measured| measured.exit)
+    let setting = Setting { options, targets, text: &text, observer };
+    setting.measure(folder, packages).map(|measured| measured.exit)
 }
 
 /// Whether a measurement belongs to a cell of this plan, or to no cell.

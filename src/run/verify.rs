@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::inputs;
 use super::observer::Observer;
-use super::package::check;
+use super::package::{VERIFIED_TOKENS, check};
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
 use crate::eval::{Coder, Variant};
@@ -26,8 +26,8 @@ pub struct VerifyRequest<'a> {
     pub coded: Option<&'a Path>,
     /// The text whose first tokens are predicted; `None` spreads tokens over the vocabulary.
     pub text: Option<&'a str>,
-    /// Tokens to predict.
-    pub tokens: usize,
+    /// Tokens to predict; `None` predicts 48, or as many as the packages' cache holds.
+    pub tokens: Option<usize>,
     /// The precision that the packages are executed in.
     pub precision: Precision,
     /// Whether hidden states are compared after every block.
@@ -106,7 +106,7 @@ pub fn verify(
         model,
         coded: None,
         text: None,
-        tokens,
+        tokens: Some(tokens),
         precision: Precision::Single,
         by_block: false,
         backend: Backend::resolve(None)?,
@@ -120,27 +120,24 @@ fn ids(
     checkpoint: &Checkpoint,
     context_tokens: usize,
 ) -> Result<Vec<u32>> {
-    if !(2..=context_tokens).contains(&request.tokens) {
-        let found = request.tokens;
+    let tokens = request.tokens.unwrap_or(VERIFIED_TOKENS.min(context_tokens));
+    if !(2..=context_tokens).contains(&tokens) {
         return Err(Error::input(format!(
-            "expected 2 to {context_tokens} tokens, the size of the packages' cache, found {found}"
+            "expected 2 to {context_tokens} tokens, the size of the packages' cache, found {tokens}"
         ))
         .at("--tokens"));
     }
     let Some(text) = request.text else {
-        return Ok(inputs::spread(request.tokens, checkpoint.config.vocab_size));
+        return Ok(inputs::spread(tokens, checkpoint.config.vocab_size));
     };
     let text = inputs::read_text(text)?;
     let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
-    if ids.len() < request.tokens {
+    if ids.len() < tokens {
         let found = ids.len();
-        return Err(Error::input(format!(
-            "expected a text of {} tokens, found {found}",
-            request.tokens
-        ))
-        .at(text.name)
-        .hint("give a longer text, or fewer --tokens"));
+        return Err(Error::input(format!("expected a text of {tokens} tokens, found {found}"))
+            .at(text.name)
+            .hint("give a longer text, or fewer --tokens"));
     }
-    ids.truncate(request.tokens);
+    ids.truncate(tokens);
     Ok(ids)
 }

@@ -358,3 +358,21 @@ fn no_device_is_exit_3_and_bad_questions_are_exit_2() {
         assert!(told.contains(part), "{more:?}: {told}");
     }
 }
+
+#[test]
+fn packages_whose_files_are_not_those_that_were_written_are_not_measured() {
+    let lab = Lab::new(&["palette4-g16-s"]);
+    let weights = "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin";
+    let path = lab.packages[0].join(weights);
+    let whole = std::fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let told = String::from_utf8(lab.bench("host", &["--repetitions", "1"], 2).stderr).unwrap();
+    assert!(told.contains("weight.bin: expected SHA-256 "), "{told}");
+    std::fs::write(&path, whole).unwrap();
+    let tokenizer = lab.packages[0].join("tokenizer.json");
+    std::fs::remove_file(&tokenizer).unwrap();
+    let told = String::from_utf8(lab.bench("host", &["--repetitions", "1"], 2).stderr).unwrap();
+    assert!(told.contains("tokenizer.json: the file is missing"), "{told}");
+}

@@ -102,3 +102,22 @@ fn a_fit_is_predicted_by_identifier_and_by_name_for_checkpoints_and_packages() {
     let output = run(&mut place.evalkit(&["inspect", "model", "--device", "iPhone 13 Por"]), 2);
     assert!(told(&output).contains("iPhone 13 Pro"), "{}", told(&output));
 }
+
+#[test]
+fn a_sweep_looks_for_its_devices_before_it_scores() {
+    let place = Place::new(&Tiny::default(), 60);
+    for (arguments, code, part) in [
+        ("usb:0000", 3, "usbmuxd"),
+        ("tcp:127.0.0.1:1 --token 0123456789abcdef0123456789abcdef", 3, "nothing listens there"),
+        ("tcp:127.0.0.1:1", 2, "the runner's token is not known"),
+        ("host --generate 65", 2, "the cache holds 128 tokens"),
+        ("host --repetitions 0", 2, "1 repetition"),
+    ] {
+        let sweep = ["sweep", "--model", "model", "--text", "text.txt", "--context", "16"];
+        let mut sweep = alone(&place, &sweep);
+        sweep.args(["--recipes", "palette4", "--device"]).args(arguments.split_whitespace());
+        let told = told(&run(&mut sweep, code));
+        assert!(told.contains(part), "{arguments}: {told}");
+        assert!(!place.path("reports").exists(), "{arguments}: something was scored");
+    }
+}

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use evalkit::package::bundle::Bundle;
@@ -244,9 +244,70 @@ fn a_sweep_whose_packages_cannot_hold_a_variant_scores_nothing() {
         assert!(refused.contains(&format!("can be packaged is {nearest}")), "{refused}");
         assert!(!place.path("reports").exists(), "something was written");
     }
+    let nothing = told(&run(&mut place.sweep(&["--recipes", "fp", "--package"]), 2));
+    assert!(nothing.contains("there is nothing to package: fp keeps"), "{nothing}");
+    assert!(!place.path("reports").exists(), "something was written");
     let state = ["--recipes", "palette4", "--package", "--target", "ios17", "--cache", "state"];
     run(&mut place.sweep(&state), 2);
     let fits = ["--recipes", "palette4-s", "--package", "--cache", "inputs"];
     run(place.sweep(&fits).args(["--max-sequence-length", "64"]), 0);
     assert!(place.records().contains("cache 64 as inputs, prefill 64"), "{}", place.records());
+}
+
+/// The only file with this name among the packages of the run.
+fn packaged(place: &Place, name: &str) -> PathBuf {
+    let packages = place.run_folder().join("packages");
+    let all = place.listing().into_iter();
+    let mut found = all.filter(|path| path.starts_with(&packages) && path.ends_with(name));
+    let file = found.next().unwrap();
+    assert!(found.next().is_none(), "more than one {name}");
+    file
+}
+
+/// Inverts the last byte of a file.
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_sweep_writes_packages_again_that_are_of_another_design_or_damaged() {
+    let place = tiny();
+    let sweep = |compute: &str| {
+        let arguments = ["--recipes", "palette4", "--package", "--max-sequence-length", "64"];
+        told(&run(place.sweep(&arguments).args(["--compute", compute]), 0))
+    };
+    let holds = || -> Value {
+        let text = std::fs::read(packaged(&place, "model.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["model"]["compute"].take()
+    };
+    let is_idle = |told: &str| told.contains("everything was already measured");
+    for compute in ["ane", "gpu", "ane"] {
+        let told = sweep(compute);
+        assert!(!is_idle(&told), "{told}");
+        assert_eq!(holds(), compute);
+    }
+    let told = sweep("gpu");
+    assert!(told.contains("found ios18 ane, cache 64"), "{told}");
+    let told = sweep("gpu");
+    assert!(is_idle(&told), "{told}");
+    let weights = packaged(&place, "weight.bin");
+    let whole = std::fs::read(&weights).unwrap();
+    damage(&weights);
+    let told = sweep("gpu");
+    assert!(told.contains("writing and verifying packages again: "), "{told}");
+    assert!(told.contains("weight.bin: expected SHA-256 "), "{told}");
+    assert!(std::fs::read(&weights).unwrap() == whole);
+    let told = sweep("gpu");
+    assert!(is_idle(&told), "{told}");
+}
+
+#[test]
+fn verify_predicts_no_more_tokens_by_default_than_the_cache_holds() {
+    let place = tiny();
+    package(&place, "short", "--recipe palette4 --max-sequence-length 37", 0);
+    run(&mut place.evalkit(&["verify", "short"]), 0);
+    let refused = told(&run(&mut place.evalkit(&["verify", "short", "--tokens", "38"]), 2));
+    assert!(refused.contains("expected 2 to 37 tokens"), "{refused}");
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::correctness::Expected;
 use crate::device::client::Package;
-use crate::error::{Error, Result};
-use crate::package::bundle::Bundle;
+use crate::device::protocol::manifest::ManifestFile;
+use crate::error::{At, Error, Result};
+use crate::package::bundle::{Bundle, FileEntry};
 use crate::package::program::Cache;
 use crate::results::label;
 use crate::results::measurement::Subject;
@@ -29,11 +30,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Hashes the folder, and executes its packages on this machine. `text` gives a number of token
+    /// Hashes the folder, compares the hashes with `model.json`, and executes its packages on this machine. `text` gives a number of token
     /// ids below a vocabulary's size; `cell_id` names the cell of the sweep that wrote the folder.
     ///
     /// # Errors
-    /// Input if the folder or a package in it is invalid.
+    /// Input if the folder or a package in it is invalid, or a file is not the one that was written.
     pub fn of(
         folder: &Path,
         cell_id: Option<String>,
@@ -41,6 +42,7 @@ impl Prepared {
     ) -> Result<Prepared> {
         let bundle = Bundle::open(folder)?;
         let package = Package::open(folder)?;
+        bundle.check_hashed(&hashed(&package)).at(|| folder.display())?;
         let model = &bundle.manifest.model;
         let tokens = CHECKED_TOKENS.min(model.context_tokens);
         let ids = text(tokens, model.vocab_size)?;
@@ -68,4 +70,12 @@ impl Prepared {
         let (context_tokens, vocab_size) = (model.context_tokens, model.vocab_size);
         Ok(Prepared { subject, package, expected, context_tokens, vocab_size })
     }
+}
+
+/// The files of a package with their sizes and hashes.
+fn hashed(package: &Package) -> Vec<FileEntry> {
+    let files = package.manifest.files.iter().cloned();
+    files
+        .map(|ManifestFile { path, size_bytes, sha256 }| FileEntry { path, size_bytes, sha256 })
+        .collect()
 }

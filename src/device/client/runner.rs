@@ -57,6 +57,21 @@ impl Runner {
         Ok(runner)
     }
 
+    /// Looks for a target without starting anything: a phone must be attached and its token known,
+    /// and at an address a runner must answer. `all` is whatever there is.
+    ///
+    /// # Errors
+    /// As [`Runner::connect`].
+    pub fn look_for(target: &Target, options: &Options) -> Result<()> {
+        match target {
+            Target::All | Target::Host => Ok(()),
+            Target::Usb(_) => {
+                Runner::unconnected(target, options).at(|| target.to_string()).map(drop)
+            }
+            Target::Tcp { .. } => Runner::connect(target, options).map(drop),
+        }
+    }
+
     /// A runner without a session.
     pub(super) fn unconnected(target: &Target, options: &Options) -> Result<Runner> {
         Ok(Runner {

@@ -19,7 +19,7 @@ mod write;
 
 pub use compute_units::ComputeUnits;
 pub use cut::PackageLimits;
-pub use manifest::{MANIFEST_NAME, Manifest, PackageEntry, PackageRole};
+pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, PackageEntry, PackageRole};
 pub use open::{Bundle, FileCheck};
 pub use warnings::warnings;
 pub use weight_file::rotary_table;

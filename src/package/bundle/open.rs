@@ -81,6 +81,33 @@ impl Bundle {
         }
         Ok(())
     }
+
+    /// Compares files that are hashed already with `model.json`; `found` has paths relative to the
+    /// folder.
+    ///
+    /// # Errors
+    /// As [`Bundle::check_files`].
+    pub fn check_hashed(&self, found: &[FileEntry]) -> Result<()> {
+        for package in &self.manifest.packages {
+            compare(&package.files, &inside(found, &package.path), FileCheck::Hashes)
+                .at(|| package.path.clone())?;
+        }
+        for file in &self.manifest.files {
+            let own = found.iter().filter(|other| other.path == file.path).cloned();
+            let own: Vec<FileEntry> = own.collect();
+            compare(std::slice::from_ref(file), &own, FileCheck::Hashes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The files below the folder `below`, with paths relative to it.
+fn inside(found: &[FileEntry], below: &str) -> Vec<FileEntry> {
+    let relative = |file: &FileEntry| {
+        let path = file.path.strip_prefix(below)?.strip_prefix('/')?.to_owned();
+        Some(FileEntry { path, ..file.clone() })
+    };
+    found.iter().filter_map(relative).collect()
 }
 
 /// These files with the sizes that they have on the disk.
