@@ -17,6 +17,7 @@ mod device_fit_tables;
 mod devices;
 mod help;
 mod inspect;
+mod install_args;
 mod measure_args;
 mod package;
 mod pages;

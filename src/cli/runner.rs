@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::args::parse_size;
 use super::help;
 use super::reporter::Reporter;
 use super::write_stdout;
@@ -48,8 +49,9 @@ pub struct RunnerArgs {
     store: Option<PathBuf>,
     /// Maximum size of stored packages [default: no limit]
     ///
-    /// Without it the disk is the limit. The least recently used packages are deleted first.
-    #[arg(long, value_name = "BYTES")]
+    /// Such as 4GB; a number without a unit is bytes. Without it the disk is the limit. The least recently
+    /// used packages are deleted first.
+    #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
     store_limit: Option<u64>,
     /// Mark all results as simulated
     ///
@@ -89,6 +91,11 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     reporter.say(format!("the runner listens on {address}; stop it with Ctrl-C"));
     write_stdout(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
     serve_listener(&host, listener).map(|()| Exit::Done)
+}
+
+/// A size with its unit, or a plain number of bytes.
+fn parse_limit(text: &str) -> Result<u64> {
+    text.parse().or_else(|_| parse_size(text))
 }
 
 fn token() -> Result<Token> {

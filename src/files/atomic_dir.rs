@@ -66,7 +66,12 @@ impl AtomicDir {
         }
         let has_mark = || self.marks.iter().any(|mark| self.target.join(mark).is_file());
         let refused = match self.existing {
-            Existing::Keep => "there is something of this name already".to_owned(),
+            Existing::Keep => {
+                let refused = Error::input("there is something of this name already");
+                return Err(refused
+                    .at(self.target.display())
+                    .hint("name another folder, or replace this one with --force"));
+            }
             Existing::Replace if has_mark() => return Ok(true),
             Existing::Replace => {
                 format!("this has no {}, so it is not replaced", self.marks.join(" or "))

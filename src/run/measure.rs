@@ -30,6 +30,8 @@ pub struct MeasureOptions {
     pub compute_units: Option<ComputeUnits>,
     /// Token that the runner was started with; by default the one saved when the app was installed.
     pub token: Option<Token>,
+    /// Token for a runner of which none is saved.
+    pub fallback_token: Option<Token>,
 }
 
 /// A folder of packages to be measured, and the cell of a sweep that it was written for.
@@ -165,6 +167,7 @@ impl Setting<'_> {
         let stage = Stage::new(target.to_string(), self.observer);
         let options = Options {
             token: self.options.token.clone(),
+            fallback_token: self.options.fallback_token.clone(),
             stop: self.observer.stop_flag().unwrap_or_default(),
             ..Options::default()
         };

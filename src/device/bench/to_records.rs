@@ -47,9 +47,9 @@ pub(super) fn outcome_of<T>(answer: &RequestOutcome<T>) -> AttemptOutcome {
         RequestOutcome::Killed(Killed { message, .. }) => {
             AttemptOutcome::Killed { reason: message.clone() }
         }
-        RequestOutcome::Gone(Gone { reason, message, after }) => AttemptOutcome::Gone {
-            reason: format!("{}: {message}, for {:.1} s", reason.name(), after.as_secs_f64()),
-        },
+        RequestOutcome::Gone(Gone { message, after, .. }) => {
+            AttemptOutcome::Gone { reason: format!("{message}, for {:.1} s", after.as_secs_f64()) }
+        }
     }
 }
 
