@@ -114,3 +114,15 @@ fn default_store() -> Result<PathBuf> {
     })?;
     Ok(cache.join("evalkit").join("runner"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_size_or_a_plain_number_of_bytes() {
+        assert_eq!(parse_limit("4GB").unwrap(), 4_000_000_000);
+        assert_eq!(parse_limit("4096").unwrap(), 4096);
+        assert!(parse_limit("many").is_err());
+    }
+}

@@ -141,7 +141,8 @@ mod tests {
         let target = folder.path().join("target");
         put(&target, Existing::Keep, "1").unwrap();
         fs::write(target.join("old file"), "").unwrap();
-        put(&target, Existing::Keep, "2").unwrap_err();
+        let refused = put(&target, Existing::Keep, "2").unwrap_err();
+        assert!(refused.advice().unwrap().contains("--force"), "{refused}");
         assert_eq!(fs::read(target.join("below/text")).unwrap(), b"1");
         put(&target, Existing::Replace, "3").unwrap();
         assert_eq!(fs::read(target.join("below/text")).unwrap(), b"3");

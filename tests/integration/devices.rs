@@ -6,7 +6,11 @@ use crate::fixtures::{Place, Tiny, run, told};
 use serde_json::Value;
 
 fn json(command: &mut std::process::Command) -> Value {
-    serde_json::from_slice(&run(command.args(["--format", "json"]), 0).stdout).unwrap()
+    json_with_code(command, 0)
+}
+
+fn json_with_code(command: &mut std::process::Command, code: i32) -> Value {
+    serde_json::from_slice(&run(command.args(["--format", "json"]), code).stdout).unwrap()
 }
 
 /// The program without this machine's phones, tools and settings.
@@ -36,21 +40,32 @@ fn this_machine_is_listed_where_there_is_no_phone_and_no_usbmuxd() {
 }
 
 #[test]
+fn usbmuxd_is_not_asked_unless_phones_are_wanted() {
+    let place = Place::new(&Tiny::default(), 20);
+    let found = json(&mut alone(&place, &["devices", "--device", "host"]));
+    assert!(!found.to_string().contains("usbmuxd"), "{found}");
+}
+
+#[test]
 fn a_runner_that_answers_is_described_by_the_table_and_one_that_does_not_says_why() {
     let place = Place::new(&Tiny::default(), 20);
     let fake = FakeRunner::start(&[]);
     let target = format!("tcp:127.0.0.1:{}", fake.port);
-    let ask = |token: &str| {
+    let ask = |token: &str, code: i32| {
         let mut command = alone(&place, &["devices", "--device", &target, "--token", token]);
-        json(&mut command)["tables"][0]["rows"][0].clone()
+        json_with_code(&mut command, code)["tables"][0]["rows"][0].clone()
     };
-    let row = ask(TOKEN);
+    let row = ask(TOKEN, 0);
     assert_eq!(row["model"], "iPhone 13 Pro (iPhone14,2)");
     assert_eq!((&row["chip"], &row["memory_bytes"]), (&"A15".into(), &(6_u64 << 30).into()));
     assert_eq!(row["runner"], "fake 1, simulated");
-    let row = ask("ffffffffffffffffffffffffffffffff");
+    let row = ask("ffffffffffffffffffffffffffffffff", 3);
     assert_eq!(row["runner"], "no answer");
-    assert!(row["why_not"].as_str().unwrap().contains("--token"), "{row}");
+    let why_not = row["why_not"].as_str().unwrap();
+    assert!(why_not.contains("--token") && !why_not.contains(&target), "{row}");
+    let mut command = alone(&place, &["devices", "--device", &target]);
+    let found = json(command.env("EVALKIT_RUNNER_TOKEN", TOKEN));
+    assert_eq!(found["tables"][0]["rows"][0]["runner"], "fake 1, simulated");
 }
 
 #[test]
@@ -67,6 +82,10 @@ fn a_phone_that_is_named_and_absent_is_the_surroundings_and_a_bad_name_is_input(
 #[test]
 fn installing_says_what_it_needs() {
     let place = Place::new(&Tiny::default(), 20);
+    for (flag, text) in [("--bundle-id", "bad id!"), ("--team", ""), ("--device", "host")] {
+        let output = run(&mut alone(&place, &["devices", "install", flag, text]), 2);
+        assert!(told(&output).contains("expected a"), "{}", told(&output));
+    }
     let output = run(&mut alone(&place, &["devices", "install"]), 3);
     assert!(told(&output).contains("needs a Mac") && told(&output).contains("hint: on a Mac"));
 }
