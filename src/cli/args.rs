@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::help;
-use crate::device::client::Token;
-use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::quantize::{LayerRecipe, REFERENCE_IS_STORED};
@@ -264,13 +262,6 @@ pub fn parse_size(text: &str) -> Result<u64> {
         return Err(refused());
     }
     Ok(bytes as u64)
-}
-
-/// The token in the environment, which may belong to another runner than the phone's; `None` if there is
-/// none.
-pub fn token_of_environment() -> Result<Option<Token>> {
-    let Some(text) = std::env::var_os(TOKEN_VARIABLE) else { return Ok(None) };
-    text.to_string_lossy().parse().map(Some).at(|| TOKEN_VARIABLE)
 }
 
 #[cfg(test)]

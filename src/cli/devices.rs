@@ -1,17 +1,17 @@
 //! `evalkit devices`: lists devices and whether a runner answers on them;
 //! `evalkit devices install` installs the runner on a phone.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::args::{FormatArgs, token_of_environment};
+use super::args::FormatArgs;
 use super::help;
-use super::install_args::InstallArgs;
 use super::print;
 use super::reporter::Reporter;
 use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
-use crate::device::devicectl::{self, InstallOrder, Phone, Tool, merged};
+use crate::device::devicectl::{self, BUNDLE_ID, InstallOrder, Phone, Tool, merged};
 use crate::device::protocol::result::Description;
 use crate::device::table::devices as table;
 use crate::device::transport::usbmux::phones;
@@ -64,6 +64,39 @@ enum DevicesCommand {
     Install(InstallArgs),
 }
 
+/// Arguments of `evalkit devices install`.
+#[derive(Debug, Args)]
+#[command(after_long_help = help::after(
+    &[
+        "evalkit devices install --team ABCDE12345",
+        "evalkit devices install --team ABCDE12345 --bundle-id com.me.runner --without-entitlements",
+    ],
+    &[],
+))]
+struct InstallArgs {
+    /// The phone: usb, usb:<udid> or its UDID [default: the only attached one]
+    #[arg(long, value_name = "PHONE", value_parser = Target::phone)]
+    device: Option<Target>,
+    /// Team that signs the app: ten letters and digits
+    ///
+    /// Xcode shows it under Settings, Accounts.
+    #[arg(long, value_name = "TEAM", value_parser = devicectl::team)]
+    team: Option<String>,
+    /// Bundle identifier of the app
+    ///
+    /// A personal (free) team needs one of its own, such as com.me.runner.
+    #[arg(long, value_name = "ID", default_value = BUNDLE_ID, value_parser = devicectl::bundle_id)]
+    bundle_id: String,
+    /// Sign without the memory entitlements
+    ///
+    /// Personal teams do not get them. Packages may then use less memory.
+    #[arg(long)]
+    without_entitlements: bool,
+    /// Root of evalkit's sources
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    sources: PathBuf,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -108,7 +141,7 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
         Limits { handshake: patience, silence: patience, request: patience, ..Limits::default() };
     let options = Options {
         token: args.reach.token.clone(),
-        fallback_token: token_of_environment()?,
+        fallback_token: Token::of_environment()?,
         limits,
         ..Options::default()
     };

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::token_of_environment;
 use crate::device::client::Token;
 use crate::device::protocol::message::ComputeUnits;
 use crate::error::{Error, Result};
@@ -64,7 +63,7 @@ impl MeasureArgs {
             wait: self.wait,
             compute_units: self.compute_units,
             token: self.token.clone(),
-            fallback_token: token_of_environment()?,
+            fallback_token: Token::of_environment()?,
         })
     }
 }

@@ -17,7 +17,6 @@ mod device_fit_tables;
 mod devices;
 mod help;
 mod inspect;
-mod install_args;
 mod measure_args;
 mod package;
 mod pages;

@@ -257,31 +257,6 @@ fn a_phone_that_is_away_does_not_stand_in_the_way_of_the_one_that_is_here() {
     assert!(told(&output).contains("the phone cannot be reached"), "{}", told(&output));
 }
 
-#[test]
-fn a_phone_to_install_on_is_named_as_devices_lists_it() {
-    let Some(mac) = PretendMac::new(json!({"phones": [{"is_full": true}]})) else { return };
-    for name in ["usb", &format!("usb:{UDID}"), UDID] {
-        let output = run(&mut mac.install(None, &["--team", "ABCDE12345", "--device", name]), 3);
-        assert!(told(&output).contains("the phone's storage is full"), "{}", told(&output));
-    }
-}
-
-#[test]
-fn a_list_says_what_is_still_missing() {
-    let cases = [
-        (json!({"xcode": "16.2", "phones": [{}]}), "expected Xcode 16.3 or later, found 16.2"),
-        (phone(json!({"os": "17.5"})), "the phone's iOS is too old"),
-        (json!({"xcode": "command line tools"}), "sudo xcode-select -s /Applications/Xcode.app"),
-        (json!({"xcode": "command line tools"}), "the command line tools are selected"),
-    ];
-    for (state, expected) in cases {
-        let Some(mac) = PretendMac::new(state) else { return };
-        let found = run(&mut mac.evalkit(None, &["devices", "--format", "json"]), 0);
-        let found = String::from_utf8(found.stdout).unwrap();
-        assert!(found.contains(expected), "{expected}: {found}");
-    }
-}
-
 /// Installs under an identifier of one's own, as a free team must.
 fn installed() -> Option<(PretendMac, Muxd)> {
     let state = json!({
