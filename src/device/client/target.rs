@@ -33,7 +33,7 @@ impl Target {
         match text.parse() {
             Ok(Target::Usb(udid)) => Ok(Target::Usb(udid)),
             Err(_) if !text.contains(':') && !text.is_empty() => format!("usb:{text}").parse(),
-            Ok(_) | Err(_) => {
+            _ => {
                 let what = format!("expected a phone as usb, usb:UDID or UDID, found {text:?}");
                 Err(Error::input(what).hint("evalkit devices lists the phones"))
             }

@@ -136,9 +136,7 @@ impl Tool {
         let json = read_bounded(&file, MAX_JSON_BYTES);
         result(is_success, json.as_deref(), &output)
     }
-}
 
-impl Tool {
     /// Whether the command line tools are selected instead of an Xcode: they have no devicectl.
     fn is_without_xcode(&self) -> bool {
         let xcode_select = self.xcrun.with_file_name("xcode-select");
