@@ -71,7 +71,7 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
     let folder = run_folder(&args.reports, &format!("{model}-bench"), &question);
     let folders = args.folders.iter().map(|path| Folder { path: path.clone(), cell_id: None });
     let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
-    let options = args.how.options();
+    let options = args.how.options()?;
     let setting = Setting { options: &options, targets: &targets, text: &text, observer: reporter };
     let measured = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
     let document = devices::document(&measured.all);

@@ -12,7 +12,6 @@ use super::print;
 use super::reporter::Reporter;
 use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
 use crate::device::devicectl::{self, BUNDLE_ID, InstallOrder, Phone, Tool, merged};
-use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::result::Description;
 use crate::device::table::devices as table;
 use crate::device::transport::usbmux::phones;
@@ -50,8 +49,9 @@ pub struct DevicesArgs {
 struct ReachArgs {
     /// Access token that the runner was started with
     ///
-    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved.
-    #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
+    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved, or else
+    /// EVALKIT_RUNNER_TOKEN.
+    #[arg(long, value_name = "TOKEN")]
     token: Option<Token>,
     /// Longest wait for a runner to answer
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -74,18 +74,18 @@ enum DevicesCommand {
     &[],
 ))]
 struct InstallArgs {
-    /// UDID of the phone [default: the only attached one]
-    #[arg(long, value_name = "UDID")]
-    device: Option<String>,
-    /// Team that signs the app
+    /// The phone: usb, usb:<udid> or its UDID [default: the only attached one]
+    #[arg(long, value_name = "PHONE", value_parser = Target::phone)]
+    device: Option<Target>,
+    /// Team that signs the app: ten letters and digits
     ///
     /// Xcode shows it under Settings, Accounts.
-    #[arg(long, value_name = "TEAM")]
+    #[arg(long, value_name = "TEAM", value_parser = devicectl::team)]
     team: Option<String>,
     /// Bundle identifier of the app
     ///
-    /// A personal (free) team needs one of its own.
-    #[arg(long, value_name = "ID", default_value = BUNDLE_ID)]
+    /// A personal (free) team needs one of its own, such as com.me.runner.
+    #[arg(long, value_name = "ID", default_value = BUNDLE_ID, value_parser = devicectl::bundle_id)]
     bundle_id: String,
     /// Sign without the memory entitlements
     ///
@@ -100,7 +100,8 @@ struct InstallArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Surroundings errors: a device that is named and not there.
+/// Surroundings errors: a device that is named and not there. One that is named and does not answer is a row
+/// like others, but the exit code is that of the surroundings.
 pub fn run(args: &DevicesArgs, reporter: &Reporter) -> Result<Exit> {
     match &args.command {
         Some(DevicesCommand::Install(install)) => self::install(install, reporter),
@@ -109,17 +110,27 @@ pub fn run(args: &DevicesArgs, reporter: &Reporter) -> Result<Exit> {
 }
 
 /// The phones that were found, and warnings about tools that could not be asked.
+#[derive(Default)]
 struct Seen {
     phones: Vec<Phone>,
     warnings: Vec<String>,
+    /// Apple's tools, if they could be asked.
+    tool: Option<Tool>,
 }
 
 fn list(args: &DevicesArgs) -> Result<Exit> {
-    let seen = see()?;
+    let all = [Target::All];
+    let wanted = if args.device.is_empty() { &all[..] } else { &args.device };
+    let wants_phones = wanted.iter().any(|one| matches!(one, Target::Usb(_) | Target::All));
+    let mut seen = if wants_phones { see()? } else { Seen::default() };
     let udids: Vec<String> = seen.phones.iter().map(|phone| phone.udid.clone()).collect();
     let mut targets = Vec::new();
-    for target in if args.device.is_empty() { &[Target::All][..] } else { &args.device } {
+    let mut named = Vec::new();
+    for target in wanted {
         for one in target.expand(&udids)? {
+            if *target != Target::All {
+                named.push(one.clone());
+            }
             if !targets.contains(&one) {
                 targets.push(one);
             }
@@ -128,28 +139,38 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     let patience = Duration::from_secs(args.reach.timeout.clamp(1, 600));
     let limits =
         Limits { handshake: patience, silence: patience, request: patience, ..Limits::default() };
-    let options = Options { token: args.reach.token.clone(), limits, ..Options::default() };
+    let options = Options {
+        token: args.reach.token.clone(),
+        fallback_token: Token::of_environment()?,
+        limits,
+        ..Options::default()
+    };
     let mut table = Table { title: "Devices".into(), columns: columns(), ..Table::default() };
-    let mut warnings = seen.warnings;
+    let mut silent = Vec::new();
     for target in &targets {
         let row = row(target, &seen.phones, &options);
         // A narrow terminal drops the last column, which matters most: repeat it as a warning.
         if let Some(Value::Text(why_not)) = row.last() {
-            warnings.push(format!("{target} does not answer: {why_not}"));
+            seen.warnings.push(format!("{target} does not answer: {why_not}"));
+            silent.push(target);
         }
         table.rows.push(row);
     }
+    if silent.iter().any(|target| matches!(target, Target::Usb(_))) {
+        seen.warnings.extend(seen.tool.as_ref().and_then(no_installation));
+    }
+    let is_named_silent = silent.iter().any(|target| named.contains(target));
     let document = Document {
         title: "Devices".into(),
         tables: vec![table],
-        warnings,
+        warnings: seen.warnings,
         notes: vec![
             "Chip and memory are what the runner reports; without an answer, those of the device table.".into(),
         ],
         ..Document::default()
     };
     print(args.format.format, &document)?;
-    Ok(Exit::Done)
+    Ok(if is_named_silent { Exit::Surroundings } else { Exit::Done })
 }
 
 /// Asks usbmuxd, and devicectl where there is `xcrun`. A missing usbmuxd is only a warning: other devices remain.
@@ -157,20 +178,30 @@ fn see() -> Result<Seen> {
     let mut warnings = Vec::new();
     let attached = phones().or_else(|error| match error.exit() {
         Exit::Surroundings => {
-            warnings.push(format!("no phones: {error}").replace("\nhint: ", "; "));
+            warnings.push(format!("no phones: {}", in_one_line(&error)));
             Ok(Vec::new())
         }
         _ => Err(error),
     })?;
-    let listed = match Tool::of_system().map(|tool| tool.list()) {
-        Some(Ok(listed)) => listed,
-        Some(Err(error)) => {
-            warnings.push(error.to_string().replace("\nhint: ", "; "));
-            Vec::new()
+    let (tool, listed) = match Tool::of_system().map(|tool| (tool.list(), tool)) {
+        Some((Ok(listed), tool)) => (Some(tool), listed),
+        Some((Err(error), _)) => {
+            warnings.push(in_one_line(&error));
+            (None, Vec::new())
         }
-        None => Vec::new(),
+        None => (None, Vec::new()),
     };
-    Ok(Seen { phones: merged(&attached, &listed), warnings })
+    Ok(Seen { phones: merged(&attached, &listed), warnings, tool })
+}
+
+/// Why the runner cannot be installed with these tools, such as an old Xcode; `None` if it can.
+fn no_installation(tool: &Tool) -> Option<String> {
+    let error = devicectl::require_xcode(tool).err()?;
+    Some(format!("this Mac cannot install the runner: {}", in_one_line(&error)))
+}
+
+fn in_one_line(error: &Error) -> String {
+    error.to_string().replace("\nhint: ", "; ")
 }
 
 fn columns() -> Vec<Column> {
@@ -231,7 +262,12 @@ fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
         },
         match &asked {
             Ok(_) => Value::Empty,
-            Err(error) => Value::from(error.to_string().replace("\nhint: ", "; ")),
+            Err(error) => {
+                // The row names the device already.
+                let why_not = in_one_line(error);
+                let place = format!("{target}: ");
+                Value::from(why_not.strip_prefix(&place).unwrap_or(&why_not))
+            }
         },
     ]
 }
@@ -260,10 +296,11 @@ fn explained(phone: Option<&Phone>, error: Error) -> Error {
 /// `--device`, those that cannot be reached do not count beside those that can.
 fn installable(phones: &[Phone], args: &InstallArgs) -> Vec<String> {
     let is_away = |phone: &Phone| {
-        let error = phone.listed.as_ref().and_then(devicectl::ListedDevice::device_error);
-        error == Some(devicectl::DeviceError::NotConnected)
+        let tunnel = phone.listed.as_ref().and_then(|listed| listed.tunnel.as_deref());
+        tunnel == Some("unavailable")
     };
-    let is_wanted = |phone: &&Phone| args.device.is_some() || !is_away(phone);
+    let is_named = matches!(args.device, Some(Target::Usb(Some(_))));
+    let is_wanted = |phone: &&Phone| is_named || !is_away(phone);
     let mut chosen: Vec<&Phone> = phones.iter().filter(is_wanted).collect();
     if chosen.is_empty() {
         chosen = phones.iter().collect();
@@ -283,8 +320,9 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     };
     devicectl::require_xcode(&tool)?;
     let phones = merged(&[], &tool.list()?);
+    let wanted = args.device.clone().unwrap_or(Target::Usb(None));
     let Some(Target::Usb(Some(udid))) =
-        Target::Usb(args.device.clone()).expand(&installable(&phones, args))?.into_iter().next()
+        wanted.expand(&installable(&phones, args))?.into_iter().next()
     else {
         return Err(Error::bug("the target usb did not expand to a phone"));
     };

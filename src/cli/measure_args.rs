@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::device::client::Token;
-use crate::device::protocol::message::{ComputeUnits, TOKEN_VARIABLE};
+use crate::device::protocol::message::ComputeUnits;
 use crate::error::{Error, Result};
 use crate::run::measure::{MeasureOptions, UNITS};
 
@@ -43,15 +43,19 @@ pub struct MeasureArgs {
     compute_units: Option<ComputeUnits>,
     /// Access token that the runner was started with
     ///
-    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved.
-    #[arg(long, value_name = "TOKEN", env = TOKEN_VARIABLE, hide_env_values = true)]
+    /// 32 hexadecimal digits. The default is the one that evalkit devices install saved, or else
+    /// EVALKIT_RUNNER_TOKEN.
+    #[arg(long, value_name = "TOKEN")]
     token: Option<Token>,
 }
 
 impl MeasureArgs {
     /// The flags as plain options.
-    pub fn options(&self) -> MeasureOptions {
-        MeasureOptions {
+    ///
+    /// # Errors
+    /// Input if the token in the environment is not valid.
+    pub fn options(&self) -> Result<MeasureOptions> {
+        Ok(MeasureOptions {
             prompt_tokens: self.prompt_tokens,
             generate: self.generate,
             repetitions: self.repetitions,
@@ -59,7 +63,8 @@ impl MeasureArgs {
             wait: self.wait,
             compute_units: self.compute_units,
             token: self.token.clone(),
-        }
+            fallback_token: Token::of_environment()?,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::args::parse_size;
 use super::help;
 use super::reporter::Reporter;
 use super::write_stdout;
@@ -48,8 +49,9 @@ pub struct RunnerArgs {
     store: Option<PathBuf>,
     /// Maximum size of stored packages [default: no limit]
     ///
-    /// Without it the disk is the limit. The least recently used packages are deleted first.
-    #[arg(long, value_name = "BYTES")]
+    /// Such as 4GB; a number without a unit is bytes. Without it the disk is the limit. The least recently
+    /// used packages are deleted first.
+    #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
     store_limit: Option<u64>,
     /// Mark all results as simulated
     ///
@@ -91,6 +93,11 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     serve_listener(&host, listener).map(|()| Exit::Done)
 }
 
+/// A size with its unit, or a plain number of bytes.
+fn parse_limit(text: &str) -> Result<u64> {
+    text.parse().or_else(|_| parse_size(text))
+}
+
 fn token() -> Result<Token> {
     match std::env::var(TOKEN_VARIABLE) {
         Ok(text) => text.parse::<Token>().at(|| TOKEN_VARIABLE),
@@ -106,4 +113,16 @@ fn default_store() -> Result<PathBuf> {
         Error::input("there is no home folder to keep packages in").hint("name one with --store")
     })?;
     Ok(cache.join("evalkit").join("runner"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_size_or_a_plain_number_of_bytes() {
+        assert_eq!(parse_limit("4GB").unwrap(), 4_000_000_000);
+        assert_eq!(parse_limit("4096").unwrap(), 4096);
+        assert!(parse_limit("many").is_err());
+    }
 }

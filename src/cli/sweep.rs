@@ -54,7 +54,7 @@ pub fn run(args: &SweepArgs, reporter: &Reporter) -> Result<Exit> {
     let measures = !args.device.is_empty();
     let after = AfterScoring {
         packages: (args.package || measures).then(|| args.design.options()),
-        measure: measures.then(|| args.how.options()),
+        measure: measures.then(|| args.how.options()).transpose()?,
         devices: args.device.clone(),
     };
     sweep(args.plan.plan()?, &args.run, &after, args.format.format, reporter)

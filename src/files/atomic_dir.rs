@@ -66,7 +66,12 @@ impl AtomicDir {
         }
         let has_mark = || self.marks.iter().any(|mark| self.target.join(mark).is_file());
         let refused = match self.existing {
-            Existing::Keep => "there is something of this name already".to_owned(),
+            Existing::Keep => {
+                let refused = Error::input("there is something of this name already");
+                return Err(refused
+                    .at(self.target.display())
+                    .hint("name another folder, or replace this one with --force"));
+            }
             Existing::Replace if has_mark() => return Ok(true),
             Existing::Replace => {
                 format!("this has no {}, so it is not replaced", self.marks.join(" or "))
@@ -136,7 +141,8 @@ mod tests {
         let target = folder.path().join("target");
         put(&target, Existing::Keep, "1").unwrap();
         fs::write(target.join("old file"), "").unwrap();
-        put(&target, Existing::Keep, "2").unwrap_err();
+        let refused = put(&target, Existing::Keep, "2").unwrap_err();
+        assert!(refused.advice().unwrap().contains("--force"), "{refused}");
         assert_eq!(fs::read(target.join("below/text")).unwrap(), b"1");
         put(&target, Existing::Replace, "3").unwrap();
         assert_eq!(fs::read(target.join("below/text")).unwrap(), b"3");

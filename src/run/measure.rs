@@ -31,6 +31,8 @@ pub struct MeasureOptions {
     pub compute_units: Option<ComputeUnits>,
     /// Token that the runner was started with; by default the one saved when the app was installed.
     pub token: Option<Token>,
+    /// Token for a runner of which none is saved.
+    pub fallback_token: Option<Token>,
 }
 
 /// A folder of packages to be measured, and the cell of a sweep that it was written for.
@@ -88,6 +90,7 @@ impl MeasureOptions {
     pub fn connection(&self, observer: &dyn Observer) -> Options {
         Options {
             token: self.token.clone(),
+            fallback_token: self.fallback_token.clone(),
             stop: observer.stop_flag().unwrap_or_default(),
             ..Options::default()
         }

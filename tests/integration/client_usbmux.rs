@@ -10,7 +10,9 @@ use crate::fixtures::fake_runner::{FakeRunner, Fault, TOKEN};
 use crate::fixtures::muxd::Muxd;
 use evalkit::device::client::link::APP_PORT;
 use evalkit::device::client::outcome::LossReason;
-use evalkit::device::client::{Limits, Options, Package, RequestOutcome, Runner, Target, new_job};
+use evalkit::device::client::{
+    Limits, Options, Package, RequestOutcome, Runner, Target, Token, TokenStore, new_job,
+};
 use evalkit::device::transport::usbmux::{Mux, MuxError, PhoneEvent, ResultCode};
 
 const UDID: &str = "00008110-000A1B2C3D4E001E";
@@ -127,6 +129,28 @@ fn a_phone_that_stays_away_is_gone_and_the_other_goes_on() {
 }
 
 #[test]
+fn the_token_that_is_stored_for_a_phone_comes_before_the_one_of_the_environment() {
+    let fake = FakeRunner::start(&[]);
+    let Some(muxd) = Muxd::start(&[(UDID, fake.port)]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = TokenStore::in_folder(folder.path());
+    let token = || Some(TOKEN.parse().unwrap());
+    let (given, other) = (options(&muxd), Some(Token::random()));
+    let unstored = Options { token: None, tokens: Some(tokens.clone()), ..given };
+    let connect = |options: &Options| Runner::connect(&Target::Usb(None), options);
+    let of_environment = Options { fallback_token: token(), ..unstored.clone() };
+    drop(connect(&of_environment).unwrap());
+    tokens.keep(UDID, &token().unwrap(), "dev.evalkit.runner").unwrap();
+    drop(connect(&Options { fallback_token: other.clone(), ..unstored.clone() }).unwrap());
+    let wrong = Options { token: other, fallback_token: token(), ..unstored };
+    let refused = connect(&wrong).unwrap_err();
+    assert!(
+        refused.advice().unwrap().contains("give the runner's token"),
+        "the flag wins: {refused}"
+    );
+}
+
+#[test]
 fn a_phone_without_a_token_or_an_app_or_that_is_absent_says_what_to_do() {
     let Some(muxd) = Muxd::start(&[(UDID, 1)]) else { return };
     let hint = |target: &str, options: &Options| {
@@ -137,9 +161,11 @@ fn a_phone_without_a_token_or_an_app_or_that_is_absent_says_what_to_do() {
     assert!(hint("usb", &options).contains("open the evalkit runner app"));
     assert!(hint("usb:1234", &options).contains(UDID));
     let empty = tempfile::tempdir().unwrap();
-    let tokens = evalkit::device::client::TokenStore::in_folder(empty.path());
+    let tokens = TokenStore::in_folder(empty.path());
     let none = Options { token: None, tokens: Some(tokens), ..options };
-    assert!(hint("usb", &none).contains("--token"));
+    let without_token = hint("usb", &none);
+    assert!(without_token.contains("--token"), "{without_token}");
+    assert!(without_token.contains("evalkit devices install"), "{without_token}");
     let away = Options { mux: Some("/nowhere/mux".parse().unwrap()), ..none };
     assert!(hint("usb", &away).contains("usbmuxd"));
 }

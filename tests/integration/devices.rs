@@ -2,11 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use crate::fixtures::fake_runner::{FakeRunner, TOKEN};
+use crate::fixtures::pretend_mac::{PretendMac, UDID};
 use crate::fixtures::{Place, Tiny, run, told};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-fn json(command: &mut std::process::Command) -> Value {
-    serde_json::from_slice(&run(command.args(["--format", "json"]), 0).stdout).unwrap()
+fn shown(command: &mut std::process::Command) -> Value {
+    shown_with_code(command, 0)
+}
+
+fn shown_with_code(command: &mut std::process::Command, code: i32) -> Value {
+    serde_json::from_slice(&run(command.args(["--format", "json"]), code).stdout).unwrap()
 }
 
 /// The program without this machine's phones, tools and settings.
@@ -25,7 +30,7 @@ fn alone(place: &Place, args: &[&str]) -> std::process::Command {
 #[test]
 fn this_machine_is_listed_where_there_is_no_phone_and_no_usbmuxd() {
     let place = Place::new(&Tiny::default(), 20);
-    let found = json(&mut alone(&place, &["devices"]));
+    let found = shown(&mut alone(&place, &["devices"]));
     let rows = found["tables"][0]["rows"].as_array().unwrap();
     assert_eq!(rows[0]["target"], "host");
     assert!(found["warnings"][0].as_str().unwrap().contains("no usbmuxd"), "{found}");
@@ -36,21 +41,32 @@ fn this_machine_is_listed_where_there_is_no_phone_and_no_usbmuxd() {
 }
 
 #[test]
+fn usbmuxd_is_not_asked_unless_phones_are_wanted() {
+    let place = Place::new(&Tiny::default(), 20);
+    let found = shown(&mut alone(&place, &["devices", "--device", "host"]));
+    assert!(!found.to_string().contains("usbmuxd"), "{found}");
+}
+
+#[test]
 fn a_runner_that_answers_is_described_by_the_table_and_one_that_does_not_says_why() {
     let place = Place::new(&Tiny::default(), 20);
     let fake = FakeRunner::start(&[]);
     let target = format!("tcp:127.0.0.1:{}", fake.port);
-    let ask = |token: &str| {
+    let ask = |token: &str, code: i32| {
         let mut command = alone(&place, &["devices", "--device", &target, "--token", token]);
-        json(&mut command)["tables"][0]["rows"][0].clone()
+        shown_with_code(&mut command, code)["tables"][0]["rows"][0].clone()
     };
-    let row = ask(TOKEN);
+    let row = ask(TOKEN, 0);
     assert_eq!(row["model"], "iPhone 13 Pro (iPhone14,2)");
     assert_eq!((&row["chip"], &row["memory_bytes"]), (&"A15".into(), &(6_u64 << 30).into()));
     assert_eq!(row["runner"], "fake 1, simulated");
-    let row = ask("ffffffffffffffffffffffffffffffff");
+    let row = ask("ffffffffffffffffffffffffffffffff", 3);
     assert_eq!(row["runner"], "no answer");
-    assert!(row["why_not"].as_str().unwrap().contains("--token"), "{row}");
+    let why_not = row["why_not"].as_str().unwrap();
+    assert!(why_not.contains("--token") && !why_not.contains(&target), "{row}");
+    let mut command = alone(&place, &["devices", "--device", &target]);
+    let found = shown(command.env("EVALKIT_RUNNER_TOKEN", TOKEN));
+    assert_eq!(found["tables"][0]["rows"][0]["runner"], "fake 1, simulated");
 }
 
 #[test]
@@ -67,8 +83,37 @@ fn a_phone_that_is_named_and_absent_is_the_surroundings_and_a_bad_name_is_input(
 #[test]
 fn installing_says_what_it_needs() {
     let place = Place::new(&Tiny::default(), 20);
+    for (flag, text) in [("--bundle-id", "bad id!"), ("--team", ""), ("--device", "host")] {
+        let output = run(&mut alone(&place, &["devices", "install", flag, text]), 2);
+        assert!(told(&output).contains("expected a"), "{}", told(&output));
+    }
     let output = run(&mut alone(&place, &["devices", "install"]), 3);
     assert!(told(&output).contains("needs a Mac") && told(&output).contains("hint: on a Mac"));
+}
+
+#[test]
+fn a_phone_to_install_on_is_named_as_devices_lists_it() {
+    let Some(mac) = PretendMac::new(json!({"phones": [{"is_full": true}]})) else { return };
+    for name in ["usb", &format!("usb:{UDID}"), UDID] {
+        let output = run(&mut mac.install(None, &["--team", "ABCDE12345", "--device", name]), 3);
+        assert!(told(&output).contains("the phone's storage is full"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn a_list_says_what_is_still_missing() {
+    let cases = [
+        (json!({"xcode": "16.2", "phones": [{}]}), "expected Xcode 16.3 or later, found 16.2"),
+        (json!({"phones": [{"os": "17.5"}]}), "the phone's iOS is too old"),
+        (json!({"xcode": "command line tools"}), "sudo xcode-select -s /Applications/Xcode.app"),
+        (json!({"xcode": "command line tools"}), "the command line tools are selected"),
+    ];
+    for (state, expected) in cases {
+        let Some(mac) = PretendMac::new(state) else { return };
+        let found = run(&mut mac.evalkit(None, &["devices", "--format", "json"]), 0);
+        let found = String::from_utf8(found.stdout).unwrap();
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
 }
 
 #[test]
@@ -76,7 +121,7 @@ fn a_fit_is_predicted_by_identifier_and_by_name_for_checkpoints_and_packages() {
     let place = Place::new(&Tiny::default(), 20);
     let inspect = |device: &str, more: &[&str]| {
         let mut command = place.evalkit(&["inspect", "model", "--device", device]);
-        json(command.args(more))
+        shown(command.args(more))
     };
     let found = inspect("iPhone14,2", &[]);
     assert_eq!(found["tables"], inspect("iphone 13 pro", &[])["tables"]);
@@ -96,7 +141,7 @@ fn a_fit_is_predicted_by_identifier_and_by_name_for_checkpoints_and_packages() {
             .args(["--max-sequence-length", "64"]),
         0,
     );
-    let packed = json(&mut place.evalkit(&["inspect", "out", "--device", "iPhone14,2"]));
+    let packed = shown(&mut place.evalkit(&["inspect", "out", "--device", "iPhone14,2"]));
     assert_eq!(packed["tables"][0]["rows"][0]["predicted_fit_entitled"], "predicted to fit");
 
     let output = run(&mut place.evalkit(&["inspect", "model", "--device", "iPhone 13 Por"]), 2);

@@ -127,7 +127,7 @@ fn signing_cases() -> Vec<Case> {
             json!({"signs_expired": true}),
             TEAM,
             "install: the app's signature has expired",
-            "run evalkit devices install again",
+            "Download Manual Profiles",
         ),
     ]
 }
@@ -158,7 +158,7 @@ fn readiness_cases() -> Vec<Case> {
             "old iOS",
             phone(json!({"os": "17.4"})),
             TEAM,
-            "build: the phone's iOS is too old",
+            "the phone's iOS is too old",
             "needs iOS 18",
         ),
         (

@@ -47,10 +47,10 @@ pub(super) fn outcome_of<T>(answer: &RequestOutcome<T>) -> AttemptOutcome {
         RequestOutcome::Killed(Killed { message, .. }) => {
             AttemptOutcome::Killed { reason: message.clone() }
         }
-        RequestOutcome::Gone(Gone { reason, message, hint, after }) => {
-            let (name, time) = (reason.name(), after.as_secs_f64());
+        RequestOutcome::Gone(Gone { message, hint, after, .. }) => {
             let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            AttemptOutcome::Gone { reason: format!("{name}: {message}, for {time:.1} s{hint}") }
+            let reason = format!("{message}, for {:.1} s{hint}", after.as_secs_f64());
+            AttemptOutcome::Gone { reason }
         }
     }
 }

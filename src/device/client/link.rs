@@ -29,6 +29,8 @@ const POLL: Duration = Duration::from_millis(200);
 pub struct Options {
     /// The runner's token [default: a random one for a child, the stored one for a phone].
     pub token: Option<Token>,
+    /// The token of a runner of which none is given or stored.
+    pub fallback_token: Option<Token>,
     /// Where usbmuxd listens [default: the address that the environment names].
     pub mux: Option<Address>,
     /// What is started for `host` [default: this program, as a runner].
@@ -82,7 +84,8 @@ impl Link {
                 Ok(Link { route: Route::Child { program, process: None }, token })
             }
             Target::Tcp { host, port } => {
-                let token = options.token.clone().ok_or_else(no_token)?;
+                let token = options.token.as_ref().or(options.fallback_token.as_ref());
+                let token = token.cloned().ok_or_else(no_token)?;
                 Ok(Link { route: Route::Tcp { host: host.clone(), port: *port }, token })
             }
             Target::Usb(_) => Self::to_phone(target, options),
@@ -103,10 +106,12 @@ impl Link {
         };
         let store = options.tokens.clone().or_else(TokenStore::of_user);
         let token = match (&options.token, &store) {
-            (Some(token), _) => token.clone(),
-            (None, Some(store)) => store.get(&udid)?.ok_or_else(no_token)?,
-            (None, None) => return Err(no_token()),
+            (Some(token), _) => Some(token.clone()),
+            // The phone's own token: the other may be meant for another runner.
+            (None, Some(store)) => store.get(&udid)?.or_else(|| options.fallback_token.clone()),
+            (None, None) => options.fallback_token.clone(),
         };
+        let token = token.ok_or_else(no_token_of_phone)?;
         let relaunch = match Tool::of_system() {
             Some(tool) => {
                 let stored = store.map(|store| store.bundle_id(&udid)).transpose()?.flatten();
@@ -222,8 +227,14 @@ fn own_program() -> Result<Program> {
 }
 
 fn no_token() -> Error {
+    Error::input("the runner's token is not known")
+        .hint(format!("give it with --token or {TOKEN_VARIABLE}"))
+}
+
+fn no_token_of_phone() -> Error {
     Error::input("the runner's token is not known").hint(format!(
-        "give it with --token or {TOKEN_VARIABLE}; evalkit devices install stores one per phone"
+        "run evalkit devices install on a Mac; if the runner was installed from another machine, give its \
+         token with --token or {TOKEN_VARIABLE}"
     ))
 }
 

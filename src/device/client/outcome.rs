@@ -88,27 +88,14 @@ pub enum LossReason {
 }
 
 impl LossReason {
-    /// The name in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            LossReason::Detached => "detached",
-            LossReason::NotListening => "not_listening",
-            LossReason::Closed => "closed",
-            LossReason::Silent => "silent",
-            LossReason::ProtocolViolation => "protocol_violation",
-            LossReason::Overdue => "overdue",
-            LossReason::Refused(_) => "refused",
-            LossReason::Stopped => "stopped",
-        }
-    }
-
     /// How to mend it; `None` if there is no general advice.
     fn hint(self) -> Option<&'static str> {
         match self {
             LossReason::Detached => Some("attach the phone with a cable and unlock it"),
-            LossReason::NotListening => {
-                Some("start the runner; on a phone, unlock it and open the evalkit runner app")
-            }
+            LossReason::NotListening => Some(
+                "start the runner; on a phone, unlock it and open the evalkit runner app; if the app is \
+                     not there, run evalkit devices install",
+            ),
             LossReason::Closed => {
                 Some("start the runner again; on a phone, keep the app in the foreground")
             }

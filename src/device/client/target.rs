@@ -25,6 +25,21 @@ pub enum Target {
 }
 
 impl Target {
+    /// A phone by any of its names: `usb`, `usb:<udid>` or a bare UDID.
+    ///
+    /// # Errors
+    /// Input if the text names no phone.
+    pub fn phone(text: &str) -> Result<Target> {
+        match text.parse() {
+            Ok(Target::Usb(udid)) => Ok(Target::Usb(udid)),
+            Err(_) if !text.contains(':') && !text.is_empty() => format!("usb:{text}").parse(),
+            _ => {
+                let what = format!("expected a phone as usb, usb:UDID or UDID, found {text:?}");
+                Err(Error::input(what).hint("evalkit devices lists the phones"))
+            }
+        }
+    }
+
     /// Resolves to single targets, given the UDIDs of the attached phones: `usb` becomes the only
     /// phone, `all` this machine and every phone.
     ///
@@ -111,6 +126,17 @@ mod tests {
         for bad in ["", "Host", "usb:", "usb:a/b", "usb:a b", "tcp:", "tcp:x", "tcp:x:0", "mac:1"] {
             let error = bad.parse::<Target>().unwrap_err();
             assert!(error.exit().code() == 2 && error.advice().is_some(), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_phone_is_named_as_devices_lists_it_or_by_its_udid() {
+        assert_eq!(Target::phone("usb").unwrap(), Target::Usb(None));
+        for text in ["usb:00008110-000A", "00008110-000A"] {
+            assert_eq!(Target::phone(text).unwrap(), Target::Usb(Some("00008110-000A".into())));
+        }
+        for bad in ["", "host", "all", "usb:", "tcp:a:1", "a b"] {
+            assert_eq!(Target::phone(bad).unwrap_err().exit().code(), 2, "{bad:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::device::protocol::token::Token;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::files::{settings_folder, write_atomic_private};
 
 /// A folder with one file per phone for its token, and in [`BUNDLE_IDS`] one for its bundle identifier.
@@ -34,7 +34,13 @@ impl TokenStore {
     /// The file cannot be read, or holds no valid token.
     pub fn get(&self, udid: &str) -> Result<Option<Token>> {
         let path = self.folder.join(file_name(udid));
-        let parse = |text: String| text.parse().at(|| path.display().to_string());
+        let parse = |text: String| {
+            text.parse().map_err(|error: Error| {
+                Error::input(error.cause())
+                    .at(path.display())
+                    .hint("run evalkit devices install again: it stores a new token")
+            })
+        };
         read(&path)?.map(parse).transpose()
     }
 
@@ -99,6 +105,9 @@ mod tests {
         assert_eq!(tokens.get("B-1").unwrap(), Some(first));
         assert_eq!(tokens.bundle_id("A-1").unwrap().as_deref(), Some("com.me.runner"));
         assert_eq!(tokens.bundle_id("B1").unwrap().as_deref(), Some("dev.evalkit.runner"));
+        std::fs::write(tokens.folder.join("b1"), "half").unwrap();
+        let damaged = tokens.get("B-1").unwrap_err();
+        assert!(damaged.advice().unwrap().contains("evalkit devices install again"), "{damaged}");
         for path in ["a1", "bundle-ids/a1"] {
             let mode = std::fs::metadata(tokens.folder.join(path)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{path}");

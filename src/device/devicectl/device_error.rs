@@ -110,7 +110,9 @@ const KNOWN: [Known; 20] = [
             "0xe8008018",
         ],
         what: "the app's signature has expired",
-        hint: "run evalkit devices install again; what a free team signs is valid for 7 days",
+        hint: "renew the profile, which for a free team is valid for 7 days: open Xcode's Settings, Accounts, sign \
+               in if it asks, select the team and click Download Manual Profiles; then run evalkit devices \
+               install again",
     },
     Known {
         error: DeviceError::TooManyApps,
@@ -178,7 +180,7 @@ const KNOWN: [Known; 20] = [
             "valid provisioning profile for this executable was not found",
         ],
         what: "there is no profile for the app's bundle identifier",
-        hint: "choose another identifier with --bundle-id: the default one belongs to another team",
+        hint: "choose an identifier that no other team uses, such as --bundle-id com.yourname.runner",
     },
     Known {
         error: DeviceError::PhoneFull,

@@ -16,6 +16,9 @@ const SCHEME: &str = "EvalRunner";
 const BUILD_PATIENCE: Duration = Duration::from_secs(30 * 60);
 const INSTALL_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
+/// Length of a team's identifier.
+const TEAM_LEN: usize = 10;
+
 /// What to install, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallOrder {
@@ -31,6 +34,36 @@ pub struct InstallOrder {
     pub project: PathBuf,
     /// The folder that xcodebuild writes to.
     pub derived: PathBuf,
+}
+
+/// A team's identifier: ten letters and digits.
+///
+/// # Errors
+/// Input if the text is something else.
+pub fn team(text: &str) -> Result<String> {
+    if text.len() == TEAM_LEN && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(text.to_owned());
+    }
+    let what = format!("expected a team of {TEAM_LEN} letters and digits, found {text:?}");
+    Err(Error::input(what).hint("Xcode shows it under Settings, Accounts"))
+}
+
+/// A bundle identifier: a reverse domain name with parts of letters, digits and dashes, none of which begins
+/// with a dash.
+///
+/// # Errors
+/// Input if the text is something else.
+pub fn bundle_id(text: &str) -> Result<String> {
+    let is_part = |part: &str| {
+        let is_known = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !part.is_empty() && !part.starts_with('-') && part.chars().all(is_known)
+    };
+    if text.contains('.') && text.split('.').all(is_part) {
+        return Ok(text.to_owned());
+    }
+    let what = "expected a bundle identifier of letters, digits, dashes and dots";
+    Err(Error::input(format!("{what}, found {text:?}"))
+        .hint("write a reverse domain name, such as com.yourname.runner"))
 }
 
 /// The arguments of xcodebuild.
@@ -99,4 +132,24 @@ fn errors(output: &str) -> String {
     let is_error = |line: &&str| line.contains("error:") || line.contains("Error:");
     let lines: Vec<&str> = output.lines().filter(is_error).collect();
     if lines.is_empty() { output.to_owned() } else { lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn teams_and_bundle_identifiers_that_apple_does_not_know_are_refused() {
+        assert_eq!(team("ABCDE12345").unwrap(), "ABCDE12345");
+        for bad in ["", "ABCDE1234", "ABCDE123456", "-BCDE12345", "ABCDE 2345"] {
+            assert_eq!(team(bad).unwrap_err().exit().code(), 2, "{bad:?}");
+        }
+        for good in ["dev.evalkit.runner", "com.me.runner", "com.my-name.runner2"] {
+            assert_eq!(bundle_id(good).unwrap(), good);
+        }
+        for bad in ["", "bad id!", "runner", "-com.me", "com.-me", "com..me", "com.me.", "com.m_e"]
+        {
+            assert_eq!(bundle_id(bad).unwrap_err().exit().code(), 2, "{bad:?}");
+        }
+    }
 }

@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::device_error::DeviceError;
 use crate::device::transport::usbmux::{Attached, is_same};
 
+/// The first iOS on which the runner runs.
+const OLDEST_IOS: u32 = 18;
+
 /// A device of devicectl's list. Fields are `None` if the list does not have them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedDevice {
@@ -89,7 +92,8 @@ impl ListedDevice {
     /// What keeps a runner from working on the device; `None` if the list shows no obstacle.
     pub fn device_error(&self) -> Option<DeviceError> {
         let major = self.os.as_deref().and_then(|os| os.split('.').next()?.parse::<u32>().ok());
-        if self.pairing.as_deref() == Some("unsupported") || major.is_some_and(|major| major < 17) {
+        let is_old = major.is_some_and(|major| major < OLDEST_IOS);
+        if self.pairing.as_deref() == Some("unsupported") || is_old {
             Some(DeviceError::UnsupportedOs)
         } else if self.pairing.as_deref() == Some("unpaired") {
             Some(DeviceError::NotTrusted)

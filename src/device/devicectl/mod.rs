@@ -14,7 +14,7 @@ mod tool;
 mod xcode;
 
 pub use self::device_error::DeviceError;
-pub use self::install::{InstallOrder, PROJECT, install};
+pub use self::install::{InstallOrder, PROJECT, bundle_id, install, team};
 pub use self::listing::{ListedDevice, Phone, merged};
 pub use self::tool::{BUNDLE_ID, Tool};
 pub use self::xcode::require_xcode;

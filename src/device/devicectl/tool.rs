@@ -130,8 +130,18 @@ impl Tool {
         let file = scratch.0.join("result.json");
         let (is_success, output) =
             run(&self.xcrun, &command.arguments(&file), &command.variables, command.patience)?;
+        if !is_success && output.contains("unable to find utility") && self.is_without_xcode() {
+            return Err(DeviceError::OnlyCommandLineTools.into_error());
+        }
         let json = read_bounded(&file, MAX_JSON_BYTES);
         result(is_success, json.as_deref(), &output)
+    }
+
+    /// Whether the command line tools are selected instead of an Xcode: they have no devicectl.
+    fn is_without_xcode(&self) -> bool {
+        let xcode_select = self.xcrun.with_file_name("xcode-select");
+        let selected = run(&xcode_select, &["-p".into()], &[], PATIENCE);
+        selected.is_ok_and(|(is_success, path)| is_success && path.contains("CommandLineTools"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::str::FromStr;
 
 use super::message::TOKEN_VARIABLE;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::units::hex;
 
 const DIGITS: usize = 32;
@@ -18,6 +18,15 @@ impl Token {
     /// Draws a new token at random.
     pub fn random() -> Token {
         Token(hex(&rand::random::<[u8; DIGITS / 2]>()))
+    }
+
+    /// The token in the environment; `None` if there is none.
+    ///
+    /// # Errors
+    /// Input if it is not a token.
+    pub fn of_environment() -> Result<Option<Token>> {
+        let Some(text) = std::env::var_os(TOKEN_VARIABLE) else { return Ok(None) };
+        text.to_string_lossy().parse().map(Some).at(|| TOKEN_VARIABLE)
     }
 
     /// The token's digits.
