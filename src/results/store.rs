@@ -182,6 +182,7 @@ mod tests {
         for packaged in [&verified, &verified, &broken, &verified] {
             store.append(&[Record::Packaged(packaged.clone())]).unwrap();
         }
+        drop(store);
         let read = Store::open(folder.path()).unwrap();
         assert_eq!(read.index().records().len(), 3);
         assert_eq!(read.index().packaged("a"), [&verified]);
