@@ -2,7 +2,10 @@
 # Lints for the processors that this machine is not: clippy for Apple silicon, with and without
 # Apple's own arithmetic, and for Linux on ARM. Nothing is linked or run, so no SDK is needed.
 #
-#   tests/peers/apple_targets.sh [TARGET ...]    [default: aarch64-apple-darwin aarch64-unknown-linux-gnu]
+#   tests/peers/apple_targets.sh [--short] [TARGET ...]
+#                                        [default: aarch64-apple-darwin aarch64-unknown-linux-gnu]
+#
+# The short form reads everything once for Apple, with the feature metal, and for others the program alone.
 #
 # A target's standard library comes from rustup. Where rustup has none, it is compiled from Debian's
 # package `rust-src` of exactly this compiler's version, unpacked into a cache folder. Exits with 77,
@@ -12,6 +15,11 @@ cd "$(dirname "$0")/../.."
 
 cache=${EVALKIT_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/evalkit-ci}/rust-src
 version=$(rustc --version | cut -d' ' -f2)
+short=
+if [[ ${1:-} == --short ]]; then
+    short=yes
+    shift
+fi
 targets=("$@")
 ((${#targets[@]} > 0)) || targets=(aarch64-apple-darwin aarch64-unknown-linux-gnu)
 
@@ -77,11 +85,15 @@ for target in "${targets[@]}"; do
         export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$built
         export __CARGO_TESTS_ONLY_SRC_ROOT=$cache/$version/usr/src/rustc-$version/library
     fi
-    lint "$target" --all-targets "${build_std[@]}"
-    echo "  $target: no warnings"
+    everything=(--all-targets)
     if [[ $target == *-apple-* ]]; then
-        lint "$target" --features metal "${build_std[@]}"
+        lint "$target" --features metal --all-targets "${build_std[@]}"
         echo "  $target with metal: no warnings"
+        [[ -z $short ]] || continue
+    elif [[ -n $short ]]; then
+        everything=()
     fi
+    lint "$target" "${everything[@]}" "${build_std[@]}"
+    echo "  $target: no warnings"
 done
 ((skipped < ${#targets[@]})) || exit 77
