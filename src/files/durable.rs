@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use super::is_one_of;
 use crate::error::{Error, Result};
 
 /// Waits until a file's bytes have reached the disk, as far as its file system can promise that.
@@ -60,8 +61,7 @@ fn or_plain(
 
 /// Whether a file system does not know a way of syncing: SMB answers ENOTSUP, FUSE ENOTTY or EINVAL.
 fn is_unsupported(error: &io::Error) -> bool {
-    let known = [Errno::NOTSUP, Errno::INVAL, Errno::NOTTY, Errno::NOSYS];
-    Errno::from_io_error(error).is_some_and(|errno| known.contains(&errno))
+    is_one_of(error, &[Errno::NOTSUP, Errno::INVAL, Errno::NOTTY, Errno::NOSYS])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use super::is_one_of;
 use crate::error::{Error, Result};
 
 /// Takes the lock of an open file; `false` if another process holds it.
@@ -21,10 +22,11 @@ fn taken(locked: Result<(), TryLockError>, path: &Path) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-            Err(Error::surroundings("the disk of this file has no locks, so a second evalkit could write it too")
-                .at(path.display())
-                .because(error)
-                .hint("some network shares have none: name a folder on a local disk, and copy it to the share afterwards"))
+            let what = "the disk of this file has no locks, so a second evalkit could write it too";
+            Err(Error::surroundings(what).at(path.display()).because(error).hint(
+                "some network shares have none: name a folder on a local disk, and copy it to the \
+                 share afterwards",
+            ))
         }
         Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }
@@ -32,8 +34,7 @@ fn taken(locked: Result<(), TryLockError>, path: &Path) -> Result<bool> {
 
 /// Whether a file system has no locks: SMB answers ENOTSUP, NFS without its lock service ENOLCK.
 fn is_unsupported(error: &io::Error) -> bool {
-    let known = [Errno::NOTSUP, Errno::NOLCK, Errno::NOSYS, Errno::INVAL];
-    Errno::from_io_error(error).is_some_and(|errno| known.contains(&errno))
+    is_one_of(error, &[Errno::NOTSUP, Errno::NOLCK, Errno::NOSYS, Errno::INVAL])
 }
 
 #[cfg(test)]

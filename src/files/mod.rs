@@ -36,3 +36,8 @@ fn sibling(target: &Path, suffix: &str) -> Result<PathBuf> {
     let name = name.to_string_lossy();
     Ok(target.with_file_name(format!(".{name}.{}{suffix}", std::process::id())))
 }
+
+/// Whether the system reported one of `errnos`.
+fn is_one_of(error: &std::io::Error, errnos: &[rustix::io::Errno]) -> bool {
+    rustix::io::Errno::from_io_error(error).is_some_and(|errno| errnos.contains(&errno))
+}
