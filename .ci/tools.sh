@@ -105,7 +105,17 @@ fetch_smollm2() {
     ls -l "$EVALKIT_SMOLLM2"
 }
 
-# What is known to be wrong with dependencies, where the database can be had.
+# No version in Cargo.lock was withdrawn by its authors. Packing asks the registry.
+yanked() {
+    cargo package --no-verify --allow-dirty --locked 2>&1 | tee "$scratch/packed"
+    if grep "is yanked in registry" "$scratch/packed"; then
+        echo "cargo update replaces yanked versions"
+        return 1
+    fi
+}
+
+# What is known to be wrong with dependencies: the whole database, where it can be had. What is
+# known to have reached crates of this tree is also in deny.toml, which needs no network.
 advisories() {
     if ! timeout 60 git ls-remote -q https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then
         echo "skipped: cargo deny check advisories: the database on GitHub cannot be reached"
