@@ -10,7 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
     on_disk::folder(baselines::STORE, bytes, &[], |store| {
         if let Ok(accepted) = baselines::list(store) {
             for one in accepted {
-                assert!(baselines::find(store, &one.question).is_ok_and(|at| at.starts_with(store)));
+                assert!(
+                    baselines::find(store, &one.question).is_ok_and(|at| at.starts_with(store))
+                );
             }
         }
     });

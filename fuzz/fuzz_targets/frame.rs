@@ -3,10 +3,10 @@
 //! The input is a stream of bytes; frames are read, written again, and read as every message.
 #![no_main]
 
-use evalkit::device::protocol::manifest::check_path;
 use evalkit::device::protocol::frame::{
     Frame, MAX_FRAME_BYTES, MAX_GREETING_BYTES, read_frame, write_frame,
 };
+use evalkit::device::protocol::manifest::check_path;
 use evalkit::device::protocol::message::{Answer, Ask, Greeting, Hello, Request};
 use evalkit::device::protocol::{control, message, result};
 use libfuzzer_sys::fuzz_target;

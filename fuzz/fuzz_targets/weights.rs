@@ -14,7 +14,8 @@ const MAX_WEIGHTS: usize = 1 << 16;
 
 fn read(checkpoint: &Checkpoint) {
     let small = checkpoint.tensors().filter(|(_, tensor)| {
-        let weights = tensor.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let weights =
+            tensor.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         weights.is_some_and(|weights| weights <= MAX_WEIGHTS)
     });
     for (id, _) in small {
