@@ -6,22 +6,18 @@
 // Help texts are doc comments written for terminals: their brackets are not links of rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-mod allocation_table;
 mod args;
 mod baseline;
 mod bench;
 mod calibrate;
 mod check;
 mod design;
-mod device_fit_tables;
 mod devices;
 mod help;
 mod inspect;
 mod measure_args;
 mod package;
-mod pages;
 mod perplexity;
-mod predicted;
 mod quantize;
 mod report;
 mod reporter;

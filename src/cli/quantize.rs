@@ -9,11 +9,9 @@ use super::help;
 use super::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
-use crate::eval::Variant;
-use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::run::documents::coded;
 use crate::run::inputs;
 use crate::run::quantize::{QuantizeRequest, quantize};
-use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit quantize`.
 #[derive(Debug, Args)]
@@ -49,16 +47,6 @@ pub struct QuantizeArgs {
     moments: Option<PathBuf>,
 }
 
-/// Notes on how Core ML expresses the recipes, without repetition.
-fn notes(variant: &Variant) -> Vec<String> {
-    let mut notes = Vec::new();
-    for recipe in variant.recipes() {
-        let note = recipe.core_ml_note().map(|what| format!("{recipe} in Core ML: {what}."));
-        notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
-    }
-    notes
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -75,35 +63,7 @@ pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
         backend: args.backend.backend()?,
     };
     quantize(&request, &checkpoint, &variant, reporter)?;
-    let mut table = Table {
-        title: "Stored".into(),
-        columns: vec![
-            Column::text("part", "part"),
-            Column::text("recipe", "recipe"),
-            Column::number("weights", "weights", Unit::None),
-            Column::number("size", "size", Unit::Bytes),
-            Column::number("effective", "effective", Unit::BitsPerWeight),
-        ],
-        ..Table::default()
-    };
-    let parts = variant.parts(&checkpoint)?;
-    let title = format!("{} as {}", checkpoint.name, variant.label(&parts));
-    for part in parts {
-        table.rows.push(vec![
-            Value::from(part.part),
-            Value::from(part.recipe),
-            Value::from(part.weights),
-            Value::from(part.size_bytes),
-            Value::from(BitsPerWeight::of(part.size_bytes, part.weights).0),
-        ]);
-    }
-    let document = Document {
-        title,
-        facts: vec![Fact::new("file", "File", args.output.display().to_string())],
-        tables: vec![table],
-        notes: notes(&variant),
-        ..Document::default()
-    };
+    let document = coded::document(&checkpoint, &variant, &args.output)?;
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }

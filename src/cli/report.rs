@@ -6,9 +6,8 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::predicted;
+use super::print;
 use super::reporter::Reporter;
-use super::{pages, print};
 use crate::compare::claims::{self, Claims};
 use crate::compare::condensed;
 use crate::error::{At, Error, Exit, Result};
@@ -17,6 +16,7 @@ use crate::report::release::{Release, release};
 use crate::report::splice::{TableSlot, slots, spliced};
 use crate::report::{self, Document, run, versus};
 use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
+use crate::run::{pages, predicted};
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 //! under keys that end in the unit. No clock and no hash map is involved, so the same records always
 //! give the same bytes.
 
+pub mod accepted;
 pub mod check;
 pub mod claims;
 mod data;
