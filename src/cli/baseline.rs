@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::error::{Error, Exit, Result};
 use crate::report::accepted;

@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::FormatArgs;
 use super::help;
 use super::measure_args::MeasureArgs;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, manifest_of};

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::{self, print};
 use super::reporter::Reporter;
 use crate::compare::Tolerances;
 use crate::compare::check::{Checked, History, Night, check};
@@ -169,7 +169,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
-            Reporter::new(false).say(line);
+            output::command(&line);
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {

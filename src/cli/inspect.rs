@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Exit, Result};

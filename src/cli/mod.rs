@@ -1,6 +1,6 @@
 //! The command line: parses arguments, prints tables and messages, returns exit codes.
 //!
-//! No other module prints. Data goes to stdout, messages go to stderr. Each command has a file of its
+//! Data goes to stdout, messages go to stderr, all by way of [`output`]. Each command has a file of its
 //! own, and commands never import one another.
 
 // Help texts are doc comments written for terminals: their brackets are not links of rustdoc.
@@ -16,6 +16,7 @@ mod devices;
 mod help;
 mod inspect;
 mod measure_args;
+mod output;
 mod package;
 mod perplexity;
 mod quantize;
@@ -26,12 +27,9 @@ mod sweep;
 mod sweep_tables;
 mod verify;
 
-use std::io::Write;
-
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
-use crate::report::{Document, Format};
 use reporter::Reporter;
 
 /// Compare quantized variants of a language model with the original, and ship the best one
@@ -128,9 +126,8 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // clap prints help on stdout and usage errors on stderr.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Input } else { Exit::Done };
+            let exit = if error.use_stderr() { Exit::Input } else { Exit::Done };
+            return output::clap(&error).map_or_else(|error| error.exit(), |()| exit);
         }
     };
     let reporter = Reporter::new(cli.quiet);
@@ -173,7 +170,7 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);
-            write_stdout(&text)?;
+            output::data(&text)?;
             Ok(Exit::Done)
         }
     }
@@ -191,24 +188,4 @@ fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
         .num_threads(count)
         .build_global()
         .map_err(|e| Error::surroundings("cannot start threads").because(e))
-}
-
-/// Width of tables in characters if stdout is not a terminal.
-const OFF_TERMINAL_WIDTH: usize = 120;
-
-/// Prints a document on stdout.
-fn print(format: Format, document: &Document) -> Result<()> {
-    let width = terminal_size::terminal_size()
-        .map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
-    let text = crate::report::render(format, document, width)?;
-    write_stdout(text.as_bytes())
-}
-
-/// Writes to stdout. A closed pipe is a success: the reader, such as `head`, wants no more.
-fn write_stdout(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|e| Error::surroundings("cannot write to stdout").because(e)),
-    }
 }

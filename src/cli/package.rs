@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::design::DesignArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;

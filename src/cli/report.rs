@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::compare::claims::{self, Claims};
 use crate::compare::condensed;

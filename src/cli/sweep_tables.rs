@@ -1,7 +1,7 @@
 //! What `sweep` and `perplexity` print: the planned work with `--dry-run`, otherwise the results.
 
 use super::args::RunArgs;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
 use crate::report::{Format, render, run as run_page};
@@ -36,7 +36,7 @@ pub fn sweep(
         sweep::prepare(plan, &options, args.dry_run, reporter)?;
     if let Some(chosen) = &chosen {
         let table = render(Format::Terminal, &allocation::document(chosen), ALLOCATION_WIDTH)?;
-        reporter.say(table.trim_end());
+        reporter.show(table.trim_end());
     }
     if args.dry_run {
         print(format, &planned::document(&job, after.packages.as_ref())?)?;
