@@ -6,6 +6,8 @@
 //! give the same bytes.
 
 pub mod accepted;
+#[cfg(test)]
+mod attacks;
 pub mod check;
 pub mod claims;
 mod data;
