@@ -27,7 +27,7 @@ mod sweep;
 mod sweep_tables;
 mod verify;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
 use reporter::Reporter;
@@ -56,7 +56,7 @@ struct Cli {
     ///
     /// Results do not depend on it.
     #[arg(long, global = true, value_name = "N", help_heading = help::GLOBAL)]
-    threads: Option<std::num::NonZeroUsize>,
+    threads: Option<usize>,
     /// Print nothing on stderr but errors
     #[arg(long, short, global = true, help_heading = help::GLOBAL)]
     quiet: bool,
@@ -123,7 +123,9 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     if cfg!(feature = "metal") && std::env::var_os(crate::model::FAST_MATH).is_none() {
         restart_without_fast_math(&args);
     }
-    let cli = match Cli::try_parse_from(args) {
+    let command = help::with_negative_numbers(Cli::command());
+    let parsed = command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Input } else { Exit::Done };
@@ -179,9 +181,10 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
 /// Upper limit of `--threads`: a larger number is a typing error.
 const MAX_THREADS: usize = 1024;
 
-fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
-    let count = threads.map_or(0, std::num::NonZeroUsize::get);
-    if count > MAX_THREADS {
+fn start_threads(threads: Option<usize>) -> Result<()> {
+    // 0 lets rayon take all cores.
+    let count = threads.unwrap_or(0);
+    if count > MAX_THREADS || threads == Some(0) {
         return Err(Error::input(format!("--threads: expected 1 to {MAX_THREADS}, found {count}")));
     }
     rayon::ThreadPoolBuilder::new()

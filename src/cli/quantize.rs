@@ -8,7 +8,7 @@ use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::help;
 use super::output::print;
 use super::reporter::Reporter;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::run::documents::coded;
 use crate::run::inputs;
 use crate::run::quantize::{QuantizeRequest, quantize};
@@ -52,6 +52,11 @@ pub struct QuantizeArgs {
 /// # Errors
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
 pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
+    if args.calibration.activation_range.is_some() {
+        return Err(Error::input("a file of coded weights has no ranges of int8 inputs")
+            .at("--activation-range")
+            .hint("give the flag to sweep or package, which choose them"));
+    }
     let variant = args.recipe.variant()?;
     let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
     reporter.listen()?;

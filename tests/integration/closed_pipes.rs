@@ -76,3 +76,24 @@ fn names_from_strangers_command_no_terminal() {
     let output = run(&mut place.evalkit(&["inspect", "--context", name]), 2);
     assert!(!self::told(&output).contains(['\u{1b}', '\u{202e}']), "{output:?}");
 }
+
+#[test]
+fn flags_without_an_effect_and_impossible_numbers_are_refused() {
+    let place = Place::new(&Tiny::default(), 6 * 15 + 1);
+    let refused = |args: &[&str], words: &str| {
+        let output = run(&mut place.sweep(args), 2);
+        assert!(told(&output).contains(words), "{args:?}: {}", told(&output));
+    };
+    refused(&["--compute", "ane"], "--package");
+    refused(&["--cache", "inputs"], "--package");
+    refused(&["--prompt-tokens", "8"], "--device");
+    refused(&["--limit", "-1"], "invalid value '-1' for '--limit");
+    refused(&["--threads", "0"], "--threads: expected 1 to 1024, found 0");
+    run(&mut place.sweep(&["--dry-run", "--package", "--compute", "ane"]), 0);
+    let nowhere = run(&mut place.evalkit(&["sweep", "--model", "nothere"]), 2);
+    assert!(told(&nowhere).contains("nothere: there is no such file"), "{}", told(&nowhere));
+    let coding = ["quantize", "--model", "model", "--recipe", "palette4", "--output", "coded"];
+    let ranges = [&coding[..], &["--activation-range", "minmax"]].concat();
+    let output = run(&mut place.evalkit(&ranges), 2);
+    assert!(told(&output).contains("--activation-range: "), "{}", told(&output));
+}
