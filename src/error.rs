@@ -2,9 +2,12 @@
 //!
 //! It is built where the failure is found, in words that say what was expected and what was found;
 //! callers add the place that they know (path, tensor, layer, flag). No code matches on the text: the
-//! only thing that decides anything is [`Exit`], the class that becomes the process's exit code.
+//! only thing that decides anything is [`Exit`], the class that becomes the process's exit code. What
+//! strangers wrote in it (names, texts of servers) is escaped when it is displayed.
 
 use std::fmt;
+
+use crate::escape;
 
 /// The class of an outcome, which becomes the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +136,7 @@ impl Error {
     /// The text and its hint on one line, for tables and records.
     pub fn one_line(&self) -> String {
         match self.advice() {
-            Some(hint) => format!("{}; {hint}", self.cause()),
+            Some(hint) => format!("{}; {}", self.cause(), escape::line(hint)),
             None => self.cause(),
         }
     }
@@ -149,7 +152,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_cause(f)?;
         match &self.0.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+            Some(hint) => write!(f, "\nhint: {}", escape::line(hint)),
             None => Ok(()),
         }
     }
@@ -160,16 +163,16 @@ impl Error {
     fn write_cause(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let Parts { what, places, cause, .. } = &*self.0;
         for place in places.iter().rev() {
-            write!(out, "{place}: ")?;
+            write!(out, "{}: ", escape::line(place))?;
         }
-        write!(out, "{what}")?;
+        write!(out, "{}", escape::line(what))?;
         let mut next: Option<&dyn std::error::Error> = cause.as_deref().map(|c| c as _);
         let mut last = String::new();
         while let Some(cause) = next {
             let text = cause.to_string();
             // Many errors already end in the text of their own cause.
             if !last.ends_with(&text) {
-                write!(out, ": {text}")?;
+                write!(out, ": {}", escape::cause(&text))?;
             }
             last = text;
             next = cause.source();
@@ -209,6 +212,22 @@ mod tests {
         assert_eq!(error.cause(), text.split('\n').next().unwrap());
         assert_eq!(error.one_line(), text.replace("\nhint: ", "; "));
         assert_eq!(error.exit().code(), 2);
+    }
+
+    #[test]
+    fn no_name_and_no_cause_can_command_a_terminal_or_speak_for_the_program() {
+        for attack in escape::attacks::ATTACKS {
+            let cause = std::io::Error::other(*attack);
+            let error = Error::input(format!("found {attack}"))
+                .at(attack)
+                .hint(format!("rename {attack}"))
+                .because(cause);
+            let text = error.to_string();
+            escape::attacks::assert_inert_log(&escape::log(&text));
+            assert!(!text.contains(|c| escape::is_hidden(c) && c != '\n'), "{text:?}");
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            assert!(!error.one_line().contains(escape::is_hidden), "{text:?}");
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ mod device;
 #[cfg(not(feature = "internals"))]
 mod error;
 #[cfg(not(feature = "internals"))]
+mod escape;
+#[cfg(not(feature = "internals"))]
 mod eval;
 #[cfg(not(feature = "internals"))]
 mod files;
@@ -113,6 +115,9 @@ pub mod device;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod error;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod escape;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod eval;

@@ -96,6 +96,12 @@ pub fn significant(value: f64, digits: usize) -> String {
     format!("{value:.*}", (digits as i32 - 1 - exponent).max(0) as usize)
 }
 
+/// A number of things in words: `1 run`, `2 runs`.
+pub fn counted(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
+}
+
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -116,6 +122,7 @@ mod tests {
         assert_eq!(significant(0.000_123_4, 3), "0.000123");
         assert_eq!(significant(0.0, 3), "0.00");
         assert_eq!(hex(&[0, 0x1f, 0xa0]), "001fa0");
+        assert_eq!([0, 1, 2].map(|n| counted(n, "run")), ["0 runs", "1 run", "2 runs"]);
         assert_eq!(significant(1e-9, 3), "1.00e-9");
         assert_eq!(significant(99_220.16, 3), "99220");
     }

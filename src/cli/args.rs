@@ -11,6 +11,7 @@ use crate::model::Backend;
 use crate::quantize::{LayerRecipe, REFERENCE_IS_STORED};
 use crate::report::Format;
 use crate::run::allocation_file;
+use crate::run::inputs;
 use crate::run::options::{CalibrationOptions, PlanOptions, RunOptions};
 use crate::run::plan::Plan;
 use crate::run::plan_file;
@@ -107,6 +108,9 @@ impl PlanArgs {
     /// Input errors that name the flag or key.
     pub fn plan(&self) -> Result<Plan> {
         let file = self.plan.as_deref().map(plan_file::read).transpose()?.unwrap_or_default();
+        if let Some(model) = self.model.as_ref().or(file.model.as_ref()) {
+            inputs::check_local(model)?;
+        }
         Plan::resolve(&self.options(), file)
     }
 

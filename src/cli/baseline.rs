@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::error::{Error, Exit, Result};
-use crate::report::{Column, Document, Table, Value};
+use crate::report::accepted;
 use crate::results::baselines;
 use crate::results::runs::only_run;
 use crate::results::{Cell, RunFolder};
@@ -81,7 +81,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
                     .at(store.folder.display())
                     .hint("accept a run with: evalkit baseline accept reports/<run>"));
             }
-            print(format.format, &listed(&baselines::list(&store.folder)?))?;
+            print(format.format, &accepted::document(&baselines::list(&store.folder)?))?;
         }
     }
     Ok(Exit::Done)
@@ -109,26 +109,4 @@ fn check_finished(folder: &Path, run: &RunFolder, reporter: &Reporter) -> Result
         }
     }
     Ok(())
-}
-
-fn listed(all: &[baselines::Accepted]) -> Document {
-    let row = |one: &baselines::Accepted| {
-        vec![
-            Value::from(one.question.as_str()),
-            one.accepted.as_str().into(),
-            one.run.as_str().into(),
-            Value::Hash(one.hash.clone()),
-        ]
-    };
-    let table = Table {
-        columns: vec![
-            Column::text("question", "question"),
-            Column::text("accepted", "accepted"),
-            Column::text("run", "run").rank(1),
-            Column::text("hash", "hash").rank(2),
-        ],
-        rows: all.iter().map(row).collect(),
-        ..Table::default()
-    };
-    Document { title: "Accepted baselines".into(), tables: vec![table], ..Document::default() }
 }

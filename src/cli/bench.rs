@@ -7,8 +7,8 @@ use clap::Args;
 use super::args::FormatArgs;
 use super::help;
 use super::measure_args::MeasureArgs;
+use super::output::print;
 use super::reporter::Reporter;
-use super::{pages, print};
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, manifest_of};
 use crate::error::{Error, Exit, Result};
@@ -18,6 +18,7 @@ use crate::results::RunFolder;
 use crate::run::folder::run_folder;
 use crate::run::inputs;
 use crate::run::measure::{Folder, Setting, targets};
+use crate::run::pages;
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]

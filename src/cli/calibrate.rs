@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::{BackendArgs, FormatArgs};
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::demo;
 use crate::error::{Error, Exit, Result};

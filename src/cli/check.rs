@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::{self, print};
 use super::reporter::Reporter;
 use crate::compare::Tolerances;
 use crate::compare::check::{Checked, History, Night, check};
@@ -22,6 +22,7 @@ use crate::results::runs::{is_run, only_run, runs_in};
 use crate::run::plan_file::{kept_limits, limits};
 use crate::run::score::PLAN;
 use crate::run::tolerances::{Limits, tolerances};
+use crate::units::counted;
 
 /// Arguments of `evalkit check`.
 #[derive(Debug, Args)]
@@ -151,6 +152,10 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
         let name = path.file_name().ok_or_else(|| {
             Error::input("expected the name of a file").at(path.display()).at("--junit")
         })?;
+        if path.is_dir() {
+            let what = "expected a file, found a folder";
+            return Err(Error::input(what).at(path.display()).at("--junit"));
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let files = [(&*name.to_string_lossy(), xml.clone())];
         write_together(folder.unwrap_or(Path::new(".")), &files)?;
@@ -169,7 +174,7 @@ fn write_files(args: &CheckArgs, checked: &Checked) -> Result<()> {
 fn tell_github(checked: &Checked) -> Result<()> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in annotations(checked) {
-            Reporter::new(false).say(line);
+            output::command(&line);
         }
     }
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
@@ -210,8 +215,8 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
             .hint("name the folder of all runs with --reports"));
     }
     if others > 0 {
-        let runs = if others == 1 { "run" } else { "runs" };
-        reporter.say(format!("{others} {runs} skipped: another model, text or protocol"));
+        let skipped = counted(others, "run");
+        reporter.say(format!("{skipped} skipped: another model, text or protocol"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::args::FormatArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::device::client::{Limits, Options, Runner, Target, Token, TokenStore};
 use crate::device::devicectl::{self, BUNDLE_ID, InstallOrder, Phone, Tool, merged};
@@ -201,7 +201,7 @@ fn no_installation(tool: &Tool) -> Option<String> {
 }
 
 fn in_one_line(error: &Error) -> String {
-    error.to_string().replace("\nhint: ", "; ")
+    error.one_line()
 }
 
 fn columns() -> Vec<Column> {

@@ -1,7 +1,7 @@
 //! What help texts of several commands share: headings, examples, recipes and devices.
 
-use clap::Arg;
 use clap::builder::{Resettable, Str};
+use clap::{Arg, Command};
 
 /// No heading: clap lists the flags under "Options". A heading lasts until the next is set.
 pub const OPTIONS: Resettable<Str> = Resettable::Reset;
@@ -54,20 +54,32 @@ pub fn after(examples: &[&str], sections: &[&str]) -> String {
     ["Examples:".to_owned()].into_iter().chain(examples).chain(sections).collect()
 }
 
-/// Leaves how packages are made and measured to `--help`: `-h` of a sweep shows only the flags that
-/// ask for packages and name devices.
-pub fn hide_details(arg: Arg) -> Arg {
-    let is_detail = matches!(arg.get_help_heading(), Some(PACKAGES | DEVICES));
-    if is_detail && !["package", "device"].contains(&arg.get_id().as_str()) {
-        arg.hide_short_help(true)
-    } else {
-        arg
+/// The group of the flags of a sweep that ask for packages.
+pub const ASKS_FOR_PACKAGES: &str = "asks for packages";
+
+/// How packages are made and measured in a sweep: refused where no packages or devices are asked for,
+/// and left to `--help`, because `-h` shows only the flags that ask for them.
+pub fn details(arg: Arg) -> Arg {
+    match (arg.get_help_heading(), arg.get_id().as_str()) {
+        (_, "package" | "device") => arg,
+        (Some(PACKAGES), _) => arg.hide_short_help(true).requires(ASKS_FOR_PACKAGES),
+        (Some(DEVICES), _) => arg.hide_short_help(true).requires("device"),
+        _ => arg,
     }
+}
+
+/// Reads `-1` as a value of the flag before it, so that the flag can refuse it.
+pub fn with_negative_numbers(command: Command) -> Command {
+    let of_arg = |arg: Arg| {
+        let takes_value = arg.get_action().takes_values();
+        if takes_value { arg.allow_negative_numbers(true) } else { arg }
+    };
+    command.mut_args(of_arg).mut_subcommands(with_negative_numbers)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory, Parser};
+    use clap::{CommandFactory, Parser};
 
     use super::super::Cli;
     use super::*;

@@ -3,22 +3,16 @@
 use clap::Args;
 
 use super::args::FormatArgs;
-use super::device_fit_tables;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
-use crate::checkpoint::config::RopeScaling;
-use crate::checkpoint::{Checkpoint, Outline, StoredTensor, TensorId};
+use crate::checkpoint::Checkpoint;
 use crate::error::{At, Exit, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Bundle, MANIFEST_NAME};
-use crate::quantize::Recipe;
-use crate::report::{Column, Document, Fact, Table, Unit, Value};
-use crate::run::allocation_file;
-use crate::run::bit_widths;
-use crate::run::device_fit;
-use crate::run::inputs;
-use crate::units::BitsPerWeight;
+use crate::report::Document;
+use crate::run::documents::{device_fit as fit, structure};
+use crate::run::{allocation_file, device_fit, inputs};
 
 /// Arguments of `evalkit inspect`.
 #[derive(Debug, Args)]
@@ -59,46 +53,28 @@ pub struct InspectArgs {
     format: FormatArgs,
 }
 
-/// The bit-widths of the size table, besides fp32, fp16 and as stored.
-const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
-
 /// Runs the command.
 ///
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
-    let device = args.device.as_deref().map(device_fit::device).transpose()?;
+    let device = args.device.as_deref().map(device_fit::device).transpose().at(|| "--device")?;
     let folder = std::path::Path::new(&args.model);
     if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {
         let bundle = Bundle::open(folder)?;
         let title = format!("{}: packages on {}", bundle.manifest.model.name, device.name);
         let mut document = Document { title, ..Document::default() };
-        device_fit_tables::packages(&mut document, device, &bundle.manifest);
+        fit::packages(&mut document, device, &bundle.manifest);
         print(args.format.format, &document)?;
         return Ok(Exit::Done);
     }
-    let Outline { checkpoint, absent } = inputs::open_outline(&args.model, reporter)?;
-    let structure = if args.tensors { tensors(&checkpoint) } else { roles(&checkpoint) };
-    let mut document = Document {
-        title: format!("{}: structure and sizes", checkpoint.name),
-        facts: facts(&checkpoint),
-        tables: vec![structure, sizes(&checkpoint)?, reads(&checkpoint)?],
-        warnings: absent.into_iter().collect(),
-        notes: vec![
-            "Sizes count codes, tables and scales exactly; effective bits are the size divided by the weights.".into(),
-            "Per token: each weight that is used counts once; cache and activations are not counted.".into(),
-        ],
-        ..Document::default()
-    };
+    let outline = inputs::open_outline(&args.model, reporter)?;
+    let checkpoint = &outline.checkpoint;
+    let mut document = structure::document(&outline, args.tensors)?;
     if let Some(device) = device {
         let context = args.context.map(std::num::NonZeroUsize::get);
-        device_fit_tables::checkpoint(
-            &mut document,
-            device,
-            &checkpoint,
-            &variants(args, &checkpoint)?,
-            context,
-        )?;
+        let variants = variants(args, checkpoint)?;
+        fit::checkpoint(&mut document, device, checkpoint, &variants, context)?;
     }
     print(args.format.format, &document)?;
     Ok(Exit::Done)
@@ -110,174 +86,6 @@ fn variants(args: &InspectArgs, checkpoint: &Checkpoint) -> Result<Vec<Variant>>
         Some(recipes) => {
             recipes.iter().map(|text| allocation_file::variant(text).at(|| "--recipes")).collect()
         }
-        None => ladder(checkpoint),
+        None => structure::ladder(checkpoint),
     }
-}
-
-fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
-    let config = &checkpoint.config;
-    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
-    let rope = match &config.rope.scaling {
-        RopeScaling::None => "none".to_owned(),
-        RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
-        RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
-        RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
-        RopeScaling::Factors(factors) => format!("{} factors, one per frequency", factors.len()),
-    };
-    let cache_bytes = 2 * size_of::<u16>() * config.layers * config.kv_heads * config.head_dim;
-    vec![
-        Fact::new("architecture", "Architecture", config.architecture.name()),
-        Fact::new("layers", "Layers", config.layers),
-        Fact::new("hidden_size", "Hidden size", config.hidden_size),
-        Fact::new("intermediate_size", "Intermediate size", config.intermediate_size),
-        Fact::new("heads", "Query heads", config.heads),
-        Fact::new("kv_heads", "Key/value heads", config.kv_heads),
-        Fact::new("head_dim", "Head size", config.head_dim),
-        Fact::new("vocabulary", "Vocabulary", config.vocab_size),
-        Fact::new("context_tokens", "Context", config.max_position_embeddings),
-        Fact::new("rope_theta", "RoPE theta", config.rope.theta),
-        Fact::new("rope_scaling", "RoPE scaling", rope),
-        Fact::new("tied", "Tied head", yes_no(config.tied)),
-        Fact::new("parameters", "Parameters", checkpoint.parameters()),
-        Fact::new("cache", "Key/value cache per token in fp16", cache_bytes).in_unit(Unit::Bytes),
-    ]
-}
-
-fn structure_table(first: Column) -> Table {
-    Table {
-        title: "Structure".into(),
-        columns: vec![
-            first,
-            Column::text("shape", "shape"),
-            Column::text("dtype", "dtype"),
-            Column::number("weights", "weights", Unit::None),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    }
-}
-
-fn shape(stored: &StoredTensor) -> String {
-    let dims: Vec<String> = stored.shape.iter().map(usize::to_string).collect();
-    dims.join(" x ")
-}
-
-fn tensors(checkpoint: &Checkpoint) -> Table {
-    let mut table = structure_table(Column::text("tensor", "tensor"));
-    for (_, stored) in checkpoint.tensors() {
-        table.rows.push(vec![
-            Value::from(stored.name.as_str()),
-            Value::from(shape(stored)),
-            Value::from(stored.dtype.name()),
-            Value::from(stored.weights()),
-            Value::from(stored.size_bytes()),
-        ]);
-    }
-    table
-}
-
-/// One line per role: its tensors of all layers, with every shape and type that occurs.
-fn roles(checkpoint: &Checkpoint) -> Table {
-    let mut lines: Vec<(TensorId, Vec<&StoredTensor>)> = Vec::new();
-    for (id, stored) in checkpoint.tensors() {
-        match lines.iter_mut().find(|(of, _)| (of.role, of.bias) == (id.role, id.bias)) {
-            Some((_, tensors)) => tensors.push(stored),
-            None => lines.push((id, vec![stored])),
-        }
-    }
-    let mut table = structure_table(Column::text("role", "role"));
-    table.columns.insert(1, Column::number("tensors", "tensors", Unit::None));
-    for (TensorId { role, bias, .. }, tensors) in lines {
-        let distinct = |text: fn(&StoredTensor) -> String| {
-            let mut found: Vec<String> = tensors.iter().map(|stored| text(stored)).collect();
-            found.sort();
-            found.dedup();
-            found.join(", ")
-        };
-        let name = format!("{role:?}{}", if bias { " bias" } else { "" });
-        table.rows.push(vec![
-            Value::from(name),
-            Value::from(tensors.len()),
-            Value::from(distinct(shape)),
-            Value::from(distinct(|stored| stored.dtype.name())),
-            Value::from(tensors.iter().map(|stored| stored.weights()).sum::<u64>()),
-            Value::from(tensors.iter().map(|stored| stored.size_bytes()).sum::<u64>()),
-        ]);
-    }
-    table
-}
-
-/// The variants of the size table: fp16, as stored, then each width by its recommended recipe.
-fn ladder(checkpoint: &Checkpoint) -> Result<Vec<Variant>> {
-    let mut variants = vec![Variant::uniform(Recipe::Half), Variant::reference()];
-    for bits in LADDER_BITS {
-        variants.push(Variant::uniform(bit_widths::recipe(bits, checkpoint)?));
-    }
-    Ok(variants)
-}
-
-/// The name of a variant in the size table.
-fn blocks_as(variant: &Variant) -> String {
-    if variant.is_reference() { "as stored".into() } else { variant.mlp.to_string() }
-}
-
-/// Sizes at each width: blocks under the recommended recipe, embedding and head in fp16.
-fn sizes(checkpoint: &Checkpoint) -> Result<Table> {
-    let parameters = checkpoint.parameters();
-    let mut table = Table {
-        title: "Model size".into(),
-        columns: vec![
-            Column::text("blocks", "blocks as"),
-            Column::text("rest", "embedding and head as"),
-            Column::number("blocks_effective", "blocks", Unit::BitsPerWeight),
-            Column::number("file_effective", "file", Unit::BitsPerWeight),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    };
-    let mut row = |blocks: String, rest: String, blocks_bits: f64, size_bytes: u64| {
-        table.rows.push(vec![
-            Value::from(blocks),
-            Value::from(rest),
-            Value::from(blocks_bits),
-            Value::from(BitsPerWeight::of(size_bytes, parameters).0),
-            Value::from(size_bytes),
-        ]);
-    };
-    row("fp32".into(), "fp32".into(), 32.0, parameters * 4);
-    for variant in ladder(checkpoint)? {
-        let parts = variant.parts(checkpoint)?;
-        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
-        let bits = bit_widths::blocks_bits(&parts);
-        let is_reference = variant.is_reference();
-        let rest = if is_reference { "as stored".into() } else { variant.embedding.to_string() };
-        row(blocks_as(&variant), rest, bits, size_bytes);
-    }
-    Ok(table)
-}
-
-/// Bytes that computing one token reads at each width, by part.
-fn reads(checkpoint: &Checkpoint) -> Result<Table> {
-    let mut table = Table {
-        title: "Read per token".into(),
-        columns: vec![Column::text("blocks", "blocks as")],
-        ..Table::default()
-    };
-    if let Some(experts) = &checkpoint.config.experts {
-        table.title = format!("Read per token, {} of {} experts", experts.per_token, experts.count);
-    }
-    let variants = ladder(checkpoint)?;
-    let of_reference = Variant::reference().parts_per_token(checkpoint)?;
-    for part in &of_reference {
-        table.columns.push(Column::number(&part.part.replace(' ', "_"), &part.part, Unit::Bytes));
-    }
-    table.columns.push(Column::number("sum", "sum", Unit::Bytes));
-    for variant in variants {
-        let parts = variant.parts_per_token(checkpoint)?;
-        let sizes = parts.iter().map(|part| part.size_bytes);
-        let sum_bytes: u64 = sizes.clone().sum();
-        let cells = sizes.chain([sum_bytes]).map(Value::from);
-        table.rows.push([Value::from(blocks_as(&variant))].into_iter().chain(cells).collect());
-    }
-    Ok(table)
 }

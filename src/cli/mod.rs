@@ -1,27 +1,24 @@
 //! The command line: parses arguments, prints tables and messages, returns exit codes.
 //!
-//! No other module prints. Data goes to stdout, messages go to stderr. Each command has a file of its
+//! Data goes to stdout, messages go to stderr, all by way of [`output`]. Each command has a file of its
 //! own, and commands never import one another.
 
 // Help texts are doc comments written for terminals: their brackets are not links of rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-mod allocation_table;
 mod args;
 mod baseline;
 mod bench;
 mod calibrate;
 mod check;
 mod design;
-mod device_fit_tables;
 mod devices;
 mod help;
 mod inspect;
 mod measure_args;
+mod output;
 mod package;
-mod pages;
 mod perplexity;
-mod predicted;
 mod quantize;
 mod report;
 mod reporter;
@@ -30,12 +27,9 @@ mod sweep;
 mod sweep_tables;
 mod verify;
 
-use std::io::Write;
-
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
-use crate::report::{Document, Format};
 use reporter::Reporter;
 
 /// Compare quantized variants of a language model with the original, and ship the best one
@@ -62,7 +56,7 @@ struct Cli {
     ///
     /// Results do not depend on it.
     #[arg(long, global = true, value_name = "N", help_heading = help::GLOBAL)]
-    threads: Option<std::num::NonZeroUsize>,
+    threads: Option<usize>,
     /// Print nothing on stderr but errors
     #[arg(long, short, global = true, help_heading = help::GLOBAL)]
     quiet: bool,
@@ -129,12 +123,13 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     if cfg!(feature = "metal") && std::env::var_os(crate::model::FAST_MATH).is_none() {
         restart_without_fast_math(&args);
     }
-    let cli = match Cli::try_parse_from(args) {
+    let command = help::with_negative_numbers(Cli::command());
+    let parsed = command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // clap prints help on stdout and usage errors on stderr.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Input } else { Exit::Done };
+            let exit = if error.use_stderr() { Exit::Input } else { Exit::Done };
+            return output::clap(&error).map_or_else(|error| error.exit(), |()| exit);
         }
     };
     let reporter = Reporter::new(cli.quiet);
@@ -177,7 +172,7 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evalkit", &mut text);
-            write_stdout(&text)?;
+            output::data(&text)?;
             Ok(Exit::Done)
         }
     }
@@ -186,33 +181,14 @@ fn dispatch(command: Command, reporter: &Reporter) -> Result<Exit> {
 /// Upper limit of `--threads`: a larger number is a typing error.
 const MAX_THREADS: usize = 1024;
 
-fn start_threads(threads: Option<std::num::NonZeroUsize>) -> Result<()> {
-    let count = threads.map_or(0, std::num::NonZeroUsize::get);
-    if count > MAX_THREADS {
+fn start_threads(threads: Option<usize>) -> Result<()> {
+    // 0 lets rayon take all cores.
+    let count = threads.unwrap_or(0);
+    if count > MAX_THREADS || threads == Some(0) {
         return Err(Error::input(format!("--threads: expected 1 to {MAX_THREADS}, found {count}")));
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(count)
         .build_global()
         .map_err(|e| Error::surroundings("cannot start threads").because(e))
-}
-
-/// Width of tables in characters if stdout is not a terminal.
-const OFF_TERMINAL_WIDTH: usize = 120;
-
-/// Prints a document on stdout.
-fn print(format: Format, document: &Document) -> Result<()> {
-    let width = terminal_size::terminal_size()
-        .map_or(OFF_TERMINAL_WIDTH, |(width, _)| usize::from(width.0));
-    let text = crate::report::render(format, document, width)?;
-    write_stdout(text.as_bytes())
-}
-
-/// Writes to stdout. A closed pipe is a success: the reader, such as `head`, wants no more.
-fn write_stdout(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|e| Error::surroundings("cannot write to stdout").because(e)),
-    }
 }

@@ -8,14 +8,15 @@ use clap::Args;
 use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::design::DesignArgs;
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
 use crate::error::{Exit, Result};
 use crate::eval::Coder;
 use crate::files::Existing;
-use crate::package::bundle::{self, Manifest};
-use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::package::bundle;
+use crate::report::Document;
 use crate::run::calibration_text;
+use crate::run::documents::packages;
 use crate::run::inputs;
 use crate::run::package::{warn, write};
 
@@ -103,45 +104,8 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let written = write(&order, &args.output, reporter)?;
-    let document = document(&format!("{} as {label}", checkpoint.name), &written, args);
+    let title = format!("{} as {label}", checkpoint.name);
+    let document = packages::document(title, &written, &args.output);
     print(args.format.format, &document)?;
     Ok(Exit::Done)
-}
-
-fn document(title: &str, manifest: &Manifest, args: &PackageArgs) -> Document {
-    let model = &manifest.model;
-    let mut table = Table {
-        title: "Packages".into(),
-        columns: vec![
-            Column::text("package", "package"),
-            Column::text("blocks", "blocks"),
-            Column::number("size", "size", Unit::Bytes),
-        ],
-        ..Table::default()
-    };
-    for package in &manifest.packages {
-        let blocks = package.layers.map_or(String::new(), |[first, count]| match count {
-            1 => first.to_string(),
-            _ => format!("{first}-{}", first + count - 1),
-        });
-        table.rows.push(vec![
-            Value::from(package.path.as_str()),
-            Value::from(blocks),
-            Value::from(package.size_bytes),
-        ]);
-    }
-    Document {
-        title: title.to_owned(),
-        facts: vec![
-            Fact::new("folder", "Folder", args.output.display().to_string()),
-            Fact::new("target", "Target", model.target.as_str()),
-            Fact::new("compute", "Laid out for", model.compute.as_str()),
-            Fact::new("context_tokens", "Cache", model.context_tokens),
-            Fact::new("cache", "Cache kept as", model.cache.as_deref().unwrap_or_default()),
-            Fact::new("prefill_tokens", "Prefill", model.prefill_tokens),
-            Fact::new("size", "Size", model.size_bytes).in_unit(Unit::Bytes),
-        ],
-        tables: vec![table],
-        ..Document::default()
-    }
 }

@@ -6,14 +6,12 @@ use clap::Args;
 
 use super::args::{BackendArgs, CalibrationArgs, FormatArgs, RecipeArgs};
 use super::help;
-use super::print;
+use super::output::print;
 use super::reporter::Reporter;
-use crate::error::{Exit, Result};
-use crate::eval::Variant;
-use crate::report::{Column, Document, Fact, Table, Unit, Value};
+use crate::error::{Error, Exit, Result};
+use crate::run::documents::coded;
 use crate::run::inputs;
 use crate::run::quantize::{QuantizeRequest, quantize};
-use crate::units::BitsPerWeight;
 
 /// Arguments of `evalkit quantize`.
 #[derive(Debug, Args)]
@@ -49,21 +47,16 @@ pub struct QuantizeArgs {
     moments: Option<PathBuf>,
 }
 
-/// Notes on how Core ML expresses the recipes, without repetition.
-fn notes(variant: &Variant) -> Vec<String> {
-    let mut notes = Vec::new();
-    for recipe in variant.recipes() {
-        let note = recipe.core_ml_note().map(|what| format!("{recipe} in Core ML: {what}."));
-        notes.extend(note.filter(|note| !notes.contains(note)).into_iter().collect::<Vec<_>>());
-    }
-    notes
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
 pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
+    if args.calibration.activation_range.is_some() {
+        return Err(Error::input("a file of coded weights has no ranges of int8 inputs")
+            .at("--activation-range")
+            .hint("give the flag to sweep or package, which choose them"));
+    }
     let variant = args.recipe.variant()?;
     let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
     reporter.listen()?;
@@ -75,35 +68,7 @@ pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
         backend: args.backend.backend()?,
     };
     quantize(&request, &checkpoint, &variant, reporter)?;
-    let mut table = Table {
-        title: "Stored".into(),
-        columns: vec![
-            Column::text("part", "part"),
-            Column::text("recipe", "recipe"),
-            Column::number("weights", "weights", Unit::None),
-            Column::number("size", "size", Unit::Bytes),
-            Column::number("effective", "effective", Unit::BitsPerWeight),
-        ],
-        ..Table::default()
-    };
-    let parts = variant.parts(&checkpoint)?;
-    let title = format!("{} as {}", checkpoint.name, variant.label(&parts));
-    for part in parts {
-        table.rows.push(vec![
-            Value::from(part.part),
-            Value::from(part.recipe),
-            Value::from(part.weights),
-            Value::from(part.size_bytes),
-            Value::from(BitsPerWeight::of(part.size_bytes, part.weights).0),
-        ]);
-    }
-    let document = Document {
-        title,
-        facts: vec![Fact::new("file", "File", args.output.display().to_string())],
-        tables: vec![table],
-        notes: notes(&variant),
-        ..Document::default()
-    };
+    let document = coded::document(&checkpoint, &variant, &args.output)?;
     print(args.format.format, &document)?;
     Ok(Exit::Done)
 }

@@ -6,9 +6,8 @@ use clap::Args;
 
 use super::args::FormatArgs;
 use super::help;
-use super::predicted;
+use super::output::print;
 use super::reporter::Reporter;
-use super::{pages, print};
 use crate::compare::claims::{self, Claims};
 use crate::compare::condensed;
 use crate::error::{At, Error, Exit, Result};
@@ -17,6 +16,8 @@ use crate::report::release::{Release, release};
 use crate::report::splice::{TableSlot, slots, spliced};
 use crate::report::{self, Document, run, versus};
 use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
+use crate::run::{pages, predicted};
+use crate::units::counted;
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
@@ -224,7 +225,7 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
                 .hint("nothing was written, because such a table should not be published"));
         }
     }
-    let count = tables.len();
+    let count = counted(tables.len(), "table");
     let (slots, tables): (Vec<TableSlot>, Vec<String>) =
         tables.into_iter().map(|(slot, release)| (slot, release.text)).unzip();
     let new = spliced(&text, &slots, &tables);
@@ -232,7 +233,7 @@ fn splice(path: &Path, reporter: &Reporter) -> Result<()> {
         write_atomic(path, new.as_bytes())?;
     }
     let outcome = if new == text { "unchanged" } else { "written" };
-    reporter.say(format!("{}: {outcome}, {count} tables", path.display()));
+    reporter.say(format!("{}: {outcome}, {count}", path.display()));
     Ok(())
 }
 
@@ -251,11 +252,9 @@ fn verify(path: &Path, reporter: &Reporter) -> Result<bool> {
         }
     }
     if holds {
-        reporter.say(format!(
-            "{}: {} tables agree with their records",
-            path.display(),
-            tables.len()
-        ));
+        let count = counted(tables.len(), "table");
+        let agree = if tables.len() == 1 { "agrees with its" } else { "agree with their" };
+        reporter.say(format!("{}: {count} {agree} records", path.display()));
     }
     Ok(holds)
 }

@@ -1,13 +1,13 @@
-//! Messages and progress bars on stderr while a command works. Bars are hidden if stderr is not a
-//! terminal.
+//! Messages and progress bars on stderr while a command works.
 
-use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output;
 use crate::error::{Error, Exit, Result};
+use crate::escape;
 use crate::run::observer::Observer;
 
 /// The observer of every command: prints messages and bars on stderr, listens for Ctrl-C.
@@ -26,16 +26,21 @@ impl Reporter {
         Reporter { quiet, ..Reporter::default() }
     }
 
-    /// Prints a line on stderr, unless quiet.
+    /// Prints one line on stderr, unless quiet.
     pub fn say(&self, line: impl std::fmt::Display) {
+        self.show(&escape::line(&line.to_string()));
+    }
+
+    /// Prints lines on stderr, such as a table, unless quiet.
+    pub fn show(&self, lines: &str) {
         if !self.quiet {
-            print(format_args!("{line}"));
+            output::talk(lines);
         }
     }
 
     /// Prints an error on stderr.
     pub fn error(&self, error: &Error) {
-        print(format_args!("error: {error}"));
+        output::talk(&format!("error: {error}"));
     }
 
     /// Listens for Ctrl-C: the first asks the run to stop at its next step, the second ends the
@@ -51,9 +56,7 @@ impl Reporter {
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             if !quiet {
-                print(format_args!(
-                    "stopping at the next step; press Ctrl-C again to stop at once"
-                ));
+                output::talk("stopping at the next step; press Ctrl-C again to stop at once");
             }
         };
         ctrlc::set_handler(handler)
@@ -61,22 +64,15 @@ impl Reporter {
     }
 
     fn new_bar(&self, stage: &str) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if self.quiet || !std::io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { output::bars() };
+        let bar = ProgressBar::with_draw_target(None, target);
         let style = "{prefix} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_prefix(stage.to_owned());
+        bar.set_prefix(escape::line(stage).into_owned());
         bar
     }
-}
-
-/// Writes a line to stderr. Nobody may be reading (`2>&1 | head`), and that must not stop a run.
-fn print(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl Observer for Reporter {

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 
 use super::args::parse_size;
 use super::help;
+use super::output;
 use super::reporter::Reporter;
-use super::write_stdout;
 use crate::device::host::{Cpu, Host, HostOptions, serve_listener, serve_stdio};
 use crate::device::protocol::message::TOKEN_VARIABLE;
 use crate::device::protocol::token::Token;
@@ -89,7 +89,7 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     reporter.say(format!("the runner listens on {address}; stop it with Ctrl-C"));
-    write_stdout(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
+    output::data(format!("{}\n", serde_json::json!({ "listening": address })).as_bytes())?;
     serve_listener(&host, listener).map(|()| Exit::Done)
 }
 

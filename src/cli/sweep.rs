@@ -1,6 +1,6 @@
 //! `evalkit sweep`: compares bit-widths and recipes with the model as it is stored.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::args::{FormatArgs, PlanArgs, RunArgs};
 use super::design::DesignArgs;
@@ -15,7 +15,8 @@ use crate::run::sweep::AfterScoring;
 /// Arguments of `evalkit sweep`.
 #[derive(Debug, Args)]
 #[command(
-    mut_args(help::hide_details),
+    mut_args(help::details),
+    group(ArgGroup::new(help::ASKS_FOR_PACKAGES).args(["package", "device"]).multiple(true)),
     after_long_help = help::after(
         &[
             "evalkit sweep --bits 8,4,2 --limit 32",

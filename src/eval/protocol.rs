@@ -152,8 +152,10 @@ impl Cut {
         let size = self.window_tokens;
         let scored = self.protocol.scored(size);
         if scored.is_empty() {
+            let is_enough = |size: &usize| !self.protocol.scored(*size).is_empty();
+            let least = (size + 1..).find(is_enough).unwrap_or(size);
             return Err(Error::input(format!(
-                "a window of {size} tokens has no scored token: expected 4 tokens or more"
+                "no token of a window is scored: expected windows of {least} tokens or more, found {size}"
             )));
         }
         let mode = self.bos.map_or(BosMode::None, |(mode, _)| mode);

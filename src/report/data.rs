@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Column, Document, Table, Unit, Value, plot};
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::stats::Interval;
 
 /// The key of the column with the cause of a failure.
@@ -35,7 +36,8 @@ fn table_csv(document: &Document, table: &Table) -> Result<String> {
             csv_values(row.get(at).unwrap_or(&Value::Empty), column.has_interval)
         });
         let facts = facts.iter().map(|(_, value)| plain(value));
-        writer.write_record(values.chain([failure(row).to_owned()]).chain(facts)).map_err(bug)?;
+        let failure = escape::csv(failure(row)).into_owned();
+        writer.write_record(values.chain([failure]).chain(facts)).map_err(bug)?;
     }
     let bytes = writer.into_inner().map_err(|e| bug(e.into_error().into()))?;
     String::from_utf8(bytes).map_err(|e| Error::bug("CSV is not UTF-8").because(e))
@@ -62,7 +64,7 @@ fn csv_values(value: &Value, has_interval: bool) -> Vec<String> {
 fn plain(value: &Value) -> String {
     match value {
         Value::Empty | Value::Struck(..) | Value::Failed(_) => String::new(),
-        Value::Text(text) | Value::Hash(text) => text.clone(),
+        Value::Text(text) | Value::Hash(text) => escape::csv(text).into_owned(),
         Value::Count(count) => count.to_string(),
         Value::Number(value) => number(*value),
         Value::Estimate(estimate) => number(estimate.point),
@@ -118,7 +120,7 @@ pub(super) fn json(document: &Document) -> Result<String> {
     });
     let text = serde_json::to_string_pretty(&whole)
         .map_err(|e| Error::bug("cannot write JSON").because(e))?;
-    Ok(text + "\n")
+    Ok(escape::json(&text).into_owned() + "\n")
 }
 
 fn table_json(table: &Table) -> Json {

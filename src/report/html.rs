@@ -1,11 +1,12 @@
 //! One self-contained page of tables and figures, which loads nothing from the network.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Value as Inserted, context};
+use minijinja::{Environment, Value as Inserted, context, escape_formatter};
 
 use super::number::{Detail, heading, text};
 use super::{Align, Document, Table, Value, plot};
 use crate::error::{Error, Result};
+use crate::escape;
 
 const PAGE: &str = include_str!("page.html");
 
@@ -16,7 +17,11 @@ pub(super) fn render(document: &Document) -> Result<String> {
 fn fill(document: &Document) -> Result<String, minijinja::Error> {
     let mut templates = Environment::new();
     templates.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    // Because the name ends in .html, every inserted text is escaped.
+    // Every inserted text is escaped, except drawings, which escape their own.
+    templates.set_formatter(|out, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => out.write_str(&escape::html(text)).map_err(Into::into),
+        _ => escape_formatter(out, state, value),
+    });
     templates.add_template("page.html", PAGE)?;
     let facts = document.facts.iter().map(|fact| {
         let value = match &fact.value {

@@ -5,6 +5,9 @@
 //! under keys that end in the unit. No clock and no hash map is involved, so the same records always
 //! give the same bytes.
 
+pub mod accepted;
+#[cfg(test)]
+mod attacks;
 pub mod check;
 pub mod claims;
 mod data;

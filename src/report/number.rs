@@ -1,6 +1,9 @@
 //! Values as text: no more digits than the interval supports, and a unit.
 
+use std::borrow::Cow;
+
 use super::{Column, Unit, Value};
+use crate::escape;
 use crate::stats::{Estimate, Interval};
 use crate::units::{BitsPerWeight, Bytes, Millis, significant};
 
@@ -18,19 +21,28 @@ pub(super) enum Detail {
 /// Ratios of at least this are shown as `×12`, not as a change of `+1100` percent.
 const LARGE_RATIO: f64 = 10.0;
 
-/// A value as text.
+/// A value as text on one line, without hidden characters.
 pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
     match value {
         Value::Empty => String::new(),
-        Value::Text(text) => text.clone(),
-        Value::Hash(hash) => hash.chars().take(16).collect(),
+        Value::Text(text) => one_line(text),
+        Value::Hash(hash) => one_line(&hash.chars().take(16).collect::<String>()),
         Value::Count(count) if unit == Unit::Bytes => Bytes(*count).to_string(),
         Value::Count(count) => grouped(*count),
         Value::Number(number) => plain(*number, unit),
         Value::Estimate(estimate) => with_interval(estimate, unit, detail),
         Value::Struck(value, _) => format!("~~{}~~", text(value, unit, detail)),
-        Value::Failed(cause) => format!("failed: {cause}"),
+        Value::Failed(cause) => format!("failed: {}", one_line(cause)),
     }
+}
+
+/// Foreign text on one line: line breaks become spaces, other hidden characters are written out.
+pub(super) fn one_line(text: &str) -> String {
+    let text: Cow<'_, str> = match text.contains(['\n', '\r', '\t']) {
+        true => text.split_whitespace().collect::<Vec<_>>().join(" ").into(),
+        false => text.into(),
+    };
+    escape::line(&text).into_owned()
 }
 
 /// A column's heading: its name, and the unit that its values leave out.

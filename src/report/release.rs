@@ -7,6 +7,7 @@ use std::str::FromStr;
 use super::{Column, Table, Unit, Value, devices, markdown};
 use crate::compare::summary::Summary;
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::results::RunFolder;
 
 /// Hexadecimal digits of a run's hash, shown below its table.
@@ -65,7 +66,7 @@ pub fn release(name: TableName, runs: &[RunFolder], columns: Option<&[String]>) 
         format!("{}, hash {}", run.name, run.hash.chars().take(HASH_DIGITS).collect::<String>())
     };
     let named: Vec<String> = runs.iter().map(named).collect();
-    blocks.push(format!("Records: {}.", markdown::escape(&named.join("; "))));
+    blocks.push(format!("Records: {}.", escape::markdown(&named.join("; "))));
     Ok(Release { text: blocks.join("\n\n") + "\n", faults })
 }
 

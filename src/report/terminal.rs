@@ -10,8 +10,11 @@ use tabled::settings::object::{Columns, Rows};
 use tabled::settings::style::HorizontalLine;
 use tabled::settings::{Alignment, Modify, Padding, Span, Style};
 
-use super::number::{Detail, heading, text};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::number::{Detail, heading, one_line, text};
 use super::{Align, Column, Document, Table, Value};
+use crate::escape;
 
 /// Spaces between two columns.
 const GAP: usize = 2;
@@ -49,7 +52,7 @@ pub(super) fn render(document: &Document, width: usize) -> String {
         paragraphs.extend(table.notes.iter().map(|note| wrap(note, width).join("\n")));
     }
     paragraphs.extend(document.notes.iter().map(|note| wrap(note, width).join("\n")));
-    paragraphs.join("\n\n") + "\n"
+    escape::log(&(paragraphs.join("\n\n") + "\n")).into_owned()
 }
 
 /// A column that is shown.
@@ -67,7 +70,8 @@ fn table_text(table: &Table, width: usize) -> String {
     let mut builder = Builder::default();
     let head = shown.iter().map(|column| {
         let (name, unit) = heading(&table.columns[column.at]);
-        if unit.is_empty() { name.to_owned() } else { format!("{name}\n{unit}") }
+        let name = one_line(name);
+        if unit.is_empty() { name } else { format!("{name}\n{unit}") }
     });
     builder.push_record(head);
     let mut spans = Vec::new();
@@ -156,7 +160,7 @@ fn least_width(table: &Table, shown: &ShownColumn) -> usize {
     match (column.align, shown.at) {
         (Align::Right, _) => natural,
         (Align::Left, 0) => natural.min(NARROWEST),
-        (Align::Left, _) => natural.min(NARROW.max(column.name.chars().count())),
+        (Align::Left, _) => natural.min(NARROW.max(one_line(&column.name).width())),
     }
 }
 
@@ -184,9 +188,9 @@ fn column_width(table: &Table, shown: &ShownColumn) -> usize {
     let (name, unit) = heading(column);
     let values = table.rows.iter().filter_map(|row| match row.get(shown.at)? {
         Value::Failed(_) => None,
-        value => Some(text(value, column.unit, shown.detail).chars().count()),
+        value => Some(text(value, column.unit, shown.detail).width()),
     });
-    values.chain([name.chars().count(), unit.chars().count()]).max().unwrap_or(0)
+    values.chain([one_line(name).width(), unit.width()]).max().unwrap_or(0)
 }
 
 /// The widths of columns: the widest text shrinks first, and the first column last.
@@ -205,27 +209,27 @@ fn widths(table: &Table, shown: &[ShownColumn], width: usize) -> Vec<usize> {
     widths
 }
 
-/// Breaks text into lines of at most `width` characters: at spaces, or within a word that is
-/// longer than a line.
+/// Breaks text into lines of at most `width` columns of a terminal: at spaces, or within a word that is
+/// longer than a line. Hidden characters are written out.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in text.split_whitespace() {
+    for word in one_line(text).split_whitespace() {
         let mut word = word;
-        let mut length = word.chars().count();
+        let mut length = word.width();
         if used > 0 && used + 1 + length > width {
             lines.push(String::new());
             used = 0;
         }
-        while length > width {
-            let end = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+        while length > width && word.chars().nth(1).is_some() {
+            let end = end_within(word, width);
             if let Some(line) = lines.last_mut() {
                 line.push_str(&word[..end]);
             }
             lines.push(String::new());
             word = &word[end..];
-            length -= width;
+            length = word.width();
         }
         if let Some(line) = lines.last_mut() {
             if used > 0 {
@@ -237,6 +241,16 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The end of the first line of a word that is cut at `width` columns: at least one character.
+fn end_within(word: &str, width: usize) -> usize {
+    let mut used = 0;
+    let is_over = |(at, c): &(usize, char)| {
+        used += c.width().unwrap_or(0);
+        *at > 0 && used > width
+    };
+    word.char_indices().find(is_over).map_or(word.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -269,5 +283,8 @@ mod tests {
     fn words_longer_than_a_line_are_broken() {
         assert_eq!(wrap("a palette2-g16 b", 5), ["a", "palet", "te2-g", "16 b"]);
         assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("模型模型 b", 5), ["模型", "模型", "b"]);
+        assert_eq!(wrap("模型", 1), ["模", "型"]);
+        assert_eq!(wrap("a\u{1b}b\u{202e}", 20), ["a\\u{1b}b\\u{202e}"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, OVERHEAD_BYTES, Prediction, devices, predict};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Manifest, PackageRole};
 use crate::results::{BLOCK_PARTS, StoredPart};
@@ -18,7 +18,7 @@ const CACHED_BYTES: usize = 2;
 /// # Errors
 /// An input error that suggests the nearest names.
 pub fn device(name: &str) -> Result<&'static Device> {
-    devices().find(name).at(|| "--device")
+    devices().find(name)
 }
 
 /// The prediction for a checkpoint under a variant, with the default context.

@@ -51,9 +51,17 @@ fn local(
         let stage = Stage::new("fetching", observer);
         return fetch(model, &mut |_, done, total| stage.set(done, total));
     }
-    let path = Path::new(model);
-    if path.exists() {
-        return Ok(path.to_path_buf());
+    check_local(model)?;
+    Ok(PathBuf::from(model))
+}
+
+/// Refuses the path of a model that is not there; models of the demo and the hub pass.
+///
+/// # Errors
+/// An input error that says what a model can be.
+pub fn check_local(model: &str) -> Result<()> {
+    if model == demo::NAME || model.starts_with(HUB) || Path::new(model).exists() {
+        return Ok(());
     }
     Err(Error::input("there is no such file or folder").at(model).hint(
         "give a Hugging Face folder, a GGUF file, hf:owner/name, or `demo` for the built-in model",

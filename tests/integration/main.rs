@@ -18,6 +18,7 @@ mod check;
 mod client_child;
 mod client_faults;
 mod client_usbmux;
+mod closed_pipes;
 mod coded_file;
 mod devices;
 mod failed_variant;

@@ -5,6 +5,7 @@
 
 use super::words;
 use crate::compare::check::{CheckRow, Checked};
+use crate::escape::{github, github_property};
 use crate::stats::Verdict;
 
 /// Annotations of a kind that GitHub shows per step.
@@ -46,9 +47,7 @@ fn commands(checked: &Checked, level: &str, rows: &[&CheckRow]) -> Vec<String> {
 
 /// `::error title=…::…`, with the characters escaped that GitHub would read as syntax.
 fn command(level: &str, title: &str, message: &str) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let title = data(title).replace(':', "%3A").replace(',', "%2C");
-    format!("::{level} title={title}::{}", data(message))
+    format!("::{level} title={}::{}", github_property(title), github(message))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::compare::check::{History, Night, Trend};
 use crate::report::number::{Detail, text};
 use crate::report::{Align, Column, Document, Fact, Format, Table, Unit, Value};
 use crate::stats::{ChangePoint, Search};
+use crate::units::counted;
 
 /// Characters of a line of bars, lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -31,7 +32,11 @@ pub fn history(history: &History, format: Format) -> Document {
     let ends = [nights.first(), nights.last()].map(|night| night.map_or("", |n| n.name.as_str()));
     let Search { seed, permutations, alpha, least } = search;
     Document {
-        title: format!("{}: {} runs", nights.last().map_or("", |n| &n.model), nights.len()),
+        title: format!(
+            "{}: {}",
+            nights.last().map_or("", |n| &n.model),
+            counted(nights.len(), "run")
+        ),
         facts: vec![Fact::new("first", "first", ends[0]), Fact::new("last", "last", ends[1])],
         tables,
         notes: vec![format!(

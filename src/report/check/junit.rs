@@ -5,6 +5,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::words;
 use crate::compare::check::{CheckRow, Checked};
 use crate::error::{Error, Result};
+use crate::escape::xml;
 use crate::stats::Verdict;
 
 /// The XML. A regression is a failure. What could not be compared or decided is an error, because CI
@@ -13,7 +14,7 @@ use crate::stats::Verdict;
 /// # Errors
 /// Only if the writer breaks its own rules (a bug).
 pub fn junit(checked: &Checked) -> Result<String> {
-    let mut report = Report::new(format!("evalkit check {}", checked.model));
+    let mut report = Report::new(xml(&format!("evalkit check {}", checked.model)));
     let mut variants: Vec<&str> = Vec::new();
     for row in &checked.rows {
         if !variants.contains(&row.variant.as_str()) {
@@ -21,7 +22,7 @@ pub fn junit(checked: &Checked) -> Result<String> {
         }
     }
     for variant in variants {
-        let mut suite = TestSuite::new(variant);
+        let mut suite = TestSuite::new(xml(variant));
         for row in checked.rows.iter().filter(|row| row.variant == variant) {
             suite.add_test_case(case(checked, row));
         }
@@ -37,16 +38,17 @@ fn case(checked: &Checked, row: &CheckRow) -> TestCase {
         Verdict::Invalid(_) | Verdict::Inconclusive => Some(NonSuccessKind::Error),
     };
     let sentence = words::sentence(checked, row);
+    let sentence = xml(&sentence);
     let status = match kind {
         None => TestCaseStatus::success(),
         Some(kind) => {
             let mut status = TestCaseStatus::non_success(kind);
-            status.set_type(words::verdict(&row.verdict)).set_message(sentence.as_str());
+            status.set_type(words::verdict(&row.verdict)).set_message(&*sentence);
             status
         }
     };
-    let mut case = TestCase::new(words::label(row), status);
-    case.set_classname(format!("evalkit.{}", checked.model));
+    let mut case = TestCase::new(xml(&words::label(row)), status);
+    case.set_classname(xml(&format!("evalkit.{}", checked.model)));
     case.set_system_out(format!("{} ({})", sentence, words::verdict(&row.verdict)));
     case
 }

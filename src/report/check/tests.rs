@@ -3,6 +3,8 @@
 use super::*;
 use crate::compare::check::History;
 use crate::compare::check::tests::{checked, nights};
+use crate::escape::attacks::ATTACKS;
+use crate::escape::is_hidden;
 use crate::report::{Format, render};
 
 fn rendered(format: Format, width: usize) -> String {
@@ -61,6 +63,34 @@ fn a_check_as_junit_xml() {
 #[test]
 fn a_check_as_annotations() {
     insta::assert_snapshot!("annotations", annotations(&checked()).join("\n"));
+}
+
+#[test]
+fn no_name_is_markup_in_junit_xml_or_a_command_in_annotations() {
+    let named = |name: &str| {
+        let mut checked = checked();
+        checked.model = name.to_owned();
+        for row in &mut checked.rows {
+            row.variant = format!("{name} {}", row.variant);
+            row.why = name.to_owned();
+        }
+        checked
+    };
+    let plain = [junit(&named("plain")).unwrap(), annotations(&named("plain")).join("\n")];
+    for attack in ATTACKS {
+        let checked = named(attack);
+        let found = [junit(&checked).unwrap(), annotations(&checked).join("\n")];
+        for (found, plain) in found.iter().zip(&plain) {
+            assert!(!found.contains(|c| is_hidden(c) && c != '\n'), "{attack:?}: {found:?}");
+            assert_eq!(found.lines().count(), plain.lines().count(), "{attack:?}: {found}");
+        }
+        assert_eq!(found[0].matches('<').count(), plain[0].matches('<').count(), "{attack:?}");
+        for line in found[1].lines() {
+            assert!(line.starts_with("::"), "{line}");
+            let title = line.split("::").nth(1).unwrap();
+            assert_eq!(title.matches(',').count(), 0, "{line}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::labels::width;
-use super::{WIDTH, escape, open};
+use super::{WIDTH, open};
+use crate::escape::html as escape;
 use crate::report::figure::{Bar, Bound};
 use crate::report::number::{Detail, text};
 use crate::report::{Unit, Value};

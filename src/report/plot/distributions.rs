@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::scale::{AxisScale, tick_text};
-use super::{WIDTH, escape, open};
+use super::{WIDTH, open};
+use crate::escape::html as escape;
 use crate::report::number::{Detail, text};
 use crate::report::{Distribution, Unit, Value};
 

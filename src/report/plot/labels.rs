@@ -3,6 +3,8 @@
 //! Each label takes the first free place around its point, nearest first. A label that is further away is
 //! connected to its point by a line.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Width of a letter and height of a line in units of the drawing, slightly overestimated.
 const LETTER: f64 = 6.9;
 const LINE: f64 = 14.0;
@@ -50,7 +52,7 @@ pub(super) struct LabelPlace {
 
 /// The width of a text.
 pub(super) fn width(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
+    text.width() as f64 * LETTER
 }
 
 /// A place for the label of each point, within `frame`.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::labels::{Area, width};
 use super::scale::AxisScale;
-use super::{FRAME, HEIGHT, WIDTH, escape, horizontal_axis, open, ticks, vertical_axis};
+use super::{FRAME, HEIGHT, WIDTH, horizontal_axis, open, ticks, vertical_axis};
+use crate::escape::html as escape;
 use crate::report::{Axis, Rise, Series};
 
 /// Strokes that differ in black and white too.
@@ -33,7 +34,8 @@ pub(super) fn draw(
         }
         Rise::Levels(names) => {
             let scale = AxisScale::linear(-0.3, names.len() as f64 - 0.7, bottom, top);
-            let mark = |(level, name): (usize, &&str)| (scale.at(level as f64), escape(name));
+            let mark =
+                |(level, name): (usize, &&str)| (scale.at(level as f64), escape(name).into_owned());
             let marks = names.iter().enumerate().map(mark).collect();
             (scale, marks, "")
         }

@@ -16,6 +16,7 @@ use self::labels::Area;
 use self::scale::{AxisScale, tick_text};
 use super::number::unit_name;
 use super::{Axis, Figure, Unit};
+use crate::escape::html as escape;
 
 /// The figure as an `<svg>` element; `None` if it has nothing to show.
 pub(super) fn svg(figure: &Figure) -> Option<String> {
@@ -93,13 +94,9 @@ fn ticks(scale: &AxisScale, unit: Unit) -> Vec<(f64, String)> {
 
 fn axis_text(axis: &Axis) -> String {
     match unit_name(axis.unit) {
-        "" => escape(&axis.name),
+        "" => escape(&axis.name).into_owned(),
         unit => format!("{} ({unit})", escape(&axis.name)),
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

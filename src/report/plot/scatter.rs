@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::labels::{Mark, place};
 use super::scale::AxisScale;
-use super::{FRAME, escape, horizontal_axis, open, ticks, vertical_axis};
+use super::{FRAME, horizontal_axis, open, ticks, vertical_axis};
+use crate::escape::html as escape;
 use crate::report::figure::on_front;
 use crate::report::{Axis, Front, Point};
 

@@ -4,7 +4,7 @@ use super::methods::calibrations;
 use crate::compare::summary::{Summary, SummaryRow, VariantScores};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::stats::Bootstrap;
-use crate::units::significant;
+use crate::units::{counted, significant};
 
 /// With fewer windows, intervals themselves are rough.
 const FEW_WINDOWS: usize = 10;
@@ -75,7 +75,8 @@ impl Summary {
         let (windows, asked) = (self.windows, self.run.windows);
         if windows < asked {
             warnings.push(format!(
-                "only {windows} of {asked} windows are scored; run the same command again for the rest"
+                "only {windows} of {} are scored; run the same command again for the rest",
+                counted(asked, "window")
             ));
         }
         if self.environments.len() > 1 {
@@ -83,7 +84,8 @@ impl Summary {
         }
         if windows < FEW_WINDOWS {
             warnings.push(format!(
-                "intervals from {windows} windows are rough; score more windows for reliable ones"
+                "intervals from {} are rough; score more windows for reliable ones",
+                counted(windows, "window")
             ));
         }
         warnings
@@ -92,11 +94,11 @@ impl Summary {
     fn notes(&self) -> Vec<String> {
         let Bootstrap { level, resamples, block_length, seed } = self.bootstrap;
         let mut notes = vec![format!(
-            "± and [ ] are {} % intervals from {resamples} resamples of {} windows in blocks of \
+            "± and [ ] are {} % intervals from {resamples} resamples of {} in blocks of \
              {block_length} (seed {seed}). vs. reference: change of perplexity, paired by window. KL: \
              divergence from the reference per token, over the full vocabulary.",
             significant(level * 100.0, 2),
-            self.windows
+            counted(self.windows, "window")
         )];
         notes.extend(calibrations(&self.calibrated_on));
         let floor = self.run.entropy_floor_nats_per_byte.zip(self.perplexity_floor());
@@ -137,8 +139,12 @@ impl Summary {
             Column::estimate("nll", "bits per byte", Unit::BitsPerByte),
         ];
         let title = format!(
-            "{} on {} (protocol {}, {} windows of {} tokens)",
-            run.model, run.text_name, run.protocol, self.windows, run.window_tokens
+            "{} on {} (protocol {}, {} of {} tokens)",
+            run.model,
+            run.text_name,
+            run.protocol,
+            counted(self.windows, "window"),
+            run.window_tokens
         );
         let rows = self.rows.iter().map(values).collect();
         Table { title, columns, rows, notes: Vec::new() }

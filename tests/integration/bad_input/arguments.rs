@@ -109,12 +109,13 @@ fn windows_longer_than_the_context_are_refused() {
 
 #[test]
 fn windows_too_short_to_score_a_token_are_refused() {
-    for (context, protocol) in [("0", "full"), ("1", "full"), ("2", "llama.cpp")] {
+    for (context, protocol, least) in [("0", "full", 2), ("1", "full", 2), ("2", "llama.cpp", 3)] {
         let place = place();
         let mut short = place.evalkit(&["sweep", "--model", "model", "--text", "text.txt"]);
         short.args(["--context", context, "--protocol", protocol]);
         let error = format!(
-            "text.txt: a window of {context} tokens has no scored token: expected 4 tokens or more"
+            "text.txt: no token of a window is scored: expected windows of {least} tokens or more, \
+             found {context}"
         );
         place.refuses(short, 2, &error);
     }

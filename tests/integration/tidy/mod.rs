@@ -4,7 +4,7 @@ mod imports;
 mod rooms;
 mod source;
 
-use source::{code, files, is_word, root, rust};
+use source::{code, files, is_word, root, rust, without_tests};
 
 const MAX_LINES: usize = 400;
 
@@ -15,6 +15,10 @@ const MAX_README_WORDS: usize = 1200;
 
 /// The only file with code that the compiler cannot check.
 const UNSAFE: [&str; 2] = ["src/checkpoint/bytes.rs", "src/model/gemm.rs"];
+
+/// The files that may write to stdout or stderr: the command line's writer, which knows closed pipes, and
+/// the runner's protocol on stdout.
+const WRITERS: [&str; 2] = ["src/cli/output.rs", "src/device/host/serve.rs"];
 
 /// Fails with every breach at once.
 fn none(breaches: Vec<String>) {
@@ -92,6 +96,22 @@ fn unsafe_code_is_in_two_files() {
             let code = code(&text);
             let lines = (1..).zip(code.lines()).filter(|(_, line)| uses(line));
             breaches.extend(lines.map(|(at, _)| format!("{name}:{at}")));
+        }
+    }
+    none(breaches);
+}
+
+#[test]
+fn one_file_writes_for_the_command_line() {
+    let mut breaches = Vec::new();
+    for (name, text) in files("src", &["rs"]) {
+        let code = code(&text);
+        let code = without_tests(&code);
+        if !WRITERS.contains(&name.as_str()) {
+            let lines = (1..).zip(code.lines());
+            let writes = |line: &str| line.contains("stdout()") || line.contains("stderr()");
+            let lines = lines.filter(|(_, line)| writes(line) && !line.contains("use_stderr()"));
+            breaches.extend(lines.map(|(at, line)| format!("{name}:{at}: {}", line.trim())));
         }
     }
     none(breaches);

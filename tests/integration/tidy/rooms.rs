@@ -7,9 +7,10 @@ use super::none;
 use super::source::files;
 
 /// Every room of `src/` and the rooms that it may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("run", &BELOW_RUN),
-    ("error", &[]),
+    ("escape", &[]),
+    ("error", &["escape"]),
     ("units", &[]),
     ("files", &["error", "units"]),
     ("checkpoint", &["error", "units", "files"]),
@@ -23,14 +24,15 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("results", &["error", "units", "files"]),
     ("stats", &["units"]),
     ("compare", &["results", "stats", "units", "error"]),
-    ("report", &["results", "stats", "compare", "units", "error"]),
+    ("report", &["results", "stats", "compare", "units", "error", "escape"]),
     ("demo", &["checkpoint", "error"]),
 ];
 
 const EVAL_AND_BELOW: [&str; 8] =
     ["eval", "checkpoint", "quantize", "model", "results", "error", "units", "files"];
 
-const BELOW_RUN: [&str; 16] = [
+const BELOW_RUN: [&str; 17] = [
+    "escape",
     "error",
     "units",
     "files",

@@ -1,5 +1,6 @@
 //! Tables of what is predicted on a device: whether a model fits, and its speed limit.
 
+use super::super::device_fit::{demand, packages_demand, usual_context};
 use crate::checkpoint::Checkpoint;
 use crate::device::table::{Demand, Device, Fit, OVERHEAD_BYTES, devices, predict};
 use crate::error::Result;
@@ -7,7 +8,6 @@ use crate::eval::Variant;
 use crate::package::bundle::Manifest;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
-use crate::run::device_fit::{demand, packages_demand, usual_context};
 
 /// Adds the predictions for a checkpoint under each variant.
 ///

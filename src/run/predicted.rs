@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::reporter::Reporter;
+use super::observer::Observer;
+use super::{device_fit, inputs};
 use crate::checkpoint::Checkpoint;
 use crate::compare::claims::{Claim, ClaimEvidence, ClaimMetric, Claims, EvidenceKind};
 use crate::device::table::{Fit, Prediction, Verdict, devices};
 use crate::error::{At, Result};
 use crate::eval::Variant;
-use crate::run::{device_fit, inputs};
 use crate::stats::Estimate;
 use crate::units::Bytes;
 
@@ -21,7 +21,11 @@ const HUB: &str = "hf:";
 ///
 /// # Errors
 /// Input errors of configurations, recipes and devices, with the claim.
-pub fn evidence(claims: &Claims, file: &Path, reporter: &Reporter) -> Result<Vec<ClaimEvidence>> {
+pub fn evidence(
+    claims: &Claims,
+    file: &Path,
+    observer: &dyn Observer,
+) -> Result<Vec<ClaimEvidence>> {
     let mut all = Vec::new();
     for model in &claims.models {
         let config = if model.config.starts_with(HUB) {
@@ -33,7 +37,7 @@ pub fn evidence(claims: &Claims, file: &Path, reporter: &Reporter) -> Result<Vec
                 .to_string_lossy()
                 .into_owned()
         };
-        let outline = inputs::open_outline(&config, reporter).at(|| file.display().to_string())?;
+        let outline = inputs::open_outline(&config, observer).at(|| file.display().to_string())?;
         for claim in claims.claims.iter().filter(|claim| claim.model == model.name) {
             let found = of_claim(claim, &outline.checkpoint);
             all.extend(

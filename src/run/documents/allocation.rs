@@ -1,9 +1,9 @@
 //! The table of an allocation: which bits each tensor gets.
 
+use super::super::allocate::Allocation;
 use crate::eval::mixed::ROLE_NAMES;
 use crate::quantize::Recipe;
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
-use crate::run::allocate::Allocation;
 
 /// The table that is shown before anything is scored.
 pub fn document(allocation: &Allocation) -> Document {
