@@ -153,6 +153,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let window = |window: usize| Window {
             window,
+            scored_tokens: 9,
             nll_nats: window as f64 / 3.0,
             kl_tokens: vec![0.25; 9],
             expert_load: vec![vec![1, 2]],

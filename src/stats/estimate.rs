@@ -22,6 +22,13 @@ pub struct Estimate {
     pub n: usize,
 }
 
+impl Interval {
+    /// The interval, if both ends are finite.
+    pub fn finite(self) -> Option<Interval> {
+        (self.low.is_finite() && self.high.is_finite()).then_some(self)
+    }
+}
+
 impl Estimate {
     /// A number that is known exactly, such as the size of a file: its interval has no width.
     pub fn exact(point: f64) -> Estimate {
@@ -29,9 +36,10 @@ impl Estimate {
         Estimate { point, interval, n: 1 }
     }
 
-    /// The larger of the distances from the point to the ends of the interval.
+    /// The larger of the distances from the point to the ends of the interval; `None` without an
+    /// interval, or if an f64 cannot hold it.
     pub fn half_width(&self) -> Option<f64> {
         let Interval { low, high, .. } = self.interval?;
-        Some((self.point - low).max(high - self.point))
+        Some((self.point - low).max(high - self.point)).filter(|width| width.is_finite())
     }
 }

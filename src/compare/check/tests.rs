@@ -26,7 +26,7 @@ fn accepted() -> Vec<Record> {
     all.retain(|record| !matches!(record, Record::Failure(_)));
     let more: Vec<Record> = all.iter().filter_map(of_c).collect();
     all.extend(more);
-    all.push(Record::Done(Done { cell_id: "d0".into(), ..Done::default() }));
+    all.push(Record::Done(Done { cell_id: "d0".into(), windows: 12, ..Done::default() }));
     all
 }
 
