@@ -11,7 +11,7 @@ use super::measurement::{MEASUREMENTS, Measurement, read_into as read_measuremen
 use super::record::{Record, Window};
 use super::store::read_into;
 use super::{CODING, RECORDS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 
 /// Everything that a run's folder holds; for a sharded run, the folders of all shards together.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +91,17 @@ impl RunFolder {
         read.name = folders.first().map_or(String::new(), |folder| name_of(folder.as_ref()));
         read.hash = hasher.finalize().to_hex().to_string();
         Ok(read)
+    }
+
+    /// Refuses a run whose records lost windows since they were written.
+    ///
+    /// # Errors
+    /// The answer is no: a finished variant has other windows than its end says.
+    pub fn check_whole(&self) -> Result<()> {
+        let Some((variant, how)) = self.index.all_lost().into_iter().next() else { return Ok(()) };
+        Err(Error::new(Exit::No, format!("this run is invalid: {variant}: {how}"))
+            .at(&self.name)
+            .hint("the same sweep on the same folder scores what is missing; or take the records from a copy"))
     }
 
     /// Adds a folder's records, full or condensed, and returns the hash of the file of full records;

@@ -170,8 +170,11 @@ impl Index {
         let gap = windows.iter().zip(0..).find(|(window, at)| window.window != *at);
         if found != end || gap.is_some() {
             let missing = gap.map_or(found, |(_, at)| at);
-            let first =
-                if missing < end { format!("; the first missing is {missing}") } else { String::new() };
+            let first = if missing < end {
+                format!("; the first missing is {missing}")
+            } else {
+                String::new()
+            };
             return Some(format!(
                 "its records lost windows: {end} were scored, {found} are there{first}"
             ));
@@ -179,7 +182,9 @@ impl Index {
         let run = self.run()?;
         if end != run.windows {
             let asked = run.windows;
-            return Some(format!("its end says that {end} windows were scored, the run has {asked}"));
+            return Some(format!(
+                "its end says that {end} windows were scored, the run has {asked}"
+            ));
         }
         let tokens: usize = windows.iter().map(|window| window.scored_tokens).sum();
         let asked = run.scored_tokens;
@@ -197,8 +202,9 @@ impl Index {
     /// neither ended nor failed; `None` if there is none.
     pub fn unfinished(&self) -> Option<[usize; 2]> {
         let asked = self.run()?.windows;
-        let is_open =
-            |cell: &&Cell| self.done(&cell.cell_id).is_none() && self.failure_of(&cell.cell_id).is_none();
+        let is_open = |cell: &&Cell| {
+            self.done(&cell.cell_id).is_none() && self.failure_of(&cell.cell_id).is_none()
+        };
         let open = self.cells().filter(is_open);
         let least = open.map(|cell| self.windows_of(&cell.cell_id).len()).min()?;
         Some([least, asked])

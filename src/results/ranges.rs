@@ -17,7 +17,7 @@ const ROUNDING_NATS: f64 = 1e-6;
 /// The largest time: about thirty years.
 const MOST_MS: f64 = 1e12;
 /// The largest number of bytes or weights. A few million of them can be added.
-const MOST: u64 = 1 << 40 << 10;
+const MOST: u64 = 1 << 50;
 /// The largest number of tokens or windows in a line. A few million of them can be added.
 const MOST_TOKENS: u64 = 1 << 32;
 /// The fastest memory, in GB/s.
@@ -226,7 +226,14 @@ mod tests {
         let path = folder.path().join(RECORDS);
         let read = |line: &str| {
             let first = WINDOW.replace("\"window\":1", "\"window\":0");
-            std::fs::write(&path, format!("{first}\n{line}\n{}\n", r#"{"schema":2,"kind":"done","cell_id":"x","windows":0,"coded_hash":""}"#)).unwrap();
+            std::fs::write(
+                &path,
+                format!(
+                    "{first}\n{line}\n{}\n",
+                    r#"{"schema":2,"kind":"done","cell_id":"x","windows":0,"coded_hash":""}"#
+                ),
+            )
+            .unwrap();
             RunFolder::read_sums(folder.path())
         };
         read(WINDOW).unwrap();

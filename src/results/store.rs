@@ -199,12 +199,7 @@ mod tests {
     fn all() -> Vec<Record> {
         let cell = |id: &str| Record::Cell(Cell { cell_id: id.into(), ..Cell::default() });
         let mut records = vec![
-            Record::Run(Run {
-                model: "m".into(),
-                windows: 3,
-                scored_tokens: 6,
-                ..Run::default()
-            }),
+            Record::Run(Run { model: "m".into(), windows: 3, scored_tokens: 6, ..Run::default() }),
             Record::Environment(Environment::default()),
             cell("a"),
             cell("b"),

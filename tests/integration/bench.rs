@@ -245,14 +245,14 @@ fn what_a_simulation_measured_is_never_continued_by_another_runner() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("in this run were simulated on") && told.contains("--reports"), "{told}");
     assert_eq!(lab.kept(&device), 1, "nothing was measured");
-    lab.bench(&device, &["--repetitions", "1"], 0);
+    lab.bench(&device, &["--repetitions", "1"], 2);
     simulates.store(true, Ordering::SeqCst);
     lab.bench(&device, &["--repetitions", "2"], 0);
     assert_eq!(lab.kept(&device), 2);
 }
 
 #[test]
-fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_until_all_is_measured() {
+fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_even_if_all_is_measured() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let away = "tcp:127.0.0.1:1";
     let mut bench = Command::new(EVALKIT);
@@ -280,9 +280,42 @@ fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_until_all_is_measu
     let phone = Listening::start(&lab.folder.path().join("store"));
     let device = format!("tcp:127.0.0.1:{}", phone.port);
     lab.bench(&device, &["--repetitions", "1"], 0);
-    drop(phone);
     lab.bench(&device, &["--repetitions", "1"], 0);
+    let refused = "f".repeat(32);
+    let mut other = lab.command(&device, &["--repetitions", "1"]);
+    let other = other.env("EVALKIT_RUNNER_TOKEN", refused).output().unwrap();
+    assert_eq!(other.status.code(), Some(3), "another token: {other:?}");
+    drop(phone);
+    lab.bench(&device, &["--repetitions", "1"], 3);
     lab.bench(&device, &["--repetitions", "2"], 3);
+}
+
+#[test]
+fn a_runner_that_was_replaced_has_to_show_again_that_it_computes_the_model() {
+    let lab = Lab::new(&["palette4-g16-s"]);
+    let phone = Listening::start(&lab.folder.path().join("store"));
+    let is_replaced = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&is_replaced);
+    let change = move |frame: &mut Frame| {
+        if !now.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Frame::Logits { values, .. } = frame {
+            values.reverse();
+        }
+        edit(frame, |answer| {
+            if let Some(runner) = answer.pointer_mut("/result/runner") {
+                *runner = json!("another runner");
+            }
+        });
+    };
+    let device = format!("tcp:127.0.0.1:{}", proxy::start(phone.port, Arc::new(change)));
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    is_replaced.store(true, Ordering::SeqCst);
+    lab.bench(&device, &["--repetitions", "1"], 1);
+    is_replaced.store(false, Ordering::SeqCst);
+    lab.bench(&device, &["--repetitions", "1"], 0);
 }
 
 #[test]

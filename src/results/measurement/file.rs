@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::results::blocks::{Extent, read_lines};
 use crate::results::head::{from_line, to_line};
 use crate::results::lines::Lines;
+use crate::results::ranges::check_measurement;
 
 /// Name of the file of measurements in a run's folder.
 pub const MEASUREMENTS: &str = "measurements.jsonl";
