@@ -36,10 +36,9 @@ impl Estimate {
         Estimate { point, interval, n: 1 }
     }
 
-    /// The larger of the distances from the point to the ends of the interval; `None` without an
-    /// interval, or if an f64 cannot hold it.
+    /// The larger of the distances from the point to the ends of the interval.
     pub fn half_width(&self) -> Option<f64> {
         let Interval { low, high, .. } = self.interval?;
-        Some((self.point - low).max(high - self.point)).filter(|width| width.is_finite())
+        Some((self.point - low).max(high - self.point))
     }
 }

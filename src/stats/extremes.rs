@@ -67,7 +67,7 @@ fn few(level: f64, block_length: usize) -> Bootstrap {
 
 fn is_finite(estimate: &Estimate) -> bool {
     let ends = estimate.interval.is_none_or(|interval| interval.finite().is_some());
-    estimate.point.is_finite() && ends && estimate.half_width().is_none_or(f64::is_finite)
+    estimate.point.is_finite() && ends
 }
 
 /// Whether everything that is said about an effect is finite.
