@@ -27,7 +27,7 @@ pub(super) fn upper_tail(t: f64, degrees_of_freedom: f64) -> f64 {
         return Normal::standard().sf(t);
     }
     let tail = StudentsT::new(0.0, 1.0, degrees_of_freedom).map_or(1.0, |student| student.sf(t));
-    if tail.is_nan() { 1.0 } else { tail }
+    if tail.is_nan() { 1.0 } else { tail.clamp(0.0, 1.0) }
 }
 
 /// The t with a probability of `tail` above it, for tails above 0 and up to 0.5; `None` if it cannot be

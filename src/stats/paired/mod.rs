@@ -122,8 +122,9 @@ pub fn paired(
         let mean = baseline.iter().map(of).sum::<f64>() / total;
         let baseline = if scale == Scale::LogRatio { mean.exp() } else { mean };
         let effect = difference(&differences, &tokens, documents, bootstrap)?;
-        let is_log = scale == Scale::LogRatio;
-        if is_log && (mean.abs() > LARGEST_LOG || effect.point.abs() > LARGEST_LOG) {
+        let most = if scale == Scale::LogRatio { LARGEST_LOG } else { LARGEST };
+        let is_told = mean.is_finite() && mean.abs() <= most && effect.point.abs() <= most;
+        if !is_told {
             return Err(NotPaired::TooLarge);
         }
         Ok(Effect { scale, baseline, ..effect })
