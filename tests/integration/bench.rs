@@ -207,21 +207,28 @@ fn a_device_that_vanishes_costs_nothing_that_was_measured_and_no_other_device() 
 }
 
 #[test]
-fn a_device_that_computes_something_else_is_wrong_and_its_speeds_are_struck_out() {
+fn a_runner_that_was_replaced_and_computes_something_else_is_wrong_and_its_speeds_are_struck_out() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let phone = Listening::start(&lab.folder.path().join("store"));
-    let port = proxy::start(
-        phone.port,
-        Arc::new(|frame: &mut Frame| {
-            if let Frame::Logits { values, .. } = frame {
-                values.reverse();
+    let is_replaced = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&is_replaced);
+    let change = move |frame: &mut Frame| match frame {
+        _ if !now.load(Ordering::SeqCst) => {}
+        Frame::Logits { values, .. } => values.reverse(),
+        frame => edit(frame, |answer| {
+            if let Some(runner) = answer.pointer_mut("/result/runner") {
+                *runner = json!("another runner");
             }
         }),
-    );
-    let device = format!("tcp:127.0.0.1:{port}");
+    };
+    let device = format!("tcp:127.0.0.1:{}", proxy::start(phone.port, Arc::new(change)));
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    is_replaced.store(true, Ordering::SeqCst);
     let output = lab.bench(&device, &["--repetitions", "1", "--format", "markdown"], 1);
     let page = String::from_utf8(output.stdout).unwrap();
     assert!(page.contains("| WRONG |") && page.contains("~~"), "{page}");
+    is_replaced.store(false, Ordering::SeqCst);
+    lab.bench(&device, &["--repetitions", "1"], 0);
 }
 
 #[test]
@@ -288,34 +295,6 @@ fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_even_if_all_is_mea
     drop(phone);
     lab.bench(&device, &["--repetitions", "1"], 3);
     lab.bench(&device, &["--repetitions", "2"], 3);
-}
-
-#[test]
-fn a_runner_that_was_replaced_has_to_show_again_that_it_computes_the_model() {
-    let lab = Lab::new(&["palette4-g16-s"]);
-    let phone = Listening::start(&lab.folder.path().join("store"));
-    let is_replaced = Arc::new(AtomicBool::new(false));
-    let now = Arc::clone(&is_replaced);
-    let change = move |frame: &mut Frame| {
-        if !now.load(Ordering::SeqCst) {
-            return;
-        }
-        if let Frame::Logits { values, .. } = frame {
-            values.reverse();
-        }
-        edit(frame, |answer| {
-            if let Some(runner) = answer.pointer_mut("/result/runner") {
-                *runner = json!("another runner");
-            }
-        });
-    };
-    let device = format!("tcp:127.0.0.1:{}", proxy::start(phone.port, Arc::new(change)));
-    lab.bench(&device, &["--repetitions", "1"], 0);
-    lab.bench(&device, &["--repetitions", "1"], 0);
-    is_replaced.store(true, Ordering::SeqCst);
-    lab.bench(&device, &["--repetitions", "1"], 1);
-    is_replaced.store(false, Ordering::SeqCst);
-    lab.bench(&device, &["--repetitions", "1"], 0);
 }
 
 #[test]
