@@ -70,6 +70,7 @@ pub fn run(args: &BaselineArgs, reporter: &Reporter) -> Result<Exit> {
         What::Accept { run, store } => {
             let folder = only_run(run)?;
             let run = RunFolder::read_sums(&folder)?;
+            run.check_whole()?;
             check_finished(&folder, &run, reporter)?;
             let accepted = baselines::accept(&store.folder, &folder, &run)?;
             let kept = store.folder.join(&accepted.question);

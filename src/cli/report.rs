@@ -89,6 +89,7 @@ pub fn run(args: &ReportArgs, reporter: &Reporter) -> Result<Exit> {
         Some(path) => held(path, &runs, reporter)?,
         None => (args.document(&runs)?, Exit::Done),
     };
+    let exit = if runs.iter().all(|run| run.check_whole().is_ok()) { exit } else { Exit::No };
     match &args.output {
         Some(folder) => {
             pages::keep(&document, folder)?;

@@ -41,6 +41,15 @@ pub fn between(first: &RunFolder, second: &RunFolder) -> Vec<Difference> {
     found
 }
 
+/// What to say of two runs that are one; `None` if their contents differ.
+pub fn sameness(a: &RunFolder, b: &RunFolder) -> Option<&'static str> {
+    let is_same = !a.hash.is_empty() && a.hash == b.hash;
+    is_same.then_some(
+        "a run compared with itself: the records of the two are equal byte for byte (one folder, a \
+         copy of it, or a repetition by the same program), so no change can be found",
+    )
+}
+
 /// The setting that keeps scores of two runs from being comparable window by window; `None` if
 /// they measure the same text in the same way.
 pub fn obstacle(a: &Run, b: &Run) -> Option<&'static str> {

@@ -125,3 +125,24 @@ pub(crate) fn folder(name: &str, records: &[Record]) -> RunFolder {
         ..RunFolder::default()
     }
 }
+
+/// The same run with its first window alone.
+pub(crate) fn one_window(mut records: Vec<Record>) -> Vec<Record> {
+    records.retain(|record| !matches!(record, Record::Window(window) if window.window > 0));
+    for record in &mut records {
+        match record {
+            Record::Run(run) => (run.windows, run.scored_tokens) = (1, TOKENS),
+            Record::Done(done) => done.windows = 1,
+            _ => {}
+        }
+    }
+    records
+}
+
+/// The same run without the last windows of the variant `cell_id`, of which its end knows.
+pub(crate) fn with_lost_windows(cell_id: &str, mut records: Vec<Record>) -> Vec<Record> {
+    records.retain(
+        |record| !matches!(record, Record::Window(w) if w.cell_id == cell_id && w.window >= 3),
+    );
+    records
+}

@@ -143,6 +143,9 @@ pub const DEFAULTS: [(&str, &str); 8] = [
     ("memory", "5%"),
 ];
 
+/// The floor of the default tolerance of KL.
+const KL_FLOOR_NATS: f64 = 0.00001;
+
 /// A share of the baseline, an amount in the metric's unit, or both; the larger one counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Allowance {
@@ -194,6 +197,15 @@ impl Tolerances {
             (_, amount) => Limit::Absolute(amount.unwrap_or(0.0)),
         };
         Tolerance::new(limit, metric.better()).expect("limits were checked when they were read")
+    }
+
+    /// Whether the tolerance of a metric is as large as its accepted value, so that hardly any change can
+    /// exceed it. The floor that KL has by default does not count.
+    pub fn is_too_wide(&self, metric: Metric, baseline: f64) -> bool {
+        let Allowance { share, amount } = self.allowed(metric);
+        let floor = if metric == Metric::Kl { KL_FLOOR_NATS } else { 0.0 };
+        let amount = amount.filter(|amount| *amount > floor);
+        share.is_some_and(|share| share >= 1.0) || amount.is_some_and(|it| it >= baseline.abs())
     }
 
     /// The tolerance of a metric with its units: `2 % or 0.00001 nats`.

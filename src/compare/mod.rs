@@ -11,6 +11,7 @@ pub mod differences;
 pub(crate) mod fixture;
 pub mod metric;
 pub mod on_device;
+pub mod origins;
 pub mod summary;
 mod totals;
 pub mod versus;

@@ -1,5 +1,6 @@
 //! What was measured of each package on each device, gathered from single measurements.
 
+use super::origins::{Origin, origins};
 use crate::results::measurement::{
     AttemptOutcome, CorrectnessCheck, Load, Measurement, Method, Repetition, SeenDevice, Subject,
 };
@@ -53,13 +54,15 @@ pub struct Burst {
     pub decode_tokens_per_s: f64,
 }
 
-/// A device with the packages that were measured on it.
+/// A device with the packages that were measured on it by one runner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceRows<'a> {
     /// The device.
     pub device: &'a SeenDevice,
     /// The packages of which anything is known there.
     pub rows: Vec<DeviceRow<'a>>,
+    /// The measurements that they rest on.
+    pub own: Vec<&'a Measurement>,
 }
 
 /// The measurements of one method.
@@ -67,7 +70,7 @@ pub struct DeviceRows<'a> {
 pub struct OnDevices<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The devices, in order of appearance.
+    /// The devices, in order of appearance; one that was measured by two runners is there twice.
     pub devices: Vec<DeviceRows<'a>>,
 }
 
@@ -76,14 +79,15 @@ impl<'a> OnDevices<'a> {
     pub fn of(all: &'a [Measurement]) -> Option<OnDevices<'a>> {
         let method = last_method(all)?;
         let subjects = subjects(all);
-        let of_device = |device: &'a SeenDevice| {
-            let rows = subjects.iter().map(|s| DeviceRow::of(all, method, &device.device, s));
+        let of_origin = |origin: Origin<'a>| {
+            let rows = subjects.iter().map(|subject| DeviceRow::of(&origin, method, subject));
             let is_known = |row: &DeviceRow<'_>| {
                 row.kept > 0 || row.correctness.is_some() || !row.failures.is_empty()
             };
-            DeviceRows { device, rows: rows.filter(is_known).collect() }
+            let rows = rows.filter(is_known).collect();
+            DeviceRows { device: origin.device, rows, own: origin.own }
         };
-        let devices = devices(all).into_iter().map(of_device);
+        let devices = origins(all).into_iter().map(of_origin);
         Some(OnDevices { method, devices: devices.filter(|one| !one.rows.is_empty()).collect() })
     }
 }
@@ -109,37 +113,18 @@ pub fn subjects(all: &[Measurement]) -> Vec<&Subject> {
     found
 }
 
-/// Every device as it was last seen, in order of appearance.
-fn devices(all: &[Measurement]) -> Vec<&SeenDevice> {
-    let mut found: Vec<&SeenDevice> = Vec::new();
-    for one in all {
-        if let Measurement::Device(device) = one {
-            match found.iter_mut().find(|known| known.device == device.device) {
-                Some(known) => *known = device,
-                None => found.push(device),
-            }
-        }
-    }
-    found
-}
-
 impl<'a> DeviceRow<'a> {
-    /// Gathers what `all` holds about `subject` on `device` under `method`.
-    fn of(
-        all: &'a [Measurement],
-        method: &Method,
-        device: &str,
-        subject: &'a Subject,
-    ) -> DeviceRow<'a> {
-        let is_own =
-            |own_device: &str, package: &str| own_device == device && package == subject.package;
+    /// Gathers what `origin` measured of `subject` under `method`.
+    fn of(origin: &Origin<'a>, method: &Method, subject: &'a Subject) -> DeviceRow<'a> {
+        let is_own = |package: &str| package == subject.package;
+        let all = &origin.own;
         let loads: Vec<&Load> = all
             .iter()
             .filter_map(|one| match one {
                 Measurement::Load(load) => Some(load),
                 _ => None,
             })
-            .filter(|load| is_own(&load.attempt.device, &load.attempt.package))
+            .filter(|load| is_own(&load.attempt.package))
             .filter(|load| load.attempt.method_id == method.method_id)
             .collect();
         let repetitions: Vec<&Repetition> = all
@@ -148,20 +133,13 @@ impl<'a> DeviceRow<'a> {
                 Measurement::Repetition(repetition) => Some(repetition),
                 _ => None,
             })
-            .filter(|one| is_own(&one.attempt.device, &one.attempt.package))
+            .filter(|one| is_own(&one.attempt.package))
             .filter(|one| one.attempt.method_id == method.method_id)
             .collect();
-        let correctness = all.iter().rev().find_map(|one| match one {
-            Measurement::CorrectnessCheck(correctness)
-                if is_own(&correctness.device, &correctness.package) =>
-            {
-                Some(correctness)
-            }
-            _ => None,
-        });
+        let correctness = origin.correctness(&subject.package, &method.method_id);
         let decode_alone_peak_bytes = all.iter().rev().find_map(|one| match one {
             Measurement::DecodeAlone(one)
-                if is_own(&one.device, &one.package)
+                if is_own(&one.package)
                     && one.method_id == method.method_id
                     && one.fresh_process =>
             {

@@ -54,7 +54,8 @@ pub struct Release {
 /// The table of these runs, with the columns `columns` or all of them.
 ///
 /// # Errors
-/// Input errors: a run was not scored, or not measured on a device; a column is unknown.
+/// Input errors: a run was not scored to its end, or not measured on a device; runs of different windows
+/// in one table; a column is unknown. *No* if a run lost windows.
 pub fn release(name: TableName, runs: &[RunFolder], columns: Option<&[String]>) -> Result<Release> {
     let (tables, mut faults) = match name {
         TableName::Ladder => ladder(runs, columns)?,
@@ -74,6 +75,16 @@ pub fn release(name: TableName, runs: &[RunFolder], columns: Option<&[String]>) 
 fn ladder(runs: &[RunFolder], columns: Option<&[String]>) -> Result<(Vec<Table>, Vec<String>)> {
     let summaries = runs.iter().map(|run| Summary::of(run).map_err(|e| e.at(&run.name)));
     let summaries: Vec<Summary> = summaries.collect::<Result<_>>()?;
+    runs.iter().try_for_each(finished)?;
+    let faults = mixed(&summaries);
+    if faults.is_empty()
+        && let [first, others @ ..] = &summaries[..]
+        && let Some(other) = others.iter().find(|other| other.run.windows != first.run.windows)
+    {
+        let (a, b) = (first.run.windows, other.run.windows);
+        let what = format!("one table cannot hold runs of {a} and of {b} windows");
+        return Err(Error::input(what).hint("give each run a table of its own"));
+    }
     let mut tables = summaries.iter().map(Summary::table);
     let Some(mut table) = tables.next() else { return Ok((Vec::new(), Vec::new())) };
     let mut titles = vec![std::mem::take(&mut table.title)];
@@ -99,7 +110,15 @@ fn ladder(runs: &[RunFolder], columns: Option<&[String]>) -> Result<(Vec<Table>,
         about.push("vs. reference is paired by window".to_owned());
     }
     table.notes = vec![[titles, about, versions].concat().join("; ") + "."];
-    Ok((vec![table], mixed(&summaries)))
+    Ok((vec![table], faults))
+}
+
+/// Refuses a run that lost windows, and one that is not finished.
+fn finished(run: &RunFolder) -> Result<()> {
+    run.check_whole()?;
+    let Some([windows, asked]) = run.index.unfinished() else { return Ok(()) };
+    let what = format!("this run is not finished: {windows} of {asked} windows are scored");
+    Err(Error::input(what).at(&run.name).hint("publish it when the same sweep has ended"))
 }
 
 /// A table of speeds for every device of every run.
@@ -107,7 +126,7 @@ fn speeds(runs: &[RunFolder], columns: Option<&[String]>) -> Result<Vec<Table>> 
     let mut all = Vec::new();
     for run in runs {
         let mut tables = devices::speeds_of(&run.measured);
-        if tables.is_empty() {
+        if tables.iter().all(|table| table.rows.is_empty()) {
             let what = "this run measured nothing on a device";
             return Err(Error::input(what).at(&run.name).hint("measure with sweep --device"));
         }
@@ -201,7 +220,7 @@ fn without_interval(table: &Table) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::fixture::{folder, records};
+    use crate::compare::fixture::{folder, one_window, records, with_lost_windows};
     use crate::results::Record;
 
     fn edited(edit: impl Fn(&mut Record)) -> RunFolder {
@@ -247,13 +266,31 @@ mod tests {
 
     #[test]
     fn a_number_without_an_interval_is_a_fault() {
-        let one_window: Vec<Record> = records()
-            .into_iter()
-            .filter(|record| !matches!(record, Record::Window(window) if window.window > 0))
-            .collect();
-        let release = release(TableName::Ladder, &[folder("a", &one_window)], None).unwrap();
+        let short = folder("a", &one_window(records()));
+        let release = release(TableName::Ladder, &[short], None).unwrap();
         assert_eq!(release.faults.len(), 3, "{:?}", release.faults);
         assert!(release.faults[0].starts_with("reference has no interval for perplexity"));
+    }
+
+    #[test]
+    fn unfinished_runs_lost_windows_and_different_windows_are_refused() {
+        let refused = |runs: &[RunFolder]| {
+            let error = release(TableName::Ladder, runs, None).unwrap_err();
+            (error.exit().code(), error.to_string())
+        };
+        let mut open = records();
+        open.retain(|record| !matches!(record, Record::Done(done) if done.cell_id == "c0"));
+        open.retain(|one| !matches!(one, Record::Window(w) if w.cell_id == "c0" && w.window > 4));
+        let (code, what) = refused(&[folder("a", &open)]);
+        assert_eq!(code, 2);
+        assert!(what.contains("not finished: 5 of 12 windows"), "{what}");
+        let (code, what) = refused(&[folder("a", &with_lost_windows("b0", records()))]);
+        assert_eq!(code, 1);
+        assert!(what.contains("palette4: its records lost windows: 12 were scored, 3"), "{what}");
+        let both = [folder("a", &records()), folder("b", &one_window(records()))];
+        let (code, what) = refused(&both);
+        assert_eq!(code, 2);
+        assert!(what.contains("runs of 12 and of 1 windows"), "{what}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Document, Fact, Value, devices};
 use crate::compare::summary::Summary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::results::RunFolder;
 use crate::results::measurement::Measurement;
 
@@ -13,19 +13,36 @@ const CONDENSED: &str = "This run is condensed: its records hold sums by window 
 /// The document of a folder: scored variants, packages measured on devices, or both.
 ///
 /// # Errors
-/// Input errors: the records do not say what was run.
+/// Input errors: the records do not say what was run, or nothing is recorded yet.
 pub fn document(run: &RunFolder) -> Result<Document> {
+    if run.index.records().is_empty() && run.measured.is_empty() {
+        return Err(Error::input("nothing was scored or measured yet: the run's files are empty")
+            .hint("wait for the first results, or run the same command again"));
+    }
     let mut document = if run.index.records().is_empty() {
         devices::document(&run.measured)
     } else {
         with_devices(&Summary::of(run)?, &run.measured)
     };
+    document.warnings.splice(0..0, unsound(run));
     let hash = Value::Hash(run.hash.clone());
     document.facts.push(Fact::new("records_hash", "records hash", hash).detail());
     if run.is_condensed {
         document.notes.push(CONDENSED.to_owned());
     }
     Ok(document)
+}
+
+/// Why the numbers are not those of all windows that were asked for; empty if they are.
+fn unsound(run: &RunFolder) -> Vec<String> {
+    let lost = run.index.all_lost().into_iter();
+    let lost = lost.map(|(variant, how)| format!("INVALID: {variant}: {how}"));
+    let open = run.index.unfinished().map(|[windows, asked]| {
+        format!(
+            "not finished: {windows} of {asked} windows are scored, and the numbers rest on these"
+        )
+    });
+    lost.chain(open).collect()
 }
 
 /// The document of scored variants, and of what devices measured of them.

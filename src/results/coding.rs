@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::head::{from_line, to_line};
+use super::ranges::millis;
 use crate::error::Result;
 
 /// How the codes of a calibrated variant were chosen. The same for any number of threads.
@@ -109,7 +110,9 @@ impl CodedLayer {
     /// # Errors
     /// Input errors: bad JSON, a missing field, a newer schema.
     pub fn from_line(line: &str) -> Result<CodedLayer> {
-        from_line(line, "a coded layer")
+        let layer: CodedLayer = from_line(line, "a coded layer")?;
+        millis("elapsed_ms", layer.elapsed_ms)?;
+        Ok(layer)
     }
 }
 

@@ -11,7 +11,7 @@ use super::measurement::{MEASUREMENTS, Measurement, read_into as read_measuremen
 use super::record::{Record, Window};
 use super::store::read_into;
 use super::{CODING, RECORDS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 
 /// Everything that a run's folder holds; for a sharded run, the folders of all shards together.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +93,17 @@ impl RunFolder {
         Ok(read)
     }
 
+    /// Refuses a run whose records lost windows since they were written.
+    ///
+    /// # Errors
+    /// The answer is no: a finished variant has other windows than its end says.
+    pub fn check_whole(&self) -> Result<()> {
+        let Some((variant, how)) = self.index.all_lost().into_iter().next() else { return Ok(()) };
+        Err(Error::new(Exit::No, format!("this run is invalid: {variant}: {how}"))
+            .at(&self.name)
+            .hint("the same sweep on the same folder scores what is missing; or take the records from a copy"))
+    }
+
     /// Adds a folder's records, full or condensed, and returns the hash of the file of full records;
     /// `None` if there are no records.
     fn add_records(
@@ -153,6 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let window = |window: usize| Window {
             window,
+            scored_tokens: 9,
             nll_nats: window as f64 / 3.0,
             kl_tokens: vec![0.25; 9],
             expert_load: vec![vec![1, 2]],

@@ -156,9 +156,58 @@ impl Index {
         }
     }
 
-    /// Whether every window of a variant is scored.
+    /// Whether every window of a variant is scored, and its records hold all of them.
     pub fn is_done(&self, cell_id: &str) -> bool {
-        self.done(cell_id).is_some()
+        self.done(cell_id).is_some() && self.lost(cell_id).is_none()
+    }
+
+    /// How the windows of a finished variant contradict its end, in words: records were lost or edited
+    /// since. `None` if they agree, or if the variant is not finished.
+    pub fn lost(&self, cell_id: &str) -> Option<String> {
+        let end = self.done(cell_id)?.windows;
+        let windows = self.windows_of(cell_id);
+        let found = windows.len();
+        let gap = windows.iter().zip(0..).find(|(window, at)| window.window != *at);
+        if found != end || gap.is_some() {
+            let missing = gap.map_or(found, |(_, at)| at);
+            let first = if missing < end {
+                format!("; the first missing is {missing}")
+            } else {
+                String::new()
+            };
+            return Some(format!(
+                "its records lost windows: {end} were scored, {found} are there{first}"
+            ));
+        }
+        let run = self.run()?;
+        if end != run.windows {
+            let asked = run.windows;
+            return Some(format!(
+                "its end says that {end} windows were scored, the run has {asked}"
+            ));
+        }
+        let tokens: usize = windows.iter().map(|window| window.scored_tokens).sum();
+        let asked = run.scored_tokens;
+        (tokens != asked)
+            .then(|| format!("its windows hold {tokens} scored tokens, the run has {asked}"))
+    }
+
+    /// Every variant that lost windows, by label, and how.
+    pub fn all_lost(&self) -> Vec<(String, String)> {
+        let lost = |cell: &Cell| Some((cell.label(), self.lost(&cell.cell_id)?));
+        self.cells().filter_map(lost).collect()
+    }
+
+    /// Windows that are there and that were asked for, of the variant that has fewest among those that
+    /// neither ended nor failed; `None` if there is none.
+    pub fn unfinished(&self) -> Option<[usize; 2]> {
+        let asked = self.run()?.windows;
+        let is_open = |cell: &&Cell| {
+            self.done(&cell.cell_id).is_none() && self.failure_of(&cell.cell_id).is_none()
+        };
+        let open = self.cells().filter(is_open);
+        let least = open.map(|cell| self.windows_of(&cell.cell_id).len()).min()?;
+        Some([least, asked])
     }
 
     /// A variant's latest packages for each design.
@@ -176,7 +225,7 @@ impl Index {
 
     /// The latest failure of a variant that has not been finished since.
     pub fn failure_of(&self, cell_id: &str) -> Option<&Failure> {
-        if self.is_done(cell_id) {
+        if self.done(cell_id).is_some() {
             return None;
         }
         self.others().rev().find_map(|record| match record {

@@ -23,6 +23,7 @@ pub mod measurement;
 mod memory;
 mod packaged;
 mod part;
+mod ranges;
 mod record;
 pub mod runner;
 pub mod runs;

@@ -13,6 +13,7 @@ use super::head::{Head, UPDATE, check_schema, to_line};
 use super::inputs::{Calibration, InputScale};
 use super::packaged::Packaged;
 use super::part::StoredPart;
+use super::ranges::check_record;
 use crate::error::{Error, Result};
 
 /// One line of `records.jsonl`; in JSON, `kind` says which.
@@ -212,13 +213,13 @@ impl Record {
     /// Reads a line written by this or an older version; unknown fields are ignored.
     ///
     /// # Errors
-    /// Bad JSON, an unknown kind, a missing field, or a newer schema. The caller adds file and line
-    /// number.
+    /// Bad JSON, an unknown kind, a missing field, a newer schema, or a number that nothing can measure.
+    /// The caller adds file and line number.
     pub fn from_line(line: &str) -> Result<Record> {
         let bad = |e: serde_json::Error| Error::input("not a record").because(e);
         let head = Head::of(line).map_err(bad)?;
         check_schema(head.schema)?;
-        match &*head.kind {
+        let record = match &*head.kind {
             "run" => serde_json::from_str(line).map(Record::Run),
             "environment" => serde_json::from_str(line).map(Record::Environment),
             "cell" => serde_json::from_str(line).map(Record::Cell),
@@ -230,7 +231,9 @@ impl Record {
                 return Err(Error::input(format!("unknown kind of record {other:?}")).hint(UPDATE));
             }
         }
-        .map_err(bad)
+        .map_err(bad)?;
+        check_record(&record)?;
+        Ok(record)
     }
 
     /// The id of the variant that the record is about; `None` for the run and its environment.
@@ -377,9 +380,10 @@ mod tests {
         #[test]
         fn numbers_are_read_back_bit_for_bit(
             nll_nats in 0.0..1e6_f64,
-            kl_tokens in prop::collection::vec(0.0..30.0_f32, 0..20),
+            kl_tokens in prop::collection::vec(0.0..30.0_f32, 1..20),
         ) {
-            let window = Window { nll_nats, kl_tokens, ..Window::default() };
+            let scored_tokens = kl_tokens.len();
+            let window = Window { scored_tokens, nll_nats, kl_tokens, ..Window::default() };
             let line = Record::Window(window.clone()).to_line().unwrap();
             let Record::Window(read) = Record::from_line(&line).unwrap() else { panic!("{line}") };
             prop_assert_eq!(&read.kl_tokens, &window.kl_tokens);

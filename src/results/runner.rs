@@ -26,6 +26,25 @@ pub struct Description {
     pub figures: Figures,
 }
 
+impl Description {
+    /// Whether two descriptions are of one kind of runner on one kind of machine, so that their times
+    /// can be put together.
+    pub fn is_same_origin(&self, other: &Description) -> bool {
+        self.simulated == other.simulated
+            && self.device.model_identifier == other.device.model_identifier
+            && self.engine == other.engine
+    }
+
+    /// Whether what one runner computed says what the other computes: neither it nor the system was
+    /// replaced.
+    pub fn is_same_runner(&self, other: &Description) -> bool {
+        let (own, others) = (&self.device, &other.device);
+        self.is_same_origin(other)
+            && (&self.runner, &self.runtime) == (&other.runner, &other.runtime)
+            && (&own.os, &own.os_build, &own.chip) == (&others.os, &others.os_build, &others.chip)
+    }
+}
+
 /// A device, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {

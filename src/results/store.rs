@@ -163,11 +163,19 @@ mod tests {
 
     fn window(cell_id: &str, window: usize, nll_nats: f64) -> Record {
         let (cell_id, kl_tokens) = (cell_id.to_owned(), vec![0.1, 0.7]);
-        Record::Window(Window { cell_id, window, nll_nats, kl_tokens, ..Window::default() })
+        let scored_tokens = kl_tokens.len();
+        Record::Window(Window {
+            cell_id,
+            window,
+            scored_tokens,
+            nll_nats,
+            kl_tokens,
+            ..Window::default()
+        })
     }
 
     fn done(cell_id: &str) -> Record {
-        Record::Done(Done { cell_id: cell_id.into(), ..Done::default() })
+        Record::Done(Done { cell_id: cell_id.into(), windows: 3, ..Done::default() })
     }
 
     #[test]
@@ -191,7 +199,7 @@ mod tests {
     fn all() -> Vec<Record> {
         let cell = |id: &str| Record::Cell(Cell { cell_id: id.into(), ..Cell::default() });
         let mut records = vec![
-            Record::Run(Run { model: "m".into(), ..Run::default() }),
+            Record::Run(Run { model: "m".into(), windows: 3, scored_tokens: 6, ..Run::default() }),
             Record::Environment(Environment::default()),
             cell("a"),
             cell("b"),

@@ -282,19 +282,26 @@ pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
 }
 
 /// The exit code of an invocation: *no* if a device computes another model than a package that is
-/// asked, *surroundings* if less was measured than asked.
+/// asked, *surroundings* if less was measured than asked, or if a device that was asked was not seen to
+/// compute a package.
 fn verdict(all: &[Measurement], is_complete: bool, is_asked: impl Fn(&str, &str) -> bool) -> Exit {
-    let is_wrong = |DeviceRows { device, rows }: &DeviceRows<'_>| {
+    let is_wrong = |DeviceRows { device, rows, .. }: &DeviceRows<'_>| {
         let is_wrong = |row: &DeviceRow<'_>| {
             row.correctness.is_some_and(|check| !check.holds)
                 && is_asked(&device.device, &row.subject.package)
         };
         !device.description.simulated && rows.iter().any(is_wrong)
     };
-    let known = OnDevices::of(all);
-    if known.is_some_and(|known| known.devices.iter().any(is_wrong)) {
+    let is_unchecked = |DeviceRows { device, rows, .. }: &DeviceRows<'_>| {
+        let is_open = |row: &DeviceRow<'_>| {
+            row.correctness.is_none() && is_asked(&device.device, &row.subject.package)
+        };
+        rows.iter().any(is_open)
+    };
+    let known = OnDevices::of(all).map(|known| known.devices).unwrap_or_default();
+    if known.iter().any(is_wrong) {
         Exit::No
-    } else if is_complete {
+    } else if is_complete && !known.iter().any(is_unchecked) {
         Exit::Done
     } else {
         Exit::Surroundings

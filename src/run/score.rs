@@ -68,6 +68,9 @@ pub fn execute(
         resumed_windows: job.recorded_windows(&store),
         ..Session::default()
     };
+    for (variant, how) in store.index().all_lost() {
+        observer.warning(&format!("{variant}: {how}; what is missing is scored again"));
+    }
     let was_done = job.pending(&store).is_empty();
     let coded = calibrate::code(job, &store, is_packaged, observer)?;
     store.append(&coded.failures)?;

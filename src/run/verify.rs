@@ -70,6 +70,14 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
         None => None,
     };
     let variant: Variant = described.variant.parse().at(|| folder.display())?;
+    if let Some(other) = file.as_ref().filter(|file| file.variant != variant) {
+        return Err(Error::input(format!(
+            "the packages are {variant}, but the weights in this file were coded as {}",
+            other.variant
+        ))
+        .at(request.coded.unwrap_or(folder).display())
+        .hint("name the file that the packages were written from with --coded"));
+    }
     let scales = bundle.manifest.scales().at(|| folder.display())?;
     let coder = Coder {
         checkpoint: &checkpoint,

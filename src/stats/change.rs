@@ -9,8 +9,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::Sample;
 use super::interval::below;
+use super::{LARGEST, Sample};
 
 /// One night's value of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +57,7 @@ pub struct ChangePoint {
 /// The change points of a history, in order of time. Imprecise observations count less: the weight is
 /// 1 ÷ (the observation's variance + the variance between nights). The latter comes from the median
 /// absolute step from night to night, which changes of level hardly affect. There are no change points
-/// if a value is not finite.
+/// if a value is not finite or beyond [`LARGEST`](super::LARGEST).
 ///
 /// At the default level, finding a step takes about 11 nights; fewer nights have too few orders for a
 /// small p-value.
@@ -102,10 +102,15 @@ fn weighted(history: &[Observation]) -> Option<Vec<Weighted>> {
     let variance = |night: &Observation| {
         night.standard_error.filter(|error| error.is_finite()).map_or(0.0, |e| e * e) + between
     };
-    let is_known = history.iter().all(|night| variance(night) > 0.0);
+    let is_known = history.iter().all(|night| is_weight(1.0 / variance(night)));
     let weight = |night: &Observation| if is_known { 1.0 / variance(night) } else { 1.0 };
     let point = |night: &Observation| Weighted { value: night.value, weight: weight(night) };
     Some(history.iter().map(point).collect())
+}
+
+/// Whether sums of values times this weight stay within what an f64 can hold.
+fn is_weight(weight: f64) -> bool {
+    weight > 1.0 / LARGEST && weight < LARGEST
 }
 
 fn mean(points: &[Weighted]) -> f64 {
@@ -117,7 +122,7 @@ fn mean(points: &[Weighted]) -> f64 {
 fn best_split(points: &[Weighted], start: usize, search: &Search) -> Option<(usize, f64)> {
     let least = search.least.max(1);
     let constant = points.iter().all(|point| point.value == points[0].value);
-    if points.len() < 2 * least || constant {
+    if points.len() < least.saturating_mul(2) || constant {
         return None;
     }
     let (split, separation) = separate(points, least);

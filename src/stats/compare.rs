@@ -44,7 +44,7 @@ pub struct Comparison {
     pub nll_difference_nats: Estimate,
 }
 
-/// Estimates of one variant; `None` without a scored token.
+/// Estimates of one variant; `None` without a scored token, or if an f64 cannot hold one of them.
 pub fn quality(windows: &[Scores], bootstrap: &Bootstrap) -> Option<Quality> {
     let rows: Vec<[f64; 5]> = windows
         .iter()
@@ -63,7 +63,7 @@ pub fn quality(windows: &[Scores], bootstrap: &Bootstrap) -> Option<Quality> {
 }
 
 /// Compares two variants on the same windows, in the same order. `None` if the windows differ (in number
-/// or in a token count) or have no scored token.
+/// or in a token count) or have no scored token, or if an f64 cannot hold an estimate.
 pub fn compare(
     variant: &[Scores],
     reference: &[Scores],
@@ -99,6 +99,9 @@ fn estimates<const C: usize, const S: usize>(
         return None;
     }
     let points = statistics(&sums);
+    if points.iter().any(|point| !point.is_finite()) {
+        return None;
+    }
     let intervals: [Option<Interval>; S] = bootstrap.intervals(rows, statistics);
     let estimate =
         |at: usize| Estimate { point: points[at], interval: intervals[at], n: rows.len() };

@@ -8,13 +8,14 @@ pub const POWER: f64 = 0.9;
 /// The smallest true change, on the effect's scale and counted from 0, that a one-sided test at level
 /// `alpha` finds to be beyond `bound` with probability `power`:
 /// bound + (t(1 - alpha) + t(power)) · standard error (Bloom, 1995, "Minimum detectable effects").
-/// `None` without a spread, or if the spread is that within a single run.
+/// `None` without a spread, if the spread is that within a single run, or if it cannot be told.
 pub fn detectable_change(effect: &Effect, bound: f64, alpha: f64, power: f64) -> Option<f64> {
     let spread = effect.spread.filter(|spread| !spread.within_run_only)?;
     if spread.standard_error == 0.0 {
-        return Some(bound);
+        return Some(bound).filter(|change| change.is_finite());
     }
-    Some(bound + (spread.t(1.0 - alpha) + spread.t(power)) * spread.standard_error)
+    let change = bound + (spread.t(1.0 - alpha) + spread.t(power)) * spread.standard_error;
+    Some(change).filter(|change| change.is_finite())
 }
 
 /// More windows than this are not considered.
@@ -23,7 +24,8 @@ const MAX_WINDOWS: usize = 1 << 24;
 /// The fewest windows (or runs) with which [`detectable_change`] would be at most `wanted`, if further
 /// windows are like the present ones: the standard error falls with 1 ÷ √windows, blocks keep their
 /// length, and the degrees of freedom grow with the number of blocks. `None` if `wanted` does not exceed
-/// `bound`, or the spread is unknown.
+/// `bound`, the spread is unknown, or [`MAX_WINDOWS`] do not suffice. It takes at most 50 steps: the
+/// number is doubled up to [`MAX_WINDOWS`], and the last interval halved.
 pub fn windows_needed(
     effect: &Effect,
     wanted: f64,
@@ -31,7 +33,8 @@ pub fn windows_needed(
     alpha: f64,
     power: f64,
 ) -> Option<usize> {
-    let spread = effect.spread.filter(|spread| !spread.within_run_only && wanted > bound)?;
+    let is_known = |spread: &Spread| !spread.within_run_only && wanted > bound && effect.n > 0;
+    let spread = effect.spread.filter(is_known)?;
     let suffices = |windows: usize| {
         let share = windows as f64 / effect.n as f64;
         let degrees_of_freedom = (spread.degrees_of_freedom + 1.0) * share - 1.0;

@@ -3,8 +3,7 @@
 //! Ratios are kept as natural logarithms, because a ratio and its inverse are then equally far from
 //! "no change". They become ratios again in [`Effect::estimate`].
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
+use super::student;
 use super::{Estimate, Interval};
 
 /// The scale on which an effect is a plain number with 0 for "no change".
@@ -48,12 +47,20 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Student's t at probability `p`, 0 to 1, in standard errors.
+    /// The spread, if all of its numbers are finite.
+    pub(super) fn finite(self) -> Option<Spread> {
+        let is_known = self.standard_error.is_finite()
+            && self.degrees_of_freedom.is_finite()
+            && self.percentile.finite().is_some()
+            && self.bca.finite().is_some();
+        is_known.then_some(self)
+    }
+
+    /// Student's t at probability `p`, 0 to 1, in standard errors; infinite if it cannot be told.
     pub(super) fn t(&self, p: f64) -> f64 {
         // An f64 cannot resolve 1 - p for a small tail, so the quantile is taken from the other side.
         let tail = p.min(1.0 - p);
-        let t = StudentsT::new(0.0, 1.0, self.degrees_of_freedom)
-            .map_or(f64::INFINITY, |t| -t.inverse_cdf(tail));
+        let t = student::quantile(tail, self.degrees_of_freedom).unwrap_or(f64::INFINITY);
         if p < 0.5 { -t } else { t }
     }
 }
@@ -65,7 +72,7 @@ impl Effect {
     pub fn estimate(&self) -> Estimate {
         let level = self.spread.map_or(0.0, |spread| spread.percentile.level);
         let interval = self.student_interval((1.0 - level) / 2.0);
-        let interval = interval.map(|interval| self.shown_interval(interval));
+        let interval = interval.and_then(|interval| self.shown_interval(interval));
         Estimate { point: self.shown(self.point), interval, n: self.n }
     }
 
@@ -77,14 +84,15 @@ impl Effect {
         }
     }
 
-    /// An interval on the effect's scale as one of ratios or of differences.
-    pub fn shown_interval(&self, interval: Interval) -> Interval {
+    /// An interval on the effect's scale as one of ratios or of differences; `None` if an end of it is
+    /// a ratio that an f64 cannot hold.
+    pub fn shown_interval(&self, interval: Interval) -> Option<Interval> {
         let Interval { low, high, level } = interval;
-        Interval { low: self.shown(low), high: self.shown(high), level }
+        Interval { low: self.shown(low), high: self.shown(high), level }.finite()
     }
 
     /// Point ± t · standard error, with a probability of `tail` beyond each end. It agrees with
-    /// [`Effect::p_above`] and [`Effect::p_below`]. `None` without a spread.
+    /// [`Effect::p_above`] and [`Effect::p_below`]. `None` without a spread, or if an end is not finite.
     pub fn student_interval(&self, tail: f64) -> Option<Interval> {
         let spread = self.spread?;
         let half_width = if spread.standard_error == 0.0 {
@@ -93,7 +101,7 @@ impl Effect {
             spread.t(1.0 - tail) * spread.standard_error
         };
         let (low, high) = (self.point - half_width, self.point + half_width);
-        Some(Interval { low, high, level: 1.0 - 2.0 * tail })
+        Interval { low, high, level: 1.0 - 2.0 * tail }.finite()
     }
 
     /// The probability of a point this high if the true effect is `bound` or less (one-sided t test).
@@ -112,8 +120,7 @@ fn upper_tail(distance: f64, spread: &Spread) -> f64 {
     if spread.standard_error == 0.0 {
         return if distance > 0.0 { 0.0 } else { 1.0 };
     }
-    StudentsT::new(0.0, 1.0, spread.degrees_of_freedom)
-        .map_or(1.0, |t| t.sf(distance / spread.standard_error))
+    student::upper_tail(distance / spread.standard_error, spread.degrees_of_freedom)
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ pub struct Estimate {
     pub n: usize,
 }
 
+impl Interval {
+    /// The interval, if both ends are finite.
+    pub fn finite(self) -> Option<Interval> {
+        (self.low.is_finite() && self.high.is_finite()).then_some(self)
+    }
+}
+
 impl Estimate {
     /// A number that is known exactly, such as the size of a file: its interval has no width.
     pub fn exact(point: f64) -> Estimate {

@@ -8,9 +8,9 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{Interval, Sample};
+use super::{Interval, Sample, student};
 
 /// How an interval is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +33,8 @@ impl Bootstrap {
     }
 
     /// The interval of `statistic`, a function of the sums of columns; `rows` has a row per window.
-    /// `None` if there are fewer than two blocks, or the statistic of a resample is not finite.
+    /// `None` if there are fewer than two blocks, the level is not between 0 and 1, or the statistic of
+    /// a resample is not finite or beyond [`LARGEST`](super::LARGEST).
     pub fn interval<const C: usize>(
         &self,
         rows: &[[f64; C]],
@@ -51,7 +52,7 @@ impl Bootstrap {
     ) -> [Option<Interval>; S] {
         let block_length = self.block_length.max(1);
         let blocks = rows.len() / block_length;
-        if blocks < 2 || self.resamples < 2 {
+        if blocks < 2 || self.resamples < 2 || !is_level(self.level) {
             return [None; S];
         }
         let mut resampled: [Vec<f64>; S] =
@@ -77,7 +78,7 @@ impl Bootstrap {
         resampled.map(|values| {
             let sample = Sample::new(values).ok()?;
             let (low, high) = (sample.quantile(tail), sample.quantile(1.0 - tail));
-            Some(Interval { low, high, level: self.level })
+            Interval { low, high, level: self.level }.finite()
         })
     }
 }
@@ -100,22 +101,27 @@ pub(super) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
 }
 
+/// Whether an interval can have this level.
+pub(super) fn is_level(level: f64) -> bool {
+    level > 0.0 && level < 1.0
+}
+
 /// The share of resamples beyond each end, chosen so that `n` independent blocks give the coverage of a t
 /// interval.
 fn expanded_tail(level: f64, n: usize) -> f64 {
     let tail = (1.0 - level) / 2.0;
-    let (Ok(t), Ok(normal)) = (StudentsT::new(0.0, 1.0, (n - 1) as f64), Normal::new(0.0, 1.0))
-    else {
-        return tail;
-    };
+    let Some(t) = student::quantile(tail, (n - 1) as f64) else { return tail };
     let scale = (n as f64 / (n - 1) as f64).sqrt();
-    normal.cdf(scale * t.inverse_cdf(tail))
+    Normal::standard().cdf(scale * -t)
 }
 
 /// The number of windows in a block: the cube root of their number, rounded down. Longer blocks preserve
 /// more dependence, shorter ones are more numerous; this balances the two (Hall, Horowitz & Jing, 1995).
 pub fn block_length_for(windows: usize) -> usize {
-    (1..).take_while(|length| length * length * length <= windows).last().unwrap_or(1)
+    let root = (windows as f64).cbrt() as usize;
+    // The root is rounded, so that the length may be one more or one less.
+    let is_below = |length: &usize| length.checked_pow(3).is_some_and(|cube| cube <= windows);
+    (root.saturating_sub(1)..=root + 1).rev().find(is_below).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use statrs::function::erf::erf;
 
 /// The rate-distortion bound `2^(-2R)` at `bits` per weight, which vector codes approach as vectors get
 /// longer (Cover and Thomas, Elements of Information Theory, theorem 10.3.2).
+/// It is 1 at 0 bits and below.
 pub fn rate_distortion(bits: f64) -> f64 {
-    (-2.0 * bits).exp2()
+    (-2.0 * bits.max(0.0)).exp2()
 }
 
 /// The error of the best scalar table of `levels` entries, at least 1 (Max 1960, table I; Lloyd 1957),

@@ -4,12 +4,18 @@
 //! give the same interval. *Windows* of text are resampled, in blocks of neighbours: neither tokens
 //! within a window nor neighbouring windows are independent, and treating them as independent would
 //! make every interval too narrow.
+//!
+//! No finite number makes anything here panic or search without end. A result that an f64 cannot hold,
+//! such as the square of a number beyond [`LARGEST`], is refused by name or is `None`: it *cannot be
+//! told*.
 
 mod change;
 mod compare;
 mod detectable;
 mod effect;
 mod estimate;
+#[cfg(test)]
+mod extremes;
 mod holm;
 mod interval;
 mod limits;
@@ -17,6 +23,7 @@ mod median;
 mod paired;
 mod resampled;
 mod sample;
+mod student;
 mod timing;
 mod verdict;
 
@@ -29,7 +36,7 @@ pub use interval::{Bootstrap, block_length_for};
 pub use limits::{lloyd_max, rate_distortion};
 pub use median::median;
 pub use paired::{NotPaired, Paired, difference, paired};
-pub use sample::{BadSample, Sample};
+pub use sample::{BadSample, LARGEST, Sample};
 pub use timing::ratio_of_medians;
 pub use verdict::{
     Better, Case, Decision, Evidence, FAMILY_ALPHA, Limit, Tolerance, Verdict, decide,

@@ -3,9 +3,9 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{Bootstrap, Interval, Sample};
+use super::{Bootstrap, Interval, Sample, student};
 
 /// Resamples that share one stream of random numbers. Like the seed, it affects the result.
 const CHUNK: usize = 500;
@@ -80,16 +80,16 @@ impl Resampled {
     }
 }
 
-/// The width of a t interval divided by that of a normal one.
+/// The width of a t interval divided by that of a normal one; infinite if it cannot be told.
 pub(super) fn t_stretch(level: f64, degrees_of_freedom: f64) -> f64 {
     let p = (1.0 + level) / 2.0;
-    StudentsT::new(0.0, 1.0, degrees_of_freedom)
-        .map_or(f64::INFINITY, |t| t.inverse_cdf(p) / Normal::standard().inverse_cdf(p))
+    let t = student::quantile(1.0 - p, degrees_of_freedom);
+    t.map_or(f64::INFINITY, |t| t / Normal::standard().inverse_cdf(p))
 }
 
 /// The acceleration of BCa intervals from the jackknife values of each sample (the statistic with one
 /// unit left out): Σ U³/n³ ÷ 6 (Σ U²/n²)^(3/2), U = (n - 1)(mean - value) (Efron & Tibshirani, 1993,
-/// chapter 14; several samples as in scipy). 0 if nothing varies.
+/// chapter 14; several samples as in scipy). 0 if nothing varies, or if it cannot be told.
 pub(super) fn acceleration(jackknife: &[&[f64]]) -> f64 {
     let (mut cubes, mut squares) = (0.0, 0.0);
     for values in jackknife {
@@ -101,7 +101,8 @@ pub(super) fn acceleration(jackknife: &[&[f64]]) -> f64 {
             cubes += influence.powi(3);
         }
     }
-    if squares > 0.0 { cubes / (6.0 * squares.powf(1.5)) } else { 0.0 }
+    let found = cubes / (6.0 * squares.powf(1.5));
+    if squares > 0.0 && found.is_finite() { found } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -2,9 +2,16 @@
 
 use std::fmt;
 
+/// The largest number, up or down, that statistics take. Cubes of such numbers, and sums of very many of
+/// them, are far from what an f64 can hold, so that no step on the way to a result overflows.
+pub const LARGEST: f64 = 1e90;
+
 /// At least two finite values, in ascending order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample(Vec<f64>);
+
+/// Deviations below this are squared in a unit of their own.
+const LEAST_SQUARED: f64 = 1e-140;
 
 /// Why values are not a [`Sample`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +26,13 @@ pub enum BadSample {
         /// Its position.
         index: usize,
     },
+    /// A value is beyond [`LARGEST`].
+    TooLarge {
+        /// Its position.
+        index: usize,
+    },
+    /// The two sides of a ratio are too far apart for it.
+    TooFarApart,
     /// A duration or size is zero or negative, so a ratio is undefined.
     NotPositive {
         /// Its position.
@@ -31,6 +45,12 @@ impl fmt::Display for BadSample {
         match self {
             BadSample::TooFew { n } => write!(f, "expected at least 2 values, found {n}"),
             BadSample::NotFinite { index } => write!(f, "value {index} is not finite"),
+            BadSample::TooLarge { index } => {
+                write!(f, "value {index} is beyond {LARGEST:e}: its statistics cannot be told")
+            }
+            BadSample::TooFarApart => {
+                write!(f, "the two are too far apart: their ratio cannot be told")
+            }
             BadSample::NotPositive { index } => write!(f, "value {index} is not above zero"),
         }
     }
@@ -42,13 +62,16 @@ impl Sample {
     /// A sample of values in any order.
     ///
     /// # Errors
-    /// There are fewer than two values, or one is not finite.
+    /// There are fewer than two values, or one is not finite or beyond [`LARGEST`].
     pub fn new(mut values: Vec<f64>) -> Result<Sample, BadSample> {
         if values.len() < 2 {
             return Err(BadSample::TooFew { n: values.len() });
         }
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(BadSample::NotFinite { index });
+        }
+        if let Some(index) = values.iter().position(|value| value.abs() > LARGEST) {
+            return Err(BadSample::TooLarge { index });
         }
         values.sort_unstable_by(f64::total_cmp);
         Ok(Sample(values))
@@ -67,8 +90,11 @@ impl Sample {
     /// The standard deviation, with n - 1 in the denominator.
     pub fn standard_deviation(&self) -> f64 {
         let mean = self.mean();
-        let squares: f64 = self.0.iter().map(|value| (value - mean).powi(2)).sum();
-        (squares / (self.0.len() - 1) as f64).sqrt()
+        let widest = self.0.iter().map(|value| (value - mean).abs()).fold(0.0, f64::max);
+        // The squares of smaller deviations vanish, and with them a spread that there is.
+        let unit = if widest > 0.0 && widest < LEAST_SQUARED { widest } else { 1.0 };
+        let squares: f64 = self.0.iter().map(|value| ((value - mean) / unit).powi(2)).sum();
+        (squares / (self.0.len() - 1) as f64).sqrt() * unit
     }
 
     /// The quantile at `p`, interpolated linearly between neighbours; `p` is clamped to 0 to 1.

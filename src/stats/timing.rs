@@ -7,6 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::interval::below;
+use super::paired::LARGEST_LOG;
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
 use super::{BadSample, Bootstrap, Effect, Scale, Spread};
 
@@ -20,7 +21,7 @@ use super::{BadSample, Bootstrap, Effect, Scale, Spread};
 ///
 /// # Errors
 /// A side has no value, or a value is not finite or not above zero; its position counts through all
-/// runs of its side.
+/// runs of its side. The medians are too far apart for their ratio to be told.
 pub fn ratio_of_medians(
     candidate: &[Vec<f64>],
     baseline: &[Vec<f64>],
@@ -29,6 +30,9 @@ pub fn ratio_of_medians(
     let (candidate, baseline) = (Side::new(candidate)?, Side::new(baseline)?);
     let n = candidate.runs.len().min(baseline.runs.len());
     let point = candidate.median.ln() - baseline.median.ln();
+    if point.abs() > LARGEST_LOG {
+        return Err(BadSample::TooFarApart);
+    }
     let baseline_median = baseline.median;
     let spread = spread(&candidate, &baseline, point, bootstrap);
     Ok(Effect { scale: Scale::LogRatio, baseline: baseline_median, point, spread, n })
@@ -64,13 +68,14 @@ fn spread(candidate: &Side, baseline: &Side, point: f64, bootstrap: &Bootstrap) 
     let accelerations = [&left_out[0][..], &left_out[1].iter().map(|v| -v).collect::<Vec<f64>>()];
     let resampled = Resampled::new(point, values, acceleration(&accelerations))?;
     let stretch = t_stretch(bootstrap.level, degrees_of_freedom);
-    Some(Spread {
+    let spread = Spread {
         standard_error: total.sqrt(),
         degrees_of_freedom,
         percentile: resampled.percentile(bootstrap.level, stretch),
         bca: resampled.bca(bootstrap.level, stretch),
         within_run_only,
-    })
+    };
+    spread.finite()
 }
 
 /// One side's runs; each repetition is stored as its rank among all repetitions of the side.

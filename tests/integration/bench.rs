@@ -207,21 +207,28 @@ fn a_device_that_vanishes_costs_nothing_that_was_measured_and_no_other_device() 
 }
 
 #[test]
-fn a_device_that_computes_something_else_is_wrong_and_its_speeds_are_struck_out() {
+fn a_runner_that_was_replaced_and_computes_something_else_is_wrong_and_its_speeds_are_struck_out() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let phone = Listening::start(&lab.folder.path().join("store"));
-    let port = proxy::start(
-        phone.port,
-        Arc::new(|frame: &mut Frame| {
-            if let Frame::Logits { values, .. } = frame {
-                values.reverse();
+    let is_replaced = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&is_replaced);
+    let change = move |frame: &mut Frame| match frame {
+        _ if !now.load(Ordering::SeqCst) => {}
+        Frame::Logits { values, .. } => values.reverse(),
+        frame => edit(frame, |answer| {
+            if let Some(runner) = answer.pointer_mut("/result/runner") {
+                *runner = json!("another runner");
             }
         }),
-    );
-    let device = format!("tcp:127.0.0.1:{port}");
+    };
+    let device = format!("tcp:127.0.0.1:{}", proxy::start(phone.port, Arc::new(change)));
+    lab.bench(&device, &["--repetitions", "1"], 0);
+    is_replaced.store(true, Ordering::SeqCst);
     let output = lab.bench(&device, &["--repetitions", "1", "--format", "markdown"], 1);
     let page = String::from_utf8(output.stdout).unwrap();
     assert!(page.contains("| WRONG |") && page.contains("~~"), "{page}");
+    is_replaced.store(false, Ordering::SeqCst);
+    lab.bench(&device, &["--repetitions", "1"], 0);
 }
 
 #[test]
@@ -245,14 +252,14 @@ fn what_a_simulation_measured_is_never_continued_by_another_runner() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("in this run were simulated on") && told.contains("--reports"), "{told}");
     assert_eq!(lab.kept(&device), 1, "nothing was measured");
-    lab.bench(&device, &["--repetitions", "1"], 0);
+    lab.bench(&device, &["--repetitions", "1"], 2);
     simulates.store(true, Ordering::SeqCst);
     lab.bench(&device, &["--repetitions", "2"], 0);
     assert_eq!(lab.kept(&device), 2);
 }
 
 #[test]
-fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_until_all_is_measured() {
+fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_even_if_all_is_measured() {
     let lab = Lab::new(&["palette4-g16-s"]);
     let away = "tcp:127.0.0.1:1";
     let mut bench = Command::new(EVALKIT);
@@ -280,8 +287,13 @@ fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_until_all_is_measu
     let phone = Listening::start(&lab.folder.path().join("store"));
     let device = format!("tcp:127.0.0.1:{}", phone.port);
     lab.bench(&device, &["--repetitions", "1"], 0);
-    drop(phone);
     lab.bench(&device, &["--repetitions", "1"], 0);
+    let refused = "f".repeat(32);
+    let mut other = lab.command(&device, &["--repetitions", "1"]);
+    let other = other.env("EVALKIT_RUNNER_TOKEN", refused).output().unwrap();
+    assert_eq!(other.status.code(), Some(3), "another token: {other:?}");
+    drop(phone);
+    lab.bench(&device, &["--repetitions", "1"], 3);
     lab.bench(&device, &["--repetitions", "2"], 3);
 }
 

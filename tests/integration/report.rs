@@ -141,6 +141,34 @@ fn a_table_that_should_not_be_published_is_not_written() {
 }
 
 #[test]
+fn windows_that_were_lost_are_no_results_until_the_same_sweep_scores_them_again() {
+    let place = measured();
+    let (path, whole) = (place.run_folder().join("records.jsonl"), place.records());
+    let run_name = name(&place);
+    let last = whole.lines().filter(|line| line.contains("\"kind\":\"window\"")).last().unwrap();
+    let lost: String =
+        whole.lines().filter(|line| *line != last).map(|l| format!("{l}\n")).collect();
+    std::fs::write(&path, &lost).unwrap();
+    let page = run(&mut report(&place, &[&run_name, "--format", "markdown"]), 1);
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(page.contains("INVALID: ") && page.contains("its records lost windows"), "{page}");
+    changelog(&place, &format!("reports/{run_name}"));
+    for flag in ["--splice", "--verify"] {
+        let refused = told(&run(&mut report(&place, &[flag, "CHANGELOG.md"]), 1));
+        assert!(refused.contains("this run is invalid"), "{refused}");
+    }
+    let again = told(&run(&mut place.sweep(&["--bits", "4,2"]), 0));
+    assert!(again.contains("what is missing is scored again"), "{again}");
+    run(&mut report(&place, &[&run_name]), 0);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&place.records()), sorted(&whole));
+}
+
+#[test]
 fn markers_amiss_leave_the_file_alone() {
     let place = measured();
     let open = format!("<!-- evalkit: reports/{} ladder -->", name(&place));

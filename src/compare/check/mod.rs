@@ -11,7 +11,7 @@ mod speed;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::differences::{Difference, between, model_name};
+use super::differences::{Difference, between, model_name, sameness};
 use super::metric::{Metric, Tolerances};
 use crate::error::Exit;
 use crate::results::RunFolder;
@@ -63,7 +63,8 @@ pub struct Checked {
     pub hashes: [String; 2],
     /// What differs between the two apart from their results; this run is the first.
     pub differences: Vec<Difference>,
-    /// What only one of the two has and is therefore not judged, and attempts that did not count.
+    /// Whether the two are one run, tolerances that hardly anything can exceed, what only one of the two
+    /// has and is therefore not judged, and attempts that did not count.
     pub asides: Vec<String>,
     /// Every metric of every variant, worst verdicts first.
     pub rows: Vec<CheckRow>,
@@ -163,6 +164,9 @@ pub fn check(now: &RunFolder, then: &RunFolder, tolerances: &Tolerances, seed: u
     let (devices, more) = speed::compare(now, then, seed);
     found.extend(devices);
     asides.extend(more);
+    let wide = too_wide(&found, tolerances);
+    let first = sameness(now, then).map(str::to_owned);
+    let asides = first.into_iter().chain(wide).chain(asides).collect();
     let case = |row: &Found| {
         let baseline = row.values[1].map_or(0.0, |value| value.point);
         Case { evidence: row.evidence.clone(), tolerance: tolerances.of(row.metric, baseline) }
@@ -185,6 +189,24 @@ pub fn check(now: &RunFolder, then: &RunFolder, tolerances: &Tolerances, seed: u
         tolerances: tolerances.clone(),
         seed,
     }
+}
+
+/// Tolerances that hardly any change exceeds, in words, each once.
+fn too_wide(found: &[Found], tolerances: &Tolerances) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for row in found {
+        let baseline = row.values[1].map(|value| value.point);
+        let is_wide = baseline.is_some_and(|value| tolerances.is_too_wide(row.metric, value));
+        let (name, words) = (row.metric.name(), tolerances.words(row.metric));
+        let what = format!(
+            "the tolerance of {name}, {words}, is as large as the value itself: hardly any change can \
+             exceed it"
+        );
+        if is_wide && !said.contains(&what) {
+            said.push(what);
+        }
+    }
+    said
 }
 
 /// How bad a verdict is: 0 is the worst.

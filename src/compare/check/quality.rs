@@ -46,7 +46,8 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
 /// Quality and size of a variant by itself; empty if it has no result.
 pub(super) fn alone(index: &Index, cell: &Cell, seed: u64) -> Vec<(Metric, Estimate)> {
     let windows = scores(&index.windows_of(&cell.cell_id));
-    if index.failure_of(&cell.cell_id).is_some() || windows.is_empty() {
+    let is_missing = index.failure_of(&cell.cell_id).is_some() || windows.is_empty();
+    if is_missing || index.lost(&cell.cell_id).is_some() {
         return Vec::new();
     }
     let metrics = metrics(cell).iter();
@@ -68,6 +69,20 @@ fn missing(now: &Index, name: &str) -> Found {
 
 fn failed(label: &str, failure: &Failure) -> Found {
     Found::result(label, "", Verdict::Regressed, format!("it failed: {}", failure.cause))
+}
+
+/// Why the windows of a variant are not all that were asked for; `None` if they are.
+fn unsound(side: &RunFolder, cell: &Cell) -> Option<String> {
+    let index = &side.index;
+    if index.is_done(&cell.cell_id) {
+        return None;
+    }
+    let unfinished = || {
+        let windows = index.windows_of(&cell.cell_id).len();
+        let asked = index.run().map_or(0, |run| run.windows);
+        format!("it is not finished: {windows} of {asked} windows were scored")
+    };
+    Some(index.lost(&cell.cell_id).unwrap_or_else(unfinished))
 }
 
 /// The metrics of windows; the reference does not diverge from itself.
@@ -111,12 +126,9 @@ impl Pair<'_> {
             Some(why) => vec![invalid(why)],
             None => self.paired(new),
         };
-        if !self.now.index.is_done(&new.cell_id) {
-            let windows = self.now.index.windows_of(&new.cell_id).len();
-            let asked = self.now.index.run().map_or(0, |run| run.windows);
-            let why = format!("it is not finished: {windows} of {asked} windows were scored");
-            rows.push(invalid(&why));
-        }
+        let now = unsound(self.now, new);
+        let then = unsound(self.then, self.old).map(|why| format!("in the baseline, {why}"));
+        rows.extend(now.into_iter().chain(then).map(|why| invalid(&why)));
         if !(self.is_other_model || new.parts.is_empty() || self.old.parts.is_empty()) {
             let sizes = [size_bytes(new), size_bytes(self.old)];
             rows.push(Found::exact(self.label, "", Metric::Size, sizes));
@@ -202,7 +214,7 @@ fn value(metric: Metric, windows: &[Scores], seed: u64) -> Option<Estimate> {
     let tokens: Vec<f64> = windows.iter().map(|window| window.tokens).collect();
     let bootstrap = bootstrap(seed, windows.len(), RESAMPLES_ALONE);
     let effect = difference(&values, &tokens, None, &bootstrap).ok()?;
-    Some(Effect { scale, ..effect }.estimate())
+    Some(Effect { scale, ..effect }.estimate()).filter(|value| value.point.is_finite())
 }
 
 fn size_bytes(cell: &Cell) -> u64 {

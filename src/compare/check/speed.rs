@@ -9,6 +9,7 @@ use super::series::Series;
 use super::{Found, Metric};
 use crate::compare::differences::short;
 use crate::compare::on_device::{disturbance, last_method};
+use crate::compare::origins::{Origin, is_overcome, origins};
 use crate::results::RunFolder;
 use crate::results::measurement::{
     Attempt, AttemptOutcome, CorrectnessCheck, Measurement, Method, SeenDevice, Subject,
@@ -34,6 +35,8 @@ struct Measured<'a> {
     /// Attempts that did not count, in words.
     disturbed: Vec<String>,
     correctness: Option<&'a CorrectnessCheck>,
+    /// Whether several runners measured it under the device's name.
+    is_mixed: bool,
 }
 
 /// What identifies the same package on the same device in two runs.
@@ -101,8 +104,11 @@ pub(super) fn alone(measured: &[Measurement]) -> Vec<(Series, Estimate)> {
 
 /// Why a device was not measured, as `: step: reason`; empty if no reason is recorded.
 fn trouble(side: &RunFolder, device: &str) -> String {
-    let last = side.measured.iter().rev().find_map(|one| match one {
-        Measurement::FailedStep(trouble) if trouble.device == device => Some(trouble),
+    let all = &side.measured;
+    let last = all.iter().enumerate().rev().find_map(|(at, one)| match one {
+        Measurement::FailedStep(failed) if failed.device == device && !is_overcome(all, at) => {
+            Some(failed)
+        }
         _ => None,
     });
     last.map_or(String::new(), |trouble| format!(": {}: {}", trouble.step, trouble.reason))
@@ -145,6 +151,9 @@ fn incomparable(now: &Measured<'_>, then: &Measured<'_>) -> Option<String> {
         if one.device.description.simulated {
             return Some(format!("simulated in {which}"));
         }
+        if one.is_mixed {
+            return Some(format!("several runners measured under the device's name in {which}"));
+        }
     }
     let fields = |one: &Measured<'_>| {
         let (description, method) = (&one.device.description, one.method);
@@ -178,11 +187,8 @@ fn gather(all: &[Measurement]) -> BTreeMap<Key, Measured<'_>> {
         Measurement::Subject(subject) => Some(((&subject.variant, &subject.design), subject)),
         _ => None,
     });
-    let devices = latest(all, |one| match one {
-        Measurement::Device(seen) => Some((&seen.device, seen)),
-        _ => None,
-    });
-    for device in devices.values() {
+    for origin in &origins(all) {
+        let Origin { device, own, .. } = origin;
         for ((variant, design), subject) in &subjects {
             let mut measured = Measured {
                 method,
@@ -190,13 +196,16 @@ fn gather(all: &[Measurement]) -> BTreeMap<Key, Measured<'_>> {
                 subject,
                 values: BTreeMap::new(),
                 disturbed: Vec::new(),
-                correctness: None,
+                correctness: origin.correctness(&subject.package, &method.method_id),
+                is_mixed: false,
             };
-            all.iter().for_each(|one| measured.add(one));
+            own.iter().for_each(|one| measured.add(one));
             let is_there = !(measured.values.is_empty() && measured.disturbed.is_empty());
             if is_there || measured.correctness.is_some() {
                 let (variant, design) = ((*variant).clone(), (*design).clone());
-                found.insert(Key { variant, design, device: device.device.clone() }, measured);
+                let key = Key { variant, design, device: device.device.clone() };
+                measured.is_mixed = found.contains_key(&key);
+                found.insert(key, measured);
             }
         }
     }
@@ -235,12 +244,6 @@ impl<'a> Measured<'a> {
                     self.push(Metric::Decode, visit, rate);
                     self.push(Metric::Ttft, visit, generated.ttft_ms);
                 }
-            }
-            Measurement::CorrectnessCheck(correctness)
-                if correctness.device == self.device.device
-                    && correctness.package == self.subject.package =>
-            {
-                self.correctness = Some(correctness);
             }
             _ => {}
         }

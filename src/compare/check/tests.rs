@@ -3,7 +3,7 @@
 //! repetition was rejected because of heat. Renderers take their snapshots of the same check.
 
 use super::*;
-use crate::compare::fixture::records;
+use crate::compare::fixture::{folder, records, with_lost_windows};
 use crate::results::measurement::{
     Attempt, AttemptOutcome, Load, Measurement, Method, Repetition, SeenDevice, Subject,
 };
@@ -26,7 +26,7 @@ fn accepted() -> Vec<Record> {
     all.retain(|record| !matches!(record, Record::Failure(_)));
     let more: Vec<Record> = all.iter().filter_map(of_c).collect();
     all.extend(more);
-    all.push(Record::Done(Done { cell_id: "d0".into(), ..Done::default() }));
+    all.push(Record::Done(Done { cell_id: "d0".into(), windows: 12, ..Done::default() }));
     all
 }
 
@@ -48,7 +48,7 @@ fn tonight() -> Vec<Record> {
 }
 
 /// Six visits of a laptop and of a phone to the packages of `palette4`, two repetitions each.
-fn measured(token_ms: f64, phone: &AttemptOutcome) -> Vec<Measurement> {
+pub(crate) fn measured(token_ms: f64, phone: &AttemptOutcome) -> Vec<Measurement> {
     let method = Method {
         method_id: "m0".into(),
         binary_hash: if *phone == AttemptOutcome::Kept { "9b" } else { "8a" }.repeat(32),
@@ -164,6 +164,41 @@ fn the_fixture_holds_every_verdict_but_improved() {
     assert!(hot.is_some_and(|row| row.is_scarce), "{hot:?}");
     assert_eq!(checked.exit(), Exit::No);
     assert_eq!(judged(accepted(), tonight()).exit(), Exit::Inconclusive, "a byte less, and noise");
+}
+
+#[test]
+fn windows_that_were_lost_are_invalid_on_either_side() {
+    let lost = with_lost_windows("b0", accepted());
+    let why = |checked: &Checked| {
+        let is_it = |row: &&CheckRow| row.variant == "palette4" && row.metric == Metric::Result;
+        let row = checked.rows.iter().find(is_it).unwrap();
+        assert!(matches!(row.verdict, Verdict::Invalid(_)) && !row.is_scarce, "{row:?}");
+        row.why.clone()
+    };
+    let said = "its records lost windows: 12 were scored, 3 are there; the first missing is 3";
+    let now = judged(lost.clone(), accepted());
+    assert_eq!((now.exit(), why(&now)), (Exit::No, said.to_owned()));
+    let then = judged(accepted(), lost);
+    assert_eq!((then.exit(), why(&then)), (Exit::No, format!("in the baseline, {said}")));
+}
+
+#[test]
+fn a_run_against_itself_and_a_tolerance_that_nothing_exceeds_are_said() {
+    let (run, other) = (folder("a", &accepted()), folder("b", &tonight()));
+    let asides = |then: &RunFolder, set: [(&str, &str); 1]| {
+        check(&run, then, &Tolerances::resolve(set).unwrap(), 7).asides
+    };
+    let same = asides(&run, [("kl", "2%")]);
+    assert!(same[0].starts_with("a run compared with itself"), "{same:?}");
+    let copy = RunFolder { name: "copy".into(), ..run.clone() };
+    assert_eq!(asides(&copy, [("kl", "2%")])[0], same[0]);
+    for set in [("perplexity", "1000%"), ("perplexity", "20"), ("top1", "1")] {
+        let wide = asides(&other, [set]);
+        assert!(wide[0].starts_with("the tolerance of "), "{set:?}: {wide:?}");
+        assert!(wide[0].contains("hardly any change can exceed it"), "{wide:?}");
+    }
+    let usual = asides(&other, [("perplexity", "2%")]);
+    assert!(usual.iter().all(|aside| !aside.contains("tolerance")), "{usual:?}");
 }
 
 #[test]

@@ -14,10 +14,11 @@ const LEVEL: f64 = 0.95;
 /// Everything known from a run: sizes and quality of variants, and what devices measured.
 ///
 /// # Errors
-/// Input errors of the records.
+/// Input errors of the records; *no* if the run lost windows.
 pub fn evidence(folder: &RunFolder) -> Result<Vec<ClaimEvidence>> {
     let mut all = Vec::new();
     if folder.index.run().is_some() {
+        folder.check_whole()?;
         let summary = Summary::of(folder)?;
         all.extend(summary.rows.iter().flat_map(|row| of_variant(folder, &summary, row)));
     }
@@ -32,7 +33,9 @@ type Known = (ClaimMetric, Option<Estimate>);
 
 /// Size and quality of a variant.
 fn of_variant(folder: &RunFolder, summary: &Summary, row: &SummaryRow) -> Vec<ClaimEvidence> {
-    let quality = row.outcome.as_ref().ok().map(|scores| scores.quality);
+    // What some windows say may change until the last one is scored.
+    let is_done = folder.index.is_done(&row.cell_id);
+    let quality = row.outcome.as_ref().ok().filter(|_| is_done).map(|scores| scores.quality);
     // The reference does not diverge from itself.
     let diverging = quality.filter(|_| !row.is_reference);
     let size = row.size_bytes.map(|bytes| Estimate::exact(bytes as f64));

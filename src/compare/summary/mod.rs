@@ -190,7 +190,8 @@ impl Summary {
 
     /// Lowest perplexity per token that any model can reach on this text; `None` if it is not known.
     pub fn perplexity_floor(&self) -> Option<f64> {
-        Some((self.run.entropy_floor_nats_per_byte? * self.bytes_per_token?).exp())
+        let floor = (self.run.entropy_floor_nats_per_byte? * self.bytes_per_token?).exp();
+        floor.is_finite().then_some(floor)
     }
 }
 
@@ -228,6 +229,17 @@ impl Against<'_> {
         if let Some(failure) = self.index.failure_of(&cell.cell_id) {
             return Err(explained(failure));
         }
+        if let Some(lost) = self.index.lost(&cell.cell_id) {
+            return Err(lost);
+        }
+        if let Some(lost) = self
+            .index
+            .cells()
+            .find(|cell| cell.is_reference)
+            .and_then(|cell| self.index.lost(&cell.cell_id))
+        {
+            return Err(format!("cannot be compared with the reference: {lost}"));
+        }
         let windows = self.index.windows_of(&cell.cell_id);
         let is_paired = windows.len() == self.reference.len()
             && windows.iter().zip(self.reference).all(|(w, r)| w.window == r.window);
@@ -236,7 +248,13 @@ impl Against<'_> {
             return Err(format!("not finished: {found} of {asked} windows scored"));
         }
         let scores = scores(&windows);
-        let quality = stats::quality(&scores, self.bootstrap).ok_or("no token was scored")?;
+        let quality = stats::quality(&scores, self.bootstrap);
+        let is_empty = scores.iter().all(|window| window.tokens == 0.0);
+        let quality = quality.ok_or(if is_empty {
+            "no token was scored"
+        } else {
+            "cannot be told: the likelihoods are too small for a perplexity"
+        })?;
         if cell.is_reference {
             return Ok(VariantScores { quality, comparison: None, kl_quantiles: None });
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::compare::fixture::records;
+use crate::compare::fixture::{one_window, with_lost_windows};
 use crate::results::Done;
 
 fn summary(records: &[Record]) -> Summary {
@@ -45,7 +46,11 @@ fn records_in_another_order_give_the_same_numbers() {
 
 #[test]
 fn an_interrupted_variant_is_a_row_that_says_so() {
-    let cut = |r: &Record| matches!(r, Record::Window(w) if w.cell_id == "c0" && w.window > 4);
+    let cut = |r: &Record| match r {
+        Record::Window(w) => w.cell_id == "c0" && w.window > 4,
+        Record::Done(done) => done.cell_id == "c0",
+        _ => false,
+    };
     let summary = summary(&without(cut));
     let outcome = &row(&summary, "palette2-g16").outcome;
     assert_eq!(outcome, &Err("not finished: 5 of 12 windows scored".to_owned()));
@@ -86,7 +91,7 @@ fn a_variant_that_failed_and_then_succeeded_is_a_success() {
         })
         .collect();
     records.extend(again);
-    records.push(Record::Done(Done { cell_id: "d0".into(), ..Done::default() }));
+    records.push(Record::Done(Done { cell_id: "d0".into(), windows: 12, ..Done::default() }));
     assert!(row(&summary(&records), "palette1-c").outcome.is_ok());
 }
 
@@ -100,8 +105,33 @@ fn a_failure_without_a_size_is_still_a_row() {
 }
 
 #[test]
+fn a_variant_that_lost_windows_has_no_numbers_and_without_the_reference_none_has() {
+    let of_b = summary(&with_lost_windows("b0", records()));
+    let said = row(&of_b, "palette4").outcome.clone().unwrap_err();
+    assert!(said.starts_with("its records lost windows: 12 were scored, 3 are there"), "{said}");
+    assert!(row(&of_b, "palette2-g16").outcome.is_ok());
+    let of_a = summary(&with_lost_windows("a0", records()));
+    assert!(of_a.rows.iter().all(|row| row.outcome.is_err()));
+    let said = row(&of_a, "palette4").outcome.clone().unwrap_err();
+    assert!(said.starts_with("cannot be compared with the reference: "), "{said}");
+}
+
+#[test]
+fn likelihoods_beyond_a_perplexity_are_said_and_no_number() {
+    let mut all = records();
+    for record in &mut all {
+        match record {
+            Record::Window(w) if w.cell_id == "b0" => w.nll_nats = 4_294_967_295.0,
+            _ => {}
+        }
+    }
+    let said = row(&summary(&all), "palette4").outcome.clone().unwrap_err();
+    assert!(said.starts_with("cannot be told"), "{said}");
+}
+
+#[test]
 fn one_window_gives_numbers_without_intervals() {
-    let summary = summary(&without(|r| matches!(r, Record::Window(w) if w.window > 0)));
+    let summary = summary(&one_window(records()));
     let outcome = row(&summary, "palette4").outcome.as_ref().unwrap();
     assert_eq!(outcome.quality.perplexity.interval, None);
     assert!(outcome.quality.perplexity.point.is_finite());

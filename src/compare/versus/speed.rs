@@ -38,6 +38,8 @@ pub struct SpeedChange {
 pub enum Untimed {
     /// Only the first run measured the variant.
     OnlyInFirst,
+    /// The second run measured the variant with packages of another design only.
+    OtherDesign,
     /// One of the devices is simulated.
     Simulated,
     /// The devices are of different kinds.
@@ -120,11 +122,14 @@ fn of_variant(
     others: &[DeviceRow<'_>],
     obstacle: Option<Untimed>,
 ) -> SpeedChange {
-    let other = others.iter().find(|other| other.subject.variant == row.subject.variant);
+    let twins = others.iter().filter(|other| other.subject.variant == row.subject.variant);
+    let twins: Vec<&DeviceRow<'_>> = twins.collect();
+    let other = twins.iter().copied().find(|other| other.subject.design == row.subject.design);
     let is_wrong =
         |row: &DeviceRow<'_>| row.correctness.is_some_and(|correctness| !correctness.holds);
     let change = match (other, obstacle) {
-        (None, _) => Err(Untimed::OnlyInFirst),
+        (None, _) if twins.is_empty() => Err(Untimed::OnlyInFirst),
+        (None, _) => Err(Untimed::OtherDesign),
         (_, Some(why)) => Err(why),
         (Some(other), None) if is_wrong(row) || is_wrong(other) => Err(Untimed::WrongModel),
         (Some(other), None) => {
@@ -155,4 +160,33 @@ fn change(metric: Metric, a: &DeviceRow<'_>, b: &DeviceRow<'_>) -> Option<Effect
     };
     let (a, b) = (visits(a), visits(b));
     ratio_of_medians(&b, &a, &Bootstrap::new(0, a.len().min(b.len()))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::check::tests::measured;
+    use crate::results::RunFolder;
+    use crate::results::measurement::{AttemptOutcome, Measurement};
+
+    #[test]
+    fn packages_of_another_design_are_not_compared() {
+        let same = measured(20.0, &AttemptOutcome::Kept);
+        let mut other = same.clone();
+        for one in &mut other {
+            if let Measurement::Subject(subject) = one {
+                subject.design = "macos15 ne".into();
+            }
+        }
+        let [same, other] =
+            [same, other].map(|measured| RunFolder { measured, ..RunFolder::default() });
+        let found = |b: &RunFolder| {
+            let [a, b] = [&same, b].map(|folder| Side { folder, summary: None });
+            changes(&a, &b)
+        };
+        let rows = |b: &RunFolder| found(b).into_iter().flat_map(|one| one.rows);
+        assert!(rows(&same).all(|row| row.change.is_ok()));
+        assert!(rows(&other).all(|row| row.change == Err(Untimed::OtherDesign)));
+        assert_eq!(rows(&other).count(), 4);
+    }
 }

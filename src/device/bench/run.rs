@@ -49,6 +49,32 @@ impl Question<'_> {
         all.iter().filter(is_kept).count()
     }
 
+    /// Whether this runner was seen to compute a package under this method. An earlier check says nothing
+    /// about a runner, a system or a program that was replaced since.
+    fn is_checked(
+        &self,
+        all: &[Measurement],
+        device: &str,
+        package: &str,
+        now: &Description,
+    ) -> bool {
+        let (mut method_id, mut by) = (None, None);
+        all.iter().any(|one| {
+            match one {
+                Measurement::Method(method) => method_id = Some(&method.method_id),
+                Measurement::Device(seen) if seen.device == device => by = Some(&seen.description),
+                Measurement::CorrectnessCheck(check) => {
+                    return check.device == device
+                        && check.package == package
+                        && method_id == Some(&self.method.method_id)
+                        && by.is_some_and(|by| by.is_same_runner(now));
+                }
+                _ => {}
+            }
+            false
+        })
+    }
+
     /// The visits to a device in order, less one per repetition that earlier runs of this method have
     /// kept.
     fn missing(&self, all: &[Measurement], device: &str) -> VecDeque<usize> {
@@ -64,9 +90,10 @@ impl Question<'_> {
     }
 }
 
-/// Measures on one device, unless everything has been measured there. What could not be measured is
-/// recorded with its cause and what to do about it. `on_progress` is called with the steps done and the
-/// steps in total.
+/// Measures on one device what has not been measured there. The device is asked even if that is nothing,
+/// because what was measured says only of the same runner that it still holds. What could not be
+/// measured is recorded with its cause and what to do about it. `on_progress` is called with the steps
+/// done and the steps in total.
 ///
 /// # Errors
 /// The stop flag was set, a record could not be written, or another runner answers than the one that
@@ -80,10 +107,6 @@ pub fn measure(
 ) -> Result<()> {
     let device = target.to_string();
     let queue = question.missing(file.all(), &device);
-    if queue.is_empty() && question.method.sustained_ms == 0 {
-        on_progress(1, 1);
-        return Ok(());
-    }
     let runner = match Runner::connect_or_launch(target, options) {
         Ok(runner) => runner,
         Err(error) if error.exit() == Exit::Interrupted => return Err(error),
@@ -103,6 +126,11 @@ pub fn measure(
         failures: vec![0; question.subjects.len()],
         sent: BTreeSet::new(),
     };
+    if queue.is_empty() && question.method.sustained_ms == 0 {
+        bench.confirm()?;
+        on_progress(1, 1);
+        return Ok(());
+    }
     bench.run(queue, on_progress)
 }
 
@@ -143,9 +171,9 @@ impl DeviceBench<'_> {
         let question = self.question;
         let packages = question.subjects.len();
         let total = packages + queue.len();
-        if !self.describe()? {
-            return Ok(());
-        }
+        let Some(description) = self.describe()? else { return Ok(()) };
+        self.narrow(&description);
+        self.record(description)?;
         for at in 0..packages {
             on_progress(at, total);
             if self.introduce(at)? == AfterVisit::DropDevice {
@@ -199,23 +227,59 @@ impl DeviceBench<'_> {
         ))
     }
 
-    /// Records what the device is; `false` if it does not answer.
-    fn describe(&mut self) -> Result<bool> {
+    /// Asks a device on which everything is measured whether it is still what was measured. If its runner
+    /// or its system was replaced since, it has to show again that it computes the packages.
+    fn confirm(&mut self) -> Result<()> {
+        let Some(now) = self.describe()? else { return Ok(()) };
+        self.narrow(&now);
+        let subjects = self.question.subjects;
+        let is_open = |(_, one): &(usize, &Prepared)| {
+            let package = &one.subject.package;
+            !self.question.is_checked(self.file.all(), &self.device, package, &now)
+        };
+        let open: Vec<usize> =
+            subjects.iter().enumerate().filter(is_open).map(|(at, _)| at).collect();
+        let last = self.file.all().iter().rev().find_map(|one| match one {
+            Measurement::Device(seen) if seen.device == self.device => Some(&seen.description),
+            _ => None,
+        });
+        if open.is_empty() && last.is_some_and(|last| last.is_same_runner(&now)) {
+            return Ok(());
+        }
+        self.record(now)?;
+        for at in open {
+            if self.introduce(at)? == AfterVisit::DropDevice {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the device is; `None` if it does not answer.
+    fn describe(&mut self) -> Result<Option<Description>> {
         match self.runner.describe()? {
             RequestOutcome::Finished(Finished { value, .. }) => {
                 self.require_same(&value)?;
-                if self.question.may_narrow && !value.compute_units.contains(&self.units) {
-                    self.units = ComputeUnits::Cpu;
-                }
-                let device = seen(self.device.clone(), (self.question.now)(), value);
-                self.file.append(Measurement::Device(device))?;
-                Ok(true)
+                Ok(Some(value))
             }
             other => {
                 self.record_failure(None, "reach", &outcome_of(&other))?;
-                Ok(false)
+                Ok(None)
             }
         }
+    }
+
+    /// Uses the processor alone if the runner cannot choose the units, and that is allowed.
+    fn narrow(&mut self, description: &Description) {
+        if self.question.may_narrow && !description.compute_units.contains(&self.units) {
+            self.units = ComputeUnits::Cpu;
+        }
+    }
+
+    /// Records what the device is.
+    fn record(&mut self, description: Description) -> Result<()> {
+        let device = seen(self.device.clone(), (self.question.now)(), description);
+        self.file.append(Measurement::Device(device))
     }
 
     /// Sends a package, loads it for the first time, checks what it computes, and records the

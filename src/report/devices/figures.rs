@@ -11,12 +11,12 @@ use crate::results::runner::{Figures, Thermal};
 pub fn figures(all: &[Measurement], scored: Option<&Summary>) -> Vec<Figure> {
     let Some(OnDevices { method, devices }) = OnDevices::of(all) else { return Vec::new() };
     let mut figures = Vec::new();
-    for DeviceRows { device, rows } in devices {
+    for DeviceRows { device, rows, own } in devices {
         let rows: Vec<DeviceRow<'_>> = rows.into_iter().filter(|row| row.kept > 0).collect();
         figures.extend(scored.and_then(|scored| speed(device, &rows, scored)));
-        figures.extend(latencies(device, method, &rows, all));
+        figures.extend(latencies(device, method, &rows, &own));
         figures.extend(memory(device, &rows));
-        figures.extend(heat(device, all));
+        figures.extend(heat(device, &own));
     }
     figures
 }
@@ -57,7 +57,7 @@ fn latencies(
     device: &SeenDevice,
     method: &Method,
     rows: &[DeviceRow<'_>],
-    all: &[Measurement],
+    all: &[&Measurement],
 ) -> Option<Figure> {
     let among = packages(rows);
     let distribution = |row: &DeviceRow<'_>| {
@@ -104,7 +104,7 @@ fn memory(device: &SeenDevice, rows: &[DeviceRow<'_>]) -> Option<Figure> {
 }
 
 /// The thermal state over measured time, if the device reports it: jobs in sequence, without pauses.
-fn heat(device: &SeenDevice, all: &[Measurement]) -> Option<Figure> {
+fn heat(device: &SeenDevice, all: &[&Measurement]) -> Option<Figure> {
     let mut elapsed_ms = 0.0;
     let mut points = Vec::new();
     for job in all.iter().filter_map(|one| job(device, one)) {

@@ -14,6 +14,7 @@ pub use self::figures::figures;
 use self::label::{label, packages};
 use super::{Column, Document, Fact, Table, Unit, Value};
 use crate::compare::on_device::{DeviceRow, DeviceRows, OnDevices, last_method, subjects};
+use crate::compare::origins::is_overcome;
 use crate::results::measurement::{FailedStep, Measurement, Method, SeenDevice, Subject};
 use crate::results::runner::Device;
 use crate::units::Bytes;
@@ -59,14 +60,16 @@ pub fn tables(all: &[Measurement]) -> Vec<Table> {
     let mut failures = Vec::new();
     for one in &devices {
         failures.extend(one.rows.iter().flat_map(|row| {
+            let is_overcome = row.kept >= method.repetitions;
             let named = |what: &String| {
                 let variant = label(row.subject, &subjects(all));
-                vec![one.device.device.as_str().into(), variant.into(), what.as_str().into()]
+                let what = history(what, is_overcome);
+                vec![one.device.device.as_str().into(), variant.into(), what.into()]
             };
             row.failures.iter().map(named).collect::<Vec<_>>()
         }));
         tables.push(speeds(one, method));
-        tables.push(predictions(one, all));
+        tables.push(predictions(one));
     }
     failures.extend(troubles(all, &subjects(all)));
     if !failures.is_empty() {
@@ -116,7 +119,7 @@ fn speed_columns() -> Vec<Column> {
     ]
 }
 
-fn speeds(DeviceRows { device, rows }: &DeviceRows<'_>, method: &Method) -> Table {
+fn speeds(DeviceRows { device, rows, .. }: &DeviceRows<'_>, method: &Method) -> Table {
     let how = if device.description.simulated { "SIMULATED" } else { "measured" };
     let among = packages(rows);
     let name = |row: &DeviceRow<'_>| label(row.subject, &among);
@@ -196,7 +199,7 @@ fn verdict(row: &DeviceRow<'_>, device: &SeenDevice) -> String {
 }
 
 /// The correctness check in numbers, and what memory bandwidth and the system's plan predict.
-fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]) -> Table {
+fn predictions(DeviceRows { device, rows, own }: &DeviceRows<'_>) -> Table {
     let columns = vec![
         Column::text("variant", "variant"),
         Column::number("kl_host", "KL to this machine", Unit::Nats),
@@ -221,7 +224,7 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
             .map(|bandwidth| bandwidth * 1e9 / read_bytes);
         let attained = ceiling.zip(row.decode_tokens_per_s).map(|(most, own)| own.point / most);
         let is_believed = row.correctness.is_some_and(|correctness| correctness.holds);
-        let plan = all.iter().rev().find_map(|one| match one {
+        let plan = own.iter().rev().find_map(|one| match one {
             Measurement::Plan(plan)
                 if plan.device == device.device && plan.package == row.subject.package =>
             {
@@ -263,9 +266,14 @@ fn predictions(DeviceRows { device, rows }: &DeviceRows<'_>, all: &[Measurement]
     }
 }
 
+/// What happened, marked as history if it was overcome.
+fn history(what: &str, is_overcome: bool) -> String {
+    if is_overcome { format!("{what} (overcome later)") } else { what.to_owned() }
+}
+
 /// Failed steps, as rows of the attempts that did not count.
 fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
-    let row = |one: &Measurement| {
+    let row = |(at, one): (usize, &Measurement)| {
         let Measurement::FailedStep(FailedStep { device, package, step, reason }) = one else {
             return None;
         };
@@ -274,8 +282,8 @@ fn troubles(all: &[Measurement], subjects: &[&Subject]) -> Vec<Vec<Value>> {
             return None;
         }
         let variant = subject.map_or(String::new(), |subject| label(subject, subjects));
-        let what = format!("{step}: {reason}");
+        let what = history(&format!("{step}: {reason}"), is_overcome(all, at));
         Some(vec![Value::from(device.as_str()), Value::from(variant), Value::from(what)])
     };
-    all.iter().filter_map(row).collect()
+    all.iter().enumerate().filter_map(row).collect()
 }

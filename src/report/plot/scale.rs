@@ -46,8 +46,11 @@ impl AxisScale {
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * power).find(|s| *s >= rough);
         let step = step.unwrap_or(10.0 * power);
-        let first = (self.low / step).ceil() as i64;
-        let all = (first..).map(|k| k as f64 * step);
+        let first = (self.low / step).ceil();
+        if !(first.is_finite() && step > 0.0) {
+            return vec![self.low, self.high];
+        }
+        let all = (0..=2 * most + 2).map(|k| (first + k as f64) * step);
         all.take_while(|tick| *tick <= self.high * (1.0 + 1e-9)).collect()
     }
 
@@ -108,6 +111,9 @@ mod tests {
         }
         assert_eq!(AxisScale::linear(0.0, 191.0, 0.0, 1.0).ticks(5), [0.0, 50.0, 100.0, 150.0]);
         assert_eq!(AxisScale::linear(0.0, 0.0, 0.0, 1.0).ticks(2), [0.0, 0.5, 1.0]);
+        for (low, high) in [(0.0, 5e-324), (1e17, 1e17), (0.0, f64::MAX), (-1e300, 1e300)] {
+            assert!((1..=14).contains(&AxisScale::linear(low, high, 0.0, 1.0).ticks(5).len()));
+        }
         assert_eq!(tick_text(0.02, Unit::Nats), "0.02");
         assert_eq!(tick_text(1000.0, Unit::None), "1000");
         assert_eq!(tick_text(5e6, Unit::Bytes), "5 MB");

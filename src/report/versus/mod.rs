@@ -6,7 +6,7 @@ mod speed;
 mod tests;
 
 use super::{Column, Document, Fact, Table, Value};
-use crate::compare::differences::Difference;
+use crate::compare::differences::{Difference, sameness};
 use crate::compare::versus::{Reading, versus};
 use crate::error::Result;
 use crate::results::RunFolder;
@@ -31,6 +31,7 @@ pub fn document(a: &RunFolder, b: &RunFolder) -> Result<Document> {
         tables.extend(quality::tables(variants));
         warnings = quality::warnings(variants);
     }
+    warnings.splice(0..0, sameness(a, b).map(str::to_owned));
     tables.extend(found.speeds.iter().map(speed::table));
     let is_compared = tables.len() > 1;
     let note = "Change: from A to B, paired over the windows that both scored; for speeds, B's \

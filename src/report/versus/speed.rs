@@ -37,6 +37,7 @@ pub(super) fn table(all: &SpeedChanges) -> Table {
 fn missing(why: Untimed) -> &'static str {
     match why {
         Untimed::OnlyInFirst => "only in A",
+        Untimed::OtherDesign => "not compared: packages of another design",
         Untimed::Simulated => "not compared: SIMULATED",
         Untimed::OtherDevice => "not compared: another kind of device",
         Untimed::OtherMethod => "not compared: measured with another method",

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::results::ranges::{check_quantiles, check_window, millis};
 use crate::results::record::Window;
 
 /// The windows of one variant: a column per field of [`Window`].
@@ -64,7 +65,7 @@ impl CondensedCell {
     /// The windows, without values per token and per expert.
     ///
     /// # Errors
-    /// Input errors: two columns differ in length.
+    /// Input errors: two columns differ in length, or a number is impossible.
     pub(super) fn to_windows(&self) -> Result<Vec<Window>> {
         let count = self.windows.len();
         let has_experts = !self.router_agree.is_empty();
@@ -94,6 +95,15 @@ impl CondensedCell {
             routed_tokens: self.routed_tokens.get(at).copied().unwrap_or_default(),
             ..Window::default()
         };
-        Ok((0..count).map(window).collect())
+        let place = |e: Error| e.at(format!("variant {}", self.cell_id));
+        let totals = &self.totals;
+        totals.kl_quantiles.iter().try_for_each(check_quantiles).map_err(place)?;
+        millis("coding_ms", totals.coding_ms.unwrap_or(0.0)).map_err(place)?;
+        let checked = |at: usize| {
+            let window = window(at);
+            check_window(&window).map_err(place)?;
+            Ok(window)
+        };
+        (0..count).map(checked).collect()
     }
 }

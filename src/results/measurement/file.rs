@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::results::blocks::{Extent, read_lines};
 use crate::results::head::{from_line, to_line};
 use crate::results::lines::Lines;
+use crate::results::ranges::check_measurement;
 
 /// Name of the file of measurements in a run's folder.
 pub const MEASUREMENTS: &str = "measurements.jsonl";
@@ -41,8 +42,9 @@ impl Measurements {
     /// Appends a measurement, and waits until it has reached the disk.
     ///
     /// # Errors
-    /// The disk refuses; the file is then unchanged.
+    /// It holds a number that nothing can measure (input), or the disk refuses; the file is then unchanged.
     pub fn append(&mut self, measurement: Measurement) -> Result<()> {
+        check_measurement(&measurement)?;
         let text = to_line(&measurement, "a measurement")?;
         self.lines.append(&(text + "\n"))?;
         self.all.push(measurement);
@@ -54,7 +56,11 @@ impl Measurements {
 pub(in crate::results) fn read_into(path: &Path, all: &mut Vec<Measurement>) -> Result<Extent> {
     read_lines(
         path,
-        |line| from_line(line, "a measurement"),
+        |line| {
+            let one = from_line(line, "a measurement")?;
+            check_measurement(&one)?;
+            Ok(one)
+        },
         |one| {
             all.push(one);
             Ok(())

@@ -24,13 +24,17 @@ use rand_chacha::ChaCha8Rng;
 
 use super::interval::{below, block_sums};
 use super::resampled::{Resampled, acceleration, draw, t_stretch};
-use super::{Bootstrap, Effect, Scale, Scores, Spread};
+use super::{Bootstrap, Effect, LARGEST, Scale, Scores, Spread};
 
 /// The least effective number of documents for which whole documents are resampled: five of about equal
 /// length. Fewer leave too few degrees of freedom to find anything at the level of a check.
 const CLUSTERS: f64 = 4.5;
 /// The largest autocorrelation that is assumed: close to 1, one series says nothing.
 const MAX_AUTOCORRELATION: f64 = 0.9;
+
+/// The largest logarithm of a perplexity, or of a ratio of two, that is told: its exponential is still
+/// far from what an f64 can hold.
+pub(super) const LARGEST_LOG: f64 = 600.0;
 
 /// A candidate against a baseline, on the same windows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +67,8 @@ pub enum NotPaired {
         /// The window's position.
         window: usize,
     },
+    /// A sum of a window, or a mean over all, is too large for the effect to be told.
+    TooLarge,
     /// No token was scored.
     Empty,
 }
@@ -80,6 +86,9 @@ impl fmt::Display for NotPaired {
                 write!(f, "window {window} has different numbers of tokens on the two sides")
             }
             NotPaired::NotFinite { window } => write!(f, "window {window} is not finite"),
+            NotPaired::TooLarge => {
+                write!(f, "cannot be told: the scores are too large for a perplexity")
+            }
             NotPaired::Empty => write!(f, "no token was scored"),
         }
     }
@@ -91,7 +100,7 @@ impl std::error::Error for NotPaired {}
 /// window, if known; the windows of a document are neighbours.
 ///
 /// # Errors
-/// The windows differ, have no scored token, or a sum is not finite.
+/// The windows differ, have no scored token, or a sum is not finite or too large.
 pub fn paired(
     candidate: &[Scores],
     baseline: &[Scores],
@@ -113,6 +122,11 @@ pub fn paired(
         let mean = baseline.iter().map(of).sum::<f64>() / total;
         let baseline = if scale == Scale::LogRatio { mean.exp() } else { mean };
         let effect = difference(&differences, &tokens, documents, bootstrap)?;
+        let most = if scale == Scale::LogRatio { LARGEST_LOG } else { LARGEST };
+        let is_told = mean.is_finite() && mean.abs() <= most && effect.point.abs() <= most;
+        if !is_told {
+            return Err(NotPaired::TooLarge);
+        }
         Ok(Effect { scale, baseline, ..effect })
     };
     Ok(Paired {
@@ -145,13 +159,21 @@ pub fn difference(
     {
         return Err(NotPaired::NotFinite { window });
     }
+    let is_large = |[d, t]: &[f64; 2]| d.abs() > LARGEST || *t > LARGEST;
+    if rows.iter().any(is_large) {
+        return Err(NotPaired::TooLarge);
+    }
     let sums = total(&rows);
     if sums[1] <= 0.0 {
         return Err(NotPaired::Empty);
     }
-    let spread = Blocks::new(&rows, documents, bootstrap.block_length)
-        .and_then(|blocks| blocks.spread(&rows, documents, bootstrap));
     let point = sums[0] / sums[1];
+    if point.abs() > LARGEST {
+        return Err(NotPaired::TooLarge);
+    }
+    // No block is longer than the text.
+    let spread = Blocks::new(&rows, documents, bootstrap.block_length.min(n))
+        .and_then(|blocks| blocks.spread(&rows, documents, bootstrap));
     Ok(Effect { scale: Scale::Difference, baseline: 0.0, point, spread, n })
 }
 
@@ -245,13 +267,14 @@ impl Blocks {
         let widen = (correction * self.count / (self.count - 1.0)).sqrt();
         let degrees_of_freedom = self.count - 1.0;
         let stretch = widen * t_stretch(bootstrap.level, degrees_of_freedom);
-        Some(Spread {
+        let spread = Spread {
             standard_error: widen * resampled.standard_error(),
             degrees_of_freedom,
             percentile: resampled.percentile(bootstrap.level, stretch),
             bca: resampled.bca(bootstrap.level, stretch),
             within_run_only: false,
-        })
+        };
+        spread.finite()
     }
 
     fn resample(&self, random: &mut ChaCha8Rng) -> f64 {

@@ -82,7 +82,8 @@ impl Tolerance {
         Ok(Tolerance { limit, better })
     }
 
-    /// The largest change, on `scale`, that is within the tolerance of `baseline`.
+    /// The largest change, on `scale`, that is within the tolerance of `baseline`; not finite if it
+    /// cannot be told, such as an amount of a baseline of 0 on the scale of ratios.
     pub fn bound(&self, scale: Scale, baseline: f64) -> f64 {
         match (scale, self.limit) {
             (Scale::LogRatio, Limit::Relative(share)) => share.ln_1p(),
@@ -193,6 +194,9 @@ impl Tested {
         let Evidence::Estimated(effect) = case.evidence else { return None };
         effect.spread.filter(|spread| !spread.within_run_only)?;
         let bound = case.tolerance.bound(effect.scale, effect.baseline);
+        if !(bound.is_finite() && effect.point.is_finite()) {
+            return None;
+        }
         Some(Tested { effect, bound, worse: case.tolerance.worse() })
     }
 
@@ -223,10 +227,12 @@ impl Tested {
         let detectable = detectable_change(&self.effect, self.bound, first_alpha, POWER);
         Decision {
             verdict,
-            interval: interval.map(|interval| self.effect.shown_interval(interval)),
+            interval: interval.and_then(|interval| self.effect.shown_interval(interval)),
             p_regressed: regressed.adjusted_p,
             p_improved: improved.adjusted_p,
-            detectable: detectable.map(|change| self.shown_size(change)),
+            detectable: detectable
+                .map(|change| self.shown_size(change))
+                .filter(|size| size.is_finite()),
         }
     }
 
@@ -249,6 +255,10 @@ fn without_test(case: &Case) -> Decision {
         detectable,
     };
     match &case.evidence {
+        Evidence::Estimated(effect) if effect.spread.is_some_and(|s| !s.within_run_only) => {
+            let why = "cannot be told: the change or its tolerance is too large for a test";
+            decided(Verdict::Invalid(why.to_owned()), None, None)
+        }
         Evidence::Estimated(effect) => {
             decided(Verdict::Inconclusive, effect.estimate().interval, None)
         }
