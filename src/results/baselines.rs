@@ -214,13 +214,17 @@ fn unlogged(store: &Path, log: &[Accepted]) -> Result<Vec<Accepted>> {
     let mut found = Vec::new();
     let entries = std::fs::read_dir(store).map_err(|e| Error::io("read", store, e))?;
     for entry in entries.flatten() {
+        // A hidden folder is still being written, or was when its process was killed.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let path = entry.path().join(ACCEPTED);
         let Ok(file) = std::fs::File::open(&path) else { continue };
         let mut text = String::new();
         let read = file.take(MAX_LINE_BYTES).read_to_string(&mut text);
         read.map_err(|e| Error::io("read", &path, e))?;
         let one = parse(text.trim_end()).at(|| path.display())?;
-        // A folder under another name is a copy, or still being written.
+        // A folder under another name is a copy.
         if entry.file_name() == *one.question && !log.contains(&one) {
             found.push(one);
         }
@@ -290,11 +294,15 @@ mod tests {
         let run = run(&path, 4);
         let first = accept(&store, &path, &run).unwrap();
         std::fs::write(store.join(STORE), "").unwrap();
+        let unfinished = store.join(format!(".{}.evalkit-1-0.part", first.question));
+        std::fs::create_dir(&unfinished).unwrap();
+        std::fs::write(unfinished.join(ACCEPTED), "").unwrap();
         assert_eq!(list(&store).unwrap(), [first.clone()]);
         assert!(find(&store, &run).is_ok());
         // A half-written line is what a killed process leaves.
         std::fs::write(store.join(STORE), "{\"schema\":1,\"que").unwrap();
         let second = accept(&store, &path, &run).unwrap();
         assert_eq!(read_log(&store).unwrap(), [first, second]);
+        assert!(!unfinished.exists());
     }
 }
