@@ -142,11 +142,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The latest baseline of every question.
+/// The latest baseline of every question. A replacement that a killed process began is finished first.
 ///
 /// # Errors
 /// As [`read_log`].
 pub fn list(store: &Path) -> Result<Vec<Accepted>> {
+    sweep(store);
     let mut latest: Vec<Accepted> = Vec::new();
     let mut all = read_log(store)?;
     all.extend(unlogged(store, &all)?);
