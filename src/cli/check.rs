@@ -10,8 +10,7 @@ use super::help;
 use super::output::{self, print};
 use super::reporter::Reporter;
 use crate::compare::Tolerances;
-use crate::compare::check::{Checked, History, Night, check};
-use crate::compare::differences::incomparable;
+use crate::compare::check::{Checked, History, Night, check, is_same_question};
 use crate::error::{Error, Exit, Result};
 use crate::files::write_together;
 use crate::report::check::{annotations, document, history, junit};
@@ -116,11 +115,7 @@ pub fn run(args: &CheckArgs, reporter: &Reporter) -> Result<Exit> {
 /// model, text and protocol of `now`.
 fn baseline(path: &Path, now: &RunFolder) -> Result<PathBuf> {
     let holds_runs = path.is_dir() && !runs_in(path).is_empty();
-    if is_run(path) || holds_runs {
-        only_run(path)
-    } else {
-        baselines::find(path, &baselines::question(now))
-    }
+    if is_run(path) || holds_runs { only_run(path) } else { baselines::find(path, now) }
 }
 
 /// The latest run in `reports`.
@@ -188,7 +183,7 @@ fn tell_github(checked: &Checked) -> Result<()> {
         .map_err(|e| Error::io("write the step's summary to", path, e))
 }
 
-/// Shows the runs with the model, text and protocol of `now` over time.
+/// Shows the runs with the model, text, length and protocol of `now` over time.
 fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Result<Exit> {
     let question = baselines::question(now);
     let mut nights: Vec<Night> = Vec::new();
@@ -199,10 +194,7 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
             break;
         }
         let run = RunFolder::read_sums(&folder)?;
-        let differs = match (now.index.run(), run.index.run()) {
-            (Some(now), Some(then)) => incomparable(now, then).is_some(),
-            _ => baselines::question(&run) != question,
-        };
+        let differs = !is_same_question(now, &run);
         if differs {
             others += 1;
         } else {
@@ -216,7 +208,7 @@ fn show_history(args: &CheckArgs, now: &RunFolder, reporter: &Reporter) -> Resul
     }
     if others > 0 {
         let skipped = counted(others, "run");
-        reporter.say(format!("{skipped} skipped: another model, text or protocol"));
+        reporter.say(format!("{skipped} skipped: another model, text, length or protocol"));
     }
     nights.reverse();
     let seed = now.index.run().map_or(0, |run| run.seed);

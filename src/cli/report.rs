@@ -15,6 +15,7 @@ use crate::files::write_atomic;
 use crate::report::release::{Release, release};
 use crate::report::splice::{TableSlot, slots, spliced};
 use crate::report::{self, Document, run, versus};
+use crate::results::runs::{only_run, runs_in};
 use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
 use crate::run::{pages, predicted};
 use crate::units::counted;
@@ -109,7 +110,7 @@ impl ReportArgs {
         let folders = if self.runs.is_empty() {
             vec![last_run(&self.reports, reporter)?]
         } else {
-            self.runs.iter().map(|run| self.folder(run)).collect()
+            self.runs.iter().map(|run| run_below(&self.folder(run))).collect::<Result<_>>()?
         };
         for (at, folder) in folders.iter().enumerate() {
             let is_it = |other: &PathBuf| {
@@ -139,6 +140,11 @@ impl ReportArgs {
                 .hint("--shards joins the shards of one run")),
         }
     }
+}
+
+/// The folder itself, or the only run below it if it holds none.
+fn run_below(folder: &Path) -> Result<PathBuf> {
+    if runs_in(folder).is_empty() { Ok(folder.to_owned()) } else { only_run(folder) }
 }
 
 /// The run that was written to last.
@@ -188,7 +194,7 @@ fn condense(
         ))
         .hint("name the folder of the run: evalkit report RUN --condense DIR"));
     };
-    condensed(run)?.write(&args.folder(path), target)?;
+    condensed(run)?.write(&run_below(&args.folder(path))?, target)?;
     reporter.say(format!("condensed {} into {}", run.name, target.display()));
     Ok(Exit::Done)
 }
@@ -205,7 +211,7 @@ impl Spliced {
         let slots = slots(&text).at(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let table = |slot: TableSlot| {
-            let read = |run: &String| RunFolder::read(&folder.join(run));
+            let read = |run: &String| RunFolder::read(&run_below(&folder.join(run))?);
             let runs = slot.runs.iter().map(read).collect::<Result<Vec<_>>>();
             let made = runs.and_then(|runs| release(slot.table, &runs, slot.columns.as_deref()));
             let made = made.map_err(|e| e.at(format!("line {}", slot.line)).at(path.display()))?;

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::coded_file::{Described, FORMAT, PREFIX_BYTES, VERSION, head_name};
+use super::coded_file::{
+    CONTENT_HASH, Described, FORMAT, NO_HASH, PREFIX_BYTES, VERSION, head_name,
+};
 use super::coder::Coder;
 use super::provenance::Calibrated;
 use super::variant::Variant;
@@ -79,7 +81,7 @@ pub fn write_contents(
         let failed = |e| Error::io("write", path, e);
         out.seek(SeekFrom::Start(PREFIX_BYTES + room)).map_err(failed)?;
         let mut header = Map::from_iter([("__metadata__".to_owned(), facts)]);
-        let mut offset = 0u64;
+        let (mut offset, mut hasher) = (0u64, blake3::Hasher::new());
         for (name, id, _) in contents {
             for part in coded(*id)?.named_arrays() {
                 let end = offset + part.bytes.len() as u64;
@@ -88,17 +90,21 @@ pub fn write_contents(
                 });
                 header.insert(format!("{name}.{}", part.suffix), entry);
                 out.write_all(&part.bytes).map_err(failed)?;
+                hasher.update(&part.bytes);
                 offset = end;
             }
         }
-        let text = Value::Object(header).to_string();
+        let mut text = Value::Object(header).to_string();
         let padding = (room as usize).checked_sub(text.len());
         let padding =
             padding.ok_or_else(|| Error::bug("the header is longer than its reserved space"))?;
+        text.push_str(&" ".repeat(padding));
+        let hash = hasher.update(&room.to_le_bytes()).update(text.as_bytes()).finalize().to_hex();
+        let stored = |hash: &str| format!("\"{CONTENT_HASH}\":\"{hash}\"");
+        let text = text.replacen(&stored(NO_HASH), &stored(&hash), 1);
         out.seek(SeekFrom::Start(0)).map_err(failed)?;
         out.write_all(&room.to_le_bytes()).map_err(failed)?;
-        out.write_all(text.as_bytes()).map_err(failed)?;
-        out.write_all(&b" ".repeat(padding)).map_err(failed)
+        out.write_all(text.as_bytes()).map_err(failed)
     })
 }
 
@@ -120,6 +126,7 @@ fn facts(
         "format": FORMAT,
         "version": VERSION,
         "numeric_version": NUMERIC_VERSION.to_string(),
+        CONTENT_HASH: NO_HASH,
         "model_hash": checkpoint.content_hash(),
         "variant": variant.to_string(),
         "tensors": tensors,

@@ -9,8 +9,9 @@
 //! | key | value |
 //! |---|---|
 //! | `format` | `evalkit-coded` |
-//! | `version` | `1` |
+//! | `version` | `2` |
 //! | `numeric_version` | numeric version of the program that coded it |
+//! | `content_hash` | blake3 of the arrays, then of the header with zeros in place of this hash |
 //! | `model_hash` | hash of the checkpoint that it was coded from |
 //! | `variant` | the mix of recipes |
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
@@ -19,6 +20,8 @@
 //! | `coding` | if calibrated, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -33,9 +36,17 @@ use crate::error::{At, Error, Result};
 use crate::quantize::{ArrayType, CodedTensor, Recipe};
 
 pub const FORMAT: &str = "evalkit-coded";
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
+/// The key of the hash of the whole file.
+pub const CONTENT_HASH: &str = "content_hash";
+/// What stands in the header in place of the hash while the hash is computed.
+pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const AGAIN: &str = "write it again with this version of evalkit quantize";
 /// Length of the field that holds the header's length.
 pub const PREFIX_BYTES: u64 = 8;
+/// Bytes that are read at a time to hash a file.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// One tensor of the file, as the metadata describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Described {
@@ -45,7 +56,8 @@ pub struct Described {
     pub shape: [usize; 2],
 }
 
-/// A file of coded weights, open for reading. Opening is cheap: only the header is read.
+/// A file of coded weights, open for reading. Opening reads the whole file once, to compare it with its
+/// hash.
 #[derive(Debug)]
 pub struct CodedFile {
     bytes: FileBytes,
@@ -72,17 +84,26 @@ impl CodedFile {
     /// Opens a file that [`write_coded`](super::write_coded) wrote.
     ///
     /// # Errors
-    /// Input errors: not a file of coded weights, damaged, or of another numeric version.
+    /// Input errors: not a file of coded weights, damaged, or of another version.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::read(FileBytes::map(path)?).at(|| path.display().to_string())
+        let (file, content_hash, header_end) =
+            Self::read(FileBytes::map(path)?).at(|| path.display().to_string())?;
+        let found = hash_of(path, header_end, &content_hash)?;
+        if found != content_hash {
+            return Err(Error::input(format!(
+                "the file is damaged: expected content {content_hash:.12}, found {found:.12}"
+            ))
+            .at(path.display())
+            .hint(AGAIN));
+        }
+        file.bytes.check_unchanged()?;
+        Ok(file)
     }
 
-    fn read(bytes: FileBytes) -> Result<Self> {
-        let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-            Error::input("not a file of coded weights")
-                .because(e)
-                .hint("write it again with evalkit quantize")
-        })?;
+    /// Reads the header. Returns the file with the hash in its header and the header's end.
+    fn read(bytes: FileBytes) -> Result<(Self, String, usize)> {
+        let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| Error::input("not a file of coded weights").because(e).hint(AGAIN))?;
         let facts = metadata.metadata().clone().unwrap_or_default();
         let fact = |key: &str| {
             let missing = || {
@@ -102,7 +123,7 @@ impl CodedFile {
                 return Err(Error::input(format!(
                     "metadata `{key}`: expected {expected}, found {found}"
                 ))
-                .hint("write it again with this version of evalkit quantize"));
+                .hint(AGAIN));
             }
         }
         let tensors = serde_json::from_str(fact("tensors")?)
@@ -112,6 +133,7 @@ impl CodedFile {
         let provenance = json(facts.get("coding"), "coding")?;
         let origin = json(facts.get("calibration"), "calibration")?;
         let model_hash = fact("model_hash")?.to_owned();
+        let content_hash = fact(CONTENT_HASH)?.to_owned();
         let start = PREFIX_BYTES as usize + header_bytes;
         let mut entries = BTreeMap::new();
         for (name, info) in metadata.tensors() {
@@ -127,7 +149,8 @@ impl CodedFile {
             entries.insert(name, Entry { dtype, shape: info.shape.clone(), range });
         }
         let calibrated = Calibrated { origin, errors, provenance };
-        Ok(CodedFile { bytes, entries, tensors, variant, model_hash, calibrated })
+        let file = CodedFile { bytes, entries, tensors, variant, model_hash, calibrated };
+        Ok((file, content_hash, start))
     }
 
     /// Reads one tensor back.
@@ -154,6 +177,29 @@ impl CodedFile {
             Some((entry.dtype, &entry.shape[..], &self.bytes[entry.range.clone()]))
         })
     }
+}
+
+/// The hash of a file whose header ends at `header_end` and holds the hash `content_hash`. The file is
+/// read piece by piece rather than through the map, whose pages would count as this process's memory.
+fn hash_of(path: &Path, header_end: usize, content_hash: &str) -> Result<String> {
+    let failed = |e| Error::io("read", path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut header = vec![0; header_end];
+    file.read_exact(&mut header).map_err(failed)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            count => _ = hasher.update_rayon(&buffer[..count]),
+        }
+    }
+    let stored = format!("\"{CONTENT_HASH}\":\"{content_hash}\"");
+    if let Some(at) = header.windows(stored.len()).position(|found| found == stored.as_bytes()) {
+        let end = at + stored.len() - 1;
+        header[end - content_hash.len()..end].fill(b'0');
+    }
+    Ok(hasher.update(&header).finalize().to_hex().to_string())
 }
 
 /// Parses metadata; the default if it is absent.

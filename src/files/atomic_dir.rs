@@ -1,11 +1,23 @@
 //! Folders that appear under their name only when they are complete.
+//!
+//! A folder that replaces another one changes places with it in one step, so that there is always one
+//! of them under the name. Where the disk cannot do that, the old folder is renamed first; if the
+//! process is killed then, the name of the old folder tells the next process what to finish.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 use super::durable::{sync_file, sync_folder, sync_parent};
-use super::{PARTIAL, sibling};
+use super::lock::{Lock, lock_of};
+use super::temporary::{claim, folder_of, replaced_name, sweep_beside};
 use crate::error::{Error, Result};
+
+/// How often a folder is put into its place if another process replaces or removes the target.
+const ATTEMPTS: usize = 8;
 
 /// What to do if the target exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +37,8 @@ pub struct AtomicDir {
     target: PathBuf,
     existing: Existing,
     marks: &'static [&'static str],
+    /// Tells other processes that this one lives.
+    _lock: File,
 }
 
 impl Drop for AtomicDir {
@@ -33,10 +47,13 @@ impl Drop for AtomicDir {
     }
 }
 
+/// Lets two folders change places; `false` if the disk cannot do that.
+type Exchange = fn(&Path, &Path) -> io::Result<bool>;
+
 impl AtomicDir {
     /// Begins a folder that will become `target`. An existing folder is replaced only if it holds
     /// at least one of the files `marks`, which tell that it is of the same kind; so a mistyped
-    /// path deletes nothing else.
+    /// path deletes nothing else. What killed processes left beside `target` is removed or finished.
     ///
     /// # Errors
     /// Input errors if the target exists and may not be replaced; surroundings errors of the disk.
@@ -45,13 +62,15 @@ impl AtomicDir {
         existing: Existing,
         marks: &'static [&'static str],
     ) -> Result<Self> {
-        let path = sibling(target, PARTIAL)?;
-        let folder = AtomicDir { path, target: target.to_owned(), existing, marks };
-        folder.replaces()?;
-        let _ = fs::remove_dir_all(&folder.path);
-        fs::create_dir_all(&folder.path)
-            .map_err(|e| Error::io("make the folder", &folder.path, e))?;
-        Ok(folder)
+        sweep_beside(target);
+        replaces(target, existing, marks)?;
+        let parent = folder_of(target);
+        fs::create_dir_all(parent).map_err(|e| Error::io("make the folder", parent, e))?;
+        let (path, lock) = claim(target, |path| {
+            fs::create_dir(path)?;
+            File::open(path)
+        })?;
+        Ok(AtomicDir { path, target: target.to_owned(), existing, marks, _lock: lock })
     }
 
     /// The folder to write into.
@@ -59,53 +78,101 @@ impl AtomicDir {
         &self.path
     }
 
-    /// Whether the target exists. Fails (input) if it exists and may not be replaced.
-    fn replaces(&self) -> Result<bool> {
-        if self.target.symlink_metadata().is_err() {
-            return Ok(false);
-        }
-        let has_mark = || self.marks.iter().any(|mark| self.target.join(mark).is_file());
-        let refused = match self.existing {
-            Existing::Keep => {
-                let refused = Error::input("there is something of this name already");
-                return Err(refused
-                    .at(self.target.display())
-                    .hint("name another folder, or replace this one with --force"));
-            }
-            Existing::Replace if has_mark() => return Ok(true),
-            Existing::Replace => {
-                format!("this has no {}, so it is not replaced", self.marks.join(" or "))
-            }
-        };
-        Err(Error::input(refused).at(self.target.display()))
-    }
-
-    /// Makes everything in the folder durable and renames the folder to its target. An existing
-    /// target is renamed first, since only an empty folder can be renamed over; it is put back if
-    /// the second renaming fails, and removed if it succeeds.
+    /// Makes everything in the folder durable and gives it the name of its target. At each moment
+    /// there is the old folder or the new one under that name, or a record of what to finish.
     ///
     /// # Errors
-    /// As for [`create`](AtomicDir::create). The target is then as it was; only if the old folder
-    /// cannot be removed, the target is the new one.
+    /// As for [`create`](AtomicDir::create); the target is then as it was.
     pub fn put(self) -> Result<()> {
+        self.put_by(exchange, &mut || ())
+    }
+
+    /// As [`put`](AtomicDir::put); `step` is called before everything that changes a name.
+    fn put_by(self, exchange: Exchange, step: &mut dyn FnMut()) -> Result<()> {
         sync_tree(&self.path)?;
         let failed = |e| Error::io("write", &self.target, e);
-        let old = sibling(&self.target, ".old")?;
-        let replaces = self.replaces()?;
-        if replaces {
-            fs::rename(&self.target, &old).map_err(failed)?;
-        }
-        if let Err(error) = fs::rename(&self.path, &self.target) {
-            if replaces {
-                let _ = fs::rename(&old, &self.target);
+        for _ in 0..ATTEMPTS {
+            step();
+            if !replaces(&self.target, self.existing, self.marks)? {
+                match fs::rename(&self.path, &self.target) {
+                    Ok(()) => return sync_parent(&self.target),
+                    // Another process was faster; what it wrote is replaced.
+                    Err(e) if is_occupied(&e) && self.existing == Existing::Replace => continue,
+                    Err(e) => return Err(failed(e)),
+                }
             }
+            match exchange(&self.path, &self.target) {
+                Ok(true) => {
+                    step();
+                    // Dropping removes what is under the temporary name now: the old folder.
+                    return sync_parent(&self.target);
+                }
+                Ok(false) => return self.put_in_two_steps(step),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        Err(Error::surroundings("other processes keep replacing this folder")
+            .at(self.target.display())
+            .hint("run the command again when they have ended"))
+    }
+
+    /// Replaces the target by two renamings. The name that the old folder gets first tells the next
+    /// process, if this one is killed, that the new folder is complete.
+    fn put_in_two_steps(&self, step: &mut dyn FnMut()) -> Result<()> {
+        let failed = |e| Error::io("write", &self.target, e);
+        let old = replaced_name(&self.path);
+        let held = File::open(&self.target).map_err(failed)?;
+        if lock_of(&held).map_err(failed)? == Lock::Held {
+            return Err(Error::surroundings("another process is replacing this folder")
+                .at(self.target.display())
+                .hint("run the command again when it has ended"));
+        }
+        fs::rename(&self.target, &old).map_err(failed)?;
+        step();
+        if let Err(error) = fs::rename(&self.path, &self.target) {
+            let _ = fs::rename(&old, &self.target);
             return Err(failed(error));
         }
-        if replaces {
-            fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, e))?;
-        }
-        sync_parent(&self.target)
+        step();
+        sync_parent(&self.target)?;
+        // If this fails, the next process removes it.
+        let _ = fs::remove_dir_all(&old);
+        Ok(())
     }
+}
+
+/// Whether the target exists. Fails (input) if it exists and may not be replaced.
+fn replaces(target: &Path, existing: Existing, marks: &[&str]) -> Result<bool> {
+    if target.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let has_mark = || marks.iter().any(|mark| target.join(mark).is_file());
+    let refused = match existing {
+        Existing::Keep => {
+            let refused = Error::input("there is something of this name already");
+            return Err(refused
+                .at(target.display())
+                .hint("name another folder, or replace this one with --force"));
+        }
+        Existing::Replace if has_mark() => return Ok(true),
+        Existing::Replace => format!("this has no {}, so it is not replaced", marks.join(" or ")),
+    };
+    Err(Error::input(refused).at(target.display()))
+}
+
+fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        // What file systems answer that do not know the exchange, and kernels that do not.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a folder could not be renamed because there is one of the new name.
+fn is_occupied(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 /// Makes every file and folder below `folder`, and the folder itself, durable.
@@ -159,6 +226,71 @@ mod tests {
         let error = put(&target, Existing::Replace, "").unwrap_err();
         assert!(error.to_string().contains("has no mark or other"), "{error}");
         assert_eq!(fs::read(target.join("chapter-1")).unwrap(), b"text");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// Copies a folder as a killed process would leave it: without locks.
+    fn snapshot(from: &Path, to: &Path) {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let (path, copy) = (entry.path(), to.join(entry.file_name()));
+            if path.is_dir() {
+                snapshot(&path, &copy);
+            } else {
+                fs::copy(path, copy).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_killed_at_any_step_of_a_replacement_leaves_the_old_or_the_new_folder() {
+        let exchanges: [Exchange; 2] = [exchange, |_, _| Ok(false)];
+        for (kind, exchange) in exchanges.into_iter().enumerate() {
+            let folder = tempfile::tempdir().unwrap();
+            let (live, target) = (folder.path().join("live"), folder.path().join("live/target"));
+            fs::create_dir(&live).unwrap();
+            put(&target, Existing::Keep, "old").unwrap();
+            fs::write(live.join(".notes.part"), "").unwrap();
+            let new = AtomicDir::create(&target, Existing::Replace, &["mark"]).unwrap();
+            fs::create_dir(new.path().join("below")).unwrap();
+            fs::write(new.path().join("below/text"), "new").unwrap();
+            fs::write(new.path().join("mark"), "").unwrap();
+            let mut kills = Vec::new();
+            new.put_by(exchange, &mut || {
+                let killed = folder.path().join(format!("killed{}", kills.len()));
+                snapshot(&live, &killed);
+                kills.push(killed);
+            })
+            .unwrap();
+            assert_eq!(kills.len(), [2, 3][kind]);
+            let mut found = Vec::new();
+            for killed in &kills {
+                let target = killed.join("target");
+                assert!(kind == 1 || target.exists(), "nothing under the name at {killed:?}");
+                sweep_beside(&target);
+                found.push(fs::read_to_string(target.join("below/text")).unwrap());
+                assert_eq!(fs::read_dir(killed).unwrap().count(), 2, "{killed:?}");
+                assert!(killed.join(".notes.part").exists());
+            }
+            assert_eq!(found[0], "old");
+            assert!(found[1..].iter().all(|text| text == "new"), "{found:?}");
+            assert_eq!(fs::read(target.join("below/text")).unwrap(), b"new");
+            assert_eq!(fs::read_dir(&live).unwrap().count(), 2);
+        }
+    }
+
+    #[test]
+    fn many_that_replace_one_folder_at_once_all_succeed() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        std::thread::scope(|scope| {
+            for text in ["1", "2", "3", "4"] {
+                let target = &target;
+                scope.spawn(move || put(target, Existing::Replace, text).unwrap());
+            }
+        });
+        assert!(target.join("below/text").exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::durable::{sync_file, sync_parent};
-use super::{PARTIAL, sibling};
+use super::temporary::{PARTIAL, claim, sweep_for};
 use crate::error::{Error, Result};
 
 /// The permissions of a new file, from which the process's umask is taken.
@@ -53,17 +53,19 @@ fn replace(
     mode: u32,
     write: impl FnOnce(&mut io::BufWriter<File>) -> Result<()>,
 ) -> Result<()> {
-    let partial = sibling(path, PARTIAL)?;
-    let failed = |e| Error::io("write", path, e);
+    sweep_for(path);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    let written = options.open(&partial).map_err(failed).and_then(|file| {
-        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, file);
-        write(&mut out)?;
+    options.write(true).create_new(true).mode(mode);
+    let (partial, file) = claim(path, |partial| options.open(partial))?;
+    let failed = |e| Error::io("write", path, e);
+    let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, file);
+    let written = write(&mut out).and_then(|()| {
         let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
-        sync_file(&file).map_err(failed)
+        sync_file(&file).map_err(failed)?;
+        // Closing the file before it has its name would tell others that its writer is gone.
+        std::fs::rename(&partial, path).map_err(failed)
     });
-    if let Err(error) = written.and_then(|()| std::fs::rename(&partial, path).map_err(failed)) {
+    if let Err(error) = written {
         // The first failure is the one to report.
         let _ = std::fs::remove_file(&partial);
         return Err(error);
@@ -83,13 +85,15 @@ pub fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
         return Err(Error::input("expected a folder, found a file").at(folder.display()));
     }
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let stage = folder.join(format!(".pages.{}{PARTIAL}", std::process::id()));
-    let staged = std::fs::create_dir(&stage)
-        .map_err(|e| Error::io("write into", folder, e))
-        .and_then(|()| {
-            let mut each = files.iter();
-            each.try_for_each(|(name, bytes)| write_atomic(&stage.join(name), bytes))
-        });
+    let pages = folder.join("pages");
+    sweep_for(&pages);
+    let (stage, lock) = claim(&pages, |stage| {
+        std::fs::create_dir(stage)?;
+        File::open(stage)
+    })
+    .inspect_err(|_| remove_new(folder, is_new))?;
+    let mut each = files.iter();
+    let staged = each.try_for_each(|(name, bytes)| write_atomic(&stage.join(name), bytes));
     let blocked = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.is_dir());
     let is_free = blocked.map_or(Ok(()), |path| {
         Err(Error::surroundings("expected a file, found a folder").at(path.display()))
@@ -101,10 +105,18 @@ pub fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
         })
     });
     let _ = std::fs::remove_dir_all(&stage);
-    if moved.is_err() && is_new {
-        let _ = std::fs::remove_dir(folder);
+    drop(lock);
+    if moved.is_err() {
+        remove_new(folder, is_new);
     }
     moved.and_then(|()| sync_parent(&stage))
+}
+
+/// Removes a folder that was made for files that could not be written.
+fn remove_new(folder: &Path, is_new: bool) {
+    if is_new {
+        let _ = std::fs::remove_dir(folder);
+    }
 }
 
 /// Removes the temporary files that killed processes left while they wrote `name`. Only the process

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::is_one_of;
+use super::temporary::folder_of;
 use crate::error::{Error, Result};
 
 /// Waits until a file's bytes have reached the disk, as far as its file system can promise that.
@@ -43,8 +44,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Makes the names in the folder of `path` durable: a file that was created, renamed or removed.
 pub(super) fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = folder_of(path);
     sync_folder(parent).map_err(|e| Error::io("sync", parent, e))
 }
 

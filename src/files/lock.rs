@@ -17,6 +17,35 @@ pub fn try_lock(file: &File, path: &Path) -> Result<bool> {
     taken(file.try_lock(), path)
 }
 
+/// What asking for a lock found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// The lock is this process's now, until the file is closed.
+    Taken,
+    /// Another process holds it.
+    Held,
+    /// The disk has no locks, or none for folders.
+    Unsupported,
+}
+
+/// Takes the lock of an open file or folder if it is free.
+///
+/// # Errors
+/// The disk failed.
+pub(super) fn lock_of(file: &File) -> io::Result<Lock> {
+    match file.try_lock() {
+        Ok(()) => Ok(Lock::Taken),
+        Err(TryLockError::WouldBlock) => Ok(Lock::Held),
+        // NFS locks only what is open for writing, which folders cannot be.
+        Err(TryLockError::Error(error))
+            if is_unsupported(&error) || is_one_of(&error, &[Errno::BADF]) =>
+        {
+            Ok(Lock::Unsupported)
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn taken(locked: Result<(), TryLockError>, path: &Path) -> Result<bool> {
     match locked {
         Ok(()) => Ok(true),

@@ -87,6 +87,11 @@ impl RunFolder {
                 })?;
             }
         }
+        if let Some(folder) = folders.first().filter(|_| read.is_empty()) {
+            return Err(Error::input("this run holds no records yet")
+                .at(folder.as_ref().display())
+                .hint("run the command that began it again; it measures what is missing"));
+        }
         read.coding_ms.extend(coding_ms(&layers));
         read.name = folders.first().map_or(String::new(), |folder| name_of(folder.as_ref()));
         read.hash = hasher.finalize().to_hex().to_string();
@@ -102,6 +107,11 @@ impl RunFolder {
         Err(Error::new(Exit::No, format!("this run is invalid: {variant}: {how}"))
             .at(&self.name)
             .hint("the same sweep on the same folder scores what is missing; or take the records from a copy"))
+    }
+
+    /// Whether nothing was measured: a command that began the run was killed at once.
+    fn is_empty(&self) -> bool {
+        self.index.records().is_empty() && self.measured.is_empty()
     }
 
     /// Adds a folder's records, full or condensed, and returns the hash of the file of full records;
@@ -187,6 +197,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = RunFolder::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("found neither"), "{error}");
+        drop(Store::open(folder.path()).unwrap());
+        let error = RunFolder::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("holds no records yet"), "{error}");
+        assert_eq!(error.exit().code(), 2);
         Store::open(folder.path()).unwrap().append(&[Record::Run(Run::default())]).unwrap();
         let whole = RunFolder::read(folder.path()).unwrap();
         let path = folder.path().join(RECORDS);

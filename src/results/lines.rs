@@ -7,10 +7,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::blocks::Extent;
 use crate::error::{Error, Result};
 use crate::files::{sync_data, try_lock};
+
+/// How often a lock that another process holds is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// An open append-only file.
 #[derive(Debug)]
@@ -26,6 +30,11 @@ impl Lines {
     /// # Errors
     /// The file cannot be written, or another process holds it.
     pub fn open(path: &Path) -> Result<Lines> {
+        Lines::open_within(path, Duration::ZERO)
+    }
+
+    /// As [`open`](Self::open), after waiting at most `patience` for another process to end.
+    pub fn open_within(path: &Path, patience: Duration) -> Result<Lines> {
         let file = File::options()
             .read(true)
             .append(true)
@@ -37,10 +46,14 @@ impl Lines {
             let what = "expected a file to append to, found a device or pipe";
             return Err(Error::surroundings(what).at(path.display()));
         }
-        if !try_lock(&file, path)? {
-            return Err(Error::surroundings("another evalkit is writing this folder")
-                .at(path.display())
-                .hint("wait for it to end, or choose another folder"));
+        let start = Instant::now();
+        while !try_lock(&file, path)? {
+            if start.elapsed() >= patience {
+                return Err(Error::surroundings("another evalkit is writing this folder")
+                    .at(path.display())
+                    .hint("wait for it to end, or choose another folder"));
+            }
+            std::thread::sleep(ASK_AGAIN);
         }
         // Another process may have written it before the lock was taken.
         let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;

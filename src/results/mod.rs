@@ -23,6 +23,7 @@ pub mod measurement;
 mod memory;
 mod packaged;
 mod part;
+mod plans;
 mod ranges;
 mod record;
 pub mod runner;
@@ -43,6 +44,7 @@ pub use measurement::MEASUREMENTS;
 pub use memory::{PeakSampler, machine_available_bytes, machine_total_bytes, memory_now};
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, StoredPart};
+pub use plans::{plan_name, plans_in};
 pub use record::{Cell, Done, Failure, Record, Run, Window};
 pub use session::{Phase, Session};
 pub use store::{Store, read_sessions};
@@ -53,5 +55,5 @@ pub const RECORDS: &str = "records.jsonl";
 const CODING: &str = "coding.jsonl";
 /// Name of the file of sessions in a run's folder.
 const SESSIONS: &str = "sessions.jsonl";
-/// Name of the file in a run's folder that holds its plan.
+/// Name of the file in a run's folder that holds the plan of its first command.
 pub const PLAN: &str = "plan.toml";

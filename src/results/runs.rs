@@ -9,9 +9,20 @@ use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, read_sessions};
 /// Levels of folders that are searched below a folder of runs: `<reports>/<night>/<run>`.
 const DEPTH: usize = 2;
 
+/// The most runs that an error names.
+const NAMED: usize = 8;
+/// A folder that holds one of these files holds a run.
+const FILES: [&str; 3] = [RECORDS, CONDENSED, MEASUREMENTS];
+
 /// Whether a folder holds a run.
 pub fn is_run(folder: &Path) -> bool {
-    [RECORDS, CONDENSED, MEASUREMENTS].iter().any(|name| folder.join(name).is_file())
+    FILES.iter().any(|name| folder.join(name).is_file())
+}
+
+/// Whether a run's command was killed before it wrote anything.
+fn is_blank(run: &Path) -> bool {
+    let len = |name: &&str| run.join(name).metadata().map_or(0, |file| file.len());
+    FILES.iter().all(|name| len(&name) == 0)
 }
 
 /// The folder `path` if it holds a run, or else the only run below it.
@@ -32,20 +43,23 @@ pub fn only_run(path: &Path) -> Result<PathBuf> {
                 .hint("name a folder that evalkit sweep or bench left, such as reports/<run>"))
         }
         (Some(last), others) => {
+            let all = found.iter().chain([&last]).rev().take(NAMED);
+            let names: Vec<String> = all.map(|run| run.display().to_string()).collect();
+            let more = if others < NAMED { "" } else { ", ..." };
             Err(Error::input(format!("expected one run, found {}", others + 1))
                 .at(path.display())
-                .hint(format!("name one of them, such as {}", last.display())))
+                .hint(format!("name one of them: {}{more}", names.join(", "))))
         }
     }
 }
 
-/// The runs below `root`, oldest first, without accepted baselines.
+/// The runs below `root`, oldest first, without accepted baselines and runs that hold nothing yet.
 pub fn runs_in(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = open.pop() {
         if is_run(&folder) {
-            found.push(folder);
+            found.extend((!is_blank(&folder)).then_some(folder));
         } else if depth < DEPTH && !folder.join(STORE).exists() {
             let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());

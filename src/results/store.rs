@@ -15,6 +15,7 @@ use super::record::Record;
 use super::session::Session;
 use super::{CODING, RECORDS, SESSIONS};
 use crate::error::{Error, Result};
+use crate::files::{Leftovers, sweep};
 
 /// A run's folder, open for writing. It dereferences to the [`Index`] of its records.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Store {
     lines: Lines,
     index: Index,
     torn_bytes: u64,
+    leftovers: Leftovers,
 }
 
 impl Deref for Store {
@@ -54,7 +56,13 @@ impl Store {
         let mut index = Index::default();
         let extent = read_into(&path, &mut index, Record::from_line)?;
         lines.cut_torn(&extent)?;
-        Ok(Store { folder: folder.to_owned(), lines, index, torn_bytes: extent.torn_bytes })
+        let (torn_bytes, leftovers) = (extent.torn_bytes, swept(folder));
+        Ok(Store { folder: folder.to_owned(), lines, index, torn_bytes, leftovers })
+    }
+
+    /// What killed processes had left in the folder, and what became of it when it was opened.
+    pub fn leftovers(&self) -> &Leftovers {
+        &self.leftovers
     }
 
     /// Bytes of the half-written line that opening cut off; 0 if there was none.
@@ -125,6 +133,18 @@ impl Store {
         lines.cut_torn(&read_lines(&path, |_| Ok(()), |()| Ok(()))?)?;
         lines.append(&(line + "\n"))
     }
+}
+
+/// Sweeps up what killed processes left in a run's folder and in the folders in it.
+fn swept(folder: &Path) -> Leftovers {
+    let mut all = sweep(folder);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for below in folders.map(|entry| sweep(&entry.path())) {
+        all.removed.extend(below.removed);
+        all.left.extend(below.left);
+    }
+    all
 }
 
 /// Reads the sessions of a folder; empty if it has no file of sessions.
@@ -342,6 +362,24 @@ mod tests {
         assert_eq!(index.records().len(), 3);
         let error = RunFolder::read(Path::new("/nowhere/at/all")).unwrap_err();
         assert_eq!(error.exit(), Exit::Input);
+    }
+
+    #[test]
+    fn opening_a_folder_sweeps_up_what_killed_processes_left_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = ["packages/.palette4.evalkit-1-0.part", ".walk.state.evalkit-1-2.part"];
+        let left = left.map(|name| folder.path().join(name));
+        std::fs::create_dir_all(left[0].join("model.mlpackage")).unwrap();
+        std::fs::write(&left[1], "").unwrap();
+        std::fs::write(folder.path().join("packages/.notes.part"), "").unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut removed = store.leftovers().removed.clone();
+        removed.sort();
+        let mut expected = left.to_vec();
+        expected.sort();
+        assert_eq!(removed, expected);
+        assert!(left.iter().all(|path| !path.exists()));
+        assert!(folder.path().join("packages/.notes.part").exists());
     }
 
     #[test]

@@ -8,12 +8,13 @@ use half::f16;
 use super::calibrate;
 use super::job::Job;
 use super::observer::{Observer, Stage};
+use super::plan_file;
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
     self, Cause, Outcome, Score, Scored, State, Timings, Variant, Walk, WalkObserver, Walked,
     Window,
 };
-use crate::files::{remove_partial_files, write_atomic, write_atomic_with};
+use crate::files::{remove_partial_files, write_atomic_with};
 use crate::model::Input;
 use crate::results::{
     Cell, Coding, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session,
@@ -58,6 +59,7 @@ pub fn execute(
             store.torn_bytes()
         ));
     }
+    store.leftovers().sentences().iter().for_each(|line| observer.message(line));
     job.check_question(&store)?;
     let clock = Instant::now();
     let peak = PeakSampler::start();
@@ -158,7 +160,7 @@ impl<'a> Measuring<'a> {
         opening.extend(self.job.cells.iter().map(|(cell, _)| Record::Cell(cell.clone())));
         self.store.append(&opening)?;
         remove_partial_files(self.store.folder(), STATE);
-        write_atomic(&self.store.folder().join(PLAN), self.job.plan.to_toml()?.as_bytes())
+        plan_file::keep(self.store.folder(), &self.job.plan.to_toml()?)
     }
 
     /// Windows that are missing for any pending cell. If only final records are missing, one batch of

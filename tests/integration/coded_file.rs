@@ -86,15 +86,28 @@ fn a_damaged_file_or_one_of_another_model_is_refused_by_name() {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         bytes
     };
-    let hash = good.windows(14).position(|w| w == b"\"model_hash\":\"").unwrap() + 14;
-    let mut bytes = good.clone();
-    bytes[hash..hash + 4].copy_from_slice(b"0000");
-    let other = sweep(&bytes);
-    assert!(other.contains("coded from the model 0000"), "{other}");
-    let version = sweep(&replaced("\"version\":\"1\"", "\"version\":\"9\""));
-    assert!(version.contains("metadata `version`: expected 1, found 9"), "{version}");
+    let other = path("other");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixtures/qwen3-moe-4");
+    succeed(&["quantize", "-m", &model.display().to_string(), "--recipe", "int4", "-o", &other]);
+    let other = sweep(&std::fs::read(other).unwrap());
+    assert!(other.contains("coded from the model "), "{other}");
+    let version = sweep(&replaced("\"version\":\"2\"", "\"version\":\"1\""));
+    assert!(version.contains("hint: write it again with this version of evalkit quantize"));
+    assert!(version.contains("metadata `version`: expected 2, found 1"), "{version}");
     let format = sweep(&replaced("evalkit-coded", "evalkit-other"));
     assert!(format.contains("metadata `format`"), "{format}");
+    // Some bytes of the header are the text that names the fault; all others are named as damage.
+    let header = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let places = [8 + header / 2, 8 + header - 1, 8 + header, good.len() / 2, good.len() - 1];
+    let hash = good.windows(16).position(|w| w == b"\"content_hash\":\"").unwrap() + 16;
+    for at in places.into_iter().chain([hash]) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        let said = sweep(&bytes);
+        assert!(said.contains(&path("bad")), "{at}: {said}");
+        let is_padding = at < 8 + header && at >= 8 + header / 2;
+        assert!(is_padding || said.contains("the file is damaged: expected content "), "{said}");
+    }
     assert!(!Path::new(&reports).exists(), "nothing was begun");
 }
 

@@ -2,8 +2,10 @@
 
 use super::series::Series;
 use super::{quality, speed};
-use crate::compare::differences::model_name;
-use crate::results::RunFolder;
+use crate::compare::differences::{incomparable, model_name};
+use crate::compare::on_device::last_method;
+use crate::results::baselines::question;
+use crate::results::{Cell, Run, RunFolder};
 use crate::stats::{ChangePoint, Estimate, Observation, Search, change_points};
 
 /// One run's values.
@@ -20,7 +22,7 @@ impl Night {
     /// The values of a run, without its records; `seed` is that of the intervals.
     pub fn of(side: &RunFolder, seed: u64) -> Night {
         let mut values = Vec::new();
-        for cell in side.index.cells() {
+        for cell in side.index.cells().filter(|cell| is_whole(side, cell)) {
             let series = |metric| Series { metric, variant: cell.label(), place: String::new() };
             let own = quality::alone(&side.index, cell, seed);
             values.extend(own.into_iter().map(|(metric, value)| (series(metric), value)));
@@ -33,6 +35,31 @@ impl Night {
     fn value(&self, series: &Series) -> Option<Estimate> {
         self.values.iter().find(|(own, _)| own == series).map(|(_, value)| *value)
     }
+}
+
+/// Whether a variant was scored on every window of its run. The values of one that was not would be
+/// those of a shorter text.
+fn is_whole(side: &RunFolder, cell: &Cell) -> bool {
+    let expected = side.index.run().map_or(0, |run| run.windows);
+    side.index.windows_of(&cell.cell_id).len() >= expected
+}
+
+/// Whether two runs belong to one history: they answer the same question on a text of the same length,
+/// and devices were asked for the same number of tokens.
+pub fn is_same_question(now: &RunFolder, then: &RunFolder) -> bool {
+    let is_same = match (now.index.run(), then.index.run()) {
+        (Some(now), Some(then)) => {
+            let length = |run: &Run| (run.windows, run.scored_tokens);
+            incomparable(now, then).is_none() && length(now) == length(then)
+        }
+        _ => question(now) == question(then),
+    };
+    let tokens = |side: &RunFolder| {
+        let method = last_method(&side.measured)?;
+        Some((method.prompt_tokens, method.tokens))
+    };
+    let (now, then) = (tokens(now), tokens(then));
+    is_same && (now.is_none() || then.is_none() || now == then)
 }
 
 /// One metric of one variant over all runs.

@@ -20,7 +20,7 @@ use crate::stats::{
     windows_needed,
 };
 
-pub use history::{History, Night, Trend};
+pub use history::{History, Night, Trend, is_same_question};
 
 /// One metric of one variant, judged.
 #[derive(Debug, Clone, PartialEq)]

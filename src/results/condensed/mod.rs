@@ -14,12 +14,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::cell::{CondensedCell, KlQuantiles, Totals};
+use super::RECORDS;
 use super::blocks::read_lines;
 use super::head::{Head, check_schema, from_line, to_line};
 use super::index::Index;
 use super::measurement::MEASUREMENTS;
+use super::plans::{is_plan, plans_in};
 use super::record::Record;
-use super::{PLAN, RECORDS};
 use crate::error::{Error, Result};
 use crate::files::{AtomicDir, Existing, is_finders};
 
@@ -73,7 +74,7 @@ fn parse(line: &str) -> Result<Line> {
 
 impl Condensed {
     /// Writes the condensed run of the folder `run` as the folder `target`, with the run's
-    /// measurements and plan. An earlier condensed run of that name is replaced.
+    /// measurements and plans. An earlier condensed run of that name is replaced.
     ///
     /// # Errors
     /// Input errors: `target` is something else than a condensed run. Surroundings errors: it cannot
@@ -85,8 +86,9 @@ impl Condensed {
         let path = folder.path().join(CONDENSED);
         let text = self.text(extent.hasher.finalize().to_hex().to_string())?;
         std::fs::write(&path, text).map_err(|e| Error::io("write", &path, e))?;
-        for name in [MEASUREMENTS, PLAN].into_iter().filter(|name| run.join(name).exists()) {
-            std::fs::copy(run.join(name), folder.path().join(name))
+        let measured = run.join(MEASUREMENTS).exists().then(|| MEASUREMENTS.to_owned());
+        for name in plans_in(run).into_iter().chain(measured) {
+            std::fs::copy(run.join(&name), folder.path().join(&name))
                 .map_err(|e| Error::io(format!("copy {name} to"), target, e))?;
         }
         folder.put()
@@ -111,8 +113,9 @@ fn refuse_others(target: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(target) else { return Ok(()) };
     for entry in entries {
         let name = entry.map_err(|e| Error::io("read", target, e))?.file_name();
-        if !is_finders(&name) && ![CONDENSED, MEASUREMENTS, PLAN].iter().any(|own| name == *own) {
-            let what = format!("this folder also holds {}", name.to_string_lossy());
+        let text = name.to_string_lossy();
+        if !is_finders(&name) && ![CONDENSED, MEASUREMENTS].contains(&&*text) && !is_plan(&text) {
+            let what = format!("this folder also holds {text}");
             return Err(Error::input(what)
                 .at(target.display())
                 .hint("name a new folder for the condensed run"));

@@ -1,6 +1,7 @@
 //! Condensed runs are read back as they were written, and refused if they are damaged.
 
 use super::*;
+use crate::results::PLAN;
 use crate::results::{Cell, Run, RunFolder, Store, Window};
 
 fn condensed() -> Condensed {

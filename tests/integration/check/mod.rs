@@ -5,4 +5,5 @@ mod input;
 mod night;
 mod nightly;
 mod outputs;
+mod store;
 mod verdicts;
