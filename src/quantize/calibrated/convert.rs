@@ -56,7 +56,8 @@ fn unpacked(start: &CodedTensor) -> Result<Vec<u8>> {
     Ok(codes)
 }
 
-fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
+/// Rows with their columns in another order.
+pub(super) fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
     let row = |row: &[T]| order.iter().map(|column| row[*column]).collect::<Vec<_>>();
     values.chunks_exact(inputs).flat_map(row).collect()
 }
