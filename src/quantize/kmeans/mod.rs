@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_weight_that_a_prefix_sum_loses_has_its_own_mean() {
         let pairs = [(0.0, 1.0), (1.0, 1.0), (5.0, 1e-20), (6.0, 1e-20), (100.0, 1e-20)];
-        for (clusters, expected) in [(4, vec![0.0, 1.0, 5.5, 100.0]), (3, vec![0.0, 1.0, 37.0])] {
+        for (clusters, expected) in [(4, vec![0.0, 1.0, 5.5, 100.0]), (3, vec![0.0, 1.0, 100.0])] {
             let found = means(&points(&pairs), clusters, &mut Scratch::default());
             assert_eq!(found.len(), clusters);
             let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
