@@ -44,6 +44,7 @@ impl CalibrationJob<'_> {
                 errors.insert(one.id.name(), steps.collect());
                 provenance.flatness.extend(coding.flatness.map(|of| (one.id.name(), of)));
                 provenance.dead_inputs += coding.dead_inputs;
+                provenance.data_free.extend(coding.is_data_free.then(|| one.id.name()));
             }
         }
         let calibrated = Calibrated { origin: Some(self.origin.clone()), errors, provenance };

@@ -1,5 +1,7 @@
 //! Weighted means over tokens of the products of two series of vectors.
 
+use std::ops::Range;
+
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::error::{Error, Result};
@@ -8,6 +10,8 @@ use crate::model;
 /// Tokens that are multiplied in f32 before they are added in f64: enough for a fast product, few enough
 /// that its rounding does not matter.
 const CHUNK_TOKENS: usize = 2048;
+/// A state whose mean square is more than this many times that of the reference has gone astray.
+const STRAY: f64 = 4.0;
 
 /// The weight of each token, per window `[tokens, 1]`; the mean is about 1.
 pub struct Tokens {
@@ -22,13 +26,7 @@ impl Tokens {
     /// Bug-class errors of candle.
     pub fn by_output(outputs: &[Tensor]) -> Result<Self> {
         let inverse = |output: &Tensor| -> Result<Vec<f64>> {
-            let hidden = output.dim(1).map_err(failed)?;
-            model::with_values(output, |values| {
-                let rows = values.chunks_exact(hidden.max(1));
-                let square = |x: &f32| f64::from(*x) * f64::from(*x);
-                let mean = |row: &[f32]| row.iter().map(square).sum::<f64>() / hidden as f64;
-                rows.map(|row| 1.0 / mean(row).max(f64::MIN_POSITIVE)).collect()
-            })
+            Ok(squares(output)?.into_iter().map(|mean| 1.0 / mean).collect())
         };
         let all: Vec<Vec<f64>> = outputs.iter().map(inverse).collect::<Result<_>>()?;
         let tokens = all.iter().map(Vec::len).sum::<usize>().max(1);
@@ -56,6 +54,36 @@ impl Tokens {
     /// The weights of a window's tokens, `[tokens, 1]`.
     pub fn window(&self, window: usize) -> &Tensor {
         &self.weights[window]
+    }
+
+    /// The weights of some windows.
+    pub fn slice(&self, windows: Range<usize>) -> Self {
+        Tokens { weights: self.weights[windows].to_vec() }
+    }
+
+    /// The same weights, except for tokens whose state `found` is far larger than that of the
+    /// `reference`, both per window `[tokens, hidden]`. A token that earlier layers took to another
+    /// place cannot be repaired; with its weight, which is relative to the reference's output, it would
+    /// outweigh all others.
+    ///
+    /// # Errors
+    /// Bug-class errors of candle.
+    pub fn without_strays(&self, reference: &[Tensor], found: &[Tensor]) -> Result<Self> {
+        let window = |((weights, reference), found): ((&Tensor, &Tensor), &Tensor)| {
+            let (wanted, found) = (squares(reference)?, squares(found)?);
+            let share = |(wanted, found): (&f64, &f64)| (STRAY * wanted / found).powi(2);
+            let shares: Vec<f64> = wanted.iter().zip(&found).map(share).collect();
+            if shares.iter().all(|share| *share >= 1.0) {
+                return Ok(weights.clone());
+            }
+            let mut values = model::values(weights)?;
+            let pairs = values.iter_mut().zip(shares).filter(|(_, share)| *share < 1.0);
+            pairs.for_each(|(weight, share)| *weight = (f64::from(*weight) * share) as f32);
+            let len = values.len();
+            Tensor::from_vec(values, (len, 1), weights.device()).map_err(failed)
+        };
+        let windows = self.weights.iter().zip(reference).zip(found);
+        Ok(Tokens { weights: windows.map(window).collect::<Result<_>>()? })
     }
 
     /// `E[a bᵀ]` `[p, q]` over the tokens of the windows `a` `[tokens, p]` and `b` `[tokens, q]`, which are
@@ -87,6 +115,17 @@ impl Tokens {
         sum.iter_mut().for_each(|value| *value /= total);
         Ok(sum)
     }
+}
+
+/// The mean square of each token's state `[tokens, hidden]`, and more than 0.
+fn squares(states: &Tensor) -> Result<Vec<f64>> {
+    let hidden = states.dim(1).map_err(failed)?;
+    model::with_values(states, |values| {
+        let rows = values.chunks_exact(hidden.max(1));
+        let square = |x: &f32| f64::from(*x) * f64::from(*x);
+        let mean = |row: &[f32]| row.iter().map(square).sum::<f64>() / hidden as f64;
+        rows.map(|row| mean(row).max(f64::MIN_POSITIVE)).collect()
+    })
 }
 
 fn product(a: &[Tensor], b: &[Tensor], weights: &[Tensor]) -> CandleResult<Tensor> {
@@ -128,6 +167,19 @@ mod tests {
         let [first, second] = [first, second].map(|at| tokens.mean_product(&at, &ones).unwrap()[0]);
         assert!((first / second - 9.0).abs() < 1e-5, "{first} {second}");
         assert!((first + second - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_token_that_went_astray_does_not_outweigh_the_others() {
+        let reference = [window(&[1.0, 1.0, 1.0, 1.0], 2), window(&[2.0, 2.0], 2)];
+        let found = [window(&[1.5, 1.5, 1e4, 0.0], 2), window(&[0.0, 0.0], 2)];
+        let tokens = Tokens::alike(&reference).unwrap();
+        let kept = tokens.without_strays(&reference, &found).unwrap();
+        let weights = [0, 1].map(|at| model::values(kept.window(at)).unwrap());
+        assert_eq!((weights[0][0], &weights[1][..]), (1.0, &[1.0][..]));
+        // Its weight times its square, of which the others have one to four.
+        assert!(weights[0][1] * 1e8 / 2.0 < 1e-6, "{weights:?}");
+        assert_eq!(model::values(tokens.slice(1..2).window(0)).unwrap(), [1.0]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use super::correlation::Tokens;
 use super::moments_file::is_pooled;
-use super::unit::{Coder, Correction, Fitted, InputStats, Unit};
+use super::observed::{InputStats, Observed, Wanted};
+use super::unit::{Coder, Fitted, Unit};
 use crate::checkpoint::Role;
 use crate::error::Result;
 use crate::eval::lane::Lane;
@@ -12,7 +13,6 @@ use crate::eval::setting::Walk;
 use crate::eval::windows::both;
 use crate::model::{self, Mlp, Routed};
 use crate::quantize::Steps;
-use crate::quantize::calibrated::Moments;
 
 /// Tokens of all experts that are used instead of an expert's own.
 const POOLED_TOKENS: usize = 4096;
@@ -39,7 +39,7 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
         Some(_) => expert_inputs(&lane.routed, expert, checkpoint.config.hidden_size)?,
         None => (Vec::new(), false),
     };
-    let stats = input_stats(steps, &inputs, |_| Ok(Correction::None))?;
+    let stats = input_stats(steps, &inputs, |_| Ok(Wanted::Original))?;
     for role in [Role::Gate, Role::Up] {
         mlp.replace(role, coder.code(role, stats.as_ref())?)?;
     }
@@ -47,14 +47,13 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
     let inner = inputs.iter().map(|x| mlp.inner(x).map_err(model::failed));
     let inner = inner.collect::<Result<Vec<_>>>()?;
     let stats = input_stats(steps, &inner, |steps| {
-        if steps.repair {
-            let residual = both(&inputs, &inner, |x, inner| {
-                original.down(&original.inner(x)?)? - mlp.down(inner)?
-            })?;
-            Ok(Correction::Outputs(Tokens::alike(&inner)?.mean_product(&residual, &inner)?))
-        } else {
-            Ok(Correction::None)
+        if !steps.repair {
+            return Ok(Wanted::Original);
         }
+        let missing = both(&inputs, &inner, |x, inner| {
+            original.down(&original.inner(x)?)? - mlp.down(inner)?
+        })?;
+        Ok(Wanted::Plus(missing))
     })?;
     mlp.replace(Role::Down, coder.code(Role::Down, stats.as_ref())?)?;
     for routed in &mut lane.routed {
@@ -100,10 +99,9 @@ pub fn pooled(routed: &[Routed]) -> Vec<Tensor> {
 fn input_stats(
     steps: Option<Steps>,
     windows: &[Tensor],
-    correction: impl FnOnce(Steps) -> Result<Correction>,
+    wanted: impl FnOnce(Steps) -> Result<Wanted>,
 ) -> Result<Option<InputStats>> {
     let Some(steps) = steps else { return Ok(None) };
-    let inputs = windows.first().map_or(0, |rows| rows.dim(1).unwrap_or(0));
-    let moments = Moments::new(Tokens::alike(windows)?.mean_product(windows, windows)?, inputs)?;
-    Ok(Some(InputStats { moments, correction: correction(steps)? }))
+    let (wanted, tokens) = (wanted(steps)?, Tokens::alike(windows)?);
+    Observed { inputs: windows.to_vec(), wanted, tokens }.into_stats().map(Some)
 }

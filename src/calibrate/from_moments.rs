@@ -7,7 +7,8 @@ use super::equalise::{Factors, equalise};
 use super::job::CalibrationJob;
 use super::layer::Done;
 use super::moments_file::MomentsFile;
-use super::unit::{Coder, Correction, InputStats, Unit};
+use super::observed::{Correction, InputStats};
+use super::unit::{Coder, Unit};
 use crate::checkpoint::TensorId;
 use crate::error::Result;
 use crate::eval::lane::Cause;
@@ -151,6 +152,7 @@ impl LayerCoding<'_> {
             Some(factors) => moments.divided_by(&model::values(factors)?),
             None => Ok(moments),
         };
-        Ok(Some(InputStats { moments: divide(moments)?, correction: Correction::None }))
+        let (moments, correction) = (divide(moments)?, Correction::None);
+        Ok(Some(InputStats { moments, correction, observed: None }))
     }
 }

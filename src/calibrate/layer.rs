@@ -10,9 +10,10 @@ use std::time::Duration;
 use candle_core::Tensor;
 
 use super::equalise::{Factors, equalise};
+use super::observed::{InputStats, Observed, Wanted};
 use super::stages::LayerFit;
 use super::tune_block::{self, Tuned};
-use super::unit::{Coder, Correction, Fitted, InputStats, Unit};
+use super::unit::{Coder, Fitted, Unit};
 use super::windows::training_windows;
 use crate::checkpoint::Role;
 use crate::error::Result;
@@ -20,7 +21,6 @@ use crate::eval::lane::Lane;
 use crate::eval::windows::{both, dense, each};
 use crate::model::Block;
 use crate::quantize::Steps;
-use crate::quantize::calibrated::Moments;
 
 /// The result of coding a layer.
 #[derive(Default)]
@@ -123,18 +123,13 @@ impl LayerFit<'_> {
     ) -> Result<Option<InputStats>> {
         let Some(steps) = steps else { return Ok(None) };
         let [inputs, reference] = [inputs, reference].map(|windows| coded_on(windows, steps));
-        let moments = self.moments(inputs)?;
-        if !steps.repair {
-            return Ok(Some(InputStats { moments, correction: Correction::None }));
-        }
-        let cross = match factors {
-            Some(factors) => {
-                let reference = each(reference, |x| x.broadcast_div(factors))?;
-                self.tokens.mean_product(&reference, inputs)?
-            }
-            None => self.tokens.mean_product(reference, inputs)?,
+        let wanted = match factors {
+            _ if !steps.repair => Wanted::Original,
+            Some(factors) => Wanted::OfInputs(each(reference, |x| x.broadcast_div(factors))?),
+            None => Wanted::OfInputs(reference.to_vec()),
         };
-        Ok(Some(InputStats { moments, correction: Correction::Inputs(cross) }))
+        let tokens = self.tokens.slice(0..inputs.len());
+        Observed { inputs: inputs.to_vec(), wanted, tokens }.into_stats().map(Some)
     }
 
     /// The statistics of a linear layer whose output is added to the states. The states after it are
@@ -148,20 +143,15 @@ impl LayerFit<'_> {
     ) -> Result<Option<InputStats>> {
         let Some(steps) = steps else { return Ok(None) };
         let [inputs, reference] = [inputs, reference].map(|windows| coded_on(windows, steps));
-        let moments = self.moments(inputs)?;
-        let correction = if steps.repair {
-            let residual =
-                both(reference, &outputs()?[..inputs.len()], |target, found| target - found)?;
-            Correction::Outputs(self.tokens.mean_product(&residual, inputs)?)
+        let all = self.tokens.slice(0..inputs.len());
+        let (wanted, tokens) = if steps.repair {
+            let outputs = outputs()?;
+            let tokens = all.without_strays(reference, &outputs)?;
+            (Wanted::Plus(both(reference, &outputs, |target, found| target - found)?), tokens)
         } else {
-            Correction::None
+            (Wanted::Original, all)
         };
-        Ok(Some(InputStats { moments, correction }))
-    }
-
-    fn moments(&self, inputs: &[Tensor]) -> Result<Moments> {
-        let width = inputs.first().map_or(0, |inputs| inputs.dim(1).unwrap_or(0));
-        Moments::new(self.tokens.mean_product(inputs, inputs)?, width)
+        Observed { inputs: inputs.to_vec(), wanted, tokens }.into_stats().map(Some)
     }
 }
 

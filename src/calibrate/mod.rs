@@ -11,6 +11,7 @@
 //! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes).
 
 mod checkpointing;
+mod chosen;
 mod collect;
 mod correlation;
 mod equalise;
@@ -20,6 +21,7 @@ mod job;
 mod layer;
 mod memory;
 mod moments_file;
+mod observed;
 mod part_file;
 mod stages;
 mod tune_block;

@@ -3,12 +3,14 @@
 
 use candle_core::{Device, Tensor};
 
+use super::chosen::TensorJob;
+use super::observed::InputStats;
 use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::variant::Variant;
 use crate::eval::weights::block_weights;
 use crate::model::{self, BlockWeights};
-use crate::quantize::calibrated::{self, Coding, Moments, asymmetric_target};
+use crate::quantize::calibrated::Coding;
 use crate::quantize::{CodedTensor, REFERENCE_IS_STORED, Recipe, quantize};
 
 /// Tensors that are read and coded together, in the order of the computation.
@@ -51,24 +53,6 @@ impl Unit {
     pub fn weights(&self, checkpoint: &Checkpoint, device: &Device) -> Result<BlockWeights> {
         block_weights(checkpoint, device, self.tensors.iter().cloned())
     }
-}
-
-/// The statistics of the inputs of linear layers that are coded.
-pub struct InputStats {
-    /// Second moments of the inputs.
-    pub moments: Moments,
-    /// The errors of earlier layers that the layers compensate.
-    pub correction: Correction,
-}
-
-/// The errors of earlier layers that a linear layer compensates in addition to its own.
-pub enum Correction {
-    /// None: the target is the original weights.
-    None,
-    /// Its inputs differ from the reference's: `E[x x̂ᵀ]` `[in, in]`, with `x` of the reference.
-    Inputs(Vec<f64>),
-    /// Its outputs differ from the reference's: `E[(y - ŷ) x̂ᵀ]` `[out, in]`.
-    Outputs(Vec<f64>),
 }
 
 /// One coded tensor, and its errors if it was calibrated.
@@ -141,11 +125,9 @@ impl<'a> Coder<'a> {
         let place = || format!("tensor {}", id.name());
         let (tensor, coding) = match (stats, steps) {
             (Some(stats), Some(steps)) if recipe != Recipe::Half => {
-                let target = stats.target(values, shape).at(place)?;
                 let seed = seed(&id.name());
-                let (tensor, coding) =
-                    calibrated::code(&recipe, &target, shape, &stats.moments, steps, seed)
-                        .at(place)?;
+                let job = TensorJob { recipe, weights: values, shape, steps, seed };
+                let (tensor, coding) = job.code(stats).at(place)?;
                 (Some(tensor), Some(coding))
             }
             _ => (quantize(&recipe, values, shape, None).at(place)?, None),
@@ -161,21 +143,6 @@ impl<'a> Coder<'a> {
         let place = |fitted: &Fitted| self.unit.tensors.iter().position(|(id, _)| *id == fitted.id);
         self.fitted.sort_by_key(place);
         self.fitted
-    }
-}
-
-impl InputStats {
-    /// The target that weights `[out, in]` are coded to.
-    fn target(&self, weights: &[f32], shape: [usize; 2]) -> Result<Vec<f32>> {
-        match &self.correction {
-            Correction::None => Ok(weights.to_vec()),
-            Correction::Inputs(cross) => {
-                asymmetric_target(weights, shape, Some(cross), &self.moments, None)
-            }
-            Correction::Outputs(residual) => {
-                asymmetric_target(weights, shape, None, &self.moments, Some(residual))
-            }
-        }
     }
 }
 

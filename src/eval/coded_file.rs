@@ -17,7 +17,7 @@
 //! | `tensors` | JSON: name to `{"recipe": …, "shape": [out, in]}` |
 //! | `calibration` | if calibrated, JSON: the text, hashes of its windows and of saved moments |
 //! | `errors` | if calibrated, JSON: name to `[[step, relative error of the outputs], …]` |
-//! | `coding` | if calibrated, JSON: `pooled_experts`, `dead_inputs`, `tuned` by layer |
+//! | `coding` | if calibrated, JSON: `pooled_experts`, `dead_inputs`, `data_free`, `tuned` by layer |
 
 use std::collections::BTreeMap;
 use std::fs::File;

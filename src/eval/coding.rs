@@ -18,6 +18,7 @@ impl CodedFile {
             errors: self.errors(),
             pooled_experts: provenance.pooled_experts,
             dead_inputs: provenance.dead_inputs,
+            data_free_tensors: provenance.data_free.len(),
             flatness: self.flatness(),
             tuned: provenance.tuned.clone(),
             tuned_whole: provenance.tuned_whole,

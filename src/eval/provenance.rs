@@ -28,6 +28,9 @@ pub struct Provenance {
     /// Inputs of linear layers that were always zero.
     #[serde(default)]
     pub dead_inputs: usize,
+    /// Tensors whose codes were found from the weights alone, because calibrated codes were worse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_free: Vec<String>,
     /// By tensor: geometric over arithmetic mean of its error weights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flatness: BTreeMap<String, f64>,
@@ -45,6 +48,7 @@ impl Calibrated {
         self.errors.extend(other.errors.clone());
         self.provenance.pooled_experts += other.provenance.pooled_experts;
         self.provenance.dead_inputs += other.provenance.dead_inputs;
+        self.provenance.data_free.extend(other.provenance.data_free.clone());
         self.provenance.flatness.extend(other.provenance.flatness.clone());
         self.provenance.tuned.extend(&other.provenance.tuned);
     }

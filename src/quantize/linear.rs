@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::bitpack::pack;
 use super::coded::{CodedArrays, CodedTensor};
-use super::fp16::HALF_MAX;
+use super::fp16::{HALF_MAX, step_scale};
 use super::recipe::{Linear, Recipe};
 use crate::error::{Error, Result};
 
@@ -55,9 +55,9 @@ fn code_block(linear: &Linear, weights: &[f32], codes: &mut [u8]) -> (f16, u8) {
         high.max(-low)
     };
     let steps = if linear.asymmetric { high_code - low_code } else { high_code };
-    let scale = f16::from_f32(span / steps as f32);
-    // A block of zeros, or of weights far below fp16's range: every code is the zero point.
-    let scale = if scale == f16::ZERO { f16::ONE } else { scale };
+    // For a scale of 1, as of zeros, every code is the zero point.
+    let nearest = f16::from_f32(span / steps as f32);
+    let scale = step_scale(nearest, f64::from(span), f64::from(steps));
     let zero_point = if linear.asymmetric {
         (-low.min(0.0) / scale.to_f32()).round_ties_even().clamp(0.0, high_code as f32)
     } else {

@@ -129,3 +129,5 @@ fn half(recipe: Recipe, weights: &[f32], shape: [usize; 2]) -> Result<CodedTenso
 mod tests;
 #[cfg(test)]
 mod tests_pruning;
+#[cfg(test)]
+mod tests_spread;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::bitpack::{UNIT, pack_into, packed_size_bytes};
 use super::coded::{CodedArrays, CodedTensor, Tables};
-use super::fp16::{HALF_MAX, round_to_half, row_scale};
+use super::fp16::{HALF_MAX, int8_scale, round_to_half, row_scale};
 use super::kmeans::distinct::{Sorter, Weighting};
 use super::kmeans::points::Points;
 use super::kmeans::{Scratch, means};
@@ -113,10 +113,10 @@ fn join(groups: Vec<GroupTable>, entry: TableEntry) -> Tables {
 /// Up to this width of codes, rows are divided by their root mean square.
 const RMS_MAX_BITS: u8 = 3;
 
-/// The fp16 scale of every row; 1 for a row of zeros. A small table fits the bulk of the weights,
-/// so rows are scaled to the same root mean square. From 4 bits on the extremes matter more, and
-/// rows are scaled to the same largest magnitude. Each choice has the lower error on trained
-/// weights.
+/// The fp16 scale of every row, as [`row_scale`] stores it. A small table fits the bulk of the
+/// weights, so rows are scaled to the same root mean square. From 4 bits on the extremes matter
+/// more, and rows are scaled to the same largest magnitude. Each choice has the lower error on
+/// trained weights.
 fn channel_scales(
     palette: &Palette,
     weights: &[f32],
@@ -225,12 +225,11 @@ fn store(wanted: &[f64], entries: usize, entry: TableEntry) -> Result<GroupTable
     let reach = wanted.iter().fold(0.0f64, |reach, value| reach.max(value.abs()));
     let scale = match entry {
         TableEntry::Half => f16::from_f64(reach),
-        TableEntry::Int8 => f16::from_f64(reach / f64::from(i8::MAX)),
+        TableEntry::Int8 => int8_scale(reach),
     };
     if !scale.is_finite() || (entry == TableEntry::Int8 && reach >= f64::from(HALF_MAX)) {
         return Err(Error::input(format!("a table entry of {reach} is beyond fp16 (65504)")));
     }
-    let scale = if scale == f16::ZERO { f16::ONE } else { scale };
     let (mut halves, mut bytes) = (Vec::new(), Vec::new());
     match entry {
         // Adding zero turns -0 into 0, so that equal tables are equal bytes.

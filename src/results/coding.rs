@@ -31,6 +31,10 @@ pub struct Coding {
     /// Inputs of linear layers that were always zero, over all layers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_inputs: usize,
+    /// Tensors whose codes were found from the weights alone, because calibrated codes had a larger
+    /// error on held-out windows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub data_free_tensors: usize,
     /// Loss before and after tuning, by layer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tuned: BTreeMap<usize, TunedLayer>,

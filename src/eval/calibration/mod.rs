@@ -23,6 +23,7 @@ use super::protocol::Window;
 use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
 use crate::model::Input;
+use crate::quantize::fp16::step_scale;
 use histogram::Histogram;
 
 /// `percentile` clips one in this many values, so it keeps 99.99 %.
@@ -179,24 +180,24 @@ impl InputHistograms {
     }
 }
 
-/// The fp16 scale for values with these counts: range / 127.
+/// The fp16 scale for values with these counts: range / 127, or 1 if all of them are 0.
 fn scale(method: RangeMethod, histogram: &Histogram) -> Result<f16> {
     let refuse = |what: String| {
         Err(Error::input(what)
             .hint("quantize these layers without -a8, or calibrate on other text"))
     };
-    let not_finite = histogram.not_finite();
+    let (not_finite, total) = (histogram.not_finite(), histogram.total());
+    if total == 0 {
+        return refuse("no token of the calibration text gets here".to_owned());
+    }
     if not_finite > 0 {
-        let total = histogram.total();
         return refuse(format!("{not_finite} of {total} values are not finite in fp16"));
     }
-    let range = method.range(histogram);
-    let scale = f16::from_f32(range / LARGEST_CODE);
-    if scale > f16::ZERO {
-        Ok(scale)
-    } else {
-        refuse(format!("expected values other than 0, found a range of {range}"))
-    }
+    // So few values may differ from 0 that a method takes them for outliers.
+    let chosen = method.range(histogram);
+    let range = if chosen > 0.0 { chosen } else { histogram.largest() };
+    let nearest = f16::from_f32(range / LARGEST_CODE);
+    Ok(step_scale(nearest, f64::from(range), f64::from(LARGEST_CODE)))
 }
 
 #[cfg(test)]
@@ -230,12 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn an_input_of_zeros_has_the_scale_1_and_rare_or_tiny_values_count() {
+        let mut rare = vec![0.0; 100_000];
+        let of = |values: &[f32]| {
+            let histogram = Histogram::of(values);
+            RangeMethod::ALL.map(|method| scale(method, &histogram).unwrap().to_f32())
+        };
+        assert_eq!(of(&[0.0, -0.0]), [1.0; 3]);
+        assert_eq!(of(&rare), [1.0; 3]);
+        rare[7] = 127.0;
+        let found = of(&rare);
+        assert!(found.iter().all(|scale| *scale <= 1.01), "{found:?}");
+        // 127 smallest values of fp16 are exact; three of them are nearer to that than to 0.
+        assert_eq!(of(&[127.0 / 16_777_216.0])[0], 1.0 / 16_777_216.0);
+        assert_eq!(of(&[3.0 / 16_777_216.0])[0], 1.0 / 16_777_216.0);
+    }
+
+    #[test]
     fn inputs_without_a_range_are_refused_by_layer_and_name() {
         for (values, found) in [
-            (&[0.0, -0.0][..], "found a range of 0"),
-            (&[1.0, f32::NAN], "1 of 2 values are not finite in fp16"),
+            (&[1.0, f32::NAN][..], "1 of 2 values are not finite in fp16"),
             (&[f32::INFINITY, 1e9], "2 of 2 values"),
-            (&[], "found a range of 0"),
+            (&[], "no token of the calibration text"),
         ] {
             let histograms = InputHistograms::default();
             histograms.count(Input::Down, values);

@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use crate::quantize::fp16::round_to_half;
+use crate::quantize::fp16::{MIN_ROW_SCALE, int8_scale, round_to_half};
 use crate::quantize::nearest::Candidates;
 use crate::quantize::recipe::{Linear, TableEntry};
 
@@ -41,6 +41,8 @@ pub(super) struct Scales<'a> {
     pub blocks: &'a [Vec<usize>],
     /// The largest magnitude that a scale is multiplied by.
     pub reach: f32,
+    /// The smallest value that a scale may take.
+    pub least: f32,
 }
 
 /// Tables of vectors, or of single weights (`D` = 1).
@@ -93,12 +95,6 @@ impl<const D: usize> TableCodebook<D> {
     }
 }
 
-/// The scale of a table of int8 entries whose largest magnitude is `reach`.
-pub(super) fn int8_scale(reach: f64) -> f16 {
-    let scale = f16::from_f64(reach / f64::from(i8::MAX));
-    if scale == f16::ZERO { f16::ONE } else { scale }
-}
-
 impl<const D: usize> Codebook<D> for TableCodebook<D> {
     type Levels = TableLevels<D>;
 
@@ -115,7 +111,7 @@ impl<const D: usize> Codebook<D> for TableCodebook<D> {
         // Entries are weights over their row's root mean square, far below fp16's limit.
         let reach = self.entries.iter().flatten().fold(0.0f32, |most, e| most.max(e.abs()));
         let values = self.scales.as_mut()?;
-        Some(Scales { values, blocks: &self.columns, reach })
+        Some(Scales { values, blocks: &self.columns, reach, least: MIN_ROW_SCALE })
     }
 
     fn tables(&mut self) -> Option<&mut TableCodebook<D>> {
@@ -179,7 +175,8 @@ impl Codebook<1> for IntegerCodebook {
 
     fn scales(&mut self) -> Option<Scales<'_>> {
         let reach = self.range().1;
-        Some(Scales { values: &mut self.scales, blocks: &self.blocks, reach })
+        let least = f32::MIN_POSITIVE;
+        Some(Scales { values: &mut self.scales, blocks: &self.blocks, reach, least })
     }
 
     fn tables(&mut self) -> Option<&mut TableCodebook<1>> {

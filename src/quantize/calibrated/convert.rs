@@ -3,11 +3,12 @@
 
 use half::f16;
 
-use super::codebook::{IntegerCodebook, TableCodebook, int8_scale};
+use super::codebook::{IntegerCodebook, TableCodebook};
 use super::moments::Ordered;
 use crate::error::{Error, Result};
 use crate::quantize::bitpack::{pack, unpack};
 use crate::quantize::coded::{CodedArrays, CodedTensor, Tables};
+use crate::quantize::fp16::int8_scale;
 use crate::quantize::recipe::{Linear, Recipe, TableEntry};
 
 /// A tensor with its columns in the order in which they are coded.
@@ -55,7 +56,8 @@ fn unpacked(start: &CodedTensor) -> Result<Vec<u8>> {
     Ok(codes)
 }
 
-fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
+/// Rows with their columns in another order.
+pub(super) fn gathered<T: Copy>(values: &[T], inputs: usize, order: &[usize]) -> Vec<T> {
     let row = |row: &[T]| order.iter().map(|column| row[*column]).collect::<Vec<_>>();
     values.chunks_exact(inputs).flat_map(row).collect()
 }

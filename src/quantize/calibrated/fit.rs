@@ -108,7 +108,8 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
         let weights = weights.zip(self.products.par_chunks(D * inputs));
         let (errors, gradients) = (&mut self.errors, &mut self.gradient);
         let rows = errors.par_chunks_mut(D * inputs).zip(gradients.par_chunks_mut(D * inputs));
-        let Some(Scales { values, blocks, reach }) = self.codebook.scales() else { return };
+        let Some(Scales { values, blocks, reach, least }) = self.codebook.scales() else { return };
+        let range = [least, HALF_MAX / reach];
         let scales = values.par_chunks_mut(D * blocks.len());
         weights.zip(rows).zip(scales).for_each(|((given, (errors, gradient)), scales)| {
             let (weights, products) = given;
@@ -124,7 +125,7 @@ impl<const D: usize, M: Codebook<D>> CodingState<'_, D, M> {
                     let (decoded, gradient) =
                         (&mut errors[row.clone()], &mut gradient[row.clone()]);
                     let scale = &mut scales[d * blocks.len() + b];
-                    fit_scale(scale, reach, block, decoded, gradient, &sums[row]);
+                    fit_scale(scale, range, block, decoded, gradient, &sums[row]);
                 }
             }
         });
@@ -172,7 +173,7 @@ impl pulp::NullaryFnOnce for WeightedRows<'_> {
 /// Replaces one scale if that costs less, and updates decoded weights and gradient.
 fn fit_scale(
     scale: &mut f32,
-    reach: f32,
+    [least, most]: [f32; 2],
     block: &[usize],
     decoded: &mut [f32],
     gradient: &mut [f32],
@@ -187,7 +188,7 @@ fn fit_scale(
     let change = 1.0 - slope / square;
     let new = f16::from_f64(f64::from(*scale) * change).to_f32();
     let step = f64::from(new) / f64::from(*scale) - 1.0;
-    let allowed = FACTOR_CHANGE.contains(&change) && new > 0.0 && new * reach <= HALF_MAX;
+    let allowed = FACTOR_CHANGE.contains(&change) && new >= least && new <= most;
     if !allowed || step * (2.0 * slope + step * square) >= 0.0 {
         return;
     }

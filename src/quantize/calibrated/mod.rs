@@ -33,7 +33,8 @@ use super::vector;
 use super::{check_finite, quantize};
 use crate::error::{Error, Result};
 use codebook::Codebook;
-use convert::{Frame, finish, integer_codebook, table_codebook};
+use convert::{Frame, finish, gathered, integer_codebook, table_codebook};
+use matrix::{View, product};
 use moments::Ordered;
 use state::CodingState;
 
@@ -77,6 +78,9 @@ pub struct Coding {
     pub flatness: Option<f64>,
     /// The number of inputs that are always 0. Errors of their weights cost nothing.
     pub dead_inputs: usize,
+    /// Whether the codes were found from the weights alone, because those that were calibrated are
+    /// worse. The last error is theirs.
+    pub is_data_free: bool,
 }
 
 /// Codes `target` `[out, in]` with the least cost under `moments` `[in, in]`. `seed` draws the
@@ -107,7 +111,10 @@ pub fn code(
     let start = start(recipe, target, shape, moments, seed)?;
     if target.is_empty() {
         let dead_inputs = moments.dead();
-        return Ok((start, Coding { errors: Vec::new(), flatness: None, dead_inputs }));
+        return Ok((
+            start,
+            Coding { errors: Vec::new(), flatness: None, dead_inputs, is_data_free: false },
+        ));
     }
     let frame = Frame::new(target, &ordered, &start)?;
     let job = CodingJob { ordered, frame: &frame, steps, dead_inputs: moments.dead() };
@@ -122,6 +129,25 @@ pub fn code(
         },
         _ => job.run(table_codebook::<1>(&frame, &start)?),
     }
+}
+
+/// The relative error of a tensor's outputs as [`Coding::errors`] has it, for codes from anywhere;
+/// 0 if all outputs are 0.
+pub fn relative_error(coded: &CodedTensor, target: &[f32], moments: &Moments) -> f64 {
+    let inputs = moments.inputs();
+    if target.is_empty() {
+        return 0.0;
+    }
+    let ordered = moments.ordered();
+    let squares: Vec<f32> = ordered.values.iter().map(|value| *value as f32).collect();
+    let cost = |rows: &[f32]| -> f64 {
+        let rows = gathered(rows, inputs, &ordered.order);
+        let products = product(View::whole(&rows, inputs), View::whole(&squares, inputs));
+        rows.iter().zip(&products).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let whole = cost(target);
+    let errors: Vec<f32> = coded.decode().iter().zip(target).map(|(q, w)| q - w).collect();
+    if whole > 0.0 { cost(&errors).max(0.0) / whole } else { 0.0 }
 }
 
 /// The most memory in bytes that [`code`] takes besides its arguments and its result, not counting
@@ -200,7 +226,8 @@ impl CodingJob<'_> {
             }
         }
         let CodingState { codes, codebook, .. } = state;
-        Ok((finish(frame, codes, codebook)?, Coding { errors, flatness, dead_inputs }))
+        let coding = Coding { errors, flatness, dead_inputs, is_data_free: false };
+        Ok((finish(frame, codes, codebook)?, coding))
     }
 }
 

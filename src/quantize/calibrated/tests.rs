@@ -230,6 +230,28 @@ fn nothing_and_nothing_but_dead_inputs_are_coded_too() {
 }
 
 #[test]
+fn inputs_that_hardly_ever_move_give_finite_tables() {
+    for power in [3, 7, 10, 14, 20, 40] {
+        let mut values = vec![0.0; 32 * 32];
+        for (at, value) in values.iter_mut().step_by(33).enumerate() {
+            *value = if at % 5 == 2 { 10f64.powi(-power) } else { 1.0 };
+        }
+        let (target, moments) = (weights(3, 48 * 32), Moments::new(values, 32).unwrap());
+        for recipe in
+            ["palette4-g16", "palette6-g16-s", "palette8-g16", "palette4-c-s", "vector2-d4"]
+        {
+            let (coded, coding) = run(recipe, &target, [48, 32], &moments);
+            assert!(coded.decode().iter().all(|weight| weight.is_finite()), "{recipe} {power}");
+            let error = relative_error(&coded, &target, &moments);
+            assert!(
+                (error - final_error(&coding)).abs() <= 1e-3 * error + 1e-6,
+                "{recipe} {error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_coded_is_refused_as_input() {
     let moments = moments(1, 8);
     let refusal = |recipe: &str, target: &[f32], shape| {

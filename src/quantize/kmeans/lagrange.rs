@@ -12,7 +12,8 @@ use super::points::Points;
 
 /// Prices guessed by the power law. After these the search cuts planes, which always terminates.
 const GUESSES: usize = 12;
-/// Two costs closer than this share of the total square sum are equal up to f64 rounding.
+/// Two costs closer than this share of the total square sum, or of themselves if points are wide,
+/// are equal up to f64 rounding.
 const ROUNDING_MARGIN: f64 = 1e-14;
 
 /// A least-weight path and what it costs without prices.
@@ -36,7 +37,6 @@ impl Path {
 /// rounding hides the price or the splice; the caller then uses the other method.
 pub(super) fn boundaries(points: &Points, clusters: usize) -> Option<Vec<usize>> {
     let len = points.len();
-    let margin = ROUNDING_MARGIN * points.square[len];
     // At a price of 0 every value is a cluster; at the highest price there is one cluster.
     let mut more = Path::of(points, (0..=len).collect());
     let mut fewer = Path::of(points, vec![0, len]);
@@ -57,6 +57,7 @@ pub(super) fn boundaries(points: &Points, clusters: usize) -> Option<Vec<usize>>
             return Some(path.boundaries);
         }
         let line = fewer.cost + price * fewer.clusters() as f64;
+        let margin = points.margin(ROUNDING_MARGIN, line);
         let gain = line - (path.cost + price * found as f64);
         let stuck = found <= fewer.clusters() || found >= more.clusters();
         if cutting && (gain <= margin || stuck) {

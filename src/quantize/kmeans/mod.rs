@@ -3,10 +3,12 @@
 //! In one dimension clusters are intervals of the sorted values, so a clustering is a choice of
 //! boundaries and the optimum is a shortest path. Two methods find it, both exact up to f64
 //! rounding of sums: `windows.rs` (dynamic programming inside certified windows; fast for few
-//! clusters) and `lagrange.rs` (a price per cluster; linear memory, fast for many). Nothing here is
-//! random.
+//! clusters) and `lagrange.rs` (a price per cluster; linear memory, fast for many). Costs are
+//! differences of prefix sums, or if these would lose small weights or small errors beside large
+//! ones, merged moments (`intervals.rs`). Nothing here is random.
 
 pub(super) mod distinct;
+mod intervals;
 mod lagrange;
 pub(super) mod points;
 mod windows;
@@ -29,8 +31,21 @@ pub(super) fn boundaries(points: &Points, clusters: usize, scratch: &mut Scratch
     if len <= clusters {
         return (0..=len).collect();
     }
+    let found = solve(points, clusters, scratch);
+    if points.is_wide() || points.resolves(&found) {
+        return found;
+    }
+    let mut wide = points.clone();
+    wide.widen();
+    solve(&wide, clusters, scratch)
+}
+
+/// [`boundaries`] for more values than clusters.
+fn solve(points: &Points, clusters: usize, scratch: &mut Scratch) -> Vec<usize> {
+    let len = points.len();
     match clusters {
         0 | 1 => vec![0, len],
+        2 if points.is_wide() => vec![0, best_wide_split(points), len],
         2 => vec![0, best_split(points), len],
         _ => {
             let priced = (clusters > WINDOWS_MAX_CLUSTERS)
@@ -85,6 +100,15 @@ fn best_split(points: &Points) -> usize {
         }
         position
     })
+}
+
+/// [`best_split`] for weights or values of a wide spread.
+fn best_wide_split(points: &Points) -> usize {
+    let len = points.len();
+    let cost = |position: usize| points.cost(0, position) + points.cost(position, len);
+    let costs = (1..len).map(|position| (cost(position), position));
+    let first = (f64::INFINITY, 1);
+    costs.fold(first, |best, one| if one.0 < best.0 { one } else { best }).1
 }
 
 #[cfg(test)]
@@ -164,6 +188,68 @@ mod tests {
                 three_ways(&points, clusters, plain(&points, clusters));
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn weights_and_values_of_any_spread_are_clustered_exactly(
+            seed in any::<u64>(), len in 3usize..60, clusters in 2usize..20, wide in 0u8..3,
+        ) {
+            use rand::{RngExt, SeedableRng};
+            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+            let mut power = |most: f64, on: bool| if on {
+                10f64.powf((random.random::<f64>() * 2.0 - 1.0) * most)
+            } else {
+                0.5 + random.random::<f64>()
+            };
+            let pairs: Vec<_> = (0..len).map(|i| {
+                let size = power(12.0, wide != 0) as f32;
+                let value = if i % 2 == 0 { size } else { -size };
+                (value, power(30.0, wide != 1))
+            }).collect();
+            let points = points(&pairs);
+            if points.len() > clusters {
+                let mut exact = points.clone();
+                exact.widen();
+                let optimum = plain(&exact, clusters);
+                let mut scratch = Scratch::default();
+                let of = |found: &[usize]| {
+                    assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{found:?}");
+                    assert_eq!((found.len(), found[clusters]), (clusters + 1, exact.len()));
+                    exact.total_cost(found)
+                };
+                // Prefix sums are used where their rounding is a small share of the error.
+                let slack = if points.is_wide() { 1e-12 } else { 5e-4 };
+                let found = of(&boundaries(&points, clusters, &mut scratch));
+                prop_assert!(found <= optimum * (1.0 + slack), "{found} {optimum}");
+                let windowed = of(&windows::boundaries(&exact, clusters, &mut scratch.windows));
+                prop_assert!(windowed <= optimum * (1.0 + 1e-12), "{windowed} {optimum}");
+                if let Some(priced) = lagrange::boundaries(&exact, clusters) {
+                    let priced = of(&priced);
+                    prop_assert!(priced <= optimum * (1.0 + 1e-12), "{priced} {optimum}");
+                }
+                let table = means(&points, clusters, &mut scratch);
+                prop_assert!(table.iter().all(|mean| mean.is_finite()), "{table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_that_a_prefix_sum_loses_has_its_own_mean() {
+        let pairs = [(0.0, 1.0), (1.0, 1.0), (5.0, 1e-20), (6.0, 1e-20), (100.0, 1e-20)];
+        for (clusters, expected) in [(4, vec![0.0, 1.0, 5.5, 100.0]), (3, vec![0.0, 1.0, 100.0])] {
+            let found = means(&points(&pairs), clusters, &mut Scratch::default());
+            assert_eq!(found.len(), clusters);
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
+            assert!(found.iter().zip(&expected).all(near), "{found:?}");
+        }
+        // One value far from the others hides their squares.
+        let mut pairs: Vec<(f32, f64)> = (0..40).map(|i| (i as f32, 1.0)).collect();
+        pairs.push((1e12, 1.0));
+        let found = means(&points(&pairs), 5, &mut Scratch::default());
+        assert_eq!(found, [4.5, 14.5, 24.5, 34.5, 1e12f32.into()]);
     }
 
     /// The textbook quadratic recurrence over prefixes.

@@ -22,8 +22,8 @@ const REFINEMENT: usize = 4;
 const FIRST_CELLS_PER_CLUSTER: usize = 8;
 /// Rounds of Lloyd's iteration to improve the upper bound.
 const POLISH_ROUNDS: usize = 40;
-/// Margin when bounds are compared, as a share of the total sum of squares: far above f64 rounding
-/// and far below any real difference.
+/// Margin when bounds are compared, as a share of the total sum of squares, or of the bound if points
+/// are wide: far above f64 rounding and far below any real difference.
 const ROUNDING_MARGIN: f64 = 1e-13;
 
 /// Memory reused between calls.
@@ -38,6 +38,7 @@ pub(super) struct WindowScratch {
 /// Prefix sums at one edge of every cell.
 #[derive(Debug, Default)]
 struct Prefix {
+    position: Vec<usize>,
     weight: Vec<f64>,
     sum: Vec<f64>,
     square: Vec<f64>,
@@ -67,6 +68,8 @@ impl Prefix {
             to.clear();
             to.extend(positions.clone().map(|position| from[position]));
         };
+        self.position.clear();
+        self.position.extend(positions.clone());
         fill(&mut self.weight, &points.weight);
         fill(&mut self.sum, &points.sum);
         fill(&mut self.square, &points.square);
@@ -87,7 +90,6 @@ pub(super) fn boundaries(
     }
     scratch.forward.resize(inner, Layer::default());
     scratch.backward.resize(inner, Layer::default());
-    let margin = ROUNDING_MARGIN * points.square[len];
     let mut windows: Vec<Range<usize>> = vec![0..(len - 1) / step + 1; inner];
     let mut upper = f64::INFINITY;
     loop {
@@ -97,6 +99,7 @@ pub(super) fn boundaries(
         }
         upper = upper.min(polished_cost(points, path));
         backward(points, step, &windows, scratch);
+        let margin = points.margin(ROUNDING_MARGIN, upper);
         for (m, window) in windows.iter_mut().enumerate() {
             let cells = scratch.forward[m].cost.iter().zip(&scratch.backward[m].cost);
             let keep = |(f, b): (&f64, &f64)| f + b <= upper + margin;
@@ -141,7 +144,8 @@ fn forward(
             }
             continue;
         };
-        let pass = Pass { rows: near, columns: far, from: before, sign: 1.0, same_cell: step > 1 };
+        let (rows, columns) = (&*near, &*far);
+        let pass = Pass { points, rows, columns, from: before, sign: 1.0, same_cell: step > 1 };
         let first = window.start.max(before.window.start + usize::from(step == 1));
         pass.solve(layer, first..window.end, before.window.clone());
     }
@@ -184,13 +188,15 @@ fn backward(points: &Points, step: usize, windows: &[Range<usize>], scratch: &mu
             }
             continue;
         };
-        let pass = Pass { rows: far, columns: near, from: after, sign: -1.0, same_cell: true };
+        let (rows, columns) = (&*far, &*near);
+        let pass = Pass { points, rows, columns, from: after, sign: -1.0, same_cell: true };
         pass.solve(layer, window.start..window.end.min(after.window.end), after.window.clone());
     }
 }
 
 /// One layer: for every row the least cost in `from` plus that of the cluster in between.
 struct Pass<'a> {
+    points: &'a Points,
     rows: &'a Prefix,
     columns: &'a Prefix,
     from: &'a Layer,
@@ -214,6 +220,12 @@ impl Pass<'_> {
         self.solve(layer, row + 1..rows.end, column..columns.end);
     }
 
+    /// The cost of the cluster between a row and a column that are not the same cell.
+    fn cost_between(&self, row: usize, column: usize) -> f64 {
+        let (row, column) = (self.rows.position[row], self.columns.position[column]);
+        self.points.cost(row.min(column), row.max(column))
+    }
+
     fn least(&self, row: usize, columns: Range<usize>) -> (f64, usize) {
         let offset = self.from.window.start;
         let apart = if self.sign > 0.0 {
@@ -222,7 +234,14 @@ impl Pass<'_> {
             columns.start.max(row + 1)..columns.end
         };
         let mut best = (f64::INFINITY, columns.start);
-        if !apart.is_empty() {
+        if self.points.is_wide() {
+            for column in apart {
+                let cost = self.from.cost[column - offset] + self.cost_between(row, column);
+                if cost < best.0 {
+                    best = (cost, column);
+                }
+            }
+        } else if !apart.is_empty() {
             let from = &self.from.cost[apart.start - offset..apart.end - offset];
             let weight = &self.columns.weight[apart.clone()];
             let sum = &self.columns.sum[apart.clone()];

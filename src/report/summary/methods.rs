@@ -194,13 +194,16 @@ impl Summary {
 
 /// What else a reader should know about a variant's coding.
 fn facts(coding: &Coding) -> Vec<String> {
-    let Coding { pooled_experts, dead_inputs, tuned, tuned_whole, .. } = coding;
+    let Coding { pooled_experts, dead_inputs, data_free_tensors, tuned, tuned_whole, .. } = coding;
     let mut facts = Vec::new();
     if *pooled_experts > 0 {
         facts.push(format!("{pooled_experts} experts had too few tokens and were coded on the inputs of all experts"));
     }
     if *dead_inputs > 0 {
         facts.push(format!("{dead_inputs} inputs of linear layers were always zero"));
+    }
+    if *data_free_tensors > 0 {
+        facts.push(format!("{data_free_tensors} tensors kept the codes that were found from the weights alone, because calibrated codes had a larger error on held-out windows"));
     }
     if !tuned.is_empty() {
         let kept = tuned.values().filter(|layer| layer.after < layer.before).count();

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::quantize::calibrated::codebook::TableCodebook;
 use crate::quantize::calibrated::convert::{Frame, finish};
 use crate::quantize::coded::CodedTensor;
+use crate::quantize::fp16::MIN_ROW_SCALE;
 
 /// Step of a table's entry, relative to the spread of its rows.
 const TABLE_RATE: f32 = 1e-3;
@@ -95,7 +96,7 @@ impl<const D: usize> TableParameters<D> {
                 })?,
             );
         }
-        let round = |scale: &f32| half::f16::from_f32(*scale).to_f32();
+        let round = |scale: &f32| half::f16::from_f32(scale.max(MIN_ROW_SCALE)).to_f32();
         let scales = self.tables.scales.as_ref().map(|s| s.iter().map(round).collect());
         let tables = TableCodebook { entries, scales, columns: Vec::new(), ..self.tables };
         finish(frame, codes, tables)
