@@ -67,6 +67,7 @@ const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
+    reporter.listen()?;
     let device = args.device.as_deref().map(device_fit::device).transpose()?;
     let folder = std::path::Path::new(&args.model);
     if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {
