@@ -13,7 +13,7 @@ pub const POLL: Duration = Duration::from_millis(50);
 const MAX_RETRIES: u32 = 3;
 
 /// Longest wait that a server may ask for.
-const MAX_SERVER_WAIT: Duration = Duration::from_secs(60);
+const MAX_SERVER_WAIT: Duration = Duration::from_secs(20);
 
 /// How long a download waits.
 #[derive(Debug, Clone)]
@@ -41,11 +41,11 @@ impl Default for Limits {
         Limits {
             connect: Duration::from_secs(10),
             headers: Duration::from_secs(30),
-            metadata: Duration::from_secs(60),
-            stall: Duration::from_secs(20),
-            slow: Duration::from_secs(60),
-            slow_bytes: 64 << 10,
-            patience: Duration::from_secs(30),
+            metadata: Duration::from_secs(30),
+            stall: Duration::from_secs(15),
+            slow: Duration::from_secs(30),
+            slow_bytes: 32 << 10,
+            patience: Duration::from_secs(20),
             first_wait: Duration::from_millis(500),
         }
     }
