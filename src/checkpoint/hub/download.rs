@@ -71,7 +71,8 @@ struct Partial {
     file: File,
     path: PathBuf,
     done_bytes: u64,
-    hasher: Option<Hasher>,
+    /// One for each digest that the content must have.
+    hashers: Vec<Hasher>,
 }
 
 impl Download<'_> {
@@ -107,12 +108,12 @@ impl Download<'_> {
     /// Fetches the content, over as many requests as it takes, and makes it a blob.
     fn receive(&self, announced: &Announced, watch: Watch<'_>) -> Result<(), Failure> {
         let Announced { etag, size_bytes } = announced;
-        let digest = self.digest(announced, watch)?;
-        let mut partial = self.open(announced, digest.as_ref(), watch)?;
+        let digests = self.digests(announced, watch)?;
+        let mut partial = self.open(announced, &digests, watch)?;
         let mut patience = Patience::new(&self.client.limits);
         while partial.done_bytes < *size_bytes {
             let before = partial.done_bytes;
-            let Err(failure) = self.request(&mut partial, announced, digest.as_ref(), watch) else {
+            let Err(failure) = self.request(&mut partial, announced, &digests, watch) else {
                 break;
             };
             if partial.done_bytes >= before + PROGRESS_BYTES {
@@ -127,13 +128,13 @@ impl Download<'_> {
                 Then::GiveUp => return Err(failure),
             }
         }
-        if let Some((hasher, expected)) = partial.hasher.take().zip(digest)
-            && let Some(found) = hasher.differs_from(&expected)
-        {
-            remove(&partial.path)?;
-            let (Digest::Sha256(expected) | Digest::Sha1(expected)) = expected;
-            let what = format!("expected bytes with the digest {expected}, found {found}");
-            return Err(Failure::damaged(what));
+        for (hasher, expected) in std::mem::take(&mut partial.hashers).into_iter().zip(&digests) {
+            if let Some(found) = hasher.differs_from(expected) {
+                remove(&partial.path)?;
+                let (Digest::Sha256(expected) | Digest::Sha1(expected)) = expected;
+                let what = format!("expected bytes with the digest {expected}, found {found}");
+                return Err(Failure::damaged(what));
+            }
         }
         sync_data(&partial.file).map_err(|e| Error::io("write", &partial.path, e))?;
         let blob = self.cache.blob(etag);
@@ -141,33 +142,31 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// The digest that the content must have: that of the list of files, or else the file's tag.
-    fn digest(&self, announced: &Announced, watch: Watch<'_>) -> Result<Option<Digest>> {
+    /// The digests that the content must have: that of the list of files and the file's tag, which
+    /// becomes the name of the blob. Usually they are the same.
+    fn digests(&self, announced: &Announced, watch: Watch<'_>) -> Result<Vec<Digest>> {
         let tagged = Digest::of_tag(&announced.etag);
-        let digest = self.wanted.digest.cloned().or(tagged);
-        if digest.is_none() {
+        let mut digests: Vec<Digest> =
+            self.wanted.digest.cloned().into_iter().chain(tagged).collect();
+        digests.dedup();
+        if digests.is_empty() {
             let name = self.wanted.name;
             let line = format!("{name}: the server names no digest, so only its length is checked");
             watch(Event::Message(&line))?;
         }
-        Ok(digest)
+        Ok(digests)
     }
 
     /// Opens what an earlier download left, or an empty file.
-    fn open(
-        &self,
-        announced: &Announced,
-        digest: Option<&Digest>,
-        watch: Watch<'_>,
-    ) -> Result<Partial> {
+    fn open(&self, announced: &Announced, digests: &[Digest], watch: Watch<'_>) -> Result<Partial> {
         let path = self.cache.incomplete(&announced.etag);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         // A link here is none of ours. The system takes the flags as a signed `int`.
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&path).map_err(|e| Error::io("open", &path, e))?;
-        let hasher = digest.map(|digest| digest.hasher(announced.size_bytes));
-        let mut partial = Partial { file, path, done_bytes: 0, hasher };
+        let hashers = hashers(digests, announced);
+        let mut partial = Partial { file, path, done_bytes: 0, hashers };
         partial.read(announced.size_bytes, self.wanted.name, watch)?;
         self.cache.need_free(announced.size_bytes - partial.done_bytes)?;
         Ok(partial)
@@ -178,13 +177,13 @@ impl Download<'_> {
         &self,
         partial: &mut Partial,
         announced: &Announced,
-        digest: Option<&Digest>,
+        digests: &[Digest],
         watch: Watch<'_>,
     ) -> Result<(), Failure> {
         let size_bytes = announced.size_bytes;
         let range = (partial.done_bytes > 0).then(|| format!("bytes={}-", partial.done_bytes));
         let mut reply = self.client.get(&self.path(), range, false, watch)?;
-        self.accept(&reply, partial, announced, digest)?;
+        self.accept(&reply, partial, announced, digests)?;
         while let Some(block) = reply.next(&self.client.limits, watch)? {
             if block.len() as u64 > size_bytes - partial.done_bytes {
                 let what = format!("expected {size_bytes} bytes, received more");
@@ -209,7 +208,7 @@ impl Download<'_> {
         reply: &Reply,
         partial: &mut Partial,
         announced: &Announced,
-        digest: Option<&Digest>,
+        digests: &[Digest],
     ) -> Result<(), Failure> {
         let Announced { etag, size_bytes } = announced;
         match reply.status {
@@ -229,8 +228,7 @@ impl Download<'_> {
         }
         if reply.status == 200 {
             // The server sends the whole file.
-            let hasher = digest.map(|digest| digest.hasher(*size_bytes));
-            return Ok(partial.restart(hasher)?);
+            return Ok(partial.restart(hashers(digests, announced))?);
         }
         let expected = (partial.done_bytes, *size_bytes);
         match reply.content_range() {
@@ -249,13 +247,18 @@ impl Download<'_> {
     }
 }
 
+/// What computes these digests of the announced content.
+fn hashers(digests: &[Digest], announced: &Announced) -> Vec<Hasher> {
+    digests.iter().map(|digest| digest.hasher(announced.size_bytes)).collect()
+}
+
 impl Partial {
     /// Reads what is on the disk. If it is too long, it cannot be of this file, and goes.
     fn read(&mut self, size_bytes: u64, name: &FileName, watch: Watch<'_>) -> Result<()> {
         let failed = |path: &PathBuf, e| Error::io("read", path, e);
         let found = self.file.metadata().map_err(|e| failed(&self.path, e))?.len();
         if found > size_bytes {
-            return self.restart(self.hasher.clone());
+            return self.restart(self.hashers.clone());
         }
         let mut block = vec![0; BLOCK_BYTES];
         while self.done_bytes < found {
@@ -263,9 +266,7 @@ impl Partial {
             if count == 0 {
                 break;
             }
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&block[..count]);
-            }
+            self.hashers.iter_mut().for_each(|hasher| hasher.update(&block[..count]));
             self.done_bytes += count as u64;
             let done_bytes = self.done_bytes;
             watch(Event::Progress { file: name.as_str(), done_bytes, total_bytes: size_bytes })?;
@@ -274,19 +275,17 @@ impl Partial {
     }
 
     /// Forgets what is on the disk.
-    fn restart(&mut self, hasher: Option<Hasher>) -> Result<()> {
+    fn restart(&mut self, hashers: Vec<Hasher>) -> Result<()> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|e| Error::io("write", &self.path, e))?;
-        (self.done_bytes, self.hasher) = (0, hasher);
+        (self.done_bytes, self.hashers) = (0, hashers);
         Ok(())
     }
 
     fn write(&mut self, block: &[u8]) -> Result<()> {
         let written = self.file.write_all(block);
         written.map_err(|e| Error::io("write", &self.path, e))?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(block);
-        }
+        self.hashers.iter_mut().for_each(|hasher| hasher.update(block));
         self.done_bytes += block.len() as u64;
         Ok(())
     }

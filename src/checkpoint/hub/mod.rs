@@ -218,6 +218,10 @@ impl<'a> Fetch<'a> {
             self.file(name, watch)?;
         }
         if self.listed.contains_key(WEIGHTS) {
+            if self.listed.contains_key(INDEX) {
+                let line = format!("the repository has {WEIGHTS} and {INDEX}: the first is used");
+                watch(Event::Message(&line))?;
+            }
             self.file(WEIGHTS, watch)?;
         } else if self.listed.contains_key(INDEX) {
             for shard in shards(&self.file(INDEX, watch)?)? {

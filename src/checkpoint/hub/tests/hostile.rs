@@ -82,7 +82,7 @@ fn damage_that_happens_once_is_repaired() {
 }
 
 #[test]
-fn the_digest_in_the_list_of_files_counts_more_than_the_tag() {
+fn a_file_must_have_the_digest_of_the_list_and_that_of_its_tag() {
     let server = Server::start();
     let digest = server.state.lock().unwrap().files["model.safetensors"].etag.clone();
     let names =
@@ -93,10 +93,14 @@ fn the_digest_in_the_list_of_files_counts_more_than_the_tag() {
         names.join(", ")
     );
     server.state.lock().unwrap().about = Some(about.into_bytes());
+    for (tag, mood) in [("no-digest", Mood::Flips(2)), (&*"0".repeat(64), Mood::Honest)] {
+        server.change("model.safetensors", |served| served.etag = tag.into());
+        server.mood("model.safetensors", mood);
+        let error = server.fetch().unwrap_err();
+        assert!(error.to_string().contains("expected bytes with the digest"), "{error}");
+        server.assert_nothing_got_in(tag);
+    }
     server.change("model.safetensors", |served| served.etag = "no-digest".into());
-    server.mood("model.safetensors", Mood::Flips(2));
-    let error = server.fetch().unwrap_err();
-    assert!(error.to_string().contains("expected bytes with the digest"), "{error}");
     server.mood("model.safetensors", Mood::Honest);
     server.assert_complete(&server.fetch().unwrap(), &["model.safetensors"]);
 }
