@@ -26,7 +26,7 @@ fn every_lie_about_the_weights_ends_in_an_error() {
         (Mood::Announces(299_999), "expected 299999 bytes, received more"),
         (Mood::Announces(1 << 60), "free bytes on the disk"),
         (Mood::Flips(2), "expected bytes with the digest"),
-        (Mood::Retags(escape, 1), "expected an ETag of letters and digits, found \"../"),
+        (Mood::Retags(escape, 1), "expected an ETag of letters and digits, found "),
         (Mood::Retags("/tmp/escaped", 1), "expected an ETag of letters and digits"),
         (Mood::Retags("x.incomplete", 1), "expected an ETag of letters and digits"),
         (Mood::Retags("another", 2), "expected the ETag"),
