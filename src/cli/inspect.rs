@@ -58,6 +58,7 @@ pub struct InspectArgs {
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
+    reporter.listen()?;
     let device = args.device.as_deref().map(device_fit::device).transpose().at(|| "--device")?;
     let folder = std::path::Path::new(&args.model);
     if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {

@@ -1,6 +1,7 @@
 //! Opens what a plan names: checkpoint, tokenizer, text and windows.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use super::observer::{Observer, Stage};
 use super::plan::Plan;
@@ -44,12 +45,12 @@ pub fn open_outline(model: &str, observer: &dyn Observer) -> Result<Outline> {
 /// The local path of `model`; one on the hub is downloaded by `fetch`.
 fn local(
     model: &str,
-    fetch: impl FnOnce(&str, hub::DownloadProgress<'_>) -> Result<PathBuf>,
+    fetch: impl FnOnce(&str, hub::Watch<'_>) -> Result<PathBuf>,
     observer: &dyn Observer,
 ) -> Result<PathBuf> {
     if model.starts_with(HUB) {
-        let stage = Stage::new("fetching", observer);
-        return fetch(model, &mut |_, done, total| stage.set(done, total));
+        let mut fetching = Fetching { observer, file: String::new(), stage: None };
+        return fetch(model, &mut |event| fetching.tell(&event));
     }
     check_local(model)?;
     Ok(PathBuf::from(model))
@@ -68,10 +69,43 @@ pub fn check_local(model: &str) -> Result<()> {
     ))
 }
 
-/// The repository's name, if `model` is on the hub: its folder in the cache is named after a commit.
+/// Reports a download to an observer, each file as a stage.
+struct Fetching<'a> {
+    observer: &'a dyn Observer,
+    file: String,
+    stage: Option<Stage<'a>>,
+}
+
+impl Fetching<'_> {
+    /// Reports an event, and fails if the run was asked to stop.
+    fn tell(&mut self, event: &hub::Event<'_>) -> Result<()> {
+        match *event {
+            hub::Event::Progress { file, done_bytes, total_bytes } => {
+                if self.stage.is_none() || self.file != file {
+                    file.clone_into(&mut self.file);
+                    let name = format!("fetching {file}, kB");
+                    self.stage = Some(Stage::new(name, self.observer));
+                }
+                if let Some(stage) = &self.stage {
+                    stage.set(done_bytes.div_ceil(1000), total_bytes.div_ceil(1000));
+                }
+            }
+            hub::Event::Message(line) => self.observer.message(line),
+            hub::Event::Waiting => {}
+        }
+        let stop = self.observer.stop_flag();
+        if stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+            return Err(Error::interrupted());
+        }
+        Ok(())
+    }
+}
+
+/// The name for tables of a model on the hub, whose folder in the cache is named after a commit: that
+/// of its repository, with the revision if one was given.
 fn repository(model: &str) -> Option<String> {
-    let name = model.strip_prefix(HUB)?;
-    Some(name.rsplit('/').next().unwrap_or(name).to_owned())
+    let (_, name) = model.strip_prefix(HUB)?.split_once('/')?;
+    Some(name.replace('/', "-"))
 }
 
 /// Opens a file of coded weights, which must come from the checkpoint with this hash.

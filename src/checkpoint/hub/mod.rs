@@ -1,28 +1,50 @@
-//! Checkpoints named `hf:owner/name[@revision]`, fetched into the Hugging Face cache.
+//! Checkpoints named `hf:owner/name[@revision]`, fetched into the cache of Hugging Face's own tools.
 //!
-//! The hf-hub crate downloads files and keeps the cache's layout, so that other tools find the same
-//! files. This file decides which files a checkpoint needs, pins all of them to one commit, and
-//! accepts a file only if it has the length that the server announced.
+//! This file decides which files a checkpoint needs and pins all of them to one commit. Nothing that
+//! a server says is believed before it is checked: names become paths only through the types of
+//! `names.rs`, bytes become files only through `download.rs`, and `client.rs` decides who is told the
+//! token.
 
+mod address;
+mod cache;
+mod client;
+mod digest;
+mod download;
+mod exchange;
+mod failure;
+mod limits;
+mod names;
 mod server;
+mod watch;
 
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo, Metadata};
-use hf_hub::{Cache, Repo, RepoType};
-
+use self::cache::{Cache, length};
+use self::client::Client;
+use self::digest::Digest;
+use self::download::Wanted;
+use self::failure::{Failure, quoted};
+use self::limits::persist;
+use self::names::{Commit, FileName, Spec, percent_encoded};
 pub use self::server::Hub;
+pub use self::watch::{Event, Watch};
 use crate::checkpoint::safetensors::{INDEX_NAME as INDEX, read_index};
 use crate::error::{At, Error, Exit, Result};
-
-/// Called while a file is fetched, with its name, the bytes so far and the bytes in all.
-pub type DownloadProgress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 const OPTIONAL: [&str; 2] = ["generation_config.json", "tokenizer_config.json"];
 const WEIGHTS: &str = "model.safetensors";
 const MAX_SHARDS: usize = 4096;
+
+/// How much of a checkpoint is fetched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Extent {
+    /// Configuration, tokenizer and weights.
+    Whole,
+    /// What gives its size: the configuration, and the index of its shards if it has one.
+    Outline,
+}
 
 impl Hub {
     /// Fetches a checkpoint's configuration, tokenizer and weights, and returns their folder. Files
@@ -31,14 +53,9 @@ impl Hub {
     /// # Errors
     /// Input errors for a name that is not `hf:owner/name[@revision]` and for a repository that does
     /// not exist; surroundings errors if the repository may not be read, the connection fails, or a
-    /// file does not have the announced length.
-    pub fn fetch(&self, spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
-        let spec = Spec::parse(spec)?;
-        let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
-        if self.offline {
-            return fetch.cached_folder().at(|| spec.text);
-        }
-        fetch.pin().and_then(|()| fetch.files(progress)).at(|| spec.text)
+    /// file is not what the server announced; interruption.
+    pub fn fetch(&self, spec: &str, watch: Watch<'_>) -> Result<PathBuf> {
+        self.fetch_extent(spec, Extent::Whole, watch)
     }
 
     /// Fetches the files that give a checkpoint's size (its configuration, and the index of its
@@ -46,13 +63,50 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Hub::fetch`].
-    pub fn fetch_outline(&self, spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
+    pub fn fetch_outline(&self, spec: &str, watch: Watch<'_>) -> Result<PathBuf> {
+        self.fetch_extent(spec, Extent::Outline, watch)
+    }
+
+    fn fetch_extent(&self, spec: &str, extent: Extent, watch: Watch<'_>) -> Result<PathBuf> {
         let spec = Spec::parse(spec)?;
-        let mut fetch = Fetch::new(self, &spec).at(|| spec.text)?;
-        if self.offline {
-            return fetch.cached_outline().at(|| spec.text);
+        let fetched = Cache::new(&self.cache, &spec).and_then(|cache| {
+            if self.offline {
+                return Cached { cache: &cache, spec: &spec }.folder(extent);
+            }
+            self.fetch_into(&cache, &spec, extent, watch)
+        });
+        fetched.at(|| spec.text)
+    }
+
+    fn fetch_into(
+        &self,
+        cache: &Cache,
+        spec: &Spec<'_>,
+        extent: Extent,
+        watch: Watch<'_>,
+    ) -> Result<PathBuf> {
+        let cached = Cached { cache, spec };
+        let commit = Commit::new(spec.revision);
+        // What a commit holds never changes, so nobody needs to be asked about it.
+        if let Some(folder) = commit.as_ref().and_then(|commit| cached.whole(commit, extent)) {
+            return Ok(folder);
         }
-        fetch.pin().and_then(|()| fetch.outline(progress)).at(|| spec.text)
+        let client = Client::new(self)?;
+        match Fetch::pin(&client, cache, spec, watch) {
+            Ok(fetch) => match extent {
+                Extent::Whole => fetch.files(watch),
+                Extent::Outline => fetch.outline(watch),
+            },
+            Err(error) if commit.is_some() && error.exit() == Exit::Surroundings => {
+                let Ok(folder) = cached.folder(extent) else { return Err(error) };
+                let cause = error.cause();
+                watch(Event::Message(&format!(
+                    "{cause}; using the files of this commit in the cache"
+                )))?;
+                Ok(folder)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -60,236 +114,209 @@ impl Hub {
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn fetch(spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
-    Hub::from_env()?.fetch(spec, progress)
+pub fn fetch(spec: &str, watch: Watch<'_>) -> Result<PathBuf> {
+    Hub::from_env()?.fetch(spec, watch)
 }
 
 /// Fetches the files that give a checkpoint's size; see [`Hub::fetch_outline`].
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn fetch_outline(spec: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
-    Hub::from_env()?.fetch_outline(spec, progress)
-}
-
-/// The parts of `hf:owner/name[@revision]`.
-struct Spec<'a> {
-    text: &'a str,
-    repo: &'a str,
-    revision: &'a str,
-}
-
-impl<'a> Spec<'a> {
-    fn parse(text: &'a str) -> Result<Self> {
-        let rest = text.strip_prefix("hf:").unwrap_or_default();
-        let (repo, revision) = rest.split_once('@').unwrap_or((rest, "main"));
-        let plain = |part: &str| is_plain(part) && part.len() <= 96;
-        let owner_and_name = repo.split_once('/').is_some_and(|(o, n)| plain(o) && plain(n));
-        let revision_is_plain = revision.len() <= 256 && revision.split('/').all(is_plain);
-        if owner_and_name && revision_is_plain {
-            return Ok(Spec { text, repo, revision });
-        }
-        Err(Error::input(format!("expected hf:owner/name or hf:owner/name@revision, found {text}"))
-            .hint("for example hf:HuggingFaceTB/SmolLM2-135M-Instruct@main"))
-    }
-}
-
-/// Whether this is one path component of letters, digits, `-`, `_` and `.` that does not begin with
-/// a dot.
-fn is_plain(part: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
+pub fn fetch_outline(spec: &str, watch: Watch<'_>) -> Result<PathBuf> {
+    Hub::from_env()?.fetch_outline(spec, watch)
 }
 
 /// One checkpoint being fetched.
-struct Fetch {
-    api: Api,
-    cache: Cache,
-    id: String,
-    revision: String,
-    repo: Repo,
-    /// Names of all files in the repository at the pinned commit.
-    listed: BTreeSet<String>,
+struct Fetch<'a> {
+    client: &'a Client,
+    cache: &'a Cache,
+    repo: &'a str,
+    commit: Commit,
+    /// The files of the repository at this commit, with their digests if the hub lists them.
+    listed: BTreeMap<String, Option<Digest>>,
 }
 
-impl Fetch {
-    fn new(hub: &Hub, spec: &Spec<'_>) -> Result<Self> {
-        // The crate can only link absolute paths.
-        let root = std::path::absolute(&hub.cache)
-            .map_err(|e| Error::io("find the cache", &hub.cache, e))?;
-        let cache = Cache::new(root);
-        let api = ApiBuilder::from_cache(cache.clone())
-            .with_endpoint(hub.endpoint.trim_end_matches('/').to_owned())
-            .with_token(hub.token.clone())
-            .with_progress(false)
-            .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .build()
-            .map_err(|e| Error::surroundings("cannot set up the connection").because(e))?;
-        let (id, revision) = (spec.repo.to_owned(), spec.revision.to_owned());
-        let repo = Repo::with_revision(id.clone(), RepoType::Model, revision.clone());
-        Ok(Fetch { api, cache, id, revision, repo, listed: BTreeSet::new() })
-    }
+/// What the hub says about a repository.
+#[derive(serde::Deserialize)]
+struct Repository {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
 
+#[derive(serde::Deserialize)]
+struct Sibling {
+    rfilename: String,
+    #[serde(rename = "blobId")]
+    blob: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(serde::Deserialize)]
+struct Lfs {
+    sha256: Option<String>,
+}
+
+impl Sibling {
+    /// Of the content, not of the pointer that stands for it.
+    fn digest(&self) -> Option<Digest> {
+        match &self.lfs {
+            Some(lfs) => lfs.sha256.as_deref().and_then(Digest::new),
+            None => self.blob.as_deref().and_then(Digest::new),
+        }
+    }
+}
+
+impl<'a> Fetch<'a> {
     /// Asks the server for the commit of the revision, and pins all files to it.
-    fn pin(&mut self) -> Result<()> {
-        let info =
-            self.api.repo(self.repo.clone()).info().map_err(|e| refused(e, "the repository"))?;
-        if !is_plain(&info.sha) {
-            return Err(Error::surroundings(format!(
-                "expected a commit from the server, found {:?}",
-                info.sha
-            )));
+    fn pin(
+        client: &'a Client,
+        cache: &'a Cache,
+        spec: &Spec<'a>,
+        watch: Watch<'_>,
+    ) -> Result<Self> {
+        let revision = percent_encoded(spec.revision);
+        let path = format!("api/models/{}/revision/{revision}?blobs=true", spec.repo);
+        let ask = |watch: Watch<'_>| client.metadata(&path, watch);
+        let body = persist(&client.limits, watch, ask)?;
+        let found: Repository = serde_json::from_slice(&body).map_err(|cause| {
+            let what = "expected what the hub says about a repository, found something else";
+            Failure::odd_reply(what).error.because(cause)
+        })?;
+        let asked = Commit::new(spec.revision);
+        let commit = Commit::new(&found.sha)
+            .filter(|commit| asked.as_ref().is_none_or(|asked| asked == commit))
+            .ok_or_else(|| {
+                let expected =
+                    if asked.is_some() { spec.revision } else { "40 hexadecimal digits" };
+                let found = quoted(&found.sha);
+                let what = format!("expected the commit {expected}, found {found}");
+                Failure::odd_reply(what).error
+            })?;
+        if asked.is_none() {
+            cache.set_commit(&commit)?;
         }
-        self.listed = info.siblings.into_iter().map(|file| file.rfilename).collect();
-        self.cache
-            .repo(self.repo.clone())
-            .create_ref(&info.sha)
-            .map_err(|e| Error::io("store the revision", self.cache.path(), e))?;
-        self.repo = Repo::with_revision(self.id.clone(), RepoType::Model, info.sha);
-        Ok(())
+        let listed = found.siblings.into_iter().map(|file| {
+            let digest = file.digest();
+            (file.rfilename, digest)
+        });
+        Ok(Fetch { client, cache, repo: spec.repo, commit, listed: listed.collect() })
     }
 
-    fn outline(&self, progress: DownloadProgress<'_>) -> Result<PathBuf> {
-        let config = self.file(REQUIRED[0], progress)?;
-        if self.listed.contains(INDEX) {
-            self.file(INDEX, progress)?;
+    fn outline(&self, watch: Watch<'_>) -> Result<PathBuf> {
+        self.file(REQUIRED[0], watch)?;
+        if self.listed.contains_key(INDEX) {
+            self.file(INDEX, watch)?;
         }
-        folder_of(&config)
+        Ok(self.cache.snapshot(&self.commit))
     }
 
-    fn files(&self, progress: DownloadProgress<'_>) -> Result<PathBuf> {
+    fn files(&self, watch: Watch<'_>) -> Result<PathBuf> {
         for name in REQUIRED {
-            self.file(name, progress)?;
+            self.file(name, watch)?;
         }
-        for name in OPTIONAL.into_iter().filter(|name| self.listed.contains(*name)) {
-            self.file(name, progress)?;
+        for name in OPTIONAL.into_iter().filter(|name| self.listed.contains_key(*name)) {
+            self.file(name, watch)?;
         }
-        let weights = if self.listed.contains(WEIGHTS) {
-            self.file(WEIGHTS, progress)?
-        } else if self.listed.contains(INDEX) {
-            let index = self.file(INDEX, progress)?;
-            for shard in shards(&index)? {
-                self.file(&shard, progress)?;
+        if self.listed.contains_key(WEIGHTS) {
+            if self.listed.contains_key(INDEX) {
+                let line = format!("the repository has {WEIGHTS} and {INDEX}: the first is used");
+                watch(Event::Message(&line))?;
             }
-            index
+            self.file(WEIGHTS, watch)?;
+        } else if self.listed.contains_key(INDEX) {
+            for shard in shards(&self.file(INDEX, watch)?)? {
+                self.file(&shard, watch)?;
+            }
         } else {
             return Err(Error::input(format!("the repository has neither {WEIGHTS} nor {INDEX}"))
                 .hint("if it has GGUF files, download one yourself and give its path"));
-        };
-        folder_of(&weights)
+        }
+        Ok(self.cache.snapshot(&self.commit))
     }
 
     /// Fetches one file, unless the cache has all of it.
-    fn file(&self, name: &str, progress: DownloadProgress<'_>) -> Result<PathBuf> {
-        if !self.listed.contains(name) {
+    fn file(&self, name: &str, watch: Watch<'_>) -> Result<PathBuf> {
+        let name = file_name(name)?;
+        let Some(digest) = self.listed.get(name.as_str()) else {
             return Err(Error::input(format!("the repository has no {name}")));
-        }
-        self.checked_file(&self.api.repo(self.repo.clone()), name, progress).at(|| name.to_owned())
-    }
-
-    fn checked_file(
-        &self,
-        repo: &ApiRepo,
-        name: &str,
-        progress: DownloadProgress<'_>,
-    ) -> Result<PathBuf> {
-        let url = repo.url(name);
-        let announced = self.api.metadata(&url).map_err(|e| refused(e, "the file"))?;
-        self.refuse_paths(&announced)?;
-        let size = announced.size() as u64;
-        let cached = self.cache.repo(self.repo.clone());
-        let expected = cached.pointer_path(self.repo.revision()).join(name);
-        if length(&expected) == Some(size) {
-            return Ok(expected);
-        }
-        let blob = cached.blob_path(announced.etag());
-        // A damaged cache may have a dangling link, or a partial file that is too long.
-        remove(&expected)?;
-        let part = blob.with_extension("part");
-        if length(&part).is_some_and(|len| len >= size) {
-            remove(&part)?;
-        }
-        let bar = Bar { name, done: 0, total: size, tell: progress };
-        let fetched = repo.download_with_progress(name, bar).map_err(|e| refused(e, "the file"))?;
-        let found = length(&fetched).unwrap_or(0);
-        if found == size {
-            return Ok(fetched);
-        }
-        remove(&fetched)?;
-        remove(&blob)?;
-        Err(Error::surroundings(format!("expected {size} bytes, received {found}"))
-            .hint("run the same command again"))
-    }
-
-    /// Fails (surroundings) if the server's answer would lead out of the cache, since the crate
-    /// makes paths from it.
-    fn refuse_paths(&self, announced: &Metadata) -> Result<()> {
-        let etag = announced.etag();
-        let inside = Path::new(etag).components().all(|part| matches!(part, Component::Normal(_)));
-        if announced.commit_hash() != self.repo.revision() || !inside || etag.is_empty() {
-            return Err(Error::surroundings(format!(
-                "expected commit {} and a plain etag, found commit {:?} and etag {etag:?}",
-                self.repo.revision(),
-                announced.commit_hash()
-            ))
-            .hint("the server is not a Hugging Face hub, or the repository has just changed"));
-        }
-        Ok(())
-    }
-
-    /// The cached folder with the configuration.
-    fn cached_outline(&self) -> Result<PathBuf> {
-        match self.cache.repo(self.repo.clone()).get(REQUIRED[0]) {
-            Some(config) => folder_of(&config),
-            None => Err(self.not_cached(REQUIRED[0])),
-        }
-    }
-
-    fn not_cached(&self, name: &str) -> Error {
-        Error::surroundings(format!("{name} is not in the cache, and downloads are switched off"))
-            .at(self.cache.path().display())
-            .hint("unset HF_HUB_OFFLINE, or run once with a network connection")
-    }
-
-    /// The cached folder, if it has all files of a checkpoint.
-    fn cached_folder(&self) -> Result<PathBuf> {
-        let cached = self.cache.repo(self.repo.clone());
-        let folder = match cached.get(REQUIRED[0]) {
-            Some(config) => folder_of(&config)?,
-            None => cached.pointer_path(&self.revision),
         };
-        let has = |name: &str| length(&folder.join(name)).is_some();
-        if let Some(name) = REQUIRED.into_iter().find(|name| !has(name)) {
-            return Err(self.not_cached(name));
-        }
-        if has(WEIGHTS) {
-            return Ok(folder);
-        }
-        if !has(INDEX) {
-            return Err(self.not_cached(WEIGHTS));
-        }
-        match shards(&folder.join(INDEX))?.into_iter().find(|name| !has(name)) {
-            Some(name) => Err(self.not_cached(&name)),
-            None => Ok(folder),
-        }
+        let (repo, commit, digest) = (self.repo, &self.commit, digest.as_ref());
+        let wanted = Wanted { repo, commit, name: &name, digest };
+        download::fetch(self.client, self.cache, &wanted, watch).at(|| name.clone())
     }
 }
 
-fn folder_of(file: &Path) -> Result<PathBuf> {
-    file.parent()
-        .map(Path::to_path_buf)
-        .ok_or_else(|| Error::bug(format!("{} has no folder", file.display())))
+/// What the cache has of a checkpoint.
+struct Cached<'a> {
+    cache: &'a Cache,
+    spec: &'a Spec<'a>,
+}
+
+impl Cached<'_> {
+    /// The cached folder, if it has all files that are needed.
+    fn folder(&self, extent: Extent) -> Result<PathBuf> {
+        let commit = match Commit::new(self.spec.revision) {
+            Some(commit) => Some(commit),
+            None => self.cache.commit()?,
+        };
+        let folder = commit.map(|commit| self.cache.snapshot(&commit));
+        let folder = folder.ok_or_else(|| self.missing(REQUIRED[0]))?;
+        match missing_of(&folder, extent)? {
+            Some(name) => Err(self.missing(&name)),
+            None => Ok(folder),
+        }
+    }
+
+    /// The folder of a commit, if it has all files that a checkpoint can have.
+    fn whole(&self, commit: &Commit, extent: Extent) -> Option<PathBuf> {
+        let folder = self.cache.snapshot(commit);
+        let has = |name: &&str| length(&folder.join(name)).is_some();
+        let others: &[&str] = match extent {
+            Extent::Whole => &OPTIONAL,
+            Extent::Outline => &[INDEX],
+        };
+        let is_whole =
+            matches!(missing_of(&folder, extent), Ok(None)) && others.iter().all(|name| has(name));
+        is_whole.then_some(folder)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::surroundings(format!("{name} is not in the cache, and downloads are switched off"))
+            .at(self.cache.root().display())
+            .hint("unset HF_HUB_OFFLINE, or run once with a network connection")
+    }
+}
+
+/// The first file that a folder lacks.
+fn missing_of(folder: &Path, extent: Extent) -> Result<Option<String>> {
+    let lacks = |name: &str| length(&folder.join(name)).is_none();
+    let required = if extent == Extent::Whole { &REQUIRED[..] } else { &REQUIRED[..1] };
+    if let Some(name) = required.iter().find(|name| lacks(name)) {
+        return Ok(Some((*name).to_owned()));
+    }
+    if extent == Extent::Outline || !lacks(WEIGHTS) {
+        return Ok(None);
+    }
+    if lacks(INDEX) {
+        return Ok(Some(WEIGHTS.to_owned()));
+    }
+    Ok(shards(&folder.join(INDEX))?.into_iter().find(|name| lacks(name)))
+}
+
+fn file_name(name: &str) -> Result<FileName> {
+    FileName::new(name)
+        .ok_or_else(|| Error::input(format!("expected a plain file name, found {}", quoted(name))))
 }
 
 /// The files that an index names. Only plain names are accepted, since they become paths.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let place = || index.display();
     let shards: BTreeSet<String> = read_index(index)?.weight_map.into_values().collect();
-    if let Some(bad) = shards.iter().find(|s| !is_plain(s) || !s.ends_with(".safetensors")) {
-        return Err(Error::input(format!(
-            "expected plain names of .safetensors files, found {bad:?}"
-        ))
-        .at(place()));
+    let is_shard = |name: &String| FileName::new(name).is_some() && name.ends_with(".safetensors");
+    if let Some(bad) = shards.iter().find(|name| !is_shard(name)) {
+        let found = quoted(bad);
+        let what = format!("expected plain names of .safetensors files, found {found}");
+        return Err(Error::input(what).at(place()));
     }
     if shards.is_empty() || shards.len() > MAX_SHARDS {
         let found = shards.len();
@@ -298,66 +325,6 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
         );
     }
     Ok(shards)
-}
-
-fn length(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len())
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-        _ => Ok(()),
-    }
-}
-
-/// The error for a failed request, by the server's status.
-fn refused(error: ApiError, what: &str) -> Error {
-    let status = match &error {
-        ApiError::RequestError(request) => match **request {
-            ureq::Error::StatusCode(status) => Some(status),
-            _ => None,
-        },
-        _ => None,
-    };
-    let (exit, meaning, hint) = match status {
-        Some(404) => (
-            Exit::Input,
-            "there is no such repository, revision or file",
-            "check the spelling of hf:owner/name@revision",
-        ),
-        Some(401 | 403) => (
-            Exit::Surroundings,
-            "the repository does not exist, is private, or requires you to accept a licence",
-            "accept the licence on the repository's page, then set HF_TOKEN to a token that may read it",
-        ),
-        _ => (
-            Exit::Surroundings,
-            "the connection failed",
-            "run the same command again: it continues where it stopped; HF_HUB_OFFLINE=1 uses only the cache",
-        ),
-    };
-    Error::new(exit, format!("cannot fetch {what}: {meaning}")).because(error).hint(hint)
-}
-
-struct Bar<'a, 'b> {
-    name: &'a str,
-    done: u64,
-    total: u64,
-    tell: &'a mut (dyn FnMut(&str, u64, u64) + 'b),
-}
-
-impl hf_hub::api::Progress for Bar<'_, '_> {
-    fn init(&mut self, size: usize, _filename: &str) {
-        (self.done, self.total) = (0, size as u64);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        (self.tell)(self.name, self.done, self.total);
-    }
-
-    fn finish(&mut self) {}
 }
 
 #[cfg(test)]
