@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tensor::Tensor;
+use super::tensor::{Tensor, element_count};
 use crate::error::{At, Error, Result};
+use crate::package::budget::Budget;
 use crate::package::read::interface::{Feature, Interface};
 
 /// The states of a model by name. Functions that use the same name share the state.
@@ -12,14 +13,33 @@ use crate::package::read::interface::{Feature, Interface};
 pub struct States(pub(super) BTreeMap<String, Arc<Tensor>>);
 
 impl States {
-    /// The states of `interface`, filled with zeros, as Core ML creates them.
+    /// The states of `interface`, filled with zeros, as Core ML creates them. The interface is that of
+    /// an [`Executable`](super::Executable), which has checked that they are not too large.
     pub fn zeros(interface: &Interface) -> Self {
         let zero = |state: &Feature| {
             let shape = state.kind.fixed_shape()?;
-            let len = shape.iter().product();
+            let len = element_count(&shape).ok()?;
             Some((state.name.clone(), Arc::new(Tensor::floats(shape, vec![0.0; len]).ok()?)))
         };
         States(interface.states.iter().filter_map(zero).collect())
+    }
+
+    /// As [`States::zeros`]; the states are charged to `budget`.
+    ///
+    /// # Errors
+    /// An input error if they are too large.
+    pub fn charged(interface: &Interface, budget: &Arc<Budget>) -> Result<Self> {
+        let mut states = BTreeMap::new();
+        for state in &interface.states {
+            let place = || format!("state {}", state.name);
+            let shape = state.kind.fixed_shape().unwrap_or_default();
+            let len = element_count(&shape).at(place)?;
+            budget.check_room((len * size_of::<f32>()) as u64).at(place)?;
+            let mut tensor = Tensor::floats(shape, vec![0.0; len])?;
+            tensor.charge(budget).at(place)?;
+            states.insert(state.name.clone(), Arc::new(tensor));
+        }
+        Ok(States(states))
     }
 
     /// The value of a state at the start of a run. A state that the run will write is moved out, so
