@@ -84,7 +84,7 @@ impl Bundle {
     /// # Errors
     /// Input errors of the package.
     pub fn package(&self, entry: &PackageEntry) -> Result<Package> {
-        Package::open_within(&self.folder.join(&entry.path), &self.budget)
+        Ok(Package::open(&self.folder.join(&entry.path))?.within(&self.budget))
     }
 
     /// Compares the files of all packages, and the other files of the folder, with `model.json`.

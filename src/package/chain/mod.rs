@@ -62,11 +62,6 @@ impl Chain {
         })
     }
 
-    /// What executing the packages may take.
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-
     /// The hidden states after every block for all tokens so far, `[tokens, hidden]` each; empty
     /// unless they are recorded.
     pub fn blocks(&self) -> &[Vec<f32>] {

@@ -106,7 +106,7 @@ impl ChainStage {
         };
         let mut stage = ChainStage {
             role: entry.role,
-            states: States::charged(functions[0].interface(), bundle.budget())?,
+            states: States::zeros(functions[0].interface()).charged(bundle.budget())?,
             budget: Arc::clone(bundle.budget()),
             _charge: charge_of_cache(&functions[0], bundle)?,
             functions,
@@ -125,7 +125,7 @@ impl ChainStage {
         let interface = self.functions[0].interface();
         self.states = States::default();
         // The same states had room when the stage was opened.
-        self.states = States::charged(interface, &self.budget).unwrap_or_default();
+        self.states = States::zeros(interface).charged(&self.budget).unwrap_or_default();
         self.cache.clear();
         for (name, _) in CACHES {
             let feature = interface.inputs.iter().find(|feature| feature.name == name);

@@ -214,3 +214,6 @@ impl ScaledWeight {
         });
     }
 }
+
+#[cfg(test)]
+mod hostile_parameters;

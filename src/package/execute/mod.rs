@@ -284,4 +284,6 @@ fn check(tensor: &Tensor, kind: &DeclaredType) -> Result<()> {
 }
 
 #[cfg(test)]
+mod hostile_arguments;
+#[cfg(test)]
 mod tests;

@@ -24,22 +24,17 @@ impl States {
         States(interface.states.iter().filter_map(zero).collect())
     }
 
-    /// As [`States::zeros`]; the states are charged to `budget`.
+    /// Takes the states out of a budget as long as they exist.
     ///
     /// # Errors
-    /// An input error if they are too large.
-    pub fn charged(interface: &Interface, budget: &Arc<Budget>) -> Result<Self> {
-        let mut states = BTreeMap::new();
-        for state in &interface.states {
-            let place = || format!("state {}", state.name);
-            let shape = state.kind.fixed_shape().unwrap_or_default();
-            let len = element_count(&shape).at(place)?;
-            budget.check_room((len * size_of::<f32>()) as u64).at(place)?;
-            let mut tensor = Tensor::floats(shape, vec![0.0; len])?;
-            tensor.charge(budget).at(place)?;
-            states.insert(state.name.clone(), Arc::new(tensor));
+    /// An input error if the budget does not have them.
+    pub fn charged(mut self, budget: &Arc<Budget>) -> Result<Self> {
+        for (name, tensor) in &mut self.0 {
+            if let Some(tensor) = Arc::get_mut(tensor) {
+                tensor.charge(budget).at(|| format!("state {name}"))?;
+            }
         }
-        Ok(States(states))
+        Ok(self)
     }
 
     /// The value of a state at the start of a run. A state that the run will write is moved out, so

@@ -59,19 +59,6 @@ impl Package {
     /// Input errors that name the file and the value, for anything that the format does not allow
     /// and for programs that need iOS 26 or later.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::read(path, None)
-    }
-
-    /// As [`open`](Package::open); executing the package draws from `budget`, which several packages can
-    /// share.
-    ///
-    /// # Errors
-    /// As for [`open`](Package::open).
-    pub fn open_within(path: &Path, budget: &Arc<Budget>) -> Result<Self> {
-        Self::read(path, Some(budget))
-    }
-
-    fn read(path: &Path, budget: Option<&Arc<Budget>>) -> Result<Self> {
         let folder = PackageFolder::open(path)?;
         let mut weights = BTreeMap::new();
         for (name, file) in &folder.weights {
@@ -79,12 +66,12 @@ impl Package {
             weights.insert(name.clone(), BlobFile::new(file, &bytes)?);
         }
         let bytes = FileBytes::map(&folder.model)?;
-        let package = Self::from_parts(path, &bytes, weights);
-        let mut package = package.at(|| folder.model.display().to_string())?;
-        if let Some(budget) = budget {
-            package.budget = Arc::clone(budget);
-        }
-        Ok(package)
+        Self::from_parts(path, &bytes, weights).at(|| folder.model.display().to_string())
+    }
+
+    /// The package, whose execution draws from `budget` instead of one of its own.
+    pub fn within(self, budget: &Arc<Budget>) -> Self {
+        Package { budget: Arc::clone(budget), ..self }
     }
 
     /// Builds a package from the bytes of its model and from its weight files, by the names that
