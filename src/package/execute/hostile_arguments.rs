@@ -34,11 +34,11 @@ fn indices(shape: &[usize]) -> Vec<RuntimeValue> {
 }
 
 fn int(value_of: i32) -> Vec<RuntimeValue> {
-    value(Tensor::ints([], vec![value_of]))
+    value(Tensor::ints([0usize; 0], vec![value_of]))
 }
 
 fn float(value_of: f32) -> Vec<RuntimeValue> {
-    value(Tensor::floats([], vec![value_of]))
+    value(Tensor::floats([0usize; 0], vec![value_of]))
 }
 
 fn flags(values: &[bool]) -> Vec<RuntimeValue> {
