@@ -212,6 +212,7 @@ fn columns() -> Vec<Column> {
         Column::text("chip", "chip"),
         Column::number("memory", "memory", Unit::Bytes),
         Column::text("os", "system"),
+        Column::number("stored", "stored packages", Unit::Bytes),
         Column::text("runner", "runner"),
         Column::text("why_not", "why not, and what to do").rank(3),
     ]
@@ -230,7 +231,8 @@ fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
         _ => describe(target, options).map_err(|error| explained(phone, error)),
     };
     let listed = phone.and_then(|phone| phone.listed.as_ref());
-    let described = asked.as_ref().ok();
+    let described = asked.as_ref().ok().map(|(found, _)| found);
+    let stored = asked.as_ref().ok().and_then(|(_, stored)| *stored);
     let identifier = described
         .map(|found| found.device.model_identifier.clone())
         .or_else(|| listed.and_then(|listed| listed.product_type.clone()));
@@ -255,6 +257,7 @@ fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
             .or_else(|| known?.memory_bytes())
             .map_or(Value::Empty, Value::from),
         text(os.or_else(os_listed)),
+        stored.map_or(Value::Empty, Value::from),
         match described {
             Some(found) if found.simulated => Value::from(format!("{}, simulated", found.runner)),
             Some(found) => Value::from(format!("{}, {}", found.runner, found.engine)),
@@ -276,10 +279,13 @@ fn this_machine() -> String {
     format!("this machine ({} {})", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-fn describe(target: &Target, options: &Options) -> Result<Description> {
+/// What a runner says of itself, and the bytes of the packages in its store; `None` while it is busy.
+fn describe(target: &Target, options: &Options) -> Result<(Description, Option<u64>)> {
     let mut runner = Runner::connect(target, options)?;
     runner.limits_mut().reconnect = Duration::ZERO;
-    Ok(runner.describe()?.finished()?.value)
+    let found = runner.describe()?.finished()?.value;
+    let stored = runner.list()?.finished().ok().map(|listing| listing.value.size_bytes());
+    Ok((found, stored))
 }
 
 /// The error as devicectl explains it, if it can: that says more than a refused connection.
@@ -349,7 +355,7 @@ fn install(args: &InstallArgs, reporter: &Reporter) -> Result<Exit> {
     let until = Instant::now() + LAUNCH_PATIENCE;
     loop {
         match describe(&target, &options) {
-            Ok(found) => {
+            Ok((found, _)) => {
                 reporter.say(format!("{target}: {} answers on {}", found.runner, found.device.os));
                 return Ok(Exit::Done);
             }

@@ -47,10 +47,10 @@ pub struct RunnerArgs {
     /// ~/Library/Caches.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Maximum size of stored packages [default: no limit]
+    /// Maximum size of stored packages [default: 32GB]
     ///
-    /// Such as 4GB; a number without a unit is bytes. Without it the disk is the limit. The least recently
-    /// used packages are deleted first.
+    /// Such as 4GB; a number without a unit is bytes. The default is half of the disk if that is less, and
+    /// a single package may exceed it. The least recently used packages are deleted first.
     #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
     store_limit: Option<u64>,
     /// Mark all results as simulated

@@ -2,6 +2,7 @@
 //! this machine and without Core ML.
 
 pub mod blob;
+pub mod budget;
 pub mod bundle;
 pub mod chain;
 pub mod constexpr;

@@ -132,7 +132,8 @@ impl Setting<'_> {
         let mut prepared = Vec::new();
         for (at, folder) in folders.iter().enumerate() {
             stage.step(at as u64, folders.len() as u64)?;
-            prepared.push(Prepared::of(&folder.path, folder.cell_id.clone(), self.text)?);
+            let stop = self.observer.stop_flag();
+            prepared.push(Prepared::of(&folder.path, folder.cell_id.clone(), self.text, stop)?);
         }
         drop(stage);
         for (one, folder) in prepared.iter().zip(folders) {

@@ -192,6 +192,9 @@ pub fn check(
     observer: &dyn Observer,
 ) -> Result<Vec<VerificationLink>> {
     let stage = Stage::new("verifying", observer);
+    if let Some(stop) = observer.stop_flag() {
+        question.bundle.stop_by(stop);
+    }
     verify(question, walked, &mut |done, total| stage.step(done as u64, total as u64))
 }
 

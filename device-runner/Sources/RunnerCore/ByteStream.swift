@@ -41,9 +41,13 @@ public final class ByteStream: ByteSource, @unchecked Sendable {
 
     public func fill(_ buffer: UnsafeMutableRawBufferPointer, isWithinFrame: Bool) throws -> Bool {
         var filled = 0
+        var begin = Moment.now
         while filled < buffer.count {
             let isInside = isWithinFrame || filled > 0
-            let silence = isInside ? Moment.now.advanced(by: .seconds(10)) : nil
+            // Neither silence nor a trickle of less than 4 KiB a second may hold the stream.
+            let quiet = Moment.now.advanced(by: .seconds(10))
+            let trickle = begin.advanced(by: .milliseconds(10_000 + filled / 4))
+            let silence = isInside ? min(quiet, trickle) : nil
             try waitUntil(input, POLLIN, [deadline, silence].compactMap { $0 }.min())
             let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
             let count = read(input, rest.baseAddress, rest.count)
@@ -53,6 +57,7 @@ public final class ByteStream: ByteSource, @unchecked Sendable {
                 if filled == 0 { return false }
                 throw StreamEnded(what: "the stream ended within a frame")
             }
+            if !isInside { begin = .now }
             filled += count
         }
         return true

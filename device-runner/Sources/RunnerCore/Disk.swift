@@ -144,10 +144,11 @@ enum Disk {
         return folder
     }
 
-    /// Makes a folder and those above it.
+    /// Makes a folder and those above it, for this user alone.
     static func makeFolder(_ url: URL) throws {
         do {
-            try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+            try FileManager.default.createDirectory(
+                at: url, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch { throw Failure(.io, "cannot make the folder \(url.lastPathComponent): \(error)") }
     }
 

@@ -67,8 +67,9 @@ public struct Manifest: Codable, Equatable, Sendable {
             guard file.size_bytes <= Self.maxFileBytes else {
                 throw Failure(.tooLarge, "\"\(file.path)\": \(file.size_bytes) bytes")
             }
-            if seen.updateValue(file.path, forKey: file.path.lowercased()) != nil {
-                throw Failure(.badName, "\"\(file.path)\" occurs twice but for case")
+            if let other = seen.updateValue(file.path, forKey: PathRule.folded(file.path)) {
+                throw Failure(
+                    .badName, "\"\(file.path)\" and \"\(other)\" are one name to a file system")
             }
         }
         try checkFolders(seen)
@@ -78,7 +79,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     private func checkFolders(_ seen: [String: String]) throws {
         for file in files {
             var folder = ""
-            for part in PathRule.parts(file.path.lowercased()).dropLast() {
+            for part in PathRule.parts(PathRule.folded(file.path)).dropLast() {
                 folder += folder.isEmpty ? part : "/" + part
                 if let other = seen[folder] {
                     throw Failure(
@@ -102,7 +103,9 @@ public enum PathRule {
             throw Failure(.badName, "a path of \(bytes) bytes: expected 1 to \(maxPathBytes)")
         }
         for scalar in path.unicodeScalars
-        where scalar.properties.generalCategory == .control || scalar == "\\" || scalar == ":" {
+        where scalar.properties.generalCategory == .control || scalar == "\\" || scalar == ":"
+            || isInvisible(scalar)
+        {
             let code = String(scalar.value, radix: 16)
             throw Failure(.badName, "a path with the character U+\(code)")
         }
@@ -115,6 +118,9 @@ public enum PathRule {
             if part.isEmpty || part.elementsEqual(".".utf8) || part.elementsEqual("..".utf8) {
                 throw Failure(.badName, "\"\(path)\": a part that is empty, . or ..")
             }
+            if part.last == UInt8(ascii: ".") || part.last == UInt8(ascii: " ") {
+                throw Failure(.badName, "\"\(path)\": a part that ends with a dot or a space")
+            }
             guard part.count <= maxPartBytes else {
                 throw Failure(
                     .badName, "a part of \(part.count) bytes: at most \(maxPartBytes)")
@@ -125,6 +131,15 @@ public enum PathRule {
             throw Failure(.badName, "\"\(path)\" is not in NFC")
         }
     }
+
+    /// Whether a character has no width of its own: some file systems ignore such ones.
+    private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.isDefaultIgnorableCodePoint || (0x2028...0x2029).contains(scalar.value)
+    }
+
+    /// A path as a file system sees it that does not distinguish upper and lower case. Strings that differ in
+    /// normalization are equal in any case.
+    static func folded(_ path: String) -> String { path.uppercased().lowercased() }
 
     /// The parts of a path that was checked.
     static func parts(_ path: String) -> [String] {

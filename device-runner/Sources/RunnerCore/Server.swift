@@ -19,7 +19,7 @@ public final class Server: @unchecked Sendable {
         /// Told what happens, on any thread.
         public var onEvent: @Sendable (RunnerEvent) -> Void = { _ in }
         /// Seconds within which a client must greet.
-        public var greetingSeconds = 10.0
+        public var greetingSeconds = 3.0
 
         /// Fails where `token` is none.
         public init(token: String) throws {
@@ -31,15 +31,16 @@ public final class Server: @unchecked Sendable {
         }
     }
 
-    /// Connections that may wait for their greeting at a time.
-    private static let maxGreeting = 8
+    /// Connections that may wait for their greeting at a time; the oldest makes room for the next.
+    private static let maxGreeting = 16
 
     let store: Store
     let jobs: Jobs
     let options: Options
     private let lock = NSLock()
     private var hasSession = false
-    private var greeting = 0
+    /// Connections that have not greeted, the oldest first.
+    private var greeting: [ByteStream] = []
     /// Changes when listening stops or begins anew.
     private var generation = 0
     private var listenerEnded: DispatchSemaphore?
@@ -97,11 +98,6 @@ public final class Server: @unchecked Sendable {
                 if listener != nil { options.onEvent(.listening(port: port)) }
                 continue
             }
-            // More greetings at a time wait in the system's queue.
-            guard lock.withLock({ greeting < Self.maxGreeting }) else {
-                usleep(10_000)
-                continue
-            }
             switch Sockets.accept(open) {
             case .connection(let socket): receive(socket)
             case .nothing: break
@@ -116,18 +112,23 @@ public final class Server: @unchecked Sendable {
 
     private func receive(_ socket: Int32) {
         let stream = ByteStream(socket: socket)
-        lock.withLock { greeting += 1 }
+        let oldest = lock.withLock {
+            greeting.append(stream)
+            return greeting.count > Self.maxGreeting ? greeting.removeFirst() : nil
+        }
+        oldest?.shutDown()
         Thread.start { [self] in
-            greet(stream) { lock.withLock { greeting -= 1 } }
+            greet(stream) { lock.withLock { greeting.removeAll { $0 === stream } } }
         }
     }
 
     /// The handshake, then the session.
     private func greet(_ stream: ByteStream, greeted: () -> Void = {}) {
+        // Whoever does not know the token keeps its place to the end.
+        defer { greeted() }
         do {
-            let hello = Result { try readHello(stream) }
+            let client = try readHello(stream)
             greeted()
-            let client = try hello.get()
             guard lock.withLock({ takeSession() }) else {
                 throw Failure(.busy, "another client is connected")
             }

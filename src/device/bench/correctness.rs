@@ -2,6 +2,7 @@
 
 use crate::device::protocol::result::Scored;
 use crate::error::{At, Result};
+use crate::package::budget::unless_stopped;
 use crate::package::bundle::Bundle;
 use crate::package::chain::Chain;
 use crate::package::execute::Precision;
@@ -31,10 +32,11 @@ impl Expected {
     /// Executes the packages of `bundle` on `ids`.
     ///
     /// # Errors
-    /// Input if the packages are invalid.
+    /// Input if the packages are invalid, interruption.
     pub fn of(bundle: &Bundle, ids: &[u32]) -> Result<Expected> {
-        let logits =
-            Chain::load(bundle, Precision::Single).and_then(|mut chain| chain.prefill(ids));
+        let own = ids.to_vec();
+        let logits = Chain::load(bundle, Precision::Single)
+            .and_then(|mut chain| unless_stopped(bundle.budget(), move || chain.prefill(&own)));
         Ok(Expected {
             ids: ids.to_vec(),
             logits: logits.at(|| bundle.folder.display().to_string())?,

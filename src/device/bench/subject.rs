@@ -1,6 +1,8 @@
 //! What is measured: a folder of packages, its name, and the logits that it should give.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::correctness::Expected;
 use crate::device::client::Package;
@@ -32,15 +34,21 @@ pub struct Prepared {
 impl Prepared {
     /// Hashes the folder, compares the hashes with `model.json`, and executes its packages on this machine. `text` gives a number of token
     /// ids below a vocabulary's size; `cell_id` names the cell of the sweep that wrote the folder.
+    /// `stop` ends the execution.
     ///
     /// # Errors
-    /// Input if the folder or a package in it is invalid, or a file is not the one that was written.
+    /// Input if the folder or a package in it is invalid, or a file is not the one that was written;
+    /// interruption.
     pub fn of(
         folder: &Path,
         cell_id: Option<String>,
         text: &dyn Fn(usize, usize) -> Result<Vec<u32>>,
+        stop: Option<Arc<AtomicBool>>,
     ) -> Result<Prepared> {
         let bundle = Bundle::open(folder)?;
+        if let Some(stop) = stop {
+            bundle.stop_by(stop);
+        }
         let package = Package::open(folder)?;
         bundle.check_hashed(&hashed(&package)).at(|| folder.display())?;
         let model = &bundle.manifest.model;

@@ -15,7 +15,7 @@ use super::target::Target;
 use crate::device::protocol::code::Code;
 use crate::device::protocol::message::{Ask, ComputeUnits, Job, ModelFunction};
 use crate::device::protocol::result::{
-    ComputePlan, Description, Figures, Generated, Loaded, Scored,
+    ComputePlan, Description, Figures, Generated, Listing, Loaded, Scored,
 };
 use crate::error::{At, Result};
 use crate::units::hex;
@@ -112,6 +112,14 @@ impl Runner {
     /// The stop flag was set.
     pub fn describe(&mut self) -> Result<RequestOutcome<Description>> {
         self.ask_plain(&Ask::Describe)
+    }
+
+    /// Lists the packages that the runner has stored.
+    ///
+    /// # Errors
+    /// The stop flag was set.
+    pub fn list(&mut self) -> Result<RequestOutcome<Listing>> {
+        self.ask_plain(&Ask::List)
     }
 
     /// Asks for the system's figures at this moment.

@@ -18,6 +18,9 @@ use crate::device::protocol::message::Answer;
 
 /// The longest silence of either side while the other waits for it.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// How slowly the bytes that a client owes may come, in bytes per second, from [`SILENCE`] after the first
+/// of them.
+const MIN_RATE: f64 = 4096.0;
 /// Interval between a reader's checks of whether the connection was given up.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// For how long, and how many bytes, the connection is drained after a refusal.
@@ -122,8 +125,8 @@ impl ClientWriter {
     }
 }
 
-/// The end that is read. A read fails if the client owes bytes and sends none for [`SILENCE`], or if
-/// the connection was given up.
+/// The end that is read. A read fails if the client owes bytes and sends none for [`SILENCE`], or sends
+/// them more slowly than [`MIN_RATE`], or if the connection was given up.
 pub(super) struct ClientReader {
     file: File,
     writer: Arc<ClientWriter>,
@@ -131,18 +134,34 @@ pub(super) struct ClientReader {
     pub until: Option<Instant>,
     /// Whether part of a frame has come.
     pub within_frame: bool,
+    /// Since when the client owes bytes, and how many have come since; `None` if it owes none.
+    debt: Option<(Instant, u64)>,
 }
 
 impl ClientReader {
     /// Reads from `file`, the other end of `writer`'s connection.
     pub fn new(file: File, writer: Arc<ClientWriter>) -> ClientReader {
-        ClientReader { file, writer, until: None, within_frame: false }
+        ClientReader { file, writer, until: None, within_frame: false, debt: None }
+    }
+}
+
+impl ClientReader {
+    /// Counts bytes that have come. Fails if they come too slowly.
+    fn came(&mut self, bytes: u64) -> io::Result<()> {
+        let (since, before) = self.debt.unwrap_or_else(|| (Instant::now(), 0));
+        let total = before + bytes;
+        self.debt = Some((since, total));
+        let late = since.elapsed().saturating_sub(SILENCE).as_secs_f64();
+        if late * MIN_RATE > total as f64 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
 impl Read for ClientReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let start = Instant::now();
+        if !self.within_frame && !self.writer.owed.load(Relaxed) {
+            self.debt = None;
+        }
         loop {
             let is_ready = match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&LOOK)) {
                 Ok(count) => count > 0,
@@ -158,10 +177,12 @@ impl Read for ClientReader {
             if is_ready {
                 match self.file.read(out) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                    read => {
+                    Ok(count) => {
                         self.within_frame = true;
-                        return read;
+                        self.came(count as u64)?;
+                        return Ok(count);
                     }
+                    failed => return failed,
                 }
             }
             let owed = self.within_frame || self.writer.owed.load(Relaxed);

@@ -6,8 +6,9 @@
 //! stay in the file; only their positions are kept in memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use crate::files::{sync_data, write_atomic_with};
 const KEPT_JOBS: usize = 1000;
 /// A file with more lines than this is compacted when it is opened.
 const MANY_LINES: usize = 4 * KEPT_JOBS;
+/// The most bytes of logits that are kept; those of the oldest jobs are removed first.
+const MAX_LOGITS_BYTES: u64 = 1 << 30;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +87,7 @@ impl Journal {
             journal = Self::read(&path)?;
         }
         journal.remove_orphaned_logits();
+        journal.trim_logits(MAX_LOGITS_BYTES);
         Ok(journal)
     }
 
@@ -112,6 +116,8 @@ impl Journal {
             line.clear();
         }
         journal.file.set_len(journal.bytes).map_err(failed)?;
+        // Compacting has made a file with the permissions of any other.
+        journal.file.set_permissions(Permissions::from_mode(disk::FILE_MODE)).map_err(failed)?;
         Ok(journal)
     }
 
@@ -163,7 +169,23 @@ impl Journal {
     /// # Errors
     /// The disk failed; the journal is unchanged.
     pub fn end(&mut self, job: &str, attempt: u32, outcome: JobOutcome) -> io::Result<()> {
-        self.append(JournalLine::End { job: job.to_owned(), attempt, outcome })
+        self.append(JournalLine::End { job: job.to_owned(), attempt, outcome })?;
+        self.trim_logits(MAX_LOGITS_BYTES);
+        Ok(())
+    }
+
+    /// Removes files of logits, those of the oldest jobs first, until the others have at most `limit`
+    /// bytes. Those of the last job stay, for it is about to be answered.
+    fn trim_logits(&self, limit: u64) {
+        let mut total = 0;
+        for (at, job) in self.order.iter().rev().enumerate() {
+            let path = self.logits(job);
+            total += disk::size_of(&path).unwrap_or(0);
+            if at > 0 && total > limit {
+                // A file that stays is removed next time.
+                let _ = disk::remove(&path);
+            }
+        }
     }
 
     fn append(&mut self, line: JournalLine) -> io::Result<()> {
@@ -287,6 +309,27 @@ mod tests {
         let journal = Journal::open(folder.path()).unwrap();
         let known = journal.known("new").unwrap();
         assert_eq!((known.attempt, known.is_finished()), (7, false));
+    }
+
+    #[test]
+    fn the_logits_of_the_oldest_jobs_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("jobs")).unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        for job in ["a", "b", "c"] {
+            journal.start(job, 1, "score", "x").unwrap();
+            std::fs::write(journal.logits(job), [0; 100]).unwrap();
+            journal.end(job, 1, done(1)).unwrap();
+        }
+        let kept = |journal: &Journal| ["a", "b", "c"].map(|job| journal.logits(job).exists());
+        journal.trim_logits(300);
+        assert_eq!(kept(&journal), [true; 3]);
+        journal.trim_logits(200);
+        assert_eq!(kept(&journal), [false, true, true]);
+        journal.trim_logits(10);
+        assert_eq!(kept(&journal), [false, false, true]);
+        let mode = std::fs::metadata(&journal.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

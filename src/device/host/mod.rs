@@ -16,6 +16,7 @@ mod check;
 mod client_stream;
 mod cpu;
 mod engine;
+mod greeting_queue;
 mod jobs;
 mod journal;
 mod locks;

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use super::client_stream::{ClientReader, ClientWriter, SILENCE};
+use super::greeting_queue::{GreetingPlace, GreetingQueue};
 use super::locks::lock;
 use super::machine::NAME;
 use super::session;
@@ -20,8 +20,8 @@ use crate::device::protocol::message::{Greeting, Hello, PROTOCOL};
 use crate::device::protocol::{control, message};
 use crate::error::{Error, Exit, Result};
 
-/// How many connections may be in their handshake at once.
-const MAX_GREETING: usize = 16;
+/// How long a client may take to greet.
+const GREETING: Duration = Duration::from_secs(3);
 /// How long a new client waits for a session to end whose client has just left.
 const LEAVING: Duration = Duration::from_secs(1);
 /// Pause after a connection that could not be accepted.
@@ -38,7 +38,7 @@ pub fn serve_stdio(host: &Arc<Host>) -> Result<()> {
     let input = own(std::io::stdin().as_fd().try_clone_to_owned())?;
     let output = own(std::io::stdout().as_fd().try_clone_to_owned())?;
     rustix::stdio::dup2_stdout(std::io::stderr()).map_err(|e| failed(e.into()))?;
-    connection(host, input, output, None);
+    connection(host, input, output, None, None);
     Ok(())
 }
 
@@ -49,7 +49,7 @@ pub fn serve_stdio(host: &Arc<Host>) -> Result<()> {
 pub fn serve_listener(host: &Arc<Host>, listener: TcpListener) -> Result<()> {
     let accepting = Arc::clone(host);
     let accept = move || {
-        let greeting = Arc::new(AtomicUsize::new(0));
+        let greeting = Arc::new(GreetingQueue::default());
         for stream in listener.incoming() {
             match stream {
                 Ok(stream) => greet(&accepting, stream, &greeting),
@@ -65,13 +65,10 @@ pub fn serve_listener(host: &Arc<Host>, listener: TcpListener) -> Result<()> {
     Ok(())
 }
 
-/// Gives a connection a thread, unless too many connections are in their handshake.
-fn greet(host: &Arc<Host>, stream: TcpStream, greeting: &Arc<AtomicUsize>) {
-    if greeting.fetch_add(1, Relaxed) >= MAX_GREETING {
-        greeting.fetch_sub(1, Relaxed);
-        return;
-    }
-    let (host, count) = (Arc::clone(host), Arc::clone(greeting));
+/// Gives a connection a thread, and a place among those that have not greeted.
+fn greet(host: &Arc<Host>, stream: TcpStream, greeting: &Arc<GreetingQueue>) {
+    let Ok(place) = greeting.enter(&stream) else { return };
+    let host = Arc::clone(host);
     let serve = move || {
         let _ = stream.set_nodelay(true);
         // A client that does not read for this long is gone.
@@ -79,20 +76,24 @@ fn greet(host: &Arc<Host>, stream: TcpStream, greeting: &Arc<AtomicUsize>) {
         let ends = (stream.try_clone(), stream.try_clone());
         if let (Ok(input), Ok(output)) = ends {
             let file = |stream: TcpStream| File::from(OwnedFd::from(stream));
-            connection(&host, file(input), file(output), Some(stream));
+            connection(&host, file(input), file(output), Some(stream), Some(place));
         }
-        count.fetch_sub(1, Relaxed);
     };
-    if std::thread::Builder::new().name("session".into()).spawn(serve).is_err() {
-        greeting.fetch_sub(1, Relaxed);
-    }
+    // Without a thread, the connection is closed.
+    let _ = std::thread::Builder::new().name("session".into()).spawn(serve);
 }
 
-/// The handshake and, if it succeeds, the session.
-fn connection(host: &Arc<Host>, input: File, output: File, socket: Option<TcpStream>) {
+/// The handshake and, if it succeeds, the session. `place` is left as soon as the client has greeted.
+fn connection(
+    host: &Arc<Host>,
+    input: File,
+    output: File,
+    socket: Option<TcpStream>,
+    place: Option<GreetingPlace>,
+) {
     let writer = ClientWriter::new(output, socket);
     let mut input = ClientReader::new(input, Arc::clone(&writer));
-    input.until = Some(Instant::now() + SILENCE);
+    input.until = Some(Instant::now() + GREETING);
     let checked = match read_frame(&mut input, MAX_GREETING_BYTES) {
         Ok(Some(frame)) => check(host, &frame),
         Err(error) if error.exit() == Exit::Input => {
@@ -100,6 +101,9 @@ fn connection(host: &Arc<Host>, input: File, output: File, socket: Option<TcpStr
         }
         Ok(None) | Err(_) => return writer.give_up(),
     };
+    if checked.is_ok() {
+        drop(place);
+    }
     let seat = checked.and_then(|()| host.take_seat());
     let greeting = match &seat {
         Ok(_) => Greeting::Welcome { protocol: PROTOCOL, runner: NAME.to_owned() },

@@ -290,7 +290,13 @@ impl HostSession {
             return Ok(());
         }
         let path = lock(&self.host.jobs).journal.logits(job);
-        let failed = |error| disk::io_refusal("read", &path, &error);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                let what = "the logits of this job were removed to make room; ask under a new job";
+                Refusal::new(Code::Io, what)
+            }
+            _ => disk::io_refusal("read", &path, &error),
+        };
         let mut file = disk::open(&path, File::options().read(true)).map_err(failed)?;
         let mut bytes = vec![0; scored.vocab_size.min(MAX_FRAME_BYTES / 4) * 4];
         for position in scored.positions {

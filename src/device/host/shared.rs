@@ -17,7 +17,8 @@ use crate::error::Result;
 pub struct HostOptions {
     /// The folder of packages and journal; created if it does not exist.
     pub store: PathBuf,
-    /// The most bytes that packages may take [default: what the disk holds].
+    /// The most bytes that packages may take [default: 32 GB or half of the disk, and one package that is
+    /// larger].
     pub limit_bytes: Option<u64>,
     /// The token that a client must know.
     pub token: Token,
@@ -62,7 +63,8 @@ impl Host {
     /// Opens the store and locks it.
     ///
     /// # Errors
-    /// Surroundings if another process uses the store, or if the disk fails.
+    /// Surroundings if another process uses the store, or if the disk fails; input if the folder is not
+    /// the runner's alone.
     pub fn open(options: HostOptions, engine: Box<dyn Engine>) -> Result<Arc<Host>> {
         let store = Store::open(&options.store, options.limit_bytes)?;
         let journal = Journal::open(store.root())?;

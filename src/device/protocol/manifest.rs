@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -77,9 +78,12 @@ impl Manifest {
                     format!("{path:?}: expected at most {MAX_FILE_BYTES} bytes, found {found}");
                 return Err(Refusal::new(Code::TooLarge, what));
             }
-            if seen.insert(file.path.to_lowercase(), &file.path).is_some() {
-                let what =
-                    format!("{:?} occurs twice (upper and lower case count as equal)", file.path);
+            if let Some(other) = seen.insert(folded(&file.path), &file.path) {
+                let what = format!(
+                    "{:?} and {other:?} are one name to a file system (upper and lower case count as \
+                     equal)",
+                    file.path
+                );
                 return Err(Refusal::new(Code::BadName, what));
             }
         }
@@ -89,7 +93,7 @@ impl Manifest {
     /// Checks that no path is a folder of another.
     fn check_folders(&self, seen: &HashMap<String, &String>) -> Result<(), Refusal> {
         for file in &self.files {
-            let path = file.path.to_lowercase();
+            let path = folded(&file.path);
             for (at, _) in path.match_indices('/') {
                 if let Some(other) = seen.get(&path[..at]) {
                     let what = format!("{other:?} is both a file and a folder of {:?}", file.path);
@@ -124,11 +128,50 @@ pub fn check_path(path: &str) -> Result<(), String> {
                 part.len()
             ));
         }
-        if let Some(c) = part.chars().find(|c| c.is_control() || matches!(c, '\\' | ':')) {
+        if part.ends_with(['.', ' ']) {
+            return Err(format!("{path:?}: a part of a path must not end with a dot or a space"));
+        }
+        let is_refused = |c: &char| c.is_control() || matches!(c, '\\' | ':') || is_invisible(*c);
+        if let Some(c) = part.chars().find(is_refused) {
             return Err(format!("{path:?}: {c:?} is not allowed in a path"));
         }
     }
+    if !ComposingNormalizerBorrowed::new_nfc().is_normalized(path) {
+        return Err(format!("{path:?} is not in Unicode normalization form C"));
+    }
     Ok(())
+}
+
+/// Whether `c` has no width of its own: some file systems ignore such characters, and nobody sees them.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// A path as a file system sees it that distinguishes neither upper and lower case nor normalization forms.
+/// Upper case comes first, because it makes `ß` and `ss`, and the three forms of sigma, equal.
+fn folded(path: &str) -> String {
+    let normalizer = DecomposingNormalizerBorrowed::new_nfd();
+    let cased = normalizer.normalize(path).to_uppercase().to_lowercase();
+    normalizer.normalize(&cased).into_owned()
 }
 
 /// Whether `text` is the lower-case hexadecimal form of a SHA-256.

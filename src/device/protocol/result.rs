@@ -14,6 +14,13 @@ pub struct Listing {
     pub packages: Vec<StoredPackage>,
 }
 
+impl Listing {
+    /// Total bytes of the packages.
+    pub fn size_bytes(&self) -> u64 {
+        self.packages.iter().fold(0, |sum, package| package.size_bytes.saturating_add(sum))
+    }
+}
+
 /// A complete package in a runner's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPackage {

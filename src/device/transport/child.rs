@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::Socket;
 
-/// How many of the last bytes of a child's stderr are kept.
+/// How many of the first and of the last bytes of a child's stderr are kept.
 const MAX_SAID_BYTES: usize = 4096;
+/// The most characters of a child's words in a message.
+const MAX_QUOTED: usize = 600;
 /// Interval between checks of whether a child has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -32,7 +34,7 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    said: Arc<Mutex<Vec<u8>>>,
+    said: Arc<Mutex<Said>>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -51,7 +53,7 @@ impl Program {
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::piped())
             .spawn()?;
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::new(Mutex::new(Said::default()));
         let listener = child.stderr.take().map(|stderr| {
             let said = Arc::clone(&said);
             std::thread::spawn(move || listen(stderr, &said))
@@ -60,14 +62,50 @@ impl Program {
     }
 }
 
-/// Keeps the last bytes that the child writes to stderr.
-fn listen(mut stderr: impl Read, said: &Mutex<Vec<u8>>) {
+/// What a child has written to stderr: the beginning and the end of it.
+#[derive(Debug, Default)]
+struct Said {
+    first: Vec<u8>,
+    last: Vec<u8>,
+    /// Whether bytes between both were dropped.
+    is_cut: bool,
+}
+
+impl Said {
+    fn add(&mut self, bytes: &[u8]) {
+        let room = MAX_SAID_BYTES - self.first.len();
+        let (first, last) = bytes.split_at(room.min(bytes.len()));
+        self.first.extend_from_slice(first);
+        self.last.extend_from_slice(last);
+        let beyond = self.last.len().saturating_sub(MAX_SAID_BYTES);
+        self.is_cut |= beyond > 0;
+        self.last.drain(..beyond);
+    }
+
+    /// In one line, what the child said is wrong: its error with its hint, as evalkit's own commands
+    /// write them, or else its first and its last line. `None` if it said nothing.
+    fn in_one_line(&self) -> Option<String> {
+        let gap = if self.is_cut { &b"\n"[..] } else { b"" };
+        let text = [self.first.as_slice(), gap, self.last.as_slice()].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let error = lines.iter().rposition(|line| line.starts_with("error: "));
+        let said = match (error, lines.as_slice()) {
+            (Some(error), lines) => lines[error..].join("; "),
+            (None, [first, .., last]) => format!("{first}; {last}"),
+            (None, [only]) => (*only).to_owned(),
+            (None, []) => return None,
+        };
+        Some(said.chars().take(MAX_QUOTED).collect())
+    }
+}
+
+/// Keeps what the child writes to stderr.
+fn listen(mut stderr: impl Read, said: &Mutex<Said>) {
     let mut bytes = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut bytes) {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.extend_from_slice(&bytes[..count]);
-        let beyond = said.len().saturating_sub(MAX_SAID_BYTES);
-        said.drain(..beyond);
+        said.lock().unwrap_or_else(PoisonError::into_inner).add(&bytes[..count]);
     }
 }
 
@@ -88,8 +126,8 @@ impl Process {
             }
         }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        match String::from_utf8_lossy(&said).trim().lines().last() {
-            Some(line) => format!("{how}; its last message was {line:?}"),
+        match said.in_one_line() {
+            Some(line) => format!("{how}; it said {line:?}"),
             None => how,
         }
     }
@@ -139,6 +177,23 @@ mod tests {
         assert_eq!(received, b"abc");
         let end = process.end(Duration::from_secs(5));
         assert!(end.contains("exit status: 7") && end.contains("no model"), "{end}");
+    }
+
+    #[test]
+    fn a_child_that_fails_is_quoted_from_its_error_on() {
+        let end = |script: &str| shell(script).start().unwrap().0.end(Duration::from_secs(5));
+        let hinted = "echo warming up >&2; echo 'error: /store: another runner uses it' >&2; \
+                      echo 'hint: end it' >&2; exit 3";
+        let end_of_hinted = end(hinted);
+        let expected = "it said \"error: /store: another runner uses it; hint: end it\"";
+        assert!(end_of_hinted.ends_with(expected), "{end_of_hinted}");
+        assert!(
+            end("echo one >&2; echo two >&2; echo three >&2").ends_with("it said \"one; three\"")
+        );
+        let long =
+            end("echo start >&2; head -c 20000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2");
+        assert!(long.contains("\"start; ") && long.len() < 2 * MAX_QUOTED, "{long}");
+        assert!(!end("exit 1").contains("said"));
     }
 
     #[test]

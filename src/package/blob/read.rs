@@ -76,6 +76,7 @@ pub struct BlobFile {
     path: PathBuf,
     /// Each blob with the offset of its metadata, in ascending order.
     blobs: Vec<(u64, Blob)>,
+    size_bytes: u64,
 }
 
 impl BlobFile {
@@ -87,7 +88,12 @@ impl BlobFile {
     pub fn new(path: impl Into<PathBuf>, bytes: &SharedBytes) -> Result<Self> {
         let path = path.into();
         let blobs = walk(bytes).at(|| path.display().to_string())?;
-        Ok(BlobFile { path, blobs })
+        Ok(BlobFile { path, blobs, size_bytes: bytes.len() as u64 })
+    }
+
+    /// The size of the file.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// The blob whose metadata begins at `offset`.

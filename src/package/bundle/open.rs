@@ -1,14 +1,24 @@
 //! Reading a folder of packages. Nothing in it is trusted before it is checked.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::files::{file_entry, package_files};
 use super::manifest::{FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, VERSION};
 use crate::error::{At, Error, Result};
+use crate::package::budget::Budget;
 use crate::package::read::Package;
 
 /// A larger `model.json` is refused.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+/// More packages, or more other files, are refused. A mixture has two packages per layer.
+const MAX_PACKAGES: usize = 4096;
+/// A package with more files is refused.
+const MAX_FILES: usize = 1000;
+/// The largest number of tokens, layers or channels. Larger ones are no model's, and their products
+/// would overflow.
+const MAX_COUNT: usize = 1 << 24;
 
 /// An opened folder of packages. Opening is cheap: only `model.json` is read.
 #[derive(Debug)]
@@ -17,6 +27,7 @@ pub struct Bundle {
     pub folder: PathBuf,
     /// Its `model.json`.
     pub manifest: Manifest,
+    budget: Arc<Budget>,
 }
 
 /// What [`Bundle::check_files`] compares with `model.json`.
@@ -36,12 +47,14 @@ impl Bundle {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_NAME);
         let place = || path.display().to_string();
-        let size_bytes = std::fs::metadata(&path)
-            .map_err(|e| {
-                Error::io("read", &path, e)
-                    .hint("give a folder that `evalkit package` wrote; it contains a model.json")
-            })?
-            .len();
+        let metadata = std::fs::metadata(&path).map_err(|e| {
+            Error::io("read", &path, e)
+                .hint("give a folder that `evalkit package` wrote; it contains a model.json")
+        })?;
+        if !metadata.is_file() {
+            return Err(Error::input("expected a file, found a folder or device")).at(place);
+        }
+        let size_bytes = metadata.len();
         if size_bytes > MAX_MANIFEST_BYTES {
             let what = format!("expected at most {MAX_MANIFEST_BYTES} bytes, found {size_bytes}");
             return Err(Error::input(what)).at(place);
@@ -51,7 +64,19 @@ impl Bundle {
             .map_err(|e| Error::input("this is not a valid model.json").because(e))
             .at(place)?;
         check(&manifest).at(place)?;
-        Ok(Bundle { folder: folder.to_owned(), manifest })
+        let budget = Budget::of(stored_bytes(folder, &manifest));
+        Ok(Bundle { folder: folder.to_owned(), manifest, budget })
+    }
+
+    /// What executing all packages together may take.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Once `stop` is set, whatever executes the packages ends with an interruption, within a second.
+    /// The first flag that is given counts.
+    pub fn stop_by(&self, stop: Arc<AtomicBool>) {
+        self.budget.stop_by(stop);
     }
 
     /// Opens one of its packages.
@@ -59,7 +84,7 @@ impl Bundle {
     /// # Errors
     /// Input errors of the package.
     pub fn package(&self, entry: &PackageEntry) -> Result<Package> {
-        Package::open(&self.folder.join(&entry.path))
+        Ok(Package::open(&self.folder.join(&entry.path))?.within(&self.budget))
     }
 
     /// Compares the files of all packages, and the other files of the folder, with `model.json`.
@@ -99,6 +124,16 @@ impl Bundle {
         }
         Ok(())
     }
+}
+
+/// The bytes that the files of all packages have on the disk, whatever `model.json` says.
+fn stored_bytes(folder: &Path, manifest: &Manifest) -> u64 {
+    let size = |package: &PackageEntry, file: &FileEntry| {
+        std::fs::metadata(folder.join(&package.path).join(&file.path))
+            .map_or(0, |found| found.len())
+    };
+    let packages = manifest.packages.iter();
+    packages.flat_map(|package| package.files.iter().map(move |file| size(package, file))).sum()
 }
 
 /// The files below the folder `below`, with paths relative to it.
@@ -154,6 +189,18 @@ fn check(manifest: &Manifest) -> Result<()> {
             "expected format {FORMAT}, version {VERSION}; found {found}"
         )));
     }
+    let (packages, files) = (manifest.packages.len(), manifest.files.len());
+    if packages.max(files) > MAX_PACKAGES {
+        return Err(Error::input(format!(
+            "expected at most {MAX_PACKAGES} packages and other files, found {packages} and {files}"
+        )));
+    }
+    if let Some(package) = manifest.packages.iter().find(|one| one.files.len() > MAX_FILES) {
+        let found = package.files.len();
+        return Err(Error::input(format!("expected at most {MAX_FILES} files, found {found}"))
+            .at(&package.path));
+    }
+    check_counts(manifest)?;
     let packages = manifest.packages.iter();
     let inner = packages.clone().flat_map(|package| &package.files);
     let paths = packages.map(|package| &package.path);
@@ -169,4 +216,25 @@ fn check(manifest: &Manifest) -> Result<()> {
         return Err(Error::input("expected at least one package"));
     }
     Ok(())
+}
+
+/// Refuses numbers of tokens, layers and channels that no model has.
+fn check_counts(manifest: &Manifest) -> Result<()> {
+    let model = &manifest.model;
+    let counts = [
+        ("context_tokens", model.context_tokens),
+        ("prefill_tokens", model.prefill_tokens),
+        ("layers", model.layers),
+        ("hidden_size", model.hidden_size),
+        ("kv_heads", model.kv_heads),
+        ("head_dim", model.head_dim),
+        ("vocab_size", model.vocab_size),
+        ("sliding_window_tokens", model.sliding_window_tokens.unwrap_or(1)),
+    ];
+    match counts.iter().find(|(_, count)| !(1..=MAX_COUNT).contains(count)) {
+        None => Ok(()),
+        Some((name, found)) => {
+            Err(Error::input(format!("model.{name}: expected 1 to {MAX_COUNT}, found {found}")))
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::package::execute::Tensor;
+use crate::package::execute::{Tensor, element_count};
 use crate::package::program::MASKED;
 use crate::package::read::interface::Interface;
 
@@ -31,6 +31,7 @@ impl TokenBatch<'_> {
             let shape = feature.kind.fixed_shape();
             let shape = shape.ok_or_else(|| Error::input("expected an input of fixed shape"))?;
             let shape = shape.as_slice();
+            self.check(&feature.name, shape)?;
             let tensor = match feature.name.as_str() {
                 "input_ids" => Tensor::ints(shape, self.padded(|i| self.ids[i] as i32))?,
                 "position_ids" => Tensor::ints(shape, self.padded(|i| (self.position + i) as i32))?,
@@ -46,6 +47,25 @@ impl TokenBatch<'_> {
             inputs.insert(feature.name.clone(), tensor);
         }
         Ok(inputs)
+    }
+
+    /// Checks that an input of `shape` has the elements that it is about to be given.
+    fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let columns = shape.last().copied().unwrap_or(1);
+        let expected = match name {
+            "input_ids" | "position_ids" => self.tokens,
+            "write_position" => 1,
+            "causal_mask" | "sliding_mask" => self.tokens.saturating_mul(columns),
+            _ => return Ok(()),
+        };
+        let found = element_count(shape)?;
+        if found == expected {
+            return Ok(());
+        }
+        let tokens = self.tokens;
+        Err(Error::input(format!(
+            "input {name}: expected {expected} elements for {tokens} tokens, found the shape {shape:?}"
+        )))
     }
 
     /// A number per token, and 0 for the padding: an id and a position that always exist.

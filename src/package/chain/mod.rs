@@ -8,8 +8,11 @@ mod inputs;
 mod stage;
 
 use self::inputs::TokenBatch;
+use std::sync::Arc;
+
 use self::stage::{BlockValueNames, ChainStage};
 use crate::error::{At, Error, Result};
+use crate::package::budget::Budget;
 use crate::package::bundle::Bundle;
 use crate::package::execute::Precision;
 
@@ -17,6 +20,7 @@ use crate::package::execute::Precision;
 #[derive(Debug)]
 pub struct Chain {
     stages: Vec<ChainStage>,
+    budget: Arc<Budget>,
     context_tokens: usize,
     prefill_tokens: usize,
     vocab_size: usize,
@@ -49,6 +53,7 @@ impl Chain {
         Ok(Chain {
             stages: ChainStage::all(bundle, precision, names)
                 .at(|| bundle.folder.display().to_string())?,
+            budget: Arc::clone(bundle.budget()),
             context_tokens: model.context_tokens,
             prefill_tokens: model.prefill_tokens,
             vocab_size: model.vocab_size,
@@ -79,6 +84,7 @@ impl Chain {
     pub fn prefill(&mut self, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
         let mut logits = Vec::with_capacity(ids.len());
         for part in ids.chunks(self.prefill_tokens) {
+            self.budget.check_stop()?;
             if self.position + self.prefill_tokens > self.context_tokens {
                 for id in part {
                     logits.push(self.decode(*id)?);
@@ -124,6 +130,14 @@ impl Chain {
         self.blocks.resize(blocks.len(), Vec::new());
         self.blocks.iter_mut().zip(blocks).for_each(|(all, block)| all.extend(block));
         self.position += ids.len();
-        logits.ok_or_else(|| Error::input("no package outputs logits"))
+        let logits = logits.ok_or_else(|| Error::input("no package outputs logits"))?;
+        match logits.iter().find(|logits| logits.len() != self.vocab_size) {
+            None => Ok(logits),
+            Some(other) => Err(Error::input(format!(
+                "expected {} logits per token, the vocabulary in model.json, found {}",
+                self.vocab_size,
+                other.len()
+            ))),
+        }
     }
 }

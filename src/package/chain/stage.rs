@@ -1,11 +1,13 @@
 //! One stage of a chain: a package, or a block of a mixture together with its experts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::inputs::TokenBatch;
 use crate::error::{At, Error, Result};
+use crate::package::budget::{Budget, Charge};
 use crate::package::bundle::{Bundle, PackageEntry, PackageRole};
-use crate::package::execute::{Executable, Precision, States, Tensor};
+use crate::package::execute::{Executable, Precision, States, Tensor, element_count};
 use crate::package::program::{FUNCTIONS, HIDDEN_OUTPUT};
 use crate::package::read::Package;
 
@@ -18,6 +20,9 @@ pub(super) struct ChainStage {
     states: States,
     /// Keys and values by the name of their input, if the cache is passed as inputs.
     cache: BTreeMap<&'static str, Tensor>,
+    budget: Arc<Budget>,
+    /// The memory of `cache`.
+    _charge: Charge,
     /// The experts of the layer, if this stage is a router.
     experts: Option<LoadedExperts>,
     /// Whether hidden states are `[1, channels, 1, tokens]` instead of `[1, tokens, channels]`.
@@ -101,7 +106,9 @@ impl ChainStage {
         };
         let mut stage = ChainStage {
             role: entry.role,
-            states: States::zeros(functions[0].interface()),
+            states: States::zeros(functions[0].interface()).charged(bundle.budget())?,
+            budget: Arc::clone(bundle.budget()),
+            _charge: charge_of_cache(&functions[0], bundle)?,
             functions,
             cache: BTreeMap::new(),
             experts,
@@ -116,7 +123,9 @@ impl ChainStage {
     /// Empties the cache.
     pub fn reset(&mut self) {
         let interface = self.functions[0].interface();
-        self.states = States::zeros(interface);
+        self.states = States::default();
+        // The same states had room when the stage was opened.
+        self.states = States::zeros(interface).charged(&self.budget).unwrap_or_default();
         self.cache.clear();
         for (name, _) in CACHES {
             let feature = interface.inputs.iter().find(|feature| feature.name == name);
@@ -195,6 +204,15 @@ impl ChainStage {
             };
             let heads = heads * shape[..shape.len() - 3].iter().product::<usize>();
             let rows = rows.as_floats()?;
+            let fits = batch.position + batch.ids.len() <= context
+                && rows.len() == heads * batch.tokens * width;
+            if !fits {
+                let (found, first, new) = (rows.len(), batch.position, batch.ids.len());
+                return Err(Error::input(format!(
+                    "{name}: {found} elements for {new} tokens after {first} do not fit into a cache \
+                     of shape {shape:?}"
+                )));
+            }
             for head in 0..heads {
                 let to = (head * context + batch.position) * width;
                 let from = head * batch.tokens * width;
@@ -224,6 +242,12 @@ impl LoadedExperts {
         let (ids, weights) = (get("expert_ids")?.as_ints()?, get("expert_weights")?.as_floats()?);
         let normed = get("normed_states")?;
         let per_token = ids.len() / batch.tokens.max(1);
+        if weights.len() != ids.len() {
+            let (expected, found) = (ids.len(), weights.len());
+            return Err(Error::input(format!(
+                "expert_weights: expected {expected} elements, as many as expert_ids, found {found}"
+            )));
+        }
         let shape = hidden.shape().to_vec();
         let mut sum = hidden.as_floats()?.to_vec();
         let used = &ids[..batch.ids.len() * per_token];
@@ -240,6 +264,13 @@ impl LoadedExperts {
             let given =
                 given.ok_or_else(|| Error::input("the expert has no output expert_output"))?;
             let given = given.as_floats()?;
+            if given.len() != sum.len() {
+                let (expected, found) = (sum.len(), given.len());
+                return Err(Error::input(format!(
+                    "expert_output: expected {expected} elements, found {found}"
+                ))
+                .at(name));
+            }
             let channels = sum.len() / batch.tokens.max(1);
             for (choice, _) in used.iter().enumerate().filter(|(_, id)| **id == expert) {
                 let (token, weight) = (choice / per_token, weights[choice]);
@@ -263,6 +294,19 @@ impl LoadedExperts {
         }
         self.loaded.get(name).ok_or_else(|| Error::bug("an expert is missing that was just loaded"))
     }
+}
+
+/// Takes the memory of the cache, if it is passed as inputs, out of the bundle's budget. Returns an input
+/// error if it is too large.
+fn charge_of_cache(function: &Executable, bundle: &Bundle) -> Result<Charge> {
+    let mut elements = 0;
+    for input in &function.interface().inputs {
+        if CACHES.iter().any(|(name, _)| *name == input.name) {
+            let shape = input.kind.fixed_shape().unwrap_or_default();
+            elements += element_count(&shape).at(|| input.name.clone())?;
+        }
+    }
+    bundle.budget().charge((elements * size_of::<f32>()) as u64)
 }
 
 fn take(outputs: &mut BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {

@@ -69,6 +69,7 @@ impl PackedWeight {
             };
             tables = tables.chunks(entries * len).flat_map(table).collect();
         }
+        let tables = tables.into();
         let palette = PalettizedWeight { codes, tables, tables_size_bytes, grid, vector };
         Ok(Self::of(shape, lut.data_type, Form::Palette(palette)))
     }
@@ -93,13 +94,14 @@ impl PackedWeight {
                 offset.map(|offset| &offset.shape)
             )));
         }
+        data.check_depth()?;
         let grid = Grid::new(&data.shape, &scale.shape)?;
         let parameters_size_bytes =
             scale.size_bytes() + offset.map_or(0, |offset| offset.size_bytes());
         let rounds = is_float(data.data_type) || offset.is_some_and(|o| is_float(o.data_type));
         let form = ScaledWeight {
-            scales: scale.decode(),
-            offsets: offset.map(Self::decode),
+            scales: scale.decode().into(),
+            offsets: offset.map(|offset| offset.decode().into()),
             parameters_size_bytes,
             grid,
             rounds_difference: rounds,

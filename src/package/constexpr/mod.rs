@@ -17,6 +17,8 @@ mod sparse;
 mod stored_rows;
 mod vector_rows;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use self::grid::Grid;
@@ -32,8 +34,12 @@ use self::sparse::StoredMask;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use self::stored_rows::StoredRows;
 pub(crate) use self::vector_rows::VectorRows;
+use crate::error::{Error, Result};
+use crate::package::budget::{Budget, Charge};
 use crate::package::spec::DataType;
 
+/// Weights that are made of weights more deeply are refused: reading them descends as deep.
+const MAX_DEPTH: usize = 4;
 /// The number of weights that a thread decodes at a time.
 const CHUNK_WEIGHTS: usize = 1 << 15;
 
@@ -43,6 +49,8 @@ pub struct PackedWeight {
     shape: Vec<usize>,
     data_type: DataType,
     form: Form,
+    /// Its tables and parameters in a budget; `None` if they are not counted.
+    charge: Option<Arc<Charge>>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,8 +72,8 @@ struct SparseWeight {
 #[derive(Debug, Clone)]
 struct ScaledWeight {
     data: Box<PackedWeight>,
-    scales: Vec<f32>,
-    offsets: Option<Vec<f32>>,
+    scales: Arc<[f32]>,
+    offsets: Option<Arc<[f32]>>,
     parameters_size_bytes: usize,
     grid: Grid,
     /// Whether `data - offset` is rounded to the type of the result before it is scaled.
@@ -74,7 +82,44 @@ struct ScaledWeight {
 
 impl PackedWeight {
     fn of(shape: Vec<usize>, data_type: DataType, form: Form) -> Self {
-        PackedWeight { shape, data_type, form }
+        PackedWeight { shape, data_type, form, charge: None }
+    }
+
+    /// How many weights are within one another, this one included.
+    fn depth(&self) -> usize {
+        match &self.form {
+            Form::Plain(_) | Form::Palette(_) => 1,
+            Form::Scaled(scaled) => 1 + scaled.data.depth(),
+            Form::Sparse(sparse) => 1 + sparse.stored.depth(),
+        }
+    }
+
+    /// Returns an input error if no other weight can be made of this one.
+    fn check_depth(&self) -> Result<()> {
+        if self.depth() < MAX_DEPTH {
+            return Ok(());
+        }
+        Err(Error::input(format!("a weight is made of more than {MAX_DEPTH} constexpr operators")))
+    }
+
+    /// Takes what is decoded already, which is `bytes` long, out of a budget as long as the weight or a
+    /// clone of it exists.
+    fn charge(&mut self, bytes: u64, budget: &Arc<Budget>) -> Result<()> {
+        self.charge = Some(Arc::new(budget.charge(bytes)?));
+        Ok(())
+    }
+
+    /// The bytes of tables, scales and offsets that are decoded already.
+    fn decoded_bytes(&self) -> u64 {
+        let values = match &self.form {
+            Form::Plain(_) => 0,
+            Form::Palette(palette) => palette.tables.len(),
+            Form::Scaled(scaled) => {
+                scaled.scales.len() + scaled.offsets.as_ref().map_or(0, |offsets| offsets.len())
+            }
+            Form::Sparse(sparse) => sparse.mask.size_bytes() / 32,
+        };
+        (values * size_of::<f32>()) as u64
     }
 
     /// The length of every axis, outermost first.
@@ -169,3 +214,6 @@ impl ScaledWeight {
         });
     }
 }
+
+#[cfg(test)]
+mod hostile_parameters;

@@ -2,17 +2,22 @@
 //! attributes (iOS 16 and 17).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::numbers::Numbers;
-use super::sparse::StoredMask;
-use super::{Form, PackedWeight, PalettizedWeight, SparseWeight};
+use super::sparse::sparse;
+use super::{Form, PackedWeight, PalettizedWeight};
 use crate::error::{At, Error, Result};
 use crate::package::blob::read::SharedBytes;
+use crate::package::budget::Budget;
 use crate::package::read::Package;
 use crate::package::read::literal::{DeclaredType, LiteralTensor, bits};
 use crate::package::read::scope::title;
 use crate::package::spec::{Bound, DataType, Operation};
 use crate::quantize::bitpack::{pack, packed_size_bytes};
+
+/// The most lengths of a shape.
+const MAX_RANK: usize = 8;
 
 /// A value that is known before a program runs.
 #[derive(Debug, Clone)]
@@ -108,7 +113,7 @@ struct Parameters<'a> {
 
 impl Parameters<'_> {
     fn values(&self) -> Result<Vec<KnownValue>> {
-        let weight = match self.operation.kind.as_str() {
+        let mut weight = match self.operation.kind.as_str() {
             "const" => return Ok(vec![self.get("val")?]),
             "constexpr_lut_to_dense" if self.find("shape")?.is_some() => self.flat_palette()?,
             "constexpr_lut_to_dense" => self.palette()?,
@@ -120,7 +125,17 @@ impl Parameters<'_> {
             "constexpr_sparse_blockwise_shift_scale" => return self.sparse_scaled(),
             other => return Err(Error::input(format!("the operator `{other}` is not supported"))),
         };
+        weight.charge(weight.decoded_bytes(), self.package.budget())?;
         Ok(vec![KnownValue::Weight(weight)])
+    }
+
+    /// Checks that these weights can be decoded at once, each `copies` times.
+    fn allow(&self, weights: &[&PackedWeight], copies: usize) -> Result<()> {
+        for weight in weights {
+            let bytes = element_count(weight)?.saturating_mul(copies * size_of::<f32>());
+            self.package.budget().check_room(bytes as u64)?;
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Result<Option<KnownValue>> {
@@ -154,18 +169,30 @@ impl Parameters<'_> {
         self.get(name)?.literal().at(|| name.to_owned()).cloned()
     }
 
+    /// A parameter of a few numbers.
+    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let numbers = Numbers::of(&self.literal(name)?)?;
+        if numbers.len > MAX_RANK {
+            let found = numbers.len;
+            return Err(Error::input(format!(
+                "{name}: expected at most {MAX_RANK} numbers, found {found}"
+            )));
+        }
+        Ok(numbers.all())
+    }
+
     /// A parameter that holds lengths of axes.
     fn lengths(&self, name: &str) -> Result<Vec<usize>> {
-        let values = Numbers::of(&self.literal(name)?)?.all();
+        let values = self.numbers(name)?;
         let length =
-            |value: &f32| (*value >= 0.0 && *value < 16_777_216.0).then_some(*value as usize);
+            |value: &f32| (*value >= 1.0 && *value < 16_777_216.0).then_some(*value as usize);
         let lengths: Option<Vec<usize>> = values.iter().map(length).collect();
         lengths.ok_or_else(|| Error::input(format!("{name}: expected lengths, found {values:?}")))
     }
 
     /// An axis of a tensor of rank `rank`; a negative one counts from the end.
     fn axis(&self, name: &str, rank: usize) -> Result<usize> {
-        let values = Numbers::of(&self.literal(name)?)?.all();
+        let values = self.numbers(name)?;
         let axis = values.first().map_or(0, |value| *value as i64);
         let axis = if axis < 0 { axis + rank as i64 } else { axis };
         let found = usize::try_from(axis).ok().filter(|axis| *axis < rank && values.len() == 1);
@@ -179,7 +206,9 @@ impl Parameters<'_> {
             Some(_) => Some(self.axis("vector_axis", indices.shape.len())?),
             None => None,
         };
-        PackedWeight::palette(&indices, &self.weight("lut")?, axis)
+        let lut = self.weight("lut")?;
+        self.allow(&[&lut], 3)?;
+        PackedWeight::palette(&indices, &lut, axis)
     }
 
     /// The form of iOS 16: one table, and codes packed into bytes.
@@ -205,8 +234,16 @@ impl Parameters<'_> {
     }
 
     fn scaled(&self) -> Result<PackedWeight> {
+        let (scale, offset) = self.scale_and_offset()?;
+        PackedWeight::scaled(self.weight("data")?, &scale, offset.as_ref())
+    }
+
+    /// The parameters `scale` and, if there is one, `offset`; there is room to decode them.
+    fn scale_and_offset(&self) -> Result<(PackedWeight, Option<PackedWeight>)> {
+        let scale = self.weight("scale")?;
         let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
-        PackedWeight::scaled(self.weight("data")?, &self.weight("scale")?, offset.as_ref())
+        self.allow(&[&scale, offset.as_ref().unwrap_or(&scale)], 3)?;
+        Ok((scale, offset))
     }
 
     /// The form of iOS 16: a scale and a zero point, or one of each per index of an axis.
@@ -216,6 +253,13 @@ impl Parameters<'_> {
         let mut cells = vec![1; data.shape.len()];
         let (mut scale, mut zero) = (self.weight("scale")?, self.weight("zero_point")?);
         cells[axis] = scale.elements().max(zero.elements());
+        self.allow(&[&scale, &zero], 5)?;
+        if cells[axis] > data.shape[axis] {
+            return Err(Error::input(format!(
+                "expected at most one scale per index of an axis of length {}, found {}",
+                data.shape[axis], cells[axis]
+            )));
+        }
         for parameter in [&mut scale, &mut zero] {
             if ![1, cells[axis]].contains(&parameter.elements()) {
                 return Err(Error::input("scale and zero_point differ in length"));
@@ -245,8 +289,16 @@ impl Parameters<'_> {
         let mask = self.literal("indices_mask")?;
         let values = self.weight("indices_nonzero_data")?;
         let code_type = values.data_type;
-        let bits = bits(code_type).unwrap_or(8);
-        let codes: Vec<u8> = sparse(&mask, values)?.decode().iter().map(|c| *c as u8).collect();
+        // Wider numbers are no codes, and cannot be packed as such.
+        let bits = bits(code_type).filter(|bits| *bits <= 8);
+        let bits = bits.ok_or_else(|| {
+            Error::input(format!(
+                "indices_nonzero_data: expected codes of at most 8 bits, found {code_type:?}"
+            ))
+        })?;
+        let sparse = sparse(&mask, values)?;
+        self.allow(&[&sparse], 3)?;
+        let codes: Vec<u8> = sparse.decode().iter().map(|c| *c as u8).collect();
         let bytes = SharedBytes::from(pack(&codes, bits));
         let indices =
             LiteralTensor { data_type: code_type, shape: mask.shape.clone(), bytes, text: None };
@@ -254,7 +306,10 @@ impl Parameters<'_> {
             Some(_) => Some(self.axis("vector_axis", mask.shape.len())?),
             None => None,
         };
-        let dense = PackedWeight::palette(&indices, &self.weight("lut")?, axis)?;
+        let lut = self.weight("lut")?;
+        self.allow(&[&lut], 3)?;
+        let dense = PackedWeight::palette(&indices, &lut, axis)?;
+        self.allow(&[&dense], 4)?;
         let Form::Palette(PalettizedWeight { vector, .. }) = &dense.form else {
             return Ok(Vec::new());
         };
@@ -263,15 +318,16 @@ impl Parameters<'_> {
             let inner = vector.inner;
             ones = ones.chunks(inner).flat_map(|row| row.repeat(vector.len)).collect();
         }
-        Ok(split(&dense, &ones))
+        split(&dense, &ones, self.package.budget())
     }
 
     fn sparse_scaled(&self) -> Result<Vec<KnownValue>> {
         let mask = self.literal("data_mask")?;
         let data = sparse(&mask, self.weight("nonzero_data")?)?;
-        let offset = self.find("offset")?.map(|offset| offset.weight()).transpose()?;
-        let dense = PackedWeight::scaled(data, &self.weight("scale")?, offset.as_ref())?;
-        Ok(split(&dense, &Numbers::of(&mask)?.all()))
+        let (scale, offset) = self.scale_and_offset()?;
+        let dense = PackedWeight::scaled(data, &scale, offset.as_ref())?;
+        self.allow(&[&dense], 4)?;
+        split(&dense, &Numbers::of(&mask)?.all(), self.package.budget())
     }
 
     fn cast(&self) -> Result<PackedWeight> {
@@ -283,6 +339,12 @@ impl Parameters<'_> {
         weight.data_type = DataType::Float32;
         Ok(weight)
     }
+}
+
+/// The number of elements of a weight. Returns an input error if it overflows.
+fn element_count(weight: &PackedWeight) -> Result<usize> {
+    let len = weight.shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
+    len.ok_or_else(|| Error::input(format!("a weight of shape {:?} is too large", weight.shape)))
 }
 
 /// Codes of type `data_type` and of `shape` from a literal that is declared as plain bytes.
@@ -304,21 +366,8 @@ fn repacked(
     Ok(LiteralTensor { data_type, shape, bytes: packed.bytes.clone(), text: None })
 }
 
-fn sparse(mask: &LiteralTensor, values: PackedWeight) -> Result<PackedWeight> {
-    if mask.data_type != DataType::Uint1 {
-        return Err(Error::input(format!(
-            "expected a mask of type Uint1, found {:?}",
-            mask.data_type
-        )));
-    }
-    let (shape, data_type) = (mask.shape.clone(), values.data_type);
-    let mask = StoredMask::new(mask.bytes.clone(), shape.iter().product(), values.elements())?;
-    let sparse = SparseWeight { mask, stored: Box::new(values) };
-    Ok(PackedWeight::of(shape, data_type, Form::Sparse(sparse)))
-}
-
 /// The two outputs of a sparse operator: the mask, and the values where the mask is 1.
-fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<KnownValue> {
+fn split(dense: &PackedWeight, ones: &[f32], budget: &Arc<Budget>) -> Result<Vec<KnownValue>> {
     let mask: Vec<u8> = ones.iter().map(|one| *one as u8).collect();
     let weights = dense.decode();
     let values: Vec<f32> =
@@ -328,8 +377,10 @@ fn split(dense: &PackedWeight, ones: &[f32]) -> Vec<KnownValue> {
         _ => Numbers::single(&values),
     };
     let bytes = SharedBytes::from(pack(&mask, 1));
+    let decoded_bytes = (bytes.len() + numbers.bytes.len()) as u64;
     let shape = dense.shape.clone();
     let mask = LiteralTensor { data_type: DataType::Uint1, shape, bytes, text: None };
-    let values = PackedWeight::of(vec![values.len()], numbers.data_type, Form::Plain(numbers));
-    vec![KnownValue::Literal(mask), KnownValue::Weight(values)]
+    let mut values = PackedWeight::of(vec![values.len()], numbers.data_type, Form::Plain(numbers));
+    values.charge(decoded_bytes, budget)?;
+    Ok(vec![KnownValue::Literal(mask), KnownValue::Weight(values)])
 }

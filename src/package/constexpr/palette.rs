@@ -1,5 +1,7 @@
 //! Weights that are stored as codes into tables, whose entries are numbers or short vectors.
 
+use std::sync::Arc;
+
 use super::grid::Grid;
 use super::lookup::look_up;
 use super::numbers::Numbers;
@@ -11,7 +13,7 @@ pub(super) struct PalettizedWeight {
     pub codes: Numbers,
     /// `[blocks, vector, 2^bits]`, so that the entries for one component of a vector are
     /// contiguous.
-    pub tables: Vec<f32>,
+    pub tables: Arc<[f32]>,
     pub tables_size_bytes: usize,
     /// The blocks of codes that share a table.
     pub grid: Grid,

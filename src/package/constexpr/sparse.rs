@@ -1,7 +1,12 @@
 //! Weights most of which are zero: a mask with one bit per weight, and the values of the others.
 
+use std::sync::Arc;
+
+use super::{Form, PackedWeight, SparseWeight};
 use crate::error::{Error, Result};
 use crate::package::blob::read::SharedBytes;
+use crate::package::read::literal::LiteralTensor;
+use crate::package::spec::DataType;
 
 /// The number of ones is counted every 512 elements, so that reading can start anywhere.
 const STEP: usize = 512;
@@ -11,7 +16,7 @@ const STEP: usize = 512;
 pub(super) struct StoredMask {
     bits: SharedBytes,
     /// The number of ones before each multiple of `STEP` elements.
-    before: Vec<usize>,
+    before: Arc<[usize]>,
 }
 
 impl StoredMask {
@@ -29,7 +34,7 @@ impl StoredMask {
                 "a mask of {len} elements with {ones} ones does not fit {values} values"
             )));
         }
-        Ok(StoredMask { bits, before })
+        Ok(StoredMask { bits, before: before.into() })
     }
 
     /// Writes the elements from `start` on to `out`; `fill_stored` writes the stored elements from an
@@ -52,4 +57,20 @@ impl StoredMask {
     pub fn size_bytes(&self) -> usize {
         self.bits.len()
     }
+}
+
+/// The weight whose elements `mask` marks as `values`, in order; the others are zero. Returns an input error
+/// if these do not fit together.
+pub(super) fn sparse(mask: &LiteralTensor, values: PackedWeight) -> Result<PackedWeight> {
+    if mask.data_type != DataType::Uint1 {
+        return Err(Error::input(format!(
+            "expected a mask of type Uint1, found {:?}",
+            mask.data_type
+        )));
+    }
+    values.check_depth()?;
+    let (shape, data_type) = (mask.shape.clone(), values.data_type);
+    let mask = StoredMask::new(mask.bytes.clone(), shape.iter().product(), values.elements())?;
+    let sparse = SparseWeight { mask, stored: Box::new(values) };
+    Ok(PackedWeight::of(shape, data_type, Form::Sparse(sparse)))
 }

@@ -1,19 +1,71 @@
 //! The arguments of one operation, converted to what its operator asks for.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::tensor::{Data, Tensor, element_count};
 use super::value::{RuntimeValue, TensorSlice};
 use crate::error::{At, Error, Result};
+use crate::package::budget::Work;
 use crate::package::constexpr::PackedWeight;
+
+/// The most integers or booleans of a parameter that is a list, such as the sizes of a split.
+const MAX_LISTED: usize = 1 << 16;
 
 /// The arguments of one operation, by the name that MIL gives the parameter. A program may leave
 /// out parameters for which the operator has a default.
 pub(super) struct Arguments<'a> {
-    pub by_name: Vec<(&'a str, Vec<RuntimeValue>)>,
+    by_name: Vec<(&'a str, Vec<RuntimeValue>)>,
+    /// The number of values that the program takes from the operation.
+    outputs: usize,
+    work: &'a Work,
+    /// The bytes that the operator was allowed to allocate so far.
+    allowed_bytes: Cell<u64>,
 }
 
-impl Arguments<'_> {
+impl<'a> Arguments<'a> {
+    /// The arguments of an operation with `outputs` outputs. All their elements count as work, except
+    /// those of packed weights.
+    pub fn new(
+        by_name: Vec<(&'a str, Vec<RuntimeValue>)>,
+        outputs: usize,
+        work: &'a Work,
+    ) -> Result<Self> {
+        for value in by_name.iter().flat_map(|(_, values)| values) {
+            if let RuntimeValue::Tensor(tensor) = value {
+                work.add_elements(tensor.data().len())?;
+            }
+        }
+        Ok(Arguments { by_name, outputs, work, allowed_bytes: Cell::new(0) })
+    }
+
+    /// The number of values that the program takes from the operation.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Asks for memory for `len` elements of `each_bytes` bytes, before they are allocated; counts them
+    /// as work. An operator asks for its results and for whatever else grows with its arguments.
+    pub fn allow(&self, len: usize, each_bytes: usize) -> Result<()> {
+        let bytes = (len as u64).saturating_mul(each_bytes as u64);
+        let total = self.allowed_bytes.get().saturating_add(bytes);
+        self.allowed_bytes.set(total);
+        self.work.budget().check_room(total)?;
+        self.work.add_elements(len)
+    }
+
+    /// Asks for memory for `copies` tensors of `shape`, and returns the number of elements of one.
+    pub fn allow_shape(&self, shape: &[usize], copies: usize) -> Result<usize> {
+        let len = element_count(shape)?;
+        self.allow(len, copies.saturating_mul(size_of::<f32>()))?;
+        Ok(len)
+    }
+
+    /// Counts the multiply-adds of a product, which are the product of `factors`.
+    pub fn count_products(&self, factors: &[usize]) -> Result<()> {
+        self.work.add_products(factors)
+    }
+
     fn find(&self, name: &str) -> Option<&[RuntimeValue]> {
         let found = self.by_name.iter().find(|(parameter, _)| *parameter == name);
         found.map(|(_, values)| values.as_slice())
@@ -45,12 +97,12 @@ impl Arguments<'_> {
 
     /// A tensor; a packed weight is decoded.
     pub fn tensor(&self, name: &str) -> Result<Arc<Tensor>> {
-        dense(self.value(name)?).at(|| name.to_owned())
+        self.dense(self.value(name)?).at(|| name.to_owned())
     }
 
     /// A tensor; `None` if the program does not set the parameter.
     pub fn tensor_or_none(&self, name: &str) -> Result<Option<Arc<Tensor>>> {
-        self.one(name)?.map(dense).transpose().at(|| name.to_owned())
+        self.one(name)?.map(|value| self.dense(value)).transpose().at(|| name.to_owned())
     }
 
     /// A tensor of floats, without a copy if it is a slice of another one; a packed weight is
@@ -58,14 +110,29 @@ impl Arguments<'_> {
     pub fn slice(&self, name: &str) -> Result<TensorSlice> {
         match self.value(name)? {
             RuntimeValue::Slice(slice) => Ok(slice.clone()),
-            other => Ok(TensorSlice::whole(dense(other).at(|| name.to_owned())?)),
+            other => Ok(TensorSlice::whole(self.dense(other).at(|| name.to_owned())?)),
+        }
+    }
+
+    fn dense(&self, value: &RuntimeValue) -> Result<Arc<Tensor>> {
+        match value {
+            RuntimeValue::Tensor(tensor) => Ok(tensor.clone()),
+            RuntimeValue::Weight(weight) => {
+                self.allow_shape(weight.shape(), 1)?;
+                Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
+            }
+            RuntimeValue::Slice(slice) => {
+                self.allow_shape(slice.shape(), 1)?;
+                Ok(Arc::new(slice.to_tensor()?))
+            }
+            RuntimeValue::Text(_) => Err(Error::input("expected a tensor, found a string")),
         }
     }
 
     /// The tensors of a list.
     pub fn tensors(&self, name: &str) -> Result<Vec<Arc<Tensor>>> {
         let values = self.find(name).ok_or_else(|| Self::missing(name))?;
-        values.iter().map(dense).collect::<Result<_>>().at(|| name.to_owned())
+        values.iter().map(|value| self.dense(value)).collect::<Result<_>>().at(|| name.to_owned())
     }
 
     /// A tensor to change in place. It is copied only if something else needs it.
@@ -73,23 +140,29 @@ impl Arguments<'_> {
         let found = self.by_name.iter_mut().find(|(parameter, _)| *parameter == name);
         let values = found.map(|(_, values)| std::mem::take(values)).unwrap_or_default();
         let [value] = <[RuntimeValue; 1]>::try_from(values).map_err(|_| Self::missing(name))?;
-        let tensor = dense(&value).at(|| name.to_owned())?;
+        let tensor = self.dense(&value).at(|| name.to_owned())?;
         drop(value);
-        Ok(Arc::try_unwrap(tensor).unwrap_or_else(|shared| (*shared).clone()))
+        match Arc::try_unwrap(tensor) {
+            Ok(tensor) => Ok(tensor),
+            Err(shared) => {
+                self.allow_shape(shared.shape(), 1)?;
+                Ok((*shared).clone())
+            }
+        }
     }
 
     /// A weight: packed as it is stored, or a tensor.
     pub fn weight(&self, name: &str) -> Result<MatrixWeight> {
         match self.value(name)? {
             RuntimeValue::Weight(weight) => Ok(MatrixWeight::Packed(weight.clone())),
-            other => Ok(MatrixWeight::Dense(dense(other).at(|| name.to_owned())?)),
+            other => Ok(MatrixWeight::Dense(self.dense(other).at(|| name.to_owned())?)),
         }
     }
 
     /// The integers of a vector or scalar; `None` if the program does not set the parameter.
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let Some(tensor) = self.tensor_or_none(name)? else { return Ok(None) };
-        let ints = tensor.as_ints().at(|| name.to_owned())?;
+        let ints = tensor.as_ints().and_then(listed).at(|| name.to_owned())?;
         Ok(Some(ints.iter().map(|int| i64::from(*int)).collect()))
     }
 
@@ -113,7 +186,7 @@ impl Arguments<'_> {
     pub fn flags(&self, name: &str) -> Result<Option<Vec<bool>>> {
         let Some(tensor) = self.tensor_or_none(name)? else { return Ok(None) };
         match tensor.data() {
-            Data::Bool(flags) => Ok(Some(flags.clone())),
+            Data::Bool(flags) => Ok(Some(listed(flags).at(|| name.to_owned())?.to_vec())),
             other => {
                 Err(Error::input(format!("{name}: expected booleans, found {}", other.name())))
             }
@@ -181,14 +254,11 @@ impl MatrixWeight {
     }
 }
 
-fn dense(value: &RuntimeValue) -> Result<Arc<Tensor>> {
-    match value {
-        RuntimeValue::Tensor(tensor) => Ok(tensor.clone()),
-        RuntimeValue::Weight(weight) => {
-            element_count(weight.shape())?;
-            Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
-        }
-        RuntimeValue::Slice(slice) => Ok(Arc::new(slice.to_tensor()?)),
-        RuntimeValue::Text(_) => Err(Error::input("expected a tensor, found a string")),
+/// The elements of a parameter that is a list. Returns an input error if it is too long for one.
+fn listed<T>(list: &[T]) -> Result<&[T]> {
+    if list.len() <= MAX_LISTED {
+        return Ok(list);
     }
+    let found = list.len();
+    Err(Error::input(format!("expected a list of at most {MAX_LISTED} elements, found {found}")))
 }

@@ -2,11 +2,14 @@
 //! constants alone is computed once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::operators;
+use super::peak::peak_bytes;
 use super::value::RuntimeValue;
 use super::{ArgumentSlot, CompiledOperation, Executable, Precision, StateSlots};
 use crate::error::{At, Error, Result};
+use crate::package::budget::{Budget, Work};
 use crate::package::constexpr::{self, KnownValue};
 use crate::package::read::literal::DeclaredType;
 use crate::package::read::scope::title;
@@ -36,6 +39,8 @@ struct Compiler<'a> {
     package: &'a Package,
     function: &'a CheckedFunction,
     precision: Precision,
+    /// The work of computing what depends on constants alone.
+    work: Work,
     slots: BTreeMap<&'a str, usize>,
     known: BTreeMap<&'a str, KnownValue>,
     constants: Vec<Option<RuntimeValue>>,
@@ -61,6 +66,7 @@ impl<'a> Compiler<'a> {
             package,
             function,
             precision,
+            work: Work::new(package.budget()),
             slots: BTreeMap::new(),
             known: BTreeMap::new(),
             constants: Vec::new(),
@@ -77,6 +83,10 @@ impl<'a> Compiler<'a> {
             compiler.states.insert(&state.name, StateSoFar::default());
         }
         compiler
+    }
+
+    fn budget(&self) -> &'a Arc<Budget> {
+        self.package.budget()
     }
 
     fn slot(&mut self, constant: Option<RuntimeValue>) -> usize {
@@ -97,7 +107,7 @@ impl<'a> Compiler<'a> {
         }
         for (value, output) in values.into_iter().zip(&operation.outputs) {
             self.known.insert(&output.name, value.clone());
-            let slot = self.slot(Some(RuntimeValue::of(value)?));
+            let slot = self.slot(Some(RuntimeValue::of(value, self.budget())?));
             self.slots.insert(&output.name, slot);
         }
         Ok(())
@@ -122,7 +132,7 @@ impl<'a> Compiler<'a> {
         let title = title(operation);
         let compiled = CompiledOperation { title, operator, is_slice, arguments, outputs, kinds };
         if self.is_foldable(&compiled) {
-            return compiled.run(&mut self.constants, self.precision);
+            return compiled.run(&mut self.constants, self.precision, &self.work);
         }
         self.operations.push(compiled);
         Ok(())
@@ -149,7 +159,8 @@ impl<'a> Compiler<'a> {
                 Some(Bound::Name(name)) => self.named(name)?,
                 Some(Bound::Value(value)) => {
                     let literal = self.package.literal(value)?;
-                    self.slot(Some(RuntimeValue::of(KnownValue::Literal(literal))?))
+                    let known = KnownValue::Literal(literal);
+                    self.slot(Some(RuntimeValue::of(known, self.budget())?))
                 }
                 None => return Err(Error::input("an argument is bound to nothing")),
             };
@@ -225,11 +236,14 @@ impl<'a> Compiler<'a> {
             .map(|(_, slot)| *slot)
             .chain(states.iter().filter_map(|state| state.last));
         mark_last_uses(&mut self.operations, kept.collect());
+        let peak_bytes = peak_bytes(&interface, &self.inputs, &states, &self.operations)?;
+        self.budget().check_room(peak_bytes)?;
         Ok(Executable {
             path: self.package.path().into(),
             function: name.to_owned(),
             interface,
             precision: self.precision,
+            budget: Arc::clone(self.budget()),
             constants: self.constants,
             operations: self.operations,
             inputs: self.inputs,

@@ -14,6 +14,7 @@ mod compile;
 mod keep_workers_hot;
 pub mod multiply;
 mod operators;
+mod peak;
 mod states;
 mod tensor;
 mod value;
@@ -27,9 +28,11 @@ use self::arguments::Arguments;
 use self::keep_workers_hot::keep_workers_hot;
 use self::operators::Operator;
 pub use self::states::States;
+pub(super) use self::tensor::element_count;
 pub use self::tensor::{Data, Tensor};
 use self::value::RuntimeValue;
 use crate::error::{At, Error, Result};
+use crate::package::budget::{Budget, Work};
 use crate::package::read::Package;
 use crate::package::read::interface::Interface;
 use crate::package::read::literal::DeclaredType;
@@ -51,6 +54,7 @@ pub struct Executable {
     function: String,
     interface: Interface,
     precision: Precision,
+    budget: Arc<Budget>,
     /// The constants by slot; `None` if an operation computes the value.
     constants: Vec<Option<RuntimeValue>>,
     operations: Vec<CompiledOperation>,
@@ -128,8 +132,8 @@ impl Executable {
     /// outputs are returned by name.
     ///
     /// # Errors
-    /// Input errors if the inputs do not fit, or if an operator fails. `states` cannot be used
-    /// afterwards.
+    /// Input errors if the inputs do not fit, if an operator fails, or if memory or work exceed the
+    /// package's budget; interruption. `states` cannot be used afterwards.
     pub fn run(
         &self,
         states: &mut States,
@@ -145,6 +149,7 @@ impl Executable {
         states: &mut States,
         inputs: &BTreeMap<String, Tensor>,
     ) -> Result<BTreeMap<String, Tensor>> {
+        let work = Work::new(&self.budget);
         let mut slots = self.constants.clone();
         self.bind_inputs(inputs, &mut slots)?;
         for (feature, state) in self.interface.states.iter().zip(&self.states) {
@@ -154,14 +159,14 @@ impl Executable {
             }
         }
         for operation in &self.operations {
-            operation.run(&mut slots, self.precision).at(|| operation.title.clone())?;
+            operation.run(&mut slots, self.precision, &work).at(|| operation.title.clone())?;
         }
         for (feature, state) in self.interface.states.iter().zip(&self.states) {
             if let Some(slot) = state.last {
-                states.write(feature, final_value(&slots, slot)?)?;
+                states.write(feature, self.final_value(&slots, slot)?)?;
             }
         }
-        let values = self.outputs.iter().map(|(_, slot)| final_value(&slots, *slot));
+        let values = self.outputs.iter().map(|(_, slot)| self.final_value(&slots, *slot));
         let values = values.collect::<Result<Vec<_>>>()?;
         drop(slots);
         let own = |tensor: Arc<Tensor>| Arc::try_unwrap(tensor).unwrap_or_else(|t| (*t).clone());
@@ -183,24 +188,37 @@ impl Executable {
             let tensor = inputs
                 .get(&feature.name)
                 .ok_or_else(|| Error::input(format!("the input `{}` is missing", feature.name)))?;
+            check(tensor, &feature.kind).at(|| format!("input {}", feature.name))?;
             let mut tensor = tensor.clone();
-            check(&tensor, &feature.kind).at(|| format!("input {}", feature.name))?;
+            tensor.charge(&self.budget)?;
             self.precision.round(&mut tensor, &feature.kind);
             slots[*slot] = Some(RuntimeValue::Tensor(tensor.into()));
         }
         Ok(())
     }
-}
 
-/// The value of a slot at the end of a run, as a tensor.
-fn final_value(slots: &[Option<RuntimeValue>], slot: usize) -> Result<Arc<Tensor>> {
-    match &slots[slot] {
-        Some(RuntimeValue::Tensor(tensor)) => Ok(tensor.clone()),
-        Some(RuntimeValue::Weight(weight)) => {
-            Ok(Arc::new(Tensor::floats(weight.shape().to_vec(), weight.decode())?))
-        }
-        Some(RuntimeValue::Slice(slice)) => Ok(Arc::new(slice.to_tensor()?)),
-        _ => Err(Error::bug(format!("slot {slot} is empty at the end of the run"))),
+    /// The value of a slot at the end of a run, as a tensor.
+    fn final_value(&self, slots: &[Option<RuntimeValue>], slot: usize) -> Result<Arc<Tensor>> {
+        let room = |shape: &[usize]| {
+            self.budget.check_room((element_count(shape)? * size_of::<f32>()) as u64)
+        };
+        let mut tensor = match &slots[slot] {
+            Some(RuntimeValue::Tensor(tensor)) => return Ok(tensor.clone()),
+            Some(RuntimeValue::Weight(weight)) => {
+                room(weight.shape())?;
+                Tensor::floats(weight.shape().to_vec(), weight.decode())?
+            }
+            Some(RuntimeValue::Slice(slice)) => {
+                room(slice.shape())?;
+                slice.to_tensor()?
+            }
+            Some(RuntimeValue::Text(_)) => {
+                return Err(Error::input("expected a tensor as result, found a string"));
+            }
+            None => return Err(Error::bug(format!("slot {slot} is empty at the end of the run"))),
+        };
+        tensor.charge(&self.budget)?;
+        Ok(Arc::new(tensor))
     }
 }
 
@@ -213,8 +231,13 @@ impl Precision {
 }
 
 impl CompiledOperation {
-    /// Computes the outputs into their slots.
-    fn run(&self, slots: &mut [Option<RuntimeValue>], precision: Precision) -> Result<()> {
+    /// Computes the outputs into their slots, and charges them to the budget of `work`.
+    fn run(
+        &self,
+        slots: &mut [Option<RuntimeValue>],
+        precision: Precision,
+        work: &Work,
+    ) -> Result<()> {
         let mut by_name = Vec::with_capacity(self.arguments.len());
         for (name, values) in &self.arguments {
             let take = |argument: &ArgumentSlot| {
@@ -224,7 +247,7 @@ impl CompiledOperation {
             };
             by_name.push((name.as_str(), values.iter().map(take).collect::<Result<_>>()?));
         }
-        let mut args = Arguments { by_name };
+        let mut args = Arguments::new(by_name, self.outputs.len(), work)?;
         if let (true, [kind], [slot]) = (self.is_slice, &*self.kinds, &*self.outputs)
             && let Some(slice) =
                 operators::slice_without_copy(&args)?.filter(|slice| slice.is_a(kind))
@@ -233,11 +256,17 @@ impl CompiledOperation {
             return Ok(());
         }
         let tensors = (self.operator)(&mut args)?;
+        // What was an argument only is returned to the budget before the results are charged.
+        drop(args);
         if tensors.len() < self.outputs.len() {
-            return Err(Error::bug(format!("the operator made only {} values", tensors.len())));
+            let (expected, found) = (self.outputs.len(), tensors.len());
+            return Err(Error::input(format!(
+                "the program takes {expected} values from the operator, which computes {found}"
+            )));
         }
         for ((mut tensor, kind), slot) in tensors.into_iter().zip(&self.kinds).zip(&self.outputs) {
             check(&tensor, kind)?;
+            tensor.charge(work.budget())?;
             precision.round(&mut tensor, kind);
             slots[*slot] = Some(RuntimeValue::Tensor(tensor.into()));
         }
@@ -254,5 +283,7 @@ fn check(tensor: &Tensor, kind: &DeclaredType) -> Result<()> {
     Err(Error::input(format!("expected {kind}, found {name} {shape:?}")))
 }
 
+#[cfg(test)]
+mod hostile_arguments;
 #[cfg(test)]
 mod tests;

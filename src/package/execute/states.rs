@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tensor::Tensor;
+use super::tensor::{Tensor, element_count};
 use crate::error::{At, Error, Result};
+use crate::package::budget::Budget;
 use crate::package::read::interface::{Feature, Interface};
 
 /// The states of a model by name. Functions that use the same name share the state.
@@ -12,14 +13,28 @@ use crate::package::read::interface::{Feature, Interface};
 pub struct States(pub(super) BTreeMap<String, Arc<Tensor>>);
 
 impl States {
-    /// The states of `interface`, filled with zeros, as Core ML creates them.
+    /// The states of `interface`, filled with zeros, as Core ML creates them. The interface is that of
+    /// an [`Executable`](super::Executable), which has checked that they are not too large.
     pub fn zeros(interface: &Interface) -> Self {
         let zero = |state: &Feature| {
             let shape = state.kind.fixed_shape()?;
-            let len = shape.iter().product();
+            let len = element_count(&shape).ok()?;
             Some((state.name.clone(), Arc::new(Tensor::floats(shape, vec![0.0; len]).ok()?)))
         };
         States(interface.states.iter().filter_map(zero).collect())
+    }
+
+    /// Takes the states out of a budget as long as they exist.
+    ///
+    /// # Errors
+    /// An input error if the budget does not have them.
+    pub fn charged(mut self, budget: &Arc<Budget>) -> Result<Self> {
+        for (name, tensor) in &mut self.0 {
+            if let Some(tensor) = Arc::get_mut(tensor) {
+                tensor.charge(budget).at(|| format!("state {name}"))?;
+            }
+        }
+        Ok(self)
     }
 
     /// The value of a state at the start of a run. A state that the run will write is moved out, so

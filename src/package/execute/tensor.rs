@@ -1,18 +1,38 @@
 //! Tensors while a program runs: floats as f32, integers as i32, and booleans.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
+use crate::package::budget::{Budget, Charge};
 use crate::package::constexpr::round_to_half;
 use crate::package::read::literal::DeclaredType;
 use crate::package::spec::DataType;
 
 /// Larger tensors (1 GiB of floats) are refused before they are allocated.
 const MAX_ELEMENTS: usize = 1 << 28;
+/// Tensors of higher rank are refused. MIL itself allows five axes.
+const MAX_RANK: usize = 8;
 
 /// A tensor, row-major.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Tensor {
     shape: Vec<usize>,
     data: Data,
+    /// Its bytes in a budget, which get them back when it is dropped; `None` if it is not counted.
+    charge: Option<Charge>,
+}
+
+impl Clone for Tensor {
+    /// The copy is not counted in any budget.
+    fn clone(&self) -> Self {
+        Tensor { shape: self.shape.clone(), data: self.data.clone(), charge: None }
+    }
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.data == other.data
+    }
 }
 
 /// The elements of a tensor.
@@ -52,6 +72,15 @@ impl Data {
         }
     }
 
+    /// The bytes of the elements in memory.
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Data::Float(values) => size_of_val(values.as_slice()) as u64,
+            Data::Int(values) => size_of_val(values.as_slice()) as u64,
+            Data::Bool(values) => size_of_val(values.as_slice()) as u64,
+        }
+    }
+
     /// What the elements are called in messages.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -73,7 +102,15 @@ impl Tensor {
                 data.len()
             )));
         }
-        Ok(Tensor { shape, data })
+        Ok(Tensor { shape, data, charge: None })
+    }
+
+    /// Takes the tensor's bytes out of a budget as long as it exists, unless that is done already.
+    pub(super) fn charge(&mut self, budget: &Arc<Budget>) -> Result<()> {
+        if self.charge.is_none() {
+            self.charge = Some(budget.charge(self.data.size_bytes())?);
+        }
+        Ok(())
     }
 
     /// A tensor of floats. Errors as for [`new`](Tensor::new).
@@ -151,11 +188,23 @@ impl Tensor {
     }
 }
 
-/// The number of elements of `shape`. Returns an input error if they are too many.
-pub(super) fn element_count(shape: &[usize]) -> Result<usize> {
-    let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul(*axis));
-    len.filter(|len| *len <= MAX_ELEMENTS)
-        .ok_or_else(|| Error::input(format!("a tensor of shape {shape:?} has too many elements")))
+/// The number of elements of `shape`. Returns an input error if they are too many, or would be if no
+/// axis were empty: so the product of any of its lengths is small.
+pub(in crate::package) fn element_count(shape: &[usize]) -> Result<usize> {
+    if shape.len() > MAX_RANK {
+        let rank = shape.len();
+        return Err(Error::input(format!(
+            "expected a tensor of at most {MAX_RANK} axes, found {rank}"
+        )));
+    }
+    let len = shape.iter().try_fold(1usize, |len, axis| len.checked_mul((*axis).max(1)));
+    let len = len.filter(|len| *len <= MAX_ELEMENTS);
+    let len = len.ok_or_else(|| {
+        Error::input(format!(
+            "a tensor of shape {shape:?} has too many elements; expected at most {MAX_ELEMENTS}"
+        ))
+    })?;
+    Ok(if shape.contains(&0) { 0 } else { len })
 }
 
 /// Whether values of the type are held as floats.

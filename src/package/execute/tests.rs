@@ -118,3 +118,68 @@ fn half_precision_rounds_after_every_operator() {
     assert_eq!(run(&package, Precision::Single), 1.0 / 3.0);
     assert_eq!(run(&package, Precision::Half), half::f16::from_f32(1.0 / 3.0).to_f32());
 }
+
+/// A function that makes `count` values of `elements` elements each, and uses all of them at its end.
+fn with_fills(count: usize, elements: i64) -> Model {
+    use crate::package::spec::{
+        Binding, Bound, Content, Elements, Floats, ImmediateValue, Ints, TensorValue, Value,
+    };
+    let literal = |elements, kind| {
+        let tensor = Some(TensorValue { elements: Some(elements) });
+        let content = Some(Content::Immediate(ImmediateValue { tensor }));
+        let bound = Some(Bound::Value(Value { kind: Some(kind), content }));
+        Argument { bindings: vec![Binding { bound }] }
+    };
+    let name = |at: usize| format!("f{at}");
+    let mut changed = model();
+    let block = block(&mut changed);
+    for at in 0..count {
+        let mut fill = operation("fill", &[]);
+        let shape = Elements::Ints(Ints { values: vec![elements as i32] });
+        fill.inputs.insert("shape".into(), literal(shape, tensor(DataType::Int32, &[1])));
+        let value = Elements::Floats(Floats { values: vec![1.0] });
+        fill.inputs.insert("value".into(), literal(value, tensor(DataType::Float32, &[])));
+        fill.outputs.push(named(&name(at), tensor(DataType::Float32, &[elements as u64])));
+        block.operations.push(fill);
+    }
+    let mut concat = operation("concat", &[("values", "f0")]);
+    let argument = concat.inputs.get_mut("values").unwrap();
+    let bound = |at| Binding { bound: Some(Bound::Name(name(at))) };
+    argument.bindings.extend((1..count).map(bound));
+    let shape = [count as u64 * elements as u64];
+    concat.outputs.push(named("all", tensor(DataType::Float32, &shape)));
+    block.operations.push(concat);
+    changed
+}
+
+#[test]
+fn the_sum_of_a_functions_values_is_bounded_before_it_runs() {
+    assert!(compiled(&with_fills(4, 1 << 20)).is_ok());
+    let error = compiled(&with_fills(40, 1 << 24)).unwrap_err();
+    assert!(error.to_string().contains("bytes of memory"), "{error}");
+    assert_eq!(error.exit().code(), 2);
+}
+
+#[test]
+fn a_state_beyond_the_budget_is_refused_when_the_function_is_compiled() {
+    let mut changed = model();
+    let wrapped = Some(Box::new(half(&[1 << 45])));
+    let state = crate::package::spec::StateType { wrapped };
+    function(&mut changed).inputs[1].kind = Some(crate::package::spec::ValueType {
+        of: Some(crate::package::spec::TypeOf::State(Box::new(state))),
+    });
+    description(&mut changed).states = vec![feature("cache", true, &[1 << 45])];
+    let error = compiled(&changed).unwrap_err().to_string();
+    assert!(error.contains("bytes of memory"), "{error}");
+}
+
+#[test]
+fn what_a_run_allocates_is_returned_to_the_budget() {
+    let package = open(&with_fills(8, 1 << 20)).unwrap();
+    let executable = Executable::new(&package, "main", Precision::Single).unwrap();
+    for _ in 0..40 {
+        executable.run(&mut States::zeros(executable.interface()), &inputs()).unwrap();
+    }
+    // Constants are charged as long as the function exists.
+    package.budget().check_room((1 << 30) - (1 << 16)).unwrap();
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::tensor::{Data, Tensor, element_count, is_float};
 use super::view::StridedView;
 use crate::error::{Error, Result};
+use crate::package::budget::Budget;
 use crate::package::constexpr::{KnownValue, PackedWeight};
 use crate::package::read::literal::{DeclaredType, LiteralTensor};
 use crate::package::spec::DataType;
@@ -81,8 +82,8 @@ impl RuntimeValue {
         }
     }
 
-    /// The value of a constant. Large constants stay packed.
-    pub fn of(known: KnownValue) -> Result<Self> {
+    /// The value of a constant. Large constants stay packed; what is decoded is charged to `budget`.
+    pub fn of(known: KnownValue, budget: &Arc<Budget>) -> Result<Self> {
         match known {
             KnownValue::Weight(weight) => Ok(RuntimeValue::Weight(weight.into())),
             KnownValue::Literal(LiteralTensor { text: Some(text), .. }) => {
@@ -93,7 +94,10 @@ impl RuntimeValue {
                 if is_float(literal.data_type) && len > MAX_DECODED_ELEMENTS {
                     return Ok(RuntimeValue::Weight(PackedWeight::plain(&literal)?.into()));
                 }
-                Ok(RuntimeValue::Tensor(Self::decoded(&literal)?.into()))
+                budget.check_room((element_count(&literal.shape)? * size_of::<f64>()) as u64)?;
+                let mut tensor = Self::decoded(&literal)?;
+                tensor.charge(budget)?;
+                Ok(RuntimeValue::Tensor(tensor.into()))
             }
         }
     }

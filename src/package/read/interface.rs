@@ -10,6 +10,9 @@ use crate::package::spec::{
     FunctionDescription, Model, ModelDescription, TypeOf,
 };
 
+/// A function with more inputs, outputs and states is refused.
+const MAX_FEATURES: usize = 1024;
+
 /// One input, output or state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
@@ -40,6 +43,12 @@ impl Interface {
         description: &FunctionDescription,
     ) -> Result<Self> {
         let mut interface = Interface::default();
+        let found = function.inputs.len().saturating_add(block.outputs.len());
+        if found > MAX_FEATURES {
+            return Err(Error::input(format!(
+                "expected at most {MAX_FEATURES} inputs, outputs and states, found {found}"
+            )));
+        }
         for input in &function.inputs {
             let kind =
                 DeclaredType::of(input.kind.as_ref()).at(|| format!("input {}", input.name))?;

@@ -139,7 +139,8 @@ impl LiteralTensor {
                 };
                 let width = usize::from(bits(data_type).unwrap_or(8));
                 // If elements are smaller than a byte, the last byte may have unused bits.
-                let whole = (elements * width).div_ceil(8) == bytes.len();
+                let whole =
+                    elements.checked_mul(width).map(|bits| bits.div_ceil(8)) == Some(bytes.len());
                 let found = if whole { elements } else { bytes.len() * 8 / width };
                 (SharedBytes::from(bytes), found as u64)
             }

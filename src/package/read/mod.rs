@@ -11,6 +11,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -20,10 +21,14 @@ use self::literal::LiteralTensor;
 use crate::checkpoint::FileBytes;
 use crate::error::{At, Error, Result};
 use crate::package::blob::read::{BlobFile, SharedBytes};
+use crate::package::budget::Budget;
 use crate::package::spec::{self, Block, Bound, FunctionDescription, Model, Program, Value};
 
-/// A larger model is refused. Programs are small, since weights are in a separate file.
-const MAX_MODEL_BYTES: usize = 1 << 30;
+/// A larger model is refused. Programs are small, since weights are in a separate file, but read they take
+/// many times their bytes.
+const MAX_MODEL_BYTES: usize = 1 << 26;
+/// A model with more functions is refused. One with experts has two for each of them.
+const MAX_FUNCTIONS: usize = 4096;
 /// The versions of the format that can hold an ML Program, with the operator set that each added.
 const OPSETS: [(i32, &str); 4] = [(6, "CoreML5"), (7, "CoreML6"), (8, "CoreML7"), (9, "CoreML8")];
 /// The next version, which is that of iOS 26.
@@ -35,6 +40,7 @@ pub struct Package {
     path: PathBuf,
     functions: BTreeMap<String, CheckedFunction>,
     weights: BTreeMap<String, BlobFile>,
+    budget: Arc<Budget>,
 }
 
 /// One function of a package.
@@ -63,6 +69,11 @@ impl Package {
         Self::from_parts(path, &bytes, weights).at(|| folder.model.display().to_string())
     }
 
+    /// The package, whose execution draws from `budget` instead of one of its own.
+    pub fn within(self, budget: &Arc<Budget>) -> Self {
+        Package { budget: Arc::clone(budget), ..self }
+    }
+
     /// Builds a package from the bytes of its model and from its weight files, by the names that
     /// programs use for them. `path` is used in messages only.
     ///
@@ -79,6 +90,7 @@ impl Package {
                 model.len()
             )));
         }
+        let size_bytes = model.len() as u64;
         let mut model = Model::decode(model)
             .map_err(|e| Error::input("this is not a Core ML model").because(e))?;
         let program = model.program.take().ok_or_else(|| {
@@ -88,7 +100,9 @@ impl Package {
         let opset = opset(model.specification_version)?;
         let descriptions = interface::descriptions(&model)?;
         let functions = functions(program, &descriptions, opset)?;
-        let package = Package { path: path.into(), functions, weights };
+        let stored = weights.values().map(BlobFile::size_bytes).sum::<u64>();
+        let budget = Budget::of(size_bytes.saturating_add(stored));
+        let package = Package { path: path.into(), functions, weights, budget };
         package.check_literals()?;
         Ok(package)
     }
@@ -96,6 +110,11 @@ impl Package {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What executing the package may take.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// All functions by name.
@@ -179,18 +198,27 @@ fn functions(
             program.version
         )));
     }
-    let described: Vec<&str> = descriptions.iter().map(|d| d.name.as_str()).collect();
-    let same = descriptions.len() == program.functions.len()
-        && described.iter().all(|name| program.functions.contains_key(*name));
+    let found = program.functions.len();
+    if found > MAX_FUNCTIONS {
+        return Err(Error::input(format!(
+            "expected at most {MAX_FUNCTIONS} functions, found {found}"
+        )));
+    }
+    let described: BTreeMap<&str, &FunctionDescription> =
+        descriptions.iter().map(|description| (description.name.as_str(), description)).collect();
+    let same = descriptions.len() == found
+        && described.len() == found
+        && described.keys().all(|name| program.functions.contains_key(*name));
     if !same {
         return Err(Error::input(format!(
-            "the description has the functions {described:?}, but the program has {:?}",
+            "the description has the functions {:?}, but the program has {:?}",
+            descriptions.iter().map(|d| &d.name).collect::<Vec<_>>(),
             program.functions.keys().collect::<Vec<_>>()
         )));
     }
     let mut functions = BTreeMap::new();
     for (name, function) in program.functions {
-        let Some(description) = descriptions.iter().find(|d| d.name == name) else { continue };
+        let Some(description) = described.get(name.as_str()) else { continue };
         let read = read_function(function, description, newest);
         let read = read.at(|| format!("function {name}"))?;
         functions.insert(name, read);

@@ -9,6 +9,7 @@ use crate::eval::{
     Coder, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk, WalkObserver, Window,
 };
 use crate::model::{self, Input};
+use crate::package::budget::unless_stopped;
 use crate::package::bundle::{PackageEntry, planned_functions};
 use crate::package::chain::Chain;
 
@@ -93,14 +94,16 @@ impl WalkObserver for HiddenStates {
 
 /// The predictions of the packages if the tokens go through `prefill`.
 pub(super) fn prefill_logits(question: &VerificationInput<'_>) -> Result<Vec<Vec<f32>>> {
-    Chain::load(question.bundle, question.precision)?.prefill(question.ids)
+    let mut chain = Chain::load(question.bundle, question.precision)?;
+    let ids = question.ids.to_vec();
+    unless_stopped(question.bundle.budget(), move || chain.prefill(&ids))
 }
 
 /// For every block, how far the hidden states are from those of the walk if the tokens go through
 /// `prefill`: the norm of the difference divided by the norm of the walk's hidden states.
 ///
 /// # Errors
-/// Input errors of the packages.
+/// Input errors of the packages, interruption.
 pub fn distance_by_block(
     question: &VerificationInput<'_>,
     walked: &WalkPrediction,
@@ -112,7 +115,11 @@ pub fn distance_by_block(
         Ok(blocks.into_iter().map(|(_, name)| name).collect())
     };
     let mut chain = Chain::recording_blocks(question.bundle, question.precision, Some(&names))?;
-    chain.prefill(question.ids)?;
+    let ids = question.ids.to_vec();
+    let chain = unless_stopped(question.bundle.budget(), move || {
+        chain.prefill(&ids)?;
+        Ok(chain)
+    })?;
     let norm = |values: &mut dyn Iterator<Item = f32>| {
         values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
     };
@@ -126,5 +133,8 @@ pub fn distance_by_block(
 /// The predictions of the packages if the tokens go through `decode` one by one.
 pub(super) fn decode_logits(question: &VerificationInput<'_>) -> Result<Vec<Vec<f32>>> {
     let mut chain = Chain::load(question.bundle, question.precision)?;
-    question.ids.iter().map(|id| chain.decode(*id)).collect()
+    let ids = question.ids.to_vec();
+    unless_stopped(question.bundle.budget(), move || {
+        ids.into_iter().map(|id| chain.decode(id)).collect()
+    })
 }

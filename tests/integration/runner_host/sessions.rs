@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use super::client::{Client, Package, Runner, TOKEN, command, demo, generate, job
 
 /// The protocol's ten seconds, with what a busy machine may add.
 const SILENCE: std::ops::Range<Duration> = Duration::from_secs(9)..Duration::from_secs(30);
+/// How long a client may take to greet, and what a busy machine adds to it.
+const GREETING: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(9);
 
 #[test]
 fn without_a_token_or_with_another_address_it_does_not_start() {
@@ -129,7 +132,7 @@ fn whoever_falls_silent_is_left() {
         let slow = scope.spawn(|| silence(&mut slow));
         (silence(&mut mute), slow.join().unwrap())
     });
-    assert!(SILENCE.contains(&mute) && SILENCE.contains(&slow), "{mute:?} {slow:?}");
+    assert!(GREETING.contains(&mute) && GREETING.contains(&slow), "{mute:?} {slow:?}");
     let package = Package::of(1, 3000);
     let mut client = runner.session();
     client.have(&package.content);
@@ -137,6 +140,60 @@ fn whoever_falls_silent_is_left() {
     let waited = silence(&mut client);
     assert!(SILENCE.contains(&waited), "within a put: {waited:?}");
     runner.still_works();
+}
+
+#[test]
+fn whoever_sends_a_byte_a_second_is_left() {
+    let runner = Runner::start();
+    let mut client = runner.session();
+    let mut trickle = client.stream.try_clone().unwrap();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = trickle.write_all(&[0, 0, 2, 0, 1, b'{']);
+            while trickle.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        while client.frame().is_some() {}
+    });
+    assert!(SILENCE.contains(&start.elapsed()), "{:?}", start.elapsed());
+    runner.still_works();
+}
+
+#[test]
+fn connections_that_do_not_greet_keep_nobody_out() {
+    let runner = Runner::start();
+    let mute: Vec<_> = (0..100).map(|_| runner.connect()).collect();
+    let start = Instant::now();
+    runner.session().done(json!({"type": "list"}));
+    assert!(start.elapsed() < GREETING.start, "{:?}", start.elapsed());
+    drop(mute);
+}
+
+#[test]
+fn a_store_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let runner = Runner::start();
+    let mut client = runner.session();
+    client.send_package(&Package::of(1, 3000));
+    let package = runner.store.join("packages").join(Package::of(1, 3000).content.package());
+    for folder in [&runner.store, &runner.store.join("jobs"), &package] {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    for file in ["journal.jsonl", "lock"] {
+        assert_eq!(mode(&runner.store.join(file)), 0o600, "{file}");
+    }
+    assert_eq!(mode(&package.join("weight.bin")), 0o600);
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("letter"), "dear").unwrap();
+    std::fs::set_permissions(other.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = other.path().to_str().unwrap();
+    let output = command(&["--stdio", "--store", store]).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("no runner's store") && text.contains("hint: "), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::device::protocol::code::{Code, Refusal};
 
+/// The permissions of folders and files that are created: they are for their owner alone.
+pub const FOLDER_MODE: u32 = 0o700;
+pub const FILE_MODE: u32 = 0o600;
 /// How many bytes are read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -31,11 +34,18 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Opens a regular file; an error if it is a link.
+/// Bytes of the disk of `path`; `None` if the system does not tell.
+pub fn capacity_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// Opens a regular file; an error if it is a link. A file that is created is for its owner alone.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     // The system takes the flags as a signed `int`.
-    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    let options = options.mode(FILE_MODE).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -64,13 +74,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates the folder `path`, whose parent exists, and replaces anything else at that path.
+/// Creates the folder `path`, whose parent exists, for its owner alone, and replaces anything else at that
+/// path.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     if is_folder(path) {
         return Ok(());
     }
     remove(path)?;
-    std::fs::create_dir(path)
+    std::fs::DirBuilder::new().mode(FOLDER_MODE).create(path)
 }
 
 /// Creates `root` and, below it, the parent folders of `relative`, a path of the protocol.

@@ -18,6 +18,7 @@
 pub(super) mod disk;
 mod packages;
 mod partial_package;
+mod permissions;
 mod receive;
 mod transfer;
 

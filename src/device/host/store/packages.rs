@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::disk::{self, Tree, io_refusal};
 use super::partial_package::PartialPackage;
+use super::permissions;
 use crate::device::protocol::code::{Code, Refusal};
 use crate::device::protocol::manifest::is_hash;
 use crate::device::protocol::result::StoredPackage;
@@ -15,6 +16,9 @@ use crate::files::{sync_data, try_lock};
 
 /// How many bytes of the disk packages leave free.
 const RESERVE_BYTES: u64 = 16 << 20;
+/// The most bytes of a store whose limit is not given: enough for two packages of the largest models that
+/// a phone can hold.
+const DEFAULT_LIMIT_BYTES: u64 = 32_000_000_000;
 /// How long a process waits for the lock of another that is about to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -22,7 +26,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(in crate::device::host) struct Store {
     pub(super) root: PathBuf,
-    limit_bytes: Option<u64>,
+    limit_bytes: u64,
+    /// Whether the limit was given. Otherwise one package may exceed it.
+    is_given: bool,
     /// The packages that a `have` of this session named.
     pub(super) incoming: HashMap<String, PartialPackage>,
     /// Complete files in the folder `incoming` whose hashes this process has compared.
@@ -32,27 +38,55 @@ pub(in crate::device::host) struct Store {
 }
 
 impl Store {
-    /// Opens or creates the store, and removes what does not belong there.
+    /// Opens or creates the store, and removes what does not belong there or exceeds the limit.
     ///
     /// # Errors
-    /// Surroundings if another process uses the store, or if the disk fails.
+    /// Surroundings if another process uses the store, or if the disk fails; input if the folder is not
+    /// the runner's alone.
     pub fn open(root: &Path, limit_bytes: Option<u64>) -> Result<Store> {
-        std::fs::create_dir_all(root).map_err(|e| Error::io("create the store", root, e))?;
+        let was_wide = permissions::make_root(root)?;
         let root = root.canonicalize().map_err(|e| Error::io("open the store", root, e))?;
         let lock = lock(&root)?;
         for folder in ["incoming", "packages", "gone", "jobs"] {
             let path = root.join(folder);
             disk::make_folder(&path).map_err(|e| Error::io("create", &path, e))?;
         }
-        let store = Store {
+        if was_wide {
+            permissions::narrow(&root).map_err(|e| Error::io("narrow the store", &root, e))?;
+        }
+        let default = || {
+            let half = disk::capacity_bytes(&root).map_or(u64::MAX, |bytes| bytes / 2);
+            half.min(DEFAULT_LIMIT_BYTES)
+        };
+        let mut store = Store {
+            limit_bytes: limit_bytes.unwrap_or_else(default),
+            is_given: limit_bytes.is_some(),
             root,
-            limit_bytes,
             incoming: HashMap::new(),
             compared: HashSet::new(),
             _lock: lock,
         };
         store.tidy();
+        store.shrink();
         Ok(store)
+    }
+
+    /// Removes packages that were not used for longest until the others are within the limit. The one
+    /// that was used last stays unless the limit was given.
+    fn shrink(&mut self) {
+        let mut old = self.folders("packages");
+        old.extend(self.folders("incoming"));
+        old.sort_by_key(|(.., used)| *used);
+        if !self.is_given {
+            old.pop();
+        }
+        for (_, path, _) in old {
+            if self.used_bytes() <= self.limit_bytes {
+                break;
+            }
+            // What cannot be removed stays; a transfer that needs the room says so.
+            let _ = self.discard(&path);
+        }
     }
 
     /// Removes links, files where folders belong, and packages whose removal was cut off.
@@ -183,13 +217,20 @@ impl Store {
         found
     }
 
+    /// Bytes of all packages, complete or not.
+    fn used_bytes(&self) -> u64 {
+        let folders = self.folders("packages").into_iter().chain(self.folders("incoming"));
+        folders.map(|(_, path, _)| size_bytes(&path)).sum()
+    }
+
+    /// Bytes that the disk leaves for packages.
+    fn free_bytes(&self) -> u64 {
+        disk::free_bytes(&self.root).unwrap_or(u64::MAX).saturating_sub(RESERVE_BYTES)
+    }
+
     /// Bytes that may still be written: the lesser of what the disk and what the limit leaves.
     fn room_bytes(&self) -> u64 {
-        let free = disk::free_bytes(&self.root).unwrap_or(u64::MAX).saturating_sub(RESERVE_BYTES);
-        let Some(limit) = self.limit_bytes else { return free };
-        let folders = self.folders("packages").into_iter().chain(self.folders("incoming"));
-        let used: u64 = folders.map(|(_, path, _)| size_bytes(&path)).sum();
-        free.min(limit.saturating_sub(used))
+        self.free_bytes().min(self.limit_bytes.saturating_sub(self.used_bytes()))
     }
 
     /// Makes room for `bytes` more by removing packages that were not used for longest, but neither
@@ -214,8 +255,15 @@ impl Store {
         });
         old.sort_by_key(|(.., used)| *used);
         let could: u64 = old.iter().map(|(_, path, _)| size_bytes(path)).sum();
-        if bytes > room.saturating_add(could) {
-            let what = format!("{bytes} bytes are needed, {room} are free, {could} could be freed");
+        // A package that exceeds the limit by itself may take the place of all others.
+        let most = self.free_bytes().saturating_add(could);
+        let is_alone = !self.is_given && bytes > room.saturating_add(could) && bytes <= most;
+        if bytes > room.saturating_add(could) && !is_alone {
+            let limit = self.limit_bytes;
+            let what = format!(
+                "{bytes} bytes are needed, {room} are free, {could} could be freed; the store holds at \
+                 most {limit}"
+            );
             return Err(Refusal::new(Code::NoSpace, what));
         }
         for (_, path, _) in old {
@@ -224,7 +272,7 @@ impl Store {
             }
             self.discard(&path)?;
         }
-        let room = self.room_bytes();
+        let room = if is_alone { self.free_bytes() } else { self.room_bytes() };
         if bytes <= room {
             return Ok(());
         }

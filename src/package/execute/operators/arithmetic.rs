@@ -3,7 +3,7 @@
 use super::Operator;
 use crate::error::{Error, Result};
 use crate::package::execute::arguments::Arguments;
-use crate::package::execute::tensor::{Data, Tensor, element_count};
+use crate::package::execute::tensor::{Data, Tensor};
 use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -81,14 +81,16 @@ fn numbers(
         (Data::Float(a), Data::Float(b)) => {
             // In place if `x` is not broadcast.
             if x.shape() == y.shape() || (b.len() == 1 && shape == x.shape()) {
-                let b = b.clone();
-                return in_place(x, &b, floats);
+                return in_place(x, b, floats);
             }
+            args.allow_shape(&shape, 3)?;
             Data::Float(each(&shape, Operand::of(&x, a), Operand::of(&y, b), floats)?)
         }
         (Data::Int(a), Data::Int(b)) => {
-            let results = each(&shape, Operand::of(&x, a), Operand::of(&y, b), ints)?;
-            Data::Int(results.into_iter().collect::<Result<_>>()?)
+            args.allow_shape(&shape, 3)?;
+            let (x, y) =
+                (Operand::of(&x, a).broadcast(&shape)?, Operand::of(&y, b).broadcast(&shape)?);
+            Data::Int(x.into_iter().zip(y).map(|(x, y)| ints(x, y)).collect::<Result<_>>()?)
         }
         (a, b) => return Err(mixed(a, b)),
     };
@@ -111,6 +113,7 @@ fn compare(
 ) -> Result<Vec<Tensor>> {
     let (x, y) = (args.tensor("x")?, args.tensor("y")?);
     let shape = common_shape(x.shape(), y.shape())?;
+    args.allow_shape(&shape, 3)?;
     let results = match (x.data(), y.data()) {
         (Data::Float(a), Data::Float(b)) => {
             each(&shape, Operand::of(&x, a), Operand::of(&y, b), floats)?
@@ -127,6 +130,7 @@ fn compare(
 fn logic(args: &mut Arguments, result: fn(bool, bool) -> bool) -> Result<Vec<Tensor>> {
     let (x, y) = (args.tensor("x")?, args.tensor("y")?);
     let shape = common_shape(x.shape(), y.shape())?;
+    args.allow_shape(&shape, 1)?;
     match (x.data(), y.data()) {
         (Data::Bool(a), Data::Bool(b)) => {
             let results = each(&shape, Operand::of(&x, a), Operand::of(&y, b), result)?;
@@ -161,14 +165,14 @@ impl<'a, T: Copy> Operand<'a, T> {
     }
 }
 
-/// Broadcasts both operands to `shape` and computes `result` of each pair of elements.
+/// Broadcasts both operands to `shape`, for which there must be room, and computes `result` of each pair
+/// of elements.
 fn each<T: Copy, U>(
     shape: &[usize],
     x: Operand<'_, T>,
     y: Operand<'_, T>,
     result: impl Fn(T, T) -> U,
 ) -> Result<Vec<U>> {
-    element_count(shape)?;
     let (x, y) = (x.broadcast(shape)?, y.broadcast(shape)?);
     Ok(x.into_iter().zip(y).map(|(x, y)| result(x, y)).collect())
 }

@@ -68,12 +68,15 @@ fn attention(args: &mut Arguments) -> Result<Vec<Tensor>> {
     }
     let scores_shape = [query.stack(), &[query.rows, key.rows]].concat();
     let scores = element_count(&scores_shape)?;
+    args.count_products(&[scores, query.columns.saturating_add(value.columns).saturating_add(16)])?;
     let mask = mask(args, &scores_shape)?;
     let shape = [query.stack(), &[query.rows, value.columns]].concat();
-    let mut out = vec![0.0; element_count(&shape)?];
+    let mut out = vec![0.0; args.allow_shape(&shape, 1)?];
+    // Each thread has a row of scores.
+    args.allow(key.rows.saturating_mul(rayon::current_num_threads()), size_of::<f32>())?;
     let (width, columns) = (query.columns, value.columns);
     let heads = out.par_chunks_mut((query.rows * columns).max(1)).enumerate();
-    let per_head = (query.rows * key.rows).max(1);
+    let per_head = query.rows * key.rows;
     let head = |(i, out): (usize, &mut [f32])| -> Result<()> {
         let (query, keys, values) = (query.head(i)?, key.head(i)?, value.head(i)?);
         let mut row = vec![0.0; key.rows];
@@ -92,6 +95,8 @@ fn attention(args: &mut Arguments) -> Result<Vec<Tensor>> {
 fn mask(args: &Arguments, shape: &[usize]) -> Result<Option<Vec<f32>>> {
     let Some(mask) = args.tensor_or_none("attn_mask")? else { return Ok(None) };
     let view = StridedView::of(mask.shape()).broadcast(shape)?;
+    args.allow_shape(shape, 1)?;
+    args.allow_shape(mask.shape(), 1)?;
     Ok(Some(match mask.data() {
         Data::Float(values) => view.copy(values),
         Data::Bool(values) => {

@@ -3,7 +3,7 @@
 use super::Operator;
 use crate::error::{Error, Result};
 use crate::package::execute::arguments::{Arguments, MatrixWeight};
-use crate::package::execute::tensor::{Data, Tensor, element_count, map_data};
+use crate::package::execute::tensor::{Data, Tensor, map_data};
 use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -18,7 +18,8 @@ pub(super) fn find(name: &str) -> Option<Operator> {
 }
 
 /// Indices into an axis of `len` elements. Negative ones in the tensor count from the end.
-fn resolve_indices(indices: &Tensor, len: usize) -> Result<Vec<usize>> {
+fn resolve_indices(args: &Arguments, indices: &Tensor, len: usize) -> Result<Vec<usize>> {
+    args.allow(indices.data().len(), size_of::<usize>())?;
     let resolve = |index: &i32| {
         let from_start = i64::from(*index) + if *index < 0 { len as i64 } else { 0 };
         usize::try_from(from_start).ok().filter(|index| *index < len)
@@ -47,7 +48,8 @@ fn gather(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let (outer, inner) = (&x.shape()[batch..axis], &x.shape()[axis + 1..]);
     let shape = [&x.shape()[..axis], &indices.shape()[batch..], inner].concat();
     let len = x.shape()[axis];
-    let resolved = resolve_indices(&indices, len)?;
+    let total = args.allow_shape(&shape, 1)?;
+    let resolved = resolve_indices(args, &indices, len)?;
     let (outer, inner): (usize, usize) = (outer.iter().product(), inner.iter().product());
     let per_batch = indices.shape()[batch..].iter().product::<usize>().max(1);
     let starts = resolved.chunks(per_batch).enumerate().flat_map(|(batch, indices)| {
@@ -55,7 +57,6 @@ fn gather(args: &mut Arguments) -> Result<Vec<Tensor>> {
             indices.iter().map(move |index| ((batch * outer + outer_at) * len + index) * inner)
         })
     });
-    let total = element_count(&shape)?;
     let data = match &x {
         MatrixWeight::Packed(weight) => {
             let mut out = vec![0.0; total];
@@ -75,6 +76,7 @@ fn gather(args: &mut Arguments) -> Result<Vec<Tensor>> {
 
 /// Calls `pair(position in indices, position in data)` for every index along `axis`.
 fn along_axis(
+    args: &Arguments,
     data: &[usize],
     indices: &Tensor,
     axis: usize,
@@ -89,7 +91,7 @@ fn along_axis(
     }
     let inner: usize = data[axis + 1..].iter().product();
     let mut element = 0;
-    let resolved = resolve_indices(indices, data[axis])?;
+    let resolved = resolve_indices(args, indices, data[axis])?;
     let mut view = StridedView::of(data);
     for (at, len) in own.iter().enumerate() {
         view = if at == axis { view.sliced(at, 0, *len, 0) } else { view.sliced(at, 0, *len, 1) };
@@ -106,8 +108,9 @@ fn along_axis(
 fn gather_along_axis(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let (x, indices) = (args.tensor("x")?, args.tensor("indices")?);
     let axis = args.axis_or("axis", x.shape().len(), 0)?;
+    args.allow(indices.data().len(), size_of::<usize>() + size_of::<f32>())?;
     let mut from = vec![0; indices.data().len()];
-    along_axis(x.shape(), &indices, axis, |element, place| from[element] = place)?;
+    along_axis(args, x.shape(), &indices, axis, |element, place| from[element] = place)?;
     let data = map_data!(x.data(), values => from.iter().map(|place| values[*place]).collect());
     Ok(vec![Tensor::new(indices.shape().to_vec(), data)?])
 }
@@ -136,12 +139,12 @@ fn scatter_along_axis(args: &mut Arguments) -> Result<Vec<Tensor>> {
     };
     match (data.data_mut(), updates.data()) {
         (Data::Float(data), Data::Float(updates)) => {
-            along_axis(&shape, &indices, axis, |element, place| {
+            along_axis(args, &shape, &indices, axis, |element, place| {
                 data[place] = updates[element] + if is_sum { data[place] } else { 0.0 };
             })?;
         }
         (Data::Int(data), Data::Int(updates)) => {
-            along_axis(&shape, &indices, axis, |element, place| {
+            along_axis(args, &shape, &indices, axis, |element, place| {
                 let before = if is_sum { data[place] } else { 0 };
                 data[place] = before.wrapping_add(updates[element]);
             })?;
@@ -154,7 +157,7 @@ fn scatter_along_axis(args: &mut Arguments) -> Result<Vec<Tensor>> {
 fn select(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let (cond, a, b) = (args.tensor("cond")?, args.tensor("a")?, args.tensor("b")?);
     let shape = common_shape(cond.shape(), &common_shape(a.shape(), b.shape())?)?;
-    element_count(&shape)?;
+    args.allow_shape(&shape, 4)?;
     let view = |tensor: &Tensor| StridedView::of(tensor.shape()).broadcast(&shape);
     let cond = match cond.data() {
         Data::Bool(values) => view(&cond)?.copy(values),
@@ -190,7 +193,7 @@ fn one_hot(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let axis = args.axis_or("axis", indices.shape().len() + 1, -1)?;
     let mut shape = indices.shape().to_vec();
     shape.insert(axis, size);
-    let len = element_count(&shape)?;
+    let len = args.allow_shape(&shape, 2)?;
     let inner: usize = shape[axis + 1..].iter().product();
     let list = indices.as_ints()?;
     let mut hot = vec![false; len];

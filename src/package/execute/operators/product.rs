@@ -8,7 +8,7 @@ use crate::package::execute::arguments::{Arguments, MatrixWeight};
 use crate::package::execute::multiply::{
     multiply, multiply_dense, multiply_transposed, transposed,
 };
-use crate::package::execute::tensor::{Data, Tensor, element_count};
+use crate::package::execute::tensor::{Data, Tensor};
 use crate::package::execute::view::{StridedView, common_shape};
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -20,14 +20,19 @@ pub(super) fn find(name: &str) -> Option<Operator> {
     })
 }
 
-/// The weight times each row of `x` plus the bias, `[out, rows]`.
+/// The weight times each row of `x` plus the bias, `[out, rows]`. The rows are not empty.
 fn weighted(args: &Arguments, weight: &MatrixWeight, x: &[f32]) -> Result<Vec<f32>> {
     let outputs = weight.shape()[0];
     let inputs: usize = weight.shape()[1..].iter().product();
+    let rows = x.len() / inputs.max(1);
+    args.count_products(&[outputs, inputs, rows])?;
+    // The result and its transpose, and for each thread some decoded rows.
+    args.allow(outputs.saturating_mul(rows), 2 * size_of::<f32>())?;
+    args.allow(inputs.saturating_mul(rayon::current_num_threads()), size_of::<f32>())?;
     let mut out = match weight {
         MatrixWeight::Packed(weight) => multiply(weight, x),
         MatrixWeight::Dense(weight) => {
-            let mut out = vec![0.0; outputs * (x.len() / inputs.max(1))];
+            let mut out = vec![0.0; outputs * rows];
             multiply_transposed(weight.as_floats()?, x, inputs, &mut out);
             out
         }
@@ -40,7 +45,6 @@ fn weighted(args: &Arguments, weight: &MatrixWeight, x: &[f32]) -> Result<Vec<f3
                 bias.len()
             )));
         }
-        let rows = out.len() / outputs.max(1);
         for (out, bias) in out.chunks_mut(rows.max(1)).zip(bias) {
             out.iter_mut().for_each(|value| *value += bias);
         }
@@ -60,7 +64,7 @@ fn linear(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let (&[outputs, inputs], Some(last)) = (weight.shape(), x.shape().last()) else {
         return Err(mismatch(&weight, &x));
     };
-    if *last != inputs {
+    if *last != inputs || inputs == 0 {
         return Err(mismatch(&weight, &x));
     }
     let out = weighted(args, &weight, x.as_floats()?)?;
@@ -91,15 +95,16 @@ fn conv(args: &mut Arguments) -> Result<Vec<Tensor>> {
         return Err(Error::input(format!("expected rank 3 or more, found shape {:?}", x.shape())));
     };
     let [outputs, inputs, ..] = *weight.shape() else { return Ok(Vec::new()) };
-    if inputs != channels || space.len() != kernel.len() {
+    let positions: usize = space.iter().product();
+    if inputs != channels || space.len() != kernel.len() || channels * positions == 0 {
         return Err(mismatch(&weight, &x));
     }
-    let positions: usize = space.iter().product();
-    let mut out = Vec::with_capacity(batch * outputs * positions);
+    let shape = [&[batch, outputs], space].concat();
+    let mut out = Vec::with_capacity(args.allow_shape(&shape, 1)?);
+    args.allow(channels * positions, 2 * size_of::<f32>())?;
     for x in x.as_floats()?.chunks(channels * positions) {
         out.extend(weighted(args, &weight, &transposed(x.to_vec(), positions))?);
     }
-    let shape = [&[batch, outputs], space].concat();
     Ok(vec![Tensor::floats(shape, out)?])
 }
 
@@ -149,6 +154,9 @@ fn matmul(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let flip_y = args.flag_or("transpose_y", false)?;
     let x = Matrices::of(args.take("x")?)?;
     let y = Matrices::of(args.take("y")?)?;
+    if flip_x {
+        args.allow(x.values.len(), 2 * size_of::<f32>())?;
+    }
     let x = if flip_x { x.transposed() } else { x };
     let (inner, columns) = if flip_y { (y.columns, y.rows) } else { (y.rows, y.columns) };
     if x.columns != inner {
@@ -159,7 +167,11 @@ fn matmul(args: &mut Arguments) -> Result<Vec<Tensor>> {
     }
     let stack = common_shape(&x.stack, &y.stack)?;
     let shape = [stack.as_slice(), &[x.rows, columns]].concat();
-    let mut out = vec![0.0; element_count(&shape)?];
+    let len = args.allow_shape(&shape, 1)?;
+    args.count_products(&[len, inner])?;
+    // The beginnings of the matrices of both operands, before and after they are broadcast.
+    args.allow(stack.iter().product(), 6 * size_of::<usize>())?;
+    let mut out = vec![0.0; len];
     let starts: Vec<_> = x.starts(&stack)?.into_iter().zip(y.starts(&stack)?).collect();
     let (x_size, y_size) = (x.rows * inner, inner * columns);
     let product = |((x_start, y_start), out): (&(usize, usize), &mut [f32])| {

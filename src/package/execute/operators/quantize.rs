@@ -27,6 +27,7 @@ fn broadcast(args: &Arguments, name: &str, shape: &[usize]) -> Result<Option<Vec
         let axis = args.axis_or("axis", shape.len(), 0)?;
         own[axis] = values.len();
     }
+    args.allow_shape(shape, 1)?;
     Ok(Some(StridedView::of(&own).broadcast(shape)?.copy(&values)))
 }
 
@@ -37,6 +38,7 @@ fn scales(args: &Arguments, shape: &[usize]) -> Result<Vec<f32>> {
 
 fn quantize(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let input = args.tensor("input")?;
+    args.allow_shape(input.shape(), 1)?;
     let scales = scales(args, input.shape())?;
     let zeros = broadcast(args, "zero_point", input.shape())?;
     let (low, high) = match args.text("output_dtype")? {
@@ -57,6 +59,7 @@ fn quantize(args: &mut Arguments) -> Result<Vec<Tensor>> {
 
 fn dequantize(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let input = args.tensor("input")?;
+    args.allow_shape(input.shape(), 1)?;
     let scales = scales(args, input.shape())?;
     let zeros = broadcast(args, "zero_point", input.shape())?;
     let values = input.as_ints()?.iter().zip(scales).enumerate().map(|(i, (value, scale))| {

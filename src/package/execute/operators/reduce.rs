@@ -32,7 +32,7 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         "softmax" => |args| {
             let rank = args.tensor("x")?.shape().len();
             let axis = args.axis_or("axis", rank, -1)?;
-            let mut rows = Rows::new(args.take("x")?, &[axis])?;
+            let mut rows = Rows::of(args, &[axis])?;
             rows.each(softmax)?;
             Ok(vec![rows.restore_order()?])
         },
@@ -54,6 +54,14 @@ struct Rows {
 }
 
 impl Rows {
+    /// The tensor `x` of the arguments.
+    fn of(args: &mut Arguments, axes: &[usize]) -> Result<Self> {
+        let x = args.take("x")?;
+        // A copy in each order.
+        args.allow_shape(x.shape(), 2)?;
+        Self::new(x, axes)
+    }
+
     fn new(x: Tensor, axes: &[usize]) -> Result<Self> {
         let rank = x.shape().len();
         let mut sorted = axes.to_vec();
@@ -123,7 +131,7 @@ fn rows(args: &mut Arguments) -> Result<(Rows, Vec<usize>)> {
     let axes = args.axes("axes", shape.len())?.filter(|axes| !axes.is_empty());
     let axes = axes.unwrap_or_else(|| (0..shape.len()).collect());
     let keep = args.flag_or("keep_dims", false)?;
-    Ok((Rows::new(args.take("x")?, &axes)?, reduced(&shape, &axes, keep)))
+    Ok((Rows::of(args, &axes)?, reduced(&shape, &axes, keep)))
 }
 
 fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
@@ -164,7 +172,8 @@ fn arg(args: &mut Arguments, is_better: fn(f64, f64) -> bool) -> Result<Vec<Tens
     let shape = args.tensor("x")?.shape().to_vec();
     let axis = args.axis_or("axis", shape.len(), -1)?;
     let keep = args.flag_or("keep_dims", true)?;
-    let rows = Rows::new(args.take("x")?, &[axis])?;
+    args.allow_shape(&shape, 2)?;
+    let rows = Rows::of(args, &[axis])?;
     let values: Vec<f64> = match &rows.data {
         Data::Float(values) => values.iter().map(|v| f64::from(*v)).collect(),
         Data::Int(values) => values.iter().map(|v| f64::from(*v)).collect(),
@@ -187,7 +196,7 @@ fn layer_norm(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let axes = args.axes("axes", rank)?.unwrap_or_else(|| vec![last]);
     let epsilon = args.float_or("epsilon", 1e-5)?;
     let (gamma, beta) = (args.tensor_or_none("gamma")?, args.tensor_or_none("beta")?);
-    let mut rows = Rows::new(args.take("x")?, &axes)?;
+    let mut rows = Rows::of(args, &axes)?;
     rows.each(|row| {
         let mean = sum(row) / row.len() as f32;
         row.iter_mut().for_each(|value| *value -= mean);
@@ -228,8 +237,11 @@ fn topk(args: &mut Arguments) -> Result<Vec<Tensor>> {
         Error::input(format!("k: expected at most {len}, the length of the axis"))
     })?;
     let ascending = args.flag_or("ascending", false)?;
+    args.count_products(&[x.data().len(), len.max(2).ilog2() as usize, 16])?;
+    args.allow(len, 2 * size_of::<usize>())?;
+    args.allow_shape(x.shape(), 2)?;
     drop(x);
-    let rows = Rows::new(args.take("x")?, &[axis])?;
+    let rows = Rows::of(args, &[axis])?;
     let Data::Float(values) = &rows.data else {
         return Err(Error::input(format!("expected floats, found {}", rows.data.name())));
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Operator;
 use crate::error::{Error, Result};
 use crate::package::execute::arguments::{Arguments, axis};
-use crate::package::execute::tensor::{Data, Tensor, element_count, map_data};
+use crate::package::execute::tensor::{Data, Tensor, map_data};
 use crate::package::execute::view::StridedView;
 
 pub(super) fn find(name: &str) -> Option<Operator> {
@@ -82,6 +82,7 @@ fn transpose(args: &mut Arguments) -> Result<Vec<Tensor>> {
     if moved.is_sorted() {
         return Ok(vec![x.reshaped(shape)?]);
     }
+    args.allow_shape(&shape, 1)?;
     Ok(vec![Tensor::new(shape, map_data!(x.data(), values => view.copy(values)))?])
 }
 
@@ -120,7 +121,7 @@ fn tile(args: &mut Arguments) -> Result<Vec<Tensor>> {
     }
     let longer = x.shape().iter().zip(&times).map(|(len, times)| len.saturating_mul(*times));
     let shape: Vec<usize> = longer.collect();
-    element_count(&shape)?;
+    args.allow_shape(&shape, 1)?;
     let view = StridedView::of(x.shape()).tiled(&times);
     Ok(vec![Tensor::new(shape, map_data!(x.data(), values => view.copy(values)))?])
 }
@@ -132,7 +133,7 @@ fn concat(args: &mut Arguments) -> Result<Vec<Tensor>> {
     if args.flag_or("interleave", false)? {
         return Err(Error::input("concat with interleave is not supported"));
     }
-    join(&values, rank, at)
+    join(args, &values, rank, at)
 }
 
 fn stack(args: &mut Arguments) -> Result<Vec<Tensor>> {
@@ -140,15 +141,19 @@ fn stack(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let rank = values.first().map_or(0, |first| first.shape().len()) + 1;
     let at = args.axis_or("axis", rank, 0)?;
     let expand = |tensor: &Arc<Tensor>| {
+        args.allow_shape(tensor.shape(), 1)?;
         let mut shape = tensor.shape().to_vec();
         shape.insert(at.min(shape.len()), 1);
         (**tensor).clone().reshaped(shape).map(Arc::new)
     };
-    join(&values.iter().map(expand).collect::<Result<Vec<_>>>()?, rank, at)
+    join(args, &values.iter().map(expand).collect::<Result<Vec<_>>>()?, rank, at)
 }
 
 /// Joins tensors of rank `rank` along the axis `at`. A scalar counts as a vector of one element.
-fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
+fn join(args: &Arguments, values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
+    if values.is_empty() {
+        return Err(Error::input("values: expected one or more, found none"));
+    }
     let shape_of = |tensor: &Tensor| match tensor.shape() {
         [] => vec![1],
         shape => shape.to_vec(),
@@ -169,6 +174,7 @@ fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
         }
     }
     shape[at] = len;
+    let len = args.allow_shape(&shape, 1)?;
     let outer: usize = shape[..at].iter().product();
     macro_rules! joined {
         ($class:ident) => {{
@@ -184,7 +190,7 @@ fn join(values: &[Arc<Tensor>], rank: usize, at: usize) -> Result<Vec<Tensor>> {
                     }
                 }
             }
-            let mut out = Vec::with_capacity(element_count(&shape)?);
+            let mut out = Vec::with_capacity(len);
             for i in 0..outer {
                 for list in &lists {
                     let row = list.len() / outer;
@@ -211,20 +217,24 @@ fn split(args: &mut Arguments) -> Result<Vec<Tensor>> {
         Some(sizes) => lengths(&sizes)?,
         None => {
             let parts = usize::try_from(args.int("num_splits")?).unwrap_or(0);
-            let divides = parts > 0 && len.is_multiple_of(parts);
+            let divides = parts == args.outputs() && parts > 0 && len.is_multiple_of(parts);
             if !divides {
                 return Err(Error::input(format!(
-                    "an axis of length {len} cannot be split into {parts} equal parts"
+                    "an axis of length {len} cannot be split into {parts} equal parts for {} outputs",
+                    args.outputs()
                 )));
             }
             vec![len / parts; parts]
         }
     };
-    if sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size)) != Some(len) {
+    let total = sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size));
+    if total != Some(len) || sizes.len() != args.outputs() {
+        let outputs = args.outputs();
         return Err(Error::input(format!(
-            "an axis of length {len} cannot be split into parts of {sizes:?}"
+            "an axis of length {len} cannot be split into parts of {sizes:?} for {outputs} outputs"
         )));
     }
+    args.allow_shape(x.shape(), 1)?;
     let mut start = 0;
     let part = |size: usize| {
         let view = StridedView::of(x.shape()).sliced(at, start, size, 1);
@@ -236,7 +246,7 @@ fn split(args: &mut Arguments) -> Result<Vec<Tensor>> {
 
 fn fill(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let shape = lengths(&needed(args, "shape")?)?;
-    let len = element_count(&shape)?;
+    let len = args.allow_shape(&shape, 1)?;
     let value = args.tensor("value")?;
     if value.data().len() != 1 {
         return Err(Error::input("value: expected one element"));
@@ -248,23 +258,23 @@ fn range(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let (start, end) = (args.tensor("start")?, args.tensor("end")?);
     if let (Data::Int(_), Data::Int(_)) = (start.data(), end.data()) {
         let (start, end, step) = (args.int("start")?, args.int("end")?, args.int_or("step", 1)?);
-        let len = count(start as f64, end as f64, step as f64)?;
+        let len = count(args, start as f64, end as f64, step as f64)?;
         let values: Vec<i32> = (0..len as i64).map(|i| (start + i * step) as i32).collect();
         return Ok(vec![Tensor::ints(vec![len], values)?]);
     }
     let (start, end) = (args.float_or("start", 0.0)?, args.float_or("end", 0.0)?);
     let step = args.float_or("step", 1.0)?;
-    let len = count(start.into(), end.into(), step.into())?;
+    let len = count(args, start.into(), end.into(), step.into())?;
     let values = (0..len).map(|i| start + i as f32 * step).collect();
     Ok(vec![Tensor::floats(vec![len], values)?])
 }
 
-fn count(start: f64, end: f64, step: f64) -> Result<usize> {
+fn count(args: &Arguments, start: f64, end: f64, step: f64) -> Result<usize> {
     let len = ((end - start) / step).ceil().max(0.0);
     if !len.is_finite() {
         return Err(Error::input(format!(
             "a range from {start} to {end} in steps of {step} does not end"
         )));
     }
-    element_count(&[len as usize])
+    args.allow_shape(&[len as usize], 1)
 }

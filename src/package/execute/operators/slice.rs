@@ -12,6 +12,7 @@ pub(super) fn find(name: &str) -> Option<Operator> {
         "slice_by_index" => |args| {
             let x = args.tensor("x")?;
             let (view, shape) = region(args, x.shape())?;
+            args.allow_shape(&shape, 1)?;
             Ok(vec![Tensor::new(shape, map_data!(x.data(), values => view.copy(values)))?])
         },
         "slice_by_size" => by_size,
@@ -112,6 +113,7 @@ fn by_size(args: &mut Arguments) -> Result<Vec<Tensor>> {
         }
         view = view.sliced(axis, first as usize, size as usize, 1);
     }
+    args.allow_shape(&view.shape(), 1)?;
     Ok(vec![Tensor::new(view.shape(), map_data!(x.data(), values => view.copy(values)))?])
 }
 

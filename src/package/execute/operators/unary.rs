@@ -108,6 +108,7 @@ fn not(args: &mut Arguments) -> Result<Vec<Tensor>> {
 fn cast(args: &mut Arguments) -> Result<Vec<Tensor>> {
     let to = args.text("dtype")?.unwrap_or_default().to_owned();
     let (shape, data) = args.take("x")?.into_parts();
+    args.allow_shape(&shape, 1)?;
     let is_float = matches!(to.as_str(), "fp16" | "fp32");
     let data = match (data, to.as_str()) {
         (Data::Float(values), _) if is_float => Data::Float(values),
