@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::bytes::FileBytes;
 use super::dtype::Dtype;
 use super::stored::{RowOrder, StoredTensor};
+use super::{json, quantized};
 use crate::error::{At, Error, Result};
 
 /// Length of the field with the header's length.
@@ -43,7 +44,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
             FileDtype::U8 => Dtype::U8,
             other => {
                 let what = format!("expected f32, f16 or bf16, found {other:?}");
-                return Err(Error::input(what).at(format!("tensor {name}")));
+                return Err(wrong_type(&name, what));
             }
         };
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
@@ -60,12 +61,21 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
 fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
     let error = match culprit(bytes) {
         Some(Culprit { name, what, is_type: true }) => {
-            return Error::input(what).at(format!("tensor {name}"));
+            return wrong_type(&name, what);
         }
         Some(Culprit { name, what, .. }) => Error::input(what).at(format!("tensor {name}")),
         None => Error::input("not a valid safetensors file"),
     };
     error.because(cause).hint("the file is truncated or damaged: download it again")
+}
+
+/// The error for a tensor of a type that no weight has.
+fn wrong_type(name: &str, what: String) -> Error {
+    let error = Error::input(what).at(format!("tensor {name}"));
+    match quantized::hint_of_tensor(name) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// A tensor at fault.
@@ -163,8 +173,7 @@ pub fn read_index(path: &Path) -> Result<ShardIndex> {
         )))
         .at(|| path.display().to_string());
     }
-    let index: Read = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input("not a shard index").because(e).at(path.display()))?;
+    let index: Read = json::parse(&bytes, "not a shard index").at(|| path.display())?;
     for (tensor, file) in &index.weight_map {
         if !is_plain_name(file) {
             return Err(Error::input(format!(

@@ -65,7 +65,8 @@ fn notes(variant: &Variant) -> Vec<String> {
 /// Input errors of checkpoint and recipes, surroundings errors of the disk, interruption.
 pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
     let variant = args.recipe.variant()?;
-    let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
+    let split = args.backend.pretokenizer.as_deref();
+    let checkpoint = inputs::open_checkpoint(&args.recipe.model, split, reporter)?;
     reporter.listen()?;
     let request = QuantizeRequest {
         model: &args.recipe.model,

@@ -116,17 +116,29 @@ pub struct Cell {
     /// calibrated nor have int8 inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Of the reference: the quantized types that its checkpoint stores, `q4_0, q6_k`; `None` if its
+    /// weights are f32, f16 or bf16, and in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<String>,
 }
 
 impl Cell {
-    /// The variant's label, with how the ranges of its inputs were chosen, `int8-a8 (entropy)`, and the
-    /// saved second moments that its codes were chosen by.
+    /// Whether both are the same variant, in whichever runs: references are, even if only one of their
+    /// records says how its checkpoint stores weights.
+    pub fn is_variant_of(&self, other: &Cell) -> bool {
+        self.is_reference && other.is_reference || self.label() == other.label()
+    }
+
+    /// The variant's label, with how the ranges of its inputs were chosen, `int8-a8 (entropy)`, the saved
+    /// second moments that its codes were chosen by, and the types of a reference that is itself
+    /// quantized, `reference (stored as q4_0)`.
     pub fn label(&self) -> String {
         let how = self.calibration.as_ref().and_then(Calibration::how);
         let variant = super::label(&self.variant, &self.parts);
-        match how {
-            Some(how) => format!("{variant} ({how})"),
-            None => variant,
+        match (how, &self.stored_as) {
+            (Some(how), _) => format!("{variant} ({how})"),
+            (None, Some(types)) => format!("{variant} (stored as {types})"),
+            (None, None) => variant,
         }
     }
 }
