@@ -246,7 +246,7 @@ fn rope_scaling(kind: &str, keys: &mut ConfigKeys) -> Result<RopeScaling> {
             original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
         }),
         "yarn" => yarn(keys),
-        _ => Err(refused("rope_type", kind)),
+        _ => Err(other_value("rope_type", "default, linear, llama3 or yarn", kind)),
     }
 }
 
@@ -383,17 +383,14 @@ impl ConfigKeys {
     fn refuse_the_rest(self) -> Result<()> {
         for (key, value) in &self.map {
             let text = value.to_string();
-            let only = ONLY.iter().find(|(name, _)| name == key).map(|(_, values)| *values);
-            let understood = match only {
-                Some(values) => values.contains(&text.as_str()),
-                None => INERT.contains(&key.as_str()) || value.is_null(),
-            };
-            if let (false, Some(values)) = (understood, only) {
-                return Err(other_value(key, &values.join(" or "), &text));
-            }
-            if !understood {
-                return Err(Error::input(format!("key `{key}`: evalkit does not know it (value {text:.60})"))
-                    .hint("if it does not change the computation, remove it from config.json; otherwise this model is not supported"));
+            match ONLY.iter().find(|(name, _)| name == key) {
+                Some((_, values)) if values.contains(&text.as_str()) => {}
+                Some((_, values)) => return Err(other_value(key, &values.join(" or "), &text)),
+                None if value.is_null() || INERT.contains(&key.as_str()) => {}
+                None => {
+                    return Err(Error::input(format!("key `{key}`: evalkit does not know it (value {text:.60})"))
+                        .hint("if it does not change the computation, remove it from config.json; otherwise this model is not supported"));
+                }
             }
         }
         Ok(())

@@ -13,8 +13,9 @@ const MAX_ENTRIES: usize = 1 << 12;
 /// Bytes at the start of an archive in which the names of its first files are looked for.
 const ARCHIVE_START_BYTES: usize = 1 << 12;
 
-/// How files of a training begin, which say nothing about the weights.
-const OF_TRAINING: [&str; 4] = ["training_args", "optimizer", "scheduler", "rng_state"];
+/// How files begin that explain nothing: those of a training, and weights as they should be called.
+const EXPLAIN_NOTHING: [&str; 6] =
+    ["training_args", "optimizer", "scheduler", "rng_state", "model.safetensors", "model-0"];
 
 const TO_SAFETENSORS: &str = "evalkit reads safetensors only, because such files can run code: load the model in transformers and store it with save_pretrained(FOLDER, safe_serialization=True)";
 const TO_CHECKPOINT: &str = "give the checkpoint that it was made from: a Hugging Face folder with safetensors, or a GGUF file";
@@ -239,9 +240,10 @@ pub fn no_weights(folder: &Path) -> Error {
 /// What a folder with these entries holds, and what to do.
 fn explain(names: &[String]) -> Option<(String, String)> {
     KINDS.iter().find_map(|kind| {
-        let is_of_training =
-            |name: &String| OF_TRAINING.iter().any(|start| name.starts_with(start));
-        let found = names.iter().find(|name| kind.fits(name) && !is_of_training(name))?;
+        let explains = |name: &&String| {
+            kind.fits(name) && !EXPLAIN_NOTHING.iter().any(|start| name.starts_with(start))
+        };
+        let found = names.iter().find(explains)?;
         Some((format!("it has {found}, {}", kind.what), kind.hint.to_owned()))
     })
 }

@@ -109,14 +109,15 @@ pub fn refuse_config(config: &Map<String, Value>, reads_mxfp4: bool) -> Result<(
             METHODS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(spelled))
         });
         let name = match (known, &spelled) {
-            (Some((_, name, _)), _) => format!("by {name}"),
-            (None, Some(spelled)) => format!("by {spelled:.40}"),
-            (None, None) => "by a method that it does not name".to_owned(),
+            (Some((_, name, _)), _) => (*name).to_owned(),
+            (None, Some(spelled)) => format!("{spelled:.40}"),
+            (None, None) => "a method that it does not name".to_owned(),
         };
         let way = known.and_then(|&(_, _, way)| way).unwrap_or(ORIGINAL);
-        let source = spelled.map_or(String::new(), |name| format!(" (quant_method {name:.40})"));
+        let source = about.get("quant_method").and_then(Value::as_str);
+        let source = source.map_or(String::new(), |name| format!(" (quant_method {name:.40})"));
         return Err(Error::input(format!(
-            "key `{key}`: the weights are quantized {name}{}{source}, which evalkit does not read",
+            "key `{key}`: the weights are quantized by {name}{}{source}, which evalkit does not read",
             details(about)
         ))
         .hint(way));
@@ -157,6 +158,17 @@ pub fn hint_of_tensor(name: &str) -> Option<String> {
     Some(format!(
         "tensors that end in {end} are those of {method}, which evalkit does not read: {ORIGINAL}"
     ))
+}
+
+/// A hint about a tensor of this type, if only quantized weights have it.
+pub fn hint_of_type(dtype: &str) -> Option<String> {
+    let what = match dtype {
+        "U32" => "integers that MLX packs codes into",
+        "I8" => "8-bit integers, whose scales are stored separately",
+        _ if dtype.starts_with("F8") => "8-bit floats, whose scales are stored separately",
+        _ => return None,
+    };
+    Some(format!("{dtype} are {what}, which evalkit does not read: {ORIGINAL}"))
 }
 
 #[cfg(test)]
@@ -202,5 +214,6 @@ mod tests {
         let hint = hint_of_tensor("model.layers.0.mlp.up_proj.qweight").unwrap();
         assert!(hint.contains("GPTQ or AWQ"), "{hint}");
         assert_eq!(hint_of_tensor("model.layers.0.mlp.up_proj.weight"), None);
+        assert!(hint_of_type("F8_E4M3").is_some() && hint_of_type("I32").is_none());
     }
 }
