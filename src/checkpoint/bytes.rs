@@ -46,7 +46,7 @@ impl FileBytes {
             return Ok(FileBytes { path: path.into(), content: Content::Empty });
         }
         let map = Self::map_file(&file).map_err(failed)?;
-        foreign::refuse_pointer(&map).at(|| path.display())?;
+        foreign::refuse_placeholder(&map).at(|| path.display())?;
         let content = Content::Mapped { map, modified: meta.modified().ok(), file };
         Ok(FileBytes { path: path.into(), content })
     }

@@ -21,23 +21,10 @@ const TO_SAFETENSORS: &str = "evalkit reads safetensors only, because such files
 const TO_CHECKPOINT: &str = "give the checkpoint that it was made from: a Hugging Face folder with safetensors, or a GGUF file";
 const MERGE: &str = "merge it into its base model (merge_and_unload of peft, then save_pretrained), and give that folder";
 
-/// Fails (input) if `bytes`, a whole file, only point to the file that is meant: a Git LFS or git-annex
-/// pointer, or the page that a server sent instead.
-pub fn refuse_pointer(bytes: &[u8]) -> Result<()> {
-    let is = |start: &[u8]| bytes.starts_with(start);
-    let is_short = bytes.len() <= MAX_POINTER_BYTES;
-    if is_short && (is(b"version https://git-lfs.") || is(b"version https://hawser.")) {
-        let size = std::str::from_utf8(bytes).ok().and_then(|text| {
-            text.lines().find_map(|line| line.strip_prefix("size ")?.parse::<u64>().ok())
-        });
-        let of_size = size.map_or(String::new(), |bytes| format!(" of {bytes} bytes"));
-        return Err(Error::input(format!("it is a Git LFS pointer, not the file{of_size} itself"))
-            .hint("run git lfs pull in the folder that was cloned, or download the file again"));
-    }
-    if is_short && is(b"/annex/objects/") {
-        return Err(Error::input("it is a git-annex pointer, not the file itself")
-            .hint("run git annex get on the file"));
-    }
+/// Fails (input) if `bytes`, a whole file, are not the file that is meant but a pointer to it, or the page
+/// that a server sent instead.
+pub fn refuse_placeholder(bytes: &[u8]) -> Result<()> {
+    refuse_pointer(bytes)?;
     let text = bytes.trim_ascii_start();
     let is_page = ["<!doctype html", "<html"].iter().any(|start| {
         text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
@@ -46,6 +33,28 @@ pub fn refuse_pointer(bytes: &[u8]) -> Result<()> {
         return Err(Error::input("it is an HTML page, not the file itself").hint(
             "the server answered with a page, such as one to sign in: download the file again",
         ));
+    }
+    Ok(())
+}
+
+/// Fails (input) if `bytes`, a whole file, only point to the file that is meant: a Git LFS or git-annex
+/// pointer.
+pub fn refuse_pointer(bytes: &[u8]) -> Result<()> {
+    if bytes.len() > MAX_POINTER_BYTES {
+        return Ok(());
+    }
+    let is = |start: &[u8]| bytes.starts_with(start);
+    if is(b"version https://git-lfs.") || is(b"version https://hawser.") {
+        let size = std::str::from_utf8(bytes).ok().and_then(|text| {
+            text.lines().find_map(|line| line.strip_prefix("size ")?.parse::<u64>().ok())
+        });
+        let of_size = size.map_or(String::new(), |bytes| format!(" of {bytes} bytes"));
+        return Err(Error::input(format!("it is a Git LFS pointer, not the file{of_size} itself"))
+            .hint("run git lfs pull in the folder that was cloned, or download the file again"));
+    }
+    if is(b"/annex/objects/") {
+        return Err(Error::input("it is a git-annex pointer, not the file itself")
+            .hint("run git annex get on the file"));
     }
     Ok(())
 }
@@ -280,7 +289,7 @@ mod tests {
 
     #[test]
     fn pointers_and_pages_are_named() {
-        let refused = |bytes: &[u8]| refuse_pointer(bytes).unwrap_err().to_string();
+        let refused = |bytes: &[u8]| refuse_placeholder(bytes).unwrap_err().to_string();
         let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 71424\n";
         let text = refused(lfs);
         assert!(text.contains("a Git LFS pointer, not the file of 71424 bytes itself"), "{text}");
@@ -288,8 +297,10 @@ mod tests {
         assert!(refused(b"/annex/objects/SHA256E-s1\n").contains("git annex get"));
         assert!(refused(b"\n <!DOCTYPE HTML><title>Sign in</title>").contains("an HTML page"));
         for sound in [&b"GGUF"[..], b"{}", b"", b"version 3", b"<htm"] {
-            refuse_pointer(sound).unwrap();
+            refuse_placeholder(sound).unwrap();
         }
+        // A text to score may be a page.
+        refuse_pointer(b"<html>").unwrap();
         let long = [&lfs[..], &[b' '; MAX_POINTER_BYTES]].concat();
         refuse_pointer(&long).unwrap();
     }

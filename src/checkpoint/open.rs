@@ -147,7 +147,8 @@ impl Checkpoint {
             tensors.insert(id, stored);
         }
         found.retain(|name, _| !name.ends_with("rotary_emb.inv_freq"));
-        if let (true, Some(head)) = (config.tied, found.remove(&TensorId::model(Role::Head).name()))
+        if config.tied
+            && let Some(head) = found.remove(&TensorId::model(Role::Head).name())
         {
             let embedding = &tensors[&TensorId::model(Role::Embedding)];
             refuse_other_head(&files, embedding, &head)?;

@@ -49,7 +49,9 @@ pub fn settle(found: &mut BTreeMap<String, StoredTensor>, config: &Config) -> Re
     if found.contains_key(&embedding) {
         return Ok(());
     }
-    if let (true, Some(head)) = (config.tied, found.remove(&TensorId::model(Role::Head).name())) {
+    if config.tied
+        && let Some(head) = found.remove(&TensorId::model(Role::Head).name())
+    {
         // One matrix, stored under the name of its other use.
         found.insert(embedding, head);
         return Ok(());

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use crate::checkpoint::foreign::refuse_pointer;
+use crate::checkpoint::foreign::refuse_placeholder;
 use crate::checkpoint::json;
 use crate::error::{At, Error, Result};
 
@@ -76,7 +76,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
             .at(path.display()));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    refuse_pointer(&bytes).at(|| path.display())?;
+    refuse_placeholder(&bytes).at(|| path.display())?;
     Ok(Some(bytes))
 }
 
