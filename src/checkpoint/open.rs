@@ -285,6 +285,8 @@ fn refuse_other_head(
 ) -> Result<()> {
     let what = if head.shape != embedding.shape {
         format!("shape {:?} instead of {:?}", head.shape, embedding.shape)
+    } else if head.dtype == Dtype::U8 {
+        "elements of type u8".to_owned()
     } else {
         match tensor_bytes::first_difference(files, embedding, head)? {
             None => return Ok(()),
