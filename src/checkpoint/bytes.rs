@@ -9,7 +9,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::error::{Error, Result};
+use super::foreign;
+use crate::error::{At, Error, Result};
 
 /// The bytes of one file, read-only.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ impl FileBytes {
     /// Maps `path` for reading. Nothing is read before it is accessed.
     ///
     /// # Errors
-    /// Errors of opening the file; an input error if `path` is not a file.
+    /// Errors of opening the file; an input error if `path` is not a file, or only points to one (Git
+    /// LFS).
     pub fn map(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("open", path, e);
         let file = File::open(path).map_err(failed)?;
@@ -44,6 +46,7 @@ impl FileBytes {
             return Ok(FileBytes { path: path.into(), content: Content::Empty });
         }
         let map = Self::map_file(&file).map_err(failed)?;
+        foreign::refuse_placeholder(&map).at(|| path.display())?;
         let content = Content::Mapped { map, modified: meta.modified().ok(), file };
         Ok(FileBytes { path: path.into(), content })
     }

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{Activation, Architecture, Config, Experts, Rope, RopeScaling, Routing};
+use super::{json, quantized};
 use crate::error::{At, Error, Result};
 
 /// Keys without effect on inference (training, generation, bookkeeping).
@@ -69,8 +70,8 @@ pub fn parse(text: &[u8]) -> Result<Config> {
             text.len()
         )));
     }
-    let map: Map<String, Value> =
-        serde_json::from_slice(text).map_err(|e| Error::input("not a JSON object").because(e))?;
+    let map: Map<String, Value> = json::parse(text, "not a JSON object")?;
+    quantized::refuse_config(&map, map.get("model_type").is_some_and(|name| name == "gpt_oss"))?;
     let mut keys = ConfigKeys { map };
     let architecture = architecture(&mut keys)?;
     let config = numbers(&mut keys, architecture)?;
@@ -206,17 +207,12 @@ fn experts(keys: &mut ConfigKeys, architecture: Architecture) -> Result<Option<E
     Ok(Some(Experts { count, per_token, routing, router_bias: is_gpt_oss, activation }))
 }
 
-/// Accepts MXFP4 and no other quantization. The stored tensors show which of them it applies to.
+/// Accepts MXFP4, the only quantization that was not refused before. The stored tensors show which of
+/// them it applies to.
 fn quantization(keys: &mut ConfigKeys) -> Result<()> {
-    let Some(map) = keys.optional::<Map<String, Value>>("quantization_config")? else {
-        return Ok(());
-    };
+    let map: Map<String, Value> = keys.optional("quantization_config")?.unwrap_or_default();
     let mut nested = ConfigKeys { map };
-    let method = nested.take::<String>("quant_method")?;
-    if method != "mxfp4" {
-        return Err(refused("quantization_config.quant_method", &method));
-    }
-    nested.map.remove("modules_to_not_convert");
+    nested.map.retain(|key, _| !["quant_method", "modules_to_not_convert"].contains(&key.as_str()));
     nested.refuse_the_rest().map_err(|e| e.at("quantization_config"))
 }
 
@@ -250,7 +246,7 @@ fn rope_scaling(kind: &str, keys: &mut ConfigKeys) -> Result<RopeScaling> {
             original_max_position_embeddings: keys.take("original_max_position_embeddings")?,
         }),
         "yarn" => yarn(keys),
-        _ => Err(refused("rope_type", kind)),
+        _ => Err(other_value("rope_type", "default, linear, llama3 or yarn", kind)),
     }
 }
 
@@ -328,6 +324,11 @@ fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
+fn other_value(key: &str, values: &str, found: &str) -> Error {
+    Error::input(format!("key `{key}`: evalkit computes {values} only, found {found:.60}"))
+        .hint("a model with another value computes something else: it is not supported")
+}
+
 fn refused(key: &str, value: &str) -> Error {
     Error::input(format!("key `{key}`: evalkit cannot compute {value}"))
         .hint("the model would be scored as another one; use a checkpoint without it")
@@ -382,14 +383,14 @@ impl ConfigKeys {
     fn refuse_the_rest(self) -> Result<()> {
         for (key, value) in &self.map {
             let text = value.to_string();
-            let only = ONLY.iter().find(|(name, _)| name == key).map(|(_, values)| *values);
-            let understood = match only {
-                Some(values) => values.contains(&text.as_str()),
-                None => INERT.contains(&key.as_str()) || value.is_null(),
-            };
-            if !understood {
-                return Err(Error::input(format!("key `{key}`: evalkit does not know it (value {text:.60})"))
-                    .hint("if it does not change the computation, remove it from config.json; otherwise this model is not supported"));
+            match ONLY.iter().find(|(name, _)| name == key) {
+                Some((_, values)) if values.contains(&text.as_str()) => {}
+                Some((_, values)) => return Err(other_value(key, &values.join(" or "), &text)),
+                None if value.is_null() || INERT.contains(&key.as_str()) => {}
+                None => {
+                    return Err(Error::input(format!("key `{key}`: evalkit does not know it (value {text:.60})"))
+                        .hint("if it does not change the computation, remove it from config.json; otherwise this model is not supported"));
+                }
             }
         }
         Ok(())

@@ -35,6 +35,11 @@ impl Dtype {
         }
     }
 
+    /// Whether weights of this type were quantized, in blocks with scales of their own.
+    pub fn is_quantized(self) -> bool {
+        matches!(self, Dtype::Mxfp4 | Dtype::Ggml(_))
+    }
+
     /// Weights per stored block and bytes per block.
     fn block(self) -> (usize, usize) {
         match self {

@@ -9,9 +9,10 @@ use super::bytes::FileBytes;
 use super::config::Config;
 use super::dtype::Dtype;
 use super::names::{Role, TensorId};
-use super::stored::{StoredTensor, absent};
-use super::tokenizer::TextTokenizer;
-use super::{config_json, experts, gguf, safetensors};
+use super::stored::StoredTensor;
+use super::tokenizer::{BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer};
+use super::weights::Weights;
+use super::{config_json, experts, foreign, gguf, safetensors, spelling, tensor_bytes};
 use crate::error::{At, Error, Result};
 
 /// Files of a checkpoint's folder that an app needs with its weights.
@@ -78,8 +79,7 @@ impl Checkpoint {
         }
         let file = FileBytes::map(path)?;
         if !file.starts_with(b"GGUF") {
-            return Err(Error::input("expected a folder with config.json, or a GGUF file")
-                .at(path.display()));
+            return Err(foreign::not_gguf(path, &file));
         }
         let gguf::Gguf { tensors, config, metadata } = gguf::read(&file, 0)?;
         let tokenizer = TokenizerSource::Gguf(Box::new(metadata));
@@ -101,9 +101,12 @@ impl Checkpoint {
 
     fn open_folder(folder: &Path, name: String) -> Result<Self> {
         let config_path = folder.join("config.json");
+        if !config_path.exists() {
+            return Err(foreign::no_config(folder));
+        }
         let config = config_json::parse(&FileBytes::map(&config_path)?)
             .at(|| config_path.display().to_string())?;
-        let (files, found) = open_shards(folder)?;
+        let (files, found) = Weights::find(folder)?.open(folder)?;
         let tokenizer = TokenizerSource::Folder(folder.into());
         Self::assemble(name, config, tokenizer, files, found).at(|| folder.display().to_string())
     }
@@ -127,10 +130,11 @@ impl Checkpoint {
         files: Vec<FileBytes>,
         mut found: BTreeMap<String, StoredTensor>,
     ) -> Result<Self> {
+        spelling::settle(&mut found, &config)?;
         experts::unpack(&mut found, &config)?;
         let mut tensors = BTreeMap::new();
         for id in config.tensors() {
-            let stored = found.remove(&id.name()).ok_or_else(|| absent(&id.name()))?;
+            let stored = found.remove(&id.name()).ok_or_else(|| spelling::missing(id))?;
             let expected = config.shape_of(id);
             if stored.shape != expected {
                 let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
@@ -142,7 +146,13 @@ impl Checkpoint {
             }
             tensors.insert(id, stored);
         }
-        found.retain(|name, _| !is_derived(name, &config));
+        found.retain(|name, _| !name.ends_with("rotary_emb.inv_freq"));
+        if config.tied
+            && let Some(head) = found.remove(&TensorId::model(Role::Head).name())
+        {
+            let embedding = &tensors[&TensorId::model(Role::Embedding)];
+            refuse_other_head(&files, embedding, &head)?;
+        }
         if let Some(name) = found.keys().next() {
             return Err(Error::input("found in the checkpoint, not expected by the architecture")
                 .at(format!("tensor {name}"))
@@ -158,7 +168,9 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<TextTokenizer> {
         let tokenizer = match &self.tokenizer {
             TokenizerSource::Folder(folder) => TextTokenizer::from_folder(folder)?,
-            TokenizerSource::Gguf(metadata) => TextTokenizer::from_gguf(metadata)?,
+            TokenizerSource::Gguf(metadata) => TextTokenizer::from_gguf(metadata).at(|| {
+                self.files.first().map_or(self.name.clone(), |f| f.path.display().to_string())
+            })?,
             TokenizerSource::Embedded(e) => {
                 TextTokenizer::from_bytes(e.tokenizer, Some(e.tokenizer_config), None)?
             }
@@ -173,6 +185,45 @@ impl Checkpoint {
             .hint("the tokenizer belongs to another model"));
         }
         Ok(tokenizer)
+    }
+
+    /// Says how the tokenizer splits text into words, for a GGUF file that does not say it itself.
+    /// [`Checkpoint::tokenizer`] checks the name.
+    ///
+    /// # Errors
+    /// Input errors: another name in the file, or a checkpoint whose tokenizer needs none.
+    pub fn set_pretokenizer(&mut self, name: &str) -> Result<()> {
+        let refused = |what: String| {
+            Err(Error::input(what)
+                .at("--pretokenizer")
+                .hint("leave it out: it is for GGUF files that do not name a pre-tokenizer"))
+        };
+        let TokenizerSource::Gguf(metadata) = &mut self.tokenizer else {
+            return refused(format!("{} says in tokenizer.json how text is split", self.name));
+        };
+        match metadata.text(PRETOKENIZER)?.map(str::to_owned) {
+            Some(own) if own != name => refused(format!("{} names {own}, not {name}", self.name)),
+            Some(_) => Ok(()),
+            None if metadata.text(TOKENIZER_MODEL)? != Some(BYTE_LEVEL) => {
+                refused(format!("{} has no byte-level tokenizer", self.name))
+            }
+            None => {
+                metadata.set_text(PRETOKENIZER, name);
+                Ok(())
+            }
+        }
+    }
+
+    /// The quantized types in which matrices are stored, the one with most weights first; empty if all
+    /// are f32, f16 or bf16.
+    pub fn quantized_types(&self) -> Vec<String> {
+        let mut types: BTreeMap<String, u64> = BTreeMap::new();
+        for stored in self.tensors.values().filter(|stored| stored.dtype.is_quantized()) {
+            *types.entry(stored.dtype.name()).or_default() += stored.weights();
+        }
+        let mut types: Vec<(String, u64)> = types.into_iter().collect();
+        types.sort_by_key(|(_, weights)| std::cmp::Reverse(*weights));
+        types.into_iter().map(|(name, _)| name).collect()
     }
 
     /// The files that an app needs with the weights, by name: tokenizer, generation settings,
@@ -192,6 +243,7 @@ impl Checkpoint {
                 let read = |name: &&str| {
                     let path = folder.join(name);
                     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+                    foreign::refuse_pointer(&bytes).at(|| path.display())?;
                     Ok(((*name).to_owned(), bytes))
                 };
                 there.map(read).collect()
@@ -225,9 +277,27 @@ impl Checkpoint {
     }
 }
 
-/// Whether a tensor can be computed from others, so that it can be ignored.
-fn is_derived(name: &str, config: &Config) -> bool {
-    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+/// Fails (input) if the head that is stored beside a tied embedding has other weights.
+fn refuse_other_head(
+    files: &[FileBytes],
+    embedding: &StoredTensor,
+    head: &StoredTensor,
+) -> Result<()> {
+    let what = if head.shape != embedding.shape {
+        format!("shape {:?} instead of {:?}", head.shape, embedding.shape)
+    } else if head.dtype == Dtype::U8 {
+        "elements of type u8".to_owned()
+    } else {
+        match tensor_bytes::first_difference(files, embedding, head)? {
+            None => return Ok(()),
+            Some(row) => format!("other weights, first in row {row}"),
+        }
+    };
+    Err(Error::input(format!(
+        "config.json says that the head is tied to the embedding, but the stored head has {what}"
+    ))
+    .at(format!("tensor {}", head.name))
+    .hint("to score the stored head, set \"tie_word_embeddings\": false in config.json; to score the tied one, delete this tensor from the file"))
 }
 
 /// A checkpoint's name in tables: that of its folder, or of its file without the extension.
@@ -235,36 +305,4 @@ pub(super) fn name_of(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
     let name = if path.is_dir() { absolute.file_name() } else { absolute.file_stem() };
     name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Maps the folder's safetensors files: the single one, or the shards that the index names.
-fn open_shards(folder: &Path) -> Result<(Vec<FileBytes>, BTreeMap<String, StoredTensor>)> {
-    let single = folder.join("model.safetensors");
-    let index_path = folder.join(safetensors::INDEX_NAME);
-    if single.exists() || !index_path.exists() {
-        let file = FileBytes::map(&single).map_err(|e| {
-            e.hint("a checkpoint folder has config.json and model.safetensors, or shards and their index")
-        })?;
-        let found = safetensors::read(&file, 0)?;
-        return Ok((vec![file], found));
-    }
-    let index = safetensors::read_index(&index_path)?.weight_map;
-    let shards: std::collections::BTreeSet<&String> = index.values().collect();
-    let (mut files, mut found) = (Vec::new(), BTreeMap::new());
-    for (number, shard) in shards.into_iter().enumerate() {
-        let path: PathBuf = folder.join(shard);
-        let file =
-            FileBytes::map(&path).map_err(|e| e.hint("the index names a shard that is missing"))?;
-        let mut tensors = safetensors::read(&file, number)?;
-        for (name, _) in index.iter().filter(|(_, of)| *of == shard) {
-            let stored = tensors.remove(name).ok_or_else(|| {
-                Error::input(format!("the index places it in {shard}, which does not contain it"))
-                    .at(format!("tensor {name}"))
-                    .at(index_path.display())
-            })?;
-            found.insert(name.clone(), stored);
-        }
-        files.push(file);
-    }
-    Ok((files, found))
 }

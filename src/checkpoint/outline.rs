@@ -15,7 +15,8 @@ use super::dtype::Dtype;
 use super::names::TensorId;
 use super::open::{Checkpoint, name_of};
 use super::stored::{FileRange, RowOrder, StoredTensor, absent};
-use super::{config_json, experts, safetensors};
+use super::weights::Weights;
+use super::{config_json, experts, json, safetensors, spelling};
 use crate::error::{At, Error, Result};
 
 /// A checkpoint whose weights may be missing.
@@ -38,19 +39,17 @@ impl Outline {
         if path.extension().is_some_and(|extension| extension == "json") {
             return Self::describe(path, None);
         }
-        let (config, index) = (path.join("config.json"), path.join(safetensors::INDEX_NAME));
-        let index = index.exists().then_some(index);
-        let is_whole = match &index {
-            Some(index) => {
-                let shards = safetensors::read_index(index)?.weight_map;
-                shards.values().all(|shard| path.join(shard).exists())
-            }
-            None => false,
-        };
-        if is_whole || path.join("model.safetensors").exists() || !config.exists() {
+        let config = path.join("config.json");
+        if !config.exists() {
             return Ok(Outline { checkpoint: Checkpoint::open(path)?, absent: None });
         }
-        Self::describe(&config, index.as_deref())
+        match Weights::find(path)? {
+            Weights::Absent => Self::describe(&config, None),
+            Weights::Indexed(index) if !is_whole(path, &index)? => {
+                Self::describe(&config, Some(&index))
+            }
+            _ => Ok(Outline { checkpoint: Checkpoint::open(path)?, absent: None }),
+        }
     }
 
     fn describe(config_path: &Path, index: Option<&Path>) -> Result<Self> {
@@ -69,6 +68,12 @@ impl Outline {
     }
 }
 
+/// Whether every shard that the index names is in the folder.
+fn is_whole(folder: &Path, index: &Path) -> Result<bool> {
+    let shards = safetensors::read_index(index)?.weight_map;
+    Ok(shards.values().all(|shard| folder.join(shard).exists()))
+}
+
 /// The types in which a checkpoint is assumed to be stored.
 #[derive(Debug, Clone, Copy)]
 struct AssumedStorage {
@@ -79,7 +84,7 @@ struct AssumedStorage {
 impl AssumedStorage {
     /// The types that a configuration, which is known to be valid, names.
     fn of(config: &[u8]) -> Self {
-        let json: Value = serde_json::from_slice(config).unwrap_or_default();
+        let json: Value = json::parse(config, "not a JSON object").unwrap_or_default();
         let named = json.get("dtype").or(json.get("torch_dtype")).and_then(Value::as_str);
         let dtype = match named {
             Some("float32") => Dtype::F32,
@@ -145,8 +150,13 @@ impl AssumedStorage {
 fn refuse_other_names(index: &safetensors::ShardIndex, config: &Config) -> Result<()> {
     for id in config.tensors() {
         let names = experts::names_in_file(config, id);
-        if !names.iter().any(|name| index.weight_map.contains_key(name)) {
-            return Err(absent(&names[0]));
+        let contains = |name: &str| index.weight_map.contains_key(name);
+        if !names.iter().any(|name| spelling::is_named(name, config, contains)) {
+            return Err(if names[0] == id.name() {
+                spelling::missing(id)
+            } else {
+                absent(&names[0])
+            });
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::bytes::FileBytes;
 use super::dtype::Dtype;
 use super::stored::{RowOrder, StoredTensor};
+use super::{json, quantized};
 use crate::error::{At, Error, Result};
 
 /// Length of the field with the header's length.
@@ -42,8 +43,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
             FileDtype::BF16 => Dtype::BF16,
             FileDtype::U8 => Dtype::U8,
             other => {
-                let what = format!("expected f32, f16 or bf16, found {other:?}");
-                return Err(Error::input(what).at(format!("tensor {name}")));
+                return Err(wrong_type(&name, &format!("{other:?}")));
             }
         };
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
@@ -60,7 +60,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
 fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
     let error = match culprit(bytes) {
         Some(Culprit { name, what, is_type: true }) => {
-            return Error::input(what).at(format!("tensor {name}"));
+            return wrong_type(&name, &what);
         }
         Some(Culprit { name, what, .. }) => Error::input(what).at(format!("tensor {name}")),
         None => Error::input("not a valid safetensors file"),
@@ -68,9 +68,20 @@ fn explain(bytes: &[u8], cause: SafeTensorError) -> Error {
     error.because(cause).hint("the file is truncated or damaged: download it again")
 }
 
+/// The error for a tensor of a type that no weight has.
+fn wrong_type(name: &str, found: &str) -> Error {
+    let error = Error::input(format!("expected f32, f16 or bf16, found {found}"))
+        .at(format!("tensor {name}"));
+    match quantized::hint_of_tensor(name).or_else(|| quantized::hint_of_type(found)) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
 /// A tensor at fault.
 struct Culprit {
     name: String,
+    /// What is wrong, or the name of the unknown type.
     what: String,
     /// Whether the fault is an unknown type, which does not mean that the file is damaged.
     is_type: bool,
@@ -101,7 +112,7 @@ fn culprit(bytes: &[u8]) -> Option<Culprit> {
         let elements = shape.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
         let wanted = elements.and_then(|n| n.checked_mul(size));
         let what = if is_type {
-            format!("expected f32, f16 or bf16, found {dtype}")
+            dtype.clone()
         } else if end > data_bytes {
             format!("expected its bytes to end at {end}, found only {data_bytes} bytes of data")
         } else if start != expected_start {
@@ -163,8 +174,7 @@ pub fn read_index(path: &Path) -> Result<ShardIndex> {
         )))
         .at(|| path.display().to_string());
     }
-    let index: Read = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::input("not a shard index").because(e).at(path.display()))?;
+    let index: Read = json::parse(&bytes, "not a shard index").at(|| path.display())?;
     for (tensor, file) in &index.weight_map {
         if !is_plain_name(file) {
             return Err(Error::input(format!(

@@ -134,6 +134,7 @@ impl PlanArgs {
             head: self.head.clone(),
             seed: self.seed,
             backend: self.backend.backend.clone(),
+            pretokenizer: self.backend.pretokenizer.clone(),
             calibrate: calibration.calibrate,
             calibration_windows: calibration.calibration_windows,
             activation_range: calibration.activation_range,
@@ -148,7 +149,7 @@ impl PlanArgs {
     }
 }
 
-/// What computes the model.
+/// What computes the model, and what its file leaves open.
 #[derive(Debug, Clone, Default, Args)]
 pub struct BackendArgs {
     /// What computes: cpu, accelerate, metal [default: the fastest]
@@ -157,6 +158,9 @@ pub struct BackendArgs {
     /// of cpu are the same bits in every run. Runs of different backends are never mixed.
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub backend: Option<String>,
+    /// How text is split into words, for a GGUF file that does not say it
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub pretokenizer: Option<String>,
 }
 
 impl BackendArgs {

@@ -81,6 +81,7 @@ impl CalibrateArgs {
             context: self.context,
             parse_special: self.parse_special,
             backend: self.backend.backend.clone(),
+            pretokenizer: self.backend.pretokenizer.clone(),
             ..PlanOptions::default()
         };
         Plan::resolve(&options, PlanOptions::default())

@@ -61,7 +61,8 @@ pub struct PackageArgs {
 /// # Errors
 /// Input errors of checkpoint, recipes and lengths, surroundings errors of the disk, interruption.
 pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
-    let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
+    let split = args.backend.pretokenizer.as_deref();
+    let checkpoint = inputs::open_checkpoint(&args.recipe.model, split, reporter)?;
     let file = match &args.coded {
         Some(path) => Some(Arc::new(inputs::open_coded(path, &checkpoint.content_hash())?)),
         None => None,

@@ -58,7 +58,8 @@ pub fn run(args: &QuantizeArgs, reporter: &Reporter) -> Result<Exit> {
             .hint("give the flag to sweep or package, which choose them"));
     }
     let variant = args.recipe.variant()?;
-    let checkpoint = inputs::open_checkpoint(&args.recipe.model, reporter)?;
+    let split = args.backend.pretokenizer.as_deref();
+    let checkpoint = inputs::open_checkpoint(&args.recipe.model, split, reporter)?;
     reporter.listen()?;
     let request = QuantizeRequest {
         model: &args.recipe.model,

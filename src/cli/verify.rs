@@ -67,6 +67,7 @@ pub fn run(args: &VerifyArgs, reporter: &Reporter) -> Result<Exit> {
     let request = VerifyRequest {
         folder: &args.folder,
         model: &args.model,
+        pretokenizer: args.backend.pretokenizer.as_deref(),
         coded: args.coded.as_deref(),
         text: args.text.as_deref(),
         tokens: args.tokens,

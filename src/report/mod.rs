@@ -256,6 +256,14 @@ pub enum Value {
     Failed(String),
 }
 
+impl Value {
+    /// A number of which every digit is shown.
+    pub fn exact(number: f64) -> Value {
+        let count = number as u64;
+        if count as f64 == number { Value::Count(count) } else { Value::Text(number.to_string()) }
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Value {
         Value::Text(text.to_owned())

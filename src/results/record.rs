@@ -117,17 +117,29 @@ pub struct Cell {
     /// calibrated nor have int8 inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Of the reference: the quantized types that its checkpoint stores, `q4_0, q6_k`; `None` if its
+    /// weights are f32, f16 or bf16, and in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<String>,
 }
 
 impl Cell {
-    /// The variant's label, with how the ranges of its inputs were chosen, `int8-a8 (entropy)`, and the
-    /// saved second moments that its codes were chosen by.
+    /// Whether both are the same variant, in whichever runs: references are, even if only one of their
+    /// records says how its checkpoint stores weights.
+    pub fn is_variant_of(&self, other: &Cell) -> bool {
+        self.is_reference && other.is_reference || self.label() == other.label()
+    }
+
+    /// The variant's label, with how the ranges of its inputs were chosen, `int8-a8 (entropy)`, the saved
+    /// second moments that its codes were chosen by, and the types of a reference that is itself
+    /// quantized, `reference (stored as q4_0)`.
     pub fn label(&self) -> String {
         let how = self.calibration.as_ref().and_then(Calibration::how);
         let variant = super::label(&self.variant, &self.parts);
-        match how {
-            Some(how) => format!("{variant} ({how})"),
-            None => variant,
+        match (how, &self.stored_as) {
+            (Some(how), _) => format!("{variant} ({how})"),
+            (None, Some(types)) => format!("{variant} (stored as {types})"),
+            (None, None) => variant,
         }
     }
 }
@@ -309,6 +321,17 @@ mod tests {
         assert_eq!(record.to_line().unwrap(), line);
         let spaced = line.replacen(r#","kind""#, r#", "kind""#, 1);
         assert_eq!(Record::from_line(&spaced).unwrap(), record);
+    }
+
+    #[test]
+    fn a_reference_that_is_itself_quantized_is_called_so() {
+        let reference = Cell { variant: "fp".into(), is_reference: true, ..Cell::default() };
+        let quantized = Cell { stored_as: Some("q4_0, q6_k".into()), ..reference.clone() };
+        assert_eq!(reference.label(), "reference");
+        assert_eq!(quantized.label(), "reference (stored as q4_0, q6_k)");
+        assert!(quantized.is_variant_of(&reference), "older records do not say it");
+        let other = Cell { variant: "int8".into(), ..Cell::default() };
+        assert!(!other.is_variant_of(&reference) && other.is_variant_of(&other));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Cutter<'a> {
     pub cut: &'a Cut,
     /// What turns text into tokens.
     pub tokenizer: &'a TextTokenizer,
+    /// Who is told what is unusual about a text.
+    pub observer: &'a dyn Observer,
 }
 
 /// A calibration, and how records describe it.
@@ -104,7 +106,8 @@ pub fn cut_windows(
     }
     let is_demo = text == demo::NAME;
     let text = inputs::read_text(text).at(|| FLAG)?;
-    let Cutter { cut, tokenizer } = cutter;
+    let Cutter { cut, tokenizer, observer } = cutter;
+    text.warnings.iter().for_each(|line| observer.warning(line));
     let cut = Cut { limit: None, ..*cut };
     let mut windows = inputs::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
     if is_demo {
@@ -189,7 +192,7 @@ pub fn scales(
     if variant.int8_inputs(&checkpoint.config)?.is_empty() {
         return Ok(InputScales::default());
     }
-    let prepared = single_calibration(options, model, checkpoint, variant, backend)?;
+    let prepared = single_calibration(options, model, checkpoint, variant, backend, observer)?;
     let variants = [variant.clone()];
     let device = model::device(backend)?;
     let walk = Walk {
@@ -218,6 +221,7 @@ pub fn single_calibration(
     checkpoint: &Checkpoint,
     variant: &Variant,
     backend: Backend,
+    observer: &dyn Observer,
 ) -> Result<Prepared> {
     let options = PlanOptions {
         model: Some(model.to_owned()),
@@ -233,7 +237,7 @@ pub fn single_calibration(
     plan.context = plan.context.min(checkpoint.config.max_position_embeddings);
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(&plan, checkpoint, &tokenizer)?;
-    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer, observer };
     let prepared = prepare(&plan, std::slice::from_ref(variant), cutter, &[])?;
     prepared.ok_or_else(|| Error::bug(format!("{variant} needs no calibration")))
 }

@@ -3,6 +3,7 @@
 use super::calibration_text::{self, Cutter};
 use super::inputs;
 use super::job::Opened;
+use super::observer::Silent;
 use super::plan::Plan;
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -85,8 +86,9 @@ pub fn windows(plan: &Plan, opened: &Opened) -> Result<Vec<Window>> {
     }
     let Opened { tokenizer, text, cut, windows: scored, .. } = opened;
     if plan.calibrate.is_some() || plan.model == demo::NAME {
-        let mut windows =
-            calibration_text::coding_windows(plan, Cutter { cut, tokenizer }, scored)?;
+        // What is unusual about the text is told when codes are calibrated on it.
+        let cutter = Cutter { cut, tokenizer, observer: &Silent };
+        let mut windows = calibration_text::coding_windows(plan, cutter, scored)?;
         windows.truncate(count);
         return Ok(windows);
     }

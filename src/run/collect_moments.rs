@@ -36,11 +36,11 @@ pub fn collect_moments(
     output: &Path,
     observer: &dyn Observer,
 ) -> Result<Collected> {
-    let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
+    let checkpoint = inputs::open_checkpoint(&plan.model, plan.pretokenizer.as_deref(), observer)?;
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
     let count = windows.unwrap_or(CODING_WINDOWS);
-    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+    let cutter = Cutter { cut: &cut, tokenizer: &tokenizer, observer };
     let (windows, origin) = cut_windows(plan, &plan.text, count, cutter)?;
     let is_there = MomentsFile::open(output).is_ok_and(|file| {
         let kept = &file.facts().origin;

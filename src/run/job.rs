@@ -47,9 +47,11 @@ impl Opened {
     /// # Errors
     /// Input errors of checkpoint, tokenizer and text.
     pub fn open(plan: &Plan, observer: &dyn Observer) -> Result<Opened> {
-        let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
+        let checkpoint =
+            inputs::open_checkpoint(&plan.model, plan.pretokenizer.as_deref(), observer)?;
         let tokenizer = checkpoint.tokenizer()?;
         let text = inputs::read_text(&plan.text)?;
+        text.warnings.iter().for_each(|line| observer.warning(line));
         let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
         let windows = inputs::windows(plan, &cut, &tokenizer, &text)?;
         Ok(Opened { checkpoint, tokenizer, text, cut, windows })
@@ -86,7 +88,7 @@ impl Opened {
             parameters: checkpoint.parameters(),
             vocabulary: checkpoint.config.vocab_size,
             entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
-            warnings: warnings(plan, checkpoint, &text.content),
+            warnings: warnings(plan, checkpoint, text),
         }
     }
 }
@@ -132,6 +134,7 @@ impl Job {
         opened: Opened,
         allocated: Option<Variant>,
         options: &RunOptions,
+        observer: &dyn Observer,
     ) -> Result<Job> {
         bit_widths::settle(&mut plan, &opened.checkpoint)?;
         let run = opened.run(&plan);
@@ -144,7 +147,7 @@ impl Job {
             }
         }
         let job_variants = JobVariants { variants: &variants, coded: &coded };
-        let cutter = Cutter { cut: &cut, tokenizer: &tokenizer };
+        let cutter = Cutter { cut: &cut, tokenizer: &tokenizer, observer };
         let calibration = CalibrationData::of(&plan, &checkpoint, job_variants, cutter, &windows)?;
         let provenance = |variant: &Variant| {
             calibration.provenance(variant, coded.iter().find(|file| file.variant == *variant))
@@ -237,16 +240,29 @@ impl Job {
 }
 
 /// Warnings that a reader must see before trusting the numbers.
-fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
-    let is_chat = plan.parse_special && text.contains("<|start|>");
-    if checkpoint.config.architecture != Architecture::GptOss || is_chat {
-        return Vec::new();
+fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &Text) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(types) = stored_as(checkpoint) {
+        warnings.push(format!(
+            "the reference is itself quantized (stored as {types}): all differences are from these \
+             weights, not from those of the original model"
+        ));
     }
-    vec![
-        "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \
-         for the original): let KL lead, or score formatted text with --parse-special"
-            .into(),
-    ]
+    let is_chat = plan.parse_special && text.content.contains("<|start|>");
+    if checkpoint.config.architecture == Architecture::GptOss && !is_chat {
+        warnings.push(
+            "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \
+             for the original): let KL lead, or score formatted text with --parse-special"
+                .into(),
+        );
+    }
+    warnings.extend(text.warnings.iter().cloned());
+    warnings
+}
+
+/// The quantized types that the checkpoint stores; `None` if it is not quantized.
+fn stored_as(checkpoint: &Checkpoint) -> Option<String> {
+    Some(checkpoint.quantized_types().join(", ")).filter(|types| !types.is_empty())
 }
 
 /// Opens files of coded weights, which must come from the checkpoint with this hash.
@@ -296,5 +312,6 @@ fn cell(
         is_reference: variant.is_reference(),
         backend: run.backend.clone(),
         calibration,
+        stored_as: stored_as(checkpoint).filter(|_| variant.is_reference()),
     })
 }

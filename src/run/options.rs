@@ -15,6 +15,8 @@ pub struct PlanOptions {
     /// Checkpoint: a Hugging Face folder, a GGUF file, `hf:owner/name[@revision]`, or `demo` (the
     /// default).
     pub model: Option<String>,
+    /// How text is split into words, for a GGUF file that does not say it: `llama-bpe`, `qwen2`.
+    pub pretokenizer: Option<String>,
     /// Path of the text to score the model on (UTF-8); the demo has its own.
     pub text: Option<String>,
     /// How the text is cut and scored: `full` (the default), `llama.cpp` or `gptq-2048`.

@@ -120,7 +120,7 @@ pub fn package(
     folder: &Path,
     observer: &dyn Observer,
 ) -> Result<u64> {
-    let checkpoint = inputs::open_checkpoint(model, observer)?;
+    let checkpoint = inputs::open_checkpoint(model, None, observer)?;
     let variant: Variant = recipe.parse()?;
     let scales = InputScales::default();
     let coder =

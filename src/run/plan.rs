@@ -22,6 +22,9 @@ use crate::quantize::Recipe;
 pub struct Plan {
     /// Folder, GGUF file, `hf:owner/name[@revision]`, or `demo`.
     pub model: String,
+    /// How text is split into words, if the model's GGUF file does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretokenizer: Option<String>,
     /// Text file, or `demo`.
     pub text: String,
     /// Name of the perplexity protocol.
@@ -110,6 +113,7 @@ impl Plan {
         let plan = Plan {
             backend: Backend::resolve(backend)?,
             model,
+            pretokenizer: either(&flags.pretokenizer, &file.pretokenizer),
             text,
             protocol,
             bos,
@@ -182,11 +186,12 @@ impl Plan {
     pub fn question_hash(&self) -> String {
         let Plan { protocol, bos, context, limit, parse_special, seed, .. } = self;
         let backend = self.backend.recorded().map_or(String::new(), |name| format!(" on {name}"));
+        let split = self.pretokenizer.as_ref().map_or(String::new(), |name| format!(" by {name}"));
         let (model, text) = (absolute(&self.model), absolute(&self.text));
         let question = format!(
             "Plan {{ model: {model:?}, text: {text:?}, protocol: {protocol:?}, bos: {bos:?}, \
              context: {context:?}, limit: {limit:?}, parse_special: {parse_special:?}, \
-             recipes: [], seed: {seed:?} }}{backend}"
+             recipes: [], seed: {seed:?} }}{backend}{split}"
         );
         let hash = blake3::hash(question.as_bytes()).to_hex();
         hash.as_str()[..8].to_owned()

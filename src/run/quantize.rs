@@ -66,7 +66,8 @@ fn calibrated(
         }
         None => {
             let QuantizeRequest { calibration, model, backend, .. } = request;
-            let prepared = single_calibration(calibration, model, checkpoint, variant, *backend)?;
+            let prepared =
+                single_calibration(calibration, model, checkpoint, variant, *backend, observer)?;
             (None, prepared.calibration.windows, prepared.origin)
         }
     };

@@ -129,7 +129,7 @@ pub fn prepare(
     let opened = Opened::open(&plan, observer)?;
     let allocation = allocate(&plan, &opened, options, is_dry, observer)?;
     let allocated = allocation.as_ref().map(|allocation| allocation.variant.clone());
-    let job = Job::prepare(plan, opened, allocated, options)?;
+    let job = Job::prepare(plan, opened, allocated, options, observer)?;
     Ok(Prepared { job, allocation })
 }
 

@@ -22,6 +22,8 @@ pub struct VerifyRequest<'a> {
     pub folder: &'a Path,
     /// The checkpoint, named as in a plan.
     pub model: &'a str,
+    /// How text is split into words, if the checkpoint does not say it.
+    pub pretokenizer: Option<&'a str>,
     /// The file of coded weights that the packages were made from, if there is one.
     pub coded: Option<&'a Path>,
     /// The text whose first tokens are predicted; `None` spreads tokens over the vocabulary.
@@ -54,7 +56,7 @@ pub struct Verified {
 pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> Result<Verified> {
     let folder = request.folder;
     let bundle = Bundle::open(folder)?;
-    let checkpoint = inputs::open_checkpoint(request.model, observer)?;
+    let checkpoint = inputs::open_checkpoint(request.model, request.pretokenizer, observer)?;
     let hash = checkpoint.content_hash();
     let described = &bundle.manifest.model;
     if described.model_hash != hash {
@@ -86,7 +88,7 @@ pub fn verify_packages(request: &VerifyRequest<'_>, observer: &dyn Observer) -> 
         scales: Some(&scales),
     };
     coder.check()?;
-    let ids = ids(request, &checkpoint, described.context_tokens)?;
+    let ids = ids(request, &checkpoint, described.context_tokens, observer)?;
     let question =
         VerificationInput { bundle: &bundle, coder, ids: &ids, precision: request.precision };
     let walked = predict_by_walk(coder, &ids, &model::device(request.backend)?)?;
@@ -112,6 +114,7 @@ pub fn verify(
     let request = VerifyRequest {
         folder,
         model,
+        pretokenizer: None,
         coded: None,
         text: None,
         tokens: Some(tokens),
@@ -127,6 +130,7 @@ fn ids(
     request: &VerifyRequest<'_>,
     checkpoint: &Checkpoint,
     context_tokens: usize,
+    observer: &dyn Observer,
 ) -> Result<Vec<u32>> {
     let tokens = request.tokens.unwrap_or(VERIFIED_TOKENS.min(context_tokens));
     if !(2..=context_tokens).contains(&tokens) {
@@ -139,6 +143,7 @@ fn ids(
         return Ok(inputs::spread(tokens, checkpoint.config.vocab_size));
     };
     let text = inputs::read_text(text)?;
+    text.warnings.iter().for_each(|line| observer.warning(line));
     let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
     if ids.len() < tokens {
         let found = ids.len();

@@ -101,7 +101,7 @@ fn weights_that_are_not_there_cannot_be_scored() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the index names a shard"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 1 shard is missing"));
 }
 
 #[test]

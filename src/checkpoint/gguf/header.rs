@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::quantized::GgmlDType;
-
 use crate::checkpoint::dtype::Dtype;
 use crate::error::{At, Error, Result};
 
 use super::cursor::Cursor;
 use super::metadata::Metadata;
+use super::types::dtype;
 
 /// Largest metadata that is read. The largest vocabularies in use need about 20 MB.
 const MAX_METADATA_BYTES: usize = 64 << 20;
@@ -189,30 +188,6 @@ impl RawEntry {
             .hint("the file is truncated: download it again")),
         }
     }
-}
-
-/// The element type with this number in ggml (`enum ggml_type`).
-fn dtype(id: u32) -> Result<Dtype> {
-    Ok(match id {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        2 => Dtype::Ggml(GgmlDType::Q4_0),
-        3 => Dtype::Ggml(GgmlDType::Q4_1),
-        6 => Dtype::Ggml(GgmlDType::Q5_0),
-        7 => Dtype::Ggml(GgmlDType::Q5_1),
-        8 => Dtype::Ggml(GgmlDType::Q8_0),
-        10 => Dtype::Ggml(GgmlDType::Q2K),
-        11 => Dtype::Ggml(GgmlDType::Q3K),
-        12 => Dtype::Ggml(GgmlDType::Q4K),
-        13 => Dtype::Ggml(GgmlDType::Q5K),
-        14 => Dtype::Ggml(GgmlDType::Q6K),
-        15 => Dtype::Ggml(GgmlDType::Q8K),
-        30 => Dtype::BF16,
-        other => {
-            return Err(Error::input(format!("expected a known element type, found ggml type {other}"))
-                .hint("convert the model to f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k to q6_k or q8_k"));
-        }
-    })
 }
 
 fn refuse_overlap(tensors: &BTreeMap<String, TensorEntry>) -> Result<()> {

@@ -55,6 +55,11 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// Sets a text.
+    pub fn set_text(&mut self, key: &str, text: &str) {
+        self.0.insert(key.to_owned(), MetadataValue::Text(text.to_owned()));
+    }
+
     fn typed<'a, T>(
         &'a self,
         key: &str,

@@ -9,6 +9,7 @@ mod config;
 mod cursor;
 mod header;
 mod metadata;
+mod types;
 
 use std::collections::BTreeMap;
 

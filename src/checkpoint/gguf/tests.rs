@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::build::{GgufFile, Meta};
 use super::*;
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::RopeScaling;
 use crate::checkpoint::dtype::Dtype;
 
@@ -33,6 +34,71 @@ fn a_llama_file_becomes_hugging_face_names_shapes_and_numbers() {
     let k = gguf.tensors["model.layers.0.self_attn.k_proj.weight"].rows;
     let interleaved = |heads| RowOrder::Interleaved { heads };
     assert_eq!((q, k), (interleaved(2), interleaved(1)));
+}
+
+/// A file with a byte-level tokenizer of 256 bytes and one merged token; `pre` names its rule.
+fn with_tokenizer(pre: Option<&str>) -> GgufFile {
+    let mut file = GgufFile::llama();
+    let mut alphabet: Vec<char> =
+        tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    let tokens = alphabet.iter().map(char::to_string).chain(["12".into()]).collect();
+    file.set("tokenizer.ggml.model", Meta::text("gpt2"));
+    file.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
+    file.set("tokenizer.ggml.merges", Meta::Texts(vec!["1 2".into()]));
+    file.set("tokenizer.ggml.bos_token_id", Meta::U32(0));
+    if let Some(pre) = pre {
+        file.set("tokenizer.ggml.pre", Meta::text(pre));
+    }
+    file.tensors.retain(|tensor| tensor.name != "token_embd.weight");
+    file.float("token_embd.weight", &[8, 257]);
+    file
+}
+
+fn checkpoint(file: &GgufFile) -> Checkpoint {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, file.bytes()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+#[test]
+fn a_byte_level_tokenizer_without_its_rule_is_refused_until_the_rule_is_said() {
+    let mut silent = checkpoint(&with_tokenizer(None));
+    let error = silent.tokenizer().unwrap_err().to_string();
+    for part in ["m.gguf: key tokenizer.ggml.pre", "--pretokenizer NAME", "qwen2, deepseek-r1"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let ids = |checkpoint: &Checkpoint| {
+        let tokenizer = checkpoint.tokenizer().unwrap();
+        (tokenizer.encode("x12", false).unwrap().ids.len(), tokenizer.hash)
+    };
+    silent.set_pretokenizer("llama-bpe").unwrap();
+    let said = ids(&silent);
+    assert_eq!(said, ids(&checkpoint(&with_tokenizer(Some("llama-bpe")))));
+    assert_eq!(said.0, 2);
+    // Digits one by one: the rule decides.
+    assert_eq!(ids(&checkpoint(&with_tokenizer(Some("qwen2")))).0, 3);
+    let mut unknown = checkpoint(&with_tokenizer(None));
+    unknown.set_pretokenizer("tekken").unwrap();
+    assert!(unknown.tokenizer().unwrap_err().to_string().contains("tekken is not known"));
+}
+
+#[test]
+fn a_rule_that_the_file_contradicts_or_does_not_need_is_refused() {
+    let mut named = checkpoint(&with_tokenizer(Some("qwen2")));
+    named.set_pretokenizer("qwen2").unwrap();
+    let error = named.set_pretokenizer("llama-bpe").unwrap_err().to_string();
+    assert!(error.contains("--pretokenizer: m names qwen2, not llama-bpe"), "{error}");
+    let mut other = with_tokenizer(None);
+    other.set("tokenizer.ggml.model", Meta::text("llama"));
+    let error = checkpoint(&other).set_pretokenizer("qwen2").unwrap_err().to_string();
+    assert!(error.contains("m has no byte-level tokenizer"), "{error}");
+}
+
+#[test]
+fn quantized_types_are_counted_by_weights() {
+    assert_eq!(checkpoint(&GgufFile::llama()).quantized_types(), ["q8_0"]);
 }
 
 #[test]

@@ -12,14 +12,17 @@ use tokenizers::{AddedToken, Tokenizer};
 use crate::checkpoint::gguf::Metadata;
 use crate::error::{At, Error, Result};
 
-use super::pre::Rule;
+use super::pre::{PRETOKENIZER, Rule};
 use super::{MAX_VOCABULARY, TextTokenizer};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const MERGES: &str = "tokenizer.ggml.merges";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
-const MODEL: &str = "tokenizer.ggml.model";
+/// The key of the tokenizer's model.
+pub const MODEL: &str = "tokenizer.ggml.model";
+/// The model whose text is first split into words, by a rule that the file should name.
+pub const BYTE_LEVEL: &str = "gpt2";
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 /// Longest token, since the search for its merges is quadratic in its length.
 const MAX_PIECE_CHARS: usize = 256;
@@ -36,7 +39,7 @@ impl TextTokenizer {
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         let tokens = TokenTable::read(metadata)?;
         match metadata.required(MODEL, metadata.text(MODEL))? {
-            "gpt2" => byte_level(metadata, &tokens),
+            BYTE_LEVEL => byte_level(metadata, &tokens),
             "llama" => sentence_piece(metadata, &tokens),
             other => Err(Error::input(format!("the tokenizer model {other} is not supported"))
                 .at(format!("key {MODEL}"))
@@ -46,7 +49,7 @@ impl TextTokenizer {
 }
 
 fn byte_level(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTokenizer> {
-    let rule = Rule::named(metadata.text("tokenizer.ggml.pre")?)?;
+    let rule = Rule::named(metadata.text(PRETOKENIZER)?)?;
     let vocab = tokens.vocabulary()?;
     let lines = metadata.required(MERGES, metadata.texts(MERGES))?;
     let merges = listed_merges(lines, &vocab).at(|| format!("key {MERGES}"))?;

@@ -6,11 +6,15 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokenizers::{ModelWrapper, Tokenizer};
 
+use crate::checkpoint::foreign::refuse_placeholder;
+use crate::checkpoint::json;
 use crate::error::{At, Error, Result};
 
 use super::TextTokenizer;
+use super::growth::refuse_growth;
 
 /// The largest `tokenizer.json` in use has about 35 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -50,8 +54,7 @@ impl TextTokenizer {
     ) -> Result<Self> {
         let (inner, ids_for_nothing) = load(tokenizer_json).at(|| "tokenizer.json")?;
         let config: TokenizerConfig = match tokenizer_config_json {
-            Some(bytes) => serde_json::from_slice(bytes)
-                .map_err(|e| Error::input("expected a tokenizer configuration").because(e))
+            Some(bytes) => json::parse(bytes, "expected a tokenizer configuration")
                 .at(|| "tokenizer_config.json")?,
             None => TokenizerConfig::default(),
         };
@@ -72,7 +75,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         return Err(Error::input(format!("expected at most {MAX_FILE_BYTES} bytes, found {size}"))
             .at(path.display()));
     }
-    std::fs::read(path).map(Some).map_err(|e| Error::io("read", path, e))
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    refuse_placeholder(&bytes).at(|| path.display())?;
+    Ok(Some(bytes))
 }
 
 /// The parts of `tokenizer_config.json` that concern BOS.
@@ -109,8 +114,7 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
     struct BosConfig {
         bos_token_id: Option<Id>,
     }
-    let config: BosConfig = serde_json::from_slice(bytes)
-        .map_err(|e| Error::input("expected a configuration with a bos_token_id").because(e))?;
+    let config: BosConfig = json::parse(bytes, "expected a configuration with a bos_token_id")?;
     Ok(match config.bos_token_id {
         Some(Id::One(id)) => Some(id),
         Some(Id::Several(ids)) => ids.first().copied(),
@@ -121,8 +125,10 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
 /// The tokenizer, and the ids that its post-processor adds to an empty text.
 fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     refuse_unusable(bytes)?;
-    let mut inner = Tokenizer::from_bytes(bytes)
+    let mut inner = Tokenizer::from_bytes(json::without_bom(bytes))
         .map_err(|e| Error::input("expected a tokenizer").because(e))?;
+    // Padding may ask for any length.
+    inner.with_padding(None);
     inner.set_encode_special_tokens(true);
     match inner.get_model() {
         ModelWrapper::BPE(bpe) if bpe.dropout.is_none_or(|p| p == 0.0) => {}
@@ -141,6 +147,9 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
 fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct TokenizerFile {
+        normalizer: Option<Value>,
+        pre_tokenizer: Option<Value>,
+        post_processor: Option<Value>,
         model: Model,
     }
     #[derive(Deserialize)]
@@ -168,8 +177,9 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
         Pair(String, String),
         Line(String),
     }
-    let file: TokenizerFile = serde_json::from_slice(bytes)
-        .map_err(|e| Error::input("expected a tokenizer with a model").because(e))?;
+    let file: TokenizerFile = json::parse(bytes, "expected a tokenizer with a model")?;
+    let TokenizerFile { normalizer, pre_tokenizer, post_processor, .. } = &file;
+    refuse_growth(normalizer.as_ref(), pre_tokenizer.as_ref(), post_processor.as_ref())?;
     let Vocabulary::Map(vocab) = file.model.vocab else {
         return Err(Error::input("expected a tokenizer of type BPE, with a vocabulary by token"));
     };

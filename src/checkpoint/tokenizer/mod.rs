@@ -5,6 +5,7 @@
 //! token prepends [`TextTokenizer::bos`] itself.
 
 mod gguf;
+mod growth;
 mod json;
 mod pre;
 
@@ -13,6 +14,9 @@ use std::sync::OnceLock;
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use crate::error::{Error, Result};
+
+pub use gguf::{BYTE_LEVEL, MODEL as TOKENIZER_MODEL};
+pub use pre::PRETOKENIZER;
 
 /// Largest vocabulary. No vocabulary in use has more entries.
 const MAX_VOCABULARY: usize = 1 << 20;

@@ -11,6 +11,9 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 
 use crate::error::{Error, Result};
 
+/// The key that names the rule.
+pub const PRETOKENIZER: &str = "tokenizer.ggml.pre";
+
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -48,16 +51,24 @@ const RULES: [(&[&str], Rule); 5] = [
 ];
 
 impl Rule {
-    /// The rule with this name; if there is none, llama.cpp's default.
+    /// The rule with this name.
+    ///
+    /// # Errors
+    /// Input errors: no name, since a wrong rule gives other tokens without a word; an unknown name.
     pub fn named(name: Option<&str>) -> Result<Rule> {
-        let Some(name) = name else { return Ok(DEFAULT) };
-        if let Some((_, rule)) = RULES.iter().find(|(names, _)| names.contains(&name)) {
-            return Ok(*rule);
-        }
         let known: Vec<_> = RULES.iter().flat_map(|(names, _)| names.iter().copied()).collect();
-        Err(Error::input(format!("the pre-tokenizer {name} is not known"))
-            .at("key tokenizer.ggml.pre")
-            .hint(format!("known names are {}", known.join(", "))))
+        let known = known.join(", ");
+        let error = match name {
+            None => Error::input("the file does not say how text is split into words").hint(format!(
+                "convert the model again with a current llama.cpp, or say it with --pretokenizer NAME: llama-bpe for Llama 3, qwen2, ... (known names are {known})"
+            )),
+            Some(name) => match RULES.iter().find(|(names, _)| names.contains(&name)) {
+                Some((_, rule)) => return Ok(*rule),
+                None => Error::input(format!("the pre-tokenizer {name} is not known"))
+                    .hint(format!("known names are {known}")),
+            },
+        };
+        Err(error.at(format!("key {PRETOKENIZER}")))
     }
 
     /// Splits by the expressions, then writes each word in the 256 byte characters.

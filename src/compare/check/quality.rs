@@ -25,7 +25,7 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
     let of_cell = |old: &&Cell| {
         let label = old.label();
         let pair = Pair { now, then, old, label: &label, seed, is_other_model };
-        match now.index.cells().find(|cell| cell.label() == label) {
+        match now.index.cells().find(|cell| cell.is_variant_of(old)) {
             None => vec![missing(&now.index, &label)],
             Some(new) => pair.rows(new, refused.as_deref()),
         }
@@ -33,7 +33,7 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
     let rows: Vec<Vec<Found>> = cells.par_iter().map(of_cell).collect();
     let mut rows: Vec<Found> = rows.into_iter().flatten().collect();
     let mut asides = Vec::new();
-    let is_new = |cell: &&Cell| cells.iter().all(|old| old.label() != cell.label());
+    let is_new = |cell: &&Cell| !cells.iter().any(|old| old.is_variant_of(cell));
     for cell in now.index.cells().filter(is_new) {
         match now.index.failure_of(&cell.cell_id) {
             Some(failure) => rows.push(failed(&cell.label(), failure)),

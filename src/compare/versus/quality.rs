@@ -64,7 +64,7 @@ pub(super) fn changes(a: &Side<'_>, b: &Side<'_>) -> Option<VariantChanges> {
     let (of_a, of_b) = (a.summary.as_ref()?, b.summary.as_ref()?);
     let obstacle = obstacle(&of_a.run, &of_b.run);
     let of_first = of_a.rows.iter().map(|row| {
-        let other = of_b.rows.iter().find(|other| other.variant == row.variant);
+        let other = of_b.rows.iter().find(|other| is_same(other, row));
         let changes = match other {
             Some(other) => {
                 compared(Scored { side: a, row }, Scored { side: b, row: other }, obstacle)
@@ -73,7 +73,7 @@ pub(super) fn changes(a: &Side<'_>, b: &Side<'_>) -> Option<VariantChanges> {
         };
         of_rows(row, [Some(row), other], changes)
     });
-    let is_new = |row: &&SummaryRow| of_a.rows.iter().all(|other| other.variant != row.variant);
+    let is_new = |row: &&SummaryRow| !of_a.rows.iter().any(|other| is_same(other, row));
     let of_second = of_b.rows.iter().filter(is_new);
     let of_second =
         of_second.map(|row| of_rows(row, [None, Some(row)], Err(Uncompared::OnlyIn("B"))));
@@ -82,6 +82,11 @@ pub(super) fn changes(a: &Side<'_>, b: &Side<'_>) -> Option<VariantChanges> {
         is_other_model: of_a.run.model_hash != of_b.run.model_hash,
         variants: of_first.chain(of_second).collect(),
     })
+}
+
+/// Whether both rows are of one variant; references are, however their checkpoints store weights.
+fn is_same(one: &SummaryRow, other: &SummaryRow) -> bool {
+    one.is_reference && other.is_reference || one.variant == other.variant
 }
 
 fn of_rows(

@@ -53,7 +53,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         Fact::new("head_dim", "Head size", config.head_dim),
         Fact::new("vocabulary", "Vocabulary", config.vocab_size),
         Fact::new("context_tokens", "Context", config.max_position_embeddings),
-        Fact::new("rope_theta", "RoPE theta", config.rope.theta),
+        Fact::new("rope_theta", "RoPE theta", Value::exact(config.rope.theta)),
         Fact::new("rope_scaling", "RoPE scaling", rope),
         Fact::new("tied", "Tied head", yes_no(config.tied)),
         Fact::new("parameters", "Parameters", checkpoint.parameters()),

@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::fixtures::{Place, Tiny};
+use crate::fixtures::{Place, Tiny, run, told};
 
 const UNKNOWN: &str = "hint: if it does not change the computation, remove it from config.json; \
                        otherwise this model is not supported";
 const OTHER_MODEL: &str =
     "hint: the model would be scored as another one; use a checkpoint without it";
+
+const OTHER_VALUE: &str =
+    "hint: a model with another value computes something else: it is not supported";
 
 /// Refuses the tiny model with some keys set, or removed where the value is null.
 fn refuses(keys: Value, error: &str) {
@@ -40,8 +43,30 @@ fn a_needed_key_that_is_missing_is_named() {
 fn a_key_that_is_not_known_is_refused_with_its_value() {
     let error = format!("key `logit_scale`: evalkit does not know it (value 0.25)\n{UNKNOWN}");
     refuses(json!({"logit_scale": 0.25}), &error);
-    let error = format!("key `hidden_act`: evalkit does not know it (value \"gelu\")\n{UNKNOWN}");
+}
+
+#[test]
+fn a_known_key_with_another_value_is_refused_with_the_values_that_are_computed() {
+    let error =
+        format!("key `hidden_act`: evalkit computes \"silu\" only, found \"gelu\"\n{OTHER_VALUE}");
     refuses(json!({"hidden_act": "gelu"}), &error);
+    let error =
+        format!("key `pretraining_tp`: evalkit computes 1 or 0 only, found 2\n{OTHER_VALUE}");
+    refuses(json!({"pretraining_tp": 2}), &error);
+}
+
+#[test]
+fn a_configuration_with_a_byte_order_mark_is_read_and_one_with_infinity_says_where() {
+    let place = Place::new(&Tiny::default(), 100);
+    let path = place.path("model/config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    run(&mut place.evalkit(&["inspect", "model"]), 0);
+    let infinite = text.replacen('{', "{\"time_step_limit\": [0.0, Infinity],", 1);
+    std::fs::write(&path, infinite).unwrap();
+    let said = told(&run(&mut place.evalkit(&["inspect", "model"]), 2));
+    let expected = "not a JSON object: key `time_step_limit`: Infinity is no JSON number";
+    assert!(said.contains(expected) && said.contains("line 1 column"), "{said}");
 }
 
 #[test]
@@ -113,10 +138,11 @@ fn layer_types_must_be_as_many_as_layers_and_full_attention() {
 
 #[test]
 fn a_rotary_embedding_that_is_not_known_is_refused() {
-    let error = "rope_scaling: key `rope_type`: evalkit cannot compute longrope";
+    let error = "rope_scaling: key `rope_type`: evalkit computes default, linear, llama3 or yarn \
+                 only, found longrope";
     refuses(
         json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
-        &format!("{error}\n{OTHER_MODEL}"),
+        &format!("{error}\n{OTHER_VALUE}"),
     );
     refuses(
         json!({"rope_scaling": {"rope_type": "linear"}}),
@@ -147,13 +173,14 @@ fn a_folder_without_its_files_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "model/model.safetensors: cannot open: No such file or directory (os error 2)\n\
+        "model: expected model.safetensors, or shards and their index: it has no weights\n\
          hint: a checkpoint folder has config.json and model.safetensors, or shards and their index",
     );
     std::fs::remove_file(place.path("model/config.json")).unwrap();
     place.refuses(
         place.sweep(&[]),
         2,
-        "model/config.json: cannot open: No such file or directory (os error 2)",
+        "model: expected a folder with config.json, or a GGUF file: it has no config.json\n\
+         hint: a checkpoint folder has config.json, tokenizer.json and model.safetensors",
     );
 }

@@ -4,6 +4,7 @@
 mod arguments;
 mod config;
 mod finder;
+mod foreign;
 mod plan;
 mod text;
 mod weights;

@@ -176,8 +176,8 @@ fn an_index_that_names_a_missing_shard_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "model/model-00002-of-00002.safetensors: cannot open: No such file or directory (os error \
-         2)\nhint: the index names a shard that is missing",
+        "model/model.safetensors.index.json: 1 of 2 shards are missing: \
+         model-00002-of-00002.safetensors\nhint: download the missing files into the same folder",
     );
 }
 
