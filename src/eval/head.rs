@@ -62,8 +62,8 @@ pub fn score(
         add_slice(walk, &lanes, &heads, slice.start as u32, &mut scorers, timings)?;
     }
     for head in &mut lanes {
-        if let Some(error) = vocabulary.failure(head.coding) {
-            head.lane.fail(error);
+        if let Some(cause) = vocabulary.failure(head.coding) {
+            head.lane.end(cause.clone());
         } else if !walk.checkpoint.config.tied
             || head.lane.variant.stores_tied_head(walk.checkpoint)
         {
@@ -114,7 +114,7 @@ fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
     if let Err(error) =
         histograms.choose(calibration.method, None, &[Input::Head], &mut lane.scales)
     {
-        lane.fail(&error);
+        lane.fail(error)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::calibration::InputScales;
 use super::coded_file::CodedFile;
 use super::divergence::{LayerRouting, Score};
 use super::variant::Variant;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::model::Routed;
 
 /// Why a variant failed.
@@ -23,9 +23,14 @@ pub struct Cause {
     pub hint: String,
 }
 
-impl From<&Error> for Cause {
-    fn from(error: &Error) -> Self {
-        Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() }
+impl Cause {
+    /// The cause of a failure by `error`.
+    ///
+    /// # Errors
+    /// `error`, if it is none of the variant itself: see [`Error::recordable`].
+    pub fn of(error: Error) -> Result<Self> {
+        let error = error.recordable()?;
+        Ok(Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() })
     }
 }
 
@@ -78,8 +83,17 @@ impl Lane {
     }
 
     /// Marks the lane as failed and frees its hidden states.
-    pub fn fail(&mut self, error: &Error) {
-        self.failure = Some(error.into());
+    ///
+    /// # Errors
+    /// `error`, if it is none of the variant itself: see [`Cause::of`].
+    pub fn fail(&mut self, error: Error) -> Result<()> {
+        self.end(Cause::of(error)?);
+        Ok(())
+    }
+
+    /// Marks the lane as failed because of `cause` and frees its hidden states.
+    pub fn end(&mut self, cause: Cause) {
+        self.failure = Some(cause);
         self.hidden = Vec::new();
         self.routed = Vec::new();
     }

@@ -104,7 +104,7 @@ impl Layer<'_> {
         let layer = Some(self.layer);
         if let Err(error) = histograms.choose(calibration.method, layer, &inputs, &mut lane.scales)
         {
-            lane.fail(&error);
+            lane.fail(error)?;
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ pub fn code(
             }
             Ok(None) => coded.push((*id, Form::AsStored(values.clone()))),
             Err(error) => {
-                lane.fail(&error);
+                lane.fail(error)?;
                 return Ok(None);
             }
         }

@@ -244,10 +244,7 @@ pub fn package_all(
         }
         let packaged = match packaging.run() {
             Ok(packaged) => packaged,
-            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => {
-                packaging.failed(&error)
-            }
-            Err(error) => return Err(error),
+            Err(error) => packaging.failed(&error.recordable()?),
         };
         store.append(&[Record::Packaged(packaged)])?;
         finished.was_done = false;
