@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// The bytes of one file, read-only.
 #[derive(Debug)]
@@ -33,13 +34,7 @@ impl FileBytes {
     /// Errors of opening the file; an input error if `path` is not a file.
     pub fn map(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("open", path, e);
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() {
-            return Err(
-                Error::input("expected a file, found a folder or device").at(path.display())
-            );
-        }
+        let (file, meta) = open_regular("open", path)?;
         if meta.len() == 0 {
             return Ok(FileBytes { path: path.into(), content: Content::Empty });
         }

@@ -10,6 +10,7 @@ mod atomic_file;
 mod durable;
 mod finder;
 mod lock;
+mod regular;
 mod user_folder;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use atomic_file::{
 pub use durable::{sync_data, sync_file, sync_folder};
 pub use finder::is_finders;
 pub use lock::try_lock;
+pub use regular::{open_regular, read_regular, read_regular_text};
 pub use user_folder::{cache_folder, settings_folder};
 
 use crate::error::{Error, Result};

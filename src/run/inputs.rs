@@ -1,4 +1,4 @@
-//! Opens what a plan names: checkpoint, tokenizer, text and windows.
+//! Opens what a plan names: checkpoint, coded weights, and how a text is cut into windows.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use crate::checkpoint::hub;
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::checkpoint::{Checkpoint, Outline};
 use crate::demo;
-use crate::error::{At, Error, Result};
-use crate::eval::{BosMode, CodedFile, Cut, Protocol, Tokens, Window};
+use crate::error::{Error, Result};
+use crate::eval::{BosMode, CodedFile, Cut, Protocol};
 
 /// The prefix of checkpoints on the hub.
 const HUB: &str = "hf:";
@@ -89,41 +89,6 @@ pub fn open_coded(path: &Path, model_hash: &str) -> Result<CodedFile> {
     .hint("code this checkpoint with evalkit quantize"))
 }
 
-/// The text that a model is scored on.
-pub struct Text {
-    /// A short name for tables.
-    pub name: String,
-    /// The whole text.
-    pub content: String,
-    /// Entropy of the text's source in nats per byte, if it is known.
-    pub entropy_nats_per_byte: Option<f64>,
-}
-
-/// Reads a text.
-///
-/// # Errors
-/// Input errors: missing, empty, not UTF-8.
-pub fn read_text(text: &str) -> Result<Text> {
-    if text == demo::NAME {
-        let entropy_nats_per_byte = demo::entropy_nats_per_byte();
-        let (name, content) = ("generated stories".into(), demo::TEXT.into());
-        return Ok(Text { name, content, entropy_nats_per_byte });
-    }
-    let path = Path::new(text);
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read the text", path, e))?;
-    let content = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::input(format!("expected UTF-8, found invalid bytes from byte {at} on"))
-            .at(path.display())
-            .hint("convert it, for example with iconv -t UTF-8")
-    })?;
-    if content.is_empty() {
-        return Err(Error::input("the text is empty").at(path.display()));
-    }
-    let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
-    Ok(Text { name, content, entropy_nats_per_byte: None })
-}
-
 /// How the plan's text is cut into windows for this tokenizer.
 ///
 /// # Errors
@@ -148,22 +113,6 @@ pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> R
         .hint(format!("give --context {longest} or less")));
     }
     Ok(Cut { protocol, bos, window_tokens: plan.context, limit: plan.limit })
-}
-
-/// Tokenizes the text in one call and cuts it into windows.
-///
-/// # Errors
-/// Input errors of tokenizer and text.
-pub fn windows(
-    plan: &Plan,
-    cut: &Cut,
-    tokenizer: &TextTokenizer,
-    text: &Text,
-) -> Result<Vec<Window>> {
-    let encoded = tokenizer.encode(&text.content, plan.parse_special).at(|| text.name.clone())?;
-    let text_bytes = text.content.len() as u64;
-    let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };
-    cut.windows(&tokens).at(|| text.name.clone())
 }
 
 /// Token ids spread over a vocabulary, the same every time.

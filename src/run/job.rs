@@ -14,10 +14,10 @@ use super::calibration_data::{CalibrationData, JobVariants};
 use super::calibration_text::Cutter;
 use super::folder::run_folder;
 use super::inputs;
-use super::inputs::Text;
 use super::observer::Observer;
 use super::options::RunOptions;
 use super::plan::Plan;
+use super::text::{Text, read_text};
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
@@ -49,9 +49,9 @@ impl Opened {
     pub fn open(plan: &Plan, observer: &dyn Observer) -> Result<Opened> {
         let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let text = inputs::read_text(&plan.text)?;
+        let text = read_text(&plan.text)?;
         let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
-        let windows = inputs::windows(plan, &cut, &tokenizer, &text)?;
+        let windows = text.windows(&cut, &tokenizer, plan.parse_special)?;
         Ok(Opened { checkpoint, tokenizer, text, cut, windows })
     }
 
@@ -70,8 +70,8 @@ impl Opened {
             model_hash: checkpoint.content_hash(),
             tokenizer_hash: tokenizer.hash.clone(),
             text_name: text.name.clone(),
-            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
-            text_bytes: text.content.len() as u64,
+            text_hash: text.hash.clone(),
+            text_bytes: text.size_bytes,
             protocol: plan.protocol.clone(),
             bos: bos.to_string(),
             window_tokens: plan.context,
@@ -86,7 +86,7 @@ impl Opened {
             parameters: checkpoint.parameters(),
             vocabulary: checkpoint.config.vocab_size,
             entropy_floor_nats_per_byte: text.entropy_nats_per_byte,
-            warnings: warnings(plan, checkpoint, &text.content),
+            warnings: warnings(plan, checkpoint, text),
         }
     }
 }
@@ -237,8 +237,8 @@ impl Job {
 }
 
 /// Warnings that a reader must see before trusting the numbers.
-fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &str) -> Vec<String> {
-    let is_chat = plan.parse_special && text.contains("<|start|>");
+fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &Text) -> Vec<String> {
+    let is_chat = plan.parse_special && text.is_chat;
     if checkpoint.config.architecture != Architecture::GptOss || is_chat {
         return Vec::new();
     }

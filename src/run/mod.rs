@@ -27,5 +27,6 @@ pub mod score;
 pub mod sensitivity_file;
 pub mod sweep;
 pub mod target;
+pub mod text;
 pub mod tolerances;
 pub mod verify;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::options::PlanOptions;
 use super::tolerances::{Limits, deserialize_limits};
 use crate::error::{Error, Result};
+use crate::files::read_regular_text;
 
 /// Largest plan file that is read, in bytes.
 const MAX_PLAN_BYTES: u64 = 1 << 20;
@@ -23,15 +24,7 @@ struct CheckOnly {
 /// # Errors
 /// Input errors of the file: too large, not TOML, an unknown key.
 pub fn read(path: &Path) -> Result<PlanOptions> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
-    if meta.len() > MAX_PLAN_BYTES {
-        let found = meta.len();
-        return Err(Error::input(format!(
-            "expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"
-        ))
-        .at(path.display()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    let text = read_regular_text("read the plan", path, MAX_PLAN_BYTES)?;
     toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))
 }
 
@@ -40,7 +33,7 @@ pub fn read(path: &Path) -> Result<PlanOptions> {
 /// # Errors
 /// Input errors of a file that is not TOML.
 pub fn kept_limits(path: &Path) -> Result<Limits> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    let text = read_regular_text("read the plan", path, MAX_PLAN_BYTES)?;
     let plan: CheckOnly = toml::from_str(&text)
         .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
     Ok(plan.check)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::inputs;
 use super::observer::Observer;
 use super::package::{VERIFIED_TOKENS, check};
+use super::text::read_text;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
 use crate::eval::{Coder, Variant};
@@ -130,14 +131,5 @@ fn ids(
     let Some(text) = request.text else {
         return Ok(inputs::spread(tokens, checkpoint.config.vocab_size));
     };
-    let text = inputs::read_text(text)?;
-    let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
-    if ids.len() < tokens {
-        let found = ids.len();
-        return Err(Error::input(format!("expected a text of {tokens} tokens, found {found}"))
-            .at(text.name)
-            .hint("give a longer text, or fewer --tokens"));
-    }
-    ids.truncate(tokens);
-    Ok(ids)
+    read_text(text)?.first_ids(&checkpoint.tokenizer()?, tokens)
 }

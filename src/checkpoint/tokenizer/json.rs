@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::error::{At, Error, Result};
+use crate::files::read_regular;
 
 use super::TextTokenizer;
 
@@ -63,16 +64,10 @@ impl TextTokenizer {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let size = match std::fs::metadata(path) {
-        Ok(meta) => meta.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("read", path, e)),
-    };
-    if size > MAX_FILE_BYTES {
-        return Err(Error::input(format!("expected at most {MAX_FILE_BYTES} bytes, found {size}"))
-            .at(path.display()));
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => read_regular("read", path, MAX_FILE_BYTES).map(Some),
     }
-    std::fs::read(path).map(Some).map_err(|e| Error::io("read", path, e))
 }
 
 /// The parts of `tokenizer_config.json` that concern BOS.
