@@ -17,7 +17,9 @@ use crate::package::bundle::{self, Manifest};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::run::calibration_text;
 use crate::run::inputs;
+use crate::run::observer::Observer;
 use crate::run::package::{warn, write};
+use crate::run::verify::fp16_overflow;
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
@@ -105,7 +107,11 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
     let written = write(&order, &args.output, reporter)?;
     let document = document(&format!("{} as {label}", checkpoint.name), &written, args);
     print(args.format.format, &document)?;
-    Ok(Exit::Done)
+    let Some(overflow) = fp16_overflow(&checkpoint, args.backend.backend()?, reporter)? else {
+        return Ok(Exit::Done);
+    };
+    reporter.warning(&format!("on a phone this model overflows fp16: {overflow}"));
+    Ok(Exit::No)
 }
 
 fn document(title: &str, manifest: &Manifest, args: &PackageArgs) -> Document {

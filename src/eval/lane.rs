@@ -10,6 +10,7 @@ use candle_core::Tensor;
 use super::calibration::InputScales;
 use super::coded_file::CodedFile;
 use super::divergence::{LayerRouting, Score};
+use super::fp16_range::Fp16Overflow;
 use super::variant::Variant;
 use crate::error::{Error, Result};
 use crate::model::Routed;
@@ -47,6 +48,8 @@ pub struct Lane {
     pub routed: Vec<Routed>,
     /// Per window and finished layer, how its tokens were routed; empty without experts.
     pub routing: Vec<Vec<LayerRouting>>,
+    /// Per window, its first activation that fp16 does not hold.
+    pub overflows: Vec<Option<Fp16Overflow>>,
     /// The scales of its int8 inputs so far; empty if it has none.
     pub scales: InputScales,
     /// Hash over the hashes of everything coded so far.
@@ -64,6 +67,7 @@ impl Lane {
             hidden: Vec::new(),
             routed: Vec::new(),
             routing: Vec::new(),
+            overflows: Vec::new(),
             scales: InputScales::default(),
             coded: [0; 32],
             failure: None,

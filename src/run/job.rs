@@ -50,6 +50,7 @@ impl Opened {
         let checkpoint = inputs::open_checkpoint(&plan.model, observer)?;
         let tokenizer = checkpoint.tokenizer()?;
         let text = read_text(&plan.text)?;
+        text.warnings.iter().for_each(|line| observer.warning(line));
         let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
         let windows = text.windows(&cut, &tokenizer, plan.parse_special)?;
         Ok(Opened { checkpoint, tokenizer, text, cut, windows })

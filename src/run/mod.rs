@@ -28,5 +28,6 @@ pub mod sensitivity_file;
 pub mod sweep;
 pub mod target;
 pub mod text;
+mod text_scan;
 pub mod tolerances;
 pub mod verify;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::text_scan::Scan;
 use crate::checkpoint::tokenizer::{Pieces, TextTokenizer};
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -19,9 +20,6 @@ const DOING: &str = "read the text";
 const BLOCK_BYTES: usize = 1 << 20;
 /// A byte-order mark in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// The token that begins a message in gpt-oss's format.
-const CHAT_START: &str = "<|start|>";
-
 /// A text that was examined.
 #[derive(Debug)]
 pub struct Text {
@@ -33,8 +31,8 @@ pub struct Text {
     pub hash: String,
     /// Whether it holds messages in gpt-oss's format.
     pub is_chat: bool,
-    /// Whether its lines end in CRLF.
-    pub has_crlf: bool,
+    /// What about the text's bytes may surprise a reader of the scores.
+    pub warnings: Vec<String>,
     /// Entropy of the text's source in nats per byte, if it is known.
     pub entropy_nats_per_byte: Option<f64>,
     source: Source,
@@ -58,7 +56,7 @@ pub fn read_text(text: &str) -> Result<Text> {
         let entropy_nats_per_byte = demo::entropy_nats_per_byte();
         return Ok(Text {
             entropy_nats_per_byte,
-            ..scan.finish("generated stories".into(), source)
+            ..Text::new("generated stories".into(), &scan, source)
         });
     }
     let path = Path::new(text);
@@ -69,7 +67,7 @@ pub fn read_text(text: &str) -> Result<Text> {
     loop {
         let count = file.read(&mut block).map_err(|e| Error::io(DOING, path, e))?;
         let mut read = &block[..count];
-        if scan.first_byte == 0 && scan.carry.is_empty() && !has_mark {
+        if scan.is_at_start() && !has_mark {
             if let Some(rest) = read.strip_prefix(BYTE_ORDER_MARK) {
                 (has_mark, read) = (true, rest);
             }
@@ -82,85 +80,35 @@ pub fn read_text(text: &str) -> Result<Text> {
     scan.check_end().at(|| path.display())?;
     let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
     let (len, modified) = state(&meta);
-    Ok(scan.finish(name, Source::File { path: path.into(), len, modified, has_mark }))
+    Ok(Text::new(name, &scan, Source::File { path: path.into(), len, modified, has_mark }))
 }
 
 fn state(meta: &Metadata) -> (u64, Option<SystemTime>) {
     (meta.len(), meta.modified().ok())
 }
 
-/// A text that is being examined.
-#[derive(Default)]
-struct Scan {
-    hasher: blake3::Hasher,
-    /// The byte where `carry` begins.
-    first_byte: u64,
-    /// The first bytes of a character that is not complete.
-    carry: Vec<u8>,
-    /// The last bytes that were examined.
-    tail: Vec<u8>,
-    is_chat: bool,
-    has_crlf: bool,
-}
-
-impl Scan {
-    fn add(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
-        self.carry.extend_from_slice(bytes);
-        let complete = match std::str::from_utf8(&self.carry) {
-            Ok(text) => text.len(),
-            Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            Err(error) => return Err(self.not_utf8(error.valid_up_to())),
-        };
-        // Marks that two blocks share are found in the last bytes of one and the first of the next.
-        let mut seam = std::mem::take(&mut self.tail);
-        let text = &self.carry[..complete];
-        seam.extend_from_slice(&text[..text.len().min(CHAT_START.len())]);
-        for text in [&seam, text] {
-            let text = String::from_utf8_lossy(text);
-            self.is_chat |= text.contains(CHAT_START);
-            self.has_crlf |= text.contains("\r\n");
+impl Text {
+    fn new(name: String, scan: &Scan, source: Source) -> Text {
+        let mut warnings = Vec::new();
+        if matches!(source, Source::File { has_mark: true, .. }) {
+            warnings.push(format!("{name} begins with a byte-order mark, which is left out"));
         }
-        let from = text.len().saturating_sub(CHAT_START.len());
-        self.tail = if text.len() < CHAT_START.len() { seam } else { text[from..].to_vec() };
-        self.carry.drain(..complete);
-        self.first_byte += complete as u64;
-        Ok(())
-    }
-
-    fn not_utf8(&self, at: usize) -> Error {
-        let at = self.first_byte + at as u64;
-        Error::input(format!("expected UTF-8, found invalid bytes from byte {at} on"))
-            .hint("convert it, for example with iconv -t UTF-8")
-    }
-
-    fn check_end(&self) -> Result<()> {
-        if !self.carry.is_empty() {
-            return Err(self.not_utf8(0));
+        if scan.crlf_lines > 0 {
+            warnings.push(format!(
+                "{name} has {} line ends of CRLF, and the carriage returns are scored too: remove them \
+                 (with dos2unix) to compare with the same text with LF",
+                scan.crlf_lines
+            ));
         }
-        if self.first_byte == 0 {
-            return Err(Error::input("the text is empty"));
-        }
-        Ok(())
-    }
-
-    fn finish(self, name: String, source: Source) -> Text {
         Text {
             name,
-            size_bytes: self.first_byte,
-            hash: self.hasher.finalize().to_hex().to_string(),
-            is_chat: self.is_chat,
-            has_crlf: self.has_crlf,
+            warnings,
+            size_bytes: scan.size_bytes,
+            hash: scan.hash(),
+            is_chat: scan.is_chat,
             entropy_nats_per_byte: None,
             source,
         }
-    }
-}
-
-impl Text {
-    /// Whether the file begins with a byte-order mark, which is not part of the text.
-    pub fn has_byte_order_mark(&self) -> bool {
-        matches!(self.source, Source::File { has_mark: true, .. })
     }
 
     /// The text from byte `range.start` on, up to `range.end`.
@@ -339,7 +287,9 @@ mod tests {
             read_text(path.to_str().unwrap())
         };
         let marked = read(b"\xef\xbb\xbfone\r\ntwo").unwrap();
-        assert!(marked.has_byte_order_mark() && marked.has_crlf && !marked.is_chat);
+        assert_eq!(marked.warnings.len(), 2, "{:?}", marked.warnings);
+        assert!(marked.warnings[0].contains("byte-order mark") && !marked.is_chat);
+        assert!(marked.warnings[1].starts_with("text has 1 line ends of CRLF"));
         assert_eq!(marked.hash, blake3::hash(b"one\r\ntwo").to_hex().to_string());
         let tokenizer = demo_tokenizer();
         let ids = tokenizer.encode("one\r\ntwo", false).unwrap().ids;
@@ -348,12 +298,14 @@ mod tests {
         for (filled, mark) in [(BLOCK_BYTES - 4, "<|start|>"), (BLOCK_BYTES - 1, "\r\n")] {
             let text = ["x".repeat(filled).as_str(), mark, "\u{1f600}"].concat();
             let text = read(text.as_bytes()).unwrap();
-            assert_eq!((text.is_chat, text.has_crlf), (mark != "\r\n", mark == "\r\n"));
+            let has_crlf = !text.warnings.is_empty();
+            assert_eq!((text.is_chat, has_crlf), (mark != "\r\n", mark == "\r\n"));
         }
         read(["x".repeat(BLOCK_BYTES - 1).as_str(), "\u{1f600}"].concat().as_bytes()).unwrap();
         for (bytes, expected) in [
             (&b"ab\xffcd"[..], "invalid bytes from byte 2 on"),
             (b"ab\xf0\x9f", "invalid bytes from byte 2 on"),
+            (b"\xff\xfea\0", "it is UTF-16"),
             (b"", "the text is empty"),
             (b"\xef\xbb\xbf", "the text is empty"),
         ] {

@@ -64,6 +64,8 @@ enum Stage {
     Expression(Option<Expression>),
     /// Before this character, and before spaces.
     Before(char),
+    /// Nothing is split, but spaces become this character.
+    Spaces(char),
     Digits {
         each: bool,
     },
@@ -152,7 +154,7 @@ impl<'a> Cuts<'a> {
         if self.added.iter().any(|token| self.touches(token, left, right)) {
             return false;
         }
-        let Some((left, right)) = self.normalized(left, right) else { return false };
+        let Some((left, mut right)) = self.normalized(left, right) else { return false };
         let mut is_byte_level = false;
         for stage in &self.stages {
             if is_byte_level {
@@ -162,6 +164,9 @@ impl<'a> Cuts<'a> {
                 Place::Ends => return true,
                 Place::Unknown => return false,
                 Place::Divides => is_byte_level |= matches!(stage, Stage::Bytes),
+            }
+            if let (Stage::Spaces(replacement), ' ') = (stage, right) {
+                right = *replacement;
             }
         }
         !is_byte_level && self.merges_stay_apart(left, right)
@@ -213,9 +218,9 @@ impl<'a> Cuts<'a> {
                 Normalization::Lowercase => {
                     (left, right) = (left.to_lowercase().last()?, right.to_lowercase().next()?);
                 }
-                // No ASCII character is ever joined with what stands before it.
-                Normalization::Nfc if right.is_ascii() => {}
-                Normalization::OtherForm if left.is_ascii() && right.is_ascii() => {}
+                // A space is joined neither with what stands before it nor with a mark after it.
+                Normalization::Nfc if right == ' ' || right == '\n' => {}
+                Normalization::OtherForm if left.is_ascii() && (right == ' ' || right == '\n') => {}
                 _ => return None,
             }
         }
@@ -226,7 +231,9 @@ impl<'a> Cuts<'a> {
     /// one side do not depend on the other.
     fn merges_stay_apart(&self, left: char, right: char) -> bool {
         let ModelWrapper::BPE(model) = self.tokenizer.get_model() else { return false };
+        // Without an unknown token, characters are dropped, and what follows them in a word is shifted.
         let is_plain = !model.ignore_merges
+            && model.unk_token.is_some()
             && model.dropout.is_none_or(|p| p == 0.0)
             && model.end_of_word_suffix.as_ref().is_none_or(String::is_empty)
             && model.continuing_subword_prefix.as_ref().is_none_or(String::is_empty);
@@ -257,6 +264,7 @@ impl Stage {
                 vec![Stage::Expression(Expression::new(&text))]
             }
             Splitting::Metaspace { replacement, split: true } => vec![Stage::Before(replacement)],
+            Splitting::Metaspace { replacement, .. } => vec![Stage::Spaces(replacement)],
             Splitting::Digits { individual_digits } => {
                 vec![Stage::Digits { each: individual_digits }]
             }
@@ -281,7 +289,7 @@ impl Stage {
                 (left, right) => ends(left != right),
             },
             Stage::Whitespace => ends(left.is_whitespace() || right.is_whitespace()),
-            Stage::Bytes => Place::Divides,
+            Stage::Bytes | Stage::Spaces(_) => Place::Divides,
             Stage::Expression(None) | Stage::Unknown => Place::Unknown,
         }
     }

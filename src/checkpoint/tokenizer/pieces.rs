@@ -178,8 +178,22 @@ mod tests {
         TextTokenizer::new(inner, None, false).unwrap()
     }
 
-    fn demo_with(steps: &str) -> TextTokenizer {
-        with_steps(Tokenizer::from_bytes(demo::MODEL.tokenizer).unwrap(), steps)
+    /// A vocabulary as SentencePiece makes them: characters, bytes for all others, and some merges.
+    fn sentence_piece(steps: &str) -> TextTokenizer {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let characters = "▁ abcdefghilmnoprstuvwxy12.,'<>é中".chars().map(String::from);
+        let names = std::iter::once("<unk>".to_owned()).chain(bytes).chain(characters);
+        let mut vocab: Vocab = names.zip(0..).collect();
+        let mut merges = Merges::new();
+        for (left, right) in
+            [("h", "e"), ("▁", "he"), ("t", "he"), ("l", "l"), ("1", "2"), ("▁", "▁"), (".", "▁")]
+        {
+            vocab.insert(format!("{left}{right}"), vocab.len() as u32);
+            merges.push((left.into(), right.into()));
+        }
+        let model = BPE::builder().vocab_and_merges(vocab, merges);
+        let model = model.unk_token("<unk>".into()).fuse_unk(true).byte_fallback(true);
+        with_steps(Tokenizer::new(model.build().unwrap()), steps)
     }
 
     const LLAMA3: &str = r#"{"type": "Split", "pattern": {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}, "behavior": "Isolated", "invert": false}"#;
@@ -207,7 +221,7 @@ mod tests {
             eprintln!("skipped: ../shared is not here");
         }
         let embedded = TextTokenizer::from_bytes(demo::MODEL.tokenizer, None, None).unwrap();
-        bytes.chain(word_steps.map(demo_with)).chain(stories.ok()).chain([embedded]).collect()
+        bytes.chain(word_steps.map(sentence_piece)).chain(stories.ok()).chain([embedded]).collect()
     }
 
     fn tokenizers_once() -> &'static [TextTokenizer] {
