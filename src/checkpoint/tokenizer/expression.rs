@@ -34,16 +34,20 @@ impl Expression {
         let mut plain = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(NOTHING_FOLLOWS) {
-            if !(after.is_empty() || after.starts_with(['|', ')'])) {
+            plain.push_str(before);
+            let ends = after.is_empty() || after.starts_with('|');
+            // What stands before it is complete, so that it is in no group.
+            if !ends || regex_syntax::parse(&plain).is_err() {
                 return None;
             }
-            plain.push_str(before);
             rest = after;
         }
         plain.push_str(rest);
         let hir = regex_syntax::parse(&plain).ok()?;
         let looks_ahead = plain.len() < text.len();
-        let is_plain = hir.properties().look_set().is_empty();
+        // A match of nothing would hide that another alternative matches.
+        let takes_some = hir.properties().minimum_len().is_some_and(|len| len > 0);
+        let is_plain = hir.properties().look_set().is_empty() && takes_some;
         is_plain.then_some(Expression { hir, looks_ahead })
     }
 
@@ -192,6 +196,7 @@ mod tests {
     fn expressions_that_look_around_are_not_judged() {
         let others =
             [r"(?<=a)b", r"\bx", r"^x", r"x$", r"x(?=y)", r"(?!\S)x", r"\s+(?!x)", r"(a)\1", "["];
+        let others = others.into_iter().chain([r"x*|y", r"(?:(?!\S)|y)x", r"(?:y(?!\S))x"]);
         for text in others {
             assert!(Expression::new(text).is_none(), "{text}");
         }
