@@ -141,6 +141,30 @@ impl Error {
         }
     }
 
+    /// Whether this is an error of what was asked for, such as a recipe that does not fit a tensor.
+    /// The same input would fail again. Errors of files, of the surroundings, bugs and interruptions
+    /// are not: the same command may succeed later.
+    pub fn is_of_input(&self) -> bool {
+        let is_io = self.0.cause.as_ref().is_some_and(|cause| cause.is::<std::io::Error>());
+        matches!(self.0.exit, Exit::Input | Exit::No) && !is_io
+    }
+
+    /// The error if it [is of the input](Self::is_of_input) and may be recorded as a failure. Nothing
+    /// that would be tried again for good reason is recorded as one.
+    ///
+    /// # Errors
+    /// Any other error, which ends the run. An operation on a file that failed is one of the
+    /// surroundings then, since the run's own files are no input.
+    pub fn recordable(mut self) -> Result<Self> {
+        if self.is_of_input() {
+            return Ok(self);
+        }
+        if matches!(self.0.exit, Exit::Input | Exit::No) {
+            self.0.exit = Exit::Surroundings;
+        }
+        Err(self.hint("what is finished is kept: mend this and run the same command again"))
+    }
+
     /// The class that decides the exit code.
     pub fn exit(&self) -> Exit {
         self.0.exit
@@ -228,6 +252,29 @@ mod tests {
             assert_eq!(text.lines().count(), 2, "{text:?}");
             assert!(!error.one_line().contains(escape::is_hidden), "{text:?}");
         }
+    }
+
+    #[test]
+    fn only_an_error_of_the_input_is_recorded_as_a_failure() {
+        use std::io::ErrorKind;
+        let own = Error::input("weights that are not finite").at("layer 3");
+        assert_eq!(own.recordable().unwrap().cause(), "layer 3: weights that are not finite");
+        let path = std::path::Path::new("coded/palette4.safetensors");
+        let kinds = [
+            ErrorKind::StorageFull,
+            ErrorKind::Other,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::PermissionDenied,
+            ErrorKind::OutOfMemory,
+            ErrorKind::NotFound,
+            ErrorKind::IsADirectory,
+        ];
+        for kind in kinds {
+            let error = Error::io("write", path, kind.into()).at("layer 3").recordable();
+            assert_eq!(error.unwrap_err().exit(), Exit::Surroundings, "{kind:?}");
+        }
+        assert_eq!(Error::interrupted().recordable().unwrap_err().exit(), Exit::Interrupted);
+        assert_eq!(Error::bug("a shape").recordable().unwrap_err().exit(), Exit::Bug);
     }
 
     #[test]

@@ -42,10 +42,10 @@ pub fn write_by_moments(
         stop_if_asked(observer)?;
     }
     let finish = |(at, failure): (usize, Option<Cause>)| match failure {
-        Some(cause) => Err(cause),
-        None => plan.finish_coded(at).map_err(|e| Cause::from(&e)),
+        Some(cause) => Ok(Err(cause)),
+        None => plan.finish_coded(at).map(Ok).or_else(|error| Cause::of(error).map(Err)),
     };
-    let outcomes = failures.into_iter().enumerate().map(finish).collect();
+    let outcomes = failures.into_iter().enumerate().map(finish).collect::<Result<_>>()?;
     observer.progress(layers + 1, layers + 1);
     Ok(outcomes)
 }
@@ -88,7 +88,7 @@ impl LayerCoding<'_> {
                 });
                 done.elapsed += clock.elapsed();
                 if let Err(error) = coded {
-                    failures[*at] = Some(Cause::from(&error.at(format!("layer {layer}"))));
+                    failures[*at] = Some(Cause::of(error.at(format!("layer {layer}")))?);
                 }
             }
         }

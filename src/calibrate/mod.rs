@@ -47,7 +47,7 @@ use stages::{LayerFit, Stages};
 use tune_model::ModelTuning;
 use unit::Unit;
 
-use crate::error::{Exit, Result};
+use crate::error::Result;
 use crate::eval::coded_file::CodedFile;
 use crate::eval::embed;
 use crate::eval::lane::{Cause, Lane};
@@ -94,8 +94,8 @@ pub fn write_calibrated(
         let done = match lane.failure {
             Some(cause) => Err(cause),
             None => match plan.finish(at, &rope, &reference, observer) {
-                Err(error) if error.exit() == Exit::Interrupted => return Err(error),
-                done => done.map_err(|e| Cause::from(&e)),
+                Err(error) => Err(Cause::of(error)?),
+                Ok(()) => Ok(()),
             },
         };
         outcomes.push(done);
@@ -188,7 +188,7 @@ impl CalibrationJob<'_> {
                     *done = Done { elapsed: clock.elapsed(), ..coded };
                     lane.routed = route(&block, &lane.hidden)?;
                 }
-                Err(error) => lane.fail(&error.at(format!("layer {layer}"))),
+                Err(error) => lane.fail(error.at(format!("layer {layer}")))?,
             }
         }
         lanes[0].routed = route(&block, &reference.attended)?;
@@ -240,7 +240,7 @@ impl CalibrationJob<'_> {
                     done.pooled_experts += usize::from(coded.is_pooled);
                     done.elapsed += clock.elapsed();
                 }
-                Err(error) => lane.fail(&error.at(format!("expert {expert}"))),
+                Err(error) => lane.fail(error.at(format!("expert {expert}")))?,
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use super::foreign;
 use crate::error::{At, Error, Result};
+use crate::files::open_regular;
 
 /// The bytes of one file, read-only.
 #[derive(Debug)]
@@ -35,13 +36,7 @@ impl FileBytes {
     /// LFS).
     pub fn map(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("open", path, e);
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() {
-            return Err(
-                Error::input("expected a file, found a folder or device").at(path.display())
-            );
-        }
+        let (file, meta) = open_regular("open", path)?;
         if meta.len() == 0 {
             return Ok(FileBytes { path: path.into(), content: Content::Empty });
         }

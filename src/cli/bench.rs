@@ -11,7 +11,7 @@ use super::output::print;
 use super::reporter::Reporter;
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::device::client::{Target, manifest_of};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::package::bundle::Bundle;
 use crate::report::{devices, run};
 use crate::results::RunFolder;
@@ -19,6 +19,7 @@ use crate::run::folder::run_folder;
 use crate::run::inputs;
 use crate::run::measure::{Folder, Setting, targets};
 use crate::run::pages;
+use crate::run::text::read_text;
 
 /// Arguments of `evalkit bench`.
 #[derive(Debug, Args)]
@@ -90,12 +91,5 @@ fn ids(args: &BenchArgs, tokens: usize, vocabulary: usize) -> Result<Vec<u32>> {
             "--text needs the tokenizer in the packages' folder; omit --text to use other tokens",
         )
     })?;
-    let text = inputs::read_text(text)?;
-    let mut ids = tokenizer.encode(&text.content, false)?.ids;
-    if ids.len() < tokens {
-        let found = ids.len();
-        return Err(Error::input(format!("expected {tokens} tokens, found {found}")).at(text.name));
-    }
-    ids.truncate(tokens);
-    Ok(ids)
+    read_text(text)?.first_ids(&tokenizer, tokens)
 }

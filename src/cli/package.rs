@@ -18,7 +18,9 @@ use crate::report::Document;
 use crate::run::calibration_text;
 use crate::run::documents::packages;
 use crate::run::inputs;
+use crate::run::observer::Observer;
 use crate::run::package::{warn, write};
+use crate::run::verify::fp16_overflow;
 
 /// Arguments of `evalkit package`.
 #[derive(Debug, Args)]
@@ -108,5 +110,9 @@ pub fn run(args: &PackageArgs, reporter: &Reporter) -> Result<Exit> {
     let title = format!("{} as {label}", checkpoint.name);
     let document = packages::document(title, &written, &args.output);
     print(args.format.format, &document)?;
-    Ok(Exit::Done)
+    let Some(overflow) = fp16_overflow(&checkpoint, args.backend.backend()?, reporter)? else {
+        return Ok(Exit::Done);
+    };
+    reporter.warning(&format!("on a phone this model overflows fp16: {overflow}"));
+    Ok(Exit::No)
 }

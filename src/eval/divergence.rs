@@ -8,6 +8,7 @@
 
 use pulp::Arch;
 
+use super::fp16_range::Fp16Overflow;
 use crate::model::{exp, max};
 
 /// Partial sums per row; fixed, so that results do not depend on the vector unit.
@@ -88,6 +89,8 @@ pub struct Score {
     pub top1_agree: u64,
     /// Routing of the window's tokens by layer; empty without experts.
     pub routing: Vec<LayerRouting>,
+    /// The first activation that fp16 does not hold.
+    pub fp16_overflow: Option<Fp16Overflow>,
 }
 
 /// A slice of the vocabulary.
@@ -108,6 +111,11 @@ impl Scorer {
     /// The log-sum-exp of each token's logits so far.
     pub fn log_sums(&self) -> Vec<f64> {
         self.states.iter().map(|state| state.exponentials.log()).collect()
+    }
+
+    /// The largest logit so far.
+    pub fn largest_logit(&self) -> f32 {
+        self.states.iter().map(|state| state.best).fold(f32::NEG_INFINITY, f32::max)
     }
 
     /// Adds the next slice of logits `[tokens, slice]`. `reference` has the reference's logits of that

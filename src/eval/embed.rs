@@ -47,8 +47,8 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
         }
     }
     for (lane, coding) in lanes.iter_mut().zip(own) {
-        if let Some(error) = vocabulary.failure(coding) {
-            lane.fail(error);
+        if let Some(cause) = vocabulary.failure(coding) {
+            lane.end(cause.clone());
             continue;
         }
         if !lane.variant.is_reference() {

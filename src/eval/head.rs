@@ -9,13 +9,14 @@ use rayon::prelude::*;
 use super::calibration::InputHistograms;
 use super::coded_file::head_name;
 use super::divergence::{Score, Scorer, VocabularySlice};
+use super::fp16_range::Fp16Overflow;
 use super::lane::{Lane, Outcome, Scored};
 use super::protocol::Window;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::error::Result;
-use crate::model::{self, Input};
+use crate::model::{self, Activation, FP16_OVERFLOW, Input, Watch};
 
 /// One lane at the head, with its normed hidden states per window, `[scored, hidden]`.
 struct HeadLane {
@@ -62,8 +63,8 @@ pub fn score(
         add_slice(walk, &lanes, &heads, slice.start as u32, &mut scorers, timings)?;
     }
     for head in &mut lanes {
-        if let Some(error) = vocabulary.failure(head.coding) {
-            head.lane.fail(error);
+        if let Some(cause) = vocabulary.failure(head.coding) {
+            head.lane.end(cause.clone());
         } else if !walk.checkpoint.config.tied
             || head.lane.variant.stores_tied_head(walk.checkpoint)
         {
@@ -88,10 +89,16 @@ fn prepare(
                 choose_scale(walk, &mut lane, gain)?;
             }
             let scale = lane.scales.get(None, Input::Head);
-            for (hidden, window) in std::mem::take(&mut lane.hidden).iter().zip(walk.windows) {
+            lane.overflows.resize(lane.hidden.len(), None);
+            let hidden = std::mem::take(&mut lane.hidden);
+            let windows = hidden.iter().zip(walk.windows).zip(&mut lane.overflows);
+            for ((hidden, window), overflow) in windows {
                 // Position p predicts the token at p + 1.
                 let rows = window.scored.start - 1..window.scored.end - 1;
                 let states = model::final_norm(hidden, gain, rows, &walk.checkpoint.config)?;
+                let watch = Watch::default();
+                watch.see(Activation::HeadInput, &states).map_err(model::failed)?;
+                Fp16Overflow::note(overflow, None, &watch);
                 normed.push(match scale {
                     Some(scale) => model::in_int8(&states, scale)?,
                     None => states,
@@ -114,7 +121,7 @@ fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
     if let Err(error) =
         histograms.choose(calibration.method, None, &[Input::Head], &mut lane.scales)
     {
-        lane.fail(&error);
+        lane.fail(error)?;
     }
     Ok(())
 }
@@ -170,13 +177,21 @@ fn targets(window: &Window) -> &[u32] {
     &window.ids[window.scored.clone()]
 }
 
+/// The overflow of a window's logits, if there is one. A large negative logit does no harm.
+fn of_logits(scorer: &Scorer) -> Option<Fp16Overflow> {
+    let (of, magnitude) = (Activation::Logits, scorer.largest_logit());
+    (magnitude >= FP16_OVERFLOW).then_some(Fp16Overflow { layer: None, of, magnitude })
+}
+
 fn outcomes(lanes: Vec<HeadLane>, scorers: &[Vec<Scorer>]) -> Vec<Outcome> {
     let outcome = |(index, head): (usize, HeadLane)| match head.lane.failure {
         Some(cause) => Err(cause),
         None => {
             let mut routing = head.lane.routing.into_iter();
+            let mut overflows = head.lane.overflows.into_iter();
             let score = |window: &Vec<Scorer>| Score {
                 routing: routing.next().unwrap_or_default(),
+                fp16_overflow: overflows.next().flatten().or_else(|| of_logits(&window[index])),
                 ..window[index].finish(&window[0])
             };
             let scores = scorers.iter().map(score).collect();

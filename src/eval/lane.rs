@@ -10,8 +10,9 @@ use candle_core::Tensor;
 use super::calibration::InputScales;
 use super::coded_file::CodedFile;
 use super::divergence::{LayerRouting, Score};
+use super::fp16_range::Fp16Overflow;
 use super::variant::Variant;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::model::Routed;
 
 /// Why a variant failed.
@@ -23,9 +24,14 @@ pub struct Cause {
     pub hint: String,
 }
 
-impl From<&Error> for Cause {
-    fn from(error: &Error) -> Self {
-        Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() }
+impl Cause {
+    /// The cause of a failure by `error`.
+    ///
+    /// # Errors
+    /// `error`, if it is none of the variant itself: see [`Error::recordable`].
+    pub fn of(error: Error) -> Result<Self> {
+        let error = error.recordable()?;
+        Ok(Cause { what: error.cause(), hint: error.advice().unwrap_or_default().into() })
     }
 }
 
@@ -42,6 +48,8 @@ pub struct Lane {
     pub routed: Vec<Routed>,
     /// Per window and finished layer, how its tokens were routed; empty without experts.
     pub routing: Vec<Vec<LayerRouting>>,
+    /// Per window, its first activation that fp16 does not hold.
+    pub overflows: Vec<Option<Fp16Overflow>>,
     /// The scales of its int8 inputs so far; empty if it has none.
     pub scales: InputScales,
     /// Hash over the hashes of everything coded so far.
@@ -59,6 +67,7 @@ impl Lane {
             hidden: Vec::new(),
             routed: Vec::new(),
             routing: Vec::new(),
+            overflows: Vec::new(),
             scales: InputScales::default(),
             coded: [0; 32],
             failure: None,
@@ -78,8 +87,17 @@ impl Lane {
     }
 
     /// Marks the lane as failed and frees its hidden states.
-    pub fn fail(&mut self, error: &Error) {
-        self.failure = Some(error.into());
+    ///
+    /// # Errors
+    /// `error`, if it is none of the variant itself: see [`Cause::of`].
+    pub fn fail(&mut self, error: Error) -> Result<()> {
+        self.end(Cause::of(error)?);
+        Ok(())
+    }
+
+    /// Marks the lane as failed because of `cause` and frees its hidden states.
+    pub fn end(&mut self, cause: Cause) {
+        self.failure = Some(cause);
         self.hidden = Vec::new();
         self.routed = Vec::new();
     }

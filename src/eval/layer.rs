@@ -9,13 +9,16 @@ use rayon::prelude::*;
 
 use super::calibration::InputHistograms;
 use super::divergence::LayerRouting;
+use super::fp16_range::Fp16Overflow;
 use super::lane::Lane;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::weights::block_weights;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Result};
-use crate::model::{Block, BlockWeights, Input, InputMode, Mlp, RopeTables, Routed};
+use crate::model::{
+    self, Activation, Block, BlockWeights, Input, InputMode, Mlp, RopeTables, Routed, Watch,
+};
 use crate::quantize::{CodedTensor, quantize};
 
 /// A unit's tensors in a variant, in the order of the computation.
@@ -78,11 +81,31 @@ impl Layer<'_> {
             let needs = |lane: &Lane| lane.routed.iter().any(|routed| routed.needs(expert));
             self.unit(&ids, lanes, timings, needs, |weights, lane| {
                 let mlp = Mlp::new(config, weights)?;
-                let windows = lane.routed.par_iter_mut();
-                windows.try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
+                lane.overflows.resize(lane.routed.len(), None);
+                let windows = lane.routed.par_iter_mut().zip(&mut lane.overflows);
+                windows.try_for_each(|(routed, overflow)| {
+                    let watch = Watch::default();
+                    routed.apply(expert, |x| mlp.forward_watched(x, &watch))?;
+                    Fp16Overflow::note(overflow, Some(self.layer), &watch);
+                    Ok(())
+                })
             })?;
         }
-        lanes.iter_mut().try_for_each(finish)
+        lanes.iter_mut().try_for_each(finish)?;
+        if experts > 0 {
+            lanes.iter_mut().try_for_each(|lane| self.watch_states(lane))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the states after a mixture of experts.
+    fn watch_states(&self, lane: &mut Lane) -> Result<()> {
+        lane.hidden.par_iter().zip(&mut lane.overflows).try_for_each(|(hidden, overflow)| {
+            let watch = Watch::default();
+            watch.see(Activation::StatesAfterMlp, hidden).map_err(model::failed)?;
+            Fp16Overflow::note(overflow, Some(self.layer), &watch);
+            Ok(())
+        })
     }
 
     /// Runs the calibration windows with unrounded inputs of this layer and chooses the scales of its int8
@@ -99,24 +122,28 @@ impl Layer<'_> {
         };
         let states = self.walk.calibration_states(lane).par_iter();
         states.try_for_each(|hidden| {
-            block.forward_with(hidden, self.rope, InputMode::Shown(&show)).map(drop)
+            let inputs = InputMode::Shown(&show);
+            block.forward_with(hidden, self.rope, inputs, &Watch::off()).map(drop)
         })?;
         let layer = Some(self.layer);
         if let Err(error) = histograms.choose(calibration.method, layer, &inputs, &mut lane.scales)
         {
-            lane.fail(&error);
+            lane.fail(error)?;
         }
         Ok(())
     }
 
     /// Runs a block over every window of a lane; a block with experts runs up to its router.
     fn attend(&self, block: &Block, lane: &mut Lane) -> Result<()> {
-        let Lane { hidden, scales, variant, .. } = lane;
+        lane.overflows.resize(lane.hidden.len(), None);
+        let Lane { hidden, overflows, scales, variant, .. } = lane;
         let scale_of = |input: Input| scales.get(Some(self.layer), input);
         let inputs =
             if variant.needs_ranges() { InputMode::Int8(&scale_of) } else { InputMode::AsComputed };
-        let routed = hidden.par_iter_mut().map(|hidden| {
-            let (next, routed) = block.forward_with(hidden, self.rope, inputs)?;
+        let routed = hidden.par_iter_mut().zip(overflows).map(|(hidden, overflow)| {
+            let watch = Watch::default();
+            let (next, routed) = block.forward_with(hidden, self.rope, inputs, &watch)?;
+            Fp16Overflow::note(overflow, Some(self.layer), &watch);
             *hidden = next;
             Ok(routed)
         });
@@ -188,7 +215,7 @@ pub fn code(
             }
             Ok(None) => coded.push((*id, Form::AsStored(values.clone()))),
             Err(error) => {
-                lane.fail(&error);
+                lane.fail(error)?;
                 return Ok(None);
             }
         }

@@ -149,6 +149,15 @@ impl Cut {
     /// # Errors
     /// Input errors for windows too short to score a token, and texts shorter than one window.
     pub fn windows(&self, tokens: &Tokens) -> Result<Vec<Window>> {
+        let count = self.count(tokens.ids.len())?;
+        Ok((0..count).map(|index| self.window_of(tokens, 0, index)).collect())
+    }
+
+    /// The number of windows of a text of `tokens` tokens.
+    ///
+    /// # Errors
+    /// As [`windows`](Self::windows).
+    pub fn count(&self, tokens: usize) -> Result<usize> {
         let size = self.window_tokens;
         let scored = self.protocol.scored(size);
         if scored.is_empty() {
@@ -158,38 +167,54 @@ impl Cut {
                 "no token of a window is scored: expected windows of {least} tokens or more, found {size}"
             )));
         }
-        let mode = self.bos.map_or(BosMode::None, |(mode, _)| mode);
-        // Tokens of BOS before the text, and tokens of text that each window advances by.
-        let (lead, step) = match mode {
-            BosMode::None => (0, size),
-            BosMode::Prepend => (0, size - 1),
-            BosMode::Replace | BosMode::Text => (1, size),
-        };
-        let available = (tokens.ids.len() + lead) / step;
+        let (lead, step) = self.lead_and_step();
+        let available = (tokens + lead) / step;
         if available == 0 {
-            let (found, expected) = (tokens.ids.len(), step - lead);
+            let expected = step - lead;
             return Err(Error::input(format!(
-                "the text has {found} tokens, fewer than one window of {expected}"
+                "the text has {tokens} tokens, fewer than one window of {expected}"
             ))
             .hint("give a longer text, or smaller windows with --context"));
         }
-        let count = self.limit.map_or(available, |limit| limit.min(available));
-        Ok((0..count).map(|index| self.window(tokens, index, step, lead, &scored)).collect())
+        Ok(self.limit.map_or(available, |limit| limit.min(available)))
     }
 
-    fn window(
-        &self,
-        tokens: &Tokens,
-        index: usize,
-        step: usize,
-        lead: usize,
-        scored: &Range<usize>,
-    ) -> Window {
-        // Position p of the window is text token `origin + p`; tokens before 0 are BOS.
+    /// The number of the text's first tokens that the windows need, and one more; `None` for all.
+    pub fn needed_tokens(&self) -> Option<usize> {
+        let (_, step) = self.lead_and_step();
+        Some(self.limit?.saturating_mul(step).saturating_add(1))
+    }
+
+    /// The tokens of the text that window `index` needs, and the one after.
+    pub fn text_tokens(&self, index: usize) -> Range<usize> {
+        let (lead, step) = self.lead_and_step();
+        let first = (index * step).saturating_sub(lead);
+        first..(index + 1) * step + 1
+    }
+
+    /// Tokens of BOS before the text, and tokens of text that each window advances by.
+    fn lead_and_step(&self) -> (usize, usize) {
+        let size = self.window_tokens;
+        match self.bos.map_or(BosMode::None, |(mode, _)| mode) {
+            BosMode::None => (0, size),
+            BosMode::Prepend => (0, size.saturating_sub(1)),
+            BosMode::Replace | BosMode::Text => (1, size),
+        }
+    }
+
+    /// Window `index`. `tokens` are those of the text from token `first` on: at least the window's
+    /// [`text_tokens`](Self::text_tokens), as far as the text has them.
+    pub fn window_of(&self, tokens: &Tokens, first: usize, index: usize) -> Window {
+        let (lead, step) = self.lead_and_step();
+        let scored = self.protocol.scored(self.window_tokens);
+        // Position p of the window is token `origin + p` of the text, or BOS where that is negative.
         let bos_first = matches!(self.bos, Some((BosMode::Prepend, _)));
         let origin = (index * step) as i64 - lead as i64 - i64::from(bos_first);
         let bos = self.bos.map_or(0, |(_, id)| id);
-        let text_token = |position: usize| usize::try_from(origin + position as i64).ok();
+        let text_token = |position: usize| {
+            let token = usize::try_from(origin + position as i64).ok();
+            token.map(|token| token.saturating_sub(first))
+        };
         let mut ids: Vec<u32> = (0..self.window_tokens)
             .map(|position| text_token(position).map_or(bos, |token| tokens.ids[token]))
             .collect();
@@ -201,7 +226,7 @@ impl Cut {
             None => 0,
         };
         let scored_bytes = start_of(scored.end) - start_of(scored.start);
-        Window { ids, scored: scored.clone(), scored_bytes }
+        Window { ids, scored, scored_bytes }
     }
 }
 

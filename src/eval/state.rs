@@ -2,10 +2,11 @@
 //!
 //! Layout, little endian: magic, format version, key (32 bytes), next layer, lanes; per lane the
 //! hash of its codes, the scales of its int8 inputs (layer, or 0xffffffff for the head; input; fp16),
-//! and either its failure or, per window, its hidden states as f32 and the routing of its tokens in
-//! each finished layer (none for calibration windows, which come last). A blake3 hash of everything
-//! before it ends the file. The key identifies the walk; the state of another walk, or a damaged one,
-//! is ignored.
+//! and either its failure or, per window, its hidden states as f32, its first activation beyond fp16
+//! (layer, or 0xffffffff if there is none; activation; magnitude as f32), and the routing of its
+//! tokens in each finished layer (none for calibration windows, which come last). A blake3 hash of
+//! everything before it ends the file. The key identifies the walk; the state of another walk, or a
+//! damaged one, is ignored.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -13,14 +14,15 @@ use std::path::Path;
 use half::f16;
 
 use super::divergence::LayerRouting;
+use super::fp16_range::Fp16Overflow;
 use super::lane::{Cause, Lane, Resumed};
 use super::setting::Walk;
 use super::variant::Variant;
 use crate::error::{Error, Result};
-use crate::model::{self, Input};
+use crate::model::{self, Activation, Input};
 
 const MAGIC: &[u8; 8] = b"evalwalk";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Stands for the layer of the head's input, which belongs to none.
 const NO_LAYER: u32 = u32::MAX;
 /// Longest failure text that is read back, in bytes.
@@ -90,6 +92,12 @@ impl State<'_> {
                 let written =
                     model::with_values(hidden, |v| out.write_all(bytemuck::cast_slice(v)));
                 written.map_err(io::Error::other)??;
+                let overflow = lane.overflows.get(window).copied().flatten();
+                let layer = overflow.and_then(|overflow| overflow.layer);
+                out.write_all(&layer.map_or(NO_LAYER, |layer| layer as u32).to_le_bytes())?;
+                let (of, magnitude) = overflow.map_or((0, 0.0), |o| (o.of as u8, o.magnitude));
+                out.write_all(&[of])?;
+                out.write_all(&magnitude.to_le_bytes())?;
                 for layer in lane.routing.get(window).into_iter().flatten() {
                     out.write_all(&layer.agree.to_le_bytes())?;
                     out.write_all(bytemuck::cast_slice(&layer.load))?;
@@ -180,6 +188,8 @@ impl<R: Read> StateReader<'_, R> {
             self.input.read_exact(bytemuck::cast_slice_mut(&mut values))?;
             let hidden = model::matrix(values, shape, walk.device).map_err(StateError::Failed)?;
             lane.hidden.push(hidden);
+            let overflow = self.overflow()?;
+            lane.overflows.push(overflow);
             let Some(experts) = config.experts.as_ref().filter(|_| index < walk.windows.len())
             else {
                 continue;
@@ -194,6 +204,14 @@ impl<R: Read> StateReader<'_, R> {
             lane.routing.push(routing);
         }
         Ok(lane)
+    }
+
+    fn overflow(&mut self) -> Result<Option<Fp16Overflow>, StateError> {
+        let layer = self.number()?;
+        let ([of], magnitude) = (self.array()?, f32::from_le_bytes(self.array()?));
+        let of = *Activation::ALL.get(usize::from(of)).ok_or(StateError::Unusable)?;
+        let layer = Some(layer as usize);
+        Ok((layer != Some(NO_LAYER as usize)).then_some(Fp16Overflow { layer, of, magnitude }))
     }
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {

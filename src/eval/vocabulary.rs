@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::coded_file::CodedFile;
+use super::lane::Cause;
 use crate::checkpoint::{Checkpoint, TensorId};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
 /// Rows per slice: enough for the product with the hidden states to run at full speed.
@@ -59,7 +60,7 @@ struct Coding {
     recipe: Recipe,
     /// The whole coded matrix, if the recipe's tables span all rows or if it comes from a file.
     whole: Option<CodedTensor>,
-    failure: Option<Error>,
+    failure: Option<Cause>,
     hasher: blake3::Hasher,
 }
 
@@ -95,7 +96,7 @@ impl<'a> Vocabulary<'a> {
             };
             let (whole, failure) = match whole {
                 Ok(whole) => (whole, None),
-                Err(error) => (None, Some(error)),
+                Err(error) => (None, Some(Cause::of(error)?)),
             };
             let (recipe, hasher) = (recipe.resolved(shape), blake3::Hasher::new());
             codings.push(Coding { recipe, whole, failure, hasher });
@@ -121,7 +122,7 @@ impl<'a> Vocabulary<'a> {
         let mut decoded = Vec::with_capacity(self.codings.len());
         for coding in &mut self.codings {
             let values = coding.decode(&stored, rows.clone(), columns).at(|| id.name());
-            decoded.push(coding.keep(values));
+            decoded.push(coding.keep(values)?);
         }
         Ok(decoded)
     }
@@ -133,7 +134,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Why a recipe failed, if it did.
-    pub fn failure(&self, coding: usize) -> Option<&Error> {
+    pub fn failure(&self, coding: usize) -> Option<&Cause> {
         self.codings[coding].failure.as_ref()
     }
 }
@@ -157,17 +158,17 @@ impl Coding {
         Ok(Some(coded.map_or_else(|| stored.to_vec(), |coded| coded.decode())))
     }
 
-    fn keep(&mut self, decoded: Result<Option<Vec<f32>>>) -> Option<Vec<f32>> {
+    fn keep(&mut self, decoded: Result<Option<Vec<f32>>>) -> Result<Option<Vec<f32>>> {
         match decoded {
             Ok(values) => {
                 if let Some(values) = &values {
                     self.hasher.update_rayon(bytemuck::cast_slice(values));
                 }
-                values
+                Ok(values)
             }
             Err(error) => {
-                self.failure = Some(error);
-                None
+                self.failure = Some(Cause::of(error)?);
+                Ok(None)
             }
         }
     }

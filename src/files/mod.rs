@@ -11,6 +11,7 @@ mod atomic_file;
 mod durable;
 mod finder;
 mod lock;
+mod regular;
 mod temporary;
 mod user_folder;
 
@@ -21,6 +22,7 @@ pub use atomic_file::{
 pub use durable::{sync_data, sync_file, sync_folder};
 pub use finder::is_finders;
 pub use lock::try_lock;
+pub use regular::{open_regular, read_regular, read_regular_text};
 pub use temporary::{Leftovers, sweep};
 pub use user_folder::{cache_folder, settings_folder};
 

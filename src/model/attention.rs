@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::backend::{operand, product};
+use super::magnitude::{Activation, Watch};
 use super::ops;
 
 /// Queries per block. Keys after the block's last query are never multiplied, which halves the work
@@ -20,6 +21,7 @@ pub fn attend(
     v: &Tensor,
     window: Option<usize>,
     sinks: Option<&Vec<f32>>,
+    watch: &Watch,
 ) -> Result<Tensor> {
     let (tokens, heads, head_dim) = q.dims3()?;
     let (_, kv_heads, _) = k.dims3()?;
@@ -37,6 +39,7 @@ pub fn attend(
         let q = q.reshape((kv_heads, group * queries, head_dim))?;
         let scores = product(&q, &k.narrow(1, start, keys)?.t()?)?;
         let scores = scores.reshape((heads, queries, keys))?;
+        watch.see_scaled(Activation::Scores, &scores, scale)?;
         let weights = ops::masked_softmax(scores, &mask)?;
         let weights = weights.reshape((kv_heads, group * queries, keys))?;
         let attended = product(&weights, &v.narrow(1, start, keys)?)?;

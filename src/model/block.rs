@@ -2,72 +2,15 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::backend::product;
+use super::block_weights::{BlockWeights, LinearLayer, missing};
 use super::inputs::{Input, InputMode};
+use super::magnitude::{Activation as Seen, Watch};
 use super::rope::RopeTables;
 use super::routing::Routed;
 use super::{attention, failed, ops, values};
 use crate::checkpoint::Role;
 use crate::checkpoint::config::{Activation, Config, Experts};
-use crate::error::{Error, Result};
-
-/// A linear layer: `x Wᵀ + b`.
-#[derive(Debug, Clone)]
-pub struct LinearLayer {
-    /// `[out, in]`.
-    pub weight: Tensor,
-    /// `[out]`.
-    pub bias: Option<Tensor>,
-}
-
-impl LinearLayer {
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let y = product(x, &self.weight.t()?)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
-    }
-}
-
-/// The weights of a block or of an expert: tensors by role.
-#[derive(Debug, Default)]
-pub struct BlockWeights {
-    linears: Vec<(Role, LinearLayer)>,
-    norms: Vec<(Role, Tensor)>,
-    sinks: Option<Vec<f32>>,
-}
-
-impl BlockWeights {
-    /// Adds a linear layer.
-    pub fn linear(&mut self, role: Role, linear: LinearLayer) {
-        self.linears.push((role, linear));
-    }
-
-    /// Adds a norm's gain.
-    pub fn norm(&mut self, role: Role, gain: Tensor) {
-        self.norms.push((role, gain));
-    }
-
-    /// Adds the attention sinks: one logit per query head.
-    pub fn sinks(&mut self, sinks: Vec<f32>) {
-        self.sinks = Some(sinks);
-    }
-
-    pub(super) fn take_linear(&mut self, role: Role) -> Result<LinearLayer> {
-        let at = self.linears.iter().position(|(found, _)| *found == role);
-        at.map(|at| self.linears.swap_remove(at).1).ok_or_else(|| missing(role))
-    }
-
-    pub(super) fn take_norm(&mut self, role: Role) -> Result<Tensor> {
-        let at = self.norms.iter().position(|(found, _)| *found == role);
-        at.map(|at| self.norms.swap_remove(at).1).ok_or_else(|| missing(role))
-    }
-}
-
-fn missing(role: Role) -> Error {
-    Error::bug(format!("expected a tensor of role {role:?} in a block, found none"))
-}
+use crate::error::Result;
 
 /// One decoder block, ready to run.
 #[derive(Debug)]
@@ -129,11 +72,19 @@ impl Mlp {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, InputMode::AsComputed).map_err(failed)
+        self.forward_watched(x, &Watch::off())
     }
 
-    fn run(&self, x: &Tensor, inputs: InputMode<'_>) -> CandleResult<Tensor> {
-        let inner = self.inner(&inputs.pass(Input::Mlp, x)?)?;
+    /// The same, seen by `watch`.
+    ///
+    /// # Errors
+    /// Bug-class errors from candle.
+    pub fn forward_watched(&self, x: &Tensor, watch: &Watch) -> Result<Tensor> {
+        self.run(x, InputMode::AsComputed, watch).map_err(failed)
+    }
+
+    fn run(&self, x: &Tensor, inputs: InputMode<'_>, watch: &Watch) -> CandleResult<Tensor> {
+        let inner = self.inner_watched(&inputs.pass(Input::Mlp, x)?, watch)?;
         self.down.forward(&inputs.pass(Input::Down, &inner)?)
     }
 
@@ -142,11 +93,22 @@ impl Mlp {
     /// # Errors
     /// Candle's errors.
     pub fn inner(&self, x: &Tensor) -> CandleResult<Tensor> {
+        self.inner_watched(x, &Watch::off())
+    }
+
+    fn inner_watched(&self, x: &Tensor, watch: &Watch) -> CandleResult<Tensor> {
         let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
-        match self.activation {
-            Activation::SwiGlu => ops::swiglu(gate, &up),
-            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit),
-        }
+        let inner = match self.activation {
+            Activation::SwiGlu => {
+                watch.see(Seen::Gate, &gate)?;
+                watch.see(Seen::Up, &up)?;
+                ops::swiglu(gate, &up)?
+            }
+            // An infinite gate is clamped as any other.
+            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit)?,
+        };
+        watch.see(Seen::Product, &inner)?;
+        Ok(inner)
     }
 
     /// The MLP's output `[tokens, hidden]`, from the result of [`inner`](Self::inner).
@@ -226,10 +188,11 @@ impl Block {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn forward(&self, x: &Tensor, rope: &RopeTables) -> Result<(Tensor, Option<Routed>)> {
-        self.forward_with(x, rope, InputMode::AsComputed)
+        self.forward_with(x, rope, InputMode::AsComputed, &Watch::off())
     }
 
-    /// The same, with the inputs of linear layers treated as `inputs` says, except the router's.
+    /// The same, with the inputs of linear layers treated as `inputs` says, except the router's, and
+    /// seen by `watch`.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -238,14 +201,18 @@ impl Block {
         x: &Tensor,
         rope: &RopeTables,
         inputs: InputMode<'_>,
+        watch: &Watch,
     ) -> Result<(Tensor, Option<Routed>)> {
-        let x = self.attention(x, rope, inputs).map_err(failed)?;
+        let x = self.attention(x, rope, inputs, watch).map_err(failed)?;
         let normed = self.mlp_input(&x).map_err(failed)?;
+        watch.see(Seen::MlpInput, &normed).map_err(failed)?;
         if let Some(mlp) = self.mlp() {
-            let y = mlp.run(&normed, inputs).and_then(|y| ops::add(y, &x));
-            return Ok((y.map_err(failed)?, None));
+            let y = mlp.run(&normed, inputs, watch).and_then(|y| ops::add(y, &x));
+            let y = y.map_err(failed)?;
+            watch.see(Seen::StatesAfterMlp, &y).map_err(failed)?;
+            return Ok((y, None));
         }
-        Ok((x, self.route(normed)?))
+        Ok((x, self.route_watched(normed, watch)?))
     }
 
     fn attention(
@@ -253,10 +220,14 @@ impl Block {
         x: &Tensor,
         rope: &RopeTables,
         inputs: InputMode<'_>,
+        watch: &Watch,
     ) -> CandleResult<Tensor> {
         let normed = inputs.pass(Input::Attention, &self.attention_input(x)?)?;
-        let attended = self.attended(&normed, rope)?;
-        self.output(&inputs.pass(Input::Output, &attended)?, x)
+        watch.see(Seen::AttentionInput, &normed)?;
+        let attended = self.attended_watched(&normed, rope, watch)?;
+        let states = self.output(&inputs.pass(Input::Output, &attended)?, x)?;
+        watch.see(Seen::StatesAfterAttention, &states)?;
+        Ok(states)
     }
 
     /// The input of queries, keys and values: `x` `[tokens, hidden]`, normed.
@@ -270,12 +241,26 @@ impl Block {
     /// The input `[tokens, heads * head_dim]` of the output projection, from the normed states of
     /// one window.
     pub fn attended(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
+        self.attended_watched(normed, rope, &Watch::off())
+    }
+
+    fn attended_watched(
+        &self,
+        normed: &Tensor,
+        rope: &RopeTables,
+        watch: &Watch,
+    ) -> CandleResult<Tensor> {
         let (tokens, _) = normed.dims2()?;
         let (query_norm, key_norm) = self.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
         let q = self.heads_of(&self.query, normed, self.heads, query_norm, rope)?;
         let k = self.heads_of(&self.key, normed, self.kv_heads, key_norm, rope)?;
         let v = self.value.forward(normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
-        attention::attend(&q, &k, &v, self.window, self.sinks.as_ref())
+        watch.see(Seen::Query, &q)?;
+        watch.see(Seen::Key, &k)?;
+        watch.see(Seen::Value, &v)?;
+        let attended = attention::attend(&q, &k, &v, self.window, self.sinks.as_ref(), watch)?;
+        watch.see(Seen::Attended, &attended)?;
+        Ok(attended)
     }
 
     /// The states after attention: the output projection of `attended`, plus `x`.
@@ -302,8 +287,14 @@ impl Block {
     /// # Errors
     /// Bug-class errors from candle.
     pub fn route(&self, normed: Tensor) -> Result<Option<Routed>> {
+        self.route_watched(normed, &Watch::off())
+    }
+
+    fn route_watched(&self, normed: Tensor, watch: &Watch) -> Result<Option<Routed>> {
         let BlockMlp::Experts(experts, router) = &self.mlp else { return Ok(None) };
-        let logits = values(&router.forward(&normed).map_err(failed)?)?;
+        let logits = router.forward(&normed).map_err(failed)?;
+        watch.see(Seen::Router, &logits).map_err(failed)?;
+        let logits = values(&logits)?;
         Ok(Some(Routed::new(normed, &logits, experts)))
     }
 

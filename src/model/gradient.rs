@@ -6,7 +6,7 @@
 use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 
 use super::backend::product;
-use super::block::{BlockWeights, LinearLayer};
+use super::block_weights::{BlockWeights, LinearLayer};
 use super::failed;
 use super::rope::RopeTables;
 use crate::checkpoint::Role;

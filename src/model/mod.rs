@@ -8,10 +8,12 @@
 mod attention;
 mod backend;
 mod block;
+mod block_weights;
 mod device;
 mod gemm;
 mod gradient;
 mod inputs;
+mod magnitude;
 mod ops;
 mod rope;
 mod routing;
@@ -25,10 +27,12 @@ use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use backend::product;
-pub use block::{Block, BlockWeights, LinearLayer, Mlp};
+pub use block::{Block, Mlp};
+pub use block_weights::{BlockWeights, LinearLayer};
 pub use device::{Backend, FAST_MATH, device};
 pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
+pub use magnitude::{Activation, FP16_OVERFLOW, Overflow, Watch};
 pub use ops::{exp, max};
 pub use rope::RopeTables;
 pub use routing::Routed;

@@ -232,6 +232,17 @@ pub fn max(row: &[f32]) -> f32 {
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
 }
 
+/// The largest magnitude of a row; 0 for an empty one. NaN is passed over.
+#[inline(always)]
+pub fn max_magnitude(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(l, v)| *l = if v.abs() > *l { v.abs() } else { *l });
+    }
+    rest.iter().chain(&lanes).fold(0.0, |m, &v| if v.abs() > m { v.abs() } else { m })
+}
+
 #[inline(always)]
 fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();

@@ -54,3 +54,15 @@ pub struct InputScale {
     /// The scale, an fp16 number.
     pub scale: f32,
 }
+
+/// An activation that fp16 does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fp16Overflow {
+    /// The layer; `None` for the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// What overflows where, and by how much, in words.
+    pub what: String,
+    /// Its largest magnitude.
+    pub magnitude: f32,
+}

@@ -38,7 +38,7 @@ pub use environment::{Environment, ask};
 pub use finite::finite;
 pub use folder::RunFolder;
 pub use index::Index;
-pub use inputs::{Calibration, InputScale};
+pub use inputs::{Calibration, Fp16Overflow, InputScale};
 pub use label::{MIXED, MIXED_SEPARATOR, label};
 pub use measurement::MEASUREMENTS;
 pub use memory::{PeakSampler, machine_available_bytes, machine_total_bytes, memory_now};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::coding::Coding;
 use super::environment::Environment;
 use super::head::{Head, UPDATE, check_schema, to_line};
-use super::inputs::{Calibration, InputScale};
+use super::inputs::{Calibration, Fp16Overflow, InputScale};
 use super::packaged::Packaged;
 use super::part::StoredPart;
 use super::ranges::check_record;
@@ -171,6 +171,9 @@ pub struct Window {
     /// The tokens of the window that go to each expert, `[layers][experts]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expert_load: Vec<Vec<u32>>,
+    /// The window's first activation that fp16 does not hold, in which packages compute on a phone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp16_overflow: Option<Fp16Overflow>,
     /// Tokens that were routed: all tokens of the window, scored or not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub routed_tokens: u32,

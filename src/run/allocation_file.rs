@@ -23,6 +23,7 @@ use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::eval::mixed::Blocks;
 use crate::eval::mixed::ROLE_NAMES;
+use crate::files::read_regular_text;
 use crate::quantize::{REFERENCE_IS_STORED, Recipe};
 
 /// The first character of a name that stands for a file.
@@ -81,15 +82,7 @@ pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> 
 pub fn variant(name: &str) -> Result<Variant> {
     let Some(path) = name.strip_prefix(FILE).map(Path::new) else { return name.parse() };
     let place = || path.display().to_string();
-    let failed = |e| Error::io("read the allocation", path, e);
-    let found_bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if found_bytes > MAX_BYTES {
-        return Err(Error::input(format!(
-            "expected an allocation file of at most {MAX_BYTES} bytes, found {found_bytes}"
-        ))
-        .at(place()));
-    }
-    read(&std::fs::read_to_string(path).map_err(failed)?).at(place)
+    read(&read_regular_text("read the allocation", path, MAX_BYTES)?).at(place)
 }
 
 /// The keys that are read from the file; all others are ignored.

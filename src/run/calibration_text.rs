@@ -9,6 +9,7 @@ use super::inputs;
 use super::observer::{Observer, Stage};
 use super::options::{CalibrationOptions, PlanOptions};
 use super::plan::Plan;
+use super::text::read_text;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::tokenizer::TextTokenizer;
@@ -105,27 +106,27 @@ pub fn cut_windows(
         return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
     }
     let is_demo = text == demo::NAME;
-    let text = inputs::read_text(text).at(|| FLAG)?;
+    let text = read_text(text).at(|| FLAG)?;
     let Cutter { cut, tokenizer, observer } = cutter;
     text.warnings.iter().for_each(|line| observer.warning(line));
     let cut = Cut { limit: None, ..*cut };
-    let mut windows = inputs::windows(plan, &cut, tokenizer, &text).at(|| FLAG)?;
-    if is_demo {
-        drop(windows.drain(..windows.len().saturating_sub(count)))
-    } else {
-        windows = spread(windows, count)
-    }
+    let choose = |available: usize| {
+        if is_demo {
+            (available.saturating_sub(count)..available).collect()
+        } else {
+            spread(available, count)
+        }
+    };
+    let windows = text.chosen_windows(&cut, tokenizer, plan.parse_special, choose).at(|| FLAG)?;
     let origin = Origin::of(text.name, &windows, plan.backend);
     Ok((windows, origin))
 }
 
-/// Picks `count` windows at equal distances, beginning with the first; all if there are fewer.
-fn spread(windows: Vec<Window>, count: usize) -> Vec<Window> {
-    let available = windows.len();
+/// Picks `count` of the `available` windows at equal distances, beginning with the first; all if there
+/// are fewer.
+fn spread(available: usize, count: usize) -> Vec<usize> {
     let count = count.min(available);
-    let mut chosen = (0..count).map(|at| at * available / count).peekable();
-    let is_chosen = |(at, _): &(usize, Window)| chosen.next_if_eq(at).is_some();
-    windows.into_iter().enumerate().filter(is_chosen).map(|(_, window)| window).collect()
+    (0..count).map(|at| at * available / count).collect()
 }
 
 /// The windows that codes are calibrated on, even if no variant needs calibration: from the text that
@@ -248,14 +249,10 @@ mod tests {
 
     #[test]
     fn windows_are_spread_evenly() {
-        let window = |id: u32| Window { ids: vec![id], scored: 0..1, scored_bytes: 1 };
-        let chosen = |available: u32, count: usize| -> Vec<u32> {
-            spread((0..available).map(window).collect(), count).iter().map(|w| w.ids[0]).collect()
-        };
-        assert_eq!(chosen(10, 3), [0, 3, 6]);
-        assert_eq!(chosen(7, 4), [0, 1, 3, 5]);
-        assert_eq!(chosen(3, 3), [0, 1, 2]);
-        assert_eq!(chosen(3, 9), [0, 1, 2]);
-        assert_eq!(chosen(490, 32).last(), Some(&474));
+        assert_eq!(spread(10, 3), [0, 3, 6]);
+        assert_eq!(spread(7, 4), [0, 1, 3, 5]);
+        assert_eq!(spread(3, 3), [0, 1, 2]);
+        assert_eq!(spread(3, 9), [0, 1, 2]);
+        assert_eq!(spread(490, 32).last(), Some(&474));
     }
 }

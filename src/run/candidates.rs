@@ -1,7 +1,6 @@
 //! The candidate recipes of an allocation, and the windows that it is decided on.
 
 use super::calibration_text::{self, Cutter};
-use super::inputs;
 use super::job::Opened;
 use super::observer::Silent;
 use super::plan::Plan;
@@ -93,7 +92,7 @@ pub fn windows(plan: &Plan, opened: &Opened) -> Result<Vec<Window>> {
         return Ok(windows);
     }
     let cut = Cut { limit: Some(scored.len() + count), ..*cut };
-    let all = inputs::windows(plan, &cut, tokenizer, text)?;
+    let all = text.windows(&cut, tokenizer, plan.parse_special)?;
     let others = all.into_iter().skip(scored.len()).filter(|window| !scored.contains(window));
     let others: Vec<Window> = others.collect();
     if others.is_empty() {

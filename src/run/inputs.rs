@@ -1,4 +1,4 @@
-//! Opens what a plan names: checkpoint, tokenizer, text and windows.
+//! Opens what a plan names: checkpoint, coded weights, and how a text is cut into windows.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -6,12 +6,11 @@ use std::sync::atomic::Ordering;
 use super::observer::{Observer, Stage};
 use super::plan::Plan;
 use crate::checkpoint::hub;
-use crate::checkpoint::refuse_pointer;
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::checkpoint::{Checkpoint, Outline};
 use crate::demo;
-use crate::error::{At, Error, Result};
-use crate::eval::{BosMode, CodedFile, Cut, Protocol, Tokens, Window};
+use crate::error::{Error, Result};
+use crate::eval::{BosMode, CodedFile, Cut, Protocol};
 
 /// The prefix of checkpoints on the hub.
 const HUB: &str = "hf:";
@@ -141,74 +140,6 @@ pub fn open_coded(path: &Path, model_hash: &str) -> Result<CodedFile> {
     .hint("code this checkpoint with evalkit quantize"))
 }
 
-/// The text that a model is scored on.
-pub struct Text {
-    /// A short name for tables.
-    pub name: String,
-    /// The whole text.
-    pub content: String,
-    /// Entropy of the text's source in nats per byte, if it is known.
-    pub entropy_nats_per_byte: Option<f64>,
-    /// What about the text's bytes may surprise a reader of the scores.
-    pub warnings: Vec<String>,
-}
-
-/// Reads a text.
-///
-/// # Errors
-/// Input errors: missing, empty, not UTF-8.
-pub fn read_text(text: &str) -> Result<Text> {
-    if text == demo::NAME {
-        let entropy_nats_per_byte = demo::entropy_nats_per_byte();
-        let (name, content) = ("generated stories".into(), demo::TEXT.into());
-        return Ok(Text { name, content, entropy_nats_per_byte, warnings: Vec::new() });
-    }
-    let path = Path::new(text);
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read the text", path, e))?;
-    refuse_pointer(&bytes).at(|| path.display())?;
-    let mut content = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::input(format!("expected UTF-8, found invalid bytes from byte {at} on"))
-            .at(path.display())
-            .hint(conversion(e.as_bytes()))
-    })?;
-    let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
-    let warnings = strip_bom(&name, &mut content);
-    if content.is_empty() {
-        return Err(Error::input("the text is empty").at(path.display()));
-    }
-    Ok(Text { name, content, entropy_nats_per_byte: None, warnings })
-}
-
-/// How to convert a text that is not UTF-8.
-fn conversion(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            "it is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"
-        }
-        _ => "convert it, for example with iconv -t UTF-8",
-    }
-}
-
-/// Removes a byte-order mark, which is no part of a text, from its start. Says so, and that lines end in
-/// CRLF, which gives a text other tokens than the same text with LF.
-fn strip_bom(name: &str, content: &mut String) -> Vec<String> {
-    const BOM: char = '\u{feff}';
-    let mut warnings = Vec::new();
-    if content.starts_with(BOM) {
-        content.drain(..BOM.len_utf8());
-        warnings.push(format!("{name} begins with a byte-order mark, which is left out"));
-    }
-    let lines = content.matches("\r\n").count();
-    if lines > 0 {
-        warnings.push(format!(
-            "{name} has {lines} line ends of CRLF, and the carriage returns are scored too: remove them \
-             (with dos2unix) to compare with the same text with LF"
-        ));
-    }
-    warnings
-}
-
 /// How the plan's text is cut into windows for this tokenizer.
 ///
 /// # Errors
@@ -235,48 +166,10 @@ pub fn cut(plan: &Plan, checkpoint: &Checkpoint, tokenizer: &TextTokenizer) -> R
     Ok(Cut { protocol, bos, window_tokens: plan.context, limit: plan.limit })
 }
 
-/// Tokenizes the text in one call and cuts it into windows.
-///
-/// # Errors
-/// Input errors of tokenizer and text.
-pub fn windows(
-    plan: &Plan,
-    cut: &Cut,
-    tokenizer: &TextTokenizer,
-    text: &Text,
-) -> Result<Vec<Window>> {
-    let encoded = tokenizer.encode(&text.content, plan.parse_special).at(|| text.name.clone())?;
-    let text_bytes = text.content.len() as u64;
-    let tokens = Tokens { ids: encoded.ids, starts: encoded.starts, text_bytes };
-    cut.windows(&tokens).at(|| text.name.clone())
-}
-
 /// Token ids spread over a vocabulary, the same every time.
 pub fn spread(tokens: usize, vocabulary: usize) -> Vec<u32> {
     /// 2^32 over the golden ratio: multiples of it fall evenly (Knuth, volume 3, section 6.4).
     const GOLDEN: u32 = 2_654_435_769;
     let at = |i: usize| (u64::from((i as u32).wrapping_mul(GOLDEN)) * vocabulary as u64) >> 32;
     (1..=tokens).map(|i| at(i) as u32).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_byte_order_mark_is_removed_and_said() {
-        let mut text = "\u{feff}Once \u{feff}upon".to_owned();
-        let warnings = strip_bom("t", &mut text);
-        assert_eq!(text, "Once \u{feff}upon", "only the first is a mark");
-        assert_eq!(warnings, ["t begins with a byte-order mark, which is left out"]);
-    }
-
-    #[test]
-    fn crlf_is_said_and_kept() {
-        let mut text = "a\r\nb\r\nc\rd\n".to_owned();
-        let warnings = strip_bom("t", &mut text);
-        assert_eq!(text, "a\r\nb\r\nc\rd\n");
-        assert!(warnings[0].starts_with("t has 2 line ends of CRLF"), "{warnings:?}");
-        assert!(strip_bom("t", &mut "a\nb".to_owned()).is_empty());
-    }
 }

@@ -14,10 +14,10 @@ use super::calibration_data::{CalibrationData, JobVariants};
 use super::calibration_text::Cutter;
 use super::folder::run_folder;
 use super::inputs;
-use super::inputs::Text;
 use super::observer::Observer;
 use super::options::RunOptions;
 use super::plan::Plan;
+use super::text::{Text, read_text};
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Architecture;
@@ -50,10 +50,10 @@ impl Opened {
         let checkpoint =
             inputs::open_checkpoint(&plan.model, plan.pretokenizer.as_deref(), observer)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let text = inputs::read_text(&plan.text)?;
+        let text = read_text(&plan.text)?;
         text.warnings.iter().for_each(|line| observer.warning(line));
         let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
-        let windows = inputs::windows(plan, &cut, &tokenizer, &text)?;
+        let windows = text.windows(&cut, &tokenizer, plan.parse_special)?;
         Ok(Opened { checkpoint, tokenizer, text, cut, windows })
     }
 
@@ -72,8 +72,8 @@ impl Opened {
             model_hash: checkpoint.content_hash(),
             tokenizer_hash: tokenizer.hash.clone(),
             text_name: text.name.clone(),
-            text_hash: blake3::hash(text.content.as_bytes()).to_hex().to_string(),
-            text_bytes: text.content.len() as u64,
+            text_hash: text.hash.clone(),
+            text_bytes: text.size_bytes,
             protocol: plan.protocol.clone(),
             bos: bos.to_string(),
             window_tokens: plan.context,
@@ -248,7 +248,7 @@ fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &Text) -> Vec<String> {
              weights, not from those of the original model"
         ));
     }
-    let is_chat = plan.parse_special && text.content.contains("<|start|>");
+    let is_chat = plan.parse_special && text.is_chat;
     if checkpoint.config.architecture == Architecture::GptOss && !is_chat {
         warnings.push(
             "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \

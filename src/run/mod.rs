@@ -30,5 +30,7 @@ pub mod score;
 pub mod sensitivity_file;
 pub mod sweep;
 pub mod target;
+pub mod text;
+mod text_scan;
 pub mod tolerances;
 pub mod verify;

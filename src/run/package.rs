@@ -22,7 +22,7 @@ use crate::package::program::{Cache, Compute, Design};
 use crate::package::verify::{
     VerificationInput, VerificationLink, WalkPrediction, predict_by_walk, verify,
 };
-use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, finite, label};
+use crate::results::{Cell, Done, Packaged, Record, Store, VerifiedLink, Window, finite, label};
 
 /// The folder in a run's folder that holds the packages.
 const PACKAGES: &str = "packages";
@@ -246,17 +246,24 @@ pub fn package_all(
             continue;
         }
         let packaged = match packaging.run() {
-            Ok(packaged) => packaged,
-            Err(error) if matches!(error.exit(), Exit::Input | Exit::No) => {
-                packaging.failed(&error)
-            }
-            Err(error) => return Err(error),
+            Ok(packaged) => with_fp16_range(packaged, &store.index().windows_of(&cell.cell_id)),
+            Err(error) => packaging.failed(&error.recordable()?),
         };
         store.append(&[Record::Packaged(packaged)])?;
         finished.was_done = false;
     }
     finished.records = store.index().records().to_vec();
     Ok(())
+}
+
+/// Adds a link that does not hold if fp16 does not hold an activation on one of the scored windows.
+fn with_fp16_range(mut packaged: Packaged, windows: &[&Window]) -> Packaged {
+    let overflow = windows.iter().find_map(|window| window.fp16_overflow.as_ref());
+    if let (Some(overflow), None) = (overflow, packaged.broken()) {
+        let (link, what) = ("fp16".to_owned(), overflow.what.clone());
+        packaged.links.push(VerifiedLink { link, what, ..VerifiedLink::default() });
+    }
+    packaged
 }
 
 /// The folders of those packages of this design that were verified to be the model that was scored.

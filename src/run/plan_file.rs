@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::options::PlanOptions;
 use super::tolerances::{Limits, deserialize_limits};
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{read_regular_text, write_atomic};
 use crate::results::{plan_name, plans_in};
 
 /// Largest plan file that is read, in bytes.
@@ -25,15 +25,7 @@ struct CheckOnly {
 /// # Errors
 /// Input errors of the file: too large, not TOML, an unknown key.
 pub fn read(path: &Path) -> Result<PlanOptions> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::io("read the plan", path, e))?;
-    if meta.len() > MAX_PLAN_BYTES {
-        let found = meta.len();
-        return Err(Error::input(format!(
-            "expected a plan of at most {MAX_PLAN_BYTES} bytes, found {found}"
-        ))
-        .at(path.display()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the plan", path, e))?;
+    let text = read_regular_text("read the plan", path, MAX_PLAN_BYTES)?;
     toml::from_str(&text).map_err(|e| Error::input("not a plan").because(e).at(path.display()))
 }
 
@@ -62,8 +54,7 @@ pub fn kept_limits(path: &Path) -> Result<Limits> {
     let folder = path.parent().unwrap_or(Path::new(""));
     for name in plans_in(folder).iter().rev() {
         let path = folder.join(name);
-        let failed = |e| Error::io("read the plan", &path, e);
-        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        let text = read_regular_text("read the plan", &path, MAX_PLAN_BYTES)?;
         let plan: CheckOnly = toml::from_str(&text)
             .map_err(|e| Error::input("not a plan").because(e).at(path.display()))?;
         if !plan.check.is_empty() {

@@ -11,14 +11,14 @@ use super::observer::{Observer, Stage};
 use super::plan_file;
 use crate::error::{Error, Exit, Result};
 use crate::eval::{
-    self, Cause, Outcome, Score, Scored, State, Timings, Variant, Walk, WalkObserver, Walked,
-    Window,
+    self, Cause, Fp16Overflow, Outcome, Score, Scored, State, Timings, Variant, Walk, WalkObserver,
+    Walked, Window,
 };
 use crate::files::{remove_partial_files, write_atomic_with};
 use crate::model::Input;
 use crate::results::{
-    Cell, Coding, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record, Session,
-    Store, Window as WindowRecord, now,
+    self, Cell, Coding, Done, Environment, Failure, InputScale, PeakSampler, Phase, Record,
+    Session, Store, Window as WindowRecord, now,
 };
 
 /// Name of the file in a run's folder that holds the plan.
@@ -309,9 +309,15 @@ fn window_record(cell: &Cell, window: usize, text: &Window, score: &Score) -> Re
         top1_agree: score.top1_agree as usize,
         router_agree: score.routing.iter().map(|layer| layer.agree).collect(),
         expert_load: score.routing.iter().map(|layer| layer.load.clone()).collect(),
+        fp16_overflow: score.fp16_overflow.as_ref().map(overflow_record),
         routed_tokens: if score.routing.is_empty() { 0 } else { window_tokens },
         kl_tokens: if cell.is_reference { Vec::new() } else { kl_tokens.collect() },
     })
+}
+
+fn overflow_record(overflow: &Fp16Overflow) -> results::Fp16Overflow {
+    let magnitude = overflow.magnitude.min(f32::MAX);
+    results::Fp16Overflow { layer: overflow.layer, what: overflow.to_string(), magnitude }
 }
 
 fn scale_record((layer, input, scale): (Option<usize>, Input, f16)) -> InputScale {

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::inputs;
-use super::observer::Observer;
+use super::observer::{Observer, Stage};
 use super::package::{VERIFIED_TOKENS, check};
+use super::text::read_text;
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
-use crate::eval::{Coder, Variant};
+use crate::eval::{Coder, Fp16Overflow, Variant, Walk, Window};
 use crate::model::{self, Backend};
 use crate::package::bundle::{Bundle, Manifest};
 use crate::package::execute::Precision;
@@ -125,6 +126,32 @@ pub fn verify(
     Ok(verify_packages(&request, observer)?.links)
 }
 
+/// The first activation of the checkpoint itself that fp16 does not hold, on tokens spread over the
+/// vocabulary. It is found before any text is known; a sweep looks on the text that it scores.
+///
+/// # Errors
+/// Input errors of the checkpoint, interruption.
+pub fn fp16_overflow(
+    checkpoint: &Checkpoint,
+    backend: Backend,
+    observer: &dyn Observer,
+) -> Result<Option<Fp16Overflow>> {
+    let tokens = VERIFIED_TOKENS.min(checkpoint.config.max_position_embeddings);
+    let ids = inputs::spread(tokens, checkpoint.config.vocab_size);
+    let device = model::device(backend)?;
+    let walk = Walk {
+        checkpoint,
+        variants: &[],
+        windows: &[Window { scored: 1..ids.len(), ids, scored_bytes: 0 }],
+        coded: &[],
+        calibration: None,
+        device: &device,
+    };
+    let walked = walk.run(None, &mut Stage::new("looking for overflows", observer))?;
+    let reference = walked.outcomes.first().and_then(|outcome| outcome.as_ref().ok());
+    Ok(reference.and_then(|scored| scored.scores.first()?.fp16_overflow))
+}
+
 /// The tokens to predict: the first ones of the text, or tokens spread over the vocabulary.
 fn ids(
     request: &VerifyRequest<'_>,
@@ -142,15 +169,7 @@ fn ids(
     let Some(text) = request.text else {
         return Ok(inputs::spread(tokens, checkpoint.config.vocab_size));
     };
-    let text = inputs::read_text(text)?;
+    let text = read_text(text)?;
     text.warnings.iter().for_each(|line| observer.warning(line));
-    let mut ids = checkpoint.tokenizer()?.encode(&text.content, false)?.ids;
-    if ids.len() < tokens {
-        let found = ids.len();
-        return Err(Error::input(format!("expected a text of {tokens} tokens, found {found}"))
-            .at(text.name)
-            .hint("give a longer text, or fewer --tokens"));
-    }
-    ids.truncate(tokens);
-    Ok(ids)
+    text.first_ids(&checkpoint.tokenizer()?, tokens)
 }

@@ -12,6 +12,7 @@ use tokenizers::{ModelWrapper, Tokenizer};
 use crate::checkpoint::foreign::refuse_placeholder;
 use crate::checkpoint::json;
 use crate::error::{At, Error, Result};
+use crate::files::read_regular;
 
 use super::TextTokenizer;
 use super::growth::refuse_growth;
@@ -66,18 +67,14 @@ impl TextTokenizer {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let size = match std::fs::metadata(path) {
-        Ok(meta) => meta.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("read", path, e)),
-    };
-    if size > MAX_FILE_BYTES {
-        return Err(Error::input(format!("expected at most {MAX_FILE_BYTES} bytes, found {size}"))
-            .at(path.display()));
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => {
+            let bytes = read_regular("read", path, MAX_FILE_BYTES)?;
+            refuse_placeholder(&bytes).at(|| path.display())?;
+            Ok(Some(bytes))
+        }
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    refuse_placeholder(&bytes).at(|| path.display())?;
-    Ok(Some(bytes))
 }
 
 /// The parts of `tokenizer_config.json` that concern BOS.

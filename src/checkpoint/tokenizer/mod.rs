@@ -4,14 +4,20 @@
 //! so that a text gives the same ids from either. Nothing is added to a text: a protocol with a BOS
 //! token prepends [`TextTokenizer::bos`] itself.
 
+mod cuts;
+mod expression;
 mod gguf;
 mod growth;
 mod json;
+mod pieces;
 mod pre;
+mod steps;
 
 use std::sync::OnceLock;
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
+
+pub use pieces::{MAX_PIECE_BYTES, Piece, Pieces};
 
 use crate::error::{Error, Result};
 
@@ -87,7 +93,7 @@ impl TextTokenizer {
         self.vocab_size
     }
 
-    /// Encodes a whole text in one call, and adds nothing.
+    /// Encodes a whole text in one call, and adds nothing. [`Pieces`] gives the same for long texts.
     ///
     /// If `parse_special` is false, the names of special tokens in the text (`<s>`,
     /// `<|endoftext|>`) are plain text, as in llama.cpp by default; if true, they become these
@@ -102,17 +108,31 @@ impl TextTokenizer {
                 "expected a text of less than 4 GiB, found {len} bytes"
             )));
         }
+        self.encode_from(text, 0, 0, parse_special)
+    }
+
+    /// Encodes the part of a text that begins at byte `first`, without its first `dropped` bytes,
+    /// which the tokenizer itself puts before every text.
+    fn encode_from(
+        &self,
+        part: &str,
+        first: usize,
+        dropped: usize,
+        parse_special: bool,
+    ) -> Result<Encoded> {
         let tokenizer = if parse_special { self.parsing() } else { &self.inner };
+        let text = part.get(dropped..).unwrap_or_default();
         let encoding = tokenizer
             .encode(text, false)
             .map_err(|e| Error::input("the text cannot be tokenized").because(e))?;
         let offsets = encoding.get_offsets();
-        self.refuse_gaps(text, offsets)?;
+        self.refuse_gaps(text, first + dropped, offsets)?;
         let mut reached = 0;
         let starts = offsets.iter().enumerate().map(|(index, &(start, _))| {
             // Text that a normalizer dropped before the first token belongs to the first token.
-            reached = if index == 0 { 0 } else { start.clamp(reached, text.len()) };
-            reached as u32
+            let start = start + dropped;
+            reached = if index == 0 { 0 } else { start.clamp(reached, part.len()) };
+            (first + reached) as u32
         });
         Ok(Encoded { starts: starts.collect(), ids: encoding.get_ids().to_vec() })
     }
@@ -120,7 +140,7 @@ impl TextTokenizer {
     /// Fails (input) if the vocabulary dropped bytes of the text, as one without a byte and without
     /// an unknown token does silently: the model would then be scored on an easier text. A
     /// tokenizer with a normalizer is not checked, since that may drop text on purpose.
-    fn refuse_gaps(&self, text: &str, offsets: &[(usize, usize)]) -> Result<()> {
+    fn refuse_gaps(&self, text: &str, first: usize, offsets: &[(usize, usize)]) -> Result<()> {
         if self.inner.get_normalizer().is_some() {
             return Ok(());
         }
@@ -132,7 +152,8 @@ impl TextTokenizer {
                     several => format!("{several} bytes"),
                 };
                 return Err(Error::input(format!(
-                    "the vocabulary has no token for {dropped} before byte {start} of the text"
+                    "the vocabulary has no token for {dropped} before byte {} of the text",
+                    first + start
                 ))
                 .hint("rare bytes, such as control characters, are missing from some vocabularies: remove them from the text"));
             }

@@ -43,6 +43,8 @@ pub struct Summary {
     pub coded: Vec<CodedVariant>,
     /// The texts that codes and ranges of int8 activations were chosen on.
     pub calibrated_on: Vec<CalibratedOn>,
+    /// The variants with activations that fp16 does not hold.
+    pub fp16_overflows: Vec<OverflowingVariant>,
     /// How intervals were made.
     pub bootstrap: Bootstrap,
     /// Windows that the numbers rest on: fewer than asked for if the run was interrupted.
@@ -99,6 +101,17 @@ pub struct PackagedVariant {
     pub variant: String,
     /// Their size and whether they were verified.
     pub packaged: Packaged,
+}
+
+/// A variant with activations that fp16 does not hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverflowingVariant {
+    /// The variant's label.
+    pub variant: String,
+    /// What overflows where, in the first window that has an overflow.
+    pub what: String,
+    /// Number of windows that have one.
+    pub windows: usize,
 }
 
 /// Divergence of a variant along the text.
@@ -180,6 +193,7 @@ impl Summary {
             storage,
             routers,
             packages: packages(&cells, index),
+            fp16_overflows: cells.iter().filter_map(|cell| overflowing(cell, index)).collect(),
             calibrated_on: coded::calibrated_on(&cells, index),
             coded: coded::variants(&cells, index),
             bootstrap,
@@ -307,6 +321,14 @@ fn packages(cells: &[&Cell], index: &Index) -> Vec<PackagedVariant> {
         index.packaged(&cell.cell_id).into_iter().map(named).collect::<Vec<_>>()
     };
     cells.iter().flat_map(of).collect()
+}
+
+/// The variant's activations that fp16 does not hold, if it has any.
+fn overflowing(cell: &Cell, index: &Index) -> Option<OverflowingVariant> {
+    let windows = index.windows_of(&cell.cell_id);
+    let overflows: Vec<_> = windows.iter().filter_map(|w| w.fp16_overflow.as_ref()).collect();
+    let what = overflows.first()?.what.clone();
+    Some(OverflowingVariant { variant: cell.label(), what, windows: overflows.len() })
 }
 
 /// Mean KL divergence by window, or by groups of neighbours if there are more than [`MOST_POINTS`].

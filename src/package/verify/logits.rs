@@ -6,7 +6,8 @@ use super::VerificationInput;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 use crate::eval::{
-    Coder, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk, WalkObserver, Window,
+    Coder, Fp16Overflow, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk,
+    WalkObserver, Window,
 };
 use crate::model::{self, Input};
 use crate::package::budget::unless_stopped;
@@ -20,6 +21,8 @@ pub struct WalkPrediction {
     pub logits: Vec<Vec<f32>>,
     /// The hidden states after every block, `[tokens, hidden]` each.
     pub blocks: Vec<Vec<f32>>,
+    /// The first activation that fp16 does not hold.
+    pub fp16_overflow: Option<Fp16Overflow>,
 }
 
 /// Walks the tokens `ids` with the coded tensors of `coder`, as a sweep does.
@@ -37,7 +40,7 @@ pub fn predict_by_walk(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result
         device,
     };
     let mut states = HiddenStates::default();
-    walk.run(coder.scales.map(|scales| with_scales(coder, scales)), &mut states)?;
+    let walked = walk.run(coder.scales.map(|scales| with_scales(coder, scales)), &mut states)?;
     let hidden = states.last.ok_or_else(|| {
         Error::input(format!("{} cannot be scored", coder.variant))
             .hint("run a sweep of this variant to see why")
@@ -62,7 +65,9 @@ pub fn predict_by_walk(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result
             logits.extend_from_slice(values);
         }
     }
-    Ok(WalkPrediction { logits, blocks: states.blocks })
+    let own = walked.outcomes.get(1).and_then(|outcome| outcome.as_ref().ok());
+    let fp16_overflow = own.and_then(|scored| scored.scores.first()?.fp16_overflow);
+    Ok(WalkPrediction { logits, blocks: states.blocks, fp16_overflow })
 }
 
 /// The state of a walk before its first layer, with given scales for int8 inputs.

@@ -57,7 +57,7 @@ const TOKENS_PER_TIE: usize = 16;
 /// The result for one link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerificationLink {
-    /// `files`, `weights`, `logits` or `steps`.
+    /// `files`, `weights`, `logits`, `steps`, or `fp16` if an activation leaves the range of fp16.
     pub name: &'static str,
     /// Whether it holds.
     pub holds: bool,
@@ -130,6 +130,10 @@ pub fn verify(
         steps.what += "; through prefill the predictions are right, so the cache is wrong";
     }
     links.push(steps);
+    if let Some(overflow) = &walked.fp16_overflow {
+        let what = format!("on a phone, {overflow}; --half shows the effect");
+        links.push(VerificationLink { name: "fp16", holds: false, what, distance: None });
+    }
     progress(LINKS, LINKS)?;
     Ok(links)
 }

@@ -88,6 +88,14 @@ impl Summary {
                 counted(windows, "window")
             ));
         }
+        for of in &self.fp16_overflows {
+            let (variant, what, windows) = (&of.variant, &of.what, of.windows);
+            let on = if windows == 1 { "1 window".into() } else { format!("{windows} windows") };
+            warnings.push(format!(
+                "{variant} overflows fp16 on {on}: {what}. In f32, as it is scored here, it is fine; on a \
+                 phone it is not."
+            ));
+        }
         warnings
     }
 

@@ -72,7 +72,7 @@ fn a_plan_that_is_not_there_or_too_large_is_refused() {
     place.refuses(
         place.sweep(&["--plan", "plan.toml"]),
         2,
-        "plan.toml: expected a plan of at most 1048576 bytes, found 1048577",
+        "plan.toml: cannot read the plan: expected at most 1048576 bytes, found 1048577",
     );
 }
 

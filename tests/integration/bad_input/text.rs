@@ -65,7 +65,7 @@ fn a_text_that_is_a_folder_is_refused() {
     place.refuses(
         place.sweep(&[]),
         2,
-        "text.txt: cannot read the text: Is a directory (os error 21)",
+        "text.txt: cannot read the text: expected a file, found a folder",
     );
 }
 

@@ -1,0 +1,315 @@
+//! A text that is read and tokenized piece by piece, so that memory does not grow with its length.
+
+use std::io::Read;
+
+use super::cuts::Cuts;
+use super::{Encoded, TextTokenizer};
+use crate::error::{Error, Result};
+
+/// Bytes that are read at a time, and the usual length of a piece.
+const STEP_BYTES: usize = 64 << 10;
+/// The longest piece. It is that long only if a tokenizer has no place to cut the text before.
+pub const MAX_PIECE_BYTES: usize = 64 << 20;
+
+/// The tokens of one piece.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Piece {
+    /// The byte of the text where the piece begins.
+    pub first_byte: usize,
+    /// The text's byte after the piece.
+    pub end_byte: usize,
+    /// Its tokens; their starts count from the start of the text.
+    pub encoded: Encoded,
+}
+
+/// Tokenizes a text piece by piece: the ids and starts of all pieces are those of the whole text.
+pub struct Pieces<'a, R> {
+    tokenizer: &'a TextTokenizer,
+    cuts: Cuts<'a>,
+    parse_special: bool,
+    reader: R,
+    /// Text that was read and not tokenized, then bytes of a character that is not complete.
+    buffer: Vec<u8>,
+    /// The byte of the text where the buffer begins.
+    first_byte: usize,
+    is_at_end: bool,
+}
+
+impl<'a, R: Read> Pieces<'a, R> {
+    /// The pieces of the text that `reader` gives, which begins at byte `first_byte` of a longer one
+    /// or is the whole. `parse_special` is that of [`TextTokenizer::encode`].
+    pub fn new(
+        tokenizer: &'a TextTokenizer,
+        parse_special: bool,
+        reader: R,
+        first_byte: usize,
+    ) -> Self {
+        let cuts = Cuts::new(&tokenizer.inner);
+        let buffer = Vec::with_capacity(STEP_BYTES);
+        Pieces { tokenizer, cuts, parse_special, reader, buffer, first_byte, is_at_end: false }
+    }
+
+    /// Goes on with another part of the text, which `reader` gives and which begins at byte
+    /// `first_byte`: the start of a piece that was found before.
+    pub fn go_to(&mut self, reader: R, first_byte: usize) {
+        self.reader = reader;
+        self.first_byte = first_byte;
+        self.buffer.clear();
+        self.is_at_end = false;
+    }
+
+    /// The next piece; `None` at the end of the text.
+    ///
+    /// # Errors
+    /// Surroundings errors of the reader. Input errors: text that is not UTF-8, that has 4 GiB or
+    /// more, that the vocabulary cannot express, or in which no place to cut was found.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+        let mut target_bytes = STEP_BYTES;
+        loop {
+            self.fill(target_bytes)?;
+            let text = self.text()?;
+            let is_whole = self.is_at_end && text.len() == self.buffer.len();
+            let end = if is_whole { Some(text.len()) } else { self.cuts.last(text) };
+            match end {
+                Some(0) => return Ok(None),
+                Some(end) => return self.take(end).map(Some),
+                None if target_bytes >= MAX_PIECE_BYTES => return Err(self.uncut()),
+                None => target_bytes *= 2,
+            }
+        }
+    }
+
+    /// Reads until the buffer holds this many bytes, or the text ends.
+    fn fill(&mut self, target_bytes: usize) -> Result<()> {
+        let wanted = target_bytes.saturating_sub(self.buffer.len()) as u64;
+        if wanted == 0 || self.is_at_end {
+            return Ok(());
+        }
+        let read = self.reader.by_ref().take(wanted).read_to_end(&mut self.buffer);
+        let read = read.map_err(|e| Error::surroundings("cannot read the text").because(e))?;
+        self.is_at_end = (read as u64) < wanted;
+        if u32::try_from(self.first_byte + self.buffer.len()).is_err() {
+            return Err(Error::input("expected a text of less than 4 GiB, found more")
+                .hint("give fewer windows with --limit, or a part of the text"));
+        }
+        Ok(())
+    }
+
+    /// The complete characters in the buffer.
+    fn text(&self) -> Result<&str> {
+        match std::str::from_utf8(&self.buffer) {
+            Ok(text) => Ok(text),
+            Err(error) if error.error_len().is_none() && !self.is_at_end => {
+                let complete = &self.buffer[..error.valid_up_to()];
+                Ok(std::str::from_utf8(complete).unwrap_or_default())
+            }
+            Err(error) => {
+                let at = self.first_byte + error.valid_up_to();
+                Err(Error::input(format!("expected UTF-8, found invalid bytes from byte {at} on")))
+            }
+        }
+    }
+
+    /// Tokenizes the first `end` bytes of the buffer and removes them.
+    fn take(&mut self, end: usize) -> Result<Piece> {
+        let part = std::str::from_utf8(&self.buffer[..end])
+            .map_err(|e| Error::bug("a piece ends inside of a character").because(e))?;
+        let first_byte = self.first_byte;
+        let dropped = usize::from(first_byte > 0 && self.cuts.drops_space());
+        let encoded = self.tokenizer.encode_from(part, first_byte, dropped, self.parse_special)?;
+        self.buffer.drain(..end);
+        self.first_byte += end;
+        Ok(Piece { first_byte, end_byte: self.first_byte, encoded })
+    }
+
+    fn uncut(&self) -> Error {
+        let (from, most) = (self.first_byte, MAX_PIECE_BYTES >> 20);
+        Error::input(format!(
+            "the {most} MiB of text from byte {from} on have no place where they can be cut without \
+             changing their tokens, and are too long to tokenize at once"
+        ))
+        .hint(format!("give a text of at most {most} MiB"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokenizers::models::bpe::{BPE, Merges, Vocab};
+    use tokenizers::{AddedToken, Tokenizer};
+
+    use super::*;
+    use crate::demo;
+
+    /// A byte-level vocabulary with some merges, and what its file says of all other steps.
+    fn byte_level(steps: &str, ignore_merges: bool) -> TextTokenizer {
+        let bytes = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        let mut names: Vec<String> = bytes.into_iter().map(String::from).collect();
+        names.sort();
+        let mut vocab: Vocab = names.into_iter().zip(0..).collect();
+        let mut merges = Merges::new();
+        for (left, right) in
+            [("h", "e"), ("Ġ", "he"), ("Ċ", "Ċ"), ("Ġ", "Ġ"), ("l", "l"), ("1", "2"), (".", "Ċ")]
+        {
+            vocab.insert(format!("{left}{right}"), vocab.len() as u32);
+            merges.push((left.into(), right.into()));
+        }
+        let model = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(ignore_merges);
+        with_steps(Tokenizer::new(model.build().unwrap()), steps)
+    }
+
+    /// The tokenizer with these steps, written as in `tokenizer.json`.
+    fn with_steps(inner: Tokenizer, steps: &str) -> TextTokenizer {
+        let mut file: serde_json::Value =
+            serde_json::from_str(&inner.to_string(false).unwrap()).unwrap();
+        let steps: serde_json::Value = serde_json::from_str(steps).unwrap();
+        for (key, value) in steps.as_object().unwrap() {
+            file[key] = value.clone();
+        }
+        let mut inner: Tokenizer = file.to_string().parse().unwrap();
+        inner
+            .add_tokens([
+                AddedToken::from("<s>", true),
+                AddedToken::from("<x y>", false).normalized(false),
+                AddedToken::from("<eat>", false).lstrip(true).rstrip(true),
+                AddedToken::from("word", false).single_word(true),
+            ])
+            .unwrap();
+        TextTokenizer::new(inner, None, false).unwrap()
+    }
+
+    /// A vocabulary as SentencePiece makes them: characters, bytes for all others, and some merges.
+    fn sentence_piece(steps: &str) -> TextTokenizer {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let characters = "▁ abcdefghilmnoprstuvwxy12.,'<>é中".chars().map(String::from);
+        let names = std::iter::once("<unk>".to_owned()).chain(bytes).chain(characters);
+        let mut vocab: Vocab = names.zip(0..).collect();
+        let mut merges = Merges::new();
+        for (left, right) in
+            [("h", "e"), ("▁", "he"), ("t", "he"), ("l", "l"), ("1", "2"), ("▁", "▁"), (".", "▁")]
+        {
+            vocab.insert(format!("{left}{right}"), vocab.len() as u32);
+            merges.push((left.into(), right.into()));
+        }
+        let model = BPE::builder().vocab_and_merges(vocab, merges);
+        let model = model.unk_token("<unk>".into()).fuse_unk(true).byte_fallback(true);
+        with_steps(Tokenizer::new(model.build().unwrap()), steps)
+    }
+
+    const LLAMA3: &str = r#"{"type": "Split", "pattern": {"Regex": "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}, "behavior": "Isolated", "invert": false}"#;
+    const BYTES: &str = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}"#;
+
+    fn tokenizers() -> Vec<TextTokenizer> {
+        let byte_steps = [
+            r#"{"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}}"#.to_owned(),
+            r#"{"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}}"#.to_owned(),
+            r#"{"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]}}"#.to_owned(),
+            format!(r#"{{"pre_tokenizer": {{"type": "Sequence", "pretokenizers": [{LLAMA3}, {BYTES}]}}}}"#),
+        ];
+        let word_steps = [
+            r#"{"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}, "pre_tokenizer": null}"#,
+            r#"{"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, "pre_tokenizer": null}"#,
+            r#"{"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}"#,
+            r#"{"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}}"#,
+        ];
+        let bytes = byte_steps
+            .iter()
+            .flat_map(|steps| [false, true].map(|ignore_merges| byte_level(steps, ignore_merges)));
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/models"));
+        let stories = TextTokenizer::from_folder(&folder.join("stories260k"));
+        if stories.is_err() {
+            eprintln!("skipped: ../shared is not here");
+        }
+        let embedded = TextTokenizer::from_bytes(demo::MODEL.tokenizer, None, None).unwrap();
+        bytes.chain(word_steps.map(sentence_piece)).chain(stories.ok()).chain([embedded]).collect()
+    }
+
+    fn tokenizers_once() -> &'static [TextTokenizer] {
+        static ALL: std::sync::OnceLock<Vec<TextTokenizer>> = std::sync::OnceLock::new();
+        ALL.get_or_init(tokenizers)
+    }
+
+    /// The tokens of `text` if it is cut at every good place, the number of its parts, and the text's
+    /// tokens as a whole.
+    fn both(tokenizer: &TextTokenizer, text: &str, special: bool) -> (Encoded, usize, Encoded) {
+        let whole = tokenizer.encode(text, special).unwrap_or_default();
+        let cuts = Cuts::new(&tokenizer.inner);
+        let (mut parts, mut end) = (Vec::new(), text.len());
+        while let Some(place) = cuts.last(&text[..end]) {
+            parts.push(place..end);
+            end = place;
+        }
+        parts.push(0..end);
+        let mut joined = Encoded::default();
+        for part in parts.iter().rev() {
+            let dropped = usize::from(part.start > 0 && cuts.drops_space());
+            let text = &text[part.clone()];
+            let encoded = tokenizer.encode_from(text, part.start, dropped, special);
+            let encoded = encoded.unwrap_or_default();
+            joined.ids.extend(encoded.ids);
+            joined.starts.extend(encoded.starts);
+        }
+        (joined, parts.len(), whole)
+    }
+
+    #[test]
+    fn every_known_tokenizer_has_places_to_cut() {
+        let text = "he said hello. he he he, and then the end of it";
+        for tokenizer in tokenizers_once() {
+            let (joined, parts, whole) = both(tokenizer, text, false);
+            assert!(parts > 3, "{parts} parts: {:?}", tokenizer.inner.get_pre_tokenizer());
+            assert_eq!(joined, whole);
+        }
+    }
+
+    #[test]
+    fn an_unknown_step_leaves_the_text_whole() {
+        let unknown = [
+            r#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(?<=x) "}, "behavior": "Isolated", "invert": false}}"#,
+            r#"{"pre_tokenizer": {"type": "BertPreTokenizer"}}"#,
+            r#"{"normalizer": {"type": "Strip", "strip_left": true, "strip_right": true}}"#,
+        ];
+        for steps in unknown {
+            let tokenizer = byte_level(steps, false);
+            assert_eq!(Cuts::new(&tokenizer.inner).last("he said hello. he he"), None, "{steps}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_read_in_many_pieces_and_one_without_a_place_in_one() {
+        let tokenizer = TextTokenizer::from_bytes(demo::MODEL.tokenizer, None, None).unwrap();
+        let text = demo::TEXT.repeat(2);
+        let read = |text: &str| {
+            let mut pieces = Pieces::new(&tokenizer, false, text.as_bytes(), 0);
+            let (mut joined, mut count) = (Encoded::default(), 0);
+            while let Some(piece) = pieces.next_piece().unwrap() {
+                assert!(piece.end_byte > piece.first_byte);
+                joined.ids.extend(piece.encoded.ids);
+                joined.starts.extend(piece.encoded.starts);
+                count += 1;
+            }
+            (joined, count)
+        };
+        let (joined, count) = read(&text);
+        assert_eq!(joined, tokenizer.encode(&text, false).unwrap());
+        assert!(count >= text.len() / STEP_BYTES, "{count}");
+        let spaces = " ".repeat(3 * STEP_BYTES);
+        assert_eq!(read(&spaces), (tokenizer.encode(&spaces, false).unwrap(), 1));
+        assert_eq!(read(""), (Encoded::default(), 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn parts_give_the_tokens_of_the_whole(
+            text in "(he|the|l|x|word| word |<s>|<x y>|<eat>| <eat>|12|3|\\.|,|'s|'ll|\n|\r\n|\t|é|e\u{301}|ж|中|。|\u{1f600}| |  | x| y){0,40}",
+            special: bool,
+        ) {
+            for tokenizer in tokenizers_once() {
+                let (joined, _, whole) = both(tokenizer, &text, special);
+                prop_assert_eq!(joined, whole, "{:?}", tokenizer.inner.get_pre_tokenizer());
+            }
+        }
+    }
+}
