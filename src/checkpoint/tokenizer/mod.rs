@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
-pub use pieces::{MAX_PIECE_BYTES, Piece, Pieces};
+pub use pieces::Pieces;
 
 use crate::error::{Error, Result};
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Bytes that are read at a time, and the usual length of a piece.
 const STEP_BYTES: usize = 64 << 10;
 /// The longest piece. It is that long only if a tokenizer has no place to cut the text before.
-pub const MAX_PIECE_BYTES: usize = 64 << 20;
+const MAX_PIECE_BYTES: usize = 64 << 20;
 
 /// The tokens of one piece.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
