@@ -41,7 +41,7 @@ impl Moments {
 /// The moments of all intervals of some weighted values.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Intervals {
-    /// The values, each less the centre.
+    /// The values.
     singles: Vec<Moments>,
     /// From the beginning of a value's block to the value.
     heads: Vec<Moments>,
@@ -53,11 +53,12 @@ pub(super) struct Intervals {
 }
 
 impl Intervals {
-    /// The intervals of `values`, each less `centre`, under positive `weights`.
-    pub(super) fn new(values: &[f32], centre: f64, weights: &[f64]) -> Self {
+    /// The intervals of `values` under positive `weights`. Values are taken as they are: less a centre
+    /// that is large beside them, close ones would lose their distance.
+    pub(super) fn new(values: &[f32], weights: &[f64]) -> Self {
         let pairs = values.iter().zip(weights);
         let singles: Vec<Moments> =
-            pairs.map(|(value, weight)| Moments::of(f64::from(*value) - centre, *weight)).collect();
+            pairs.map(|(value, weight)| Moments::of(f64::from(*value), *weight)).collect();
         let (mut heads, mut tails) = (singles.clone(), singles.clone());
         heads.chunks_mut(BLOCK).for_each(run_forward);
         tails.chunks_mut(BLOCK).for_each(run_backward);
@@ -77,7 +78,7 @@ impl Intervals {
         Intervals { singles, heads, tails, levels }
     }
 
-    /// The moments of the values between positions `from < to`; the mean is less the centre.
+    /// The moments of the values between positions `from < to`.
     pub(super) fn moments(&self, from: usize, to: usize) -> Moments {
         let (first, last) = (from / BLOCK, (to - 1) / BLOCK);
         if first == last {
@@ -126,7 +127,7 @@ mod tests {
             let mut value = -20.0;
             let values: Vec<f32> = gaps.iter().map(|(gap, _)| { value += gap; value }).collect();
             let weights: Vec<f64> = gaps.iter().map(|(_, power)| 10f64.powi(*power)).collect();
-            let intervals = Intervals::new(&values, 0.0, &weights);
+            let intervals = Intervals::new(&values, &weights);
             let (a, b) = (cut.0.index(values.len()), cut.1.index(values.len()));
             let (from, to) = (a.min(b), a.max(b) + 1);
             let own = || values[from..to].iter().map(|v| f64::from(*v)).zip(&weights[from..to]);

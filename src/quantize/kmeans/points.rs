@@ -78,7 +78,7 @@ impl Points {
     /// From now on costs have a small relative error for weights and values of any spread. They
     /// take longer than differences of prefix sums.
     pub(super) fn widen(&mut self) {
-        self.intervals = Some(Intervals::new(&self.values, self.centre, &self.own));
+        self.intervals = Some(Intervals::new(&self.values, &self.own));
     }
 
     /// Whether costs have a small relative error, not only a small share of all squares.
@@ -127,7 +127,7 @@ impl Points {
     /// The mean of a cluster between positions `from < to`.
     pub(in crate::quantize) fn mean(&self, from: usize, to: usize) -> f64 {
         if let Some(intervals) = &self.intervals {
-            return self.centre + intervals.moments(from, to).mean;
+            return intervals.moments(from, to).mean;
         }
         let weight = self.weight[to] - self.weight[from];
         self.centre + (self.sum[to] - self.sum[from]) / weight
