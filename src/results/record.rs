@@ -321,17 +321,6 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_that_is_itself_quantized_is_called_so() {
-        let reference = Cell { variant: "fp".into(), is_reference: true, ..Cell::default() };
-        let quantized = Cell { stored_as: Some("q4_0, q6_k".into()), ..reference.clone() };
-        assert_eq!(reference.label(), "reference");
-        assert_eq!(quantized.label(), "reference (stored as q4_0, q6_k)");
-        assert!(quantized.is_variant_of(&reference), "older records do not say it");
-        let other = Cell { variant: "int8".into(), ..Cell::default() };
-        assert!(!other.is_variant_of(&reference) && other.is_variant_of(&other));
-    }
-
-    #[test]
     fn every_kind_comes_back_as_it_was_written() {
         let parts = vec![StoredPart { part: BLOCK_PARTS[0].into(), ..StoredPart::default() }];
         let records = [
