@@ -123,8 +123,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Whether both are the same variant, in whichever runs: references are, even if only one of their
-    /// records says how its checkpoint stores weights.
+    /// Whether both are the same variant; references are, even if only one record has `stored_as`.
     pub fn is_variant_of(&self, other: &Cell) -> bool {
         self.is_reference && other.is_reference || self.label() == other.label()
     }
