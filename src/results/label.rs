@@ -44,6 +44,18 @@ pub fn label(variant: &str, parts: &[StoredPart]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Cell;
+
+    #[test]
+    fn a_reference_that_is_itself_quantized_is_called_so() {
+        let reference = Cell { variant: "fp".into(), is_reference: true, ..Cell::default() };
+        let quantized = Cell { stored_as: Some("q4_0, q6_k".into()), ..reference.clone() };
+        assert_eq!(reference.label(), "reference");
+        assert_eq!(quantized.label(), "reference (stored as q4_0, q6_k)");
+        assert!(quantized.is_variant_of(&reference), "older records do not say it");
+        let other = Cell { variant: "int8".into(), ..Cell::default() };
+        assert!(!other.is_variant_of(&reference) && other.is_variant_of(&other));
+    }
 
     #[test]
     fn only_the_reference_and_names_that_list_tensors_have_a_label_of_their_own() {

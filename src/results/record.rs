@@ -124,8 +124,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Whether both are the same variant, in whichever runs: references are, even if only one of their
-    /// records says how its checkpoint stores weights.
+    /// Whether both are the same variant; references are, even if only one record has `stored_as`.
     pub fn is_variant_of(&self, other: &Cell) -> bool {
         self.is_reference && other.is_reference || self.label() == other.label()
     }
@@ -324,17 +323,6 @@ mod tests {
         assert_eq!(record.to_line().unwrap(), line);
         let spaced = line.replacen(r#","kind""#, r#", "kind""#, 1);
         assert_eq!(Record::from_line(&spaced).unwrap(), record);
-    }
-
-    #[test]
-    fn a_reference_that_is_itself_quantized_is_called_so() {
-        let reference = Cell { variant: "fp".into(), is_reference: true, ..Cell::default() };
-        let quantized = Cell { stored_as: Some("q4_0, q6_k".into()), ..reference.clone() };
-        assert_eq!(reference.label(), "reference");
-        assert_eq!(quantized.label(), "reference (stored as q4_0, q6_k)");
-        assert!(quantized.is_variant_of(&reference), "older records do not say it");
-        let other = Cell { variant: "int8".into(), ..Cell::default() };
-        assert!(!other.is_variant_of(&reference) && other.is_variant_of(&other));
     }
 
     #[test]

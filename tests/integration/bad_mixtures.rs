@@ -258,7 +258,7 @@ fn shards_that_lack_what_the_index_names_are_refused() {
     assert!(text.contains(moved));
     std::fs::write(&index, text.replace(moved, &moved.replace("00001-of", "00002-of"))).unwrap();
     let essentials =
-        ["index.json", "tensor lm_head.weight", "model-00002-of", "does not contain it"];
+        ["index.json", "tensor lm_head.weight", "model-00002-of", "but the index places it in"];
     refuse_folder(folder.path(), &essentials);
     std::fs::write(&index, text.replace(&format!("{moved},"), "")).unwrap();
     refuse_folder(folder.path(), &["tensor lm_head.weight", "not found in the checkpoint"]);

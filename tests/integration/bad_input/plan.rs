@@ -13,7 +13,7 @@ fn a_plan_with_an_unknown_key_is_refused() {
     refuses(
         "windows = 3\n",
         "plan.toml: not a plan: TOML parse error at line 1, column 1\n  |\n1 | windows = 3\n  | \
-         ^^^^^^^\nunknown field `windows`, expected one of `model`, `text`, `protocol`, `bos`, \
+         ^^^^^^^\nunknown field `windows`, expected one of `model`, `pretokenizer`, `text`, `protocol`, `bos`, \
          `context`, `limit`, `parse_special`, `recipes`, `bits`, `attention`, `experts`, `embed`, `head`, `seed`, `backend`, \
          `calibrate`, `calibration_windows`, `activation_range`, `calibration`, `target_bits`, `fit`, `entitled`, \
          `candidates`, `sensitivity_windows`, `check`",
