@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use super::cell::Cell;
 use super::condensed::cell::Totals;
 use super::environment::Environment;
 use super::packaged::Packaged;
-use super::record::{Cell, Done, Failure, Record, Run, Window};
+use super::record::{Done, Failure, Record, Run, Window};
 use crate::error::{Error, Result};
 
 /// A question that at most one record may answer.

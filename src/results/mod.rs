@@ -8,6 +8,7 @@
 
 pub mod baselines;
 mod blocks;
+mod cell;
 mod clock;
 mod coding;
 mod condensed;
@@ -31,6 +32,7 @@ pub mod runs;
 mod session;
 mod store;
 
+pub use cell::Cell;
 pub use clock::now;
 pub use coding::{CodedLayer, Coding, StepError, TunedLayer};
 pub use condensed::{CONDENSED, Condensed, CondensedCell, KlQuantiles, Totals};
@@ -45,7 +47,7 @@ pub use memory::{PeakSampler, machine_available_bytes, machine_total_bytes, memo
 pub use packaged::{Packaged, VerifiedLink};
 pub use part::{BLOCK_PARTS, StoredPart};
 pub use plans::{plan_name, plans_in};
-pub use record::{Cell, Done, Failure, Record, Run, Window};
+pub use record::{Done, Failure, Record, Run, Window};
 pub use session::{Phase, Session};
 pub use store::{Store, read_sessions};
 

@@ -2,9 +2,10 @@
 //! 1e200 nats, more agreeing tokens than tokens, a negative time. Such a line is damaged or made up. It
 //! is refused where it is read, so that file and line can be named, and no later step meets it.
 
+use super::cell::Cell;
 use super::condensed::KlQuantiles;
 use super::measurement::{CorrectnessCheck, Measurement};
-use super::record::{Cell, Done, Record, Run, Window};
+use super::record::{Done, Record, Run, Window};
 use super::runner::{Figures, Generated, Loaded};
 use super::{Packaged, VerifiedLink};
 use crate::error::{Error, Result};

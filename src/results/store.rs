@@ -174,9 +174,10 @@ pub(super) fn read_into(
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell::Cell;
     use super::super::environment::Environment;
     use super::super::packaged::{Packaged, VerifiedLink};
-    use super::super::record::{Cell, Done, Failure, Run, Window};
+    use super::super::record::{Done, Failure, Run, Window};
     use super::*;
     use crate::error::Exit;
     use crate::results::RunFolder;
