@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::checkpoint::foreign::refuse_placeholder;
@@ -140,7 +140,8 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     Ok((inner, ids))
 }
 
-/// Fails (input) for merges longer than any token, on which the `tokenizers` crate panics.
+/// Fails (input) for merges longer than any token and for text that is not Unicode, on which the
+/// `tokenizers` crate panics.
 fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct TokenizerFile {
@@ -148,6 +149,9 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
         pre_tokenizer: Option<Value>,
         post_processor: Option<Value>,
         model: Model,
+        /// Read so that all of it is known to be Unicode.
+        #[serde(flatten)]
+        _rest: Map<String, Value>,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -156,6 +160,8 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
         #[serde(default)]
         merges: Vec<Merge>,
         continuing_subword_prefix: Option<String>,
+        #[serde(flatten)]
+        _rest: Map<String, Value>,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -272,5 +278,25 @@ mod tests {
             let error = tokenizer.encode(text, false).unwrap_err().to_string();
             assert!(error.contains(&format!("the vocabulary has no token for {shown}")), "{error}");
         }
+    }
+
+    #[test]
+    fn text_that_is_not_unicode_is_refused_wherever_it_is() {
+        let good = small_json("[]", "null");
+        for (place, damaged) in [
+            (r#""decoder": null"#, r#""decoder": {"type": "ByteLevel", "\ud800": true}"#),
+            (r#""dropout": null"#, r#""dropout": null, "\ud800": 1"#),
+            (r#""padding": null"#, r#""padding": null, "x": "\udc00""#),
+        ] {
+            let text = good.replacen(place, damaged, 1);
+            assert_ne!(text, good);
+            let error = TextTokenizer::from_bytes(text.as_bytes(), None, None).unwrap_err();
+            assert_eq!(error.exit(), crate::error::Exit::Input, "{damaged}: {error}");
+        }
+        let mut bytes =
+            good.replacen(r#""decoder": null"#, r#""decoder": {"?": 1}"#, 1).into_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
+        bytes[at] = 0xff;
+        assert!(TextTokenizer::from_bytes(&bytes, None, None).is_err());
     }
 }
