@@ -20,6 +20,8 @@ pub fn markdown(text: &str) -> String {
             '[' | ']' if has_links => escaped.extend(['\\', c]),
             '(' if before.ends_with(']') => escaped.extend(['\\', c]),
             '!' if rest.starts_with("![") => escaped.extend(['\\', c]),
+            // A command to a CI system's log.
+            '[' if before.ends_with("##") => escaped.extend(['\\', c]),
             ':' if rest.starts_with("://") => escaped.extend(['\\', c]),
             '.' if is_web(before) => escaped.extend(['\\', c]),
             _ => escaped.push(c),

@@ -59,9 +59,12 @@ fn refuse_special(of: FileType, doing: &str, path: &Path) -> Result<()> {
         return Ok(());
     }
     let found = if of.is_dir() { "a folder" } else { special(of) };
-    Err(Error::input(format!("cannot {doing}: expected a file, found {found}"))
-        .at(path.display())
-        .hint("give a regular file; what comes from a pipe must be written to one first"))
+    let error =
+        Error::input(format!("cannot {doing}: expected a file, found {found}")).at(path.display());
+    if of.is_dir() {
+        return Err(error);
+    }
+    Err(error.hint("give a regular file; what comes from a pipe must be written to one first"))
 }
 
 #[cfg(unix)]

@@ -26,6 +26,7 @@ mod packaged;
 mod part;
 mod plans;
 mod ranges;
+mod read_record;
 mod record;
 pub mod runner;
 pub mod runs;

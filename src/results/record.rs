@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::cell::Cell;
 use super::coding::Coding;
 use super::environment::Environment;
-use super::head::{Head, UPDATE, check_schema, to_line};
+use super::head::to_line;
 use super::inputs::{Fp16Overflow, InputScale};
 use super::packaged::Packaged;
-use super::ranges::check_record;
 use crate::error::{Error, Result};
 
 /// One line of `records.jsonl`; in JSON, `kind` says which.
@@ -178,32 +177,6 @@ impl Record {
     pub fn to_line(&self) -> Result<String> {
         self.check_finite()?;
         to_line(self, "a record")
-    }
-
-    /// Reads a line written by this or an older version; unknown fields are ignored.
-    ///
-    /// # Errors
-    /// Bad JSON, an unknown kind, a missing field, a newer schema, or a number that nothing can measure.
-    /// The caller adds file and line number.
-    pub fn from_line(line: &str) -> Result<Record> {
-        let bad = |e: serde_json::Error| Error::input("not a record").because(e);
-        let head = Head::of(line).map_err(bad)?;
-        check_schema(head.schema)?;
-        let record = match &*head.kind {
-            "run" => serde_json::from_str(line).map(Record::Run),
-            "environment" => serde_json::from_str(line).map(Record::Environment),
-            "cell" => serde_json::from_str(line).map(Record::Cell),
-            "window" => serde_json::from_str(line).map(Record::Window),
-            "done" => serde_json::from_str(line).map(Record::Done),
-            "failure" => serde_json::from_str(line).map(Record::Failure),
-            "packaged" => serde_json::from_str(line).map(Record::Packaged),
-            other => {
-                return Err(Error::input(format!("unknown kind of record {other:?}")).hint(UPDATE));
-            }
-        }
-        .map_err(bad)?;
-        check_record(&record)?;
-        Ok(record)
     }
 
     /// The id of the variant that the record is about; `None` for the run and its environment.

@@ -261,7 +261,7 @@ fn shards_that_lack_what_the_index_names_are_refused() {
         ["index.json", "tensor lm_head.weight", "model-00002-of", "but the index places it in"];
     refuse_folder(folder.path(), &essentials);
     std::fs::write(&index, text.replace(&format!("{moved},"), "")).unwrap();
-    refuse_folder(folder.path(), &["tensor lm_head.weight", "not found in the checkpoint"]);
+    refuse_folder(folder.path(), &["tensor lm_head.weight", "but not in the index"]);
 
     std::fs::write(&index, text).unwrap();
     std::fs::remove_file(&second).unwrap();

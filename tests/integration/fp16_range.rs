@@ -54,5 +54,5 @@ fn a_model_within_the_range_is_recorded_as_before() {
     let place = Place::new(&Tiny::default(), 100);
     let scored = run(&mut place.sweep(&["--recipes", "palette4", "--package"]), 0);
     assert!(!String::from_utf8(scored.stdout).unwrap().contains("fp16 on"));
-    assert!(!place.records().contains("fp16"));
+    assert!(!place.records().contains("fp16_overflow"));
 }

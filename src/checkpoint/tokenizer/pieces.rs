@@ -134,12 +134,14 @@ impl<'a, R: Read> Pieces<'a, R> {
 
 #[cfg(test)]
 mod tests {
+    const DEMO_TOKENIZER: &[u8] = include_bytes!("../../../datasets/demo/model/tokenizer.json");
+    const DEMO_TEXT: &str = include_str!("../../../datasets/demo/text.txt");
+
     use proptest::prelude::*;
     use tokenizers::models::bpe::{BPE, Merges, Vocab};
     use tokenizers::{AddedToken, Tokenizer};
 
     use super::*;
-    use crate::demo;
 
     /// A byte-level vocabulary with some merges, and what its file says of all other steps.
     fn byte_level(steps: &str, ignore_merges: bool) -> TextTokenizer {
@@ -220,7 +222,7 @@ mod tests {
         if stories.is_err() {
             eprintln!("skipped: ../shared is not here");
         }
-        let embedded = TextTokenizer::from_bytes(demo::MODEL.tokenizer, None, None).unwrap();
+        let embedded = TextTokenizer::from_bytes(DEMO_TOKENIZER, None, None).unwrap();
         bytes.chain(word_steps.map(sentence_piece)).chain(stories.ok()).chain([embedded]).collect()
     }
 
@@ -277,8 +279,8 @@ mod tests {
 
     #[test]
     fn a_long_text_is_read_in_many_pieces_and_one_without_a_place_in_one() {
-        let tokenizer = TextTokenizer::from_bytes(demo::MODEL.tokenizer, None, None).unwrap();
-        let text = demo::TEXT.repeat(2);
+        let tokenizer = TextTokenizer::from_bytes(DEMO_TOKENIZER, None, None).unwrap();
+        let text = DEMO_TEXT.repeat(2);
         let read = |text: &str| {
             let mut pieces = Pieces::new(&tokenizer, false, text.as_bytes(), 0);
             let (mut joined, mut count) = (Encoded::default(), 0);

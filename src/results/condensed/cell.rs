@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::results::ranges::{check_quantiles, check_window, millis};
+use crate::results::ranges::{MOST, count, millis, nats};
+use crate::results::read_record::check_window;
 use crate::results::record::Window;
 
 /// The windows of one variant: a column per field of [`Window`].
@@ -106,4 +107,11 @@ impl CondensedCell {
         };
         (0..count).map(checked).collect()
     }
+}
+
+/// Refuses (input) impossible quantiles.
+fn check_quantiles(found: &KlQuantiles) -> Result<()> {
+    count("tokens", found.tokens as u64, MOST)?;
+    nats("median_nats", found.median_nats, 1)?;
+    nats("p99_nats", found.p99_nats, 1)
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::Measurement;
+use super::check::check_measurement;
 use crate::error::{Error, Result};
 use crate::results::blocks::{Extent, read_lines};
 use crate::results::head::{from_line, to_line};
 use crate::results::lines::Lines;
-use crate::results::ranges::check_measurement;
 
 /// Name of the file of measurements in a run's folder.
 pub const MEASUREMENTS: &str = "measurements.jsonl";

@@ -2,6 +2,7 @@
 //! figures as runners sent them, and what became of every attempt. Unlike records they never repeat,
 //! so they have a file of their own. Medians and rates are derived when a report is made.
 
+mod check;
 mod file;
 
 use serde::{Deserialize, Serialize};

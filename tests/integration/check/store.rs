@@ -81,7 +81,7 @@ fn runs_of_another_length_have_baselines_and_histories_of_their_own() {
     let output = nights.run(&["check", "all/good", "--history", "--reports", "all"], 0);
     let said = told(&output);
     assert!(said.contains("1 run skipped: another model, text, length or protocol"), "{said}");
-    assert!(String::from_utf8(output.stdout).unwrap().starts_with("demo: 1 runs\n"));
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("demo: 1 run\n"));
     let said = told(&nights.run(&["report", "all"], 2));
     assert!(
         said.contains("all: expected one run, found 2\nhint: name one of them: all/"),
