@@ -41,7 +41,9 @@ class Outcome:
             return f"{self.peak_bytes} bytes resident"
         if b"panicked at" in self.stderr:
             return "a panic"
-        if self.code in (2, 3) and not re.search(b"(error|warning): ", self.stderr):
+        # `devices` has the reason in its table.
+        said = self.stdout + self.stderr
+        if self.code in (2, 3) and not re.search(b"(error|warning): |does not answer", said):
             return f"exit code {self.code} without a reason"
         return None
 

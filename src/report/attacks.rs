@@ -81,8 +81,10 @@ fn no_attack_is_markdown() {
             for mark in ['|', '*', '~', '`', '<', '_', '$', '@'] {
                 assert_eq!(unescaped(line, mark), unescaped(other, mark), "{attack:?}: {line}");
             }
+            // A bracket behind a backslash is only a bracket.
+            let bare = line.replace("\\[", "").replace("\\]", "");
             for markup in ["](", "![", "http://", "https://", "www.", "##[", "]: "] {
-                assert!(!line.contains(markup), "{attack:?}: {line}");
+                assert!(!bare.contains(markup), "{attack:?}: {line}");
             }
             // A mark at the start of a line is the renderer's own.
             let start = |line: &str| line.chars().take_while(|c| "#>-+=:".contains(*c)).count();

@@ -6,7 +6,7 @@ use super::calibration_text::{CODING_WINDOWS, Cutter, cut_windows};
 use super::inputs;
 use super::observer::{Observer, Stage};
 use super::plan::Plan;
-use crate::calibrate::{Collection, MomentsFile, collect};
+use crate::calibrate::{Collection, MomentsFile, collect, remove_part_files};
 use crate::error::{Error, Result};
 use crate::eval::{Origin, Timings, Walk};
 use crate::model;
@@ -48,7 +48,10 @@ pub fn collect_moments(
             && kept.backend == origin.backend
             && file.check(&checkpoint).is_ok()
     });
-    if !is_there {
+    if is_there {
+        // What a collection left that was killed at its very end.
+        remove_part_files(output)?;
+    } else {
         let device = model::device(plan.backend)?;
         let walk = Walk {
             checkpoint: &checkpoint,

@@ -265,5 +265,5 @@ fn shards_that_lack_what_the_index_names_are_refused() {
 
     std::fs::write(&index, text).unwrap();
     std::fs::remove_file(&second).unwrap();
-    refuse_folder(folder.path(), &["model-00002-of-00002", "names a shard that is missing"]);
+    refuse_folder(folder.path(), &["model-00002-of-00002", "1 of 2 shards are missing"]);
 }
