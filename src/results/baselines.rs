@@ -298,7 +298,7 @@ mod tests {
         let unfinished = store.join(format!(".{}.evalkit-1-0.part", first.question));
         std::fs::create_dir(&unfinished).unwrap();
         std::fs::write(unfinished.join(ACCEPTED), "").unwrap();
-        assert_eq!(list(&store).unwrap(), [first.clone()]);
+        assert_eq!(list(&store).unwrap(), std::slice::from_ref(&first));
         assert!(find(&store, &run).is_ok());
         // A half-written line is what a killed process leaves.
         std::fs::write(store.join(STORE), "{\"schema\":1,\"que").unwrap();

@@ -22,7 +22,7 @@ pub fn is_run(folder: &Path) -> bool {
 /// Whether a run's command was killed before it wrote anything.
 fn is_blank(run: &Path) -> bool {
     let len = |name: &&str| run.join(name).metadata().map_or(0, |file| file.len());
-    FILES.iter().all(|name| len(&name) == 0)
+    FILES.iter().all(|name| len(name) == 0)
 }
 
 /// The folder `path` if it holds a run, or else the only run below it.

@@ -72,10 +72,11 @@ pub fn read_text(text: &str) -> Result<Text> {
         if meta.len() == count as u64 {
             refuse_pointer(read).at(|| path.display())?;
         }
-        if scan.is_at_start() && !has_mark {
-            if let Some(rest) = read.strip_prefix(BYTE_ORDER_MARK) {
-                (has_mark, read) = (true, rest);
-            }
+        if scan.is_at_start()
+            && !has_mark
+            && let Some(rest) = read.strip_prefix(BYTE_ORDER_MARK)
+        {
+            (has_mark, read) = (true, rest);
         }
         scan.add(read).at(|| path.display())?;
         if count == 0 {

@@ -145,7 +145,7 @@ fn windows_that_were_lost_are_no_results_until_the_same_sweep_scores_them_again(
     let place = measured();
     let (path, whole) = (place.run_folder().join("records.jsonl"), place.records());
     let run_name = name(&place);
-    let last = whole.lines().filter(|line| line.contains("\"kind\":\"window\"")).last().unwrap();
+    let last = whole.lines().rfind(|line| line.contains("\"kind\":\"window\"")).unwrap();
     let lost: String =
         whole.lines().filter(|line| *line != last).map(|l| format!("{l}\n")).collect();
     std::fs::write(&path, &lost).unwrap();

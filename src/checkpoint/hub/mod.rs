@@ -275,8 +275,7 @@ impl Cached<'_> {
             Extent::Whole => &OPTIONAL,
             Extent::Outline => &[INDEX],
         };
-        let is_whole =
-            matches!(missing_of(&folder, extent), Ok(None)) && others.iter().all(|name| has(name));
+        let is_whole = matches!(missing_of(&folder, extent), Ok(None)) && others.iter().all(has);
         is_whole.then_some(folder)
     }
 

@@ -277,9 +277,11 @@ fn send_file(stream: &mut TcpStream, served: &Served, range: Option<&str>) -> st
         Mood::DropsAfter(bytes) => respond(stream, status, &headers, &body, Some(bytes)),
         Mood::Stalls | Mood::Trickles => {
             respond(stream, status, &headers, &body, Some(1000))?;
-            while mood == Mood::Trickles {
-                std::thread::sleep(Duration::from_millis(20));
-                stream.write_all(b"x")?;
+            if mood == Mood::Trickles {
+                loop {
+                    std::thread::sleep(Duration::from_millis(20));
+                    stream.write_all(b"x")?;
+                }
             }
             std::thread::sleep(Duration::from_secs(5));
             Ok(())
