@@ -57,7 +57,7 @@ pub struct ChangePoint {
 /// The change points of a history, in order of time. Imprecise observations count less: the weight is
 /// 1 ÷ (the observation's variance + the variance between nights). The latter comes from the median
 /// absolute step from night to night, which changes of level hardly affect. There are no change points
-/// if a value is not finite or beyond [`LARGEST`](super::LARGEST).
+/// if a value is not finite or beyond [`LARGEST`].
 ///
 /// At the default level, finding a step takes about 11 nights; fewer nights have too few orders for a
 /// small p-value.
