@@ -3,17 +3,14 @@
 
 mod on_disk;
 
-use evalkit::results::baselines;
+use evalkit::results::{RunFolder, baselines};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     on_disk::folder(baselines::STORE, bytes, &[], |store| {
-        if let Ok(accepted) = baselines::list(store) {
-            for one in accepted {
-                assert!(
-                    baselines::find(store, &one.question).is_ok_and(|at| at.starts_with(store))
-                );
-            }
+        let _ = baselines::list(store);
+        if let Ok(found) = baselines::find(store, &RunFolder::default()) {
+            assert!(found.starts_with(store));
         }
     });
 });
