@@ -16,6 +16,7 @@ use crate::files::read_regular;
 
 use super::TextTokenizer;
 use super::growth::refuse_growth;
+use super::guard::guarded;
 
 /// The largest `tokenizer.json` in use has about 35 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -122,8 +123,10 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
 /// The tokenizer, and the ids that its post-processor adds to an empty text.
 fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     refuse_unusable(bytes)?;
-    let mut inner = Tokenizer::from_bytes(json::without_bom(bytes))
-        .map_err(|e| Error::input("expected a tokenizer").because(e))?;
+    let bytes = json::without_bom(bytes);
+    let mut inner = guarded(|| {
+        Tokenizer::from_bytes(bytes).map_err(|e| Error::input("expected a tokenizer").because(e))
+    })?;
     // Padding may ask for any length.
     inner.with_padding(None);
     inner.set_encode_special_tokens(true);
@@ -135,8 +138,11 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
         }
         _ => return Err(Error::input("expected a tokenizer of type BPE")),
     }
-    let ids = inner.encode("", true).map(|e| e.get_ids().to_vec());
-    let ids = ids.map_err(|e| Error::input("the tokenizer cannot encode").because(e))?;
+    let ids = guarded(|| {
+        let encoding = inner.encode("", true);
+        encoding.map_err(|e| Error::input("the tokenizer cannot encode").because(e))
+    })?;
+    let ids = ids.get_ids().to_vec();
     Ok((inner, ids))
 }
 
@@ -298,5 +304,16 @@ mod tests {
         let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
         bytes[at] = 0xff;
         assert!(TextTokenizer::from_bytes(&bytes, None, None).is_err());
+    }
+
+    #[test]
+    fn a_template_with_a_token_that_is_not_there_is_refused() {
+        let template = r#"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<x>",
+            "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A",
+            "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {"<s>": {
+            "id": "<s>", "ids": [3], "tokens": ["<s>"]}}}"#;
+        let text = small_json("[]", template);
+        let error = TextTokenizer::from_bytes(text.as_bytes(), None, None).unwrap_err();
+        assert!(error.to_string().contains("the tokenizer contradicts itself"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ mod cuts;
 mod expression;
 mod gguf;
 mod growth;
+mod guard;
 mod json;
 mod pieces;
 mod pre;
@@ -17,11 +18,12 @@ use std::sync::OnceLock;
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
-pub use pieces::Pieces;
-
 use crate::error::{Error, Result};
 
+use guard::guarded;
+
 pub use gguf::{BYTE_LEVEL, MODEL as TOKENIZER_MODEL};
+pub use pieces::Pieces;
 pub use pre::PRETOKENIZER;
 
 /// Largest vocabulary. No vocabulary in use has more entries.
@@ -122,9 +124,8 @@ impl TextTokenizer {
     ) -> Result<Encoded> {
         let tokenizer = if parse_special { self.parsing() } else { &self.inner };
         let text = part.get(dropped..).unwrap_or_default();
-        let encoding = tokenizer
-            .encode(text, false)
-            .map_err(|e| Error::input("the text cannot be tokenized").because(e))?;
+        let failed = |e| Error::input("the text cannot be tokenized").because(e);
+        let encoding = guarded(|| tokenizer.encode(text, false).map_err(failed))?;
         let offsets = encoding.get_offsets();
         self.refuse_gaps(text, first + dropped, offsets)?;
         let mut reached = 0;
