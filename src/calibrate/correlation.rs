@@ -118,6 +118,25 @@ impl Tokens {
 }
 
 /// The mean square of each token's state `[tokens, hidden]`, and more than 0.
+/// The mean over tokens of how far states are from those of the reference, relative to the latter's
+/// energy: a token that has gone astray counts as one token.
+///
+/// # Errors
+/// Bug-class errors of candle if shapes disagree.
+pub fn relative_differences(reference: &[Tensor], found: &[Tensor]) -> Result<f64> {
+    /// A token that is further away than this is lost, however far it is.
+    const LOST: f64 = 1.0;
+    let (mut sum, mut tokens) = (0.0, 0);
+    for (reference, found) in reference.iter().zip(found) {
+        let energies = squares(reference)?;
+        let errors = squares(&(found - reference).map_err(failed)?)?;
+        let shares = errors.iter().zip(&energies).map(|(error, energy)| (error / energy).min(LOST));
+        sum += shares.sum::<f64>();
+        tokens += energies.len();
+    }
+    Ok(sum / f64::from(u32::try_from(tokens.max(1)).unwrap_or(u32::MAX)))
+}
+
 fn squares(states: &Tensor) -> Result<Vec<f64>> {
     let hidden = states.dim(1).map_err(failed)?;
     model::with_values(states, |values| {

@@ -14,6 +14,7 @@ use super::observed::{InputStats, Observed, Wanted};
 use super::stages::LayerFit;
 use super::tune_block::{self, Tuned};
 use super::unit::{Coder, Fitted, Unit};
+use super::whole_block::Outcome;
 use super::windows::training_windows;
 use crate::checkpoint::Role;
 use crate::error::Result;
@@ -45,6 +46,9 @@ impl LayerFit<'_> {
         let (checkpoint, device) = (self.walk.checkpoint, self.walk.device);
         let inputs = lane.hidden.clone();
         let steps = [lane.variant.attention, lane.variant.mlp].map(|part| part.method.steps());
+        let is_calibrated = steps.iter().any(Option::is_some);
+        let free =
+            is_calibrated.then(|| self.data_free(unit.clone(), &lane.variant)).transpose()?;
         let factors = equalise(&mut unit, &checkpoint.config, steps, device)?;
         let mut coder = Coder::new(checkpoint, &lane.variant, device, unit)?;
         let mut block = Block::new(&checkpoint.config, self.layer, coder.weights()?)?;
@@ -53,6 +57,11 @@ impl LayerFit<'_> {
             lane.hidden = self.mlp(&mut block, &mut coder, &lane.hidden, steps[1], &factors)?;
         }
         let mut fitted = coder.finish();
+        if let Some(free) = free {
+            let hidden = std::mem::take(&mut lane.hidden);
+            let better = self.better(Outcome { block, fitted, hidden }, free, &inputs)?;
+            (block, fitted, lane.hidden) = (better.block, better.fitted, better.hidden);
+        }
         let tunes_blocks = steps.iter().flatten().any(|steps| steps.tune_blocks);
         let tuned = if tunes_blocks { tune_block::tune(self, &inputs, &mut fitted)? } else { None };
         if tuned.is_some_and(|tuned| tuned.after < tuned.before) {

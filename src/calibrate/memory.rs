@@ -9,8 +9,8 @@ use crate::quantize::calibrated::scratch_bytes;
 
 /// Copies of every window's states that the reference holds: its input, and four stages of a layer.
 const REFERENCE_STATES: u64 = 5;
-/// Copies of every window's states that a variant holds.
-const VARIANT_STATES: u64 = 3;
+/// Copies of every window's states that a variant holds, with those of its data-free block.
+const VARIANT_STATES: u64 = 5;
 /// Matrices `[in, in]` in f64 of the current linear layer.
 const MATRICES: u64 = 2;
 /// Bytes per weight of a block that is tuned: the differentiated weights, gradients of a step's windows,
@@ -18,8 +18,9 @@ const MATRICES: u64 = 2;
 const TUNED_BYTES: u64 = 4 + 4 * tune_model::BATCH as u64 + 6 * 4;
 /// Values that autograd holds per token, as multiples of hidden size, intermediate size and scores.
 const DIFFERENTIATED: [u64; 3] = [24, 10, 12];
-/// Copies of a block in f32: as it was read, in the reference, and in a variant equalised and coded.
-const BLOCKS: u64 = 4;
+/// Copies of a block in f32: as it was read, in the reference, in a variant equalised and coded, and the
+/// data-free one that it is compared with.
+const BLOCKS: u64 = 5;
 
 /// The peak of calibrating `variants` on `windows`, which are empty for saved second moments. Every item
 /// is an upper bound. Only the states of a tuning step depend on the number of layers.
@@ -74,7 +75,7 @@ pub fn calibrating_memory(
         ("states of the calibration windows", hidden_bytes * states),
         ("inputs of the current linear layer", widest_bytes),
         ("blocks in f32", block_bytes * BLOCKS),
-        ("coded for all variants", coded_bytes),
+        ("coded for all variants, and without calibration", coded_bytes * 2),
         ("second moments of the current layer", matrix_bytes * MATRICES),
         ("coding scratch", scratch),
         ("activations", busy * activation_bytes(checkpoint, longest)),

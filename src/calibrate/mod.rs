@@ -27,6 +27,7 @@ mod stages;
 mod tune_block;
 mod tune_model;
 mod unit;
+mod whole_block;
 mod windows;
 
 use std::sync::Arc;

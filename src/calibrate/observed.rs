@@ -106,8 +106,7 @@ impl Observed {
 
     /// The first of the windows that are held out; `None` if there is only one window.
     pub fn first_held_out(&self) -> Option<usize> {
-        let windows = self.inputs.len();
-        (windows > 1).then(|| windows - (windows / HELD_OUT).max(1))
+        first_held_out(self.inputs.len())
     }
 
     /// Whether the windows have many tokens for each input.
@@ -173,6 +172,11 @@ impl Observed {
         };
         changes.iter().map(error).collect()
     }
+}
+
+/// The first of so many windows that are held out; `None` if there is only one.
+pub fn first_held_out(windows: usize) -> Option<usize> {
+    (windows > 1).then(|| windows - (windows / HELD_OUT).max(1))
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ impl Unit {
         Ok(Unit { tensors: ids.iter().map(read).collect::<Result<_>>()? })
     }
 
+    /// The roles of its linear layers.
+    pub fn linear_roles(&self) -> Vec<Role> {
+        let ids = self.tensors.iter().map(|(id, _)| id);
+        ids.filter(|id| id.role.is_linear() && !id.bias).map(|id| id.role).collect()
+    }
+
     /// Takes the values of a role's weight or bias out of the unit.
     pub fn take(&mut self, role: Role, bias: bool) -> Option<Vec<f32>> {
         self.find(role, bias).map(std::mem::take)

@@ -79,7 +79,7 @@ pub struct Coding {
     /// The number of inputs that are always 0. Errors of their weights cost nothing.
     pub dead_inputs: usize,
     /// Whether the codes were found from the weights alone, because those that were calibrated are
-    /// worse. The last error is theirs.
+    /// worse. The last error is theirs, or that of the calibrated codes if the whole block was.
     pub is_data_free: bool,
 }
 
