@@ -29,6 +29,7 @@ mod golden_mixtures;
 mod gradient;
 mod harmony;
 mod independence;
+mod outliers;
 mod outline;
 mod package_bytes;
 mod package_designs;
