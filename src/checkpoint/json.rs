@@ -26,7 +26,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], expected: &str) -> Result<T> {
     serde_json::from_slice(text).map_err(|cause| {
         let error = match (encoding(text), not_a_number(text, &cause)) {
             (Some(found), _) => Error::input(format!("{expected}: expected UTF-8, found {found}"))
-                .hint("save the file again as UTF-8"),
+                .hint("save the file again as UTF-8, or download it again"),
             (None, Some((word, key))) => {
                 let of_key = key.map_or(String::new(), |key| format!("key `{key}`: "));
                 let hint = "Python writes such numbers, other readers refuse them: remove the key, or write a number";
@@ -38,11 +38,15 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], expected: &str) -> Result<T> {
     })
 }
 
-/// The encoding of a text that is not UTF-8, if its first bytes give it away.
+/// What a text is instead of UTF-8, if its bytes give it away: JSON begins with a character of
+/// ASCII, and holds no zero.
 fn encoding(text: &[u8]) -> Option<&'static str> {
     match text {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..] => Some("UTF-16"),
-        _ => None,
+        [0, 0, 0, 0, ..] => Some("zeros"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => Some("UTF-16"),
+        _ => std::str::from_utf8(text).is_err().then_some("another encoding"),
     }
 }
 
@@ -99,9 +103,20 @@ mod tests {
 
     #[test]
     fn utf16_is_named_and_other_faults_are_not_explained_away() {
-        let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let error = parse::<Value>(&utf16, "not a map").unwrap_err().to_string();
-        assert!(error.contains("expected UTF-8, found UTF-16"), "{error}");
+        let told = |bytes: &[u8]| parse::<Value>(bytes, "not a map").unwrap_err().to_string();
+        for text in ["\u{feff}{}", "{}", "\n{}", "[1]"] {
+            let units = text.encode_utf16();
+            let little: Vec<u8> = units.clone().flat_map(u16::to_le_bytes).collect();
+            let big: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+            let wide: Vec<u8> = text.chars().flat_map(|of| (of as u32).to_le_bytes()).collect();
+            for (bytes, name) in [(little, "UTF-16"), (big, "UTF-16"), (wide, "UTF-32")] {
+                let error = told(&bytes);
+                assert!(error.contains(&format!("expected UTF-8, found {name}")), "{error}");
+                assert!(error.contains("hint: save the file again as UTF-8"), "{error}");
+            }
+        }
+        assert!(told(&[0; 9]).contains("found zeros"));
+        assert!(told(b"{\"a\": \"\xe9\"}").contains("found another encoding"));
         let error = parse::<Value>(b"{\"Infinity\": tru}", "not a map").unwrap_err().to_string();
         assert!(error.starts_with("not a map: expected"), "{error}");
         assert!(parse::<Value>(b"", "not a map").is_err());

@@ -12,7 +12,7 @@ use super::names::{Role, TensorId};
 use super::stored::StoredTensor;
 use super::tokenizer::{BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer};
 use super::weights::Weights;
-use super::{config_json, experts, foreign, gguf, safetensors, spelling, tensor_bytes};
+use super::{config_json, experts, foreign, gguf, quantized, safetensors, spelling, tensor_bytes};
 use crate::error::{At, Error, Result};
 
 /// Files of a checkpoint's folder that an app needs with its weights.
@@ -106,9 +106,13 @@ impl Checkpoint {
         }
         let config = config_json::parse(&FileBytes::map(&config_path)?)
             .at(|| config_path.display().to_string())?;
-        let (files, found) = Weights::find(folder)?.open(folder)?;
         let tokenizer = TokenizerSource::Folder(folder.into());
-        Self::assemble(name, config, tokenizer, files, found).at(|| folder.display().to_string())
+        let found = Weights::find(folder).and_then(|weights| weights.open(folder));
+        let opened = found.and_then(|(files, found)| {
+            Self::assemble(name, config, tokenizer, files, found)
+                .at(|| folder.display().to_string())
+        });
+        opened.map_err(|error| quantized::explain(folder, error))
     }
 
     /// A checkpoint whose tensors are known but whose weights are missing.

@@ -1,12 +1,21 @@
 //! Checkpoints that other tools have quantized, in formats that evalkit does not read. The method is
 //! named, from the configuration or from a tensor's name, with the way to weights that can be read.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 
 /// Keys of a configuration that describe a quantization.
-const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
+const KEYS: [&str; 4] =
+    ["quantization_config", "compression_config", "quantization", "quantize_config"];
+/// Files beside a configuration that describe a quantization: those of AutoGPTQ, AutoAWQ and ModelOpt.
+const FILES: [&str; 3] = ["quantize_config.json", "quant_config.json", "hf_quant_config.json"];
+/// Most bytes of such a file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The method whose tensors are read, for gpt-oss.
 pub const MXFP4: &str = "mxfp4";
@@ -101,28 +110,49 @@ pub fn refuse_config(config: &Map<String, Value>, reads_mxfp4: bool) -> Result<(
         if about.is_empty() {
             continue;
         }
-        let spelled = method(key, about);
-        if reads_mxfp4 && spelled.as_deref() == Some(MXFP4) {
+        if reads_mxfp4 && method(key, about).as_deref() == Some(MXFP4) {
             continue;
         }
-        let known = spelled.as_deref().and_then(|spelled| {
-            METHODS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(spelled))
-        });
-        let name = match (known, &spelled) {
-            (Some((_, name, _)), _) => (*name).to_owned(),
-            (None, Some(spelled)) => format!("{spelled:.40}"),
-            (None, None) => "a method that it does not name".to_owned(),
-        };
-        let way = known.and_then(|&(_, _, way)| way).unwrap_or(ORIGINAL);
-        let source = about.get("quant_method").and_then(Value::as_str);
-        let source = source.map_or(String::new(), |name| format!(" (quant_method {name:.40})"));
-        return Err(Error::input(format!(
-            "key `{key}`: the weights are quantized by {name}{}{source}, which evalkit does not read",
-            details(about)
-        ))
-        .hint(way));
+        return Err(refusal(key, about, &format!("key `{key}`")));
     }
     Ok(())
+}
+
+/// The error of opening a folder. If a file beside the configuration says that the weights are quantized,
+/// the method is named, and the error becomes the cause.
+pub fn explain(folder: &Path, error: Error) -> Error {
+    let told = FILES.iter().find_map(|name| {
+        let path = folder.join(name);
+        let bytes = path.exists().then(|| read_regular("read", &path, MAX_FILE_BYTES))?.ok()?;
+        let map: Map<String, Value> = json::parse(&bytes, "").ok()?;
+        let about = map.get("quantization").and_then(Value::as_object).unwrap_or(&map);
+        Some(refusal(name, about, &path.display().to_string()))
+    });
+    match told {
+        Some(told) if error.is_of_input() => told.because(error.cause()),
+        _ => error,
+    }
+}
+
+/// The error for weights that are quantized as `about` says, which is found under this key or name.
+fn refusal(key: &str, about: &Map<String, Value>, place: &str) -> Error {
+    let spelled = method(key, about);
+    let known = spelled
+        .as_deref()
+        .and_then(|spelled| METHODS.iter().find(|(name, ..)| name.eq_ignore_ascii_case(spelled)));
+    let name = match (known, &spelled) {
+        (Some((_, name, _)), _) => (*name).to_owned(),
+        (None, Some(spelled)) => format!("{spelled:.40}"),
+        (None, None) => "a method that it does not name".to_owned(),
+    };
+    let way = known.and_then(|&(_, _, way)| way).unwrap_or(ORIGINAL);
+    let source = about.get("quant_method").and_then(Value::as_str);
+    let source = source.map_or(String::new(), |name| format!(" (quant_method {name:.40})"));
+    Error::input(format!(
+        "{place}: the weights are quantized by {name}{}{source}, which evalkit does not read",
+        details(about)
+    ))
+    .hint(way)
 }
 
 /// The method as the configuration spells it.
@@ -136,10 +166,16 @@ fn method(key: &str, about: &Map<String, Value>) -> Option<String> {
     if ["load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit"].into_iter().any(is_set) {
         return Some("bitsandbytes".into());
     }
-    // MLX writes its two numbers under both keys, and no name.
     let has = |name: &str| about.contains_key(name);
-    (has("bits") && has("group_size") && !has("desc_act") || key == "quantization")
-        .then(|| "mlx".into())
+    // AutoGPTQ and AutoAWQ write no name.
+    if key.starts_with("quantize_config") || has("desc_act") {
+        return Some("gptq".into());
+    }
+    if has("w_bit") || has("q_group_size") {
+        return Some("awq".into());
+    }
+    // MLX writes its two numbers under both keys, and no name.
+    (has("bits") && has("group_size") || key == "quantization").then(|| "mlx".into())
 }
 
 /// Bits and group size, as far as the configuration says them.
@@ -194,8 +230,33 @@ mod tests {
         assert!(of(json!({"bits": 4, "group_size": 64})).contains("by MLX"));
         assert!(of(json!({"quant_method": "next"})).contains("by next"));
         assert!(of(json!({"what": 1})).contains("a method that it does not name"));
+        assert!(of(json!({"w_bit": 4, "q_group_size": 128})).contains("by AWQ to 4 bits"));
+        let about = json!({"bits": 4, "group_size": 128, "desc_act": false});
+        assert!(of(about.clone()).contains("by GPTQ"));
+        let auto_gptq = told(&json!({ "quantize_config": about }));
+        assert!(auto_gptq.contains("key `quantize_config`: "), "{auto_gptq}");
+        assert!(auto_gptq.contains("by GPTQ to 4 bits in groups of 128"), "{auto_gptq}");
         let mlx = told(&json!({"quantization": {"bits": 4, "group_size": 64}}));
         assert!(mlx.contains("key `quantization`") && mlx.contains("--dequantize"), "{mlx}");
+    }
+
+    #[test]
+    fn a_file_beside_the_configuration_names_the_method() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = || explain(folder.path(), Error::input("no such tensor")).to_string();
+        assert_eq!(told(), "no such tensor");
+        for (name, text, method) in [
+            ("hf_quant_config.json", r#"{"quantization": {"quant_algo": "FP8"}}"#, "FP8"),
+            ("quant_config.json", r#"{"w_bit": 4, "q_group_size": 128}"#, "AWQ to 4 bits"),
+            ("quantize_config.json", r#"{"bits": 4, "group_size": 128}"#, "GPTQ to 4 bits"),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            let told = told();
+            let expected = format!("{name}: the weights are quantized by {method}");
+            assert!(told.contains(&expected) && told.contains("no such tensor"), "{told}");
+        }
+        let bug = explain(folder.path(), Error::bug("a fault"));
+        assert!(bug.to_string().starts_with("a fault"), "only errors of the input are explained");
     }
 
     #[test]

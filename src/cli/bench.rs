@@ -72,7 +72,7 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
     let question = hash.finalize().to_hex()[..8].to_string();
     let folder = run_folder(&args.reports, &format!("{model}-bench"), &question);
     let folders = args.folders.iter().map(|path| Folder { path: path.clone(), cell_id: None });
-    let text = |tokens, vocabulary| ids(args, tokens, vocabulary);
+    let text = |tokens, vocabulary| ids(args, reporter, tokens, vocabulary);
     let options = args.how.options()?;
     let setting = Setting { options: &options, targets: &targets, text: &text, observer: reporter };
     let measured = setting.measure(&folder, &folders.collect::<Vec<_>>())?;
@@ -84,12 +84,17 @@ pub fn run(args: &BenchArgs, reporter: &Reporter) -> Result<Exit> {
 }
 
 /// The first tokens of the text, or tokens spread over the vocabulary.
-fn ids(args: &BenchArgs, tokens: usize, vocabulary: usize) -> Result<Vec<u32>> {
+fn ids(
+    args: &BenchArgs,
+    reporter: &Reporter,
+    tokens: usize,
+    vocabulary: usize,
+) -> Result<Vec<u32>> {
     let Some(text) = &args.text else { return Ok(inputs::spread(tokens, vocabulary)) };
     let tokenizer = TextTokenizer::from_folder(&args.folders[0]).map_err(|e| {
         e.hint(
             "--text needs the tokenizer in the packages' folder; omit --text to use other tokens",
         )
     })?;
-    read_text(text)?.first_ids(&tokenizer, tokens)
+    read_text(text, reporter)?.first_ids(&tokenizer, tokens)
 }

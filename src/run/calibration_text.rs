@@ -106,8 +106,8 @@ pub fn cut_windows(
         return Err(Error::input("--calibration-windows: expected 1 or more, found 0"));
     }
     let is_demo = text == demo::NAME;
-    let text = read_text(text).at(|| FLAG)?;
     let Cutter { cut, tokenizer, observer } = cutter;
+    let text = read_text(text, observer).at(|| FLAG)?;
     text.warnings.iter().for_each(|line| observer.warning(line));
     let cut = Cut { limit: None, ..*cut };
     let choose = |available: usize| {

@@ -50,7 +50,7 @@ impl Opened {
         let checkpoint =
             inputs::open_checkpoint(&plan.model, plan.pretokenizer.as_deref(), observer)?;
         let tokenizer = checkpoint.tokenizer()?;
-        let text = read_text(&plan.text)?;
+        let text = read_text(&plan.text, observer)?;
         text.warnings.iter().for_each(|line| observer.warning(line));
         let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;
         let windows = text.windows(&cut, &tokenizer, plan.parse_special)?;

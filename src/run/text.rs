@@ -5,8 +5,11 @@ use std::fs::Metadata;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use super::observer::Observer;
 use super::text_scan::Scan;
 use crate::checkpoint::refuse_pointer;
 use crate::checkpoint::tokenizer::{Pieces, TextTokenizer};
@@ -38,6 +41,18 @@ pub struct Text {
     /// Entropy of the text's source in nats per byte, if it is known.
     pub entropy_nats_per_byte: Option<f64>,
     source: Source,
+    stop: Stop,
+}
+
+/// The flag that stops the reading of a text, if there is one.
+#[derive(Debug)]
+struct Stop(Option<Arc<AtomicBool>>);
+
+impl Stop {
+    fn check(&self) -> Result<()> {
+        let is_set = self.0.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst));
+        if is_set { Err(Error::interrupted()) } else { Ok(()) }
+    }
 }
 
 #[derive(Debug)]
@@ -49,8 +64,10 @@ enum Source {
 /// Examines a text: all of a file is read, and none of it is kept.
 ///
 /// # Errors
-/// Input errors: missing, no regular file, empty, not UTF-8. Surroundings errors of reading.
-pub fn read_text(text: &str) -> Result<Text> {
+/// Input errors: missing, no regular file, empty, not UTF-8. Surroundings errors of reading. Interruption,
+/// here and wherever the text is tokenized.
+pub fn read_text(text: &str, observer: &dyn Observer) -> Result<Text> {
+    let stop = Stop(observer.stop_flag());
     if text == demo::NAME {
         let mut scan = Scan::default();
         scan.add(demo::TEXT.as_bytes())?;
@@ -58,7 +75,7 @@ pub fn read_text(text: &str) -> Result<Text> {
         let entropy_nats_per_byte = demo::entropy_nats_per_byte();
         return Ok(Text {
             entropy_nats_per_byte,
-            ..Text::new("generated stories".into(), &scan, source)
+            ..Text::new("generated stories".into(), &scan, source, stop)
         });
     }
     let path = Path::new(text);
@@ -67,6 +84,7 @@ pub fn read_text(text: &str) -> Result<Text> {
     let mut block = vec![0; BLOCK_BYTES];
     let mut has_mark = false;
     loop {
+        stop.check()?;
         let count = file.read(&mut block).map_err(|e| Error::io(DOING, path, e))?;
         let mut read = &block[..count];
         if meta.len() == count as u64 {
@@ -86,7 +104,7 @@ pub fn read_text(text: &str) -> Result<Text> {
     scan.check_end().at(|| path.display())?;
     let name = path.file_name().map_or(text.into(), |name| name.to_string_lossy().into_owned());
     let (len, modified) = state(&meta);
-    Ok(Text::new(name, &scan, Source::File { path: path.into(), len, modified, has_mark }))
+    Ok(Text::new(name, &scan, Source::File { path: path.into(), len, modified, has_mark }, stop))
 }
 
 fn state(meta: &Metadata) -> (u64, Option<SystemTime>) {
@@ -94,7 +112,7 @@ fn state(meta: &Metadata) -> (u64, Option<SystemTime>) {
 }
 
 impl Text {
-    fn new(name: String, scan: &Scan, source: Source) -> Text {
+    fn new(name: String, scan: &Scan, source: Source, stop: Stop) -> Text {
         let mut warnings = Vec::new();
         if matches!(source, Source::File { has_mark: true, .. }) {
             warnings.push(format!("{name} begins with a byte-order mark, which is left out"));
@@ -114,6 +132,7 @@ impl Text {
             is_chat: scan.is_chat,
             entropy_nats_per_byte: None,
             source,
+            stop,
         }
     }
 
@@ -165,6 +184,7 @@ impl Text {
         let mut pieces = Pieces::new(tokenizer, parse_special, self.reader(self.all())?, 0);
         let mut tokens = Tokens { text_bytes: self.size_bytes, ..Tokens::default() };
         while count.is_none_or(|count| tokens.ids.len() < count) {
+            self.stop.check()?;
             let Some(piece) = pieces.next_piece()? else { break };
             tokens.ids.extend(piece.encoded.ids);
             tokens.starts.extend(piece.encoded.starts);
@@ -205,6 +225,7 @@ impl Text {
         let mut pieces = Pieces::new(tokenizer, parse_special, self.reader(self.all())?, 0);
         let (mut spans, mut count): (Vec<(usize, Range<usize>)>, usize) = (Vec::new(), 0);
         while let Some(piece) = pieces.next_piece().at(place)? {
+            self.stop.check()?;
             spans.push((count, piece.first_byte..piece.end_byte));
             count += piece.encoded.ids.len();
         }
@@ -237,6 +258,36 @@ mod tests {
     use crate::run::inputs;
     use crate::run::observer::Silent;
 
+    fn examine(text: &str) -> Result<Text> {
+        read_text(text, &Silent)
+    }
+
+    /// Asks the run to stop.
+    struct Stopping(Arc<AtomicBool>);
+
+    impl Observer for Stopping {
+        fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn reading_and_tokenizing_stop_when_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        std::fs::write(&path, "one two three").unwrap();
+        let stop = Stopping(Arc::default());
+        let text = read_text(path.to_str().unwrap(), &stop).unwrap();
+        stop.0.store(true, Ordering::SeqCst);
+        let tokenizer = demo_tokenizer();
+        let of_reading = read_text(path.to_str().unwrap(), &stop).unwrap_err();
+        let of_the_first = text.first_ids(&tokenizer, 2).unwrap_err();
+        let of_all = text.chosen_windows(&cut(None, None), &tokenizer, false, |_| vec![0]);
+        for error in [of_reading, of_the_first, of_all.unwrap_err()] {
+            assert_eq!(error.exit().code(), 130, "{error}");
+        }
+    }
+
     fn demo_tokenizer() -> TextTokenizer {
         inputs::open_checkpoint(demo::NAME, None, &Silent).unwrap().tokenizer().unwrap()
     }
@@ -259,7 +310,7 @@ mod tests {
         let path = folder.path().join("text.txt");
         let long = demo::TEXT.repeat(3);
         std::fs::write(&path, &long).unwrap();
-        let text = read_text(path.to_str().unwrap()).unwrap();
+        let text = examine(path.to_str().unwrap()).unwrap();
         assert_eq!(text.hash, blake3::hash(long.as_bytes()).to_hex().to_string());
         assert_eq!((text.size_bytes, text.is_chat), (long.len() as u64, false));
         for bos in [None, Some((BosMode::Prepend, 1)), Some((BosMode::Replace, 1))] {
@@ -290,7 +341,7 @@ mod tests {
         let path = folder.path().join("text");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            read_text(path.to_str().unwrap())
+            examine(path.to_str().unwrap())
         };
         let marked = read(b"\xef\xbb\xbfone\r\ntwo").unwrap();
         assert_eq!(marked.warnings.len(), 2, "{:?}", marked.warnings);
@@ -326,10 +377,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text");
         std::fs::write(&path, "one two three").unwrap();
-        let text = read_text(path.to_str().unwrap()).unwrap();
+        let text = examine(path.to_str().unwrap()).unwrap();
         std::fs::write(&path, "one two three four").unwrap();
         let error = text.first_ids(&demo_tokenizer(), 1).unwrap_err();
         assert!(error.to_string().contains("changed while it was being read"), "{error}");
-        assert_eq!(read_text("/dev/zero").unwrap_err().exit().code(), 2);
+        assert_eq!(examine("/dev/zero").unwrap_err().exit().code(), 2);
     }
 }

@@ -169,7 +169,7 @@ fn ids(
     let Some(text) = request.text else {
         return Ok(inputs::spread(tokens, checkpoint.config.vocab_size));
     };
-    let text = read_text(text)?;
+    let text = read_text(text, observer)?;
     text.warnings.iter().for_each(|line| observer.warning(line));
     text.first_ids(&checkpoint.tokenizer()?, tokens)
 }

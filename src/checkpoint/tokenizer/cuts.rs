@@ -25,6 +25,26 @@ fn is_stable(of: char) -> bool {
         '\u{c0}'..='\u{24f}',
         '\u{3b1}'..='\u{3c9}',
         '\u{410}'..='\u{44f}',
+        '\u{561}'..='\u{586}',
+        '\u{5d0}'..='\u{5ea}',
+        '\u{621}'..='\u{63a}',
+        '\u{641}'..='\u{64a}',
+        '\u{905}'..='\u{939}',
+        '\u{964}'..='\u{965}',
+        '\u{995}'..='\u{9a8}',
+        '\u{a15}'..='\u{a28}',
+        '\u{a95}'..='\u{aa8}',
+        '\u{b15}'..='\u{b28}',
+        '\u{bae}'..='\u{bb5}',
+        '\u{c15}'..='\u{c28}',
+        '\u{c95}'..='\u{ca8}',
+        '\u{d15}'..='\u{d28}',
+        '\u{d9a}'..='\u{db1}',
+        '\u{e01}'..='\u{e30}',
+        '\u{1000}'..='\u{1021}',
+        '\u{104a}'..='\u{104b}',
+        '\u{1780}'..='\u{17a2}',
+        '\u{17d4}'..='\u{17d5}',
         '\u{3001}'..='\u{3002}',
         '\u{3041}'..='\u{3096}',
         '\u{30a1}'..='\u{30fa}',
@@ -104,6 +124,14 @@ impl<'a> Cuts<'a> {
             pairs: OnceCell::new(),
             known: RefCell::default(),
         }
+    }
+
+    /// Whether there are texts with a good place: between a letter, or the end of a sentence, and what
+    /// usually follows it.
+    pub fn are_possible(&self) -> bool {
+        let followed = |left: char| [' ', '\n', 'a', '中'].map(|right| (left, right));
+        let mut usual = ['e', '.', '1', '中', '。'].into_iter().flat_map(followed);
+        usual.any(|(left, right)| self.is_good(left, right, Some('a')))
     }
 
     /// Whether a part that follows a cut is given to the tokenizer without its first character, the

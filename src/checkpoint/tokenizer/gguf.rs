@@ -12,6 +12,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use crate::checkpoint::gguf::Metadata;
 use crate::error::{At, Error, Result};
 
+use super::guard::guarded;
 use super::pre::{PRETOKENIZER, Rule};
 use super::{MAX_VOCABULARY, TextTokenizer};
 
@@ -39,8 +40,8 @@ impl TextTokenizer {
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
         let tokens = TokenTable::read(metadata)?;
         match metadata.required(MODEL, metadata.text(MODEL))? {
-            BYTE_LEVEL => byte_level(metadata, &tokens),
-            "llama" => sentence_piece(metadata, &tokens),
+            BYTE_LEVEL => guarded(|| byte_level(metadata, &tokens)),
+            "llama" => guarded(|| sentence_piece(metadata, &tokens)),
             other => Err(Error::input(format!("the tokenizer model {other} is not supported"))
                 .at(format!("key {MODEL}"))
                 .hint("evalkit supports gpt2 and llama")),

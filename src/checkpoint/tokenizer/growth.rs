@@ -4,10 +4,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::error::{Error, Result};
+
+use super::guard::guarded;
 
 /// Largest growth, as a factor on bytes. Tokenizers in use reach about 400 on the worst text: NFKC makes
 /// 33 bytes of the three of U+FDFA, and spaces become three bytes.
@@ -30,17 +34,14 @@ pub fn refuse_growth(
     pre_tokenizer: Option<&Value>,
     post_processor: Option<&Value>,
 ) -> Result<()> {
-    // Reading a step and writing it again gives it the form of today, whatever form the file has.
     let mut steps = Vec::new();
     if let Some(step) = normalizer.filter(|step| !step.is_null()) {
-        let read: NormalizerWrapper = serde_json::from_value(step.clone())
-            .map_err(|e| Error::input("expected a normalizer").because(e))?;
-        flatten(serde_json::to_value(read).unwrap_or_default(), "normalizers", &mut steps);
+        let step = written::<NormalizerWrapper>(step, "expected a normalizer")?;
+        flatten(step, "normalizers", &mut steps);
     }
     if let Some(step) = pre_tokenizer.filter(|step| !step.is_null()) {
-        let read: PreTokenizerWrapper = serde_json::from_value(step.clone())
-            .map_err(|e| Error::input("expected a pre-tokenizer").because(e))?;
-        flatten(serde_json::to_value(read).unwrap_or_default(), "pretokenizers", &mut steps);
+        let step = written::<PreTokenizerWrapper>(step, "expected a pre-tokenizer")?;
+        flatten(step, "pretokenizers", &mut steps);
     }
     let product: f64 = steps.iter().map(factor).product();
     if product > MAX_FACTOR {
@@ -50,17 +51,36 @@ pub fn refuse_growth(
         ))
         .hint("no tokenizer of a language model needs this: take tokenizer.json from the model's own repository"));
     }
-    let mut processors = Vec::new();
-    if let Some(step) = post_processor {
-        flatten(step.clone(), "processors", &mut processors);
+    refuse_templates(post_processor)
+}
+
+/// Fails (input) if more than one template adds special tokens, or if a step is no map. The `tokenizers`
+/// crate also reads lists as steps, and takes the first kind of step that a map's keys allow.
+fn refuse_templates(post_processor: Option<&Value>) -> Result<()> {
+    let mut templates = 0;
+    let mut steps: Vec<&Value> = post_processor.into_iter().collect();
+    while let Some(step) = steps.pop() {
+        let Some(map) = step.as_object() else {
+            return Err(Error::input("post_processor: expected a map for each step"));
+        };
+        templates += usize::from(map.contains_key("single"));
+        steps.extend(map.get("processors").and_then(Value::as_array).into_iter().flatten());
     }
-    let templates = processors.iter().filter(|step| step.get("single").is_some()).count();
     if templates > 1 {
         return Err(Error::input(format!(
             "expected one template that adds special tokens, found {templates}"
         )));
     }
     Ok(())
+}
+
+/// A step that is read and written again, which gives it the form of today, whatever form the file has.
+fn written<T: DeserializeOwned + Serialize>(step: &Value, expected: &str) -> Result<Value> {
+    guarded(|| {
+        let read: T =
+            serde_json::from_value(step.clone()).map_err(|e| Error::input(expected).because(e))?;
+        serde_json::to_value(read).map_err(|e| Error::input(expected).because(e))
+    })
 }
 
 /// The steps of a sequence, and of the sequences in it.
@@ -173,5 +193,14 @@ mod tests {
             |count: usize| json!({"type": "Sequence", "processors": vec![template.clone(); count]});
         refuse_growth(None, None, Some(&of(1))).unwrap();
         assert!(refuse_growth(None, None, Some(&of(2))).is_err());
+        // Nested, as lists, and in maps that are both a template and a sequence.
+        let nested = json!({"type": "Sequence", "processors": [of(1), of(1)]});
+        let lists = json!({"type": "Sequence", "processors": [[[], [], {}], [[], [], {}]]});
+        let mut both = template.clone();
+        both["processors"] = json!([]);
+        let both = json!({"type": "Sequence", "processors": [both.clone(), both]});
+        for hostile in [nested, lists, both] {
+            assert!(refuse_growth(None, None, Some(&hostile)).is_err(), "{hostile}");
+        }
     }
 }

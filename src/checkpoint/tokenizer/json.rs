@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::checkpoint::foreign::refuse_placeholder;
@@ -14,12 +13,22 @@ use crate::checkpoint::json;
 use crate::error::{At, Error, Result};
 use crate::files::read_regular;
 
-use super::TextTokenizer;
 use super::growth::refuse_growth;
 use super::guard::guarded;
+use super::limited::{Dropped, Limited};
+use super::{MAX_VOCABULARY, TextTokenizer};
 
 /// The largest `tokenizer.json` in use has about 35 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The largest configuration in use has about 2 MB.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Values in the JSON of a normalizer or a pre-tokenizer. Those in use have a few hundred.
+const MAX_STEP_VALUES: usize = 1 << 14;
+/// Values in the JSON of the other steps. A template has as many tokens as its pieces times the ids of
+/// each: with this bound fewer than 100,000. Templates in use have fewer than 100 values.
+const MAX_OTHER_VALUES: usize = 1 << 10;
+/// Values in the JSON of an added token, which has seven and itself.
+const MAX_TOKEN_VALUES: usize = 32;
 
 impl TextTokenizer {
     /// The tokenizer of a Hugging Face folder. Only `tokenizer.json` is required.
@@ -28,16 +37,16 @@ impl TextTokenizer {
     /// An input error if a file is missing or damaged, or the tokenizer is not a byte-pair encoding.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        let Some(tokenizer) = read(&path)? else {
+        let Some(tokenizer) = read(&path, MAX_FILE_BYTES)? else {
             return Err(Error::input("the file is missing").at(path.display()).hint(
                 "an older checkpoint may have only tokenizer.model: convert it with transformers' save_pretrained",
             ));
         };
-        let config = read(&folder.join("tokenizer_config.json"))?;
+        let config = read(&folder.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?;
         let mut bos = None;
         for name in ["config.json", "generation_config.json"] {
             let path = folder.join(name);
-            if let (None, Some(bytes)) = (bos, read(&path)?) {
+            if let (None, Some(bytes)) = (bos, read(&path, MAX_CONFIG_BYTES)?) {
                 bos = bos_token_id(&bytes).at(|| path.display())?;
             }
         }
@@ -67,11 +76,11 @@ impl TextTokenizer {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+fn read(path: &Path, most_bytes: u64) -> Result<Option<Vec<u8>>> {
     match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         _ => {
-            let bytes = read_regular("read", path, MAX_FILE_BYTES)?;
+            let bytes = read_regular("read", path, most_bytes)?;
             refuse_placeholder(&bytes).at(|| path.display())?;
             Ok(Some(bytes))
         }
@@ -146,18 +155,27 @@ fn load(bytes: &[u8]) -> Result<(Tokenizer, Vec<u32>)> {
     Ok((inner, ids))
 }
 
-/// Fails (input) for merges longer than any token and for text that is not Unicode, on which the
-/// `tokenizers` crate panics.
+/// Fails (input) for what the `tokenizers` crate panics on, merges longer than any token and text that
+/// is not Unicode, and for steps that would take more memory than a tokenizer needs.
 fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct TokenizerFile {
-        normalizer: Option<Value>,
-        pre_tokenizer: Option<Value>,
-        post_processor: Option<Value>,
+        normalizer: Option<Limited<MAX_STEP_VALUES>>,
+        pre_tokenizer: Option<Limited<MAX_STEP_VALUES>>,
+        post_processor: Option<Limited<MAX_OTHER_VALUES>>,
         model: Model,
-        /// Read so that all of it is known to be Unicode.
-        #[serde(flatten)]
-        _rest: Map<String, Value>,
+        // What follows is read so that it is known to be short, and Unicode.
+        #[serde(rename = "added_tokens")]
+        _added_tokens: Option<Dropped<MAX_VOCABULARY, MAX_TOKEN_VALUES>>,
+        #[serde(rename = "version")]
+        _version: Option<Limited<1>>,
+        #[serde(rename = "truncation")]
+        _truncation: Option<Limited<MAX_OTHER_VALUES>>,
+        #[serde(rename = "padding")]
+        _padding: Option<Limited<MAX_OTHER_VALUES>>,
+        #[serde(rename = "decoder")]
+        _decoder: Option<Limited<MAX_OTHER_VALUES>>,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -166,8 +184,6 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
         #[serde(default)]
         merges: Vec<Merge>,
         continuing_subword_prefix: Option<String>,
-        #[serde(flatten)]
-        _rest: Map<String, Value>,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -188,7 +204,11 @@ fn refuse_unusable(bytes: &[u8]) -> Result<()> {
     }
     let file: TokenizerFile = json::parse(bytes, "expected a tokenizer with a model")?;
     let TokenizerFile { normalizer, pre_tokenizer, post_processor, .. } = &file;
-    refuse_growth(normalizer.as_ref(), pre_tokenizer.as_ref(), post_processor.as_ref())?;
+    refuse_growth(
+        normalizer.as_ref().map(|read| &read.0),
+        pre_tokenizer.as_ref().map(|read| &read.0),
+        post_processor.as_ref().map(|read| &read.0),
+    )?;
     let Vocabulary::Map(vocab) = file.model.vocab else {
         return Err(Error::input("expected a tokenizer of type BPE, with a vocabulary by token"));
     };
@@ -315,5 +335,39 @@ mod tests {
         let text = small_json("[]", template);
         let error = TextTokenizer::from_bytes(text.as_bytes(), None, None).unwrap_err();
         assert!(error.to_string().contains("the tokenizer contradicts itself"), "{error}");
+    }
+
+    #[test]
+    fn a_template_with_a_million_tokens_and_other_long_lists_are_refused() {
+        let piece = r#"{"SpecialToken": {"id": "<s>", "type_id": 0}},"#;
+        let longer = |pieces: usize, ids: usize| {
+            let ids = format!(r#""ids": [{}3]"#, "3, ".repeat(ids - 1));
+            let pieces = format!(r#""single": [{}"#, piece.repeat(pieces - 1));
+            ADDS_BOS.replace(r#""ids": [3]"#, &ids).replace(r#""single": ["#, &pieces)
+        };
+        let few = small_json("[]", &longer(3, 3));
+        assert!(TextTokenizer::from_bytes(few.as_bytes(), None, Some(3)).unwrap().add_bos);
+        let many = format!(
+            r#"{{"type": "Sequence", "processors": [{}null]}}"#,
+            r#"{"type": "ByteLevel"},"#.repeat(2_000)
+        );
+        for hostile in [longer(1_000_000, 1), longer(2_000, 20_000), longer(1, 1_000_000), many] {
+            let error =
+                TextTokenizer::from_bytes(small_json("[]", &hostile).as_bytes(), None, None);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("expected at most 1024 values, found more"), "{error}");
+        }
+        let good = small_json("[]", "null");
+        let lists = [
+            ("decoder", 2_000, "1024 values"),
+            ("normalizer", 20_000, "16384 values"),
+            ("pre_tokenizer", 20_000, "16384 values"),
+        ];
+        for (key, count, expected) in lists {
+            let list = format!(r#""{key}": [{}0]"#, "0,".repeat(count));
+            let text = good.replacen(&format!(r#""{key}": null"#), &list, 1);
+            let error = TextTokenizer::from_bytes(text.as_bytes(), None, None).unwrap_err();
+            assert!(error.to_string().contains(expected), "{key}: {error}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod gguf;
 mod growth;
 mod guard;
 mod json;
+mod limited;
 mod pieces;
 mod pre;
 mod steps;
@@ -58,7 +59,11 @@ pub struct Encoded {
 
 impl TextTokenizer {
     /// Removes the parts of a tokenizer that do not affect the ids of a plain text.
-    fn new(mut inner: Tokenizer, bos: Option<u32>, add_bos: bool) -> Result<Self> {
+    fn new(inner: Tokenizer, bos: Option<u32>, add_bos: bool) -> Result<Self> {
+        guarded(|| Self::reduced(inner, bos, add_bos))
+    }
+
+    fn reduced(mut inner: Tokenizer, bos: Option<u32>, add_bos: bool) -> Result<Self> {
         let failed = |e| Error::input("the tokenizer cannot be used").because(e);
         inner.with_truncation(None).map_err(failed)?;
         inner.with_padding(None);

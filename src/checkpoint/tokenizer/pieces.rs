@@ -8,8 +8,11 @@ use crate::error::{Error, Result};
 
 /// Bytes that are read at a time, and the usual length of a piece.
 const STEP_BYTES: usize = 64 << 10;
-/// The longest piece. It is that long only if a tokenizer has no place to cut the text before.
-const MAX_PIECE_BYTES: usize = 64 << 20;
+/// The longest piece of a text that can be cut at other places. Tokenizing takes up to 200 bytes of
+/// memory per byte: that of this piece stays below 100 MB.
+const MAX_PIECE_BYTES: usize = 512 << 10;
+/// The longest text of a tokenizer that has no place to cut in any text.
+const MAX_WHOLE_BYTES: usize = 16 << 20;
 
 /// The tokens of one piece.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,12 +72,18 @@ impl<'a, R: Read> Pieces<'a, R> {
             self.fill(target_bytes)?;
             let text = self.text()?;
             let is_whole = self.is_at_end && text.len() == self.buffer.len();
-            let end = if is_whole { Some(text.len()) } else { self.cuts.last(text) };
+            let end = match target_bytes {
+                _ if is_whole => Some(text.len()),
+                ..=MAX_PIECE_BYTES => self.cuts.last(text),
+                _ => None,
+            };
             match end {
                 Some(0) => return Ok(None),
                 Some(end) => return self.take(end).map(Some),
-                None if target_bytes >= MAX_PIECE_BYTES => return Err(self.uncut()),
-                None => target_bytes *= 2,
+                None if target_bytes < MAX_PIECE_BYTES => target_bytes *= 2,
+                None if self.cuts.are_possible() => return Err(self.uncut()),
+                None if target_bytes < MAX_WHOLE_BYTES => target_bytes = MAX_WHOLE_BYTES,
+                None => return Err(too_long()),
             }
         }
     }
@@ -123,13 +132,25 @@ impl<'a, R: Read> Pieces<'a, R> {
     }
 
     fn uncut(&self) -> Error {
-        let (from, most) = (self.first_byte, MAX_PIECE_BYTES >> 20);
+        let (from, len) = (self.first_byte, self.buffer.len());
         Error::input(format!(
-            "the {most} MiB of text from byte {from} on have no place where they can be cut without \
-             changing their tokens, and are too long to tokenize at once"
+            "the {len} bytes of the text from byte {from} on have no place where they can be cut without \
+             changing their tokens, expected one at least every {MAX_PIECE_BYTES} bytes"
         ))
-        .hint(format!("give a text of at most {most} MiB"))
+        .hint(
+            "look there for a long run of spaces, line ends or marks, or of letters without a space, \
+             and shorten it; or end before it with --limit",
+        )
     }
+}
+
+fn too_long() -> Error {
+    let most = MAX_WHOLE_BYTES >> 20;
+    Error::input(format!(
+        "the tokenizer has steps that are not known, so that texts have no place where they can be cut \
+         without changing their tokens, and this one has more than {most} MiB"
+    ))
+    .hint(format!("give a text of at most {most} MiB"))
 }
 
 #[cfg(test)]
@@ -300,12 +321,56 @@ mod tests {
         assert_eq!(read(""), (Encoded::default(), 0));
     }
 
+    /// The pieces of `text` up to its end or an error, and the error.
+    fn pieces_of(tokenizer: &TextTokenizer, text: &str) -> (usize, Option<String>) {
+        let mut pieces = Pieces::new(tokenizer, false, text.as_bytes(), 0);
+        let mut count = 0;
+        loop {
+            match pieces.next_piece() {
+                Ok(None) => return (count, None),
+                Ok(Some(_)) => count += 1,
+                Err(error) => return (count, Some(error.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_run_without_a_place_to_cut_is_refused_with_where_it_begins() {
+        let tokenizer = TextTokenizer::from_bytes(DEMO_TOKENIZER, None, None).unwrap();
+        for run in [" ", "\n", "\u{301}", "a"] {
+            let run = run.repeat(MAX_PIECE_BYTES + 8);
+            let (count, error) = pieces_of(&tokenizer, &format!("the end. The {run} end"));
+            let error = error.unwrap();
+            // What stands before the run is given: whoever needs no more never meets it.
+            assert!(count == 1 && error.contains("bytes of the text from byte "), "{error}");
+            assert!(error.contains("a long run of spaces"), "{error}");
+        }
+        // A run at the end of the text is bounded too, and one of fewer bytes is read.
+        assert!(pieces_of(&tokenizer, &" ".repeat(2 * MAX_PIECE_BYTES)).1.is_some());
+        assert_eq!(pieces_of(&tokenizer, &" ".repeat(MAX_PIECE_BYTES - 1)), (1, None));
+    }
+
+    #[test]
+    fn a_tokenizer_without_places_takes_a_longer_text_as_a_whole() {
+        let tokenizer = byte_level(r#"{"pre_tokenizer": {"type": "BertPreTokenizer"}}"#, false);
+        assert!(!Cuts::new(&tokenizer.inner).are_possible());
+        assert_eq!(pieces_of(&tokenizer, &"hehe.".repeat(MAX_PIECE_BYTES / 4)), (1, None));
+        let long = "hehe.".repeat(MAX_WHOLE_BYTES / 4);
+        let (count, error) = pieces_of(&tokenizer, &long);
+        assert_eq!(count, 0);
+        assert!(error.unwrap().contains("this one has more than 16 MiB"));
+        for tokenizer in tokenizers_once() {
+            let cuts = Cuts::new(&tokenizer.inner);
+            assert!(cuts.are_possible(), "{:?}", tokenizer.inner.get_pre_tokenizer());
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
         fn parts_give_the_tokens_of_the_whole(
-            text in "(he|the|l|x|word| word |<s>|<x y>|<eat>| <eat>|12|3|\\.|,|'s|'ll|\n|\r\n|\t|é|e\u{301}|ж|中|。|\u{1f600}| |  | x| y){0,40}",
+            text in "(he|the|l|x|word| word |<s>|<x y>|<eat>| <eat>|12|3|\\.|,|'s|'ll|\n|\r\n|\t|é|e\u{301}|ж|中|。|\u{1f600}|ا|ש|क|।|ก| |  | x| y){0,40}",
             special: bool,
         ) {
             for tokenizer in tokenizers_once() {
