@@ -35,8 +35,8 @@ impl RunFolder {
     /// Reads a folder; half-written last lines are ignored.
     ///
     /// # Errors
-    /// Input errors: it holds neither records nor measurements, a line is bad (names file and line), or
-    /// two records contradict each other.
+    /// Input errors: it holds neither records nor measurements, a line is bad (names file and line), two
+    /// records contradict each other, or none says what was run.
     pub fn read(folder: &Path) -> Result<RunFolder> {
         RunFolder::read_shards(&[folder])
     }
@@ -92,16 +92,24 @@ impl RunFolder {
                 .at(folder.as_ref().display())
                 .hint("run the command that began it again; it measures what is missing"));
         }
+        if let Some(folder) = folders.first().filter(|_| read.is_nameless()) {
+            return Err(Error::input("the records do not say what was run: their line \"run\" is missing")
+                .at(folder.as_ref().display())
+                .hint(
+                    "the same sweep on the same folder writes it again; or take the records from a copy",
+                ));
+        }
         read.coding_ms.extend(coding_ms(&layers));
         read.name = folders.first().map_or(String::new(), |folder| name_of(folder.as_ref()));
         read.hash = hasher.finalize().to_hex().to_string();
         Ok(read)
     }
 
-    /// Refuses a run whose records lost windows since they were written.
+    /// Refuses a run whose records lost lines since they were written.
     ///
     /// # Errors
-    /// The answer is no: a finished variant has other windows than its end says.
+    /// The answer is no: a finished variant has other windows than its end says, or a variant has windows
+    /// or an end, but no record of its own.
     pub fn check_whole(&self) -> Result<()> {
         let Some((variant, how)) = self.index.all_lost().into_iter().next() else { return Ok(()) };
         Err(Error::new(Exit::No, format!("this run is invalid: {variant}: {how}"))
@@ -112,6 +120,12 @@ impl RunFolder {
     /// Whether nothing was measured: a command that began the run was killed at once.
     fn is_empty(&self) -> bool {
         self.index.records().is_empty() && self.measured.is_empty()
+    }
+
+    /// Whether there are records, but none of what was asked: nothing then says which windows of which
+    /// text they are about, or how many there should be.
+    fn is_nameless(&self) -> bool {
+        !self.index.records().is_empty() && self.index.run().is_none()
     }
 
     /// Adds a folder's records, full or condensed, and returns the hash of the file of full records;
@@ -180,7 +194,8 @@ mod tests {
             expert_load: vec![vec![1, 2]],
             ..Window::default()
         };
-        let records: Vec<Record> = (0..3).map(|at| Record::Window(window(at))).collect();
+        let mut records: Vec<Record> = (0..3).map(|at| Record::Window(window(at))).collect();
+        records.push(Record::Run(Run::default()));
         Store::open(folder.path()).unwrap().append(&records).unwrap();
         let (all, sums) =
             (RunFolder::read(folder.path()).unwrap(), RunFolder::read_sums(folder.path()).unwrap());
@@ -190,6 +205,23 @@ mod tests {
             let bare = Window { kl_tokens: Vec::new(), expert_load: Vec::new(), ..window(at) };
             assert_eq!(*found, bare);
         }
+    }
+
+    #[test]
+    fn records_that_do_not_say_what_was_run_are_refused_however_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let done = Record::Done(crate::results::Done::default());
+        Store::open(folder.path()).unwrap().append(&[done]).unwrap();
+        let readers = [RunFolder::read, RunFolder::read_sums];
+        for read in readers {
+            let error = read(folder.path()).unwrap_err();
+            assert_eq!(error.exit().code(), 2);
+            let text = error.to_string();
+            assert!(text.contains("the records do not say what was run"), "{text}");
+            assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
+        }
+        Store::open(folder.path()).unwrap().append(&[Record::Run(Run::default())]).unwrap();
+        readers.into_iter().for_each(|read| _ = read(folder.path()).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! during which it was killed) and is kept once. Two different answers to one question are an error:
 //! one of them is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::Cell;
 use super::condensed::cell::Totals;
@@ -162,11 +162,21 @@ impl Index {
         self.done(cell_id).is_some() && self.lost(cell_id).is_none()
     }
 
-    /// How the windows of a finished variant contradict its end, in words: records were lost or edited
-    /// since. `None` if they agree, or if the variant is not finished.
+    /// How the records of a variant contradict one another, in words: lines were lost or edited since.
+    /// `None` if they agree, or if the variant is not finished.
     pub fn lost(&self, cell_id: &str) -> Option<String> {
-        let end = self.done(cell_id)?.windows;
         let windows = self.windows_of(cell_id);
+        let done = self.done(cell_id);
+        if self.cell(cell_id).is_none() {
+            let is_there = done.is_some()
+                || !windows.is_empty()
+                || self.others().any(|one| is_packaged(one, cell_id));
+            return is_there.then(|| {
+                "its records lost the line \"cell\": windows, an end or packages are there without it"
+                    .to_owned()
+            });
+        }
+        let end = done?.windows;
         let found = windows.len();
         let gap = windows.iter().zip(0..).find(|(window, at)| window.window != *at);
         if found != end || gap.is_some() {
@@ -189,14 +199,55 @@ impl Index {
         }
         let tokens: usize = windows.iter().map(|window| window.scored_tokens).sum();
         let asked = run.scored_tokens;
-        (tokens != asked)
-            .then(|| format!("its windows hold {tokens} scored tokens, the run has {asked}"))
+        if tokens != asked {
+            return Some(format!("its windows hold {tokens} scored tokens, the run has {asked}"));
+        }
+        self.other_text(&windows, run.text_bytes)
     }
 
-    /// Every variant that lost windows, by label, and how.
+    /// How the windows of a variant are not those of the run's text, in words: together they are longer
+    /// than the text, or one is not as long as the reference's.
+    fn other_text(&self, windows: &[&Window], text_bytes: u64) -> Option<String> {
+        let bytes = windows.iter().fold(0_u64, |sum, one| sum.saturating_add(one.scored_bytes));
+        if bytes > text_bytes {
+            return Some(format!(
+                "its windows hold {bytes} bytes of text, the run's text has {text_bytes}"
+            ));
+        }
+        let reference = self.cells().find(|cell| cell.is_reference)?;
+        windows.iter().find_map(|window| {
+            let other = self.window(&reference.cell_id, window.window)?;
+            let [own, theirs] =
+                [*window, other].map(|one| (one.scored_tokens, one.scored_bytes));
+            (own != theirs).then(|| {
+                format!(
+                    "its window {} holds {} scored tokens of {} bytes, that of the reference {} of {}",
+                    window.window, own.0, own.1, theirs.0, theirs.1
+                )
+            })
+        })
+    }
+
+    /// Ids of the variants of which there are windows, an end or packages, but no record of their own.
+    pub fn without_cell(&self) -> Vec<&str> {
+        let of_answers = self.answers.keys().filter_map(|question| match question {
+            Question::Window(id, _) | Question::Done(id) => Some(id.as_str()),
+            Question::Run | Question::Cell(_) => None,
+        });
+        let of_packages = self.others().filter_map(|record| match record {
+            Record::Packaged(packaged) => Some(packaged.cell_id.as_str()),
+            _ => None,
+        });
+        let ids: BTreeSet<&str> = of_answers.chain(of_packages).collect();
+        ids.into_iter().filter(|id| self.cell(id).is_none()).collect()
+    }
+
+    /// Every variant that lost records, by label or else by id, and how.
     pub fn all_lost(&self) -> Vec<(String, String)> {
         let lost = |cell: &Cell| Some((cell.label(), self.lost(&cell.cell_id)?));
-        self.cells().filter_map(lost).collect()
+        let nameless = |id| Some((nameless(id), self.lost(id)?));
+        let of_nameless = self.without_cell().into_iter().filter_map(nameless);
+        self.cells().filter_map(lost).chain(of_nameless).collect()
     }
 
     /// Windows that are there and that were asked for, of the variant that has fewest among those that
@@ -268,6 +319,15 @@ impl Index {
     fn answer(&self, question: &Question) -> Option<&Record> {
         self.answers.get(question).map(|&at| &self.records[at])
     }
+}
+
+fn is_packaged(record: &Record, cell_id: &str) -> bool {
+    matches!(record, Record::Packaged(packaged) if packaged.cell_id == cell_id)
+}
+
+/// What a variant is called whose record was lost.
+pub fn nameless(cell_id: &str) -> String {
+    format!("variant {cell_id}")
 }
 
 fn contradiction(known: &Record, new: &Record) -> Error {

@@ -40,7 +40,7 @@ pub use condensed::{CONDENSED, Condensed, CondensedCell, KlQuantiles, Totals};
 pub use environment::{Environment, ask};
 pub use finite::finite;
 pub use folder::RunFolder;
-pub use index::Index;
+pub use index::{Index, nameless};
 pub use inputs::{Calibration, Fp16Overflow, InputScale};
 pub use label::{MIXED, MIXED_SEPARATOR, label};
 pub use measurement::MEASUREMENTS;

@@ -47,7 +47,23 @@ pub(super) fn number(name: &str, value: f64, least: f64, most: f64) -> Result<()
     if (least..=most).contains(&value) {
         return Ok(());
     }
+    let (value, [least, most]) = (shown(value), [least, most].map(rounded));
     Err(impossible(format!("{name} is {value}, expected {least} to {most}")))
+}
+
+/// A number in few characters, to the last digit: 4.25, 1e200.
+fn shown(value: f64) -> String {
+    // The sum is 0 for -0 too.
+    if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
+        (value + 0.0).to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
+/// The end of a range, to three digits.
+fn rounded(value: f64) -> String {
+    format!("{value:.2e}").parse().map_or_else(|_| value.to_string(), shown)
 }
 
 /// Refuses (input) a count that is too large.
@@ -64,4 +80,19 @@ pub(super) fn impossible(what: String) -> Error {
         "no measurement gives this number: the line is damaged or was edited; measure again in an \
          empty folder",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_ranges_take_few_characters() {
+        let told = |value, tokens| nats("kl_nats", value, tokens).unwrap_err().cause();
+        assert_eq!(told(1e200, 63), "kl_nats is 1e200, expected -6.3e-5 to 4.29e40");
+        assert_eq!(told(-0.25, 1), "kl_nats is -0.25, expected -1e-6 to 6.81e38");
+        assert_eq!(told(f64::NAN, 0), "kl_nats is NaN, expected 0 to 0");
+        let told = millis("load_ms", -5.0).unwrap_err().cause();
+        assert_eq!(told, "load_ms is -5, expected 0 to 1e12");
+    }
 }

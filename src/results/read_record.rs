@@ -124,15 +124,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(RECORDS);
         let read = |line: &str| {
-            let first = WINDOW.replace("\"window\":1", "\"window\":0");
-            std::fs::write(
-                &path,
-                format!(
-                    "{first}\n{line}\n{}\n",
-                    r#"{"schema":2,"kind":"done","cell_id":"x","windows":0,"coded_hash":""}"#
-                ),
-            )
-            .unwrap();
+            let run = Record::Run(Run::default()).to_line().unwrap();
+            let done = r#"{"schema":2,"kind":"done","cell_id":"x","windows":0,"coded_hash":""}"#;
+            std::fs::write(&path, format!("{run}\n{line}\n{done}\n")).unwrap();
             RunFolder::read_sums(folder.path())
         };
         read(WINDOW).unwrap();
@@ -154,6 +148,8 @@ mod tests {
             assert_eq!(error.exit().code(), 2, "{to}");
             assert!(error.to_string().contains("records.jsonl: line 2: "), "{to}: {error}");
             assert!(error.to_string().contains("hint: no measurement"), "{to}: {error}");
+            let longest = error.to_string().split_whitespace().map(str::len).max();
+            assert!(longest < Some(30 + path.to_string_lossy().len()), "{to}: {error}");
         }
     }
 

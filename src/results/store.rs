@@ -325,14 +325,14 @@ mod tests {
     fn the_same_window_twice_in_a_file_is_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let lines = |second: Record| {
-            let text = window("a", 0, 1.0).to_line().unwrap() + "\n";
-            let text = text + &second.to_line().unwrap() + "\n";
+            let records = [Record::Run(Run::default()), window("a", 0, 1.0), second];
+            let text: String = records.map(|one| one.to_line().unwrap() + "\n").concat();
             std::fs::write(folder.path().join(RECORDS), text).unwrap();
             RunFolder::read(folder.path())
         };
-        assert_eq!(lines(window("a", 0, 1.0)).unwrap().index.records().len(), 1);
+        assert_eq!(lines(window("a", 0, 1.0)).unwrap().index.records().len(), 2);
         let error = lines(window("a", 0, 2.0)).unwrap_err().to_string();
-        assert!(error.contains("line 2: window 0 of a was measured before"), "{error}");
+        assert!(error.contains("line 3: window 0 of a was measured before"), "{error}");
     }
 
     #[test]

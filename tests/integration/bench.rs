@@ -19,13 +19,13 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const EVALKIT: &str = env!("CARGO_BIN_EXE_evalkit");
 
 /// Packages of the demo, a runner's store, and a folder of reports.
-struct Lab {
-    folder: tempfile::TempDir,
+pub(crate) struct Lab {
+    pub(crate) folder: tempfile::TempDir,
     packages: Vec<PathBuf>,
 }
 
 impl Lab {
-    fn new(recipes: &[&str]) -> Lab {
+    pub(crate) fn new(recipes: &[&str]) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let package = |recipe: &&str| {
             let path = folder.path().join(recipe);
@@ -54,25 +54,25 @@ impl Lab {
         command
     }
 
-    fn bench(&self, device: &str, more: &[&str], code: i32) -> Output {
+    pub(crate) fn bench(&self, device: &str, more: &[&str], code: i32) -> Output {
         let output = self.command(device, more).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{told}");
         output
     }
 
-    fn run_folder(&self) -> PathBuf {
+    pub(crate) fn run_folder(&self) -> PathBuf {
         let entries = std::fs::read_dir(self.folder.path().join("reports")).unwrap();
         let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         assert_eq!(folders.len(), 1, "{folders:?}");
         folders.pop().unwrap()
     }
 
-    fn measurements(&self) -> Vec<Measurement> {
+    pub(crate) fn measurements(&self) -> Vec<Measurement> {
         RunFolder::read(&self.run_folder()).unwrap().measured
     }
 
-    fn kept(&self, device: &str) -> usize {
+    pub(crate) fn kept(&self, device: &str) -> usize {
         let outcomes = outcomes(&self.measurements(), device);
         outcomes.iter().filter(|outcome| **outcome == AttemptOutcome::Kept).count()
     }
@@ -90,13 +90,13 @@ fn outcomes(all: &[Measurement], device: &str) -> Vec<AttemptOutcome> {
 }
 
 /// A runner that listens.
-struct Listening {
+pub(crate) struct Listening {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Listening {
-    fn start(store: &Path) -> Listening {
+    pub(crate) fn start(store: &Path) -> Listening {
         let mut child = Command::new(EVALKIT)
             .args(["--quiet", "runner", "--listen", "127.0.0.1:0", "--store"])
             .arg(store)
@@ -120,7 +120,7 @@ impl Drop for Listening {
 }
 
 /// Changes the JSON of answers.
-fn edit(frame: &mut Frame, change: impl Fn(&mut Value)) {
+pub(crate) fn edit(frame: &mut Frame, change: impl Fn(&mut Value)) {
     if let Frame::Control(bytes) = frame {
         let mut value: Value = serde_json::from_slice(bytes).unwrap();
         change(&mut value);

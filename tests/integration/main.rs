@@ -13,6 +13,7 @@ mod backend;
 mod bad_input;
 mod bad_mixtures;
 mod bench;
+mod bench_answers;
 mod calibrated;
 mod check;
 mod client_child;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Found, Metric};
 use crate::compare::differences::incomparable;
 use crate::compare::windows::{in_both, scores};
-use crate::results::{Cell, Failure, Index, RunFolder, label};
+use crate::results::{Cell, Failure, Index, RunFolder, label, nameless};
 use crate::stats::{
     Bootstrap, Effect, Estimate, Evidence, NotPaired, Paired, Scale, Scores, Verdict,
     block_length_for, difference, paired,
@@ -40,7 +40,18 @@ pub(super) fn compare(now: &RunFolder, then: &RunFolder, seed: u64) -> (Vec<Foun
             None => asides.push(format!("{} is not in the baseline", cell.label())),
         }
     }
+    rows.extend(without_cell(&now.index, ""));
+    rows.extend(without_cell(&then.index, "in the baseline, "));
     (rows, asides)
+}
+
+/// Rows for the variants whose own record was lost: what was asked is then not known.
+fn without_cell(index: &Index, place: &str) -> Vec<Found> {
+    let row = |id: &str| {
+        let why = format!("{place}{}", index.lost(id)?);
+        Some(Found::invalid(&nameless(id), "", Metric::Result, why))
+    };
+    index.without_cell().into_iter().filter_map(row).collect()
 }
 
 /// Quality and size of a variant by itself; empty if it has no result.

@@ -182,6 +182,67 @@ fn windows_that_were_lost_are_invalid_on_either_side() {
     assert_eq!((then.exit(), why(&then)), (Exit::No, format!("in the baseline, {said}")));
 }
 
+/// The check of two runs that measured nothing on a device: exit code, and what its invalid rows say.
+fn of_records(now: &[Record], then: &[Record]) -> (Exit, Vec<String>) {
+    let tolerances = Tolerances::resolve([]).unwrap();
+    let checked = check(&folder("now", now), &folder("then", then), &tolerances, 7);
+    let invalid = checked.rows.iter().filter(|row| matches!(row.verdict, Verdict::Invalid(_)));
+    (checked.exit(), invalid.map(|row| format!("{}: {}", row.variant, row.why)).collect())
+}
+
+#[test]
+fn a_variant_whose_own_record_was_lost_is_invalid_on_either_side() {
+    let whole = accepted();
+    assert_eq!(of_records(&whole, &whole), (Exit::Done, Vec::new()));
+    let one = |record: &Record| matches!(record, Record::Cell(cell) if cell.cell_id == "b0");
+    let all = |record: &Record| matches!(record, Record::Cell(_));
+    let lost = [one, all].map(|is_lost: fn(&Record) -> bool| {
+        whole.iter().filter(|record| !is_lost(record)).cloned().collect::<Vec<_>>()
+    });
+    for (lost, count) in lost.iter().zip([1, 4]) {
+        let (exit, why) = of_records(&whole, lost);
+        assert_eq!((exit, why.len()), (Exit::No, count), "{why:?}");
+        let said = "in the baseline, its records lost the line \"cell\": ";
+        assert!(why.iter().all(|why| why.contains(said)), "{why:?}");
+        let (exit, why) = of_records(lost, &whole);
+        assert_eq!((exit, why.len()), (Exit::No, 2 * count), "{why:?}");
+        let error = folder("lost", lost).check_whole().unwrap_err();
+        assert_eq!(error.exit(), Exit::No);
+        assert!(count > 1 || error.to_string().contains("variant b0: its records lost"), "{error}");
+    }
+}
+
+#[test]
+fn a_run_that_lacks_a_variant_of_the_baseline_is_invalid_and_one_that_has_more_is_judged() {
+    let whole = accepted();
+    let mut fewer = whole.clone();
+    fewer.retain(|record| record.cell_id() != Some("b0"));
+    let (exit, why) = of_records(&fewer, &whole);
+    assert_eq!((exit, &*why), (Exit::No, &["palette4: it is not in this run".to_owned()][..]));
+    assert_eq!(of_records(&whole, &fewer), (Exit::Done, Vec::new()));
+}
+
+#[test]
+fn windows_that_are_not_those_of_the_text_are_invalid_on_either_side() {
+    let whole = accepted();
+    for (bytes, said) in [
+        (0, "its window 3 holds 100 scored tokens of 0 bytes, that of the reference 100 of 400"),
+        (1 << 32, "its windows hold 4294971696 bytes of text, the run's text has 4800"),
+        (u64::MAX, "its windows hold 18446744073709551615 bytes of text, the run's text has 4800"),
+    ] {
+        let mut edited = whole.clone();
+        for record in &mut edited {
+            match record {
+                Record::Window(w) if (&*w.cell_id, w.window) == ("b0", 3) => w.scored_bytes = bytes,
+                _ => {}
+            }
+        }
+        let told = |place: &str| (Exit::No, vec![format!("palette4: {place}{said}")]);
+        assert_eq!(of_records(&edited, &whole), told(""));
+        assert_eq!(of_records(&whole, &edited), told("in the baseline, "));
+    }
+}
+
 #[test]
 fn a_run_against_itself_and_a_tolerance_that_nothing_exceeds_are_said() {
     let (run, other) = (folder("a", &accepted()), folder("b", &tonight()));

@@ -16,7 +16,7 @@ use super::windows::scores;
 use crate::error::{Error, Result};
 use crate::results::{
     BLOCK_PARTS, Cell, Environment, Failure, Index, KlQuantiles, Packaged, Record, Run, RunFolder,
-    StoredPart, Window,
+    StoredPart, Window, nameless,
 };
 use crate::stats::{self, Bootstrap, Comparison, Quality};
 use crate::units::BitsPerWeight;
@@ -179,6 +179,12 @@ impl Summary {
             .map(|cell| Storage { variant: cell.label(), parts: cell.parts.clone() })
             .collect();
         rows.extend(failures_without_cell(index));
+        rows.extend(
+            index
+                .without_cell()
+                .into_iter()
+                .filter_map(|id| Some(without_result(id, nameless(id), index.lost(id)?))),
+        );
         let tokens: usize = scored.iter().map(|w| w.scored_tokens).sum();
         let bytes: u64 = scored.iter().map(|w| w.scored_bytes).sum();
         let scored_rows = rows.iter().filter(|row| row.outcome.is_ok() && !row.is_reference);
@@ -297,17 +303,23 @@ fn failures_without_cell(index: &Index) -> Vec<SummaryRow> {
         if is_known {
             continue;
         }
-        rows.push(SummaryRow {
-            cell_id: failure.cell_id.clone(),
-            variant: crate::results::label(&failure.variant, &[]),
-            is_reference: false,
-            blocks_bits_per_weight: None,
-            file_bits_per_weight: None,
-            size_bytes: None,
-            outcome: Err(explained(failure)),
-        });
+        let variant = crate::results::label(&failure.variant, &[]);
+        rows.push(without_result(&failure.cell_id, variant, explained(failure)));
     }
     rows
+}
+
+/// The row of a variant of which only this is known.
+fn without_result(cell_id: &str, variant: String, why: String) -> SummaryRow {
+    SummaryRow {
+        cell_id: cell_id.to_owned(),
+        variant,
+        is_reference: false,
+        blocks_bits_per_weight: None,
+        file_bits_per_weight: None,
+        size_bytes: None,
+        outcome: Err(why),
+    }
 }
 
 /// The packages of every variant.

@@ -117,6 +117,15 @@ fn a_variant_that_lost_windows_has_no_numbers_and_without_the_reference_none_has
 }
 
 #[test]
+fn a_variant_whose_own_record_was_lost_is_a_row_that_says_so() {
+    let no_cell = |r: &Record| matches!(r, Record::Cell(cell) if cell.cell_id == "b0");
+    let summary = summary(&without(no_cell));
+    let said = row(&summary, "variant b0").outcome.clone().unwrap_err();
+    assert!(said.starts_with("its records lost the line \"cell\""), "{said}");
+    assert!(row(&summary, "palette2-g16").outcome.is_ok());
+}
+
+#[test]
 fn likelihoods_beyond_a_perplexity_are_said_and_no_number() {
     let mut all = records();
     for record in &mut all {

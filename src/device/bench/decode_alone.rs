@@ -46,7 +46,9 @@ impl DeviceBench<'_> {
         let (method_id, device) = (self.question.method.method_id.clone(), self.device.clone());
         let fresh_process = self.can_restart;
         let alone = DecodeAlone { method_id, device, package, fresh_process, loaded, generated };
-        self.file.append(Measurement::DecodeAlone(Box::new(alone)))?;
+        let package = alone.package.clone();
+        let alone = Measurement::DecodeAlone(Box::new(alone));
+        self.append_answer(Some(&package), "decode alone", alone)?;
         Ok(AfterVisit::Continue)
     }
 

@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::order::visits;
 use super::subject::Prepared;
-use super::to_records::{outcome_of, plan_share, seen};
+use super::to_records::{impossible, outcome_of, plan_share, seen};
 use crate::device::client::{Finished, Options, RequestOutcome, Runner, Target, new_job};
 use crate::device::protocol::message::ComputeUnits;
 use crate::error::{Error, Exit, Result};
 use crate::results::measurement::{
     AttemptOutcome, CorrectnessCheck, FailedStep, Measurement, Measurements, Method, Sent,
+    check_measurement,
 };
 use crate::results::runner::Description;
 
@@ -173,7 +174,9 @@ impl DeviceBench<'_> {
         let total = packages + queue.len();
         let Some(description) = self.describe()? else { return Ok(()) };
         self.narrow(&description);
-        self.record(description)?;
+        if !self.record(description)? {
+            return Ok(());
+        }
         for at in 0..packages {
             on_progress(at, total);
             if self.introduce(at)? == AfterVisit::DropDevice {
@@ -246,7 +249,7 @@ impl DeviceBench<'_> {
         if open.is_empty() && last.is_some_and(|last| last.is_same_runner(&now)) {
             return Ok(());
         }
-        self.record(now)?;
+        let open = if self.record(now)? { open } else { Vec::new() };
         for at in open {
             if self.introduce(at)? == AfterVisit::DropDevice {
                 break;
@@ -276,10 +279,28 @@ impl DeviceBench<'_> {
         }
     }
 
-    /// Records what the device is.
-    fn record(&mut self, description: Description) -> Result<()> {
+    /// Records what the device is; `false` if its description is impossible.
+    fn record(&mut self, description: Description) -> Result<bool> {
         let device = seen(self.device.clone(), (self.question.now)(), description);
-        self.file.append(Measurement::Device(device))
+        let refused = self.append_answer(None, "describe", Measurement::Device(device))?;
+        Ok(refused.is_none())
+    }
+
+    /// Appends what a runner answered in a step. If it holds a number that nothing can measure, the step
+    /// has failed on this device: that is recorded instead, and returned.
+    pub(super) fn append_answer(
+        &mut self,
+        package: Option<&str>,
+        step: &str,
+        answer: Measurement,
+    ) -> Result<Option<AttemptOutcome>> {
+        let Err(error) = check_measurement(&answer) else {
+            self.file.append(answer)?;
+            return Ok(None);
+        };
+        let outcome = impossible(&error);
+        self.record_failure(package, step, &outcome)?;
+        Ok(Some(outcome))
     }
 
     /// Sends a package, loads it for the first time, checks what it computes, and records the
@@ -293,14 +314,17 @@ impl DeviceBench<'_> {
             self.record_failure(Some(package), "send", &outcome)?;
             return Ok(self.after(at, &outcome));
         };
-        self.file.append(Measurement::Sent(Sent {
+        let sent = Measurement::Sent(Sent {
             device: self.device.clone(),
             package: package.to_owned(),
             sent_bytes: value.sent_bytes,
             held_bytes: value.held_bytes,
             cuts: value.losses,
             elapsed_ms: value.elapsed.as_secs_f64() * 1e3,
-        }))?;
+        });
+        if let Some(outcome) = self.append_answer(Some(package), "send", sent)? {
+            return Ok(self.after(at, &outcome));
+        }
         let mut next = self.load(at, 0)?;
         if next == AfterVisit::Continue {
             next = self.check(at)?;
@@ -312,7 +336,7 @@ impl DeviceBench<'_> {
         match self.runner.plan(&new_job(), package, self.units)? {
             RequestOutcome::Finished(Finished { value, .. }) => {
                 let share = plan_share(&self.device, package, &value);
-                self.file.append(Measurement::Plan(share))?;
+                self.append_answer(Some(package), "plan", Measurement::Plan(share))?;
             }
             other => self.record_failure(Some(package), "plan", &outcome_of(&other))?,
         }
@@ -330,8 +354,11 @@ impl DeviceBench<'_> {
                 let (device, package) = (self.device.clone(), subject.package.clone());
                 let compared = expected.compare(&scored, &logits);
                 let check = CorrectnessCheck { device, package, ..compared };
-                self.file.append(Measurement::CorrectnessCheck(check))?;
-                Ok(AfterVisit::Continue)
+                let check = Measurement::CorrectnessCheck(check);
+                match self.append_answer(Some(&subject.package), "score", check)? {
+                    Some(outcome) => Ok(self.after(at, &outcome)),
+                    None => Ok(AfterVisit::Continue),
+                }
             }
             other => {
                 let outcome = outcome_of(&other);

@@ -3,6 +3,7 @@
 use crate::device::client::{Finished, Gone, Killed, RefusedRequest, RequestOutcome};
 use crate::device::protocol::result::{ComputeDevice, ComputePlan, Description};
 use crate::device::table::devices;
+use crate::error::{Error, Result};
 use crate::results::measurement::{AttemptOutcome, PlanShare, SeenDevice};
 
 /// How a job ended.
@@ -35,6 +36,30 @@ impl JobReport {
     pub fn not_started(reason: String) -> JobReport {
         JobReport { attempts: 0, replayed: false, outcome: AttemptOutcome::NotStarted { reason } }
     }
+}
+
+/// The value of a job, unless it holds a number that nothing can measure: the job has failed then.
+pub(super) fn possible<T>(
+    value: Option<T>,
+    check: fn(&T) -> Result<()>,
+    report: &mut JobReport,
+) -> Option<T> {
+    let value = value?;
+    match check(&value) {
+        Ok(()) => Some(value),
+        Err(error) => {
+            report.outcome = impossible(&error);
+            None
+        }
+    }
+}
+
+/// The outcome of an answer with a number that nothing can measure. It fails its own step and nothing
+/// else: the other devices are measured, and the page is written.
+pub(super) fn impossible(error: &Error) -> AttemptOutcome {
+    let reason =
+        format!("the runner answered a number that nothing can measure: {}", error.cause());
+    AttemptOutcome::Failed { reason }
 }
 
 /// The outcome of an answer; kept if the request finished.

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::conditions::{disturbed, not_ready};
 use super::run::{AfterVisit, DeviceBench};
-use super::to_records::{JobReport, outcome_of};
+use super::to_records::{JobReport, outcome_of, possible};
 use crate::device::client::{Finished, RequestOutcome, new_job};
 use crate::device::protocol::message::Job;
 use crate::error::Result;
-use crate::results::measurement::{Attempt, AttemptOutcome, Load, Measurement, Repetition};
+use crate::results::measurement::{
+    Attempt, AttemptOutcome, Load, Measurement, Repetition, check_generated, check_loaded,
+};
 
 /// Interval between samples of the system's figures during a job.
 pub(super) const SAMPLE_MS: u32 = 250;
@@ -47,13 +49,14 @@ impl DeviceBench<'_> {
         }
         let package = self.question.subjects[at].subject.package.clone();
         let job = new_job();
-        let (report, loaded) = match self.wait_until_ready()? {
+        let (mut report, loaded) = match self.wait_until_ready()? {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
                 let answer = self.runner.load(&job, &package, self.units, &[], SAMPLE_MS)?;
                 (JobReport::of(&answer, AttemptOutcome::Kept), value(answer))
             }
         };
+        let loaded = possible(loaded, check_loaded, &mut report);
         // The runner may have been replaced since the last visit; a package that is loaded ties what
         // follows to this process.
         if loaded.is_some()
@@ -78,7 +81,7 @@ impl DeviceBench<'_> {
         };
         // A sustained measurement is about heat, so it goes on in it.
         let reason = if sustained_at_ms.is_none() { self.wait_until_ready()? } else { None };
-        let (report, generated) = match reason {
+        let (mut report, generated) = match reason {
             Some(reason) => (JobReport::not_started(reason), None),
             None => {
                 let tokens = question.method.tokens;
@@ -88,6 +91,7 @@ impl DeviceBench<'_> {
                 (JobReport::of(&answer, good), value(answer))
             }
         };
+        let generated = possible(generated, check_generated, &mut report);
         let mut attempt = self.attempt(package, visit, &job, report);
         if let Some(found) = &generated
             && attempt.outcome == AttemptOutcome::Kept

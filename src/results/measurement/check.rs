@@ -8,7 +8,7 @@ use crate::results::ranges::{
 use crate::results::runner::{Figures, Generated, Loaded};
 
 /// Refuses (input) a measurement with an impossible number.
-pub(super) fn check_measurement(measurement: &Measurement) -> Result<()> {
+pub fn check_measurement(measurement: &Measurement) -> Result<()> {
     match measurement {
         Measurement::Subject(subject) => {
             count("size_bytes", subject.size_bytes, MOST)?;
@@ -46,14 +46,16 @@ pub(super) fn check_measurement(measurement: &Measurement) -> Result<()> {
     }
 }
 
-fn check_loaded(loaded: &Loaded) -> Result<()> {
+/// Refuses (input) a load with an impossible number.
+pub fn check_loaded(loaded: &Loaded) -> Result<()> {
     millis("load_ms", loaded.load_ms)?;
     millis("compile_ms", loaded.compile_ms.unwrap_or(0.0))?;
     let all = loaded.samples.iter().chain([&loaded.before, &loaded.after]);
     all.into_iter().try_for_each(check_figures)
 }
 
-fn check_generated(generated: &Generated) -> Result<()> {
+/// Refuses (input) a generation with an impossible number.
+pub fn check_generated(generated: &Generated) -> Result<()> {
     count("prompt_tokens", generated.prompt_tokens as u64, MOST_TOKENS)?;
     millis("ttft_ms", generated.ttft_ms)?;
     generated.token_ms.iter().try_for_each(|time| millis("a value of token_ms", *time))?;

@@ -7,6 +7,7 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::check::{check_generated, check_loaded, check_measurement};
 pub(super) use self::file::read_into;
 pub use self::file::{MEASUREMENTS, Measurements};
 use super::finite;
