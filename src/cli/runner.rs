@@ -95,7 +95,10 @@ pub fn run(args: &RunnerArgs, reporter: &Reporter) -> Result<Exit> {
 
 /// A size with its unit, or a plain number of bytes.
 fn parse_limit(text: &str) -> Result<u64> {
-    text.parse().or_else(|_| parse_size(text))
+    match text.parse().or_else(|_| parse_size(text))? {
+        0 => Err(Error::input("expected room for at least one package, found a limit of 0 bytes")),
+        limit => Ok(limit),
+    }
 }
 
 fn token() -> Result<Token> {
@@ -123,6 +126,8 @@ mod tests {
     fn a_limit_is_a_size_or_a_plain_number_of_bytes() {
         assert_eq!(parse_limit("4GB").unwrap(), 4_000_000_000);
         assert_eq!(parse_limit("4096").unwrap(), 4096);
-        assert!(parse_limit("many").is_err());
+        for refused in ["many", "0", "00", "0GB", "-1"] {
+            assert!(parse_limit(refused).is_err(), "{refused}");
+        }
     }
 }

@@ -21,7 +21,10 @@ fn options() -> Options {
         handshake: Duration::from_millis(300),
         silence: Duration::from_millis(300),
         request: Duration::from_secs(5),
+        put: Duration::from_secs(1),
+        load: Duration::from_secs(1),
         job: Duration::from_secs(2),
+        token: Duration::ZERO,
         reconnect: Duration::from_secs(2),
         losses: 3,
     };
@@ -55,7 +58,6 @@ fn succeeds(runner: &mut Runner) {
 fn greetings_that_go_wrong_are_told_apart_and_say_how_to_mend_them() {
     for (fault, part) in [
         (Fault::Version, "speaks version 2"),
-        (Fault::CloseAtOnce, "closed the connection without a greeting"),
         (Fault::SilentGreeting, "no greeting came within"),
         (Fault::GarbageGreeting, "violates the protocol"),
     ] {
@@ -65,6 +67,10 @@ fn greetings_that_go_wrong_are_told_apart_and_say_how_to_mend_them() {
         assert!(error.exit().code() == 3 && error.advice().is_some(), "{fault:?}: {error}");
         succeeds(&mut Runner::connect(&target(&fake), &options()).unwrap());
     }
+    let fake = FakeRunner::start(&[Fault::CloseAtOnce; 30]);
+    let error = Runner::connect(&target(&fake), &options()).unwrap_err();
+    assert!(error.to_string().contains("closed the connection without a greeting"), "{error}");
+    assert!(error.exit().code() == 3 && error.advice().is_some(), "{error}");
     let fake = FakeRunner::start(&[]);
     let wrong = Options { token: Some(Token::random()), ..options() };
     let error = Runner::connect(&target(&fake), &wrong).unwrap_err();
@@ -79,6 +85,13 @@ fn a_runner_that_is_busy_for_a_moment_is_waited_for() {
     let (fake, mut runner) = connected(&[Fault::Busy]);
     succeeds(&mut runner);
     assert_eq!(fake.state.lock().unwrap().sessions, 2);
+}
+
+#[test]
+fn a_runner_that_closes_connections_before_it_greets_is_greeted_again() {
+    let (fake, mut runner) = connected(&[Fault::CloseAtOnce; 2]);
+    succeeds(&mut runner);
+    assert_eq!(fake.state.lock().unwrap().sessions, 3);
 }
 
 #[test]
@@ -127,7 +140,10 @@ fn a_job_whose_process_ended_is_killed_and_runs_again_as_another_attempt() {
 fn a_job_that_never_ends_is_overdue_and_one_that_is_stopped_stops() {
     let (_fake, mut runner) = connected(&[Fault::EndlessJob]);
     match generate(&mut runner) {
-        RequestOutcome::Gone(gone) => assert_eq!(gone.reason, LossReason::Overdue),
+        RequestOutcome::Gone(gone) => {
+            assert_eq!(gone.reason, LossReason::Overdue);
+            assert!(gone.message.contains("did not answer generate within 2s"), "{gone:?}");
+        }
         other => panic!("{other:?}"),
     }
     succeeds(&mut runner);
@@ -190,6 +206,33 @@ fn a_transfer_that_is_cut_goes_on_and_sends_at_most_one_chunk_again() {
     drop(state);
     let again = runner.send(&package, &mut |_, _| ()).unwrap().finished().unwrap().value;
     assert_eq!((again.sent_bytes, again.held_bytes), (0, size), "it is in place");
+}
+
+#[test]
+fn a_file_that_is_taken_but_never_answered_is_overdue() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = package(folder.path(), MIB);
+    let (_fake, mut runner) = connected(&[Fault::EndlessPut]);
+    match runner.send(&package, &mut |_, _| ()).unwrap() {
+        RequestOutcome::Gone(gone) => {
+            assert_eq!(gone.reason, LossReason::Overdue);
+            assert!(gone.message.contains("did not answer put within 1s"), "{gone:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    succeeds(&mut runner);
+}
+
+#[test]
+fn a_runner_that_keeps_nothing_of_what_it_takes_is_not_sent_it_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = package(folder.path(), 4 * MIB);
+    let (fake, mut runner) = connected(&[Fault::ForgetPut; 30]);
+    match runner.send(&package, &mut |_, _| ()).unwrap() {
+        RequestOutcome::Gone(gone) => assert_eq!(gone.reason, LossReason::Closed),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fake.state.lock().unwrap().sessions, 4);
 }
 
 #[test]

@@ -24,7 +24,10 @@ fn options(muxd: &Muxd) -> Options {
         handshake: Duration::from_secs(2),
         silence: Duration::from_millis(500),
         request: Duration::from_secs(5),
+        put: Duration::from_secs(5),
+        load: Duration::from_secs(5),
         job: Duration::from_secs(5),
+        token: Duration::ZERO,
         reconnect: Duration::from_secs(3),
         losses: 3,
     };

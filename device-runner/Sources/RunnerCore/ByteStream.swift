@@ -86,6 +86,12 @@ public final class ByteStream: ByteSource, @unchecked Sendable {
         if isSocket { _ = shutdown(input, Int32(SHUT_RDWR)) }
     }
 
+    /// Whether bytes have come over a socket that were not read yet.
+    var hasUnread: Bool {
+        var byte: UInt8 = 0
+        return isSocket && recv(input, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+    }
+
     /// Says that nothing more is sent, and reads what still arrives for a moment: closing with
     /// unread bytes would take the last frame from the other side.
     func drain() {

@@ -138,8 +138,8 @@ public enum PathRule {
     }
 
     /// A path as a file system sees it that does not distinguish upper and lower case. Strings that differ in
-    /// normalization are equal in any case.
-    static func folded(_ path: String) -> String { path.uppercased().lowercased() }
+    /// normalization are equal in any case. Lower case comes first, because it makes `ẞ` and `ß` equal.
+    static func folded(_ path: String) -> String { path.lowercased().uppercased().lowercased() }
 
     /// The parts of a path that was checked.
     static func parts(_ path: String) -> [String] {

@@ -31,7 +31,8 @@ public final class Server: @unchecked Sendable {
         }
     }
 
-    /// Connections that may wait for their greeting at a time; the oldest makes room for the next.
+    /// Connections that may wait for their greeting at a time. For the next one the oldest makes room that has
+    /// sent nothing, or else the oldest.
     private static let maxGreeting = 16
 
     let store: Store
@@ -112,11 +113,14 @@ public final class Server: @unchecked Sendable {
 
     private func receive(_ socket: Int32) {
         let stream = ByteStream(socket: socket)
-        let oldest = lock.withLock {
+        let closed: ByteStream? = lock.withLock {
+            let isFull = greeting.count >= Self.maxGreeting
+            let silent = isFull ? greeting.firstIndex { !$0.hasUnread } : nil
+            let closed = isFull ? greeting.remove(at: silent ?? 0) : nil
             greeting.append(stream)
-            return greeting.count > Self.maxGreeting ? greeting.removeFirst() : nil
+            return closed
         }
-        oldest?.shutDown()
+        closed?.shutDown()
         Thread.start { [self] in
             greet(stream) { lock.withLock { greeting.removeAll { $0 === stream } } }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::device::protocol::code::Code;
+use crate::device::protocol::message::Ask;
 use crate::error::{Error, Exit, Result};
 
 /// How a request ended.
@@ -103,9 +104,9 @@ impl LossReason {
             LossReason::ProtocolViolation => {
                 Some("check that an evalkit runner listens at this address")
             }
-            LossReason::Overdue => {
-                Some("ask for fewer tokens, or allow more time with evalkit devices --timeout")
-            }
+            LossReason::Overdue => Some(
+                "start the runner again; if it is only slow, evalkit devices --timeout allows more time",
+            ),
             LossReason::Refused(Code::Token) => {
                 Some("give the runner's token with --token, or run evalkit devices install again")
             }
@@ -155,6 +156,23 @@ impl ConnectionLost {
     pub(super) fn violation(what: impl fmt::Display) -> ConnectionLost {
         let message = format!("the runner violates the protocol: {what}");
         ConnectionLost::new(LossReason::ProtocolViolation, message)
+    }
+
+    /// The runner did not answer this request within `limit`, though it may have shown that it lives.
+    pub(super) fn overdue(ask: &Ask, limit: Duration) -> ConnectionLost {
+        let name = ask.name();
+        let what = format!("the runner did not answer {name} within {limit:?}");
+        let lost = ConnectionLost::new(LossReason::Overdue, what);
+        let hint = match ask {
+            Ask::Generate { .. } | Ask::Score { .. } => {
+                "start the runner again; if it is only slow, ask for fewer tokens"
+            }
+            Ask::Load { .. } | Ask::Plan { .. } | Ask::Put { .. } | Ask::Commit { .. } => {
+                "start the runner again, and run the command again: it goes on where it stopped"
+            }
+            _ => return lost,
+        };
+        ConnectionLost { hint: Some(hint.to_owned()), ..lost }
     }
 
     /// Whether another client is connected.

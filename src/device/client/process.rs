@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::answer::Reply;
+use super::limits::TimeLimit;
 use super::link::Options;
 use super::outcome::{ConnectionLost, Finished, LossReason, RequestOutcome};
 use super::runner::Runner;
@@ -36,7 +37,7 @@ impl Runner {
     /// The stop flag was set.
     pub fn exit(&mut self) -> Result<RequestOutcome<()>> {
         let exited = RequestOutcome::Finished(Finished { value: (), attempt: 1, replayed: false });
-        let limit = self.limits.request;
+        let limit = TimeLimit::from_now(self.limits.of(&Ask::Exit));
         let Some(session) = &mut self.session else {
             self.end = self.link.abandon();
             return Ok(exited);

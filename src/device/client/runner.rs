@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::answer::{Logits, Reply};
-use super::limits::{Limits, Stop};
+use super::limits::{Limits, Stop, TimeLimit};
 use super::link::{Link, Options};
 use super::outcome::{
     ConnectionLost, Finished, Killed, LossReason, RefusedRequest, RequestOutcome,
@@ -23,6 +23,9 @@ use crate::units::hex;
 /// The pause before the second attempt to connect; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often a runner is greeted that closes the connection without a greeting, as it does when others
+/// open connections faster than it can greet them.
+const MOST_GREETINGS: u32 = 10;
 /// How long the first connection waits for a runner whose last client has just left.
 const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 /// How long an app may be away before it is launched again.
@@ -87,17 +90,27 @@ impl Runner {
     /// Opens the first session.
     pub(super) fn open(&mut self) -> Result<(), ConnectionLost> {
         let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut closed = 0;
         loop {
-            match self.link.open(&self.limits, &self.stop) {
+            let lost = match self.link.open(&self.limits, &self.stop) {
                 Ok(session) => {
                     self.session = Some(session);
                     return Ok(());
                 }
-                Err(lost) if lost.is_busy() && begun.elapsed() < BUSY_PATIENCE => {
-                    self.link.wait(&lost, LONGEST_PAUSE / 4, BUSY_PATIENCE, &self.stop);
-                }
-                Err(lost) => return Err(lost),
+                Err(lost) => lost,
+            };
+            if lost.is_busy() && begun.elapsed() < BUSY_PATIENCE {
+                self.link.wait(&lost, LONGEST_PAUSE / 4, BUSY_PATIENCE, &self.stop);
+                continue;
             }
+            closed += 1;
+            let is_closed = lost.reason == LossReason::Closed && !self.link.is_child();
+            if !is_closed || closed >= MOST_GREETINGS || begun.elapsed() >= self.limits.handshake {
+                return Err(lost);
+            }
+            self.link.wait(&lost, pause, pause, &self.stop);
+            pause = (pause * 2).min(LONGEST_PAUSE / 4);
         }
     }
 
@@ -143,7 +156,7 @@ impl Runner {
         sample_ms: u32,
     ) -> Result<RequestOutcome<Loaded>> {
         let (job, package, functions) = (job.clone(), package.to_owned(), functions.to_vec());
-        self.ask_job(&Ask::Load { job, package, compute_units, functions, sample_ms })
+        self.ask_plain(&Ask::Load { job, package, compute_units, functions, sample_ms })
     }
 
     /// Continues a prompt by `tokens` tokens.
@@ -159,7 +172,7 @@ impl Runner {
     ) -> Result<RequestOutcome<Generated>> {
         let (job, prompt) = (job.clone(), prompt.to_vec());
         let ask = Ask::Generate { job, prompt, tokens, sample_ms };
-        let outcome = self.ask_job::<Generated>(&ask)?;
+        let outcome = self.ask_plain::<Generated>(&ask)?;
         Ok(self.checked(outcome, |found| {
             let (ids, times) = (found.ids.len(), found.token_ms.len());
             if ids != tokens || times + 1 != tokens.max(1) {
@@ -181,9 +194,7 @@ impl Runner {
     ) -> Result<RequestOutcome<(Scored, Vec<Logits>)>> {
         let (job, ids, logits_at) = (job.clone(), ids.to_vec(), logits_at.to_vec());
         let expected = ids.len().saturating_sub(1);
-        let limit = self.limits.job;
-        let ask = Ask::Score { job, ids, logits_at };
-        let outcome = self.ask::<Scored>(&ask, limit)?;
+        let outcome = self.ask::<Scored>(&Ask::Score { job, ids, logits_at })?;
         Ok(self.checked(outcome, |(found, logits)| {
             let scores = found.nll_nats.len();
             if scores != expected {
@@ -210,31 +221,21 @@ impl Runner {
         compute_units: ComputeUnits,
     ) -> Result<RequestOutcome<ComputePlan>> {
         let (job, package) = (job.clone(), package.to_owned());
-        self.ask_job(&Ask::Plan { job, package, compute_units })
+        self.ask_plain(&Ask::Plan { job, package, compute_units })
     }
 
     fn ask_plain<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<RequestOutcome<T>> {
-        let limit = self.limits.request;
-        Ok(self.ask(ask, limit)?.map(|(value, _)| value))
-    }
-
-    fn ask_job<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<RequestOutcome<T>> {
-        let limit = self.limits.job;
-        Ok(self.ask(ask, limit)?.map(|(value, _)| value))
+        Ok(self.ask(ask)?.map(|(value, _)| value))
     }
 
     /// Asks until there is an answer, and reconnects as often as the limits allow.
-    fn ask<T: DeserializeOwned>(
-        &mut self,
-        ask: &Ask,
-        limit: Duration,
-    ) -> Result<RequestOutcome<(T, Vec<Logits>)>> {
+    fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<RequestOutcome<(T, Vec<Logits>)>> {
         let begun = Instant::now();
+        let limit = TimeLimit::from_now(self.limits.of(ask));
         let mut lost_at = None;
         let mut losses = 0;
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
-            let reply = self.session().and_then(|session| session.ask(ask, left));
+            let reply = self.session().and_then(|session| session.ask(ask, limit));
             let lost = match reply {
                 Ok(Reply::Done { result, logits, attempt, replayed }) => {
                     return match serde_json::from_value(result) {

@@ -7,12 +7,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answer::Reply;
 use super::greeting::greet;
 use super::incoming::{Incoming, PendingReply, read_incoming};
-use super::limits::{Limits, POLL, Stop, is_stopped};
+use super::limits::{Limits, POLL, Stop, TimeLimit, is_stopped};
 use super::outcome::{ConnectionLost, LossReason};
 use super::polled_socket::PolledSocket;
 use crate::device::protocol::code::Code;
@@ -75,13 +75,13 @@ impl Session {
         self.limits.request
     }
 
-    /// Sends a request, and waits at most `limit` for the reply.
+    /// Sends a request, and waits for the reply until `limit` is over.
     ///
     /// # Errors
     /// The session ended; it is spent then.
-    pub fn ask(&mut self, ask: &Ask, limit: Duration) -> Result<Reply, ConnectionLost> {
+    pub fn ask(&mut self, ask: &Ask, limit: TimeLimit) -> Result<Reply, ConnectionLost> {
         let id = self.request(ask)?;
-        self.wait_for_reply(id, Instant::now() + limit, wanted_logits(ask))
+        self.wait_for_reply(id, ask, limit)
     }
 
     /// Sends a `put` and the chunks that `next` gives, and calls `on_sent` with the bytes of each.
@@ -103,8 +103,8 @@ impl Session {
         loop {
             let chunk = next().inspect_err(|_| self.is_spent = true)?;
             let Some(chunk) = chunk else {
-                let until = Instant::now() + self.limits.request;
-                return Ok(self.wait_for_reply(id, until, &[]));
+                let limit = TimeLimit::from_now(self.limits.of(ask));
+                return Ok(self.wait_for_reply(id, ask, limit));
             };
             if let Some(early) = self.early_reply(id) {
                 return Ok(early);
@@ -191,17 +191,16 @@ impl Session {
     fn wait_for_reply(
         &mut self,
         id: u64,
-        until: Instant,
-        logits_at: &[u32],
+        ask: &Ask,
+        limit: TimeLimit,
     ) -> Result<Reply, ConnectionLost> {
-        let mut pending = PendingReply::new(id, logits_at);
+        let mut pending = PendingReply::new(id, wanted_logits(ask));
         let lost = loop {
             if is_stopped(&self.stop) {
                 break ConnectionLost::stopped();
             }
-            if Instant::now() >= until {
-                let what = "the runner exceeded the time limit";
-                break ConnectionLost::new(LossReason::Overdue, what);
+            if limit.is_over() {
+                break ConnectionLost::overdue(ask, limit.total);
             }
             let incoming = match self.incoming.recv_timeout(POLL) {
                 Ok(incoming) => incoming,

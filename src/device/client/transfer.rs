@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::answer::Reply;
+use super::limits::TimeLimit;
 use super::outcome::{ConnectionLost, Finished, RefusedRequest, RequestOutcome};
 use super::package::Package;
 use super::runner::Runner;
@@ -78,11 +79,12 @@ impl Runner {
         let begun = Instant::now();
         let size_bytes = package.manifest.size_bytes();
         let report = TransferReport { size_bytes, ..TransferReport::default() };
-        let mut upload = Upload { package, report, held_at_start: None, on_progress };
+        let mut upload =
+            Upload { package, report, held_at_start: None, held_bytes: 0, on_progress };
         let mut lost_at = None;
         let mut losses = 0;
         loop {
-            let sent_before = upload.report.sent_bytes;
+            let held_before = upload.held_bytes;
             let session = self.session().map_err(Interruption::from);
             let sent = session.and_then(|session| upload.send(session));
             let is_unreached = self.session.is_none();
@@ -98,7 +100,8 @@ impl Runner {
                 Err(Interruption::Failed(error)) => return Err(error),
                 Err(Interruption::Lost(lost)) => lost,
             };
-            if upload.report.sent_bytes > sent_before {
+            // What was sent says nothing: a runner that keeps none of it would be sent it for ever.
+            if upload.held_bytes > held_before {
                 (lost_at, losses) = (None, 0);
             }
             let since = *lost_at.get_or_insert_with(Instant::now);
@@ -125,6 +128,8 @@ struct Upload<'a> {
     report: TransferReport,
     /// Bytes that the runner had when it was first asked.
     held_at_start: Option<u64>,
+    /// The most bytes that the runner had when it was asked.
+    held_bytes: u64,
     on_progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -135,7 +140,7 @@ impl Upload<'_> {
         let work_limit = Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_S);
         let limit = session.request_limit() + work_limit;
         let have = Ask::Have { manifest: self.package.manifest.clone() };
-        let held = result_of(session.ask(&have, limit)?)?;
+        let held = result_of(session.ask(&have, TimeLimit::from_now(limit))?)?;
         let held: Held = serde_json::from_value(held).map_err(ConnectionLost::violation)?;
         if held.complete {
             self.held_at_start.get_or_insert(size_bytes);
@@ -145,6 +150,7 @@ impl Upload<'_> {
         let offsets = self.offsets(&held).map_err(ConnectionLost::violation)?;
         let mut there = offsets.iter().sum();
         self.held_at_start.get_or_insert(there);
+        self.held_bytes = self.held_bytes.max(there);
         for (file, offset) in self.package.manifest.files.iter().zip(offsets) {
             (self.on_progress)(there, size_bytes);
             if offset < file.size_bytes {
@@ -152,7 +158,7 @@ impl Upload<'_> {
             }
         }
         let commit = Ask::Commit { package: self.package.name.clone() };
-        result_of(session.ask(&commit, limit)?).map(|_| ())
+        result_of(session.ask(&commit, TimeLimit::from_now(limit))?).map(|_| ())
     }
 
     /// Where in each file the transfer resumes, in the manifest's order.

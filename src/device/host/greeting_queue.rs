@@ -1,9 +1,12 @@
 //! The connections that have not greeted yet. A local process that does not know the token can open as
-//! many as it likes; they must not keep the owner out, so the one that has waited longest makes room.
+//! many as it likes; they must not keep the owner out, so one that has sent nothing makes room, and the one
+//! that has waited longest if all have sent something.
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
+
+use rustix::io::ioctl_fionread;
 
 use super::locks::lock;
 
@@ -28,7 +31,8 @@ pub(super) struct GreetingPlace {
 }
 
 impl GreetingQueue {
-    /// Gives `stream` a place. If there is none left, the connection that has waited longest is closed.
+    /// Gives `stream` a place. If there is none left, a connection is closed: of those that have sent
+    /// nothing, or else of all, the one that has waited longest.
     ///
     /// # Errors
     /// The system has no more descriptors.
@@ -36,9 +40,10 @@ impl GreetingQueue {
         let stream = stream.try_clone()?;
         let mut waiting = lock(&self.0);
         while waiting.streams.len() >= MAX_GREETING {
-            if let Some((_, oldest)) = waiting.streams.pop_front() {
+            let silent = waiting.streams.iter().position(|(_, stream)| !has_sent(stream));
+            if let Some((_, closed)) = waiting.streams.remove(silent.unwrap_or(0)) {
                 // Its thread wakes up and ends. Failure means that the client has closed it already.
-                let _ = oldest.shutdown(Shutdown::Both);
+                let _ = closed.shutdown(Shutdown::Both);
             }
         }
         let number = waiting.next;
@@ -54,15 +59,32 @@ impl Drop for GreetingPlace {
     }
 }
 
+/// Whether bytes have come that were not read yet. A greeting is read and answered in less time than
+/// others take to fill all places.
+fn has_sent(stream: &TcpStream) -> bool {
+    ioctl_fionread(stream).is_ok_and(|bytes| bytes > 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
 
+    /// Waits until bytes have come over the connection of this place.
+    fn await_bytes(place: &GreetingPlace) {
+        let has_come = || {
+            let waiting = lock(&place.queue.0);
+            waiting.streams.iter().any(|(n, stream)| *n == place.number && has_sent(stream))
+        };
+        while !has_come() {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
-    fn the_connection_that_waited_longest_makes_room() {
+    fn the_connection_that_waited_longest_in_silence_makes_room() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let queue = Arc::new(GreetingQueue::default());
@@ -80,6 +102,15 @@ mod tests {
         clients.push(TcpStream::connect(address).unwrap());
         places.push(queue.enter(&listener.accept().unwrap().0).unwrap());
         assert_eq!(clients[0].read(&mut [0]).unwrap(), 0, "the oldest is closed");
+        clients[2].write_all(b"hello").unwrap();
+        // Of those that still wait, clients[2] is the oldest and clients[3] the next.
+        await_bytes(&places[1]);
+        clients.push(TcpStream::connect(address).unwrap());
+        places.push(queue.enter(&listener.accept().unwrap().0).unwrap());
+        assert_eq!(clients[3].read(&mut [0]).unwrap(), 0, "it has sent nothing");
+        clients[2].set_nonblocking(true).unwrap();
+        let still = clients[2].read(&mut [0]).unwrap_err();
+        assert_eq!(still.kind(), std::io::ErrorKind::WouldBlock, "what was sent is yet to be read");
         drop(places);
         assert!(lock(&queue.0).streams.is_empty());
     }

@@ -167,10 +167,11 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// A path as a file system sees it that distinguishes neither upper and lower case nor normalization forms.
-/// Upper case comes first, because it makes `ß` and `ss`, and the three forms of sigma, equal.
+/// Lower case comes first, because it makes `ẞ` and `ß` equal; upper case then makes `ß` and `ss`, and the
+/// three forms of sigma, equal. What Unicode's full case folding makes equal is equal here.
 fn folded(path: &str) -> String {
     let normalizer = DecomposingNormalizerBorrowed::new_nfd();
-    let cased = normalizer.normalize(path).to_uppercase().to_lowercase();
+    let cased = normalizer.normalize(path).to_lowercase().to_uppercase().to_lowercase();
     normalizer.normalize(&cased).into_owned()
 }
 

@@ -149,6 +149,25 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Its `type` in the protocol.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ask::Describe => "describe",
+            Ask::List => "list",
+            Ask::Have { .. } => "have",
+            Ask::Put { .. } => "put",
+            Ask::Commit { .. } => "commit",
+            Ask::Evict { .. } => "evict",
+            Ask::Load { .. } => "load",
+            Ask::Generate { .. } => "generate",
+            Ask::Score { .. } => "score",
+            Ask::Plan { .. } => "plan",
+            Ask::Sample => "sample",
+            Ask::Unload => "unload",
+            Ask::Exit => "exit",
+        }
+    }
+
     /// The job; `None` for a request that is not a job.
     pub fn job(&self) -> Option<&Job> {
         match self {

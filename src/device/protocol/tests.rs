@@ -142,6 +142,10 @@ fn every_message_is_read_and_written_again_unchanged() {
     unchanged::<Hello>(messages, "hello");
     unchanged::<Greeting>(messages, "greetings");
     unchanged::<Request>(messages, "requests");
+    for expected in list(messages, "requests") {
+        let Request { ask, .. } = serde_json::from_value(expected.clone()).expect("a request");
+        assert_eq!(ask.name(), expected["type"]);
+    }
     unchanged::<Answer>(messages, "answers");
     let results = &messages["results"];
     unchanged::<result::Description>(results, "description");

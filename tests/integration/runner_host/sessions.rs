@@ -38,6 +38,7 @@ fn without_a_token_or_with_another_address_it_does_not_start() {
     fails(&["--listen", "0.0.0.0:0"], Some(TOKEN), &["127.0.0.1", "hint: "]);
     fails(&["--listen", "192.0.2.1:7"], Some(TOKEN), &["127.0.0.1", "hint: "]);
     fails(&[], Some(TOKEN), &["--stdio", "--listen"]);
+    fails(&["--stdio", "--store-limit", "0"], Some(TOKEN), &["--store-limit", "0 bytes"]);
 }
 
 #[test]
