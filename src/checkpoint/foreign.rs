@@ -5,9 +5,8 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::files::refuse_pointer;
 
-/// Longest file that is taken for a pointer in place of another file.
-const MAX_POINTER_BYTES: usize = 1 << 10;
 /// Most entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 1 << 12;
 /// Bytes at the start of an archive in which the names of its first files are looked for.
@@ -33,28 +32,6 @@ pub fn refuse_placeholder(bytes: &[u8]) -> Result<()> {
         return Err(Error::input("it is an HTML page, not the file itself").hint(
             "the server answered with a page, such as one to sign in: download the file again",
         ));
-    }
-    Ok(())
-}
-
-/// Fails (input) if `bytes`, a whole file, only point to the file that is meant: a Git LFS or git-annex
-/// pointer.
-pub fn refuse_pointer(bytes: &[u8]) -> Result<()> {
-    if bytes.len() > MAX_POINTER_BYTES {
-        return Ok(());
-    }
-    let is = |start: &[u8]| bytes.starts_with(start);
-    if is(b"version https://git-lfs.") || is(b"version https://hawser.") {
-        let size = std::str::from_utf8(bytes).ok().and_then(|text| {
-            text.lines().find_map(|line| line.strip_prefix("size ")?.parse::<u64>().ok())
-        });
-        let of_size = size.map_or(String::new(), |bytes| format!(" of {bytes} bytes"));
-        return Err(Error::input(format!("it is a Git LFS pointer, not the file{of_size} itself"))
-            .hint("run git lfs pull in the folder that was cloned, or download the file again"));
-    }
-    if is(b"/annex/objects/") {
-        return Err(Error::input("it is a git-annex pointer, not the file itself")
-            .hint("run git annex get on the file"));
     }
     Ok(())
 }
@@ -301,7 +278,7 @@ mod tests {
         }
         // A text to score may be a page.
         refuse_pointer(b"<html>").unwrap();
-        let long = [&lfs[..], &[b' '; MAX_POINTER_BYTES]].concat();
+        let long = [&lfs[..], &[b' '; crate::files::MAX_POINTER_BYTES]].concat();
         refuse_pointer(&long).unwrap();
     }
 

@@ -27,7 +27,6 @@ pub mod tokenizer;
 mod weights;
 
 pub use bytes::FileBytes;
-pub use foreign::refuse_pointer;
 pub use names::{Role, TensorId};
 pub use open::{Checkpoint, Embedded};
 pub use outline::Outline;

@@ -14,6 +14,7 @@ use super::tokenizer::{BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer}
 use super::weights::Weights;
 use super::{config_json, experts, foreign, gguf, quantized, safetensors, spelling, tensor_bytes};
 use crate::error::{At, Error, Result};
+use crate::files::read_regular;
 
 /// Files of a checkpoint's folder that an app needs with its weights.
 const COMPANIONS: [&str; 9] = [
@@ -27,6 +28,8 @@ const COMPANIONS: [&str; 9] = [
     "LICENSE.txt",
     "LICENSE.md",
 ];
+/// A larger file of these is refused; the largest tokenizers have 40 MB.
+const MAX_COMPANION_BYTES: u64 = 1 << 28;
 
 /// An open checkpoint. Opening is cheap: only headers are read.
 #[derive(Debug)]
@@ -246,8 +249,7 @@ impl Checkpoint {
                 let there = COMPANIONS.iter().filter(|name| folder.join(name).is_file());
                 let read = |name: &&str| {
                     let path = folder.join(name);
-                    let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-                    foreign::refuse_pointer(&bytes).at(|| path.display())?;
+                    let bytes = read_regular("read", &path, MAX_COMPANION_BYTES)?;
                     Ok(((*name).to_owned(), bytes))
                 };
                 there.map(read).collect()

@@ -11,7 +11,7 @@ use super::reporter::Reporter;
 use crate::compare::claims::{self, Claims};
 use crate::compare::condensed;
 use crate::error::{At, Error, Exit, Result};
-use crate::files::write_atomic;
+use crate::files::{read_regular_text, write_atomic};
 use crate::report::release::{Release, release};
 use crate::report::splice::{TableSlot, slots, spliced};
 use crate::report::{self, Document, run, versus};
@@ -19,6 +19,9 @@ use crate::results::runs::{only_run, runs_in};
 use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
 use crate::run::{pages, predicted};
 use crate::units::counted;
+
+/// A larger file of claims, or with places for tables, is refused.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Arguments of `evalkit report`.
 #[derive(Debug, Args)]
@@ -170,7 +173,7 @@ fn last_run(reports: &Path, reporter: &Reporter) -> Result<PathBuf> {
 
 /// Checks every claim of a file against runs and configurations.
 fn held(path: &Path, runs: &[RunFolder], reporter: &Reporter) -> Result<(Document, Exit)> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let text = read_regular_text("read", path, MAX_BYTES)?;
     let claims = Claims::parse(&text).at(|| path.display().to_string())?;
     let mut evidence = predicted::evidence(&claims, path, reporter)?;
     for run in runs {
@@ -207,7 +210,7 @@ struct Spliced {
 
 impl Spliced {
     fn read(path: &Path) -> Result<Spliced> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = read_regular_text("read", path, MAX_BYTES)?;
         let slots = slots(&text).at(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let table = |slot: TableSlot| {

@@ -20,7 +20,6 @@
 //! | `coding` | if calibrated, JSON: `pooled_experts`, `dead_inputs`, `data_free`, `tuned` by layer |
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -33,6 +32,7 @@ use super::variant::Variant;
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::error::{At, Error, Result};
+use crate::files::open_regular;
 use crate::quantize::{ArrayType, CodedTensor, Recipe};
 
 pub const FORMAT: &str = "evalkit-coded";
@@ -183,7 +183,7 @@ impl CodedFile {
 /// read piece by piece rather than through the map, whose pages would count as this process's memory.
 fn hash_of(path: &Path, header_end: usize, content_hash: &str) -> Result<String> {
     let failed = |e| Error::io("read", path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let (mut file, _) = open_regular("read", path)?;
     let mut header = vec![0; header_end];
     file.read_exact(&mut header).map_err(failed)?;
     let mut hasher = blake3::Hasher::new();

@@ -19,6 +19,7 @@ use super::lane::{Cause, Lane, Resumed};
 use super::setting::Walk;
 use super::variant::Variant;
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 use crate::model::{self, Activation, Input};
 
 const MAGIC: &[u8; 8] = b"evalwalk";
@@ -115,7 +116,7 @@ impl State<'_> {
 /// # Errors
 /// Bug-class errors from candle.
 pub fn read(path: &Path, key: &[u8; 32], walk: &Walk<'_>) -> Result<Option<Resumed>> {
-    let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
+    let Ok((file, _)) = open_regular("read", path) else { return Ok(None) };
     let input = Hashing { inner: io::BufReader::new(file), hasher: blake3::Hasher::new() };
     match (StateReader { input, walk }).read(key) {
         Ok(resumed) => Ok(Some(resumed)),

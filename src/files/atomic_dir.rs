@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::durable::{sync_file, sync_folder, sync_parent};
 use super::lock::{Lock, lock_of};
+use super::target::folder_target;
 use super::temporary::{claim, folder_of, replaced_name, sweep_beside};
 use crate::error::{Error, Result};
 
@@ -53,7 +54,7 @@ type Exchange = fn(&Path, &Path) -> io::Result<bool>;
 impl AtomicDir {
     /// Begins a folder that will become `target`. An existing folder is replaced only if it holds
     /// at least one of the files `marks`, which tell that it is of the same kind; so a mistyped
-    /// path deletes nothing else. What killed processes left beside `target` is removed or finished.
+    /// path deletes nothing else. A link stays, and the folder that it leads to is written. What killed processes left beside `target` is removed or finished.
     ///
     /// # Errors
     /// Input errors if the target exists and may not be replaced; surroundings errors of the disk.
@@ -62,15 +63,16 @@ impl AtomicDir {
         existing: Existing,
         marks: &'static [&'static str],
     ) -> Result<Self> {
-        sweep_beside(target);
-        replaces(target, existing, marks)?;
-        let parent = folder_of(target);
+        let target = folder_target(target)?;
+        sweep_beside(&target);
+        replaces(&target, existing, marks)?;
+        let parent = folder_of(&target);
         fs::create_dir_all(parent).map_err(|e| Error::io("make the folder", parent, e))?;
-        let (path, lock) = claim(target, |path| {
+        let (path, lock) = claim(&target, |path| {
             fs::create_dir(path)?;
             File::open(path)
         })?;
-        Ok(AtomicDir { path, target: target.to_owned(), existing, marks, _lock: lock })
+        Ok(AtomicDir { path, target, existing, marks, _lock: lock })
     }
 
     /// The folder to write into.
@@ -292,6 +294,22 @@ mod tests {
         });
         assert!(target.join("below/text").exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn through_a_link_the_folder_that_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("target", at("link")).unwrap();
+        put(&at("link"), Existing::Keep, "1").unwrap();
+        put(&at("link"), Existing::Replace, "2").unwrap();
+        assert!(at("link").symlink_metadata().unwrap().is_symlink());
+        assert!(at("target").symlink_metadata().unwrap().is_dir());
+        assert_eq!(fs::read(at("target/below/text")).unwrap(), b"2");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        let error = put(&at("socket"), Existing::Replace, "").unwrap_err();
+        assert!(error.to_string().contains("expected a folder, found a socket"), "{error}");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::durable::{sync_file, sync_parent};
+use super::target::{file_target, folder_target};
 use super::temporary::{PARTIAL, claim, sweep_for};
 use crate::error::{Error, Result};
 
@@ -19,7 +20,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Writes a file, or replaces it as a whole.
 ///
 /// # Errors
-/// Anything that stops the writing; `path` is then as it was.
+/// Anything that stops the writing; `path` is then as it was. An input error for a device, a pipe or a
+/// socket. Through a link, what it leads to is written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic_with(path, |out| write_all(out, path, bytes))
 }
@@ -53,24 +55,57 @@ fn replace(
     mode: u32,
     write: impl FnOnce(&mut io::BufWriter<File>) -> Result<()>,
 ) -> Result<()> {
-    sweep_for(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
-    let (partial, file) = claim(path, |partial| options.open(partial))?;
-    let failed = |e| Error::io("write", path, e);
-    let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, file);
-    let written = write(&mut out).and_then(|()| {
+    Staged::write(path, mode, write)?.put()
+}
+
+/// A whole file under a temporary name beside its target. If it is dropped before
+/// [`put`](Staged::put), it is removed.
+struct Staged {
+    /// The temporary name; empty once the file has its own.
+    partial: PathBuf,
+    target: PathBuf,
+    /// Closing the file before it has its name would tell others that its writer is gone.
+    lock: Option<File>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.partial.as_os_str().is_empty() {
+            // What failed before is the error to report.
+            let _ = std::fs::remove_file(&self.partial);
+        }
+    }
+}
+
+impl Staged {
+    fn write(
+        path: &Path,
+        mode: u32,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> Result<()>,
+    ) -> Result<Staged> {
+        let target = file_target(path)?;
+        sweep_for(&target);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let (partial, file) = claim(&target, |partial| options.open(partial))?;
+        let mut staged = Staged { partial, target, lock: None };
+        let failed = |e| Error::io("write", path, e);
+        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, file);
+        write(&mut out)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed)?;
         sync_file(&file).map_err(failed)?;
-        // Closing the file before it has its name would tell others that its writer is gone.
-        std::fs::rename(&partial, path).map_err(failed)
-    });
-    if let Err(error) = written {
-        // The first failure is the one to report.
-        let _ = std::fs::remove_file(&partial);
-        return Err(error);
+        staged.lock = Some(file);
+        Ok(staged)
     }
-    sync_parent(path)
+
+    /// Gives the file its name.
+    fn put(mut self) -> Result<()> {
+        std::fs::rename(&self.partial, &self.target)
+            .map_err(|e| Error::io("write", &self.target, e))?;
+        self.partial = PathBuf::new();
+        drop(self.lock.take());
+        sync_parent(&self.target)
+    }
 }
 
 /// Writes several files of one folder, which is created if it does not exist. All files are written
@@ -78,45 +113,29 @@ fn replace(
 /// of them.
 ///
 /// # Errors
-/// The folder cannot be created or written; its files are then as they were.
+/// The folder cannot be created or written, or what it has of these names is no file; its files are
+/// then as they were.
 pub fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let folder = &folder_target(folder)?;
     let is_new = !folder.exists();
-    if !is_new && !folder.is_dir() {
-        return Err(Error::input("expected a folder, found a file").at(folder.display()));
-    }
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-    let pages = folder.join("pages");
-    sweep_for(&pages);
-    let (stage, lock) = claim(&pages, |stage| {
-        std::fs::create_dir(stage)?;
-        File::open(stage)
-    })
-    .inspect_err(|_| remove_new(folder, is_new))?;
-    let mut each = files.iter();
-    let staged = each.try_for_each(|(name, bytes)| write_atomic(&stage.join(name), bytes));
-    let blocked = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.is_dir());
-    let is_free = blocked.map_or(Ok(()), |path| {
-        Err(Error::surroundings("expected a file, found a folder").at(path.display()))
-    });
-    let moved = staged.and(is_free).and_then(|()| {
-        files.iter().try_for_each(|(name, _)| {
-            let path = folder.join(name);
-            std::fs::rename(stage.join(name), &path).map_err(|e| Error::io("write", &path, e))
-        })
-    });
-    let _ = std::fs::remove_dir_all(&stage);
-    drop(lock);
-    if moved.is_err() {
-        remove_new(folder, is_new);
-    }
-    moved.and_then(|()| sync_parent(&stage))
-}
-
-/// Removes a folder that was made for files that could not be written.
-fn remove_new(folder: &Path, is_new: bool) {
-    if is_new {
+    let written = stage(folder, files).and_then(|all| all.into_iter().try_for_each(Staged::put));
+    if written.is_err() && is_new {
         let _ = std::fs::remove_dir(folder);
     }
+    written
+}
+
+fn stage(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<Vec<Staged>> {
+    let one = |(name, bytes): &(&str, Vec<u8>)| {
+        let path = folder.join(name);
+        if path.is_dir() {
+            let what = "expected a file, found a folder";
+            return Err(Error::surroundings(what).at(path.display()));
+        }
+        Staged::write(&path, SHARED, |out| write_all(out, &path, bytes))
+    };
+    files.iter().map(one).collect()
 }
 
 /// Removes the temporary files that killed processes left while they wrote `name`. Only the process
@@ -134,8 +153,9 @@ pub fn remove_partial_files(folder: &Path, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 
+    use super::super::target::tests::specials;
     use super::*;
 
     #[test]
@@ -191,5 +211,53 @@ mod tests {
         remove_partial_files(folder.path(), "state");
         assert!(!folder.path().join(".state.1.part").exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for below in ["below", "pages"] {
+            std::fs::create_dir(at(below)).unwrap();
+        }
+        std::fs::write(at("below/old"), "old").unwrap();
+        symlink("../below/old", at("pages/a")).unwrap();
+        symlink("../below/new", at("pages/b")).unwrap();
+        symlink("pages", at("link")).unwrap();
+        let is_link = |name: &str| at(name).symlink_metadata().unwrap().is_symlink();
+        let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        write_atomic(&at("pages/a"), b"1").unwrap();
+        assert_eq!(read("below/old"), "1");
+        let files = [("a", b"2".to_vec()), ("b", b"3".to_vec())];
+        write_together(&at("link"), &files).unwrap();
+        assert_eq!((read("below/old"), read("below/new")), ("2".into(), "3".into()));
+        assert!(["pages/a", "pages/b", "link"].into_iter().all(is_link));
+        for below in ["below", "pages"] {
+            assert_eq!(std::fs::read_dir(at(below)).unwrap().count(), 2, "{below}");
+        }
+    }
+
+    #[test]
+    fn devices_pipes_and_sockets_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (specials, _socket) = specials(folder.path());
+        std::fs::write(folder.path().join("first"), "old").unwrap();
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let before = count();
+        for (path, what) in specials {
+            let type_of = || path.symlink_metadata().unwrap().file_type();
+            let type_before = type_of();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let files = [("first", b"new".to_vec()), (name, b"new".to_vec())];
+            let alone = write_atomic(&path, b"new").unwrap_err();
+            for error in [alone, write_together(folder.path(), &files).unwrap_err()] {
+                assert!(error.to_string().contains(&format!("found {what}")), "{error}");
+                assert_eq!(error.exit().code(), 2);
+            }
+            assert_eq!(type_of(), type_before);
+        }
+        assert!(folder.path().join("pipe").symlink_metadata().unwrap().file_type().is_fifo());
+        assert_eq!(std::fs::read(folder.path().join("first")).unwrap(), b"old");
+        assert_eq!(count(), before);
     }
 }

@@ -11,7 +11,9 @@ mod atomic_file;
 mod durable;
 mod finder;
 mod lock;
+mod pointer;
 mod regular;
+mod target;
 mod temporary;
 mod user_folder;
 
@@ -22,7 +24,9 @@ pub use atomic_file::{
 pub use durable::{sync_data, sync_file, sync_folder};
 pub use finder::is_finders;
 pub use lock::try_lock;
-pub use regular::{open_regular, read_regular, read_regular_text};
+pub use pointer::{MAX_POINTER_BYTES, refuse_pointer};
+pub use regular::{copy_regular, open_regular, read_regular, read_regular_text};
+pub use target::check_output;
 pub use temporary::{Leftovers, sweep};
 pub use user_folder::{cache_folder, settings_folder};
 

@@ -1,17 +1,21 @@
-//! Opening files that others name: only regular files, never a device or a pipe.
+//! Opening files that others name: only regular files, never a device or a pipe, and the file itself
+//! rather than a pointer to it.
 //!
 //! A device such as `/dev/zero` never ends, and opening a pipe waits for its writer.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::Read;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use super::pointer::{MAX_POINTER_BYTES, refuse_pointer};
+use crate::error::{At, Error, Result};
 
 /// Opens a regular file, or a link to one, for reading. `doing` says for what, as in `read the text`.
 ///
 /// # Errors
-/// An input error for a folder, a pipe, a socket or a device; errors of opening the file.
+/// An input error for a folder, a pipe, a socket or a device, and for a pointer to the file that is meant
+/// (Git LFS); errors of opening the file.
 pub fn open_regular(doing: &str, path: &Path) -> Result<(File, Metadata)> {
     let failed = |e| Error::io(doing, path, e);
     let meta = std::fs::metadata(path).map_err(failed)?;
@@ -20,7 +24,23 @@ pub fn open_regular(doing: &str, path: &Path) -> Result<(File, Metadata)> {
     // The file may have been replaced since.
     let meta = file.metadata().map_err(failed)?;
     refuse_special(meta.file_type(), doing, path)?;
+    if meta.len() <= MAX_POINTER_BYTES as u64 {
+        let mut start = [0; MAX_POINTER_BYTES];
+        let count = file.read_at(&mut start, 0).map_err(failed)?;
+        refuse_pointer(&start[..count]).at(|| path.display())?;
+    }
     Ok((file, meta))
+}
+
+/// Copies a regular file to a new one.
+///
+/// # Errors
+/// As [`open_regular`]; errors of writing the copy.
+pub fn copy_regular(from: &Path, to: &Path) -> Result<()> {
+    let (mut file, _) = open_regular("copy", from)?;
+    let mut copied = File::create(to).map_err(|e| Error::io("write", to, e))?;
+    std::io::copy(&mut file, &mut copied).map_err(|e| Error::io("write", to, e))?;
+    Ok(())
 }
 
 /// The bytes of a regular file of at most `max_bytes`.
@@ -58,30 +78,27 @@ fn refuse_special(of: FileType, doing: &str, path: &Path) -> Result<()> {
     if of.is_file() {
         return Ok(());
     }
-    let found = if of.is_dir() { "a folder" } else { special(of) };
-    let error =
-        Error::input(format!("cannot {doing}: expected a file, found {found}")).at(path.display());
+    let error = Error::input(format!("cannot {doing}: expected a file, found {}", kind(of)))
+        .at(path.display());
     if of.is_dir() {
         return Err(error);
     }
     Err(error.hint("give a regular file; what comes from a pipe must be written to one first"))
 }
 
-#[cfg(unix)]
-fn special(of: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    if of.is_fifo() {
+/// What messages call a file of this type.
+pub(super) fn kind(of: FileType) -> &'static str {
+    if of.is_file() {
+        "a file"
+    } else if of.is_dir() {
+        "a folder"
+    } else if of.is_fifo() {
         "a pipe"
     } else if of.is_socket() {
         "a socket"
     } else {
         "a device"
     }
-}
-
-#[cfg(not(unix))]
-fn special(_: FileType) -> &'static str {
-    "something else"
 }
 
 #[cfg(test)]
@@ -119,5 +136,24 @@ mod tests {
         assert_eq!(read_regular("read", &path, 5).unwrap(), [7; 5]);
         let error = read_regular("read", &path, 4).unwrap_err();
         assert!(error.to_string().contains("at most 4 bytes, found 5"), "{error}");
+    }
+
+    #[test]
+    fn pointers_are_refused_and_a_refused_file_is_not_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 71424\n";
+        std::fs::write(at("records"), pointer).unwrap();
+        let error = copy_regular(&at("records"), &at("copy")).unwrap_err();
+        let expected = "records: it is a Git LFS pointer, not the file of 71424 bytes itself";
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.exit().code(), 2);
+        assert!(!at("copy").exists());
+        std::fs::write(at("records"), format!("{pointer}{}", " ".repeat(1 << 10))).unwrap();
+        copy_regular(&at("records"), &at("copy")).unwrap();
+        let (mut file, _) = open_regular("read", &at("copy")).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(pointer));
     }
 }

@@ -9,7 +9,6 @@
 //! The log is locked while a run is accepted. The folder of a baseline holds its line of the log, too,
 //! so that a baseline whose command was killed before it wrote the log is known by its folder.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use super::lines::Lines;
 use super::now;
 use super::plans::plans_in;
 use crate::error::{At, Error, Result};
-use crate::files::{AtomicDir, Existing, sweep};
+use crate::files::{AtomicDir, Existing, copy_regular, read_regular_text, sweep};
 use crate::results::measurement::Measurement;
 use crate::results::{CONDENSED, MEASUREMENTS, RECORDS, RunFolder};
 
@@ -136,8 +135,7 @@ fn line(one: &Accepted) -> Result<String> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let files = FILES.into_iter().filter(|name| from.join(name).exists()).map(str::to_owned);
     for name in files.chain(plans_in(from)) {
-        std::fs::copy(from.join(&name), to.join(&name))
-            .map_err(|e| Error::io(format!("copy {name} to"), to, e))?;
+        copy_regular(&from.join(&name), &to.join(&name))?;
     }
     Ok(())
 }
@@ -220,10 +218,10 @@ fn unlogged(store: &Path, log: &[Accepted]) -> Result<Vec<Accepted>> {
             continue;
         }
         let path = entry.path().join(ACCEPTED);
-        let Ok(file) = std::fs::File::open(&path) else { continue };
-        let mut text = String::new();
-        let read = file.take(MAX_LINE_BYTES).read_to_string(&mut text);
-        read.map_err(|e| Error::io("read", &path, e))?;
+        if !path.exists() {
+            continue;
+        }
+        let text = read_regular_text("read", &path, MAX_LINE_BYTES)?;
         let one = parse(text.trim_end()).at(|| path.display())?;
         // A folder under another name is a copy.
         if entry.file_name() == *one.question && !log.contains(&one) {

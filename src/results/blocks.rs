@@ -1,16 +1,18 @@
 //! A file of lines, read in large blocks: the file is never in memory as a whole, and the lines of a
 //! block are parsed on all cores. Of the lines this file only knows that each is JSON.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// Bytes read at a time: much more than a line, much less than a file of records.
 const BLOCK_BYTES: usize = 4 << 20;
+/// A longer line is refused. The longest, of a variant of a condensed run, have some megabytes.
+const MAX_LINE_BYTES: usize = 1 << 28;
 /// Lines that one core takes at a time; the line of a window has a few kilobytes.
 const LINES_PER_TASK: usize = 64;
 
@@ -42,7 +44,7 @@ pub(super) fn read_lines<T: Send>(
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<Extent> {
     let failed = |e| Error::io("read", path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let (mut file, _) = open_regular("read", path)?;
     let mut extent = Extent::default();
     let (mut block, mut lines_before) = (Vec::new(), 0);
     loop {
@@ -71,6 +73,12 @@ pub(super) fn read_lines<T: Send>(
             return Ok(extent);
         }
         block.drain(..end);
+        if block.len() > MAX_LINE_BYTES {
+            let what =
+                format!("expected lines of at most {MAX_LINE_BYTES} bytes, found a longer one");
+            let number = lines_before + 1;
+            return Err(Error::input(what).at(format!("line {number}")).at(path.display()));
+        }
     }
 }
 

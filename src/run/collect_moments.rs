@@ -9,6 +9,7 @@ use super::plan::Plan;
 use crate::calibrate::{Collection, MomentsFile, collect, remove_part_files};
 use crate::error::{Error, Result};
 use crate::eval::{Origin, Timings, Walk};
+use crate::files::check_output;
 use crate::model;
 
 /// The result of a collection.
@@ -36,6 +37,7 @@ pub fn collect_moments(
     output: &Path,
     observer: &dyn Observer,
 ) -> Result<Collected> {
+    check_output(output)?;
     let checkpoint = inputs::open_checkpoint(&plan.model, plan.pretokenizer.as_deref(), observer)?;
     let tokenizer = checkpoint.tokenizer()?;
     let cut = inputs::cut(plan, &checkpoint, &tokenizer)?;

@@ -37,7 +37,8 @@ pub fn read(path: &Path) -> Result<PlanOptions> {
 pub fn keep(folder: &Path, plan: &str) -> Result<()> {
     let kept = plans_in(folder);
     let is_same = |name: &String| {
-        std::fs::read(folder.join(name)).is_ok_and(|found| found == plan.as_bytes())
+        read_regular_text("read the plan", &folder.join(name), MAX_PLAN_BYTES)
+            .is_ok_and(|found| found == plan)
     };
     if kept.iter().any(is_same) {
         return Ok(());

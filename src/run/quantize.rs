@@ -11,6 +11,7 @@ use crate::calibrate::CalibrationJob;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::eval::{Timings, Variant, Walk, write_coded};
+use crate::files::check_output;
 use crate::model::{self, Backend};
 
 /// The file to write, and what the codes are calibrated on.
@@ -38,6 +39,7 @@ pub fn quantize(
     variant: &Variant,
     observer: &dyn Observer,
 ) -> Result<()> {
+    check_output(request.output)?;
     if request.moments.is_some() && !variant.is_calibrated() {
         return Err(Error::input(format!("{variant} is not calibrated"))
             .at("--calibration")

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::allocate::{LayerErrors, Sensitivities, errors_fit};
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{read_regular, write_atomic};
 
 /// Digits of a hash in a file's name.
 const HASH_DIGITS: usize = 8;
@@ -107,6 +107,9 @@ impl SensitivityFile {
     }
 }
 
+/// A larger file is none of evalkit's.
+const MAX_BYTES: u64 = 1 << 28;
+
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read_regular("read", path, MAX_BYTES).ok()?).ok()
 }

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 
 use super::observer::Observer;
 use super::text_scan::Scan;
-use crate::checkpoint::refuse_pointer;
 use crate::checkpoint::tokenizer::{Pieces, TextTokenizer};
 use crate::demo;
 use crate::error::{At, Error, Result};
@@ -87,9 +86,6 @@ pub fn read_text(text: &str, observer: &dyn Observer) -> Result<Text> {
         stop.check()?;
         let count = file.read(&mut block).map_err(|e| Error::io(DOING, path, e))?;
         let mut read = &block[..count];
-        if meta.len() == count as u64 {
-            refuse_pointer(read).at(|| path.display())?;
-        }
         if scan.is_at_start()
             && !has_mark
             && let Some(rest) = read.strip_prefix(BYTE_ORDER_MARK)

@@ -1,10 +1,11 @@
 //! Files of numbers that exist only while a model is tuned: little-endian f32, followed by their BLAKE3
 //! hash, which detects incomplete files because writing does not wait for the disk.
 
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 const HASH_BYTES: usize = blake3::OUT_LEN;
 
@@ -25,7 +26,9 @@ pub fn write_numbers(path: &Path, numbers: &[f32]) -> Result<()> {
 /// # Errors
 /// Surroundings errors of the disk, an input error for a file that is damaged.
 pub fn read_numbers(path: &Path) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    let (mut file, _) = open_regular("read", path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
     let intact = bytes.split_last_chunk::<HASH_BYTES>().filter(|(numbers, hash)| {
         numbers.len().is_multiple_of(4)
             && blake3::Hasher::new().update_rayon(numbers).finalize() == **hash

@@ -12,7 +12,7 @@ use super::limits::POLL;
 use super::names::{Commit, Etag, FileName, Spec};
 use super::watch::{Event, Watch};
 use crate::error::{At, Error, Result};
-use crate::files::{try_lock, write_atomic};
+use crate::files::{open_regular, try_lock, write_atomic};
 
 /// Most bytes that are read of a file in `refs/`.
 const MAX_REF_BYTES: u64 = 256;
@@ -74,12 +74,13 @@ impl Cache {
     pub fn commit(&self) -> Result<Option<Commit>> {
         let path = &self.reference;
         let unreadable = |e| Error::io("read the revision's commit", path, e);
-        let file = match File::open(path) {
+        match path.metadata() {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
-            opened => opened.map_err(unreadable)?,
+            found => found.map_err(unreadable)?,
         };
+        let (file, _) = open_regular("read the revision's commit", path)?;
         let mut text = String::new();
         file.take(MAX_REF_BYTES).read_to_string(&mut text).map_err(unreadable)?;
         Commit::new(text.trim()).map(Some).ok_or_else(|| {

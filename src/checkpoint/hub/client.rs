@@ -17,6 +17,7 @@ use super::names::{Commit, Etag};
 use super::server::Hub;
 use super::watch::Watch;
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 const MAX_REDIRECTS: usize = 5;
 const MAX_METADATA_BYTES: usize = 16 << 20;
@@ -286,7 +287,7 @@ fn authorization(token: &str) -> Result<String> {
 /// The certificates in a PEM file.
 fn certificates(path: &std::path::Path) -> Result<RootCerts> {
     let unreadable = |e| Error::io("read the certificates of SSL_CERT_FILE", path, e);
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let (file, _) = open_regular("read the certificates of SSL_CERT_FILE", path)?;
     let mut bytes = Vec::new();
     file.take(MAX_CERTIFICATES_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     let found: Vec<Certificate<'static>> = parse_pem(&bytes)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::limits::Limits;
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// Most bytes that are read of a file with a token.
 const MAX_TOKEN_FILE_BYTES: u64 = 64 << 10;
@@ -67,7 +68,12 @@ impl Hub {
 /// The token in a file; `None` if there is none.
 fn stored_token(path: &Path) -> Option<String> {
     let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text).ok()?;
+    open_regular("read the token", path)
+        .ok()?
+        .0
+        .take(MAX_TOKEN_FILE_BYTES)
+        .read_to_string(&mut text)
+        .ok()?;
     let token = text.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::device::protocol::manifest::{MAX_FILES, Manifest, ManifestFile, check_path};
 use crate::error::{Error, Result};
-use crate::files::is_finders;
+use crate::files::{is_finders, open_regular};
 use crate::units::hex;
 
 /// How many bytes are hashed at a time.
@@ -90,7 +90,7 @@ fn walk(folder: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
 fn hashed(folder: &Path, path: &str) -> Result<ManifestFile> {
     let place = folder.join(path);
     let failed = |error| Error::io("read", &place, error);
-    let mut file = std::fs::File::open(&place).map_err(failed)?;
+    let (mut file, _) = open_regular("read", &place)?;
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK_BYTES];
     let mut size_bytes = 0;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::protocol::token::Token;
 use crate::error::{Error, Result};
-use crate::files::{settings_folder, write_atomic_private};
+use crate::files::{read_regular_text, settings_folder, write_atomic_private};
 
 /// A folder with one file per phone for its token, and in [`BUNDLE_IDS`] one for its bundle identifier.
 #[derive(Debug, Clone)]
@@ -75,13 +75,16 @@ fn file_name(udid: &str) -> String {
     plain.to_ascii_lowercase()
 }
 
+/// A longer file holds neither a token nor an identifier.
+const MAX_BYTES: u64 = 1 << 12;
+
 /// The trimmed text of a file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path, error)),
+    if !path.try_exists().map_err(|error| Error::io("read", path, error))? {
+        return Ok(None);
     }
+    let text = read_regular_text("read", path, MAX_BYTES)?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! was cut resumes with the first byte that the runner lacks.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -21,6 +20,7 @@ use crate::device::protocol::manifest::ManifestFile;
 use crate::device::protocol::message::Ask;
 use crate::device::protocol::result::Held;
 use crate::error::{Error, Result};
+use crate::files::open_regular;
 
 /// How many chunks are read ahead.
 const READ_AHEAD: usize = 8;
@@ -229,8 +229,8 @@ fn read_chunks(
             .at(place.display())
             .hint("send the package again, and do not change it meanwhile")
     };
-    let mut file = File::open(place).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() != offset + size {
+    let (mut file, found) = open_regular("read", place)?;
+    if found.len() != offset + size {
         return Err(changed());
     }
     file.seek(SeekFrom::Start(offset)).map_err(failed)?;

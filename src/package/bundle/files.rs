@@ -1,6 +1,6 @@
 //! The files of a package with their paths, sizes and hashes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::FileEntry;
 use crate::error::{Error, Result};
-use crate::files::is_finders;
+use crate::files::{is_finders, open_regular};
 use crate::units::hex;
 
 /// Files are hashed in pieces of this many bytes.
@@ -48,7 +48,7 @@ fn list(folder: &Path, below: &mut PathBuf, names: &mut Vec<String>) -> Result<(
 pub(super) fn file_entry(folder: &Path, name: &str) -> Result<FileEntry> {
     let path = folder.join(name);
     let failed = |e| Error::io("read", &path, e);
-    let mut file = File::open(&path).map_err(failed)?;
+    let (mut file, _) = open_regular("read", &path)?;
     let (mut hasher, mut size_bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; HASHED_BYTES];
     loop {

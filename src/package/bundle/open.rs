@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::files::{file_entry, package_files};
 use super::manifest::{FORMAT, FileEntry, MANIFEST_NAME, Manifest, PackageEntry, VERSION};
 use crate::error::{At, Error, Result};
+use crate::files::{open_regular, read_regular};
 use crate::package::budget::Budget;
 use crate::package::read::Package;
 
@@ -47,19 +48,9 @@ impl Bundle {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_NAME);
         let place = || path.display().to_string();
-        let metadata = std::fs::metadata(&path).map_err(|e| {
-            Error::io("read", &path, e)
-                .hint("give a folder that `evalkit package` wrote; it contains a model.json")
+        let bytes = read_regular("read", &path, MAX_MANIFEST_BYTES).map_err(|e| {
+            e.hint("give a folder that `evalkit package` wrote; it contains a model.json")
         })?;
-        if !metadata.is_file() {
-            return Err(Error::input("expected a file, found a folder or device")).at(place);
-        }
-        let size_bytes = metadata.len();
-        if size_bytes > MAX_MANIFEST_BYTES {
-            let what = format!("expected at most {MAX_MANIFEST_BYTES} bytes, found {size_bytes}");
-            return Err(Error::input(what)).at(place);
-        }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| Error::input("this is not a valid model.json").because(e))
             .at(place)?;
@@ -149,7 +140,7 @@ fn inside(found: &[FileEntry], below: &str) -> Vec<FileEntry> {
 fn sizes(folder: &Path, files: &[FileEntry]) -> Result<Vec<FileEntry>> {
     let size = |file: &FileEntry| {
         let path = folder.join(&file.path);
-        let size_bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
+        let size_bytes = open_regular("read", &path)?.1.len();
         Ok(FileEntry { size_bytes, ..file.clone() })
     };
     files.iter().map(size).collect()

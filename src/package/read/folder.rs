@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{At, Error, Result};
-use crate::files::is_finders;
+use crate::files::{is_finders, read_regular};
 
 /// A larger manifest is refused. It normally has a few items.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -50,7 +50,11 @@ impl PackageFolder {
         }
         let files = files(root)?;
         let path = root.join("Manifest.json");
-        let manifest = manifest(&path, &files).at(|| path.display().to_string())?;
+        if !files.contains("Manifest.json") {
+            return Err(Error::input("the file is missing").at(path.display()));
+        }
+        let bytes = read_regular("read", &path, MAX_MANIFEST_BYTES)?;
+        let manifest = manifest(&bytes).at(|| path.display().to_string())?;
         let mut listed: BTreeSet<&str> = BTreeSet::from(["Manifest.json"]);
         let mut model = None;
         for (identifier, item) in &manifest.item_info_entries {
@@ -87,18 +91,8 @@ impl PackageFolder {
     }
 }
 
-fn manifest(path: &Path, files: &BTreeSet<String>) -> Result<CoremlManifest> {
-    if !files.contains("Manifest.json") {
-        return Err(Error::input("the file is missing"));
-    }
-    let size = fs::metadata(path).map_err(|e| Error::io("examine", path, e))?.len();
-    if size > MAX_MANIFEST_BYTES {
-        return Err(Error::input(format!(
-            "expected at most {MAX_MANIFEST_BYTES} bytes, found {size}"
-        )));
-    }
-    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let manifest: CoremlManifest = serde_json::from_slice(&bytes)
+fn manifest(bytes: &[u8]) -> Result<CoremlManifest> {
+    let manifest: CoremlManifest = serde_json::from_slice(bytes)
         .map_err(|e| Error::input("this is not a valid manifest").because(e))?;
     if !manifest.file_format_version.starts_with("1.") {
         return Err(Error::input(format!(

@@ -22,7 +22,7 @@ use super::measurement::MEASUREMENTS;
 use super::plans::{is_plan, plans_in};
 use super::record::Record;
 use crate::error::{Error, Result};
-use crate::files::{AtomicDir, Existing, is_finders};
+use crate::files::{AtomicDir, Existing, copy_regular, is_finders};
 
 /// Name of the file of a condensed run.
 pub const CONDENSED: &str = "condensed.jsonl";
@@ -88,8 +88,7 @@ impl Condensed {
         std::fs::write(&path, text).map_err(|e| Error::io("write", &path, e))?;
         let measured = run.join(MEASUREMENTS).exists().then(|| MEASUREMENTS.to_owned());
         for name in plans_in(run).into_iter().chain(measured) {
-            std::fs::copy(run.join(&name), folder.path().join(&name))
-                .map_err(|e| Error::io(format!("copy {name} to"), target, e))?;
+            copy_regular(&run.join(&name), &folder.path().join(&name))?;
         }
         folder.put()
     }
