@@ -102,9 +102,13 @@ impl Error {
         Self::new(exit, format!("cannot {doing}")).at(path.display()).because(cause)
     }
 
-    /// Adds a place; the innermost comes first: tensor, then file.
+    /// Adds a place; the innermost comes first: tensor, then file. A place that was just added is not
+    /// repeated.
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.0.places.push(place.to_string());
+        let place = place.to_string();
+        if self.0.places.last() != Some(&place) {
+            self.0.places.push(place);
+        }
         self
     }
 
@@ -229,6 +233,7 @@ mod tests {
             .at("tensor lm_head.weight")
             .hint("download the file again")
             .hint("a later, vaguer hint")
+            .at("model.safetensors")
             .at("model.safetensors");
         let text = "model.safetensors: tensor lm_head.weight: expected 4 bytes, found 2\n\
                     hint: download the file again";

@@ -122,7 +122,8 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     let all = [Target::All];
     let wanted = if args.device.is_empty() { &all[..] } else { &args.device };
     let wants_phones = wanted.iter().any(|one| matches!(one, Target::Usb(_) | Target::All));
-    let mut seen = if wants_phones { see()? } else { Seen::default() };
+    let is_named = wanted.iter().any(|one| matches!(one, Target::Usb(_)));
+    let mut seen = if wants_phones { see(is_named)? } else { Seen::default() };
     let udids: Vec<String> = seen.phones.iter().map(|phone| phone.udid.clone()).collect();
     let mut targets = Vec::new();
     let mut named = Vec::new();
@@ -173,12 +174,12 @@ fn list(args: &DevicesArgs) -> Result<Exit> {
     Ok(if is_named_silent { Exit::Surroundings } else { Exit::Done })
 }
 
-/// Asks usbmuxd, and devicectl where there is `xcrun`. A missing usbmuxd is only a warning: other devices remain.
-fn see() -> Result<Seen> {
+/// Asks usbmuxd, and devicectl where there is `xcrun`. A missing usbmuxd is only a warning unless a phone is named.
+fn see(is_named: bool) -> Result<Seen> {
     let mut warnings = Vec::new();
     let attached = phones().or_else(|error| match error.exit() {
-        Exit::Surroundings => {
-            warnings.push(format!("no phones: {}", in_one_line(&error)));
+        Exit::Surroundings if !is_named => {
+            warnings.push(format!("no phones: {}", error.one_line()));
             Ok(Vec::new())
         }
         _ => Err(error),
@@ -186,7 +187,7 @@ fn see() -> Result<Seen> {
     let (tool, listed) = match Tool::of_system().map(|tool| (tool.list(), tool)) {
         Some((Ok(listed), tool)) => (Some(tool), listed),
         Some((Err(error), _)) => {
-            warnings.push(in_one_line(&error));
+            warnings.push(error.one_line());
             (None, Vec::new())
         }
         None => (None, Vec::new()),
@@ -197,11 +198,7 @@ fn see() -> Result<Seen> {
 /// Why the runner cannot be installed with these tools, such as an old Xcode; `None` if it can.
 fn no_installation(tool: &Tool) -> Option<String> {
     let error = devicectl::require_xcode(tool).err()?;
-    Some(format!("this Mac cannot install the runner: {}", in_one_line(&error)))
-}
-
-fn in_one_line(error: &Error) -> String {
-    error.one_line()
+    Some(format!("this Mac cannot install the runner: {}", error.one_line()))
 }
 
 fn columns() -> Vec<Column> {
@@ -267,7 +264,7 @@ fn row(target: &Target, phones: &[Phone], options: &Options) -> Vec<Value> {
             Ok(_) => Value::Empty,
             Err(error) => {
                 // The row names the device already.
-                let why_not = in_one_line(error);
+                let why_not = error.one_line();
                 let place = format!("{target}: ");
                 Value::from(why_not.strip_prefix(&place).unwrap_or(&why_not))
             }

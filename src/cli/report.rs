@@ -199,7 +199,7 @@ fn condense(
     };
     condensed(run)?.write(&run_below(&args.folder(path))?, target)?;
     reporter.say(format!("condensed {} into {}", run.name, target.display()));
-    Ok(Exit::Done)
+    run.check_whole().map(|()| Exit::Done)
 }
 
 /// A file with places for tables, and the tables that belong there.

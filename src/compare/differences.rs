@@ -45,8 +45,8 @@ pub fn between(first: &RunFolder, second: &RunFolder) -> Vec<Difference> {
 pub fn sameness(a: &RunFolder, b: &RunFolder) -> Option<&'static str> {
     let is_same = !a.hash.is_empty() && a.hash == b.hash;
     is_same.then_some(
-        "a run compared with itself: the records of the two are equal byte for byte (one folder, a \
-         copy of it, or a repetition by the same program), so no change can be found",
+        "a run compared with itself: the two have the same records (one folder, a copy of it, condensed \
+         or not, or a repetition by the same program), so no change can be found",
     )
 }
 

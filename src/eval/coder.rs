@@ -55,7 +55,10 @@ impl Coder<'_> {
         let what =
             format!("{} is calibrated, so the weights alone do not give its codes", self.variant);
         Err(Error::input(what)
-            .hint("code it with evalkit quantize, and give that file with --coded FILE"))
+            .hint(
+                "give its codes with --coded FILE: the file that evalkit quantize wrote, or that of the \
+                 variant in the folder coded/ of a sweep's run",
+            ))
     }
 
     /// A tensor in its coded form.

@@ -32,6 +32,8 @@ pub(super) fn text(value: &Value, unit: Unit, detail: Detail) -> String {
         Value::Number(number) => plain(*number, unit),
         Value::Estimate(estimate) => with_interval(estimate, unit, detail),
         Value::Struck(value, _) => format!("~~{}~~", text(value, unit, detail)),
+        // A variant that is not finished has not failed.
+        Value::Failed(cause) if cause.starts_with("not finished: ") => one_line(cause),
         Value::Failed(cause) => format!("failed: {}", one_line(cause)),
     }
 }
@@ -233,6 +235,11 @@ mod tests {
     fn whole_numbers_have_commas_and_sizes_have_units() {
         assert_eq!(text(&Value::Count(1_234_567), Unit::None, Detail::Point), "1,234,567");
         assert_eq!(text(&Value::Count(123), Unit::None, Detail::Point), "123");
+        for (cause, said) in
+            [("no", "failed: no"), ("not finished: 0 of 2", "not finished: 0 of 2")]
+        {
+            assert_eq!(text(&Value::Failed(cause.into()), Unit::None, Detail::Point), said);
+        }
         assert_eq!(text(&Value::Count(1_880_000), Unit::Bytes, Detail::Point), "1.88 MB");
         assert_eq!(text(&Value::Number(90_000.0), Unit::Millis, Detail::Point), "1.50 min");
         assert_eq!(text(&Value::Number(0.5), Unit::Share, Detail::Point), "50.0");

@@ -17,7 +17,7 @@ use crate::error::{Exit, Result};
 use crate::report::run::with_devices;
 use crate::report::{Format, render};
 use crate::results::measurement::{Measurement, Subject};
-use crate::results::{Record, RunFolder};
+use crate::results::{Cell, Record, RunFolder};
 
 /// Width of a table in the terminal format, in characters.
 const RENDERED_WIDTH: usize = 120;
@@ -38,7 +38,7 @@ impl AfterScoring {
     /// nothing is measured. This takes moments, so a missing phone is known before hours of scoring.
     ///
     /// # Errors
-    /// Surroundings errors of a device that is not there, an input error if its token is not known.
+    /// Surroundings errors of a device that is not there, or whose token is not known.
     pub fn find_devices(&self, observer: &dyn Observer) -> Result<Vec<Target>> {
         let Some(how) = &self.measure else { return Ok(Vec::new()) };
         let found = targets(&self.devices)?;
@@ -193,6 +193,11 @@ pub fn run(
     let on_devices = match (&after.packages, &after.measure) {
         (Some(packages), Some(how)) => {
             let folders = proven(&job, &finished, packages);
+            for (cell, _) in job.cells.iter().filter(|(cell, _)| !cell.is_reference) {
+                if folders.iter().all(|folder| folder.cell_id.as_ref() != Some(&cell.cell_id)) {
+                    observer.warning(&unmeasured(cell, &finished));
+                }
+            }
             Some(on_devices(&job, &finished.folder, &folders, &devices, how, observer)?)
         }
         _ => None,
@@ -209,6 +214,18 @@ pub fn run(
         on_devices,
         folder: finished.folder,
     })
+}
+
+/// Why the packages of a cell are not measured on devices.
+fn unmeasured(cell: &Cell, finished: &Finished) -> String {
+    let own = finished.records.iter().rev().find_map(|record| match record {
+        Record::Packaged(packaged) if packaged.cell_id == cell.cell_id => packaged.broken(),
+        _ => None,
+    });
+    let why = own.map_or("it has no packages".to_owned(), |broken| {
+        format!("the link {} of its packages is broken: {}", broken.link, broken.what)
+    });
+    format!("{} is not measured on a device: {why}", cell.label())
 }
 
 /// Measures packages on devices, for the run in `folder`, and returns the exit code. A device that is

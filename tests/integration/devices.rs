@@ -154,7 +154,7 @@ fn a_sweep_looks_for_its_devices_before_it_scores() {
     for (arguments, code, part) in [
         ("usb:0000", 3, "usbmuxd"),
         ("tcp:127.0.0.1:1 --token 0123456789abcdef0123456789abcdef", 3, "nothing listens there"),
-        ("tcp:127.0.0.1:1", 2, "the runner's token is not known"),
+        ("tcp:127.0.0.1:1", 3, "the runner's token is not known"),
         ("host --generate 65", 2, "the cache holds 128 tokens"),
         ("host --repetitions 0", 2, "1 repetition"),
     ] {

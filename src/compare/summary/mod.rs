@@ -49,6 +49,8 @@ pub struct Summary {
     pub bootstrap: Bootstrap,
     /// Windows that the numbers rest on: fewer than asked for if the run was interrupted.
     pub windows: usize,
+    /// Tokens scored in these windows.
+    pub scored_tokens: usize,
     /// Bytes of text per scored token, if anything was scored.
     pub bytes_per_token: Option<f64>,
     /// Mean KL divergence by window, for each variant with a result.
@@ -204,6 +206,7 @@ impl Summary {
             coded: coded::variants(&cells, index),
             bootstrap,
             windows,
+            scored_tokens: if scored.is_empty() { run.scored_tokens } else { tokens },
             bytes_per_token: (tokens > 0).then(|| bytes as f64 / tokens as f64),
         })
     }
@@ -263,7 +266,10 @@ impl Against<'_> {
         let windows = self.index.windows_of(&cell.cell_id);
         let is_paired = windows.len() == self.reference.len()
             && windows.iter().zip(self.reference).all(|(w, r)| w.window == r.window);
-        if !(is_paired || self.reference.is_empty() && windows.len() == self.run.windows) {
+        let is_begun = !windows.is_empty() || self.run.windows == 0;
+        if !(is_begun && is_paired
+            || self.reference.is_empty() && windows.len() == self.run.windows)
+        {
             let (found, asked) = (windows.len(), self.run.windows);
             return Err(format!("not finished: {found} of {asked} windows scored"));
         }

@@ -58,6 +58,16 @@ fn an_interrupted_variant_is_a_row_that_says_so() {
 }
 
 #[test]
+fn a_run_without_a_window_is_not_finished_and_nothing_failed() {
+    let nothing =
+        |r: &Record| matches!(r, Record::Window(_) | Record::Done(_)) || r.cell_id() == Some("d0");
+    let summary = summary(&without(nothing));
+    for row in &summary.rows {
+        assert_eq!(row.outcome, Err("not finished: 0 of 12 windows scored".to_owned()));
+    }
+}
+
+#[test]
 fn a_run_interrupted_at_one_window_for_all_is_reported_on_what_there_is() {
     let cut = |r: &Record| match r {
         Record::Window(w) => w.window > 4,
@@ -112,6 +122,8 @@ fn a_variant_that_lost_windows_has_no_numbers_and_without_the_reference_none_has
     assert!(row(&of_b, "palette2-g16").outcome.is_ok());
     let of_a = summary(&with_lost_windows("a0", records()));
     assert!(of_a.rows.iter().all(|row| row.outcome.is_err()));
+    let tokens_each = of_a.run.scored_tokens / of_a.run.windows;
+    assert_eq!((of_a.windows, of_a.scored_tokens), (3, 3 * tokens_each));
     let said = row(&of_a, "palette4").outcome.clone().unwrap_err();
     assert!(said.starts_with("cannot be compared with the reference: "), "{said}");
 }

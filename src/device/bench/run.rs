@@ -242,11 +242,18 @@ impl DeviceBench<'_> {
         };
         let open: Vec<usize> =
             subjects.iter().enumerate().filter(is_open).map(|(at, _)| at).collect();
-        let last = self.file.all().iter().rev().find_map(|one| match one {
-            Measurement::Device(seen) if seen.device == self.device => Some(&seen.description),
-            _ => None,
+        // A device that was not reached since it was described last is described anew: the failure is
+        // history then.
+        let last = self.file.all().iter().rev().find(|one| match one {
+            Measurement::Device(seen) => seen.device == self.device,
+            Measurement::FailedStep(failed) => {
+                failed.package.is_none() && failed.device == self.device
+            }
+            _ => false,
         });
-        if open.is_empty() && last.is_some_and(|last| last.is_same_runner(&now)) {
+        let is_described = matches!(last, Some(Measurement::Device(seen))
+            if seen.description.is_same_runner(&now));
+        if open.is_empty() && is_described {
             return Ok(());
         }
         let open = if self.record(now)? { open } else { Vec::new() };

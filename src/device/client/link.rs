@@ -68,7 +68,7 @@ impl Link {
     /// The link to a single target. A phone must be attached.
     ///
     /// # Errors
-    /// Input if the target is `all` or its token is not known; surroundings if the phone is not
+    /// Input if the target is `all`; surroundings if its token is not known or the phone is not
     /// attached.
     pub fn new(target: &Target, options: &Options) -> Result<Link> {
         match target {
@@ -227,12 +227,12 @@ fn own_program() -> Result<Program> {
 }
 
 fn no_token() -> Error {
-    Error::input("the runner's token is not known")
+    Error::surroundings("the runner's token is not known")
         .hint(format!("give it with --token or {TOKEN_VARIABLE}"))
 }
 
 fn no_token_of_phone() -> Error {
-    Error::input("the runner's token is not known").hint(format!(
+    Error::surroundings("the runner's token is not known").hint(format!(
         "run evalkit devices install on a Mac; if the runner was installed from another machine, give its \
          token with --token or {TOKEN_VARIABLE}"
     ))

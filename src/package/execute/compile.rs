@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::operators;
-use super::peak::peak_bytes;
+use super::peak::{largest_value, peak_bytes};
 use super::value::RuntimeValue;
 use super::{ArgumentSlot, CompiledOperation, Executable, Precision, StateSlots};
 use crate::error::{At, Error, Result};
@@ -236,8 +236,12 @@ impl<'a> Compiler<'a> {
             .map(|(_, slot)| *slot)
             .chain(states.iter().filter_map(|state| state.last));
         mark_last_uses(&mut self.operations, kept.collect());
-        let peak_bytes = peak_bytes(&interface, &self.inputs, &states, &self.operations)?;
-        self.budget().check_room(peak_bytes)?;
+        peak_bytes(&interface, &self.inputs, &states, &self.operations)
+            .and_then(|bytes| self.budget().check_room(bytes))
+            .map_err(|error| match largest_value(&interface, &self.operations) {
+                Some(value) => error.at(value),
+                None => error,
+            })?;
         Ok(Executable {
             path: self.package.path().into(),
             function: name.to_owned(),

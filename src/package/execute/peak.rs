@@ -52,6 +52,21 @@ pub(super) fn peak_bytes(
     Ok(peak)
 }
 
+/// The name of the declared value that takes the most memory, for messages; `None` if all are empty.
+pub(super) fn largest_value(
+    interface: &Interface,
+    operations: &[CompiledOperation],
+) -> Option<String> {
+    let states = interface.states.iter().map(|of| (size_bytes(&of.kind), "state ", &of.name));
+    let inputs = interface.inputs.iter().map(|of| (size_bytes(&of.kind), "input ", &of.name));
+    let results = operations.iter().filter(|operation| !operation.is_slice).map(|operation| {
+        let bytes = operation.kinds.iter().map(size_bytes).max().unwrap_or(0);
+        (bytes, "", &operation.title)
+    });
+    let largest = states.chain(inputs).chain(results).max_by_key(|(bytes, ..)| *bytes);
+    largest.filter(|(bytes, ..)| *bytes > 0).map(|(_, what, name)| format!("{what}{name}"))
+}
+
 /// The bytes of a value of this type while a function runs; 0 if a length is not fixed.
 fn size_bytes(kind: &DeclaredType) -> u64 {
     let each: u64 = if kind.data_type == DataType::Bool { 1 } else { 4 };

@@ -170,6 +170,7 @@ fn a_state_beyond_the_budget_is_refused_when_the_function_is_compiled() {
     });
     description(&mut changed).states = vec![feature("cache", true, &[1 << 45])];
     let error = compiled(&changed).unwrap_err().to_string();
+    assert!(error.contains("state cache: this needs"), "{error}");
     assert!(error.contains("bytes of memory"), "{error}");
 }
 

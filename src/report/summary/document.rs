@@ -38,7 +38,7 @@ impl Summary {
             Fact::new("stride_tokens", "stride in tokens", run.stride_tokens).detail(),
             Fact::new("bos", "begin-of-text token", run.bos.as_str()),
             Fact::new("windows", "windows", self.windows),
-            Fact::new("scored_tokens", "scored tokens", run.scored_tokens),
+            Fact::new("scored_tokens", "scored tokens", self.scored_tokens),
             Fact::new("text", "text", run.text_name.as_str()),
             Fact::new("text", "text size", run.text_bytes).in_unit(Unit::Bytes).detail(),
             Fact::new("text_hash", "text hash", Value::Hash(run.text_hash.clone())),

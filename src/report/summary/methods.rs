@@ -7,6 +7,7 @@ use crate::compare::summary::{CalibratedOn, CodedVariant, Summary, SummaryRow};
 use crate::report::{Bar, Column, Figure, Table, Unit, Value};
 use crate::results::{Calibration, Coding, StepError, TunedLayer};
 use crate::stats::{lloyd_max, rate_distortion};
+use crate::units::counted;
 
 /// The widest scalar table whose limit is computed; wider ones are never close to theirs.
 const MOST_SCALAR_BITS: u8 = 6;
@@ -197,13 +198,20 @@ fn facts(coding: &Coding) -> Vec<String> {
     let Coding { pooled_experts, dead_inputs, data_free_tensors, tuned, tuned_whole, .. } = coding;
     let mut facts = Vec::new();
     if *pooled_experts > 0 {
-        facts.push(format!("{pooled_experts} experts had too few tokens and were coded on the inputs of all experts"));
+        let experts = counted(*pooled_experts, "expert");
+        facts.push(format!("too few tokens went to {experts}: coded on the inputs of all experts"));
     }
     if *dead_inputs > 0 {
-        facts.push(format!("{dead_inputs} inputs of linear layers were always zero"));
+        let was = if *dead_inputs == 1 {
+            "input of a linear layer was"
+        } else {
+            "inputs of linear layers were"
+        };
+        facts.push(format!("{dead_inputs} {was} always zero"));
     }
     if *data_free_tensors > 0 {
-        facts.push(format!("{data_free_tensors} tensors kept the codes that were found from the weights alone, because calibrated codes had a larger error on held-out windows"));
+        let tensors = counted(*data_free_tensors, "tensor");
+        facts.push(format!("{tensors} kept the codes that were found from the weights alone, because calibrated codes had a larger error on held-out windows"));
     }
     if !tuned.is_empty() {
         let kept = tuned.values().filter(|layer| layer.after < layer.before).count();

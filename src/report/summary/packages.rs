@@ -43,7 +43,8 @@ impl Summary {
         };
         let broken = |of: &PackagedVariant| {
             let broken = of.packaged.broken()?;
-            Some(format!("{}, {}: {}", of.variant, broken.link, broken.what))
+            let (variant, link, what) = (&of.variant, &broken.link, &broken.what);
+            Some(format!("{variant}, {link}: {what}. Such packages are not measured on devices."))
         };
         let about = "Verified: files, weights (bit for bit) and predictions are those of the model \
                      that was scored. Size: on disk. Prediction error: the difference from the size \

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::verify::Verified;
-use crate::package::verify::Distance;
+use crate::package::verify::{Distance, VerificationLink};
 use crate::report::{Column, Document, Fact, Table, Unit, Value};
 use crate::results::label;
 
@@ -18,6 +18,19 @@ fn blocks(relative: &[f64]) -> Table {
         ],
         rows: relative.iter().enumerate().map(row).collect(),
         ..Table::default()
+    }
+}
+
+/// What the links say together. Packages of which only `fp16` is broken are the model, which a phone
+/// cannot compute.
+fn verdict(links: &[VerificationLink]) -> &'static str {
+    let mut broken = links.iter().filter(|link| !link.holds).peekable();
+    if broken.peek().is_none() {
+        "the packages are this model"
+    } else if broken.all(|link| link.name == "fp16") {
+        "the packages are this model, which OVERFLOWS fp16 on a phone"
+    } else {
+        "NOT this model"
     }
 }
 
@@ -51,8 +64,7 @@ pub fn document(verified: &Verified, folder: &Path, by_block: bool) -> Document 
         table.notes.push(format!("{}: {}", link.name, link.what));
     }
     let blocks = by_block.then(|| blocks(&verified.differences));
-    let holds = links.iter().all(|link| link.holds);
-    let verdict = if holds { "the packages are this model" } else { "NOT this model" };
+    let verdict = verdict(links);
     Document {
         title: format!("{}: {verdict}", folder.display()),
         facts: vec![
@@ -64,5 +76,29 @@ pub fn document(verified: &Verified, folder: &Path, by_block: bool) -> Document 
         tables: [table].into_iter().chain(blocks).collect(),
         notes: vec!["Predictions are compared with those of the model that a sweep scores.".into()],
         ..Document::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_only_overflow_fp16_are_the_model() {
+        let verdict = |broken: &[&str]| {
+            let link = |name: &'static str| VerificationLink {
+                name,
+                holds: !broken.contains(&name),
+                what: String::new(),
+                distance: None,
+            };
+            super::verdict(&["files", "weights", "logits", "steps", "fp16"].map(link))
+        };
+        assert_eq!(verdict(&[]), "the packages are this model");
+        let overflows = "the packages are this model, which OVERFLOWS fp16 on a phone";
+        assert_eq!(verdict(&["fp16"]), overflows);
+        for broken in [&["weights"][..], &["steps", "fp16"], &["files", "fp16"]] {
+            assert_eq!(verdict(broken), "NOT this model", "{broken:?}");
+        }
     }
 }
