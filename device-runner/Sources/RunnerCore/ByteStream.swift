@@ -86,10 +86,16 @@ public final class ByteStream: ByteSource, @unchecked Sendable {
         if isSocket { _ = shutdown(input, Int32(SHUT_RDWR)) }
     }
 
+    #if canImport(Darwin)
+        private static let peek = Darwin.MSG_PEEK | Darwin.MSG_DONTWAIT
+    #else
+        private static let peek = Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)
+    #endif
+
     /// Whether bytes have come over a socket that were not read yet.
     var hasUnread: Bool {
         var byte: UInt8 = 0
-        return isSocket && recv(input, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+        return isSocket && recv(input, &byte, 1, ByteStream.peek) > 0
     }
 
     /// Says that nothing more is sent, and reads what still arrives for a moment: closing with

@@ -8,6 +8,7 @@ import Foundation
 public let SOCK_STREAM: Int32 = 1
 public let SO_NOSIGPIPE: Int32 = 0x1022
 public let MSG_DONTWAIT: Int32 = 0x80
+public let MSG_PEEK: Int32 = 0x2
 public let F_FULLFSYNC: Int32 = 51
 
 extension sockaddr_in {
