@@ -47,8 +47,9 @@ impl LayerFit<'_> {
         let inputs = lane.hidden.clone();
         let steps = [lane.variant.attention, lane.variant.mlp].map(|part| part.method.steps());
         let is_calibrated = steps.iter().any(Option::is_some);
-        let free =
-            is_calibrated.then(|| self.data_free(unit.clone(), &lane.variant)).transpose()?;
+        // What cannot be coded without calibration is not compared with it.
+        let free = is_calibrated.then(|| self.data_free(unit.clone(), &lane.variant));
+        let free = free.and_then(Result::ok);
         let factors = equalise(&mut unit, &checkpoint.config, steps, device)?;
         let mut coder = Coder::new(checkpoint, &lane.variant, device, unit)?;
         let mut block = Block::new(&checkpoint.config, self.layer, coder.weights()?)?;

@@ -117,7 +117,8 @@ fn a_damaged_tokenizer_is_refused() {
     let cause = "EOF while parsing an object at line 1 column 1";
     place.refuses(place.sweep(&[]), 2, &format!("{error}: {cause}"));
     std::fs::write(place.path("model/tokenizer.json"), [0xff; 40]).unwrap();
-    let cause = "expected value at line 1 column 1";
+    let cause = "expected UTF-8, found another encoding: expected value at line 1 column 1\nhint: save \
+                 the file again as UTF-8, or download it again";
     place.refuses(place.sweep(&[]), 2, &format!("{error}: {cause}"));
 }
 
