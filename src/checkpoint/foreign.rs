@@ -278,7 +278,7 @@ mod tests {
         }
         // A text to score may be a page.
         refuse_pointer(b"<html>").unwrap();
-        let long = [&lfs[..], &[b' '; crate::files::MAX_POINTER_BYTES]].concat();
+        let long = [&lfs[..], &[b' '; 2048]].concat();
         refuse_pointer(&long).unwrap();
     }
 

@@ -24,7 +24,7 @@ pub use atomic_file::{
 pub use durable::{sync_data, sync_file, sync_folder};
 pub use finder::is_finders;
 pub use lock::try_lock;
-pub use pointer::{MAX_POINTER_BYTES, refuse_pointer};
+pub use pointer::refuse_pointer;
 pub use regular::{copy_regular, open_regular, read_regular, read_regular_text};
 pub use target::check_output;
 pub use temporary::{Leftovers, sweep};

@@ -298,6 +298,16 @@ mod tests {
         }
     }
 
+    /// Waits until nobody holds a lock: a process that another test starts has a copy of every open file
+    /// until it runs its program.
+    fn wait_until_free(path: &Path) {
+        let begun = std::time::Instant::now();
+        while !matches!(lock_of(&File::open(path).unwrap()), Ok(Lock::Taken)) {
+            assert!(begun.elapsed().as_secs() < 30, "{} stays locked", path.display());
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn leftovers_are_removed_and_what_lives_or_belongs_to_others_stays() {
         let folder = tempfile::tempdir().unwrap();
@@ -306,6 +316,7 @@ mod tests {
         let (alive, lock) = claim(&path("report"), make).unwrap();
         let (dead, gone) = claim(&path("report"), make).unwrap();
         drop(gone);
+        wait_until_free(&dead);
         let dead_folder = path(".packages.evalkit-1-0.part");
         fs::create_dir_all(dead_folder.join("model.mlpackage")).unwrap();
         let older = path(&format!(".x.{NOBODY}.part"));
@@ -324,6 +335,7 @@ mod tests {
         assert!(others.iter().all(|name| path(name).exists()));
         assert!(alive.exists());
         drop(lock);
+        wait_until_free(&alive);
         assert_eq!(sweep(folder.path()).removed, [alive]);
         assert_eq!(sweep(folder.path()), Leftovers::default());
         assert_eq!(names(folder.path()).len(), others.len() + usize::from(!is_known));
