@@ -17,7 +17,7 @@ use super::unit::{Coder, Fitted, Unit};
 use super::whole_block::Outcome;
 use super::windows::training_windows;
 use crate::checkpoint::Role;
-use crate::error::Result;
+use crate::error::{Exit, Result};
 use crate::eval::lane::Lane;
 use crate::eval::windows::{both, dense, each};
 use crate::model::Block;
@@ -47,9 +47,11 @@ impl LayerFit<'_> {
         let inputs = lane.hidden.clone();
         let steps = [lane.variant.attention, lane.variant.mlp].map(|part| part.method.steps());
         let is_calibrated = steps.iter().any(Option::is_some);
-        // What cannot be coded without calibration is not compared with it.
-        let free = is_calibrated.then(|| self.data_free(unit.clone(), &lane.variant));
-        let free = free.and_then(Result::ok);
+        let free = match is_calibrated.then(|| self.data_free(unit.clone(), &lane.variant)) {
+            // What cannot be coded without calibration is not compared with it.
+            Some(Err(error)) if error.exit() == Exit::Input => None,
+            free => free.transpose()?,
+        };
         let factors = equalise(&mut unit, &checkpoint.config, steps, device)?;
         let mut coder = Coder::new(checkpoint, &lane.variant, device, unit)?;
         let mut block = Block::new(&checkpoint.config, self.layer, coder.weights()?)?;
