@@ -45,11 +45,10 @@ def one_error(evalkit, start, work, command, expected, call, error, when):
 def campaign(evalkit, root, seed, most, tell):
     """Every call of every command, or `most` of each kind drawn at random."""
     if most == 0:
-        return []
+        return
     if shutil.which("strace") is None:
         print("skipped: full and failing disks: strace is not installed")
-        return []
-    rows = []
+        return
     for name, (steps, command) in kills.commands().items():
         place = root / name.replace(" ", "-")
         start, _, expected = kills.undisturbed(evalkit, place, steps, command)
@@ -70,5 +69,4 @@ def campaign(evalkit, root, seed, most, tell):
                 if why:
                     faults.append((f"{call} {when} {error}", why, ""))
                 tell()
-        rows.append((f"failing disk: {name}", tried, faults))
-    return rows
+        yield f"failing disk: {name}", tried, faults

@@ -52,9 +52,8 @@ def to_client(evalkit, folder, data):
 
 
 def campaign(evalkit, root, seed, count, tell):
-    """`count` mutated streams, half of them to either side; returns (name, tried, faults)."""
+    """`count` mutated streams, half of them to either side; yields (name, tried, faults)."""
     seeds = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
-    rows = []
     for name, send in [("frames to a runner", to_runner), ("frames to a client", to_client)]:
         folder = root / name.replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,5 +66,4 @@ def campaign(evalkit, root, seed, count, tell):
                 faults.append((index, outcome.fault(), outcome.stderr[-300:].decode(errors="replace")))
                 (folder / f"fault-{index}").write_bytes(data)
             tell()
-        rows.append((name, count // 2, faults))
-    return rows
+        yield name, count // 2, faults

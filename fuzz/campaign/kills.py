@@ -120,7 +120,6 @@ def one_kill(evalkit, start, work, command, expected, kill):
 
 def campaign(evalkit, root, seed, randoms, chosen, tell):
     """`randoms` kills at random and at most `chosen` at system calls, per command."""
-    rows = []
     for name, (steps, command) in commands().items():
         place = root / name.replace(" ", "-")
         start, seconds, expected = undisturbed(evalkit, place, steps, command)
@@ -136,7 +135,7 @@ def campaign(evalkit, root, seed, randoms, chosen, tell):
         if chosen == 0 or shutil.which("strace") is None:
             if chosen:
                 print("skipped: kills at system calls: strace is not installed")
-            rows.append((f"killed: {name}", tried, faults))
+            yield f"killed: {name}", tried, faults
             continue
         for call in CALLS:
             fresh = place / "count"
@@ -154,5 +153,4 @@ def campaign(evalkit, root, seed, randoms, chosen, tell):
                 if why:
                     faults.append((f"{call} {when}", why, ""))
                 tell()
-        rows.append((f"killed: {name}", tried, faults))
-    return rows
+        yield f"killed: {name}", tried, faults

@@ -5,8 +5,8 @@
     fuzz/campaign/run.py                        # a few minutes
     fuzz/campaign/run.py --mutations 20000 --kills 20 --every-write
 
-Every trial is drawn from --seed. Ends with a table, and with exit code 1 if there was a fault; what
-caused it is kept in the folder that is printed.
+Every trial is drawn from --seed. Each row of the table is printed as soon as it is known. Ends with
+exit code 1 if there was a fault; what caused it is kept in the folder that is printed.
 """
 
 import argparse
@@ -39,6 +39,18 @@ class Progress:
         if now - self.shown > 5:
             self.shown = now
             print(f"\r{self.done} trials in {now - self.start:.0f} s", end="", file=sys.stderr, flush=True)
+
+
+def shown(row):
+    """Prints one row of the table as soon as it is known, and returns it."""
+    name, tried, faults = row
+    print(f"\r{name:44}  {tried:6} tried  {len(faults):4} faults")
+    for index, why, said in faults[:8]:
+        print(f"    {index}: {why}")
+        for line in said.strip().splitlines()[-3:]:
+            print(f"        {line}")
+    sys.stdout.flush()
+    return row
 
 
 def laid(subject, work, data):
@@ -81,7 +93,7 @@ def mutations(evalkit, root, seed, count, tell):
                 codes[code] += 1
                 faults += found
                 tell()
-            rows.append((f"mutated: {subject.name}", each, faults))
+            rows.append(shown((f"mutated: {subject.name}", each, faults)))
     print("exit codes:", dict(sorted(codes.items())))
     return rows
 
@@ -100,18 +112,11 @@ def main():
     root = pathlib.Path(tempfile.mkdtemp(prefix="evalkit-campaign-"))
     tell = Progress()
     rows = mutations(evalkit, root / "mutations", options.seed, options.mutations, tell)
-    rows += frames.campaign(evalkit, root / "frames", options.seed, options.mutations // 10, tell)
-    rows += kills.campaign(evalkit, root / "kills", options.seed, options.kills, options.calls, tell)
+    rows += map(shown, frames.campaign(evalkit, root / "frames", options.seed, options.mutations // 10, tell))
+    kill = (options.seed, options.kills, options.calls, tell)
+    rows += map(shown, kills.campaign(evalkit, root / "kills", *kill))
     most = None if options.every_write else options.writes
-    rows += errors.campaign(evalkit, root / "errors", options.seed, most, tell)
-    print(file=sys.stderr)
-    width = max(len(name) for name, _, _ in rows)
-    for name, tried, faults in rows:
-        print(f"{name:{width}}  {tried:6} tried  {len(faults):4} faults")
-        for index, why, said in faults[:8]:
-            print(f"    {index}: {why}")
-            for line in said.strip().splitlines()[-3:]:
-                print(f"        {line}")
+    rows += map(shown, errors.campaign(evalkit, root / "errors", options.seed, most, tell))
     faults = sum(len(faults) for _, _, faults in rows)
     print(f"{sum(tried for _, tried, _ in rows)} tried, {faults} faults")
     if faults:
