@@ -12,7 +12,7 @@ Per case a folder OUT/<family>[-variant]:
                         layer with a router router.<layer>.indices i64 [sequences * 40, experts]
 
 Every case names keys of config.json that must move the logits and keys that must not; both are
-tried. The experts chosen are the same in f64.
+tried. A little noise on the weights sends no token to other experts.
 """
 
 import argparse

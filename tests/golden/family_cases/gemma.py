@@ -1,6 +1,6 @@
 """Gemma 1 to 3: norms stored as weight - 1, scaled embeddings, soft-capping, windows."""
 
-from .model import ABSENT, Case, config
+from .model import ABSENT, EPS, Case, config
 
 TIED = {"tie_word_embeddings": True}
 
@@ -13,7 +13,7 @@ def gemma():
             "GemmaForCausalLM",
             head_dim=10,
             attention_bias=False,
-            rms_norm_eps=1e-6,
+            rms_norm_eps=EPS,
             hidden_act="gelu",
             hidden_activation=None,
             **TIED,
@@ -86,7 +86,7 @@ def gemma3_text_keys(**keys):
             "num_hidden_layers": 3,
             "num_key_value_heads": 1,
             "query_pre_attn_scalar": 14,
-            "rms_norm_eps": 1e-6,
+            "rms_norm_eps": EPS,
             "rope_local_base_freq": 9001.0,
             "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
             "rope_theta": 1000003.0,

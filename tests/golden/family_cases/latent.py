@@ -1,6 +1,6 @@
 """Mixtures with latent attention: deepseek 2 and 3."""
 
-from .model import Case, config
+from .model import EPS, Case, config
 
 TIED = {"tie_word_embeddings": True}
 
@@ -27,7 +27,7 @@ def deepseek_keys(model_type, architecture, **keys):
             "q_lora_rank": None,
             "qk_nope_head_dim": 8,
             "qk_rope_head_dim": 8,
-            "rms_norm_eps": 1e-5,
+            "rms_norm_eps": EPS,
             "seq_aux": True,
             "v_head_dim": 6,
             **keys,

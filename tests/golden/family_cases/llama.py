@@ -1,6 +1,6 @@
 """Families closest to llama: qwen, mistral and phi3."""
 
-from .model import ABSENT, Case, config
+from .model import ABSENT, EPS, Case, config
 
 TIED = {"tie_word_embeddings": True}
 
@@ -26,7 +26,7 @@ def llama():
             pretraining_tp=1,
             **TIED,
         ),
-        matters=[{"rope_scaling": None}, {"rope_theta": 10000.0}, {"rms_norm_eps": 0.1}],
+        matters=[{"rope_scaling": None}, {"rope_theta": 10000.0}],
         inert=[{"pretraining_tp": 2}],
     )
     dynamic = {"factor": 4.0, "type": "dynamic"}
@@ -249,7 +249,7 @@ def phi_keys(**keys):
         **{
             "embd_pdrop": 0.0,
             "hidden_act": "gelu_new",
-            "layer_norm_eps": 1e-5,
+            "layer_norm_eps": EPS,
             "partial_rotary_factor": 0.5,
             "qk_layernorm": False,
             "resid_pdrop": 0.1,
@@ -265,7 +265,7 @@ def phi():
     yield Case(
         "phi",
         phi_keys(),
-        matters=[{"partial_rotary_factor": 1.0}, {"hidden_act": "relu"}, {"layer_norm_eps": 0.1}],
+        matters=[{"partial_rotary_factor": 1.0}, {"hidden_act": "relu"}],
         inert=[{"partial_rotary_factor": ABSENT}],
     )
     yield Case(

@@ -1,6 +1,6 @@
 """Mixtures of experts: routers, shared experts, dense layers among sparse ones."""
 
-from .model import ABSENT, Case, config
+from .model import ABSENT, EPS, Case, config
 
 EXPERTS = {"intermediate_size": 8, "num_experts_per_tok": 2, "output_router_logits": False}
 
@@ -86,7 +86,7 @@ def qwen_moe():
 
 
 def olmoe():
-    base = {**EXPERTS, "num_experts": 6, "rms_norm_eps": 1e-5, "router_aux_loss_coef": 0.01}
+    base = {**EXPERTS, "num_experts": 6, "rms_norm_eps": EPS, "router_aux_loss_coef": 0.01}
     yield Case(
         "olmoe",
         config(

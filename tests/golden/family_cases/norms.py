@@ -36,6 +36,7 @@ def smollm3():
             "SmolLM3ForCausalLM",
             attention_bias=True,
             mlp_bias=True,
+            rope_theta=ABSENT,
             no_rope_layer_interval=2,
             no_rope_layers=ABSENT,
             sliding_window=9,
@@ -43,7 +44,7 @@ def smollm3():
         ),
         sequences=1,
         matters=[{"use_sliding_window": False}, {"no_rope_layer_interval": 4}],
-        inert=[{"layer_types": ["full_attention", "sliding_attention"]}],
+        inert=[{"rope_theta": 2e6}, {"layer_types": ["full_attention", "sliding_attention"]}],
     )
 
 
@@ -70,7 +71,7 @@ def olmo():
     yield Case(
         "olmo2",
         config("olmo2", "Olmo2ForCausalLM", attention_bias=False, head_dim=10, rope_theta=500009.0),
-        matters=[{"rms_norm_eps": 0.1}, {"rope_theta": 10000.0}],
+        matters=[{"rope_theta": 10000.0}],
     )
     yield Case(
         "olmo2-bias",

@@ -1,6 +1,6 @@
 """Families that are not of llama's kin: layer norms, ungated MLPs, convolutions."""
 
-from .model import ABSENT, Case, config
+from .model import ABSENT, EPS, Case, config
 
 TIED = {"tie_word_embeddings": True}
 
@@ -51,7 +51,7 @@ def starcoder2():
         "embedding_dropout": 0.1,
         "hidden_act": "gelu_pytorch_tanh",
         "mlp_type": "default",
-        "norm_epsilon": 1e-5,
+        "norm_epsilon": EPS,
         "norm_type": "layer_norm",
         "residual_dropout": 0.1,
         "rms_norm_eps": ABSENT,
@@ -67,7 +67,7 @@ def starcoder2():
             tie_word_embeddings=ABSENT,
             **base,
         ),
-        matters=[{"sliding_window": None}, {"norm_epsilon": 0.1}, {"hidden_act": "relu"}],
+        matters=[{"sliding_window": None}, {"hidden_act": "relu"}],
     )
     yield Case(
         "starcoder2-plain",
@@ -91,7 +91,7 @@ def stablelm():
             **{
                 "hidden_dropout": 0.0,
                 "hidden_size": 32,
-                "layer_norm_eps": 1e-5,
+                "layer_norm_eps": EPS,
                 "num_attention_heads": 2,
                 "partial_rotary_factor": 0.25,
                 "qk_layernorm": False,
@@ -105,7 +105,7 @@ def stablelm():
     yield Case(
         "stablelm",
         keys(use_qkv_bias=True, **TIED),
-        matters=[{"partial_rotary_factor": 0.5}, {"rope_theta": 100.0}, {"layer_norm_eps": 0.1}],
+        matters=[{"partial_rotary_factor": 0.5}, {"rope_theta": 100.0}],
         inert=[{"partial_rotary_factor": ABSENT}],
     )
     yield Case(
@@ -121,7 +121,7 @@ def stablelm():
 
 
 def nemotron():
-    base = {"hidden_act": "relu2", "norm_eps": 1e-5, "rms_norm_eps": ABSENT, "head_dim": 8}
+    base = {"hidden_act": "relu2", "norm_eps": EPS, "rms_norm_eps": ABSENT, "head_dim": 8}
     yield Case(
         "nemotron",
         config(
@@ -132,7 +132,7 @@ def nemotron():
             partial_rotary_factor=0.5,
             **base,
         ),
-        matters=[{"partial_rotary_factor": 1.0}, {"norm_eps": 0.1}, {"hidden_act": "relu"}],
+        matters=[{"partial_rotary_factor": 1.0}, {"hidden_act": "relu"}],
         inert=[{"partial_rotary_factor": ABSENT}],
     )
     yield Case(
@@ -177,7 +177,7 @@ def gpt2():
                 "activation_function": "gelu_new",
                 "attn_pdrop": 0.1,
                 "embd_pdrop": 0.1,
-                "layer_norm_epsilon": 1e-5,
+                "layer_norm_epsilon": EPS,
                 "n_ctx": 64,
                 "n_embd": 24,
                 "n_head": 3,
@@ -195,7 +195,7 @@ def gpt2():
         "gpt2",
         keys(),
         rename=lambda name: name.removeprefix("transformer."),
-        matters=[{"layer_norm_epsilon": 0.1}, {"activation_function": "relu"}],
+        matters=[{"activation_function": "relu"}],
         inert=[{"n_ctx": 3}, {"n_inner": 96}],
     )
     yield Case(
@@ -224,7 +224,7 @@ def gpt_neox():
                 "hidden_act": "gelu",
                 "hidden_dropout": 0.0,
                 "hidden_size": 32,
-                "layer_norm_eps": 1e-5,
+                "layer_norm_eps": EPS,
                 "num_key_value_heads": ABSENT,
                 "rms_norm_eps": ABSENT,
                 "rope_theta": ABSENT,
@@ -278,7 +278,7 @@ def lfm2():
                 "conv_dim": 24,
                 "hidden_act": ABSENT,
                 "intermediate_size": ABSENT,
-                "norm_eps": 1e-5,
+                "norm_eps": EPS,
                 "num_heads": 4,
                 "num_hidden_layers": 3,
                 "rms_norm_eps": ABSENT,
@@ -291,7 +291,7 @@ def lfm2():
     yield Case(
         "lfm2",
         keys(full_attn_idxs=[1], tie_embedding=True),
-        matters=[{"norm_eps": 0.1}, {"rope_theta": 100.0}],
+        matters=[{"rope_theta": 100.0}],
         inert=[{"layer_types": ["conv", "full_attention", "conv"], "full_attn_idxs": ABSENT}],
     )
     yield Case(
@@ -299,6 +299,7 @@ def lfm2():
         keys(
             block_auto_adjust_ff_dim=False,
             block_ff_dim=ABSENT,
+            rope_theta=ABSENT,
             conv_L_cache=4,
             conv_bias=True,
             intermediate_size=28,
@@ -306,6 +307,7 @@ def lfm2():
             num_hidden_layers=2,
             tie_word_embeddings=False,
         ),
+        inert=[{"rope_theta": 1e6}],
         sequences=1,
     )
 

@@ -1,6 +1,6 @@
 """Families whose rope differs from that of llama: interleaved, partial, or on some layers only."""
 
-from .model import ABSENT, Case, config
+from .model import ABSENT, EPS, Case, config
 
 BIAS = {"attention_bias": True}
 
@@ -13,7 +13,7 @@ def cohere_keys(model_type, architecture, **keys):
         architecture,
         **{
             "attention_bias": False,
-            "layer_norm_eps": 1e-5,
+            "layer_norm_eps": EPS,
             "logit_scale": 0.4,
             "rms_norm_eps": ABSENT,
             "tie_word_embeddings": ABSENT,
@@ -26,21 +26,22 @@ def cohere():
     yield Case(
         "cohere",
         cohere_keys("cohere", "CohereForCausalLM", use_qk_norm=False),
-        matters=[{"logit_scale": 1.0}, {"layer_norm_eps": 0.1}, {"rope_theta": 100.0}],
+        matters=[{"logit_scale": 1.0}, {"rope_theta": 100.0}],
     )
     yield Case(
         "cohere-qk",
         cohere_keys(
             "cohere",
             "CohereForCausalLM",
+            rope_theta=ABSENT,
             num_hidden_layers=1,
             use_qk_norm=True,
             attention_bias=True,
             tie_word_embeddings=False,
-            logit_scale=ABSENT,
+            logit_scale=0.8,
         ),
         sequences=1,
-        inert=[{"logit_scale": 0.0625}],
+        inert=[{"rope_theta": 5e5}],
     )
     yield Case(
         "cohere2",
@@ -71,9 +72,11 @@ def cohere():
             "Cohere2ForCausalLM",
             sliding_window=9,
             attention_bias=True,
+            rope_theta=ABSENT,
             layer_types=["full_attention", "sliding_attention"],
             tie_word_embeddings=False,
         ),
+        inert=[{"rope_theta": 1e4}],
         sequences=1,
         matters=[{"layer_types": ABSENT}],
     )
@@ -89,7 +92,7 @@ def glm():
                 head_dim=12,
                 attention_bias=True,
                 partial_rotary_factor=0.5,
-                rms_norm_eps=1.5625e-7,
+                rms_norm_eps=EPS,
             ),
             matters=[{"partial_rotary_factor": 1.0}, {"rope_theta": 100.0}],
             inert=[{"partial_rotary_factor": ABSENT}],
@@ -125,8 +128,14 @@ def ernie4_5():
     yield Case(
         "ernie4_5-bias",
         config(
-            "ernie4_5", "Ernie4_5ForCausalLM", num_hidden_layers=1, head_dim=None, use_bias=True
+            "ernie4_5",
+            "Ernie4_5ForCausalLM",
+            rope_theta=ABSENT,
+            num_hidden_layers=1,
+            head_dim=None,
+            use_bias=True,
         ),
+        inert=[{"rope_theta": 5e5}],
         sequences=1,
     )
 
@@ -180,7 +189,7 @@ def helium():
             head_dim=6,
             attention_bias=False,
             mlp_bias=False,
-            rms_norm_eps=1e-8,
+            rms_norm_eps=EPS,
             rope_theta=100003.0,
         ),
         matters=[{"rope_theta": 100.0}],
@@ -190,12 +199,14 @@ def helium():
         config(
             "helium",
             "HeliumForCausalLM",
+            rope_theta=ABSENT,
             num_hidden_layers=1,
             head_dim=6,
             attention_bias=True,
             mlp_bias=True,
             **TIED,
         ),
+        inert=[{"rope_theta": 1e5}],
         sequences=1,
     )
 
