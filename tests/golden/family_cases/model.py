@@ -39,6 +39,8 @@ class Case:
     sequences: int = 2
     # Another one where a token lies on the edge between two experts.
     seed: int = 17
+    # Standard deviation of the embedding: a small one where a small epsilon must show.
+    embedding: float = 1.0
     # Suffixes of tensors that are stored as f32 beside bf16 ones.
     f32: tuple = ()
     # New names of the stored tensors.
@@ -91,7 +93,7 @@ def is_norm(name):
 
 
 @torch.no_grad()
-def randomize(model):
+def randomize(model, embedding):
     """Weights that keep activations near 1; norms 1 +- 0.3 (stored as they are, or minus 1)."""
     buffers = [(name, b) for name, b in model.named_buffers() if "correction_bias" in name]
     for name, weight in [*model.named_parameters(), *buffers]:
@@ -104,7 +106,7 @@ def randomize(model):
         elif "alpha_" in name:
             weight.uniform_(-1.0, 1.0)
         elif name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight")):
-            weight.normal_(0.0, 1.0)
+            weight.normal_(0.0, embedding)
         elif ".c_" in name and "transformer.h." in name:  # gpt2 stores [inputs, outputs]
             weight.normal_(0.0, 1.2 / weight.shape[0] ** 0.5)
         else:
@@ -188,7 +190,7 @@ def make(folder, case):
     made = AutoConfig.for_model(**keys)
     made._attn_implementation = "eager"
     model = case.automodel.from_config(made, dtype=torch.float32).eval()
-    randomize(model)
+    randomize(model, case.embedding)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_model(folder, case, model)

@@ -52,6 +52,7 @@ def olmo():
     yield Case(
         "olmo",
         config("olmo", "OlmoForCausalLM", attention_bias=False, clip_qkv=None, rms_norm_eps=ABSENT),
+        embedding=0.02,
         matters=[{"clip_qkv": 0.5}],
     )
     yield Case(
