@@ -8,8 +8,9 @@ use std::hint::black_box;
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use evalkit::checkpoint::config::Config;
 use evalkit::eval::{SLICE_ROWS, Scorer, VocabularySlice};
-use evalkit::model;
+use evalkit::model::{self, HeadSlice};
 
 const TOKENS: usize = 511;
 const HIDDEN: usize = 576;
@@ -20,10 +21,23 @@ fn random(rows: usize, columns: usize, deviation: f32) -> Tensor {
     Tensor::randn(0.0, deviation, (rows, columns), &Device::Cpu).expect("memory")
 }
 
+/// A model with plain logits.
+fn config() -> Config {
+    Config::from_json(
+        br#"{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536,
+            "num_hidden_layers": 1, "num_attention_heads": 9, "vocab_size": 49152,
+            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5}"#,
+    )
+    .expect("a configuration")
+}
+
 /// Logits of reference and variant, slice by slice, handed to `take` with the slice's first token.
 fn slices(states: &[Tensor; 2], heads: &[Tensor], mut take: impl FnMut(usize, [Tensor; 2])) {
+    let config = config();
     for (slice, head) in heads.iter().enumerate() {
-        let logits = states.each_ref().map(|x| model::logits(x, head).expect("shapes agree"));
+        let head = HeadSlice { weight: head.clone(), bias: None };
+        let logits = |x| model::logits(x, &head, &config).expect("shapes agree");
+        let logits = states.each_ref().map(logits);
         take(slice * SLICE_ROWS, logits);
     }
 }

@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use evalkit::checkpoint::Role;
-use evalkit::checkpoint::config::{Architecture, Config, Rope, RopeScaling};
+use evalkit::checkpoint::config::Config;
 use evalkit::model::{Block, BlockWeights, LinearLayer};
 
 /// Tokens per window.
@@ -15,27 +15,13 @@ pub const SIDE: usize = 2048;
 
 /// SmolLM2-135M's numbers.
 pub fn config() -> Config {
-    Config {
-        architecture: Architecture::Llama,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        layers: 30,
-        heads: 9,
-        kv_heads: 3,
-        head_dim: 64,
-        vocab_size: 49152,
-        max_position_embeddings: 8192,
-        rms_norm_eps: 1e-5,
-        rope: Rope { theta: 100_000.0, scaling: RopeScaling::None },
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        qk_norm: false,
-        sinks: false,
-        sliding: Vec::new(),
-        experts: None,
-        tied: true,
-    }
+    Config::from_json(
+        br#"{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536,
+            "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+            "head_dim": 64, "vocab_size": 49152, "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true}"#,
+    )
+    .expect("a configuration")
 }
 
 /// `[rows, columns]` of bell-shaped numbers.
@@ -65,7 +51,7 @@ pub fn block(config: &Config) -> Block {
         weights.linear(role, LinearLayer { weight: random(rows, columns, 0.04), bias: None });
     }
     for role in [Role::AttentionNorm, Role::MlpNorm] {
-        weights.norm(role, random(1, config.hidden_size, 1.0).flatten_all().expect("a view"));
+        weights.vector(role, random(1, config.hidden_size, 1.0).flatten_all().expect("a view"));
     }
     Block::new(config, 0, weights).expect("every role is there")
 }

@@ -37,7 +37,8 @@ impl Part {
     pub fn normed(self, block: &Block, x: &Tensor) -> CandleResult<Tensor> {
         match self {
             Part::Attention => block.attention_input(x),
-            Part::Mlp => block.mlp_input(x),
+            // Only for layers whose MLP reads the states after attention.
+            Part::Mlp => block.mlp_input(x, x),
         }
     }
 
@@ -59,7 +60,7 @@ impl Part {
     pub fn add(self, block: &Block, inner: &Tensor, x: &Tensor) -> CandleResult<Tensor> {
         match self {
             Part::Attention => block.output(inner, x),
-            Part::Mlp => dense(block)?.down(inner)? + x,
+            Part::Mlp => block.add_mlp(dense(block)?.down(inner)?, x),
         }
     }
 }

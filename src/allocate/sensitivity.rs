@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::part::{Part, Stage, distance};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{At, Error, Result};
+use crate::eval::final_weights::FinalWeights;
 use crate::eval::lane::{Lane, Scored};
 use crate::eval::layer::finish;
 use crate::eval::setting::Walk;
@@ -136,10 +137,9 @@ impl Probe<'_> {
             }
             stop_if_asked(observer)?;
         }
-        let norm = checkpoint.read(TensorId::model(Role::FinalNorm))?;
-        let gains = vec![Some(model::vector(norm, device)?); lanes.len()];
+        let last = vec![Some(FinalWeights::read(checkpoint, device)?); lanes.len()];
         let mut timings = Timings::default();
-        let outcomes = head::score(&self.walk, lanes, &gains, &mut timings, &mut |slice| {
+        let outcomes = head::score(&self.walk, lanes, &last, &mut timings, &mut |slice| {
             observer.progress(layers + slice, total);
             stop_if_asked(observer)
         })?;
@@ -169,7 +169,7 @@ impl Probe<'_> {
     ) -> Result<LayerErrors> {
         let config = &self.walk.checkpoint.config;
         let mut block = Block::new(config, layer, self.read(&config.block_tensors(layer))?)?;
-        let parts: &[Part] = match config.experts {
+        let parts: &[Part] = match config.mixture(layer) {
             Some(_) => &[Part::Attention],
             None => &[Part::Attention, Part::Mlp],
         };
@@ -184,7 +184,7 @@ impl Probe<'_> {
             lanes.extend(states.into_iter().map(branch));
             found[at] = errors;
         }
-        if config.experts.is_some() {
+        if config.mixture(layer).is_some() {
             found[1] = self.experts(layer, known.is_some(), &block, lanes)?;
         }
         Ok(known.cloned().unwrap_or(found))
@@ -277,9 +277,11 @@ impl Probe<'_> {
     ) -> Result<Errors> {
         let config = &self.walk.checkpoint.config;
         let router_input = lanes[0].hidden.clone();
+        let router_inputs = |hidden: &[Tensor]| each(hidden, |x| block.mlp_input(x, x));
+        let normed = router_inputs(&router_input)?;
         let trials = Part::Mlp.roles().len() * self.candidates.len();
         let routed_copies = |count: usize| -> Result<Vec<Vec<Routed>>> {
-            (0..count).map(|_| route(block, &router_input)).collect()
+            (0..count).map(|_| route(block, &normed)).collect()
         };
         let mut tried: Vec<Option<Vec<Routed>>> = if is_known {
             (0..trials).map(|_| None).collect()
@@ -288,17 +290,21 @@ impl Probe<'_> {
         };
         let mut anchored = routed_copies(self.anchors.len())?;
         for lane in lanes.iter_mut() {
-            lane.routed = route(block, &lane.hidden)?;
+            lane.routed = route(block, &router_inputs(&lane.hidden)?)?;
         }
-        let count = config.experts.as_ref().map_or(0, |experts| experts.count);
+        let count = config.expert_count(layer);
         for expert in 0..count {
             let mut mlp = Mlp::new(config, self.read(&config.expert_tensors(layer, expert))?)?;
             lanes.par_iter_mut().try_for_each(|lane| apply(expert, &mlp, &mut lane.routed))?;
             self.expert(layer, expert, &mut mlp, &mut tried, &mut anchored)?;
         }
-        lanes.iter_mut().try_for_each(finish)?;
+        lanes.iter_mut().try_for_each(|lane| finish(lane, config))?;
         let states = |routed: Vec<Routed>| -> Result<Vec<Tensor>> {
-            routed.into_iter().zip(&router_input).map(|(routed, x)| routed.finish(x)).collect()
+            routed
+                .into_iter()
+                .zip(&router_input)
+                .map(|(routed, x)| routed.finish(x, config.residual_scale))
+                .collect()
         };
         let errors = tried.into_iter().map(|tried| {
             tried.map(|routed| distance(&lanes[0].hidden, &states(routed)?)).transpose()

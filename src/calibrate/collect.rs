@@ -121,13 +121,13 @@ impl Collection<'_> {
             add(Input::Mlp, &stages.mlp)?;
             add(Input::Down, &each(&stages.mlp, |x| dense.inner(x))?)?;
         }
-        lane.routed = route(&block, &stages.attended)?;
+        lane.routed = route(&block, &stages.mlp)?;
         lane.hidden.clone_from(outputs);
         drop((stages, block));
-        if let Some(experts) = &config.experts {
+        if let Some(experts) = config.mixture(layer) {
             self.experts(layer, experts.count, lane, &mut collected, timings)?;
         }
-        finish(lane)?;
+        finish(lane, config)?;
         Ok(collected)
     }
 

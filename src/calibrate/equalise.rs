@@ -32,7 +32,7 @@ impl Factors {
             Input::Output => self.output.as_ref(),
             Input::Mlp => self.mlp.as_ref(),
             Input::Down => self.down.as_ref(),
-            Input::Head => None,
+            _ => None,
         }
     }
 }

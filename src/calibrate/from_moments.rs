@@ -74,8 +74,8 @@ impl LayerCoding<'_> {
             return Ok(());
         }
         let config = &checkpoint.config;
-        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        let experts = (0..experts).map(|e| (Some(e), config.expert_tensors(layer, e)));
+        let experts =
+            (0..config.expert_count(layer)).map(|e| (Some(e), config.expert_tensors(layer, e)));
         for (expert, ids) in std::iter::once((None, config.block_tensors(layer))).chain(experts) {
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
             for (at, done) in &mut uncoded {
@@ -122,7 +122,7 @@ impl LayerCoding<'_> {
             let roles: Vec<TensorId> = ids.iter().filter(reads).copied().collect();
             let Some(first) = roles.first() else { continue };
             let is_calibrated = match input {
-                Input::Attention | Input::Output => steps[0].is_some(),
+                input if input.is_of_mixer() => steps[0].is_some(),
                 _ => steps[1].is_some(),
             };
             let stats =

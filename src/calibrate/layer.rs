@@ -111,14 +111,15 @@ impl LayerFit<'_> {
         steps: Option<Steps>,
         factors: &Factors,
     ) -> Result<Vec<Tensor>> {
-        let normed = each(hidden, |x| block.mlp_input(x))?;
+        let normed = each(hidden, |x| block.mlp_input(x, x))?;
         let stats = self.input_stats(steps, &normed, &self.reference.mlp, &factors.mlp)?;
         for role in [Role::Gate, Role::Up] {
             block.replace(role, coder.code(role, stats.as_ref())?)?;
         }
         let inputs = each(&normed, |normed| dense(block)?.inner(normed))?;
-        let outputs =
-            |block: &Block| both(&inputs, hidden, |inputs, x| dense(block)?.down(inputs)? + x);
+        let outputs = |block: &Block| {
+            both(&inputs, hidden, |inputs, x| block.add_mlp(dense(block)?.down(inputs)?, x))
+        };
         let stats = self.output_stats(steps, &inputs, &self.reference.output, || outputs(block))?;
         block.replace(Role::Down, coder.code(Role::Down, stats.as_ref())?)?;
         outputs(block)

@@ -57,7 +57,7 @@ use crate::eval::setting::Walk;
 use crate::eval::timing::{Phase, Timings};
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
-use crate::eval::windows::route;
+use crate::eval::windows::{each, route};
 use crate::model::{self, Block, RopeTables};
 
 /// Codes variants and writes a file for each. Returns, per variant, success or the cause of its failure.
@@ -187,21 +187,21 @@ impl CalibrationJob<'_> {
             match timings.measure(Phase::Code, || fit.block(unit.clone(), lane)) {
                 Ok((block, coded)) => {
                     *done = Done { elapsed: clock.elapsed(), ..coded };
-                    lane.routed = route(&block, &lane.hidden)?;
+                    let normed = each(&lane.hidden, |x| block.mlp_input(x, x))?;
+                    lane.routed = route(&block, &normed)?;
                 }
                 Err(error) => lane.fail(error.at(format!("layer {layer}")))?,
             }
         }
-        lanes[0].routed = route(&block, &reference.attended)?;
+        lanes[0].routed = route(&block, &reference.mlp)?;
         lanes[0].hidden = outputs.clone();
         drop(unit);
-        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        for expert in 0..experts {
+        for expert in 0..config.expert_count(layer) {
             let ids = config.expert_tensors(layer, expert);
             let unit = timings.measure(Phase::Read, || Unit::read(checkpoint, &ids))?;
             self.expert(unit, expert, lanes, &mut done, timings)?;
         }
-        lanes.iter_mut().try_for_each(finish)?;
+        lanes.iter_mut().try_for_each(|lane| finish(lane, config))?;
         for (at, (lane, done)) in lanes[1..].iter().zip(&done).enumerate() {
             if lane.is_alive() {
                 self.save(at, layer, done)?;

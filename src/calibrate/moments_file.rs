@@ -166,8 +166,8 @@ impl MomentsFile {
     /// Refuses (input) a file without all moments of a layer.
     pub fn check_layer(&self, checkpoint: &Checkpoint, layer: usize) -> Result<()> {
         let config = &checkpoint.config;
-        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        let of_experts = (0..experts).flat_map(|expert| config.expert_tensors(layer, expert));
+        let of_experts =
+            (0..config.expert_count(layer)).flat_map(|expert| config.expert_tensors(layer, expert));
         for id in config.block_tensors(layer).into_iter().chain(of_experts) {
             if let Some((name, inputs)) = self.place_of(checkpoint, id)? {
                 self.find(&name, inputs)?;

@@ -29,9 +29,11 @@ impl Stages {
         let attention = each(hidden, |x| block.attention_input(x))?;
         let attended =
             both(&attention, hidden, |normed, x| block.output(&block.attended(normed, rope)?, x))?;
-        let mlp = each(&attended, |x| block.mlp_input(x))?;
+        let mlp = both(hidden, &attended, |x, after| block.mlp_input(x, after))?;
         let output = match block.mlp() {
-            Some(dense) => both(&mlp, &attended, |x, to| dense.down(&dense.inner(x)?)? + to)?,
+            Some(dense) => both(&mlp, &attended, |x, after| {
+                block.add_mlp(dense.down(&dense.inner(x)?)?, after)
+            })?,
             None => Vec::new(),
         };
         Ok(Stages { attention, attended, mlp, output })

@@ -1,117 +1,216 @@
-//! A model's architecture in numbers, independent of the file that they come from.
+//! A decoder, described by data: everything that defines it except its weights, independent of the
+//! file that it comes from.
+//!
+//! There is one decoder. Families differ in these values only: `model` computes what is described
+//! here, `package` writes it, `calibrate` moves factors where it allows, and sizes and memory are
+//! summed from it.
 
-/// The families of models that can be computed. They differ only by the switches in [`Config`]; the
-/// family itself is for messages and for the program writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// Llama 1-3, TinyLlama, SmolLM2.
-    Llama,
-    /// Qwen 2 and 2.5: biases on q, k and v.
-    Qwen2,
-    /// Qwen 3: norms on q and k, and a head size that is set independently.
-    Qwen3,
-    /// Qwen 3 with a mixture of experts in every block.
-    Qwen3Moe,
-    /// gpt-oss: experts, attention sinks, alternating sliding windows, biases on all layers.
-    GptOss,
-}
+mod layers;
+mod mixture;
+mod position;
 
-impl Architecture {
-    /// The family's name, as `model_type` spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Qwen2 => "qwen2",
-            Architecture::Qwen3 => "qwen3",
-            Architecture::Qwen3Moe => "qwen3_moe",
-            Architecture::GptOss => "gpt_oss",
-        }
-    }
-}
+pub use layers::{LayerKind, Mixer};
+pub use mixture::{Experts, Groups, Routing, Score, Scored, SharedExpert, SumFloor};
+pub use position::{QueryGrowth, Rope, RopeScaling};
 
 /// Everything that defines a decoder except its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The family.
-    pub architecture: Architecture,
+    /// The family's name, as `model_type` spells it. It is for messages and for names in files; what
+    /// is computed is in the other fields.
+    pub family: &'static str,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width inside the MLP.
+    /// Width inside a dense MLP.
     pub intermediate_size: usize,
-    /// Decoder blocks.
+    /// Decoder layers.
     pub layers: usize,
     /// Query heads.
     pub heads: usize,
     /// Key/value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a query or key head.
     pub head_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
     /// Number of rows of embedding and head.
     pub vocab_size: usize,
     /// Longest sequence that the model was made for, in tokens.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in RMS norms, before the root.
-    pub rms_norm_eps: f64,
-    /// Rotary embedding.
-    pub rope: Rope,
+    /// The norms of hidden states.
+    pub norm: Norm,
+    /// Where they stand.
+    pub placement: Placement,
+    /// Rotary embeddings; layers name theirs by its place here.
+    pub ropes: Vec<Rope>,
+    /// What each layer is.
+    pub kinds: Vec<LayerKind>,
+    /// Factor on attention scores.
+    pub attention_scale: f32,
+    /// Scores become `c · tanh(score / c)` before they are masked.
+    pub attention_softcap: Option<f64>,
     /// Biases on q, k and v.
     pub qkv_bias: bool,
     /// Bias on the attention's output.
     pub output_bias: bool,
-    /// Biases on gate, up and down.
+    /// Biases in the MLP.
     pub mlp_bias: bool,
-    /// RMS norm on each query and key head.
-    pub qk_norm: bool,
+    /// Bias on the logits.
+    pub head_bias: bool,
+    /// Norms of queries and keys.
+    pub qk_norm: Option<QkNorm>,
     /// A learned logit per query head that takes part in the softmax and attends to nothing.
     pub sinks: bool,
-    /// For each layer the number of last tokens that a query sees, including its own; `None` for
-    /// all. Empty if every layer sees all tokens.
-    pub sliding: Vec<Option<usize>>,
-    /// The mixture of experts that replaces the MLP, if any.
+    /// Queries, keys and values are clamped to ± this value.
+    pub clip_qkv: Option<f64>,
+    /// Keys and values, and perhaps queries, that come from a narrow state (DeepSeek-V2).
+    pub latent: Option<Latent>,
+    /// Queries that grow with the position.
+    pub query_growth: Option<QueryGrowth>,
+    /// Whether the result of attention and the inner state of the MLP are normed before their last
+    /// projection (BitNet).
+    pub sub_norms: bool,
+    /// Whether the MLP has a gate. Without one it is `down(activation(up(x)))`.
+    pub gated: bool,
+    /// The activation function of MLPs and experts.
+    pub activation: Activation,
+    /// The mixture of experts, in layers that have one.
     pub experts: Option<Experts>,
+    /// The kernel of the short convolution, in tokens, in layers that have one.
+    pub conv: Option<ShortConv>,
+    /// Factor on the embedding.
+    pub embedding_scale: f32,
+    /// Factor on what attention and MLP add to the hidden states.
+    pub residual_scale: f32,
+    /// Factor on the logits.
+    pub logit_scale: f32,
+    /// Logits become `c · tanh(logit / c)`.
+    pub logit_softcap: Option<f64>,
+    /// Whether a learned vector per position is added to the embedding.
+    pub learned_positions: bool,
     /// Whether the head shares the embedding's weights.
     pub tied: bool,
 }
 
-impl Config {
-    /// The number of last tokens that a query of `layer` sees, including its own; `None` for all.
-    pub fn window_tokens(&self, layer: usize) -> Option<usize> {
-        self.sliding.get(layer).copied().flatten()
-    }
+/// The norms of hidden states.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// The formula.
+    pub kind: NormKind,
+    /// Whether the result is multiplied by learned gains.
+    pub gain: bool,
+    /// Whether a learned vector is added.
+    pub bias: bool,
+    /// Added to the mean square or the variance, before the root.
+    pub eps: f64,
 }
 
-/// A mixture of experts: a router picks some of them for each token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Experts {
-    /// Number of experts in a block.
-    pub count: usize,
-    /// Number of experts that each token is sent to.
-    pub per_token: usize,
-    /// How the chosen experts are weighted.
-    pub routing: Routing,
-    /// Bias on the router's logits.
-    pub router_bias: bool,
-    /// The activation function of an expert.
-    pub activation: Activation,
-}
-
-/// How router logits become weights of the chosen experts.
+/// The formula of a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
-    /// Softmax over the chosen logits only (gpt-oss).
-    SoftmaxOfChosen,
-    /// Softmax over all logits; the weights of the chosen experts are kept (Qwen 3).
-    ChosenOfSoftmax {
-        /// Whether the kept weights are scaled to sum to 1.
-        renormalize: bool,
-    },
+pub enum NormKind {
+    /// `x / sqrt(mean(x²) + eps)` (Zhang & Sennrich 2019).
+    Rms,
+    /// `(x - mean(x)) / sqrt(var(x) + eps)` (Ba et al. 2016).
+    Layer,
 }
 
-/// How an MLP combines its gate and up projections.
+/// Where the norms of a layer stand, and what attention and MLP read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The input of attention is normed.
+    pub before_attention: bool,
+    /// The result of attention is normed before it is added.
+    pub after_attention: bool,
+    /// The input of the MLP is normed. In a parallel layer without this norm the MLP reads the
+    /// input of attention.
+    pub before_mlp: bool,
+    /// The result of the MLP is normed before it is added.
+    pub after_mlp: bool,
+    /// Attention and MLP read the same states, and both results are added to these.
+    pub parallel: bool,
+}
+
+impl Placement {
+    /// Norms before attention and MLP, one after the other, as in Llama.
+    pub const BEFORE: Placement = Placement {
+        before_attention: true,
+        after_attention: false,
+        before_mlp: true,
+        after_mlp: false,
+        parallel: false,
+    };
+    /// Norms of both results, as in OLMo 2.
+    pub const AFTER: Placement = Placement {
+        before_attention: false,
+        after_attention: true,
+        before_mlp: false,
+        after_mlp: true,
+        parallel: false,
+    };
+    /// Norms before and after both, as in Gemma 2.
+    pub const AROUND: Placement =
+        Placement { after_attention: true, after_mlp: true, ..Placement::BEFORE };
+    /// One norm, whose result both attention and MLP read, as in Cohere's models and Phi.
+    pub const PARALLEL: Placement =
+        Placement { before_mlp: false, parallel: true, ..Placement::BEFORE };
+}
+
+/// Norms of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QkNorm {
+    /// The formula. It has gains, and no bias.
+    pub kind: NormKind,
+    /// What is normed together, and the shape of the gains.
+    pub over: QkOver,
+    /// Whether heads are normed after they were rotated.
+    pub after_rope: bool,
+}
+
+/// What is normed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkOver {
+    /// Each head, with gains `[head_dim]` that all heads share.
+    Head,
+    /// Each head, with gains of its own: `[heads * head_dim]`.
+    HeadWithOwnGains,
+    /// All heads together, with gains `[heads * head_dim]`.
+    All,
+}
+
+/// Latent attention (DeepSeek-V2, section 2.1). A head's query and key have a part that is rotated,
+/// which comes first here, and a part that is not; the rotated part of the keys is shared by all heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latent {
+    /// Width of the state that queries come from; `None` if they come from the hidden states.
+    pub query_rank: Option<usize>,
+    /// Width of the state that keys and values come from.
+    pub kv_rank: usize,
+    /// Width of the rotated part of a head.
+    pub rope_dim: usize,
+}
+
+/// A causal convolution of each channel by itself, between two gates (LFM2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortConv {
+    /// The number of tokens that an output depends on.
+    pub kernel_tokens: usize,
+    /// Biases on both projections and the convolution.
+    pub bias: bool,
+}
+
+/// The activation function of an MLP; with a gate it is applied to the gate and multiplied by up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
-    /// `silu(gate) * up`.
-    SwiGlu,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU by the error function (Hendrycks & Gimpel 2016).
+    Gelu,
+    /// GELU by its approximation with tanh.
+    GeluTanh,
+    /// `max(x, 0)²`.
+    ReluSquared,
+    /// xIELU (Huang & Schlag 2024) with two learned numbers per layer.
+    Xielu,
     /// `(up + 1) * gate * sigmoid(1.702 * gate)` with gate at most `limit` and up within ±`limit`
     /// (gpt-oss).
     ClampedSwiGlu {
@@ -120,52 +219,48 @@ pub enum Activation {
     },
 }
 
-/// Rotary position embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// Base of the geometric series of frequencies.
-    pub theta: f64,
-    /// How frequencies are changed for longer contexts.
-    pub scaling: RopeScaling,
-}
+impl Config {
+    /// The factor on attention scores that most families have: `1 / sqrt(head_dim)`.
+    pub fn usual_scale(head_dim: usize) -> f32 {
+        1.0 / (head_dim as f32).sqrt()
+    }
 
-/// How rotary frequencies are stretched.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RopeScaling {
-    /// As trained.
-    None,
-    /// All frequencies divided by `factor`.
-    Linear {
-        /// Stretch.
-        factor: f64,
-    },
-    /// Llama 3.1: low frequencies are divided by `factor`, high ones kept, with a ramp in between.
-    Llama3 {
-        /// Stretch of the low frequencies.
-        factor: f64,
-        /// Wavelengths above `original / low_freq_factor` are stretched.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// Context length the model was first trained for, in tokens.
-        original_max_position_embeddings: usize,
-    },
-    /// YaRN (Peng et al. 2023): fast pairs are kept, slow ones divided by `factor`, with a ramp in
-    /// between, and cosines and sines are multiplied by `attention_factor`.
-    Yarn {
-        /// Stretch of the slow pairs.
-        factor: f64,
-        /// Turns within the original context above which a pair is kept.
-        beta_fast: f64,
-        /// Turns within the original context below which a pair is stretched.
-        beta_slow: f64,
-        /// Context length the model was first trained for, in tokens.
-        original_max_position_embeddings: usize,
-        /// Whether the ramp's ends are rounded to whole pairs.
-        truncate: bool,
-        /// Factor on cosines and sines.
-        attention_factor: f64,
-    },
-    /// Each frequency divided by its own factor (GGUF's `rope_freqs.weight`).
-    Factors(Vec<f32>),
+    /// The kind of a layer.
+    pub fn kind(&self, layer: usize) -> LayerKind {
+        self.kinds.get(layer).copied().unwrap_or(LayerKind::PLAIN)
+    }
+
+    /// The number of last tokens that a query of `layer` sees, including its own; `None` for all.
+    pub fn window_tokens(&self, layer: usize) -> Option<usize> {
+        match self.kind(layer).mixer {
+            Mixer::Attention { window, .. } => window,
+            Mixer::ShortConv => None,
+        }
+    }
+
+    /// Whether a layer is attention, and so has keys and values.
+    pub fn has_attention(&self, layer: usize) -> bool {
+        matches!(self.kind(layer).mixer, Mixer::Attention { .. })
+    }
+
+    /// The mixture of experts of a layer, if it has one.
+    pub fn mixture(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|_| self.kind(layer).mixture)
+    }
+
+    /// The number of experts of a layer; 0 if it is dense.
+    pub fn expert_count(&self, layer: usize) -> usize {
+        self.mixture(layer).map_or(0, |experts| experts.count)
+    }
+
+    /// The widest inner state of an MLP or an expert of any layer.
+    pub fn widest_mlp(&self) -> usize {
+        let of_layer = |layer: usize| match self.mixture(layer) {
+            Some(experts) => {
+                experts.intermediate_size.max(experts.shared.map_or(0, |s| s.intermediate_size))
+            }
+            None => self.intermediate_size,
+        };
+        (0..self.layers).map(of_layer).max().unwrap_or(self.intermediate_size)
+    }
 }

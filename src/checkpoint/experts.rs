@@ -11,10 +11,12 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{Architecture, Config};
+use super::config::Config;
 use super::dtype::Dtype;
+use super::families::{self, ExpertStorage};
 use super::mxfp4::{BLOCK_BYTES, BLOCK_WEIGHTS};
-use super::names::{Role, TensorId};
+use super::names::TensorId;
+use super::roles::Role;
 use super::stored::{FileRange, RowOrder, StoredTensor, absent};
 use crate::error::{At, Error, Result};
 
@@ -29,23 +31,16 @@ const PACKED: [Packed; 2] = [
     Packed { stem: "down_proj", roles: &[Role::Down] },
 ];
 
-/// Replaces packed tensors in `found` by those of each expert, and other names of the router by
-/// ours.
+/// Replaces packed tensors in `found` by those of each expert.
 ///
 /// # Errors
 /// Input errors that name the tensor: missing, blocks without scales, shapes that disagree.
 pub fn unpack(found: &mut BTreeMap<String, StoredTensor>, config: &Config) -> Result<()> {
-    if config.experts.is_none() {
+    let row = families::named(config.family).and_then(|family| family.mixture);
+    if row.is_none_or(|row| row.storage != ExpertStorage::Interleaved) {
         return Ok(());
     }
     for layer in 0..config.layers {
-        if config.architecture == Architecture::Qwen3Moe {
-            let router = TensorId::block(layer, Role::Router).name();
-            let foreign = router.replace("mlp.router", "mlp.gate");
-            let stored = found.remove(&foreign).or_else(|| found.remove(&router));
-            found.insert(router, stored.ok_or_else(|| absent(&foreign))?);
-            continue;
-        }
         for packed in &PACKED {
             unpack_projection(found, config, layer, packed)?;
         }
@@ -88,7 +83,7 @@ fn unpack_projection(
             for (first, role) in packed.roles.iter().enumerate() {
                 let id = TensorId { bias: is_bias, ..TensorId::expert(layer, expert, *role) };
                 let rows = if transposed && !is_bias {
-                    RowOrder::Transposed { step, first }
+                    RowOrder::Transposed { step, first, width: out }
                 } else {
                     RowOrder::Every { step, first }
                 };
@@ -101,25 +96,14 @@ fn unpack_projection(
     Ok(())
 }
 
-/// The names that files may use for the tensor `id`, or for the packed tensor that contains it. The
-/// most usual name is first.
-pub fn names_in_file(config: &Config, id: TensorId) -> Vec<String> {
-    let mut names = vec![id.name()];
-    if id.role == Role::Router && config.architecture == Architecture::Qwen3Moe {
-        names.insert(0, id.name().replace("mlp.router", "mlp.gate"));
-    }
+/// The names that files may use for the packed tensor that contains `id`; empty if it is in none.
+pub fn packed_names(id: TensorId) -> Vec<String> {
     let packed = PACKED.iter().find(|packed| packed.roles.contains(&id.role));
-    if let (Some(packed), Some(layer), Some(_)) = (packed, id.layer, id.expert)
-        && config.architecture == Architecture::GptOss
-    {
-        let stem = format!("model.layers.{layer}.mlp.experts.{}", packed.stem);
-        names = if id.bias {
-            vec![format!("{stem}_bias")]
-        } else {
-            vec![format!("{stem}_blocks"), stem]
-        };
-    }
-    names
+    let (Some(packed), Some(layer), Some(_)) = (packed, id.layer, id.expert) else {
+        return Vec::new();
+    };
+    let stem = format!("model.layers.{layer}.mlp.experts.{}", packed.stem);
+    if id.bias { vec![format!("{stem}_bias")] } else { vec![format!("{stem}_blocks"), stem] }
 }
 
 /// Blocks and their scales as one tensor of MXFP4 weights `[experts, out, in]`.

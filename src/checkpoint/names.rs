@@ -1,90 +1,7 @@
-//! The roles of tensors in a decoder, and their Hugging Face names.
+//! The tensors of a decoder: which there are, their names and their shapes.
 
-use super::config::Config;
-
-/// A tensor's role in a decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Token embedding, `[vocab, hidden]`.
-    Embedding,
-    /// RMS norm before attention, `[hidden]`.
-    AttentionNorm,
-    /// Query projection, `[heads * head_dim, hidden]`.
-    Query,
-    /// Key projection, `[kv_heads * head_dim, hidden]`.
-    Key,
-    /// Value projection, `[kv_heads * head_dim, hidden]`.
-    Value,
-    /// RMS norm of each query head, `[head_dim]`.
-    QueryNorm,
-    /// RMS norm of each key head, `[head_dim]`.
-    KeyNorm,
-    /// Attention sinks, `[heads]`.
-    Sinks,
-    /// Attention output projection, `[hidden, heads * head_dim]`.
-    Output,
-    /// RMS norm before the MLP, `[hidden]`.
-    MlpNorm,
-    /// Router of a mixture of experts, `[experts, hidden]`.
-    Router,
-    /// MLP gate projection, `[intermediate, hidden]`.
-    Gate,
-    /// MLP up projection, `[intermediate, hidden]`.
-    Up,
-    /// MLP down projection, `[hidden, intermediate]`.
-    Down,
-    /// RMS norm after the last block, `[hidden]`.
-    FinalNorm,
-    /// Head, `[vocab, hidden]`, which makes logits. Missing if it is tied to the embedding.
-    Head,
-}
-
-/// Every role that a decoder block can have outside its experts, in the order of the computation.
-const BLOCK: [Role; 13] = [
-    Role::AttentionNorm,
-    Role::Query,
-    Role::Key,
-    Role::Value,
-    Role::QueryNorm,
-    Role::KeyNorm,
-    Role::Sinks,
-    Role::Output,
-    Role::MlpNorm,
-    Role::Router,
-    Role::Gate,
-    Role::Up,
-    Role::Down,
-];
-
-impl Role {
-    /// Whether the role is a linear layer of a block, which is what recipes code.
-    pub fn is_linear(self) -> bool {
-        use Role::{Down, Gate, Key, Output, Query, Up, Value};
-        matches!(self, Query | Key | Value | Output | Gate | Up | Down)
-    }
-
-    /// The middle part of the Hugging Face name.
-    fn stem(self) -> &'static str {
-        match self {
-            Role::Embedding => "model.embed_tokens",
-            Role::AttentionNorm => "input_layernorm",
-            Role::Query => "self_attn.q_proj",
-            Role::Key => "self_attn.k_proj",
-            Role::Value => "self_attn.v_proj",
-            Role::QueryNorm => "self_attn.q_norm",
-            Role::KeyNorm => "self_attn.k_norm",
-            Role::Sinks => "self_attn.sinks",
-            Role::Output => "self_attn.o_proj",
-            Role::MlpNorm => "post_attention_layernorm",
-            Role::Router => "mlp.router",
-            Role::Gate => "mlp.gate_proj",
-            Role::Up => "mlp.up_proj",
-            Role::Down => "mlp.down_proj",
-            Role::FinalNorm => "model.norm",
-            Role::Head => "lm_head",
-        }
-    }
-}
+use super::config::{Activation, Config, Experts, Mixer, Norm, QkOver, Routing};
+use super::roles::{BLOCK, Role};
 
 /// The roles of one expert.
 const EXPERT: [Role; 3] = [Role::Gate, Role::Up, Role::Down];
@@ -123,7 +40,8 @@ impl TensorId {
         TensorId { bias: true, ..self }
     }
 
-    /// The name in a Hugging Face checkpoint.
+    /// Its name in everything that evalkit writes. It is the name in a Hugging Face checkpoint of the
+    /// Llama family, and says the same of every family.
     pub fn name(&self) -> String {
         let kind = if self.bias { "bias" } else { "weight" };
         let stem = self.role.stem();
@@ -142,34 +60,70 @@ impl TensorId {
 impl Config {
     /// Every tensor of one block outside its experts, in the order of the computation.
     pub fn block_tensors(&self, layer: usize) -> Vec<TensorId> {
-        let mut ids = Vec::with_capacity(BLOCK.len() + 7);
-        for role in BLOCK {
-            let exists = match role {
-                Role::QueryNorm | Role::KeyNorm => self.qk_norm,
-                Role::Sinks => self.sinks,
-                Role::Router => self.experts.is_some(),
-                Role::Gate | Role::Up | Role::Down => self.experts.is_none(),
-                _ => true,
-            };
-            if !exists {
-                continue;
-            }
+        let mut ids = Vec::new();
+        for role in BLOCK.into_iter().filter(|role| self.has_role(layer, *role)) {
             let id = TensorId::block(layer, role);
-            ids.push(id);
-            if self.has_bias(role) {
+            // A norm without gains may have a bias.
+            if !self.is_without_gain(role) {
+                ids.push(id);
+            }
+            if self.has_bias(id) {
                 ids.push(id.with_bias());
             }
         }
         ids
     }
 
+    fn is_without_gain(&self, role: Role) -> bool {
+        use Role::*;
+        let plain = matches!(role, AttentionNorm | PostAttentionNorm | MlpNorm | PostMlpNorm);
+        (plain || role == FinalNorm) && !self.norm.gain
+    }
+
+    /// Whether a layer has a role outside its experts.
+    fn has_role(&self, layer: usize, role: Role) -> bool {
+        use Role::*;
+        let attention = matches!(self.kind(layer).mixer, Mixer::Attention { .. });
+        let latent = attention && self.latent.is_some();
+        let narrow = self.latent.is_some_and(|latent| latent.query_rank.is_some());
+        let placement = self.placement;
+        let mixture = self.mixture(layer);
+        let shared = mixture.and_then(|experts| experts.shared);
+        let dense = mixture.is_none();
+        match role {
+            AttentionNorm => placement.before_attention,
+            PostAttentionNorm => placement.after_attention,
+            MlpNorm => placement.before_mlp,
+            PostMlpNorm => placement.after_mlp,
+            QueryDown | QueryDownNorm | QueryUp => attention && narrow,
+            KvDown | KvNorm | KvUp => latent,
+            Key | Value => attention && !latent,
+            Query => attention && !narrow,
+            Output => attention,
+            QueryNorm | KeyNorm => attention && self.qk_norm.is_some(),
+            Sinks => attention && self.sinks,
+            AttendedNorm => attention && self.sub_norms,
+            ConvInput | ConvKernel | ConvOutput => !attention,
+            Router => mixture.is_some(),
+            RouterCorrection => mixture.is_some_and(Experts::has_correction),
+            SharedGate => shared.is_some() && self.gated,
+            SharedUp | SharedDown => shared.is_some(),
+            SharedRouter => shared.is_some_and(|shared| shared.gated),
+            Gate => dense && self.gated,
+            Up | Down => dense,
+            XieluPositive | XieluNegative => dense && self.activation == Activation::Xielu,
+            InnerNorm => dense && self.sub_norms,
+            Embedding | Positions | FinalNorm | Head => false,
+        }
+    }
+
     /// Every tensor of one expert, in the order of the computation.
     pub fn expert_tensors(&self, layer: usize, expert: usize) -> Vec<TensorId> {
         let mut ids = Vec::with_capacity(2 * EXPERT.len());
-        for role in EXPERT {
+        for role in EXPERT.into_iter().filter(|role| self.gated || *role != Role::Gate) {
             let id = TensorId::expert(layer, expert, role);
             ids.push(id);
-            if self.has_bias(role) {
+            if self.has_bias(id) {
                 ids.push(id.with_bias());
             }
         }
@@ -179,45 +133,107 @@ impl Config {
     /// Every tensor of the model, in the order of the computation.
     pub fn tensors(&self) -> Vec<TensorId> {
         let mut ids = vec![TensorId::model(Role::Embedding)];
-        let experts = self.experts.as_ref().map_or(0, |experts| experts.count);
+        ids.extend(self.learned_positions.then_some(TensorId::model(Role::Positions)));
         for layer in 0..self.layers {
             ids.extend(self.block_tensors(layer));
-            ids.extend((0..experts).flat_map(|expert| self.expert_tensors(layer, expert)));
+            let experts = 0..self.expert_count(layer);
+            ids.extend(experts.flat_map(|expert| self.expert_tensors(layer, expert)));
         }
-        ids.push(TensorId::model(Role::FinalNorm));
-        if !self.tied {
-            ids.push(TensorId::model(Role::Head));
-        }
+        ids.extend(self.final_norm_tensors());
+        let head = TensorId::model(Role::Head);
+        ids.extend((!self.tied).then_some(head));
+        ids.extend(self.head_bias.then_some(head.with_bias()));
         ids
     }
 
-    /// Whether the linear layer `role` has a bias.
-    pub fn has_bias(&self, role: Role) -> bool {
-        match role {
-            Role::Query | Role::Key | Role::Value => self.qkv_bias,
-            Role::Output => self.output_bias,
-            Role::Router => self.experts.as_ref().is_some_and(|experts| experts.router_bias),
-            Role::Gate | Role::Up | Role::Down => self.mlp_bias,
+    /// The gain and the bias of the final norm, as far as there are.
+    pub fn final_norm_tensors(&self) -> Vec<TensorId> {
+        let id = TensorId::model(Role::FinalNorm);
+        let Norm { gain, bias, .. } = self.norm;
+        gain.then_some(id).into_iter().chain(bias.then_some(id.with_bias())).collect()
+    }
+
+    /// Whether a linear layer or norm has a bias.
+    pub fn has_bias(&self, id: TensorId) -> bool {
+        use Role::*;
+        if id.expert.is_some() {
+            return self.experts.as_ref().is_some_and(|experts| experts.bias);
+        }
+        match id.role {
+            // In latent attention only the projections of hidden states have biases.
+            Query => self.qkv_bias && self.latent.is_none(),
+            Key | Value | QueryDown | KvDown => self.qkv_bias,
+            Output => self.output_bias,
+            Router => self.experts.as_ref().is_some_and(|experts| experts.router_bias),
+            Gate | Up | Down | SharedGate | SharedUp | SharedDown => self.mlp_bias,
+            ConvInput | ConvKernel | ConvOutput => self.conv.is_some_and(|conv| conv.bias),
+            AttentionNorm | PostAttentionNorm | MlpNorm | PostMlpNorm | FinalNorm => self.norm.bias,
+            Head => self.head_bias,
             _ => false,
         }
     }
 
     /// The shape that the architecture requires: `[out, in]`, or `[len]` for norms and biases.
     pub fn shape_of(&self, id: TensorId) -> Vec<usize> {
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        use Role::*;
+        let hidden = self.hidden_size;
+        let inner = match (id.expert, &self.experts) {
+            (Some(_), Some(experts)) => experts.intermediate_size,
+            _ => self.intermediate_size,
+        };
+        let experts = self.experts.as_ref();
+        let shared = experts.and_then(|e| e.shared).map_or(0, |shared| shared.intermediate_size);
+        let count = experts.map_or(0, |experts| experts.count);
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let attended = self.heads * self.value_dim;
+        let over = self.qk_norm.map(|norm| norm.over);
+        let of_heads = |all: usize| match over {
+            Some(QkOver::HeadWithOwnGains | QkOver::All) => all,
+            _ => self.head_dim,
+        };
+        let latent = self.latent.unwrap_or_default();
+        let rank = latent.query_rank;
         let shape = match id.role {
-            Role::Embedding | Role::Head => vec![self.vocab_size, hidden],
-            Role::AttentionNorm | Role::MlpNorm | Role::FinalNorm => vec![hidden],
-            Role::QueryNorm | Role::KeyNorm => vec![self.head_dim],
-            Role::Sinks => vec![self.heads],
-            Role::Router => vec![self.experts.as_ref().map_or(0, |e| e.count), hidden],
-            Role::Query => vec![queries, hidden],
-            Role::Key | Role::Value => vec![keys, hidden],
-            Role::Output => vec![hidden, queries],
-            Role::Gate | Role::Up => vec![inner, hidden],
-            Role::Down => vec![hidden, inner],
+            Embedding | Head => vec![self.vocab_size, hidden],
+            Positions => vec![self.max_position_embeddings, hidden],
+            AttentionNorm | PostAttentionNorm | MlpNorm | PostMlpNorm | FinalNorm => vec![hidden],
+            QueryDown => vec![rank.unwrap_or(0), hidden],
+            QueryDownNorm => vec![rank.unwrap_or(0)],
+            QueryUp => vec![queries, rank.unwrap_or(0)],
+            Query => vec![queries, hidden],
+            Key => vec![keys, hidden],
+            Value => vec![self.kv_heads * self.value_dim, hidden],
+            KvDown => vec![latent.rope_dim + latent.kv_rank, hidden],
+            KvNorm => vec![latent.kv_rank],
+            KvUp => {
+                let of_head = (self.head_dim + self.value_dim).saturating_sub(latent.rope_dim);
+                vec![self.heads * of_head, latent.kv_rank]
+            }
+            QueryNorm => vec![of_heads(queries)],
+            KeyNorm => vec![of_heads(keys)],
+            Sinks => vec![self.heads],
+            AttendedNorm => vec![attended],
+            Output => vec![hidden, attended],
+            ConvInput => vec![3 * hidden, hidden],
+            ConvKernel => vec![hidden, self.conv.map_or(0, |conv| conv.kernel_tokens)],
+            ConvOutput => vec![hidden, hidden],
+            Router => vec![count, hidden],
+            RouterCorrection => vec![count],
+            SharedRouter => vec![1, hidden],
+            SharedGate | SharedUp => vec![shared, hidden],
+            SharedDown => vec![hidden, shared],
+            Gate | Up => vec![inner, hidden],
+            XieluPositive | XieluNegative => vec![1],
+            InnerNorm => vec![inner],
+            Down => vec![hidden, inner],
         };
         if id.bias { shape[..1].to_vec() } else { shape }
+    }
+}
+
+impl Experts {
+    /// Whether a learned vector corrects the router's scores.
+    pub fn has_correction(&self) -> bool {
+        matches!(self.routing, Routing::Scored(scored) if scored.correction)
     }
 }

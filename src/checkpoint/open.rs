@@ -8,11 +8,14 @@ use std::sync::atomic::AtomicU64;
 use super::bytes::FileBytes;
 use super::config::Config;
 use super::dtype::Dtype;
-use super::names::{Role, TensorId};
+use super::layout::FileLayout;
+use super::names::TensorId;
+use super::roles::Role;
+use super::spelling::{self, PassedOver};
 use super::stored::StoredTensor;
 use super::tokenizer::{BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer};
 use super::weights::Weights;
-use super::{config_json, experts, foreign, gguf, quantized, safetensors, spelling, tensor_bytes};
+use super::{config_json, experts, foreign, gguf, quantized, safetensors, tensor_bytes};
 use crate::error::{At, Error, Result};
 use crate::files::read_regular;
 
@@ -41,6 +44,8 @@ pub struct Checkpoint {
     tokenizer: TokenizerSource,
     pub(super) files: Vec<FileBytes>,
     pub(super) tensors: BTreeMap<TensorId, StoredTensor>,
+    /// What the files have beside the language model.
+    pub passed_over: PassedOver,
     /// Tensor reads so far. Tests use it to prove that a walk over the layers reads each tensor
     /// once.
     pub(super) reads: AtomicU64,
@@ -126,7 +131,8 @@ impl Checkpoint {
         tensors: BTreeMap<TensorId, StoredTensor>,
     ) -> Self {
         let tokenizer = TokenizerSource::Folder(folder.into());
-        Checkpoint { name, config, tokenizer, files: vec![], tensors, reads: AtomicU64::new(0) }
+        let (passed_over, reads) = (PassedOver::default(), AtomicU64::new(0));
+        Checkpoint { name, config, tokenizer, files: vec![], tensors, passed_over, reads }
     }
 
     /// Matches the tensors found with those that the architecture has.
@@ -137,25 +143,23 @@ impl Checkpoint {
         files: Vec<FileBytes>,
         mut found: BTreeMap<String, StoredTensor>,
     ) -> Result<Self> {
-        spelling::settle(&mut found, &config)?;
-        experts::unpack(&mut found, &config)?;
-        let mut tensors = BTreeMap::new();
-        for id in config.tensors() {
-            let stored = found.remove(&id.name()).ok_or_else(|| spelling::missing(id))?;
-            let expected = config.shape_of(id);
-            if stored.shape != expected {
-                let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
-                return Err(Error::input(what).at(format!("tensor {}", stored.name)));
-            }
-            if stored.dtype == Dtype::U8 {
-                return Err(Error::input("expected f32, f16 or bf16, found U8")
-                    .at(format!("tensor {}", stored.name)));
-            }
-            tensors.insert(id, stored);
+        let is_gguf = matches!(tokenizer, TokenizerSource::Gguf(_));
+        let layout = FileLayout::new(&config)?;
+        let mut passed_over = PassedOver::default();
+        let tensors = if is_gguf {
+            named(&mut found, &config)?
+        } else {
+            passed_over = spelling::settle(&mut found, &config, &layout)?;
+            experts::unpack(&mut found, &config)?;
+            layout.assign(&mut found)?
+        };
+        if let Some(stored) = tensors.values().find(|stored| stored.dtype == Dtype::U8) {
+            return Err(Error::input("expected f32, f16 or bf16, found U8")
+                .at(format!("tensor {}", stored.name)));
         }
-        found.retain(|name, _| !name.ends_with("rotary_emb.inv_freq"));
+        let head = layout.sources(TensorId::model(Role::Head))[0].name.clone();
         if config.tied
-            && let Some(head) = found.remove(&TensorId::model(Role::Head).name())
+            && let Some(head) = found.remove(&head)
         {
             let embedding = &tensors[&TensorId::model(Role::Embedding)];
             refuse_other_head(&files, embedding, &head)?;
@@ -165,7 +169,8 @@ impl Checkpoint {
                 .at(format!("tensor {name}"))
                 .hint("this model has a part that evalkit does not compute"));
         }
-        Ok(Checkpoint { name, config, tokenizer, files, tensors, reads: AtomicU64::new(0) })
+        let reads = AtomicU64::new(0);
+        Ok(Checkpoint { name, config, tokenizer, files, tensors, passed_over, reads })
     }
 
     /// The checkpoint's own tokenizer.
@@ -281,6 +286,25 @@ impl Checkpoint {
     pub fn parameters(&self) -> u64 {
         self.tensors.values().map(StoredTensor::weights).sum()
     }
+}
+
+/// The tensors of the architecture among those of a file with our names.
+fn named(
+    found: &mut BTreeMap<String, StoredTensor>,
+    config: &Config,
+) -> Result<BTreeMap<TensorId, StoredTensor>> {
+    let mut tensors = BTreeMap::new();
+    for id in config.tensors() {
+        let name = id.name();
+        let stored = found.remove(&name).ok_or_else(|| spelling::missing(id, &name))?;
+        let expected = config.shape_of(id);
+        if stored.shape != expected {
+            let what = format!("expected shape {expected:?}, found {:?}", stored.shape);
+            return Err(Error::input(what).at(format!("tensor {}", stored.name)));
+        }
+        tensors.insert(id, stored);
+    }
+    Ok(tensors)
 }
 
 /// Fails (input) if the head that is stored beside a tied embedding has other weights.

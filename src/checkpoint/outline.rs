@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::bytes::FileBytes;
 use super::config::Config;
 use super::dtype::Dtype;
+use super::layout::FileLayout;
 use super::names::TensorId;
 use super::open::{Checkpoint, name_of};
-use super::stored::{FileRange, RowOrder, StoredTensor, absent};
+use super::stored::{FileRange, RowOrder, StoredTensor};
 use super::weights::Weights;
-use super::{config_json, experts, json, safetensors, spelling};
+use super::{config_json, json, safetensors, spelling};
 use crate::error::{At, Error, Result};
 
 /// A checkpoint whose weights may be missing.
@@ -110,7 +111,19 @@ impl AssumedStorage {
                 (self.dtype, None)
             };
             let (name, shape, rows) = (id.name(), config.shape_of(id), RowOrder::Plain);
-            (id, StoredTensor { name, file: 0, range: 0..0, shape, dtype, rows, scales })
+            (
+                id,
+                StoredTensor {
+                    name,
+                    file: 0,
+                    range: 0..0,
+                    shape,
+                    dtype,
+                    rows,
+                    scales,
+                    minus_one: false,
+                },
+            )
         };
         config.tensors().into_iter().map(describe).collect()
     }
@@ -148,15 +161,12 @@ impl AssumedStorage {
 
 /// Fails (input) if the index lacks a tensor of the architecture.
 fn refuse_other_names(index: &safetensors::ShardIndex, config: &Config) -> Result<()> {
+    let layout = FileLayout::new(config)?;
+    let contains = |name: &str| index.weight_map.contains_key(name);
     for id in config.tensors() {
-        let names = experts::names_in_file(config, id);
-        let contains = |name: &str| index.weight_map.contains_key(name);
-        if !names.iter().any(|name| spelling::is_named(name, config, contains)) {
-            return Err(if names[0] == id.name() {
-                spelling::missing(id)
-            } else {
-                absent(&names[0])
-            });
+        let names = layout.names(id);
+        if !names.iter().any(|name| spelling::is_named(name, id, config, contains)) {
+            return Err(spelling::missing(id, &names[0]));
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ impl Checkpoint {
     /// A hash of the configuration and of every stored tensor, which identifies the model.
     pub fn content_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(format!("{:?}", self.config).as_bytes());
+        hasher.update(super::identity::text(&self.config).as_bytes());
         // Tensors from the same packed tensor share its bytes, which are hashed once.
         let mut hashed = HashSet::new();
         for (id, stored) in self.tensors() {
@@ -84,6 +84,9 @@ fn decode_rows(
         || 0u64,
         |bad, (task, chunk)| {
             source.decode(stored, rows.start + task * task_rows, all_rows, chunk)?;
+            if stored.minus_one {
+                chunk.iter_mut().for_each(|value| *value += 1.0);
+            }
             Ok::<u64, Error>(bad + chunk.iter().filter(|w| !w.is_finite()).count() as u64)
         },
     );

@@ -50,7 +50,7 @@ fn parse(bytes: &FileBytes, file: usize) -> Result<BTreeMap<String, StoredTensor
         let (shape, rows) = (info.shape.clone(), RowOrder::Plain);
         tensors.insert(
             name.clone(),
-            StoredTensor { name, file, range, shape, dtype, rows, scales: None },
+            StoredTensor { name, file, range, shape, dtype, rows, scales: None, minus_one: false },
         );
     }
     Ok(tensors)

@@ -4,18 +4,42 @@
 use std::collections::BTreeMap;
 
 use super::config::Config;
-use super::names::{Role, TensorId};
+use super::layout::FileLayout;
+use super::names::TensorId;
 use super::quantized;
+use super::roles::Role;
 use super::stored::{StoredTensor, absent};
 use crate::error::{Error, Result};
 
-/// The prefix of the decoder's tensors, which a checkpoint of the decoder alone lacks.
-const PREFIX: &str = "model.";
-/// The end of the embedding's name, whatever its prefix is.
-const EMBEDDING: &str = "embed_tokens.weight";
+/// Prefixes of a language model inside a wrapper, and what they are without it.
+const WRAPPED: [(&str, &str); 4] = [
+    ("model.language_model.model.", "model."),
+    ("model.language_model.", "model."),
+    ("language_model.model.", "model."),
+    ("language_model.lm_head.", "lm_head."),
+];
+/// Prefixes of what a wrapper has beside its language model.
+const TOWERS: [&str; 16] = [
+    "vision_tower.",
+    "vision_model.",
+    "vision_encoder.",
+    "visual.",
+    "multi_modal_projector.",
+    "mm_projector.",
+    "audio_tower.",
+    "embed_vision.",
+    "embed_audio.",
+    "connector.",
+    "image_newline",
+    "patch_merger.",
+    "vision_language_adapter.",
+    "pre_mm_projector_norm.",
+    "vision_projection.",
+    "mlp1.",
+];
 
 /// Marks of layouts that are not read, what they are, and what to do.
-const LAYOUTS: [(&str, &str, &str); 8] = [
+const LAYOUTS: [(&str, &str, &str); 7] = [
     (".lora_A.", "an adapter (LoRA) that is not merged", MERGE),
     (".lora_magnitude_vector", "an adapter (DoRA) that is not merged", MERGE),
     (".base_layer.", "a model that an adapter of PEFT is still attached to", MERGE),
@@ -27,52 +51,109 @@ const LAYOUTS: [(&str, &str, &str); 8] = [
     ),
     ("transformer.h.", "the layout of GPT-2 and its kin", OTHER),
     ("blk.0.", "the names of a GGUF file", "give the GGUF file itself"),
-    ("visual.", "a model for images and text", OTHER),
 ];
 const MERGE: &str =
     "merge the adapter (merge_and_unload of peft, then save_pretrained), and give that folder";
 const OTHER: &str = "evalkit does not compute this architecture, whatever config.json says";
 
-/// Makes the names in `found` those of [`TensorId::name`] where they only lack a prefix or name a tied
-/// matrix by its other name.
+/// What a checkpoint has beside its language model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The prefixes of the tensors' names, such as `vision_tower`.
+    pub parts: Vec<String>,
+    /// The number of tensors.
+    pub tensors: usize,
+    /// Their bytes in the files.
+    pub size_bytes: u64,
+}
+
+/// Makes the names in `found` those of the family's own files where they only lack a prefix, have that of
+/// a wrapper, or name a tied matrix by its other name. What a wrapper has beside the language model is
+/// taken out.
 ///
 /// # Errors
 /// Input errors: the names of another layout.
-pub fn settle(found: &mut BTreeMap<String, StoredTensor>, config: &Config) -> Result<()> {
-    refuse_layouts(found.keys().map(String::as_str))?;
-    let embedding = TensorId::model(Role::Embedding).name();
-    if found.contains_key(EMBEDDING) && !found.keys().any(|name| name.starts_with(PREFIX)) {
-        let head = TensorId::model(Role::Head).name();
-        let prefixed = |name: String| if name == head { name } else { format!("{PREFIX}{name}") };
+pub fn settle(
+    found: &mut BTreeMap<String, StoredTensor>,
+    config: &Config,
+    layout: &FileLayout<'_>,
+) -> Result<PassedOver> {
+    refuse_layouts(found.keys().map(String::as_str), config)?;
+    let passed_over = unwrap(found);
+    let name_of = |role| layout.sources(TensorId::model(role))[0].name.clone();
+    let (embedding, head) = (name_of(Role::Embedding), name_of(Role::Head));
+    let prefix = layout.prefix();
+    let bare = embedding.strip_prefix(prefix).unwrap_or(&embedding).to_owned();
+    if found.contains_key(&bare) && !found.keys().any(|name| name.starts_with(prefix)) {
+        let prefixed = |name: String| if name == head { name } else { format!("{prefix}{name}") };
         *found = std::mem::take(found).into_iter().map(|(k, v)| (prefixed(k), v)).collect();
     }
     if found.contains_key(&embedding) {
-        return Ok(());
+        return Ok(passed_over);
     }
     if config.tied
-        && let Some(head) = found.remove(&TensorId::model(Role::Head).name())
+        && let Some(head) = found.remove(&head)
     {
         // One matrix, stored under the name of its other use.
         found.insert(embedding, head);
-        return Ok(());
+        return Ok(passed_over);
     }
-    match found.keys().find(|name| name.ends_with(EMBEDDING)) {
+    match found.keys().find(|name| name.ends_with(&bare)) {
         Some(other) => Err(Error::input(format!("expected this name, found {other}"))
             .at(format!("tensor {embedding}"))
             .hint("rename the tensors as transformers' save_pretrained spells them; of a model that was wrapped (compiled, distributed, with images) store the language model by itself")),
-        None => Ok(()),
+        None => Ok(passed_over),
     }
 }
 
-/// Whether an index spells the tensor `name` in one of the ways that [`settle`] accepts.
-pub fn is_named(name: &str, config: &Config, contains: impl Fn(&str) -> bool) -> bool {
-    let is_embedding = name == TensorId::model(Role::Embedding).name();
-    contains(name)
-        || name.strip_prefix(PREFIX).is_some_and(&contains)
-        || is_embedding && config.tied && contains(&TensorId::model(Role::Head).name())
+/// Takes a language model out of its wrapper.
+fn unwrap(found: &mut BTreeMap<String, StoredTensor>) -> PassedOver {
+    let is_inner = |name: &String| WRAPPED.iter().any(|(prefix, _)| name.starts_with(prefix));
+    let mut passed_over = PassedOver::default();
+    if !found.keys().any(is_inner) {
+        return passed_over;
+    }
+    for (name, stored) in std::mem::take(found) {
+        let inner = WRAPPED.iter().find_map(|(prefix, without)| {
+            name.strip_prefix(prefix).map(|rest| format!("{without}{rest}"))
+        });
+        let outer = name.strip_prefix("model.").unwrap_or(&name);
+        let tower = TOWERS.iter().find(|tower| outer.starts_with(**tower));
+        match (inner, tower) {
+            (None, Some(tower)) => {
+                let part = tower.trim_end_matches('.').to_owned();
+                if !passed_over.parts.contains(&part) {
+                    passed_over.parts.push(part);
+                }
+                passed_over.tensors += 1;
+                passed_over.size_bytes += stored.size_bytes();
+            }
+            (Some(inner), _) => drop(found.insert(inner, stored)),
+            (None, None) => drop(found.insert(name, stored)),
+        }
+    }
+    passed_over
 }
 
-fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+/// Whether an index spells the tensor `name` in one of the ways that [`settle`] accepts.
+pub fn is_named(
+    name: &str,
+    id: TensorId,
+    config: &Config,
+    contains: impl Fn(&str) -> bool,
+) -> bool {
+    let is_embedding = id == TensorId::model(Role::Embedding);
+    let head = TensorId::model(Role::Head).name();
+    let wrapped = WRAPPED.iter().any(|(prefix, without)| {
+        name.strip_prefix(without).is_some_and(|rest| contains(&format!("{prefix}{rest}")))
+    });
+    contains(name)
+        || wrapped
+        || name.split_once('.').is_some_and(|(_, bare)| contains(bare))
+        || is_embedding && config.tied && contains(&head)
+}
+
+fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone, config: &Config) -> Result<()> {
     for name in names.clone() {
         if let Some(hint) = quantized::hint_of_tensor(name) {
             return Err(Error::input("it belongs to a layer that another tool has quantized")
@@ -81,6 +162,9 @@ fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()
         }
     }
     for (mark, what, hint) in LAYOUTS {
+        if config.family == "gpt2" && mark == "transformer.h." {
+            continue;
+        }
         if let Some(name) = names.clone().find(|name| name.contains(mark)) {
             return Err(Error::input(format!("its name is that of {what}"))
                 .at(format!("tensor {name}"))
@@ -90,11 +174,10 @@ fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()
     Ok(())
 }
 
-/// The error for a tensor of the architecture that the checkpoint lacks.
-pub fn missing(id: TensorId) -> Error {
-    let name = id.name();
+/// The error for a tensor of the architecture that the checkpoint lacks, which it would call `name`.
+pub fn missing(id: TensorId, name: &str) -> Error {
     if id != TensorId::model(Role::Head) {
-        return absent(&name);
+        return absent(name);
     }
     Error::input("expected by the architecture, not found in the checkpoint")
         .at(format!("tensor {name}"))
@@ -126,13 +209,15 @@ mod tests {
             dtype: Dtype::F32,
             rows: RowOrder::Plain,
             scales: None,
+            minus_one: false,
         };
         names.iter().map(|name| (name.to_string(), stored(name))).collect()
     }
 
     fn settled(names: &[&str], tied: bool) -> Result<Vec<String>> {
         let mut found = found(names);
-        settle(&mut found, &config(tied))?;
+        let config = config(tied);
+        settle(&mut found, &config, &FileLayout::new(&config).unwrap())?;
         Ok(found.into_keys().collect())
     }
 
@@ -146,7 +231,12 @@ mod tests {
         let mixed = ["embed_tokens.weight", "model.norm.weight"];
         let error = settled(&mixed, false).unwrap_err().to_string();
         assert!(error.contains("expected this name, found embed_tokens.weight"), "{error}");
-        assert!(is_named("model.norm.weight", &config(true), |name| name == "norm.weight"));
+        assert!(is_named(
+            "model.norm.weight",
+            TensorId::model(Role::FinalNorm),
+            &config(true),
+            |name| name == "norm.weight"
+        ));
     }
 
     #[test]
@@ -171,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_missing_head_points_to_the_configuration() {
-        let error = missing(TensorId::model(Role::Head)).to_string();
+        let error = missing(TensorId::model(Role::Head), "lm_head.weight").to_string();
         assert!(error.contains("tie_word_embeddings"), "{error}");
     }
 }

@@ -21,6 +21,8 @@ pub struct StoredTensor {
     pub rows: RowOrder,
     /// Where the block scales are, for types that store them separately.
     pub scales: Option<FileRange>,
+    /// Whether the file holds the values minus 1, as those of Gemma's norms.
+    pub minus_one: bool,
 }
 
 /// A range of bytes in one of the checkpoint's files.
@@ -74,13 +76,80 @@ pub enum RowOrder {
         /// The first row.
         first: usize,
     },
+    /// Consecutive rows of `rows` rows, every `step`-th row a first one, from `first` on: one part of
+    /// each head where the file has the parts of a head together.
+    Blocks {
+        /// Rows that are together.
+        rows: usize,
+        /// Distance between the first ones.
+        step: usize,
+        /// The first row.
+        first: usize,
+    },
+    /// Within each of `heads` heads the `rotated` rows from `first` on come first here. They are pairs
+    /// of neighbours in the file, and pairs of one from each half here.
+    Heads {
+        /// Query heads for q, key/value heads for k.
+        heads: usize,
+        /// The first rotated row of a head.
+        first: usize,
+        /// The number of rotated rows of a head; even.
+        rotated: usize,
+    },
     /// Columns of the transposed matrix, every `step`-th from `first` on.
     Transposed {
         /// Distance between two columns.
         step: usize,
         /// The first column.
         first: usize,
+        /// The number of columns of the transposed matrix.
+        width: usize,
     },
+}
+
+impl RowOrder {
+    /// The stored row that contains the logical row `row` of a matrix of `rows` rows.
+    pub fn place(self, row: usize, rows: usize) -> usize {
+        let pair = |within: usize, half: usize| within % half * 2 + within / half;
+        match self {
+            RowOrder::Interleaved { heads } if heads > 0 && rows / heads >= 2 => {
+                let head_dim = rows / heads;
+                let (head, within) = (row / head_dim, row % head_dim);
+                head * head_dim + pair(within, head_dim / 2)
+            }
+            RowOrder::Heads { heads, first, rotated } if heads > 0 && rotated >= 2 => {
+                let head_dim = (rows / heads).max(1);
+                let (head, within) = (row / head_dim, row % head_dim);
+                let place = match within.checked_sub(rotated) {
+                    None => first + pair(within, rotated / 2),
+                    Some(other) if other < first => other,
+                    Some(other) => other + rotated,
+                };
+                head * head_dim + place
+            }
+            RowOrder::Blocks { rows, step, first } => {
+                let rows = rows.max(1);
+                row / rows * step + first + row % rows
+            }
+            RowOrder::Every { step, first } => row * step + first,
+            _ => row,
+        }
+    }
+
+    /// The number of rows in the file of a matrix of which `rows` rows are this tensor's.
+    pub fn stored_rows(self, rows: usize) -> usize {
+        match self {
+            RowOrder::Every { step, .. } => rows * step,
+            RowOrder::Transposed { width, .. } => width,
+            RowOrder::Blocks { rows: together, step, .. } => rows / together.max(1) * step,
+            RowOrder::Plain | RowOrder::Interleaved { .. } | RowOrder::Heads { .. } => rows,
+        }
+    }
+
+    /// Whether a vector in this order is read element by element.
+    pub fn is_of_elements(self) -> bool {
+        matches!(self, RowOrder::Every { .. } | RowOrder::Blocks { .. } | RowOrder::Heads { .. })
+    }
 }
 
 /// The error for a missing tensor; `name` is what the file should call it.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::bytes::FileBytes;
 use super::dtype::Dtype;
+use super::mxfp4;
 use super::stored::{RowOrder, StoredTensor};
-use super::{gguf, mxfp4};
 use crate::error::{At, Error, Result};
 
 /// Weights per parallel task: enough to hide the scheduling, few enough to balance the load.
@@ -16,7 +16,7 @@ pub const TASK_WEIGHTS: usize = 1 << 16;
 /// longer one has a row per element; any other vector is one row.
 pub fn lines(stored: &StoredTensor) -> [usize; 2] {
     match (stored.rows, &stored.shape[..]) {
-        (RowOrder::Every { .. }, &[len]) => [len, 1],
+        (order, &[len]) if order.is_of_elements() => [len, 1],
         _ => stored.matrix(),
     }
 }
@@ -83,11 +83,8 @@ impl<'a> TensorBytes<'a> {
     /// Fails (bug) if the bytes are not those of the tensor, or the rows not among its rows.
     pub fn check(&self, stored: &StoredTensor, rows: &Range<usize>) -> Result<()> {
         let [all_rows, _] = lines(stored);
-        let step = match stored.rows {
-            RowOrder::Every { step, .. } | RowOrder::Transposed { step, .. } => step,
-            RowOrder::Plain | RowOrder::Interleaved { .. } => 1,
-        };
-        if self.row_bytes * all_rows * step == self.bytes.len() && rows.end <= all_rows {
+        let stored_rows = stored.rows.stored_rows(all_rows);
+        if self.row_bytes * stored_rows == self.bytes.len() && rows.end <= all_rows {
             return Ok(());
         }
         let (row_bytes, found) = (self.row_bytes, self.bytes.len());
@@ -116,11 +113,11 @@ impl<'a> TensorBytes<'a> {
                 let bytes = &self.bytes[first * row_bytes..(first + count) * row_bytes];
                 stored.dtype.decode(bytes, out)
             }
-            RowOrder::Transposed { step, first: offset } => {
-                self.decode_columns(stored.dtype, first * step + offset, step, all_rows * step, out)
+            RowOrder::Transposed { step, first: offset, width } => {
+                self.decode_columns(stored.dtype, first * step + offset, step, width, out)
             }
             order => (first..).zip(out.chunks_exact_mut(columns)).try_for_each(|(logical, row)| {
-                let place = gguf::unpermute_row(order, logical, all_rows);
+                let place = order.place(logical, all_rows);
                 let bytes = &self.bytes[place * row_bytes..(place + 1) * row_bytes];
                 if stored.dtype != Dtype::Mxfp4 {
                     return stored.dtype.decode(bytes, row);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::lane::Lane;
+use super::layer::code;
 use super::protocol::Window;
 use super::setting::Walk;
 use super::vocabulary::{Source, Vocabulary, distinct};
@@ -22,7 +23,8 @@ struct Occurrence {
 /// # Errors
 /// Input errors of the checkpoint.
 pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
-    let hidden_size = walk.checkpoint.config.hidden_size;
+    let config = &walk.checkpoint.config;
+    let (hidden_size, scale) = (config.hidden_size, config.embedding_scale);
     let id = TensorId::model(Role::Embedding);
     let (sources, own) = distinct(lanes.iter().map(|lane| Source {
         recipe: lane.variant.embedding,
@@ -54,12 +56,33 @@ pub fn embed(walk: &Walk<'_>, lanes: &mut [Lane]) -> Result<()> {
         if !lane.variant.is_reference() {
             lane.add_hash(vocabulary.hash(coding));
         }
+        let positions = positions(walk, lane)?;
         for (rows, window) in rows[coding].iter().zip(walk.windows_of(&lane.variant)) {
             let shape = [window.ids.len(), hidden_size];
-            lane.hidden.push(model::matrix(rows.clone(), shape, walk.device)?);
+            let mut rows = rows.clone();
+            if scale != 1.0 {
+                rows.iter_mut().for_each(|value| *value *= scale);
+            }
+            if let Some(positions) = &positions {
+                rows.iter_mut().zip(positions).for_each(|(value, position)| *value += position);
+            }
+            lane.hidden.push(model::matrix(rows, shape, walk.device)?);
         }
     }
     Ok(())
+}
+
+/// The learned embeddings of the positions of the longest window, row-major, as the lane has them.
+fn positions(walk: &Walk<'_>, lane: &mut Lane) -> Result<Option<Vec<f32>>> {
+    let checkpoint = walk.checkpoint;
+    if !checkpoint.config.learned_positions {
+        return Ok(None);
+    }
+    let id = TensorId::model(Role::Positions);
+    let values = checkpoint.read(id)?;
+    let coded = code(lane, checkpoint, &[(id, values.clone())])?;
+    let decoded = coded.and_then(|mut coded| coded.pop()).map(|(_, form)| form.decode());
+    Ok(Some(decoded.unwrap_or(values)))
 }
 
 fn blank(walk: &Walk<'_>, hidden_size: usize) -> Vec<Vec<f32>> {

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::calibration::InputHistograms;
 use super::coded_file::head_name;
 use super::divergence::{Score, Scorer, VocabularySlice};
+use super::final_weights::FinalWeights;
 use super::fp16_range::Fp16Overflow;
 use super::lane::{Lane, Outcome, Scored};
 use super::protocol::Window;
@@ -16,7 +17,7 @@ use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::vocabulary::{Source, Vocabulary, distinct};
 use crate::error::Result;
-use crate::model::{self, Activation, FP16_OVERFLOW, Input, Watch};
+use crate::model::{self, Activation, FP16_OVERFLOW, HeadSlice, Input, NormLayer, Watch};
 
 /// One lane at the head, with its normed hidden states per window, `[scored, hidden]`.
 struct HeadLane {
@@ -32,7 +33,7 @@ struct HeadLane {
 pub fn score(
     walk: &Walk<'_>,
     lanes: Vec<Lane>,
-    gains: &[Option<Tensor>],
+    last: &[Option<FinalWeights>],
     timings: &mut Timings,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
@@ -42,7 +43,7 @@ pub fn score(
             lane.file.as_ref().map(|f| (Arc::clone(f), head_name(walk.checkpoint, &lane.variant))),
     }));
     let mut vocabulary = Vocabulary::new(walk.checkpoint, walk.checkpoint.head(), &sources)?;
-    let mut lanes = prepare(walk, lanes, gains, &own)?;
+    let mut lanes = prepare(walk, lanes, last, &own)?;
     let mut scorers: Vec<Vec<Scorer>> = walk
         .windows
         .iter()
@@ -54,11 +55,18 @@ pub fn score(
         progress(index)?;
         let start = Instant::now();
         let decoded = vocabulary.decode(slice.clone())?;
-        let shape = [slice.len(), walk.checkpoint.config.hidden_size];
+        let (slice_rows, shape) =
+            (slice.clone(), [slice.len(), walk.checkpoint.config.hidden_size]);
         let heads = decoded
             .into_iter()
             .map(|values| values.map(|v| model::matrix(v, shape, walk.device)).transpose())
             .collect::<Result<Vec<_>>>()?;
+        // Lanes that share a matrix may have biases of their own.
+        let of_lane = |(head, last): (&HeadLane, &Option<FinalWeights>)| {
+            let slice = heads[head.coding].clone().zip(last.as_ref());
+            slice.map(|(weight, last)| last.slice(weight, slice_rows.clone())).transpose()
+        };
+        let heads = lanes.iter().zip(last).map(of_lane).collect::<Result<Vec<_>>>()?;
         timings.add(Phase::HeadCode, start.elapsed());
         add_slice(walk, &lanes, &heads, slice.start as u32, &mut scorers, timings)?;
     }
@@ -78,15 +86,15 @@ pub fn score(
 fn prepare(
     walk: &Walk<'_>,
     lanes: Vec<Lane>,
-    gains: &[Option<Tensor>],
+    last: &[Option<FinalWeights>],
     own: &[usize],
 ) -> Result<Vec<HeadLane>> {
     let mut prepared = Vec::with_capacity(lanes.len());
-    for ((mut lane, gain), &coding) in lanes.into_iter().zip(gains).zip(own) {
+    for ((mut lane, last), &coding) in lanes.into_iter().zip(last).zip(own) {
         let mut normed = Vec::new();
-        if let (true, Some(gain)) = (lane.is_alive(), gain) {
+        if let (true, Some(last)) = (lane.is_alive(), last) {
             if lane.variant.has_int8(Input::Head) {
-                choose_scale(walk, &mut lane, gain)?;
+                choose_scale(walk, &mut lane, &last.norm)?;
             }
             let scale = lane.scales.get(None, Input::Head);
             lane.overflows.resize(lane.hidden.len(), None);
@@ -95,7 +103,7 @@ fn prepare(
             for ((hidden, window), overflow) in windows {
                 // Position p predicts the token at p + 1.
                 let rows = window.scored.start - 1..window.scored.end - 1;
-                let states = model::final_norm(hidden, gain, rows, &walk.checkpoint.config)?;
+                let states = model::final_norm(hidden, &last.norm, rows)?;
                 let watch = Watch::default();
                 watch.see(Activation::HeadInput, &states).map_err(model::failed)?;
                 Fp16Overflow::note(overflow, None, &watch);
@@ -111,11 +119,11 @@ fn prepare(
 }
 
 /// Chooses the scale of the head's input on the calibration windows. The lane fails if it has no range.
-fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
+fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, norm: &NormLayer) -> Result<()> {
     let Some(calibration) = walk.calibration else { return Ok(()) };
-    let (config, histograms) = (&walk.checkpoint.config, InputHistograms::default());
+    let histograms = InputHistograms::default();
     for (hidden, window) in walk.calibration_states(lane).iter().zip(&calibration.windows) {
-        let normed = model::final_norm(hidden, gain, 0..window.ids.len(), config)?;
+        let normed = model::final_norm(hidden, norm, 0..window.ids.len())?;
         model::with_values(&normed, |values| histograms.count(Input::Head, values))?;
     }
     if let Err(error) =
@@ -130,7 +138,7 @@ fn choose_scale(walk: &Walk<'_>, lane: &mut Lane, gain: &Tensor) -> Result<()> {
 fn add_slice(
     walk: &Walk<'_>,
     lanes: &[HeadLane],
-    heads: &[Option<Tensor>],
+    heads: &[Option<HeadSlice>],
     first: u32,
     scorers: &mut [Vec<Scorer>],
     timings: &mut Timings,
@@ -142,17 +150,18 @@ fn add_slice(
             let begin = Instant::now();
             let targets = targets(window);
             let slice = VocabularySlice { first, targets };
-            let Some(head) = &heads[lanes[0].coding] else { return Ok(()) };
-            let reference = model::logits(&lanes[0].normed[index], head)?;
+            let Some(head) = &heads[0] else { return Ok(()) };
+            let config = &walk.checkpoint.config;
+            let reference = model::logits(&lanes[0].normed[index], head, config)?;
             let middle = model::with_values(&reference, |base| {
                 scorers[0].add(slice, base, None);
                 let middle = Instant::now();
-                for (lane, scorer) in lanes.iter().zip(scorers.iter_mut()).skip(1) {
-                    let (Some(normed), Some(head)) = (lane.normed.get(index), &heads[lane.coding])
-                    else {
+                let others = lanes.iter().zip(heads).zip(scorers.iter_mut());
+                for ((lane, head), scorer) in others.skip(1) {
+                    let (Some(normed), Some(head)) = (lane.normed.get(index), head) else {
                         continue;
                     };
-                    let logits = model::logits(normed, head)?;
+                    let logits = model::logits(normed, head, config)?;
                     model::with_values(&logits, |own| scorer.add(slice, own, Some(base)))?;
                 }
                 Ok(middle)

@@ -14,6 +14,7 @@ use super::lane::Lane;
 use super::setting::Walk;
 use super::timing::{Phase, Timings};
 use super::weights::block_weights;
+use crate::checkpoint::config::Config;
 use crate::checkpoint::{Checkpoint, TensorId};
 use crate::error::{At, Result};
 use crate::model::{
@@ -74,8 +75,10 @@ impl Layer<'_> {
                 self.attend(&block, lane)
             },
         )?;
-        let experts = config.experts.as_ref().map_or(0, |experts| experts.count);
-        add_routing(lanes, experts);
+        let experts = config.expert_count(self.layer);
+        if experts > 0 {
+            add_routing(lanes, experts);
+        }
         for expert in 0..experts {
             let ids = config.expert_tensors(self.layer, expert);
             let needs = |lane: &Lane| lane.routed.iter().any(|routed| routed.needs(expert));
@@ -91,7 +94,7 @@ impl Layer<'_> {
                 })
             })?;
         }
-        lanes.iter_mut().try_for_each(finish)?;
+        lanes.iter_mut().try_for_each(|lane| finish(lane, config))?;
         if experts > 0 {
             lanes.iter_mut().try_for_each(|lane| self.watch_states(lane))?;
         }
@@ -249,10 +252,10 @@ fn push_routing(lane: &mut Lane, windows: Vec<LayerRouting>) {
 }
 
 /// Adds the experts' outputs to the hidden states.
-pub fn finish(lane: &mut Lane) -> Result<()> {
+pub fn finish(lane: &mut Lane, config: &Config) -> Result<()> {
     let routed = std::mem::take(&mut lane.routed);
     for (hidden, routed) in lane.hidden.iter_mut().zip(routed) {
-        *hidden = routed.finish(hidden)?;
+        *hidden = routed.finish(hidden, config.residual_scale)?;
     }
     Ok(())
 }

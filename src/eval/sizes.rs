@@ -72,9 +72,9 @@ impl Variant {
         }
         for (_, input) in self.int8_inputs(&checkpoint.config)? {
             let kind = match input {
-                Input::Attention | Input::Output => PartKind::Attention,
-                Input::Mlp | Input::Down => PartKind::Mlp,
                 Input::Head => PartKind::Head,
+                input if input.is_of_mixer() => PartKind::Attention,
+                _ => PartKind::Mlp,
             };
             parts[kind as usize].size_bytes += INPUT_SCALE_BYTES;
         }

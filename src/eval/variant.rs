@@ -213,9 +213,9 @@ impl Variant {
     /// Whether an input is rounded to int8.
     pub fn has_int8(&self, input: Input) -> bool {
         match input {
-            Input::Attention | Input::Output => self.attention.int8_inputs,
-            Input::Mlp | Input::Down => self.mlp.int8_inputs,
             Input::Head => self.head.int8_inputs,
+            input if input.is_of_mixer() => self.attention.int8_inputs,
+            _ => self.mlp.int8_inputs,
         }
     }
 

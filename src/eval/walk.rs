@@ -15,19 +15,18 @@
 
 use std::time::Duration;
 
-use candle_core::Tensor;
-
 use super::embed;
+use super::final_weights::FinalWeights;
 use super::head;
 use super::lane::{Lane, Outcome, Resumed};
-use super::layer::{Layer, code};
+use super::layer::{CodedUnit, Layer, code};
 use super::setting::Walk;
 use super::state::State;
 use super::timing::{Phase, Timings};
 use super::variant::Variant;
 use crate::checkpoint::TensorId;
 use crate::error::{Error, Result};
-use crate::model::{self, RopeTables};
+use crate::model::RopeTables;
 
 /// Receives the progress and state of a walk, and can stop it.
 pub trait WalkObserver {
@@ -90,8 +89,8 @@ impl Walk<'_> {
             observer.keep(&State { next_layer: layer + 1, lanes: &lanes })?;
             stop_if_asked(observer)?;
         }
-        let norms = self.final_norms(&mut lanes)?;
-        let outcomes = head::score(self, lanes, &norms, &mut timings, &mut |slice| {
+        let last = self.final_weights(&mut lanes)?;
+        let outcomes = head::score(self, lanes, &last, &mut timings, &mut |slice| {
             observer.progress(1 + layers + slice, total);
             stop_if_asked(observer)
         })?;
@@ -119,18 +118,23 @@ impl Walk<'_> {
         RopeTables::new(&self.checkpoint.config, tokens, self.device)
     }
 
-    /// The final norm's gain for each lane.
-    fn final_norms(&self, lanes: &mut [Lane]) -> Result<Vec<Option<Tensor>>> {
-        let id = TensorId::model(crate::checkpoint::Role::FinalNorm);
-        let tensors = [(id, self.checkpoint.read(id)?)];
-        let gain = |values: Vec<f32>| model::vector(values, self.device);
-        let mut gains = vec![Some(gain(tensors[0].1.clone())?)];
+    /// The final norm and the bias of the head, for each lane.
+    fn final_weights(&self, lanes: &mut [Lane]) -> Result<Vec<Option<FinalWeights>>> {
+        let config = &self.checkpoint.config;
+        let read = |id: TensorId| Ok((id, self.checkpoint.read(id)?));
+        let tensors = FinalWeights::ids(config).into_iter().map(read);
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let reference = FinalWeights::new(config, self.device, tensors.iter().cloned())?;
+        let mut all = vec![Some(reference)];
         for lane in &mut lanes[1..] {
             let coded = code(lane, self.checkpoint, &tensors)?;
-            let form = coded.and_then(|mut coded| coded.pop());
-            gains.push(form.map(|(_, form)| gain(form.decode())).transpose()?);
+            let decoded = |coded: CodedUnit| {
+                let decoded = coded.into_iter().map(|(id, form)| (id, form.decode()));
+                FinalWeights::new(config, self.device, decoded)
+            };
+            all.push(coded.map(decoded).transpose()?);
         }
-        Ok(gains)
+        Ok(all)
     }
 }
 

@@ -19,10 +19,13 @@ pub fn block_weights(
     let mut weights = BlockWeights::default();
     for (id, values) in tensors {
         match id.role {
-            _ if id.bias => biases.push((id.role, model::vector(values, device)?)),
+            role if id.bias && role.is_norm() => {
+                weights.norm_bias(role, model::vector(values, device)?);
+            }
+            role if id.bias => biases.push((role, model::vector(values, device)?)),
             Role::Sinks => weights.sinks(values),
-            role if role.is_linear() || role == Role::Router => matrices.push((id, values)),
-            role => weights.norm(role, model::vector(values, device)?),
+            role if role.is_linear() || role.is_small_matrix() => matrices.push((id, values)),
+            role => weights.vector(role, model::vector(values, device)?),
         }
     }
     for (id, values) in matrices {

@@ -31,15 +31,15 @@ pub fn both(
     found.map_err(model::failed)
 }
 
-/// The experts that each token goes to, per window; empty for a dense block.
-pub fn route(block: &Block, hidden: &[Tensor]) -> Result<Vec<model::Routed>> {
+/// The experts that each token goes to, per window; empty for a dense block. `normed` are the inputs of the
+/// router.
+pub fn route(block: &Block, normed: &[Tensor]) -> Result<Vec<model::Routed>> {
     if block.mlp().is_some() {
         return Ok(Vec::new());
     }
-    let normed = each(hidden, |x| block.mlp_input(x))?;
     Ok(normed
-        .into_iter()
-        .map(|x| block.route(x))
+        .iter()
+        .map(|x| block.route(x.clone()))
         .collect::<Result<Vec<_>>>()?
         .into_iter()
         .flatten()

@@ -5,146 +5,95 @@ use candle_core::{Result as CandleResult, Tensor};
 use super::block_weights::{BlockWeights, LinearLayer, missing};
 use super::inputs::{Input, InputMode};
 use super::magnitude::{Activation as Seen, Watch};
+use super::mixer::MixerBlock;
+use super::mlp::{Mlp, PLAIN_ROLES, SHARED_ROLES};
+use super::norm::NormLayer;
 use super::rope::RopeTables;
 use super::routing::Routed;
-use super::{attention, failed, ops, values};
+use super::{failed, ops, values};
 use crate::checkpoint::Role;
-use crate::checkpoint::config::{Activation, Config, Experts};
+use crate::checkpoint::config::{Config, Experts, Mixer};
 use crate::error::Result;
 
 /// One decoder block, ready to run.
+///
+/// ```text
+/// x ─> norm ─> mixer ─> output ─> norm ─> + ─> norm ─> MLP or router ─> norm ─> +
+/// ```
+/// Which norms there are, and whether the MLP reads what the mixer reads, is the family's
+/// [`Placement`](crate::checkpoint::config::Placement).
 #[derive(Debug)]
 pub struct Block {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    eps: f64,
-    attention_norm: Tensor,
-    query: LinearLayer,
-    key: LinearLayer,
-    value: LinearLayer,
-    head_norms: Option<(Tensor, Tensor)>,
+    attention_norm: Option<NormLayer>,
+    mixer: MixerBlock,
+    output_role: Role,
     output: LinearLayer,
-    sinks: Option<Vec<f32>>,
-    window: Option<usize>,
-    mlp_norm: Tensor,
+    post_attention_norm: Option<NormLayer>,
+    mlp_norm: Option<NormLayer>,
     mlp: BlockMlp,
+    post_mlp_norm: Option<NormLayer>,
+    is_parallel: bool,
+    residual_scale: f32,
 }
 
 /// The part of a block after attention.
 #[derive(Debug)]
 enum BlockMlp {
     Dense(Mlp),
-    /// The router. The caller runs the experts, one at a time.
-    Experts(Experts, LinearLayer),
+    /// The router and the shared expert. The caller runs the other experts, one at a time.
+    Experts(Box<Mixture>),
 }
 
-/// The gate, up and down projections of a dense block or of one expert.
 #[derive(Debug)]
-pub struct Mlp {
-    gate: LinearLayer,
-    up: LinearLayer,
-    down: LinearLayer,
-    activation: Activation,
+struct Mixture {
+    experts: Experts,
+    router: LinearLayer,
+    correction: Option<Vec<f32>>,
+    shared: Option<Shared>,
 }
 
-impl Mlp {
-    /// An MLP with these weights.
-    ///
-    /// # Errors
-    /// A bug-class error if a role is missing.
-    pub fn new(config: &Config, mut weights: BlockWeights) -> Result<Self> {
-        Self::take(config, &mut weights)
-    }
+/// The shared expert, and the projection whose sigmoid its result is multiplied by.
+#[derive(Debug)]
+struct Shared {
+    mlp: Mlp,
+    gate: Option<LinearLayer>,
+}
 
-    fn take(config: &Config, weights: &mut BlockWeights) -> Result<Self> {
-        let activation = config.experts.as_ref().map_or(Activation::SwiGlu, |e| e.activation);
-        Ok(Mlp {
-            gate: weights.take_linear(Role::Gate)?,
-            up: weights.take_linear(Role::Up)?,
-            down: weights.take_linear(Role::Down)?,
-            activation,
+impl Mixture {
+    fn take(config: &Config, experts: &Experts, weights: &mut BlockWeights) -> Result<Self> {
+        let correction = experts.has_correction();
+        let gated = |shared: &crate::checkpoint::config::SharedExpert| shared.gated;
+        let shared = match &experts.shared {
+            None => None,
+            Some(shared) => Some(Shared {
+                mlp: Mlp::take(config, weights, SHARED_ROLES)?,
+                gate: weights.take_linear_if(gated(shared), Role::SharedRouter)?,
+            }),
+        };
+        Ok(Mixture {
+            experts: experts.clone(),
+            router: weights.take_linear(Role::Router)?,
+            correction: correction
+                .then(|| weights.take_numbers(Role::RouterCorrection))
+                .transpose()?,
+            shared,
         })
     }
+}
 
-    /// The MLP's output for `x` `[tokens, hidden]`, which is normed; same shape.
-    ///
-    /// # Errors
-    /// Bug-class errors from candle.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_watched(x, &Watch::off())
-    }
-
-    /// The same, seen by `watch`.
-    ///
-    /// # Errors
-    /// Bug-class errors from candle.
-    pub fn forward_watched(&self, x: &Tensor, watch: &Watch) -> Result<Tensor> {
-        self.run(x, InputMode::AsComputed, watch).map_err(failed)
-    }
-
+impl Shared {
     fn run(&self, x: &Tensor, inputs: InputMode<'_>, watch: &Watch) -> CandleResult<Tensor> {
-        let inner = self.inner_watched(&inputs.pass(Input::Mlp, x)?, watch)?;
-        self.down.forward(&inputs.pass(Input::Down, &inner)?)
+        let inner = self.mlp.inner_watched(&inputs.pass(Input::Mlp, x)?, watch)?;
+        let y = self.mlp.down(&inputs.pass(Input::SharedDown, &inner)?)?;
+        self.gated(x, y)
     }
 
-    /// The input `[tokens, intermediate]` of `down`, from normed states `[tokens, hidden]`.
-    ///
-    /// # Errors
-    /// Candle's errors.
-    pub fn inner(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.inner_watched(x, &Watch::off())
-    }
-
-    fn inner_watched(&self, x: &Tensor, watch: &Watch) -> CandleResult<Tensor> {
-        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
-        let inner = match self.activation {
-            Activation::SwiGlu => {
-                watch.see(Seen::Gate, &gate)?;
-                watch.see(Seen::Up, &up)?;
-                ops::swiglu(gate, &up)?
-            }
-            // An infinite gate is clamped as any other.
-            Activation::ClampedSwiGlu { limit } => ops::clamped_swiglu(gate, &up, limit)?,
-        };
-        watch.see(Seen::Product, &inner)?;
-        Ok(inner)
-    }
-
-    /// The MLP's output `[tokens, hidden]`, from the result of [`inner`](Self::inner).
-    ///
-    /// # Errors
-    /// Candle's errors.
-    pub fn down(&self, inner: &Tensor) -> CandleResult<Tensor> {
-        self.down.forward(inner)
-    }
-
-    /// The linear layer with a role.
-    fn linear_mut(&mut self, role: Role) -> Option<&mut LinearLayer> {
-        match role {
-            Role::Gate => Some(&mut self.gate),
-            Role::Up => Some(&mut self.up),
-            Role::Down => Some(&mut self.down),
-            _ => None,
+    /// The result of the expert times the sigmoid of its gate for the input `x`.
+    fn gated(&self, x: &Tensor, y: Tensor) -> CandleResult<Tensor> {
+        match &self.gate {
+            Some(gate) => y.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?),
+            None => Ok(y),
         }
-    }
-
-    /// The weight `[out, in]` of a linear layer.
-    ///
-    /// # Errors
-    /// A bug-class error if an MLP does not have the role.
-    pub fn weight(&mut self, role: Role) -> Result<Tensor> {
-        self.linear_mut(role).map(|linear| linear.weight.clone()).ok_or_else(|| missing(role))
-    }
-
-    /// Replaces the weight `[out, in]` of a linear layer.
-    ///
-    /// # Errors
-    /// A bug-class error if an MLP does not have the role.
-    pub fn replace(&mut self, role: Role, weight: Tensor) -> Result<()> {
-        let linear = self.linear_mut(role).ok_or_else(|| missing(role))?;
-        linear.weight = weight;
-        Ok(())
     }
 }
 
@@ -154,36 +103,35 @@ impl Block {
     /// # Errors
     /// A bug-class error if a role is missing.
     pub fn new(config: &Config, layer: usize, mut weights: BlockWeights) -> Result<Self> {
-        let head_norms = if config.qk_norm {
-            Some((weights.take_norm(Role::QueryNorm)?, weights.take_norm(Role::KeyNorm)?))
-        } else {
-            None
+        let mlp = match config.mixture(layer) {
+            None => BlockMlp::Dense(Mlp::take(config, &mut weights, PLAIN_ROLES)?),
+            Some(experts) => {
+                BlockMlp::Experts(Box::new(Mixture::take(config, experts, &mut weights)?))
+            }
         };
-        let mlp = match &config.experts {
-            None => BlockMlp::Dense(Mlp::take(config, &mut weights)?),
-            Some(experts) => BlockMlp::Experts(experts.clone(), weights.take_linear(Role::Router)?),
+        let output_role = match config.kind(layer).mixer {
+            Mixer::Attention { .. } => Role::Output,
+            Mixer::ShortConv => Role::ConvOutput,
         };
+        let placement = config.placement;
+        let mut norm = |is_there, role| weights.take_state_norm(config, is_there, role);
         Ok(Block {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            eps: config.rms_norm_eps,
-            attention_norm: weights.take_norm(Role::AttentionNorm)?,
-            query: weights.take_linear(Role::Query)?,
-            key: weights.take_linear(Role::Key)?,
-            value: weights.take_linear(Role::Value)?,
-            head_norms,
-            output: weights.take_linear(Role::Output)?,
-            mlp_norm: weights.take_norm(Role::MlpNorm)?,
-            sinks: weights.sinks.take(),
-            window: config.window_tokens(layer),
+            attention_norm: norm(placement.before_attention, Role::AttentionNorm)?,
+            post_attention_norm: norm(placement.after_attention, Role::PostAttentionNorm)?,
+            mlp_norm: norm(placement.before_mlp, Role::MlpNorm)?,
+            post_mlp_norm: norm(placement.after_mlp, Role::PostMlpNorm)?,
+            mixer: MixerBlock::take(config, layer, &mut weights)?,
+            output: weights.take_linear(output_role)?,
+            output_role,
             mlp,
+            is_parallel: placement.parallel,
+            residual_scale: config.residual_scale,
         })
     }
 
     /// Runs the block on `x` `[tokens, hidden]`. A dense block returns its output, of the same
-    /// shape. A mixture of experts returns the states after attention and the routing of each
-    /// token.
+    /// shape. A mixture of experts returns the states to which the experts' outputs are added, and the
+    /// routing of each token.
     ///
     /// # Errors
     /// Bug-class errors from candle.
@@ -203,16 +151,27 @@ impl Block {
         inputs: InputMode<'_>,
         watch: &Watch,
     ) -> Result<(Tensor, Option<Routed>)> {
-        let x = self.attention(x, rope, inputs, watch).map_err(failed)?;
-        let normed = self.mlp_input(&x).map_err(failed)?;
+        let after = self.attention(x, rope, inputs, watch).map_err(failed)?;
+        let normed = self.mlp_input(x, &after).map_err(failed)?;
         watch.see(Seen::MlpInput, &normed).map_err(failed)?;
-        if let Some(mlp) = self.mlp() {
-            let y = mlp.run(&normed, inputs, watch).and_then(|y| ops::add(y, &x));
-            let y = y.map_err(failed)?;
-            watch.see(Seen::StatesAfterMlp, &y).map_err(failed)?;
-            return Ok((y, None));
+        match &self.mlp {
+            BlockMlp::Dense(mlp) => {
+                let y = mlp.run(&normed, inputs, watch).and_then(|y| self.add_mlp(y, &after));
+                let y = y.map_err(failed)?;
+                watch.see(Seen::StatesAfterMlp, &y).map_err(failed)?;
+                Ok((y, None))
+            }
+            BlockMlp::Experts(mixture) => {
+                let after = match &mixture.shared {
+                    Some(shared) => {
+                        let y = shared.run(&normed, inputs, watch).map_err(failed)?;
+                        self.add_mlp(y, &after).map_err(failed)?
+                    }
+                    None => after,
+                };
+                Ok((after, self.route_watched(normed, watch)?))
+            }
         }
-        Ok((x, self.route_watched(normed, watch)?))
     }
 
     fn attention(
@@ -224,53 +183,71 @@ impl Block {
     ) -> CandleResult<Tensor> {
         let normed = inputs.pass(Input::Attention, &self.attention_input(x)?)?;
         watch.see(Seen::AttentionInput, &normed)?;
-        let attended = self.attended_watched(&normed, rope, watch)?;
+        let attended = self.mixer.attended(&normed, rope, inputs, watch)?;
         let states = self.output(&inputs.pass(Input::Output, &attended)?, x)?;
         watch.see(Seen::StatesAfterAttention, &states)?;
         Ok(states)
     }
 
-    /// The input of queries, keys and values: `x` `[tokens, hidden]`, normed.
+    /// The input of what mixes tokens: `x` `[tokens, hidden]`, normed.
     ///
     /// # Errors
     /// Candle's errors, as for all stages.
     pub fn attention_input(&self, x: &Tensor) -> CandleResult<Tensor> {
-        ops::rms_norm(x, &self.attention_norm, self.eps)
+        normed(&self.attention_norm, x)
     }
 
-    /// The input `[tokens, heads * head_dim]` of the output projection, from the normed states of
-    /// one window.
+    /// The narrow state that other projections of latent attention read, from the normed states.
+    ///
+    /// # Errors
+    /// Bug-class errors if the block has no such state.
+    pub fn latent_input(&self, input: Input, normed: &Tensor) -> Result<Tensor> {
+        self.mixer.latent_input(input, normed)?.map_err(failed)
+    }
+
+    /// The input of the output projection, from the normed states of one window.
     pub fn attended(&self, normed: &Tensor, rope: &RopeTables) -> CandleResult<Tensor> {
-        self.attended_watched(normed, rope, &Watch::off())
+        self.mixer.attended(normed, rope, InputMode::AsComputed, &Watch::off())
     }
 
-    fn attended_watched(
-        &self,
-        normed: &Tensor,
-        rope: &RopeTables,
-        watch: &Watch,
-    ) -> CandleResult<Tensor> {
-        let (tokens, _) = normed.dims2()?;
-        let (query_norm, key_norm) = self.head_norms.as_ref().map(|(q, k)| (q, k)).unzip();
-        let q = self.heads_of(&self.query, normed, self.heads, query_norm, rope)?;
-        let k = self.heads_of(&self.key, normed, self.kv_heads, key_norm, rope)?;
-        let v = self.value.forward(normed)?.reshape((tokens, self.kv_heads, self.head_dim))?;
-        watch.see(Seen::Query, &q)?;
-        watch.see(Seen::Key, &k)?;
-        watch.see(Seen::Value, &v)?;
-        let attended = attention::attend(&q, &k, &v, self.window, self.sinks.as_ref(), watch)?;
-        watch.see(Seen::Attended, &attended)?;
-        Ok(attended)
-    }
-
-    /// The states after attention: the output projection of `attended`, plus `x`.
+    /// The states after attention: the output projection of `attended`, normed if the family does,
+    /// plus `x`.
     pub fn output(&self, attended: &Tensor, x: &Tensor) -> CandleResult<Tensor> {
-        ops::add(self.output.forward(attended)?, x)
+        self.add(&self.post_attention_norm, self.projected(attended)?, x)
     }
 
-    /// The input of the MLP or the router: the states after attention, normed.
-    pub fn mlp_input(&self, x: &Tensor) -> CandleResult<Tensor> {
-        ops::rms_norm(x, &self.mlp_norm, self.eps)
+    /// The output projection of `attended`, before its norm.
+    pub fn projected(&self, attended: &Tensor) -> CandleResult<Tensor> {
+        self.output.forward(attended)
+    }
+
+    /// The input of the MLP or the router. `x` are the states before the block, `after` those after
+    /// attention.
+    pub fn mlp_input(&self, x: &Tensor, after: &Tensor) -> CandleResult<Tensor> {
+        match (self.is_parallel, &self.mlp_norm) {
+            (false, norm) => normed(norm, after),
+            (true, None) => self.attention_input(x),
+            (true, norm) => normed(norm, x),
+        }
+    }
+
+    /// The states after the MLP: its output, normed if the family does, plus `after`.
+    pub fn add_mlp(&self, y: Tensor, after: &Tensor) -> CandleResult<Tensor> {
+        self.add(&self.post_mlp_norm, y, after)
+    }
+
+    fn add(&self, norm: &Option<NormLayer>, y: Tensor, x: &Tensor) -> CandleResult<Tensor> {
+        let y = match norm {
+            Some(norm) => norm.forward(&y)?,
+            None => y,
+        };
+        let y = if self.residual_scale == 1.0 { y } else { (y * f64::from(self.residual_scale))? };
+        ops::add(y, x)
+    }
+
+    /// The factor on what is added to the states.
+    pub fn residual_scale(&self) -> f32 {
+        self.residual_scale
     }
 
     /// The MLP, or `None` for a mixture of experts.
@@ -279,6 +256,28 @@ impl Block {
             BlockMlp::Dense(mlp) => Some(mlp),
             BlockMlp::Experts(..) => None,
         }
+    }
+
+    /// The shared expert, if there is one.
+    pub fn shared(&self) -> Option<&Mlp> {
+        match &self.mlp {
+            BlockMlp::Dense(_) => None,
+            BlockMlp::Experts(mixture) => mixture.shared.as_ref().map(|shared| &shared.mlp),
+        }
+    }
+
+    /// The states to which the outputs of routed experts are added: `after` plus the shared expert's
+    /// output for `inner`, the result of its first projections; `normed` is its input.
+    pub fn add_shared(
+        &self,
+        normed: &Tensor,
+        inner: &Tensor,
+        after: &Tensor,
+    ) -> CandleResult<Tensor> {
+        let BlockMlp::Experts(mixture) = &self.mlp else { return Ok(after.clone()) };
+        let Some(shared) = &mixture.shared else { return Ok(after.clone()) };
+        let y = shared.gated(normed, shared.mlp.down(inner)?)?;
+        self.add_mlp(y, after)
     }
 
     /// The routing of each token, from the result of [`mlp_input`](Self::mlp_input), or `None` for
@@ -291,24 +290,25 @@ impl Block {
     }
 
     fn route_watched(&self, normed: Tensor, watch: &Watch) -> Result<Option<Routed>> {
-        let BlockMlp::Experts(experts, router) = &self.mlp else { return Ok(None) };
-        let logits = router.forward(&normed).map_err(failed)?;
+        let BlockMlp::Experts(mixture) = &self.mlp else { return Ok(None) };
+        let logits = mixture.router.forward(&normed).map_err(failed)?;
         watch.see(Seen::Router, &logits).map_err(failed)?;
         let logits = values(&logits)?;
-        Ok(Some(Routed::new(normed, &logits, experts)))
+        let correction = mixture.correction.as_deref();
+        Ok(Some(Routed::new(normed, &logits, correction, &mixture.experts)))
     }
 
     /// The linear layer with a role.
     fn linear_mut(&mut self, role: Role) -> Option<&mut LinearLayer> {
-        match role {
-            Role::Query => Some(&mut self.query),
-            Role::Key => Some(&mut self.key),
-            Role::Value => Some(&mut self.value),
-            Role::Output => Some(&mut self.output),
-            _ => match &mut self.mlp {
-                BlockMlp::Dense(mlp) => mlp.linear_mut(role),
-                BlockMlp::Experts(..) => None,
-            },
+        if role == self.output_role {
+            return Some(&mut self.output);
+        }
+        if !role.is_of_mlp() {
+            return self.mixer.linear_mut(role);
+        }
+        match &mut self.mlp {
+            BlockMlp::Dense(mlp) => mlp.linear_mut(role),
+            BlockMlp::Experts(mixture) => mixture.shared.as_mut()?.mlp.linear_mut(role),
         }
     }
 
@@ -329,23 +329,12 @@ impl Block {
         linear.weight = weight;
         Ok(())
     }
+}
 
-    /// Projects to heads, norms them if the family does, and rotates: `[tokens, heads, head_dim]`.
-    fn heads_of(
-        &self,
-        projection: &LinearLayer,
-        x: &Tensor,
-        heads: usize,
-        norm: Option<&Tensor>,
-        rope: &RopeTables,
-    ) -> CandleResult<Tensor> {
-        let (tokens, _) = x.dims2()?;
-        let mut y = projection.forward(x)?;
-        if let Some(gain) = norm {
-            y = ops::rms_norm(&y.reshape((tokens * heads, self.head_dim))?, gain, self.eps)?;
-        }
-        let y = y.reshape((1, tokens, heads, self.head_dim))?;
-        let (cos, sin) = (rope.cos.narrow(0, 0, tokens)?, rope.sin.narrow(0, 0, tokens)?);
-        candle_nn::rotary_emb::rope_thd(&y, &cos, &sin)?.squeeze(0)
+/// `x`, normed if there is a norm.
+fn normed(norm: &Option<NormLayer>, x: &Tensor) -> CandleResult<Tensor> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => Ok(x.clone()),
     }
 }

@@ -3,8 +3,15 @@
 use candle_core::{Result as CandleResult, Tensor};
 
 use super::backend::product;
+use super::failed;
+use super::norm::NormLayer;
 use crate::checkpoint::Role;
+use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
+
+/// The epsilon of the norms inside latent attention, which no key changes (transformers,
+/// `DeepseekV3RMSNorm`).
+const LATENT_EPS: f64 = 1e-6;
 
 /// A linear layer: `x Wᵀ + b`.
 #[derive(Debug, Clone)]
@@ -16,7 +23,11 @@ pub struct LinearLayer {
 }
 
 impl LinearLayer {
-    pub(super) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+    /// `x` `[tokens, in]` times the weights.
+    ///
+    /// # Errors
+    /// Candle's errors.
+    pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let y = product(x, &self.weight.t()?)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
@@ -29,7 +40,8 @@ impl LinearLayer {
 #[derive(Debug, Default)]
 pub struct BlockWeights {
     linears: Vec<(Role, LinearLayer)>,
-    norms: Vec<(Role, Tensor)>,
+    vectors: Vec<(Role, Tensor)>,
+    biases: Vec<(Role, Tensor)>,
     pub(super) sinks: Option<Vec<f32>>,
 }
 
@@ -39,9 +51,14 @@ impl BlockWeights {
         self.linears.push((role, linear));
     }
 
-    /// Adds a norm's gain.
-    pub fn norm(&mut self, role: Role, gain: Tensor) {
-        self.norms.push((role, gain));
+    /// Adds a vector: a norm's gain, or learned numbers.
+    pub fn vector(&mut self, role: Role, vector: Tensor) {
+        self.vectors.push((role, vector));
+    }
+
+    /// Adds the bias of a norm.
+    pub fn norm_bias(&mut self, role: Role, bias: Tensor) {
+        self.biases.push((role, bias));
     }
 
     /// Adds the attention sinks: one logit per query head.
@@ -54,9 +71,60 @@ impl BlockWeights {
         at.map(|at| self.linears.swap_remove(at).1).ok_or_else(|| missing(role))
     }
 
-    pub(super) fn take_norm(&mut self, role: Role) -> Result<Tensor> {
-        let at = self.norms.iter().position(|(found, _)| *found == role);
-        at.map(|at| self.norms.swap_remove(at).1).ok_or_else(|| missing(role))
+    pub(super) fn take_linear_if(
+        &mut self,
+        is_there: bool,
+        role: Role,
+    ) -> Result<Option<LinearLayer>> {
+        is_there.then(|| self.take_linear(role)).transpose()
+    }
+
+    /// A vector with a role.
+    pub(super) fn take_vector(&mut self, role: Role) -> Result<Tensor> {
+        self.take_optional(role).ok_or_else(|| missing(role))
+    }
+
+    fn take_optional(&mut self, role: Role) -> Option<Tensor> {
+        let at = self.vectors.iter().position(|(found, _)| *found == role);
+        at.map(|at| self.vectors.swap_remove(at).1)
+    }
+
+    /// The norm of hidden states with a role, if the architecture has it.
+    pub(super) fn take_state_norm(
+        &mut self,
+        config: &Config,
+        is_there: bool,
+        role: Role,
+    ) -> Result<Option<NormLayer>> {
+        if !is_there {
+            return Ok(None);
+        }
+        let gain = config.norm.gain.then(|| self.take_vector(role)).transpose()?;
+        let at = self.biases.iter().position(|(found, _)| *found == role);
+        let bias = at.map(|at| self.biases.swap_remove(at).1);
+        if config.norm.bias != bias.is_some() {
+            return Err(missing(role));
+        }
+        Ok(Some(NormLayer::of_states(config.norm, gain, bias)))
+    }
+
+    /// The RMS norm of a state inside a layer.
+    pub(super) fn take_inner_norm(
+        &mut self,
+        config: &Config,
+        is_there: bool,
+        role: Role,
+    ) -> Result<Option<NormLayer>> {
+        let eps = match role {
+            Role::QueryDownNorm | Role::KvNorm => LATENT_EPS,
+            _ => config.norm.eps,
+        };
+        is_there.then(|| self.take_vector(role).map(|gain| NormLayer::rms(gain, eps))).transpose()
+    }
+
+    /// A vector's numbers on the host.
+    pub(super) fn take_numbers(&mut self, role: Role) -> Result<Vec<f32>> {
+        self.take_vector(role)?.to_vec1::<f32>().map_err(failed)
     }
 }
 

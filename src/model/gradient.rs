@@ -8,7 +8,7 @@ use candle_core::{D, Device, Result as CandleResult, Tensor, Var};
 use super::backend::product;
 use super::block_weights::{BlockWeights, LinearLayer};
 use super::failed;
-use super::rope::RopeTables;
+use super::rope::{RopeTables, Rotation};
 use crate::checkpoint::Role;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
@@ -63,14 +63,16 @@ impl DifferentiableBlock {
         }
         let norms = [Role::AttentionNorm, Role::MlpNorm];
         let of_heads = [Role::QueryNorm, Role::KeyNorm];
-        for role in norms.into_iter().chain(of_heads.into_iter().filter(|_| config.qk_norm)) {
-            variables.push((role, Var::from_tensor(&weights.take_norm(role)?).map_err(failed)?));
+        for role in
+            norms.into_iter().chain(of_heads.into_iter().filter(|_| config.qk_norm.is_some()))
+        {
+            variables.push((role, Var::from_tensor(&weights.take_vector(role)?).map_err(failed)?));
         }
         Ok(DifferentiableBlock {
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
-            eps: config.rms_norm_eps,
+            eps: config.norm.eps,
             window: config.window_tokens(layer),
             variables,
             biases,
@@ -169,7 +171,7 @@ impl DifferentiableBlock {
         }
         let y = y.transpose(0, 1)?;
         let (a, b) = (y.narrow(D::Minus1, 0, half)?, y.narrow(D::Minus1, half, half)?);
-        let (cos, sin) = (rope.cos.narrow(0, 0, tokens)?, rope.sin.narrow(0, 0, tokens)?);
+        let Rotation { cos, sin } = rope.rotation(0, tokens)?;
         let (cos, sin) = (cos.unsqueeze(0)?, sin.unsqueeze(0)?);
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;

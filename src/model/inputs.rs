@@ -22,30 +22,63 @@ pub enum Input {
     Down,
     /// Normed states before the head.
     Head,
+    /// The narrow state that queries come from, in latent attention.
+    QueryLatent,
+    /// The narrow state that keys and values come from, in latent attention.
+    KvLatent,
+    /// The inner state of a shared expert, before its down.
+    SharedDown,
 }
 
 /// Names in records and errors, in the order of [`Input`].
-const NAMES: [&str; 5] = ["attention", "output", "mlp", "down", "head"];
+const NAMES: [&str; 8] =
+    ["attention", "output", "mlp", "down", "head", "query_latent", "kv_latent", "shared_down"];
 
 impl Input {
     /// All inputs.
-    pub const ALL: [Input; 5] =
-        [Input::Attention, Input::Output, Input::Mlp, Input::Down, Input::Head];
+    pub const ALL: [Input; 8] = [
+        Input::Attention,
+        Input::Output,
+        Input::Mlp,
+        Input::Down,
+        Input::Head,
+        Input::QueryLatent,
+        Input::KvLatent,
+        Input::SharedDown,
+    ];
 
-    /// The inputs in a block, in the order of the computation.
-    pub const BLOCK: [Input; 4] = [Input::Attention, Input::Output, Input::Mlp, Input::Down];
+    /// The inputs that a block may have, in the order of the computation.
+    pub const BLOCK: [Input; 7] = [
+        Input::Attention,
+        Input::QueryLatent,
+        Input::KvLatent,
+        Input::Output,
+        Input::Mlp,
+        Input::SharedDown,
+        Input::Down,
+    ];
 
     /// The input of the layer with this role. `None` for the router and for roles that are not
     /// linear layers.
     pub fn of(role: Role) -> Option<Input> {
         match role {
             Role::Query | Role::Key | Role::Value => Some(Input::Attention),
-            Role::Output => Some(Input::Output),
-            Role::Gate | Role::Up => Some(Input::Mlp),
+            Role::QueryDown | Role::KvDown | Role::ConvInput => Some(Input::Attention),
+            Role::QueryUp => Some(Input::QueryLatent),
+            Role::KvUp => Some(Input::KvLatent),
+            Role::Output | Role::ConvOutput => Some(Input::Output),
+            Role::Gate | Role::Up | Role::SharedGate | Role::SharedUp => Some(Input::Mlp),
             Role::Down => Some(Input::Down),
+            Role::SharedDown => Some(Input::SharedDown),
             Role::Head => Some(Input::Head),
             _ => None,
         }
+    }
+
+    /// Whether it is an input of what mixes tokens, and not of the MLP.
+    pub fn is_of_mixer(self) -> bool {
+        use Input::{Attention, KvLatent, Output, QueryLatent};
+        matches!(self, Attention | Output | QueryLatent | KvLatent)
     }
 
     /// The input with this name.
@@ -53,7 +86,8 @@ impl Input {
         Input::ALL.into_iter().find(|input| input.name() == name)
     }
 
-    /// Its name: `attention`, `output`, `mlp`, `down` or `head`.
+    /// Its name: `attention`, `output`, `mlp`, `down`, `head`, or one of those of latent attention and
+    /// shared experts.
     pub fn name(self) -> &'static str {
         NAMES[self as usize]
     }

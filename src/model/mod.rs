@@ -14,6 +14,9 @@ mod gemm;
 mod gradient;
 mod inputs;
 mod magnitude;
+mod mixer;
+mod mlp;
+mod norm;
 mod ops;
 mod rope;
 mod routing;
@@ -27,14 +30,16 @@ use half::f16;
 
 pub use attention::QUERY_BLOCK;
 pub use backend::product;
-pub use block::{Block, Mlp};
+pub use block::Block;
 pub use block_weights::{BlockWeights, LinearLayer};
 pub use device::{Backend, FAST_MATH, device};
 pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
 pub use magnitude::{Activation, FP16_OVERFLOW, Overflow, Watch};
+pub use mlp::Mlp;
+pub use norm::NormLayer;
 pub use ops::{exp, max};
-pub use rope::RopeTables;
+pub use rope::{RopeTables, Rotation};
 pub use routing::Routed;
 
 use crate::checkpoint::config::Config;
@@ -98,12 +103,11 @@ fn vector_like(indices: &[u32], tensor: &Tensor) -> Result<Tensor> {
 /// Bug-class errors from candle.
 pub fn final_norm(
     hidden: &Tensor,
-    gain: &Tensor,
+    norm: &NormLayer,
     scored: std::ops::Range<usize>,
-    config: &Config,
 ) -> Result<Tensor> {
     let rows = hidden.narrow(0, scored.start, scored.len()).and_then(|rows| rows.contiguous());
-    ops::rms_norm(&rows.map_err(failed)?, gain, config.rms_norm_eps).map_err(failed)
+    norm.forward(&rows.map_err(failed)?).map_err(failed)
 }
 
 /// The tensor that a layer gets if its input is rounded to int8 with this scale.
@@ -114,10 +118,31 @@ pub fn in_int8(x: &Tensor, scale: f16) -> Result<Tensor> {
     inputs::in_int8(x, scale).map_err(failed)
 }
 
-/// Logits `[tokens, rows]` of one slice of the head `[rows, hidden]`.
+/// A slice of the head.
+#[derive(Debug)]
+pub struct HeadSlice {
+    /// `[rows, hidden]`.
+    pub weight: Tensor,
+    /// `[rows]`.
+    pub bias: Option<Tensor>,
+}
+
+/// Logits `[tokens, rows]` of one slice of the head.
 ///
 /// # Errors
 /// Bug-class errors from candle.
-pub fn logits(normed: &Tensor, head_slice: &Tensor) -> Result<Tensor> {
-    head_slice.t().and_then(|head| product(normed, &head)).map_err(failed)
+pub fn logits(normed: &Tensor, head: &HeadSlice, config: &Config) -> Result<Tensor> {
+    let compute = || {
+        let logits = product(normed, &head.weight.t()?)?;
+        let logits = match &head.bias {
+            Some(bias) => logits.broadcast_add(bias)?,
+            None => logits,
+        };
+        match config.logit_softcap {
+            Some(cap) => ops::softcap(logits, config.logit_scale, cap),
+            None if config.logit_scale != 1.0 => logits * f64::from(config.logit_scale),
+            None => Ok(logits),
+        }
+    };
+    compute().map_err(failed)
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{failed, values, vector_like};
-use crate::checkpoint::config::{Experts, Routing};
+use crate::checkpoint::config::{Experts, Routing, Score, Scored, SumFloor};
 use crate::error::Result;
 
 /// One window, routed to its experts.
@@ -21,31 +21,28 @@ pub struct Routed {
 }
 
 impl Routed {
-    /// Chooses experts by `logits` `[tokens, experts]`. Among equal logits the first expert wins.
-    pub(super) fn new(router_input: Tensor, logits: &[f32], experts: &Experts) -> Self {
-        let per_token = experts.per_token;
+    /// Chooses experts by `logits` `[tokens, experts]`, corrected by `correction` `[experts]`. Among
+    /// equal logits the first expert wins.
+    pub(super) fn new(
+        router_input: Tensor,
+        logits: &[f32],
+        correction: Option<&[f32]>,
+        experts: &Experts,
+    ) -> Self {
         let (mut chosen, mut weights) = (Vec::new(), Vec::new());
         for row in logits.chunks_exact(experts.count) {
-            let mut order: Vec<usize> = (0..row.len()).collect();
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-            order.truncate(per_token);
-            let exponentials = |over: &mut dyn Iterator<Item = f32>| -> f32 {
-                over.map(|logit| (logit - row[order[0]]).exp()).sum()
+            let (order, of_row) = match experts.routing {
+                Routing::Scored(scored) => by_scores(row, correction, scored, experts.per_token),
+                Routing::SoftmaxOfChosen => by_logits(row, experts.per_token, true),
+                Routing::ChosenOfSoftmax { renormalize } => {
+                    by_logits(row, experts.per_token, renormalize)
+                }
             };
-            let renormalize = match experts.routing {
-                Routing::SoftmaxOfChosen => true,
-                Routing::ChosenOfSoftmax { renormalize } => renormalize,
-            };
-            let total = if renormalize {
-                exponentials(&mut order.iter().map(|&expert| row[expert]))
-            } else {
-                exponentials(&mut row.iter().copied())
-            };
-            weights.extend(order.iter().map(|&e| (row[e] - row[order[0]]).exp() / total));
+            weights.extend(of_row);
             chosen.extend(order.iter().map(|&expert| expert as u32));
         }
         let sum = vec![0.0; router_input.elem_count()];
-        Routed { router_input, chosen, weights, per_token, sum }
+        Routed { router_input, chosen, weights, per_token: experts.per_token, sum }
     }
 
     /// The number of tokens that go to the same experts here and in `other`, in any order.
@@ -119,14 +116,88 @@ impl Routed {
         Ok(())
     }
 
-    /// Adds the sum of the experts' outputs to `x` `[tokens, hidden]`.
+    /// Adds `scale` times the sum of the experts' outputs to `x` `[tokens, hidden]`.
     ///
     /// # Errors
     /// Bug-class errors from candle.
-    pub fn finish(self, x: &Tensor) -> Result<Tensor> {
+    pub fn finish(mut self, x: &Tensor, scale: f32) -> Result<Tensor> {
+        if scale != 1.0 {
+            self.sum.iter_mut().for_each(|value| *value *= scale);
+        }
         let sum = Tensor::from_vec(self.sum, x.shape(), x.device()).map_err(failed)?;
         super::ops::add(sum, x).map_err(failed)
     }
+}
+
+/// The places of the `count` largest of `row`, the largest first.
+fn largest(row: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    order
+}
+
+/// The experts of the largest logits, and their softmax over themselves or over all experts.
+fn by_logits(row: &[f32], count: usize, renormalize: bool) -> (Vec<usize>, Vec<f32>) {
+    let order = largest(row, count);
+    let top = row[order[0]];
+    let exponentials = |over: &mut dyn Iterator<Item = f32>| -> f32 {
+        over.map(|logit| (logit - top).exp()).sum()
+    };
+    let total = if renormalize {
+        exponentials(&mut order.iter().map(|&expert| row[expert]))
+    } else {
+        exponentials(&mut row.iter().copied())
+    };
+    let weights = order.iter().map(|&expert| (row[expert] - top).exp() / total).collect();
+    (order, weights)
+}
+
+/// The experts of the largest corrected scores in the best groups, and their scores, scaled.
+fn by_scores(
+    row: &[f32],
+    correction: Option<&[f32]>,
+    scored: Scored,
+    count: usize,
+) -> (Vec<usize>, Vec<f32>) {
+    let scores: Vec<f32> = match scored.score {
+        Score::Sigmoid => row.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+        Score::Softmax => {
+            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials: Vec<f32> = row.iter().map(|logit| (logit - top).exp()).collect();
+            let total: f32 = exponentials.iter().sum();
+            exponentials.iter().map(|value| value / total).collect()
+        }
+    };
+    let mut choice = scores.clone();
+    if let Some(correction) = correction {
+        choice.iter_mut().zip(correction).for_each(|(score, by)| *score += by);
+    }
+    if let Some(groups) = scored.groups {
+        let size = choice.len() / groups.count;
+        let of_group = |group: &[f32]| -> f32 {
+            largest(group, groups.by_largest).iter().map(|&at| group[at]).sum()
+        };
+        let of_groups: Vec<f32> = choice.chunks_exact(size).map(of_group).collect();
+        let kept = largest(&of_groups, groups.chosen);
+        for (at, score) in choice.iter_mut().enumerate() {
+            if !kept.contains(&(at / size)) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+    let order = largest(&choice, count);
+    let mut weights: Vec<f32> = order.iter().map(|&expert| scores[expert]).collect();
+    if scored.renormalize {
+        let sum: f32 = weights.iter().sum();
+        let sum = match scored.sum_floor {
+            SumFloor::Added(floor) => sum + floor,
+            SumFloor::AtLeast(floor) => sum.max(floor),
+        };
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+    }
+    weights.iter_mut().for_each(|weight| *weight *= scored.factor);
+    (order, weights)
 }
 
 #[cfg(test)]
@@ -134,14 +205,19 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::checkpoint::config::Activation;
 
     fn route(routing: Routing, logits: &[f32]) -> Routed {
         let normed = Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap();
-        let activation = Activation::SwiGlu;
-        let count = logits.len();
-        let experts = Experts { count, per_token: 2, routing, router_bias: false, activation };
-        Routed::new(normed, logits, &experts)
+        let experts = Experts {
+            count: logits.len(),
+            per_token: 2,
+            intermediate_size: 2,
+            routing,
+            router_bias: false,
+            bias: false,
+            shared: None,
+        };
+        Routed::new(normed, logits, None, &experts)
     }
 
     #[test]
@@ -164,6 +240,6 @@ mod tests {
         routed.apply(1, |x| Ok((x * 30.0).unwrap())).unwrap();
         routed.apply(2, |_| panic!("no token goes there")).unwrap();
         let x = Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(values(&routed.finish(&x).unwrap()).unwrap(), [21.0, 21.0]);
+        assert_eq!(values(&routed.finish(&x, 1.0).unwrap()).unwrap(), [21.0, 21.0]);
     }
 }

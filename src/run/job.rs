@@ -20,7 +20,6 @@ use super::plan::Plan;
 use super::text::{Text, read_text};
 use crate::NUMERIC_VERSION;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::config::Architecture;
 use crate::checkpoint::tokenizer::TextTokenizer;
 use crate::error::{Error, Result};
 use crate::eval::{BosMode, CodedFile, Cut, Host, MemorySum, Variant, Window};
@@ -68,7 +67,7 @@ impl Opened {
         let bos = cut.bos.map_or(BosMode::None, |(mode, _)| mode);
         Run {
             model: checkpoint.name.clone(),
-            architecture: checkpoint.config.architecture.name().into(),
+            architecture: checkpoint.config.family.into(),
             model_hash: checkpoint.content_hash(),
             tokenizer_hash: tokenizer.hash.clone(),
             text_name: text.name.clone(),
@@ -249,7 +248,7 @@ fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &Text) -> Vec<String> {
         ));
     }
     let is_chat = plan.parse_special && text.is_chat;
-    if checkpoint.config.architecture == Architecture::GptOss && !is_chat {
+    if checkpoint.config.family == "gpt_oss" && !is_chat {
         warnings.push(
             "gpt-oss is tuned for its chat format, on plain text its perplexity means nothing (about 196 \
              for the original): let KL lead, or score formatted text with --parse-special"

@@ -25,6 +25,7 @@ mod devices;
 mod failed_variant;
 mod faults;
 mod fp16_range;
+mod golden_families;
 mod golden_logits;
 mod golden_mixtures;
 mod gradient;

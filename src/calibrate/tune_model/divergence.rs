@@ -6,11 +6,12 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::divergence::{Scorer, VocabularySlice};
 use crate::eval::setting::Walk;
 use crate::eval::vocabulary::{Source, Vocabulary, distinct};
-use crate::model::{self, exp};
+use crate::model::{self, HeadSlice, exp};
 use crate::quantize::Recipe;
 
 /// The reference's side of some windows.
@@ -29,6 +30,7 @@ pub struct Divergence<'a> {
     /// Index of the reference's coding in the vocabulary, and of the variant's.
     own: [usize; 2],
     device: &'a Device,
+    config: &'a Config,
 }
 
 impl<'a> Divergence<'a> {
@@ -41,7 +43,12 @@ impl<'a> Divergence<'a> {
         let reference = Source { recipe: Recipe::Reference, file: None };
         let (sources, own) = distinct([reference, head].into_iter());
         let vocabulary = Vocabulary::new(checkpoint, checkpoint.head(), &sources)?;
-        Ok(Divergence { vocabulary, own: [own[0], own[1]], device: walk.device })
+        Ok(Divergence {
+            vocabulary,
+            own: [own[0], own[1]],
+            device: walk.device,
+            config: &checkpoint.config,
+        })
     }
 
     /// The mean divergence in nats over all tokens of windows `[tokens, hidden]`.
@@ -73,6 +80,7 @@ impl<'a> Divergence<'a> {
     ) -> Result<Vec<Tensor>> {
         let ReferenceWindows { states: reference, log_sums } = reference;
         let own_sums = self.sums(own, 1)?;
+        let config = self.config;
         let tokens: usize = own_sums.iter().map(Vec::len).sum();
         let weight = 1.0 / tokens.max(1) as f32;
         let zeros = own.iter().map(Tensor::zeros_like).collect::<Result<Vec<_>, _>>();
@@ -82,9 +90,11 @@ impl<'a> Divergence<'a> {
             let sums = log_sums.par_iter().zip(&own_sums);
             let windows = gradients.par_iter_mut().zip(reference).zip(own).zip(sums);
             windows.try_for_each(|(((gradient, reference), own), sums)| -> Result<()> {
-                let logits = [model::logits(reference, &base)?, model::logits(own, &head)?];
+                let logits =
+                    [model::logits(reference, &base, config)?, model::logits(own, &head, config)?];
                 let by_logits = logit_gradients(&logits, sums, weight)?;
-                let more = model::product(&by_logits, &head).and_then(|more| &*gradient + more);
+                let more =
+                    model::product(&by_logits, &head.weight).and_then(|more| &*gradient + more);
                 *gradient = more.map_err(model::failed)?;
                 Ok(())
             })?;
@@ -95,13 +105,16 @@ impl<'a> Divergence<'a> {
     /// The log-sum-exp of the logits of one head, per window and token.
     fn sums(&mut self, states: &[Tensor], own: usize) -> Result<Vec<Vec<f64>>> {
         let mut scorers = scorers(states)?;
+        let config = self.config;
         for rows in self.vocabulary.slices() {
             let first = rows.start as u32;
             let head = &self.heads(rows)?[own];
             let windows = scorers.par_iter_mut().zip(states);
             windows.try_for_each(|((scorer, targets), states)| -> Result<()> {
                 let slice = VocabularySlice { first, targets };
-                model::with_values(&model::logits(states, head)?, |l| scorer.add(slice, l, None))
+                model::with_values(&model::logits(states, head, config)?, |l| {
+                    scorer.add(slice, l, None)
+                })
             })?;
         }
         Ok(scorers.into_iter().map(|(scorer, _)| scorer.log_sums()).collect())
@@ -111,14 +124,15 @@ impl<'a> Divergence<'a> {
     fn pairs(&mut self, reference: &[Tensor], own: &[Tensor]) -> Result<Vec<[Scorer; 2]>> {
         let mut base = scorers(reference)?;
         let mut scorers = scorers(own)?;
+        let config = self.config;
         for rows in self.vocabulary.slices() {
             let first = rows.start as u32;
             let [base_head, head] = self.heads(rows)?;
             let windows = base.par_iter_mut().zip(&mut scorers).zip(reference).zip(own);
             windows.try_for_each(|((((base, targets), (scorer, _)), reference), own)| {
                 let slice = VocabularySlice { first, targets };
-                let reference = model::logits(reference, &base_head)?;
-                let own = model::logits(own, &head)?;
+                let reference = model::logits(reference, &base_head, config)?;
+                let own = model::logits(own, &head, config)?;
                 model::with_values(&reference, |reference| {
                     base.add(slice, reference, None);
                     model::with_values(&own, |own| scorer.add(slice, own, Some(reference)))
@@ -129,13 +143,14 @@ impl<'a> Divergence<'a> {
     }
 
     /// Rows of both heads, `[rows, hidden]`.
-    fn heads(&mut self, rows: Range<usize>) -> Result<[Tensor; 2]> {
+    fn heads(&mut self, rows: Range<usize>) -> Result<[HeadSlice; 2]> {
         let decoded = self.vocabulary.decode(rows.clone())?;
-        let head = |coding: usize| -> Result<Tensor> {
+        let head = |coding: usize| -> Result<HeadSlice> {
             let values =
                 decoded[coding].clone().ok_or_else(|| Error::bug("a head could not be decoded"))?;
             let hidden = values.len() / rows.len().max(1);
-            model::matrix(values, [rows.len(), hidden], self.device)
+            let weight = model::matrix(values, [rows.len(), hidden], self.device)?;
+            Ok(HeadSlice { weight, bias: None })
         };
         Ok([head(self.own[0])?, head(self.own[1])?])
     }

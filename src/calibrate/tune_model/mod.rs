@@ -20,10 +20,10 @@ use rayon::prelude::*;
 
 use super::tune_block::{Tuned, lr_schedule, sum};
 use super::windows::training_windows;
-use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::eval::coded_file::head_name;
 use crate::eval::embed;
+use crate::eval::final_weights::FinalWeights;
 use crate::eval::lane::Lane;
 use crate::eval::setting::Walk;
 use crate::eval::vocabulary::Source;
@@ -182,11 +182,10 @@ impl ModelTuning<'_> {
 /// # Errors
 /// Input errors of the checkpoint, bug-class errors of candle.
 pub fn normed(walk: &Walk<'_>, states: &[Tensor]) -> Result<Vec<Tensor>> {
-    let gain = walk.checkpoint.read(TensorId::model(Role::FinalNorm))?;
-    let gain = model::vector(gain, walk.device)?;
+    let last = FinalWeights::read(walk.checkpoint, walk.device)?;
     let norm = |x: &Tensor| {
         let tokens = x.dim(0).map_err(model::failed)?;
-        model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
+        model::final_norm(x, &last.norm, 0..tokens)
     };
     states.par_iter().map(norm).collect()
 }

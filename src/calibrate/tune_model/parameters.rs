@@ -20,7 +20,7 @@ use crate::eval::coded_file::CodedFile;
 use crate::eval::coder::Coder;
 use crate::eval::provenance::Calibrated;
 use crate::eval::weights::block_weights;
-use crate::model::{self, BlockWeights};
+use crate::model::{self, BlockWeights, NormLayer};
 use crate::quantize::calibrated::{Adam, Tunable};
 use crate::quantize::{CodedTensor, Recipe, quantize};
 
@@ -177,9 +177,10 @@ impl<'a> Parameters<'a> {
     pub fn normed(&self, states: &[Tensor]) -> Result<Vec<Tensor>> {
         let walk = self.tuning.walk;
         let gain = model::vector(self.last.stored(), walk.device)?;
+        let last = NormLayer::rms(gain, walk.checkpoint.config.norm.eps);
         let norm = |x: &Tensor| {
             let tokens = x.dim(0).map_err(model::failed)?;
-            model::final_norm(x, &gain, 0..tokens, &walk.checkpoint.config)
+            model::final_norm(x, &last, 0..tokens)
         };
         states.par_iter().map(norm).collect()
     }
@@ -197,7 +198,7 @@ impl<'a> Parameters<'a> {
     ) -> Result<Vec<Tensor>> {
         let walk = self.tuning.walk;
         let gain = model::vector(self.last.stored(), walk.device)?;
-        let eps = walk.checkpoint.config.rms_norm_eps;
+        let eps = walk.checkpoint.config.norm.eps;
         let windows = states.par_iter().zip(by_normed);
         let all = windows.map(|(x, by)| model::norm_gradients(x, &gain, eps, by));
         let all: Vec<(Tensor, Tensor)> = all.collect::<Result<_>>()?;

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::config::{Architecture, Config, Rope, RopeScaling};
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::config::{Config, Rope, RopeScaling};
+use crate::checkpoint::config_json;
 use crate::error::{Error, Result};
 
 use super::header::TensorEntry;
@@ -66,8 +69,8 @@ pub(super) fn read(
     factors: Option<Vec<f32>>,
 ) -> Result<Config> {
     refuse_parts(metadata)?;
-    let architecture = architecture(metadata)?;
-    let keys = MetadataKeys { metadata, prefix: prefix(architecture) };
+    let family = architecture(metadata)?;
+    let keys = MetadataKeys { metadata, prefix: family };
     keys.refuse_unknown()?;
     let heads = keys.size("attention.head_count")?;
     let kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(heads);
@@ -90,26 +93,29 @@ pub(super) fn read(
     let any = |ends: &[&str]| {
         tensors.keys().any(|n| n.starts_with("blk.") && ends.iter().any(|end| n.ends_with(end)))
     };
+    let keys_of_family = json!({
+        "model_type": family,
+        "hidden_size": hidden_size,
+        "intermediate_size": keys.size("feed_forward_length")?,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": embedding.shape.first().copied().unwrap_or(0),
+        "max_position_embeddings": keys.size("context_length")?,
+        "rms_norm_eps": keys.positive("attention.layer_norm_rms_epsilon", None)?,
+        "tie_word_embeddings": !tensors.contains_key("output.weight"),
+    });
+    let map: Map<String, Value> = match keys_of_family {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
     Ok(Config {
-        architecture,
-        hidden_size,
-        intermediate_size: keys.size("feed_forward_length")?,
-        layers,
-        heads,
-        kv_heads,
-        head_dim,
-        vocab_size: embedding.shape.first().copied().unwrap_or(0),
-        max_position_embeddings: keys.size("context_length")?,
-        rms_norm_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
-        rope: rope(&keys, head_dim, factors)?,
         qkv_bias: any(&[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"]),
         output_bias: any(&[".attn_output.bias"]),
         mlp_bias: any(&[".ffn_gate.bias", ".ffn_up.bias", ".ffn_down.bias"]),
-        qk_norm: architecture == Architecture::Qwen3,
-        sinks: false,
-        sliding: Vec::new(),
-        experts: None,
-        tied: !tensors.contains_key("output.weight"),
+        ropes: vec![rope(&keys, head_dim, factors)?],
+        ..config_json::read(map)?
     })
 }
 
@@ -128,23 +134,15 @@ fn refuse_parts(metadata: &Metadata) -> Result<()> {
 }
 
 /// The file's architecture. Fails (input) if it is not supported, and names it.
-pub(super) fn architecture(metadata: &Metadata) -> Result<Architecture> {
+pub(super) fn architecture(metadata: &Metadata) -> Result<&'static str> {
     let key = "general.architecture";
     match metadata.required(key, metadata.text(key))? {
-        "llama" => Ok(Architecture::Llama),
-        "qwen2" => Ok(Architecture::Qwen2),
-        "qwen3" => Ok(Architecture::Qwen3),
+        "llama" => Ok("llama"),
+        "qwen2" => Ok("qwen2"),
+        "qwen3" => Ok("qwen3"),
         other => Err(Error::input(format!("the architecture {other} is not supported"))
             .at(format!("key {key}"))
             .hint("evalkit supports llama, qwen2 and qwen3")),
-    }
-}
-
-fn prefix(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Qwen2 => "qwen2",
-        Architecture::Qwen3 => "qwen3",
-        _ => "llama",
     }
 }
 
@@ -271,7 +269,7 @@ fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> 
                 .hint("evalkit supports none, linear, and factors in rope_freqs.weight"));
         }
     };
-    let Some(factors) = factors else { return Ok(Rope { theta, scaling }) };
+    let Some(factors) = factors else { return Ok(Rope { theta, rotated: head_dim, scaling }) };
     let place = "tensor rope_freqs.weight";
     if scaling != RopeScaling::None {
         return Err(
@@ -285,5 +283,5 @@ fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> 
     if let Some(bad) = factors.iter().find(|f| !f.is_finite() || **f <= 0.0) {
         return Err(Error::input(format!("expected positive factors, found {bad}")).at(place));
     }
-    Ok(Rope { theta, scaling: RopeScaling::Factors(factors) })
+    Ok(Rope { theta, rotated: head_dim, scaling: RopeScaling::Factors(factors) })
 }

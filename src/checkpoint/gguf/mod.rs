@@ -14,7 +14,7 @@ mod types;
 use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
-use crate::checkpoint::config::{Architecture, Config};
+use crate::checkpoint::config::Config;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
@@ -47,7 +47,7 @@ pub fn read(file: &FileBytes, file_index: usize) -> Result<Gguf> {
 fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
     let Header { metadata, mut tensors } = header::parse(bytes)?;
     let factors = match config::architecture(&metadata)? {
-        Architecture::Llama => tensors.remove("rope_freqs.weight"),
+        "llama" => tensors.remove("rope_freqs.weight"),
         _ => None,
     };
     let factors = factors.map(|entry| decode(bytes, &entry)).transpose();
@@ -69,7 +69,16 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
         check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
         stored.insert(
             ours,
-            StoredTensor { name, file: file_index, range, shape, dtype, rows, scales: None },
+            StoredTensor {
+                name,
+                file: file_index,
+                range,
+                shape,
+                dtype,
+                rows,
+                scales: None,
+                minus_one: false,
+            },
         );
     }
     Ok(Gguf { tensors: stored, config, metadata })
@@ -129,9 +138,9 @@ fn hugging_face_name(name: &str, layers: usize) -> Option<String> {
 /// only.
 fn row_order(name: &str, config: &Config) -> RowOrder {
     let part = name.rsplit('.').nth(1);
-    match (config.architecture, part) {
-        (Architecture::Llama, Some("attn_q")) => RowOrder::Interleaved { heads: config.heads },
-        (Architecture::Llama, Some("attn_k")) => RowOrder::Interleaved { heads: config.kv_heads },
+    match (config.family, part) {
+        ("llama", Some("attn_q")) => RowOrder::Interleaved { heads: config.heads },
+        ("llama", Some("attn_k")) => RowOrder::Interleaved { heads: config.kv_heads },
         _ => RowOrder::Plain,
     }
 }
@@ -144,23 +153,6 @@ fn check_rows(order: RowOrder, shape: &[usize]) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!("expected rows in {heads} heads of even size, found {rows} rows")))
-}
-
-/// The stored row that contains the logical (Hugging Face) row `row` of a matrix of `rows` rows.
-///
-/// In [`RowOrder::Interleaved`] a head's rows `j` and `j + head_dim / 2`, which rotate together,
-/// are stored one after the other.
-pub fn unpermute_row(order: RowOrder, row: usize, rows: usize) -> usize {
-    match order {
-        RowOrder::Interleaved { heads } if heads > 0 && rows / heads >= 2 => {
-            let head_dim = rows / heads;
-            let half = head_dim / 2;
-            let (head, within) = (row / head_dim, row % head_dim);
-            head * head_dim + within % half * 2 + within / half
-        }
-        RowOrder::Every { step, first } => row * step + first,
-        _ => row,
-    }
 }
 
 #[cfg(test)]

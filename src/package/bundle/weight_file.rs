@@ -166,12 +166,13 @@ fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
 /// A bug-class error if `table` is not a rotary table.
 pub fn rotary_table(config: &Config, tokens: usize, table: HalfVector) -> Result<Vec<f16>> {
     let tables = RopeTables::new(config, tokens, &candle_core::Device::Cpu)?;
+    let rotation = |index| tables.rotation(index, tokens).map_err(crate::model::failed);
     let table = match table {
-        HalfVector::Cosines => tables.cos(),
-        HalfVector::Sines => tables.sin(),
+        HalfVector::Cosines(index) => rotation(index)?.cos,
+        HalfVector::Sines(index) => rotation(index)?.sin,
         HalfVector::Tensor(id) => {
             return Err(Error::bug(format!("{} is not a rotary table", id.name())));
         }
     };
-    Ok(values(table)?.into_iter().map(f16::from_f32).collect())
+    Ok(values(&table)?.into_iter().map(f16::from_f32).collect())
 }

@@ -263,7 +263,7 @@ fn model_info(request: &BundleRequest<'_>, packages: &[WrittenEntry]) -> ModelIn
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
         vocab_size: config.vocab_size,
-        sliding_window_tokens: config.sliding.iter().copied().flatten().next(),
+        sliding_window_tokens: (0..config.layers).find_map(|layer| config.window_tokens(layer)),
         size_bytes: packages.iter().map(|written| written.entry.size_bytes).sum(),
     }
 }
@@ -281,7 +281,7 @@ fn input_scales(coder: &Coder<'_>) -> Vec<InputScaleEntry> {
 /// What the runner computes with the chosen experts.
 fn rule(routing: Rule) -> &'static str {
     match routing {
-        Rule::SoftmaxOfChosen | Rule::ChosenOfSoftmax { .. } => {
+        Rule::SoftmaxOfChosen | Rule::ChosenOfSoftmax { .. } | Rule::Scored(_) => {
             "hidden_states + sum over chosen experts of expert_weights[i] * expert_<expert_ids[i]>(normed_states)"
         }
     }

@@ -45,7 +45,7 @@ impl AttentionContext {
             let table = body.vector("table", vector, &shape)?;
             body.f.gather(&table, &positions, 0)
         };
-        let (cosines, sines) = (table(HalfVector::Cosines)?, table(HalfVector::Sines)?);
+        let (cosines, sines) = (table(HalfVector::Cosines(0))?, table(HalfVector::Sines(0))?);
         body.f.scope("cache");
         let cache_shape = [layers, config.kv_heads, design.context_tokens, config.head_dim];
         let cache = match design.cache {
@@ -130,7 +130,7 @@ impl AttentionContext {
     ) -> Result<Value> {
         let head_dim = body.config.head_dim;
         let mut y = body.split_heads(y, heads)?;
-        if body.config.qk_norm {
+        if body.config.qk_norm.is_some() {
             let gain = body.vector("gain", HalfVector::Tensor(norm), &[head_dim])?;
             y = body.rms_norm(&y, -1, &gain)?;
         }

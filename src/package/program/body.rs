@@ -180,7 +180,7 @@ impl FunctionBody<'_> {
     pub fn rms_norm(&mut self, x: &Value, axis: isize, gain: &Value) -> Result<Value> {
         let negative = self.f.mul_by(x, -1.0)?;
         let both = self.f.concat(&[x, &negative], axis)?;
-        let normed = self.f.layer_norm(&both, &[axis], self.config.rms_norm_eps as f32)?;
+        let normed = self.f.layer_norm(&both, &[axis], self.config.norm.eps as f32)?;
         let at = if axis < 0 { x.rank() as isize + axis } else { axis };
         let channels = x.shape()[usize::try_from(at).unwrap_or(0)];
         let halves = self.f.split(&normed, &[channels, channels], axis)?;

@@ -22,11 +22,13 @@ pub(super) fn mlp(
 ) -> Result<Value> {
     let gate = body.project(x, mlp_of(layer, expert, Role::Gate))?;
     let up = body.project(x, mlp_of(layer, expert, Role::Up))?;
-    let activation = body.config.experts.as_ref().map_or(Activation::SwiGlu, |e| e.activation);
-    let inner = match activation {
-        Activation::SwiGlu => {
+    let inner = match body.config.activation {
+        Activation::Silu => {
             let gate = body.f.silu(&gate)?;
             body.f.mul(&gate, &up)?
+        }
+        Activation::Gelu | Activation::GeluTanh | Activation::ReluSquared | Activation::Xielu => {
+            return Err(Error::bug("an activation function that packages do not have"));
         }
         Activation::ClampedSwiGlu { limit } => {
             let limit = limit as f32;
@@ -61,6 +63,7 @@ pub(super) fn route(
             let [chosen, ids] = body.f.topk(&logits, experts.per_token, -1)?;
             (ids, body.f.softmax(&chosen, -1)?)
         }
+        Routing::Scored(_) => return Err(Error::bug("a routing that packages do not have")),
         Routing::ChosenOfSoftmax { renormalize } => {
             let shares = body.f.softmax(&logits, -1)?;
             let [chosen, ids] = body.f.topk(&shares, experts.per_token, -1)?;

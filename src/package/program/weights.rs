@@ -20,10 +20,10 @@ use crate::package::weights::{StoredWeight, WeightLayout, refuse_recipe};
 pub enum HalfVector {
     /// The gain of a norm, a bias, or attention sinks.
     Tensor(TensorId),
-    /// The cosines of the rotary embedding, `[context, head_dim / 2]`.
-    Cosines,
-    /// The sines of the rotary embedding, `[context, head_dim / 2]`.
-    Sines,
+    /// The cosines of a rotary embedding, `[context, rotated / 2]`, by its place in the model.
+    Cosines(usize),
+    /// The sines of a rotary embedding.
+    Sines(usize),
 }
 
 /// Places weights in a weight file, or only computes where they would go.
@@ -81,7 +81,7 @@ impl PlacedWeights {
         }
         if piece.has_attention() {
             let elements = design.context_tokens * config.head_dim / 2;
-            for table in [HalfVector::Cosines, HalfVector::Sines] {
+            for table in [HalfVector::Cosines(0), HalfVector::Sines(0)] {
                 weights.vectors.insert(table, place.vector(table, elements)?);
             }
         }
@@ -183,7 +183,7 @@ pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorI
 
 /// The bias of a weight; `None` if the architecture has none.
 pub(super) fn bias_of(config: &Config, id: TensorId) -> Option<TensorId> {
-    config.has_bias(id.role).then(|| id.with_bias())
+    config.has_bias(id).then(|| id.with_bias())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use super::VerificationInput;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
+use crate::eval::final_weights::FinalWeights;
 use crate::eval::{
     Coder, Fp16Overflow, InputScales, Lane, Resumed, SLICE_ROWS, State, Variant, Walk,
     WalkObserver, Window,
@@ -46,9 +47,10 @@ pub fn predict_by_walk(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result
             .hint("run a sweep of this variant to see why")
     })?;
     let config = &coder.checkpoint.config;
-    let gain = coder.tensor(TensorId::model(Role::FinalNorm))?.decode();
-    let gain = model::vector(gain, device)?;
-    let mut normed = model::final_norm(&hidden, &gain, 0..ids.len(), config)?;
+    let decoded = |id: TensorId| Ok((id, coder.tensor(id)?.decode()));
+    let last = FinalWeights::ids(config).into_iter().map(decoded).collect::<Result<Vec<_>>>()?;
+    let last = FinalWeights::new(config, device, last.into_iter())?;
+    let mut normed = model::final_norm(&hidden, &last.norm, 0..ids.len())?;
     if let Some(scale) = coder.scales.and_then(|scales| scales.get(None, Input::Head)) {
         normed = model::in_int8(&normed, scale)?;
     }
@@ -56,11 +58,11 @@ pub fn predict_by_walk(coder: Coder<'_>, ids: &[u32], device: &Device) -> Result
     let mut logits = vec![Vec::with_capacity(config.vocab_size); ids.len()];
     for first in (0..config.vocab_size).step_by(SLICE_ROWS) {
         let rows = first..(first + SLICE_ROWS).min(config.vocab_size);
-        let shape = [rows.len(), config.hidden_size];
+        let (shape, span) = ([rows.len(), config.hidden_size], rows.clone());
         let mut weights = vec![0.0; rows.len() * config.hidden_size];
         head.decode_rows(rows, &mut weights)?;
-        let slice = model::logits(&normed, &model::matrix(weights, shape, device)?)?;
-        let values = model::values(&slice)?;
+        let slice = last.slice(model::matrix(weights, shape, device)?, span)?;
+        let values = model::values(&model::logits(&normed, &slice, config)?)?;
         for (logits, values) in logits.iter_mut().zip(values.chunks_exact(shape[0])) {
             logits.extend_from_slice(values);
         }

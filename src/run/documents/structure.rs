@@ -35,16 +35,21 @@ pub fn document(outline: &Outline, lists_tensors: bool) -> Result<Document> {
 fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
     let config = &checkpoint.config;
     let yes_no = |yes: bool| if yes { "yes" } else { "no" };
-    let rope = match &config.rope.scaling {
+    let first = config.ropes.first();
+    let rope = match first.map_or(&RopeScaling::None, |rope| &rope.scaling) {
         RopeScaling::None => "none".to_owned(),
         RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
         RopeScaling::Yarn { factor, .. } => format!("yarn, factor {factor}"),
+        RopeScaling::Dynamic { factor, .. } => format!("dynamic, factor {factor}"),
+        RopeScaling::Long { original_max_position_embeddings: original, .. } => {
+            format!("longrope, other factors beyond {original} tokens")
+        }
         RopeScaling::Factors(factors) => format!("{} factors, one per frequency", factors.len()),
     };
     let cache_bytes = 2 * size_of::<u16>() * config.layers * config.kv_heads * config.head_dim;
     vec![
-        Fact::new("architecture", "Architecture", config.architecture.name()),
+        Fact::new("architecture", "Architecture", config.family),
         Fact::new("layers", "Layers", config.layers),
         Fact::new("hidden_size", "Hidden size", config.hidden_size),
         Fact::new("intermediate_size", "Intermediate size", config.intermediate_size),
@@ -53,7 +58,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         Fact::new("head_dim", "Head size", config.head_dim),
         Fact::new("vocabulary", "Vocabulary", config.vocab_size),
         Fact::new("context_tokens", "Context", config.max_position_embeddings),
-        Fact::new("rope_theta", "RoPE theta", Value::exact(config.rope.theta)),
+        Fact::new("rope_theta", "RoPE theta", Value::exact(first.map_or(0.0, |rope| rope.theta))),
         Fact::new("rope_scaling", "RoPE scaling", rope),
         Fact::new("tied", "Tied head", yes_no(config.tied)),
         Fact::new("parameters", "Parameters", checkpoint.parameters()),

@@ -7,7 +7,10 @@
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use pulp::Arch;
 
+mod activation;
+
 use super::backend::has_own_operations;
+pub use activation::{ActivationFunction, softcap};
 
 /// Partial sums per row: one AVX-512 register, two AVX2 ones, four NEON ones.
 const LANES: usize = 16;
@@ -22,6 +25,16 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     }
     let out = x.copy()?;
     out.inplace_op2(gain, &RmsNorm { eps: eps as f32 })?;
+    Ok(out)
+}
+
+/// Layer norm of each row of `x` `[rows, columns]` times `gain` `[columns]` (Ba et al. 2016).
+pub fn layer_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    if !has_own_operations(x.device()) {
+        return candle_nn::ops::layer_norm(x, gain, &gain.zeros_like()?, eps as f32);
+    }
+    let out = x.copy()?;
+    out.inplace_op2(gain, &LayerNorm { eps: eps as f32 })?;
     Ok(out)
 }
 
@@ -98,6 +111,10 @@ struct RmsNorm {
     eps: f32,
 }
 
+struct LayerNorm {
+    eps: f32,
+}
+
 struct SwiGlu;
 
 struct Add;
@@ -123,6 +140,33 @@ impl InplaceOp2 for RmsNorm {
             for row in x.chunks_exact_mut(gain.len()) {
                 let mean = sum(row, |v| v * v) / gain.len() as f32;
                 let factor = 1.0 / (mean + self.eps).sqrt();
+                row.iter_mut().zip(gain).for_each(|(v, g)| *v = *v * factor * g);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        l: &Layout,
+        gain: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<()> {
+        let (x, gain) = (slice_mut(x, l)?, slice(gain, lg)?);
+        let count = gain.len() as f32;
+        Arch::new().dispatch(|| {
+            for row in x.chunks_exact_mut(gain.len()) {
+                let mean = sum(row, |v| v) / count;
+                row.iter_mut().for_each(|v| *v -= mean);
+                let variance = sum(row, |v| v * v) / count;
+                let factor = 1.0 / (variance + self.eps).sqrt();
                 row.iter_mut().zip(gain).for_each(|(v, g)| *v = *v * factor * g);
             }
         });
@@ -292,51 +336,4 @@ fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-
-    /// Bound on the relative error of [`exp`]: two units in the last place.
-    const EXP_RELATIVE: f64 = 2.4e-7;
-
-    #[test]
-    fn exp_is_within_two_units_in_the_last_place() {
-        for i in -870_000..=880_000 {
-            let x = i as f32 * 1e-4;
-            let truth = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - truth).abs() / truth;
-            assert!(error < EXP_RELATIVE, "exp({x}) is off by {error:e}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(-1000.0), 0.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-    }
-
-    fn weights(mask: &AttentionMask) -> Vec<Vec<Vec<f32>>> {
-        let scores = Tensor::zeros((2, 3, 5), DType::F32, &Device::Cpu).unwrap();
-        masked_softmax(scores, mask).unwrap().to_vec3().unwrap()
-    }
-
-    #[test]
-    fn a_query_sees_no_later_key_and_none_before_its_window() {
-        let mask = AttentionMask { scale: 0.5, first: 2, window: None, sinks: None };
-        for head in &weights(&mask) {
-            assert_eq!(head[0], [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
-            assert_eq!(head[2], [0.2; 5]);
-        }
-        for head in &weights(&AttentionMask { window: Some(2), ..mask }) {
-            assert_eq!(head[0], [0.0, 0.5, 0.5, 0.0, 0.0]);
-            assert_eq!(head[2], [0.0, 0.0, 0.0, 0.5, 0.5]);
-        }
-    }
-
-    #[test]
-    fn a_sink_takes_its_share_of_attention() {
-        let sinks = Some(vec![0.0, 2f32.ln()]);
-        let mask = AttentionMask { scale: 1.0, first: 2, window: Some(1), sinks };
-        let weights = weights(&mask);
-        assert!((weights[0][1][3] - 0.5).abs() < 1e-6);
-        assert!((weights[1][1][3] - 1.0 / 3.0).abs() < 1e-6);
-    }
-}
+mod tests;
