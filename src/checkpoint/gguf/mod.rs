@@ -5,6 +5,7 @@
 //! block-quantized elements. Its metadata also contains what is in `config.json` and
 //! `tokenizer.json` elsewhere.
 
+pub mod blocks;
 mod config;
 mod cursor;
 mod header;
