@@ -6,6 +6,7 @@ use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use half::{bf16, f16};
 
+use super::gguf::blocks::BlockType;
 use super::mxfp4;
 use crate::error::{Error, Result};
 
@@ -22,8 +23,10 @@ pub enum Dtype {
     U8,
     /// Four-bit floats whose block scales are stored separately (see [`super::mxfp4`]).
     Mxfp4,
-    /// A block-quantized GGUF type.
+    /// A block-quantized GGUF type that candle decodes.
     Ggml(GgmlDType),
+    /// Another block-quantized GGUF type.
+    Block(BlockType),
 }
 
 impl Dtype {
@@ -31,13 +34,14 @@ impl Dtype {
     pub fn name(self) -> String {
         match self {
             Dtype::Ggml(dtype) => format!("{dtype:?}").to_lowercase(),
+            Dtype::Block(block) => block.name().to_owned(),
             plain => format!("{plain:?}").to_lowercase(),
         }
     }
 
     /// Whether weights of this type were quantized, in blocks with scales of their own.
     pub fn is_quantized(self) -> bool {
-        matches!(self, Dtype::Mxfp4 | Dtype::Ggml(_))
+        matches!(self, Dtype::Mxfp4 | Dtype::Ggml(_) | Dtype::Block(_))
     }
 
     /// Weights per stored block and bytes per block.
@@ -48,6 +52,7 @@ impl Dtype {
             Dtype::U8 => (1, 1),
             Dtype::Mxfp4 => (mxfp4::BLOCK_WEIGHTS, mxfp4::BLOCK_BYTES),
             Dtype::Ggml(dtype) => (dtype.block_size(), dtype.type_size()),
+            Dtype::Block(block) => block.block(),
         }
     }
 
@@ -84,6 +89,7 @@ impl Dtype {
                 out.iter_mut().zip(words).for_each(|(o, &w)| *o = bf16::from_le_bytes(w).to_f32());
             }
             Dtype::Ggml(dtype) => decode_ggml(dtype, bytes, out)?,
+            Dtype::Block(block) => block.decode(bytes, out),
             Dtype::U8 | Dtype::Mxfp4 => {
                 return Err(Error::bug(format!("cannot decode {} without scales", self.name())));
             }

@@ -7,7 +7,7 @@
 mod bytes;
 pub mod config;
 mod config_json;
-mod dtype;
+pub mod dtype;
 mod experts;
 mod families;
 mod foreign;

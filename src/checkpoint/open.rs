@@ -89,10 +89,10 @@ impl Checkpoint {
         if !file.starts_with(b"GGUF") {
             return Err(foreign::not_gguf(path, &file));
         }
-        let gguf::Gguf { tensors, config, metadata } = gguf::read(&file, 0)?;
+        let (files, gguf::Gguf { tensors, config, metadata }) = gguf::open(file)?;
+        let name = if files.len() > 1 { gguf::whole_name(&name).to_owned() } else { name };
         let tokenizer = TokenizerSource::Gguf(Box::new(metadata));
-        Self::assemble(name, config, tokenizer, vec![file], tensors)
-            .at(|| path.display().to_string())
+        Self::assemble(name, config, tokenizer, files, tensors).at(|| path.display().to_string())
     }
 
     /// Opens a checkpoint that is part of the program.

@@ -19,7 +19,8 @@ pub struct StoredTensor {
     pub dtype: Dtype,
     /// The order of the rows in the file.
     pub rows: RowOrder,
-    /// Where the block scales are, for types that store them separately.
+    /// Where scales are that are stored separately: those of the blocks for [`Dtype::Mxfp4`], for any
+    /// other type one f32 that multiplies all weights.
     pub scales: Option<FileRange>,
     /// Whether the file holds the values minus 1, as those of Gemma's norms.
     pub minus_one: bool,
@@ -47,8 +48,13 @@ impl StoredTensor {
     /// Bytes that these weights take in the file, including scales.
     pub fn size_bytes(&self) -> u64 {
         let [rows, columns] = self.matrix();
-        let scales = if self.scales.is_some() { columns / mxfp4::BLOCK_WEIGHTS } else { 0 };
-        (rows * (self.dtype.row_bytes(columns).unwrap_or(0) + scales)) as u64
+        let weights = rows * self.dtype.row_bytes(columns).unwrap_or(0);
+        let scales = match (&self.scales, self.dtype) {
+            (None, _) => 0,
+            (Some(_), Dtype::Mxfp4) => rows * (columns / mxfp4::BLOCK_WEIGHTS),
+            (Some(_), _) => size_of::<f32>(),
+        };
+        (weights + scales) as u64
     }
 
     /// Number of weights.

@@ -59,6 +59,8 @@ pub fn first_difference(
 pub struct TensorBytes<'a> {
     bytes: &'a [u8],
     scales: &'a [u8],
+    /// What multiplies all weights.
+    factor: Option<f32>,
     row_bytes: usize,
 }
 
@@ -77,7 +79,14 @@ impl<'a> TensorBytes<'a> {
         })?;
         let bytes = &files[stored.file][stored.range.clone()];
         let scales = stored.scales.as_ref().map_or(&[][..], |s| &files[s.file][s.range.clone()]);
-        Ok(TensorBytes { bytes, scales, row_bytes })
+        let factor = match (stored.dtype, scales) {
+            (Dtype::Mxfp4, _) | (_, []) => None,
+            (_, &[a, b, c, d]) => Some(f32::from_le_bytes([a, b, c, d])),
+            (_, other) => {
+                return Err(Error::bug(format!("{} bytes for one factor", other.len())));
+            }
+        };
+        Ok(TensorBytes { bytes, scales, factor, row_bytes })
     }
 
     /// Fails (bug) if the bytes are not those of the tensor, or the rows not among its rows.
@@ -99,6 +108,21 @@ impl<'a> TensorBytes<'a> {
     /// # Errors
     /// Those of the stored type.
     pub fn decode(
+        &self,
+        stored: &StoredTensor,
+        first: usize,
+        all_rows: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        self.decode_stored(stored, first, all_rows, out)?;
+        if let Some(factor) = self.factor {
+            out.iter_mut().for_each(|weight| *weight *= factor);
+        }
+        Ok(())
+    }
+
+    /// As [`TensorBytes::decode`], without the factor of the tensor.
+    fn decode_stored(
         &self,
         stored: &StoredTensor,
         first: usize,

@@ -1,4 +1,5 @@
-"""Writes tiny-llama.gguf and tiny-llama.f32, the truth for reading GGUF files.
+"""Writes tiny-llama.gguf and tiny-llama.f32, the truth for reading GGUF files, and the same model split
+over three files of five tensors at most.
 
     pip install gguf numpy safetensors && python make_gguf.py
 
@@ -45,28 +46,36 @@ TENSORS = [
     ("blk.0.ffn_down.weight", "mlp.down_proj.weight", (HIDDEN, MLP), T.Q4_0, 0),
 ]
 
-writer = GGUFWriter(HERE / "tiny-llama.gguf", "llama")
-writer.add_block_count(1)
-writer.add_context_length(128)
-writer.add_embedding_length(HIDDEN)
-writer.add_feed_forward_length(MLP)
-writer.add_head_count(HEADS)
-writer.add_head_count_kv(KV_HEADS)
-writer.add_layer_norm_rms_eps(1e-5)
-writer.add_rope_dimension_count(HIDDEN // HEADS)
-writer.add_vocab_size(VOCABULARY)
 
-truth = {}
+def describe(writer):
+    writer.add_block_count(1)
+    writer.add_context_length(128)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(MLP)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(HIDDEN // HEADS)
+    writer.add_vocab_size(VOCABULARY)
+
+
+writers = [GGUFWriter(HERE / "tiny-llama.gguf", "llama")]
+writers.append(GGUFWriter(HERE / "tiny-llama.gguf", "llama", split_max_tensors=5))
+truth, tensors = {}, []
 for theirs, ours, shape, kind, heads in TENSORS:
     weights = random.normal(0, 0.05, shape).astype(np.float32)
     coded = quantize(permute(weights, heads) if heads else weights, kind)
     decoded = dequantize(coded, kind).reshape(shape).astype(np.float32)
-    writer.add_tensor(theirs, coded, raw_dtype=kind)
+    tensors.append((theirs, coded, kind))
     name = ours if theirs[:3] in ("tok", "out") else f"model.layers.0.{ours}"
     truth[name] = np.ascontiguousarray(unpermute(decoded, heads) if heads else decoded)
 
-writer.write_header_to_file()
-writer.write_kv_data_to_file()
-writer.write_tensors_to_file()
-writer.close()
+for writer in writers:
+    describe(writer)
+    for name, coded, kind in tensors:
+        writer.add_tensor(name, coded, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 save_file(truth, HERE / "tiny-llama.f32")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
-# against coremltools, decoding steps against another interpreter of Core ML programs, pages in a
-# browser, Core ML's stand-in against its selectors, usbmux against its other clients, and the Swift
-# runner, alone and driven by evalkit.
+# against coremltools, types of GGUF files against the gguf package, decoding steps against another
+# interpreter of Core ML programs, pages in a browser, Core ML's stand-in against its selectors, usbmux
+# against its other clients, and the Swift runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
 #
@@ -39,6 +39,13 @@ packages_of_models() {
     "$venv/bin/python" tests/peers/package_coremltools.py "$packages"/models/*/*.mlpackage
 }
 
+ggml_blocks() {
+    local blocks=$packages/ggml_blocks.json
+    "$venv/bin/pip" install --quiet gguf==0.19.0
+    "$venv/bin/python" tests/golden/make_blocks.py --blocks 400 --seed 1 "$blocks"
+    EVALKIT_GGML_BLOCKS=$blocks cargo test --quiet --release --lib gguf::blocks
+}
+
 interpreter() {
     local path=${EVALKIT_INTERPRETER_PATH:-../shared/coreml/tools/run_mlpackage.py}
     if [[ ! -e $path ]]; then
@@ -56,6 +63,7 @@ step "the demo's text, against its grammar" "$venv/bin/python" datasets/demo/gen
 step "packages of single layers, against coremltools" packages_of_layers
 step "packages of models, against coremltools" packages_of_models
 step "decoding steps, against another interpreter" interpreter
+step "types of GGUF files, against the gguf package" ggml_blocks
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"

@@ -68,12 +68,19 @@ pub(super) fn read(
     tensors: &BTreeMap<String, TensorEntry>,
     factors: Option<Vec<f32>>,
 ) -> Result<Config> {
-    refuse_parts(metadata)?;
+    refuse_others(metadata)?;
     let family = architecture(metadata)?;
     let keys = MetadataKeys { metadata, prefix: family };
     keys.refuse_unknown()?;
-    let heads = keys.size("attention.head_count")?;
-    let kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(heads);
+    let layers = keys.size("block_count")?;
+    if layers > MAX_LAYERS {
+        let key = keys.full("block_count");
+        return Err(Error::input(format!("expected at most {MAX_LAYERS}, found {layers}"))
+            .at(format!("key {key}")));
+    }
+    let heads = keys.same_size("attention.head_count", layers);
+    let heads = metadata.required(&keys.full("attention.head_count"), heads)?;
+    let kv_heads = keys.same_size("attention.head_count_kv", layers)?.unwrap_or(heads);
     let hidden_size = keys.size("embedding_length")?;
     let head_dim = head_dim(&keys, hidden_size, heads)?;
     if !heads.is_multiple_of(kv_heads) {
@@ -81,12 +88,9 @@ pub(super) fn read(
             "expected key/value heads that divide the {heads} query heads, found {kv_heads}"
         )));
     }
-    let layers = keys.size("block_count")?;
-    if layers > MAX_LAYERS {
-        let key = keys.full("block_count");
-        return Err(Error::input(format!("expected at most {MAX_LAYERS}, found {layers}"))
-            .at(format!("key {key}")));
-    }
+    let intermediate_size = keys.same_size("feed_forward_length", layers);
+    let intermediate_size =
+        metadata.required(&keys.full("feed_forward_length"), intermediate_size)?;
     let embedding = tensors
         .get("token_embd.weight")
         .ok_or_else(|| Error::input("the tensor token_embd.weight is missing"))?;
@@ -96,7 +100,7 @@ pub(super) fn read(
     let keys_of_family = json!({
         "model_type": family,
         "hidden_size": hidden_size,
-        "intermediate_size": keys.size("feed_forward_length")?,
+        "intermediate_size": intermediate_size,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
@@ -119,11 +123,7 @@ pub(super) fn read(
     })
 }
 
-fn refuse_parts(metadata: &Metadata) -> Result<()> {
-    if let Some(parts @ 2..) = metadata.integer("split.count")? {
-        return Err(Error::input(format!("the model is split over {parts} files"))
-            .hint("merge them first: llama-gguf-split --merge FIRST-FILE MERGED-FILE"));
-    }
+fn refuse_others(metadata: &Metadata) -> Result<()> {
     match metadata.text("general.type")? {
         None | Some("model") => Ok(()),
         Some(other) => {
@@ -159,12 +159,30 @@ impl MetadataKeys<'_> {
     /// A positive number that fits a usize.
     fn optional_size(&self, key: &str) -> Result<Option<usize>> {
         let full = self.full(key);
-        let Some(found) = self.metadata.integer(&full)? else { return Ok(None) };
+        self.metadata.integer(&full)?.map(|found| self.checked_size(key, found)).transpose()
+    }
+
+    fn checked_size(&self, key: &str, found: i128) -> Result<usize> {
         match u32::try_from(found) {
-            Ok(size @ 1..) => Ok(Some(size as usize)),
+            Ok(size @ 1..) => Ok(size as usize),
             _ => Err(Error::input(format!("expected a positive 32-bit number, found {found}"))
-                .at(format!("key {full}"))),
+                .at(format!("key {}", self.full(key)))),
         }
+    }
+
+    /// A positive number, or an array that repeats it for every layer.
+    fn same_size(&self, key: &str, layers: usize) -> Result<Option<usize>> {
+        let full = self.full(key);
+        let Some(sizes) = self.metadata.per_layer(&full, layers)? else { return Ok(None) };
+        let first = sizes.first().copied().unwrap_or(0);
+        if let Some((layer, other)) = sizes.iter().enumerate().find(|(_, size)| **size != first) {
+            return Err(Error::input(format!(
+                "expected the same number in every layer, found {first} in layer 0 and {other} in layer {layer}"
+            ))
+            .at(format!("key {full}"))
+            .hint("models whose layers have different sizes are not supported"));
+        }
+        self.checked_size(key, first.into()).map(Some)
     }
 
     fn size(&self, key: &str) -> Result<usize> {

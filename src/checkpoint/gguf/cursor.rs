@@ -132,7 +132,9 @@ impl<'a> Cursor<'a> {
         let mut floats = Vec::new();
         for _ in 0..count {
             match self.scalar(kind)? {
-                Scalar::Integer(value) => integers.push(value as i64),
+                Scalar::Integer(value) => integers.push(i64::try_from(value).map_err(|_| {
+                    Error::input(format!("expected numbers of 63 bits, found {value}"))
+                })?),
                 Scalar::Bool(value) => integers.push(i64::from(value)),
                 Scalar::Float(value) => floats.push(value),
             }

@@ -11,16 +11,15 @@ use crate::checkpoint::dtype::Dtype;
 use crate::error::{At, Error, Result};
 
 use super::cursor::Cursor;
+use super::forks;
 use super::metadata::Metadata;
+use super::table::{RawEntry, table};
 use super::types::dtype;
 
 /// Largest metadata that is read. The largest vocabularies in use need about 20 MB.
 const MAX_METADATA_BYTES: usize = 64 << 20;
-const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: i128 = 32;
 const MAX_ALIGNMENT: i128 = 1 << 16;
-/// Bytes of a tensor's entry with an empty name and no dimensions.
-const MIN_TENSOR_ENTRY: u64 = 24;
 /// Bytes of a metadata entry with an empty key and a one-byte value.
 const MIN_KEY_ENTRY: u64 = 13;
 
@@ -37,7 +36,9 @@ pub(super) struct TensorEntry {
     /// Outermost dimension first.
     pub shape: Vec<usize>,
     pub dtype: Dtype,
-    /// The tensor's bytes within the file.
+    /// Index into the model's files.
+    pub file: usize,
+    /// The tensor's bytes within that file.
     pub range: Range<usize>,
 }
 
@@ -49,12 +50,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
     let key_count = cursor.u64("the number of metadata keys")?;
     let metadata = metadata(&mut cursor, key_count).at(|| "metadata")?;
     let alignment = alignment(&metadata)?;
-    let raw = table(&mut cursor, tensor_count)?;
+    let mut raw = table(&mut cursor, tensor_count)?;
     let data = cursor.at().next_multiple_of(alignment);
+    forks::settle(&mut raw, bytes.len().saturating_sub(data) as u64, alignment as u64)?;
     let mut tensors = BTreeMap::new();
     for tensor in raw {
-        let entry =
-            tensor.place(data, alignment, bytes.len()).at(|| format!("tensor {}", tensor.name))?;
+        let entry = place(&tensor, data, alignment, bytes.len())
+            .at(|| format!("tensor {}", tensor.name))?;
         if tensors.insert(tensor.name.clone(), entry).is_some() {
             return Err(
                 Error::input("the name appears twice").at(format!("tensor {}", tensor.name))
@@ -119,74 +121,40 @@ fn alignment(metadata: &Metadata) -> Result<usize> {
     }
 }
 
-/// A tensor's entry as it is in the file.
-struct RawEntry {
-    name: String,
-    /// Innermost first.
-    dims: Vec<u64>,
-    type_id: u32,
-    /// From the start of the data section.
-    offset: u64,
-}
-
-fn table(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<RawEntry>> {
-    cursor.room_for(count, MIN_TENSOR_ENTRY, "tensors").at(|| "table of tensors")?;
-    let mut table = Vec::new();
-    for index in 0..count {
-        let name = cursor.name("a tensor's name").at(|| format!("tensor {index}"))?;
-        let entry = entry(cursor, name.clone()).at(|| format!("tensor {name}"))?;
-        table.push(entry);
+/// Checks that the tensor is inside the file, and reverses its dimensions to outermost first.
+fn place(raw: &RawEntry, data: usize, alignment: usize, file_len: usize) -> Result<TensorEntry> {
+    let dtype = dtype(raw.type_id)?;
+    let too_large = || Error::input(format!("the dimensions {:?} overflow", raw.dims));
+    let dims: Option<Vec<usize>> = raw.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let mut shape = dims.ok_or_else(too_large)?;
+    shape.reverse();
+    if shape.contains(&0) {
+        return Err(Error::input(format!("a dimension is 0: {:?}", raw.dims)));
     }
-    Ok(table)
-}
-
-fn entry(cursor: &mut Cursor<'_>, name: String) -> Result<RawEntry> {
-    let dims = cursor.u32("the number of dimensions")?;
-    if dims == 0 || dims > MAX_DIMS {
-        return Err(Error::input(format!("expected 1 to {MAX_DIMS} dimensions, found {dims}")));
+    let (&width, outer) = shape.split_last().ok_or_else(too_large)?;
+    let rows = outer.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
+    let row_bytes = dtype.row_bytes(width).ok_or_else(|| {
+        let name = dtype.name();
+        Error::input(format!("rows of {width} weights do not fill blocks of {name}"))
+    })?;
+    let len = row_bytes.checked_mul(rows).ok_or_else(too_large)?;
+    if !raw.offset.is_multiple_of(alignment as u64) {
+        let offset = raw.offset;
+        return Err(Error::input(format!(
+            "expected an offset divisible by {alignment}, found {offset}"
+        )));
     }
-    let dims = (0..dims).map(|_| cursor.u64("a dimension")).collect::<Result<_>>()?;
-    let type_id = cursor.u32("the element type")?;
-    let offset = cursor.u64("the offset")?;
-    Ok(RawEntry { name, dims, type_id, offset })
-}
-
-impl RawEntry {
-    /// Checks that the tensor is inside the file, and reverses its dimensions to outermost first.
-    fn place(&self, data: usize, alignment: usize, file_len: usize) -> Result<TensorEntry> {
-        let dtype = dtype(self.type_id)?;
-        let too_large = || Error::input(format!("the dimensions {:?} overflow", self.dims));
-        let dims: Option<Vec<usize>> = self.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let mut shape = dims.ok_or_else(too_large)?;
-        shape.reverse();
-        if shape.contains(&0) {
-            return Err(Error::input(format!("a dimension is 0: {:?}", self.dims)));
+    let start = usize::try_from(raw.offset).ok().and_then(|o| o.checked_add(data));
+    match start.and_then(|s| Some((s, s.checked_add(len)?))) {
+        Some((start, end)) if end <= file_len => {
+            Ok(TensorEntry { shape, dtype, file: 0, range: start..end })
         }
-        let (&width, outer) = shape.split_last().ok_or_else(too_large)?;
-        let rows = outer.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
-        let row_bytes = dtype.row_bytes(width).ok_or_else(|| {
-            let name = dtype.name();
-            Error::input(format!("rows of {width} weights do not fill blocks of {name}"))
-        })?;
-        let len = row_bytes.checked_mul(rows).ok_or_else(too_large)?;
-        if !self.offset.is_multiple_of(alignment as u64) {
-            let offset = self.offset;
-            return Err(Error::input(format!(
-                "expected an offset divisible by {alignment}, found {offset}"
-            )));
-        }
-        let start = usize::try_from(self.offset).ok().and_then(|o| o.checked_add(data));
-        match start.and_then(|s| Some((s, s.checked_add(len)?))) {
-            Some((start, end)) if end <= file_len => {
-                Ok(TensorEntry { shape, dtype, range: start..end })
-            }
-            _ => Err(Error::input(format!(
-                "expected {len} bytes at offset {} of the data, found the end of the file at {}",
-                self.offset,
-                file_len.saturating_sub(data)
-            ))
-            .hint("the file is truncated: download it again")),
-        }
+        _ => Err(Error::input(format!(
+            "expected {len} bytes at offset {} of the data, found the end of the file at {}",
+            raw.offset,
+            file_len.saturating_sub(data)
+        ))
+        .hint("the file is truncated: download it again")),
     }
 }
 

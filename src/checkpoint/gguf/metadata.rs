@@ -55,6 +55,11 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// The value of `key`, of whatever kind.
+    pub fn get(&self, key: &str) -> Option<&MetadataValue> {
+        self.0.get(key)
+    }
+
     /// Sets a text.
     pub fn set_text(&mut self, key: &str, text: &str) {
         self.0.insert(key.to_owned(), MetadataValue::Text(text.to_owned()));
@@ -120,6 +125,29 @@ impl Metadata {
             MetadataValue::Integers(values) => Some(values.as_slice()),
             _ => None,
         })
+    }
+
+    /// A number for each of `layers` layers: an array of that length, or one integer for all.
+    pub fn per_layer(&self, key: &str, layers: usize) -> Result<Option<Vec<i64>>> {
+        let refused = |what: String| Err(Error::input(what).at(format!("key {key}")));
+        match self.0.get(key) {
+            None => Ok(None),
+            Some(MetadataValue::Integer(value)) => match i64::try_from(*value) {
+                Ok(value) => Ok(Some(vec![value; layers])),
+                Err(_) => refused(format!("expected a 63-bit number, found {value}")),
+            },
+            Some(MetadataValue::Integers(values)) if values.len() == layers => {
+                Ok(Some(values.clone()))
+            }
+            Some(MetadataValue::Integers(values)) => {
+                let found = values.len();
+                refused(format!("expected a number for each of {layers} layers, found {found}"))
+            }
+            Some(other) => {
+                let found = other.kind();
+                refused(format!("expected an integer or an array of integers, found {found}"))
+            }
+        }
     }
 
     /// An array of floats.

@@ -5,10 +5,15 @@
 //! block-quantized elements. Its metadata also contains what is in `config.json` and
 //! `tokenizer.json` elsewhere.
 
+pub mod blocks;
 mod config;
 mod cursor;
+mod forks;
 mod header;
 mod metadata;
+mod parts;
+mod scales;
+mod table;
 mod types;
 
 use std::collections::BTreeMap;
@@ -22,6 +27,7 @@ use header::{Header, TensorEntry};
 pub use metadata::Metadata;
 #[cfg(test)]
 pub use metadata::MetadataValue;
+pub use parts::whole_name;
 
 /// The header of a GGUF file: its tensors and its metadata.
 #[derive(Debug)]
@@ -34,27 +40,48 @@ pub struct Gguf {
     pub metadata: Metadata,
 }
 
-/// Reads the header of `file`, which has the index `file_index` in the checkpoint. No weights are
+/// Reads the headers of `file` and of the other parts of its model, and opens these. No weights are
 /// decoded.
 ///
 /// # Errors
-/// Input errors with the file's path: a damaged header, an architecture or a computation that is not
-/// supported, a tensor of unknown name or element type.
-pub fn read(file: &FileBytes, file_index: usize) -> Result<Gguf> {
-    read_bytes(file, file_index).at(|| file.path.display())
+/// Input errors with the file's path: a damaged header, a missing part, an architecture or a computation
+/// that is not supported, a tensor of unknown name or element type.
+pub fn open(file: FileBytes) -> Result<(Vec<FileBytes>, Gguf)> {
+    let (files, header) = parts::open(file)?;
+    let bytes: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
+    let read = model(header, &bytes);
+    let gguf =
+        read.at(|| files.first().map_or_else(String::new, |f| f.path.display().to_string()))?;
+    Ok((files, gguf))
 }
 
-fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
-    let Header { metadata, mut tensors } = header::parse(bytes)?;
+/// A model in one file, as the only one of a checkpoint.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(test)]
+pub fn read(file: &FileBytes, _: usize) -> Result<Gguf> {
+    read_bytes(file, 0)
+}
+
+#[cfg(test)]
+fn read_bytes(bytes: &[u8], _: usize) -> Result<Gguf> {
+    model(header::parse(bytes)?, &[bytes])
+}
+
+fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
+    let Header { metadata, mut tensors } = header;
+    forks::refuse_rotated(&metadata)?;
+    let mut scales = scales::take(&mut tensors)?;
     let factors = match config::architecture(&metadata)? {
         "llama" => tensors.remove("rope_freqs.weight"),
         _ => None,
     };
-    let factors = factors.map(|entry| decode(bytes, &entry)).transpose();
+    let factors = factors.map(|entry| decode(files, &entry)).transpose();
     let factors = factors.at(|| "tensor rope_freqs.weight")?;
     let config = config::read(&metadata, &tensors, factors)?;
     let mut stored = BTreeMap::new();
-    for (name, TensorEntry { shape, dtype, range }) in tensors {
+    for (name, TensorEntry { shape, dtype, file, range }) in tensors {
         let ours = hugging_face_name(&name, config.layers).ok_or_else(|| {
             Error::input(format!(
                 "expected no tensor of this name in a model of {} blocks",
@@ -67,25 +94,17 @@ fn read_bytes(bytes: &[u8], file_index: usize) -> Result<Gguf> {
         })?;
         let rows = row_order(&name, &config);
         check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
+        let scales = scales.remove(&name);
         stored.insert(
             ours,
-            StoredTensor {
-                name,
-                file: file_index,
-                range,
-                shape,
-                dtype,
-                rows,
-                scales: None,
-                minus_one: false,
-            },
+            StoredTensor { name, file, range, shape, dtype, rows, scales, minus_one: false },
         );
     }
     Ok(Gguf { tensors: stored, config, metadata })
 }
 
 /// Decodes a short vector.
-fn decode(bytes: &[u8], entry: &TensorEntry) -> Result<Vec<f32>> {
+fn decode(files: &[&[u8]], entry: &TensorEntry) -> Result<Vec<f32>> {
     const MAX_FACTORS: usize = 1 << 12;
     let len = match entry.shape.as_slice() {
         &[len] if len <= MAX_FACTORS => len,
@@ -96,7 +115,7 @@ fn decode(bytes: &[u8], entry: &TensorEntry) -> Result<Vec<f32>> {
         }
     };
     let mut out = vec![0.0; len];
-    let stored = bytes.get(entry.range.clone());
+    let stored = files.get(entry.file).and_then(|bytes| bytes.get(entry.range.clone()));
     let stored = stored.ok_or_else(|| Error::bug("a tensor's byte range is outside its file"))?;
     entry.dtype.decode(stored, &mut out)?;
     Ok(out)
@@ -159,5 +178,7 @@ fn check_rows(order: RowOrder, shape: &[usize]) -> Result<()> {
 mod attacks;
 #[cfg(test)]
 pub(crate) mod build;
+#[cfg(test)]
+mod goldens;
 #[cfg(test)]
 mod tests;

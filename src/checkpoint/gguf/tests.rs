@@ -134,6 +134,17 @@ fn biases_of_a_llama_are_permuted_as_their_rows_are() {
 }
 
 #[test]
+fn arrays_that_repeat_a_size_for_every_layer_are_that_size() {
+    let mut file = GgufFile::llama();
+    for (key, value) in
+        [("attention.head_count", 2), ("attention.head_count_kv", 1), ("feed_forward_length", 32)]
+    {
+        file.set(&format!("llama.{key}"), Meta::I32s(vec![value]));
+    }
+    assert_eq!(open(&file).unwrap().config, open(&GgufFile::llama()).unwrap().config);
+}
+
+#[test]
 fn rope_factors_are_divisors_of_the_frequencies() {
     let mut file = GgufFile::llama();
     file.float("rope_freqs.weight", &[2]);
@@ -171,6 +182,11 @@ fn metadata_keeps_values_of_every_kind() {
     assert_eq!(metadata.floats("tokenizer.ggml.scores").unwrap().unwrap(), [0.5, -1.0]);
     assert_eq!(metadata.integers("tokenizer.ggml.token_type").unwrap().unwrap(), [1, -6]);
     assert_eq!(metadata.integer("llama.block_count").unwrap(), Some(1));
+    let by_layer = |key: &str, layers| metadata.per_layer(key, layers);
+    assert_eq!(by_layer("tokenizer.ggml.token_type", 2).unwrap(), Some(vec![1, -6]));
+    assert_eq!(by_layer("llama.block_count", 3).unwrap(), Some(vec![1, 1, 1]));
+    assert_eq!(by_layer("llama.missing", 3).unwrap(), None);
+    assert!(by_layer("tokenizer.ggml.token_type", 3).is_err());
     assert!(metadata.text("tokenizer.ggml.tokens").is_err());
 }
 

@@ -2,40 +2,31 @@
 
 use candle_core::quantized::GgmlDType;
 
+use super::blocks::BlockType;
 use crate::checkpoint::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// Types that are not read: their numbers, and their names in llama.cpp.
-const NOT_READ: [(u32, &str); 25] = [
+/// Types that are not read: their numbers, and their names in llama.cpp. bitnet.cpp gives three numbers
+/// to types of its own.
+const NOT_READ: [(u32, &str); 11] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
     (9, "Q8_1"),
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
     (24, "I8"),
     (25, "I16"),
     (26, "I32"),
     (27, "I64"),
     (28, "F64"),
-    (29, "IQ1_M"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (36, "IQ4_NL_4_4"),
-    (37, "IQ4_NL_4_8"),
-    (38, "IQ4_NL_8_8"),
-    (39, "MXFP4"),
-    (40, "NVFP4"),
-    (41, "Q1_0"),
-    (4, "Q4_2"),
-    (5, "Q4_3"),
+    (36, "IQ4_NL_4_4, or I2_S of bitnet.cpp,"),
+    (37, "IQ4_NL_4_8, or I8_S of bitnet.cpp,"),
+    (38, "IQ4_NL_8_8, or TL1 of bitnet.cpp,"),
 ];
 
 /// Types that llama.cpp wrote for a while and reads no more.
 const REPACKED: [(u32, &str); 3] = [(31, "Q4_0_4_4"), (32, "Q4_0_4_8"), (33, "Q4_0_8_8")];
+
+/// The number of PQ2_0, a type of PrismML's fork.
+pub(super) const PQ2_0: u32 = 142;
 
 /// The element type with this number.
 ///
@@ -56,13 +47,31 @@ pub(super) fn dtype(id: u32) -> Result<Dtype> {
         13 => Dtype::Ggml(GgmlDType::Q5K),
         14 => Dtype::Ggml(GgmlDType::Q6K),
         15 => Dtype::Ggml(GgmlDType::Q8K),
+        16 => Dtype::Block(BlockType::Iq2Xxs),
+        17 => Dtype::Block(BlockType::Iq2Xs),
+        18 => Dtype::Block(BlockType::Iq3Xxs),
+        19 => Dtype::Block(BlockType::Iq1S),
+        20 => Dtype::Block(BlockType::Iq4Nl),
+        21 => Dtype::Block(BlockType::Iq3S),
+        22 => Dtype::Block(BlockType::Iq2S),
+        23 => Dtype::Block(BlockType::Iq4Xs),
+        29 => Dtype::Block(BlockType::Iq1M),
         30 => Dtype::BF16,
+        34 => Dtype::Block(BlockType::Tq1_0),
+        35 => Dtype::Block(BlockType::Tq2_0),
+        39 => Dtype::Block(BlockType::Mxfp4),
+        40 => Dtype::Block(BlockType::Nvfp4),
+        41 => Dtype::Block(BlockType::Q1_0),
+        42 => Dtype::Block(BlockType::Q2_0),
+        PQ2_0 => Dtype::Block(BlockType::Pq2_0),
+        143 => Dtype::Block(BlockType::Ptq1_0),
         other => return Err(not_read(other)),
     })
 }
 
 fn not_read(id: u32) -> Error {
-    const READ: &str = "f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k to q6_k or q8_k";
+    const READ: &str =
+        "f32, f16, bf16, q8_0, q6_k or another of llama.cpp's types from q1_0 to q8_k";
     let name = |types: &[(u32, &'static str)]| {
         types.iter().find(|(number, _)| *number == id).map(|(_, name)| *name)
     };
@@ -84,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_type_of_ggml_is_read_or_refused_by_its_name() {
-        for id in 0..=41 {
+        for id in (0..=42).chain([142, 143]) {
             match dtype(id) {
                 Ok(_) => assert!(NOT_READ.iter().chain(&REPACKED).all(|(other, _)| *other != id)),
                 Err(error) => {
@@ -93,8 +102,8 @@ mod tests {
                 }
             }
         }
-        let text = dtype(20).unwrap_err().to_string();
-        assert!(text.contains("IQ4_NL") && text.contains("llama-quantize"), "{text}");
+        let text = dtype(36).unwrap_err().to_string();
+        assert!(text.contains("I2_S of bitnet.cpp") && text.contains("llama-quantize"), "{text}");
         assert!(dtype(32).unwrap_err().to_string().contains("take the model in Q4_0"));
         assert!(dtype(99).unwrap_err().to_string().contains("found ggml type 99"));
     }
