@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
-# against coremltools, decoding steps against another interpreter of Core ML programs, pages in a
-# browser, Core ML's stand-in against its selectors, usbmux against its other clients, and the Swift
+# against coremltools, decoding steps against another interpreter of Core ML programs, tokenizers
+# against llama.cpp, pages in a browser, Core ML's stand-in against its selectors, usbmux against its other clients, and the Swift
 # runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
@@ -56,6 +56,7 @@ step "the demo's text, against its grammar" "$venv/bin/python" datasets/demo/gen
 step "packages of single layers, against coremltools" packages_of_layers
 step "packages of models, against coremltools" packages_of_models
 step "decoding steps, against another interpreter" interpreter
+step "tokenizers, against llama.cpp" tests/peers/vocabularies.sh "${short[@]}"
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"

@@ -163,6 +163,12 @@ pub fn unpermute_row(order: RowOrder, row: usize, rows: usize) -> usize {
     }
 }
 
+/// The metadata of a GGUF file, even of one that contains a vocabulary and no tensors.
+#[cfg(test)]
+pub fn metadata(file: &FileBytes) -> Result<Metadata> {
+    header::parse(file).map(|header| header.metadata).at(|| file.path.display())
+}
+
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn checkpoint(file: &GgufFile) -> Checkpoint {
 fn a_byte_level_tokenizer_without_its_rule_is_refused_until_the_rule_is_said() {
     let mut silent = checkpoint(&with_tokenizer(None));
     let error = silent.tokenizer().unwrap_err().to_string();
-    for part in ["m.gguf: key tokenizer.ggml.pre", "--pretokenizer NAME", "qwen2, deepseek-r1"] {
+    for part in ["m.gguf: key tokenizer.ggml.pre", "--pretokenizer NAME", "qwen2, qwen35, refact"] {
         assert!(error.contains(part), "{error}");
     }
     let ids = |checkpoint: &Checkpoint| {
@@ -80,8 +80,16 @@ fn a_byte_level_tokenizer_without_its_rule_is_refused_until_the_rule_is_said() {
     // Digits one by one: the rule decides.
     assert_eq!(ids(&checkpoint(&with_tokenizer(Some("qwen2")))).0, 3);
     let mut unknown = checkpoint(&with_tokenizer(None));
-    unknown.set_pretokenizer("tekken").unwrap();
-    assert!(unknown.tokenizer().unwrap_err().to_string().contains("tekken is not known"));
+    unknown.set_pretokenizer("kimi-k2").unwrap();
+    assert!(unknown.tokenizer().unwrap_err().to_string().contains("kimi-k2 is not known"));
+    // A file's own rule that is not known can be replaced by a known one.
+    let mut other = checkpoint(&with_tokenizer(Some("kimi-k2")));
+    let error = other.tokenizer().unwrap_err().to_string();
+    for part in ["the pre-tokenizer kimi-k2 is not known", "--pretokenizer NAME", "qwen2, qwen35"] {
+        assert!(error.contains(part), "{error}");
+    }
+    other.set_pretokenizer("llama-bpe").unwrap();
+    assert_eq!(ids(&other), said);
 }
 
 #[test]

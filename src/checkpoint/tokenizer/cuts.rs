@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 use super::expression::{Expression, Place};
+use super::pre::{THREES, THREES_OF_WORD};
 use super::steps::{Normalization, Pattern, Splitting, normalizations, splittings};
 
 /// GPT-2's expression, which byte-level tokenizers split by if they are not told otherwise.
@@ -89,6 +90,8 @@ enum Stage {
     Digits {
         each: bool,
     },
+    /// Runs of digits are split from their end, which takes a look at all of a run.
+    Threes,
     Whitespace,
     /// Words are written in other characters from here on.
     Bytes,
@@ -288,8 +291,13 @@ impl Stage {
             Splitting::Split { pattern, behavior }
                 if matches!(behavior.as_str(), "Isolated" | "Removed") =>
             {
-                let Pattern::Regex(text) = pattern else { return vec![Stage::Unknown] };
-                vec![Stage::Expression(Expression::new(&text))]
+                match pattern {
+                    Pattern::Regex(text) if text == THREES || text == THREES_OF_WORD => {
+                        vec![Stage::Threes]
+                    }
+                    Pattern::Regex(text) => vec![Stage::Expression(Expression::new(&text))],
+                    Pattern::String(_) => vec![Stage::Unknown],
+                }
             }
             Splitting::Metaspace { replacement, split: true } => vec![Stage::Before(replacement)],
             Splitting::Metaspace { replacement, .. } => vec![Stage::Spaces(replacement)],
@@ -316,6 +324,8 @@ impl Stage {
                 (true, true) => ends(*each),
                 (left, right) => ends(left != right),
             },
+            Stage::Threes if left.is_numeric() || right.is_numeric() => Place::Unknown,
+            Stage::Threes => Place::Divides,
             Stage::Whitespace => ends(left.is_whitespace() || right.is_whitespace()),
             Stage::Bytes | Stage::Spaces(_) => Place::Divides,
             Stage::Expression(None) | Stage::Unknown => Place::Unknown,
