@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
 # against coremltools, decoding steps against another interpreter of Core ML programs, tokenizers
-# against llama.cpp, pages in a browser, Core ML's stand-in against its selectors, usbmux against its other clients, and the Swift
-# runner, alone and driven by evalkit.
+# against llama.cpp, pages in a browser, Core ML's stand-in against its selectors, usbmux against its
+# other clients, and the Swift runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
 #

@@ -15,9 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-# llama.cpp says in comments beside these expressions that the model's own is another one, which its
-# engine of expressions cannot run.
-APPROXIMATE = {"GPT4O", "MINIMAX_M2", "TEKKEN", "TINY_AYA", "YOUTU"}
+# Where the rules below and the models' own expressions part, so that nothing can be compared.
+# Comments in llama.cpp say that these expressions stand for others, which its engine cannot run: it
+# takes all letters outside of ASCII for upper and lower case, and marks for no letters.
+CASED = {"GPT4O", "MINIMAX_M2", "TEKKEN"}
+# It takes all letters for upper and lower case.
+CASELESS = {"TINY_AYA", "YOUTU"}
+# It puts the text before a number and the number's first digits into one word (and says that this is to
+# be revisited).
+THREES = {"TINY_AYA", "AFMOE"}
+# It takes white space outside of ASCII out of the ranges of characters in these.
+RANGES = {"DEEPSEEK_LLM", "DEEPSEEK_CODER"}
 DIVIDER = "\n__ggml_vocab_test__\n"
 PARTS = (
     "a be The HELLO camelCase iPhone 's 'S 't 'll 'RE n't ' 1 12 123 1234567 0 . , ! ? ... -- ( ) "
@@ -60,9 +68,19 @@ def rules(source):
                 "expressions": by_type.get(kind, by_type["DEFAULT"]),
                 "ignore_merges": "ignore_merges = true" in branch,
                 "add_bos": "add_bos = true" in branch,
-                "is_approximate": kind in APPROXIMATE,
+                "kind": kind,
             }
     return found
+
+
+def is_comparable(kind, text):
+    if kind in CASED and not text.isascii():
+        return False
+    if kind in CASELESS and not (text.isascii() and text == text.lower()):
+        return False
+    if kind in THREES and any(c.isnumeric() for c in text) and not re.fullmatch("[0-9]+", text):
+        return False
+    return kind not in RANGES or not any(c.isspace() and not c.isascii() for c in text)
 
 
 def texts(folder, count):
@@ -93,7 +111,11 @@ def main(llama_cpp, count, out):
                 )
                 words = [[int(length) for length in line.split()] for line in run.stdout.splitlines()]
                 split[tuple(expressions)] = words
-            rule["lengths"] = split[tuple(expressions)]
+            kind = rule.pop("kind")
+            rule["lengths"] = [
+                lengths if is_comparable(kind, text) else None
+                for text, lengths in zip(all_texts, split[tuple(expressions)])
+            ]
     Path(out).write_text(json.dumps({"texts": all_texts, "rules": named}), encoding="utf-8")
     print(f"{len(all_texts)} texts, {len(named)} names of rules, {len(split)} rules")
 

@@ -182,4 +182,6 @@ mod peers;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod scores;
+#[cfg(test)]
 mod tests;

@@ -1,20 +1,21 @@
 //! Ids and words against llama.cpp's own. `tests/peers/vocabularies.sh` fetches both, and names them in
 //! `EVALKIT_VOCABULARIES` and `EVALKIT_WORDS`; without these the tests say that they are skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::pre::Rule;
+use super::scores::assert_as_searched;
 use super::{Encoded, PRETOKENIZER, Pieces, TextTokenizer};
 use crate::checkpoint::FileBytes;
 use crate::checkpoint::gguf::{self, Metadata};
 
 /// What divides the texts of a file.
 const DIVIDER: &str = "\n__ggml_vocab_test__\n";
-/// Vocabularies of causal models that llama.cpp 's distribution has with ids.
+/// Vocabularies of causal models that llama.cpp has ids for.
 const COMPARED: usize = 14;
 /// Bytes of the text that is read in pieces.
 const LONG_BYTES: usize = 200 << 10;
@@ -87,6 +88,33 @@ fn in_pieces(tokenizer: &TextTokenizer, text: &str) -> (Encoded, usize) {
     (joined, count)
 }
 
+/// The texts that give other ids than those beside them. Says what was compared.
+fn compare(vocabulary: &Vocabulary, tokenizer: &TextTokenizer, all: &[Vocabulary]) -> Vec<String> {
+    let name = &vocabulary.name;
+    // A file without ids is compared with those of one that has the same vocabulary.
+    let is_same = |other: &&Vocabulary| {
+        ["tokens", "merges"].iter().all(|key| other.list(key) == vocabulary.list(key))
+    };
+    let others = all.iter().filter(is_same);
+    let twin = [vocabulary].into_iter().chain(others).find(|other| !other.cases.is_empty());
+    let cases = twin.map_or(&[][..], |twin| &twin.cases);
+    let mut wrong = Vec::new();
+    for (text, ids) in cases {
+        let found = tokenizer.encode(text, false).unwrap().ids;
+        if found != *ids {
+            wrong.push(format!("{name}: {text:?}\n  expected {ids:?}\n  found    {found:?}"));
+        }
+    }
+    let with = match twin {
+        Some(twin) if twin.name != *name => format!(", those of {}", twin.name),
+        Some(_) => String::new(),
+        None => " (the peer has none)".to_owned(),
+    };
+    let ids: usize = cases.iter().map(|(_, ids)| ids.len()).sum();
+    eprintln!("{name}: {} texts, {ids} ids{with}; {} differ", cases.len(), wrong.len());
+    wrong
+}
+
 #[test]
 fn vocabularies_give_the_ids_of_llama_cpp() {
     let Some(folder) = named("EVALKIT_VOCABULARIES") else { return };
@@ -95,6 +123,10 @@ fn vocabularies_give_the_ids_of_llama_cpp() {
         entries.filter(|path| path.extension().is_some_and(|end| end == "gguf")).collect();
     paths.sort();
     let all: Vec<_> = paths.iter().map(|path| Vocabulary::read(path)).collect();
+    let texts: BTreeSet<&str> =
+        all.iter().flat_map(|of| &of.cases).map(|(text, _)| text.as_str()).collect();
+    let joined = texts.iter().copied().collect::<String>() + " And so it goes on. ";
+    let long = joined.repeat(LONG_BYTES / joined.len() + 1);
     let (mut compared, mut wrong) = (0, Vec::new());
     for vocabulary in &all {
         let name = &vocabulary.name;
@@ -105,34 +137,16 @@ fn vocabularies_give_the_ids_of_llama_cpp() {
             continue;
         }
         let tokenizer = vocabulary.tokenizer();
-        let is_same = |other: &&Vocabulary| {
-            ["tokens", "merges"].iter().all(|key| other.list(key) == vocabulary.list(key))
-        };
-        // A file without ids is compared with those of one that has the same vocabulary.
-        let twin = all.iter().filter(|other| !other.cases.is_empty()).find(is_same);
-        let cases = twin.map_or(&[][..], |twin| &twin.cases);
-        let mut ids_compared = 0;
-        for (text, ids) in cases {
-            let found = tokenizer.encode(text, false).unwrap().ids;
-            ids_compared += ids.len();
-            if found != *ids {
-                wrong.push(format!("{name}: {text:?}\n  expected {ids:?}\n  found    {found:?}"));
+        wrong.extend(compare(vocabulary, &tokenizer, &all));
+        compared += usize::from(!vocabulary.cases.is_empty());
+        if vocabulary.list("merges").is_none() {
+            for text in &texts {
+                assert_as_searched(&tokenizer, &vocabulary.metadata, text);
             }
         }
-        compared += usize::from(!vocabulary.cases.is_empty());
-        let texts: String =
-            all.iter().flat_map(|of| &of.cases).map(|(text, _)| text.as_str()).collect();
-        let sentence = format!("{texts} And so it goes on. ");
-        let long = sentence.repeat(LONG_BYTES / sentence.len() + 1);
-        let (joined, count) = in_pieces(&tokenizer, &long);
-        assert_eq!(joined, tokenizer.encode(&long, false).unwrap(), "{name} in pieces");
+        let (pieces, count) = in_pieces(&tokenizer, &long);
+        assert_eq!(pieces, tokenizer.encode(&long, false).unwrap(), "{name} in pieces");
         assert!(count > 1, "{name} is read as a whole");
-        let with = match twin {
-            Some(twin) if twin.name != *name => format!(" as {}", twin.name),
-            Some(_) => String::new(),
-            None => " (there are no ids to compare)".to_owned(),
-        };
-        eprintln!("{name}: {} texts, {ids_compared} ids{with}; {count} pieces", cases.len());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared >= COMPARED, "only {compared} vocabularies with ids");
@@ -149,10 +163,9 @@ struct Words {
 struct NamedRule {
     ignore_merges: bool,
     add_bos: bool,
-    /// The model's own expression is another one, which llama.cpp's stands for.
-    is_approximate: bool,
-    /// For each text the lengths of its words in characters.
-    lengths: Vec<Vec<usize>>,
+    /// For each text the lengths of its words in characters; `None` if llama.cpp's expression only
+    /// comes close to the model's own there.
+    lengths: Vec<Option<Vec<usize>>>,
 }
 
 /// The lengths of the words of a text, in characters.
@@ -180,9 +193,7 @@ fn words_are_those_of_llama_cpp() {
         assert_eq!((ours.ignore_merges, ours.add_bos), flags, "{name}");
         assert_eq!(theirs.lengths.len(), texts.len());
         for (text, expected) in texts.iter().zip(&theirs.lengths) {
-            if theirs.is_approximate && !text.is_ascii() {
-                continue;
-            }
+            let Some(expected) = expected else { continue };
             let found = lengths(&ours, text);
             words += found.len();
             if found != *expected {
