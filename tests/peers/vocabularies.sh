@@ -18,7 +18,8 @@ trap 'rm -rf "$work"' EXIT
 
 # pip asks the distribution for its metadata, which compiles nothing.
 fetch() {
-    python3 -m pip --quiet --disable-pip-version-check download --no-deps \
+    python3 -m venv "$work/venv" || return 1
+    "$work/venv/bin/pip" --quiet --disable-pip-version-check download --no-deps \
         --no-binary llama-cpp-python --dest "$work" "llama-cpp-python==$version" || return 1
     mkdir "$work/unpacked"
     tar -xzf "$work/llama_cpp_python-$version.tar.gz" -C "$work/unpacked" --strip-components=3 \

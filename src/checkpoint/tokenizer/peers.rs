@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::pre::Rule;
@@ -57,6 +58,13 @@ impl Vocabulary {
 
     fn list(&self, key: &str) -> Option<&[String]> {
         self.metadata.texts(&format!("tokenizer.ggml.{key}")).unwrap()
+    }
+
+    /// Whether a user-defined token, which is recognized before the search, is in a text.
+    fn finds_a_token_in(&self, text: &str) -> bool {
+        let kinds = self.metadata.integers("tokenizer.ggml.token_type").unwrap().unwrap();
+        let mut tokens = self.list("tokens").unwrap().iter().zip(kinds);
+        tokens.any(|(token, kind)| *kind == 4 && text.contains(token.as_str()))
     }
 
     fn is_causal(&self) -> bool {
@@ -140,7 +148,7 @@ fn vocabularies_give_the_ids_of_llama_cpp() {
         wrong.extend(compare(vocabulary, &tokenizer, &all));
         compared += usize::from(!vocabulary.cases.is_empty());
         if vocabulary.list("merges").is_none() {
-            for text in &texts {
+            for text in texts.iter().filter(|text| !vocabulary.finds_a_token_in(text)) {
                 assert_as_searched(&tokenizer, &vocabulary.metadata, text);
             }
         }
@@ -169,9 +177,9 @@ struct NamedRule {
 }
 
 /// The lengths of the words of a text, in characters.
-fn lengths(rule: &Rule, text: &str) -> Vec<usize> {
+fn lengths(pre_tokenizer: &PreTokenizerWrapper, text: &str) -> Vec<usize> {
     let mut words = PreTokenizedString::from(text);
-    rule.pre_tokenizer().unwrap().pre_tokenize(&mut words).unwrap();
+    pre_tokenizer.pre_tokenize(&mut words).unwrap();
     let splits = words.get_splits(OffsetReferential::Original, OffsetType::Char);
     splits.into_iter().map(|(_, (start, end), _)| end - start).collect()
 }
@@ -192,9 +200,10 @@ fn words_are_those_of_llama_cpp() {
         let flags = (theirs.ignore_merges, theirs.add_bos);
         assert_eq!((ours.ignore_merges, ours.add_bos), flags, "{name}");
         assert_eq!(theirs.lengths.len(), texts.len());
+        let pre_tokenizer = ours.pre_tokenizer().unwrap();
         for (text, expected) in texts.iter().zip(&theirs.lengths) {
             let Some(expected) = expected else { continue };
-            let found = lengths(&ours, text);
+            let found = lengths(&pre_tokenizer, text);
             words += found.len();
             if found != *expected {
                 wrong.push(format!(

@@ -236,9 +236,12 @@ mod tests {
         let word_steps = [
             r#"{"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}, "pre_tokenizer": null}"#,
             r#"{"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, "pre_tokenizer": null}"#,
+            // As Gemma's: no space is left to split by.
+            r#"{"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false}}"#,
             r#"{"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}"#,
             r#"{"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}}"#,
         ];
+        let falcon = r#"{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Punctuation", "behavior": "Contiguous"}, {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]}}"#;
         let bytes = byte_steps
             .iter()
             .flat_map(|steps| [false, true].map(|ignore_merges| byte_level(steps, ignore_merges)));
@@ -251,7 +254,11 @@ mod tests {
         let gemma4 = TextTokenizer::from_gguf(&rules::gemma4(&[])).unwrap();
         let by_rules = rules::steps().into_iter().map(|steps| byte_level(&steps, false));
         let words = word_steps.map(sentence_piece).into_iter().chain(stories.ok());
-        bytes.chain(words).chain([embedded, gemma4]).chain(by_rules).collect()
+        bytes
+            .chain(words)
+            .chain([embedded, gemma4, byte_level(falcon, false)])
+            .chain(by_rules)
+            .collect()
     }
 
     fn tokenizers_once() -> &'static [TextTokenizer] {

@@ -191,7 +191,7 @@ fn pairs() -> Vec<(&'static str, Vec<serde_json::Value>)> {
                 split("[\r\n]"),
                 split(r"\s?\p{L}+"),
                 split(r"\s?\p{P}+"),
-                split("[一-龥ࠀ-一가-퟿]+"),
+                split(r"[一-龥ࠀ-一가-\x{d7ff}]+"),
                 digits,
                 bytes(false),
             ],
@@ -200,7 +200,7 @@ fn pairs() -> Vec<(&'static str, Vec<serde_json::Value>)> {
             "deepseek-v3",
             vec![
                 threes,
-                split("[一-龥\u{3040}-ゟ゠-ヿ]+"),
+                split(r"[一-龥\x{3040}-ゟ゠-ヿ]+"),
                 split(
                     r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
                 ),
