@@ -13,7 +13,9 @@ use super::names::TensorId;
 use super::roles::Role;
 use super::spelling::{self, PassedOver};
 use super::stored::StoredTensor;
-use super::tokenizer::{BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer};
+use super::tokenizer::{
+    BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer, is_known_pretokenizer,
+};
 use super::weights::Weights;
 use super::{config_json, experts, foreign, gguf, quantized, safetensors, tensor_bytes};
 use crate::error::{At, Error, Result};
@@ -199,27 +201,29 @@ impl Checkpoint {
         Ok(tokenizer)
     }
 
-    /// Says how the tokenizer splits text into words, for a GGUF file that does not say it itself.
-    /// [`Checkpoint::tokenizer`] checks the name.
+    /// Says how the tokenizer splits text into words, for a GGUF file that does not say it itself, or
+    /// that names a rule which is not known. [`Checkpoint::tokenizer`] checks the name.
     ///
     /// # Errors
-    /// Input errors: another name in the file, or a checkpoint whose tokenizer needs none.
+    /// Input errors: another known name in the file, or a checkpoint whose tokenizer needs none.
     pub fn set_pretokenizer(&mut self, name: &str) -> Result<()> {
         let refused = |what: String| {
             Err(Error::input(what)
                 .at("--pretokenizer")
-                .hint("leave it out: it is for GGUF files that do not name a pre-tokenizer"))
+                .hint("leave it out: it is for GGUF files that name no pre-tokenizer, or one that is not known"))
         };
         let TokenizerSource::Gguf(metadata) = &mut self.tokenizer else {
             return refused(format!("{} says in tokenizer.json how text is split", self.name));
         };
         match metadata.text(PRETOKENIZER)?.map(str::to_owned) {
-            Some(own) if own != name => refused(format!("{} names {own}, not {name}", self.name)),
-            Some(_) => Ok(()),
-            None if metadata.text(TOKENIZER_MODEL)? != Some(BYTE_LEVEL) => {
+            Some(own) if own == name => Ok(()),
+            Some(own) if is_known_pretokenizer(&own) => {
+                refused(format!("{} names {own}, not {name}", self.name))
+            }
+            _ if metadata.text(TOKENIZER_MODEL)? != Some(BYTE_LEVEL) => {
                 refused(format!("{} has no byte-level tokenizer", self.name))
             }
-            None => {
+            _ => {
                 metadata.set_text(PRETOKENIZER, name);
                 Ok(())
             }

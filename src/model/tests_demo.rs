@@ -53,7 +53,7 @@ impl Twice<'_> {
 
     fn norm(&mut self, x: &Tensor, role: Role, config: &Config) -> Tensor {
         let gain = self.tensor(role);
-        self.run("rms_norm", || ops::rms_norm(x, &gain, config.rms_norm_eps))
+        self.run("rms_norm", || ops::rms_norm(x, &gain, config.norm.eps))
     }
 
     fn linear(&mut self, x: &Tensor, role: Role) -> Tensor {
@@ -69,7 +69,8 @@ impl Twice<'_> {
         let heads = heads.transpose(0, 1).unwrap().contiguous().unwrap();
         let Some(rope) = rope else { return heads };
         let x = heads.unsqueeze(0).unwrap();
-        candle_nn::rotary_emb::rope(&x, rope.cos(), rope.sin()).unwrap().squeeze(0).unwrap()
+        let rotation = rope.rotation(0, TOKENS).unwrap();
+        candle_nn::rotary_emb::rope(&x, &rotation.cos, &rotation.sin).unwrap().squeeze(0).unwrap()
     }
 
     fn attention(&mut self, x: &Tensor, config: &Config, rope: &RopeTables) -> Tensor {

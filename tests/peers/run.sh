@@ -3,6 +3,9 @@
 # against coremltools, types of GGUF files against the gguf package, decoding steps against another
 # interpreter of Core ML programs, pages in a browser, Core ML's stand-in against its selectors, usbmux
 # against its other clients, and the Swift runner, alone and driven by evalkit.
+# against coremltools, decoding steps against another interpreter of Core ML programs, tokenizers
+# against llama.cpp, pages in a browser, Core ML's stand-in against its selectors, usbmux against its
+# other clients, and the Swift runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
 #
@@ -64,6 +67,7 @@ step "packages of single layers, against coremltools" packages_of_layers
 step "packages of models, against coremltools" packages_of_models
 step "decoding steps, against another interpreter" interpreter
 step "types of GGUF files, against the gguf package" ggml_blocks
+step "tokenizers, against llama.cpp" tests/peers/vocabularies.sh "${short[@]}"
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"

@@ -174,6 +174,12 @@ fn check_rows(order: RowOrder, shape: &[usize]) -> Result<()> {
     Err(Error::input(format!("expected rows in {heads} heads of even size, found {rows} rows")))
 }
 
+/// The metadata of a GGUF file, even of one that contains a vocabulary and no tensors.
+#[cfg(test)]
+pub fn metadata(file: &FileBytes) -> Result<Metadata> {
+    header::parse(file).map(|header| header.metadata).at(|| file.path.display())
+}
+
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]

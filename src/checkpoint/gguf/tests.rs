@@ -22,7 +22,8 @@ fn a_llama_file_becomes_hugging_face_names_shapes_and_numbers() {
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (2, 1, 4));
     assert_eq!((config.vocab_size, config.max_position_embeddings), (3, 64));
     assert!(config.tied && !config.qkv_bias && !config.output_bias && !config.mlp_bias);
-    assert_eq!((config.rope.theta, &config.rope.scaling), (10_000.0, &RopeScaling::None));
+    let rope = &config.ropes[0];
+    assert_eq!((rope.theta, rope.rotated, &rope.scaling), (10_000.0, 4, &RopeScaling::None));
     let up = &gguf.tensors["model.layers.0.mlp.up_proj.weight"];
     assert_eq!(
         (up.shape.as_slice(), up.dtype, up.rows),
@@ -66,7 +67,7 @@ fn checkpoint(file: &GgufFile) -> Checkpoint {
 fn a_byte_level_tokenizer_without_its_rule_is_refused_until_the_rule_is_said() {
     let mut silent = checkpoint(&with_tokenizer(None));
     let error = silent.tokenizer().unwrap_err().to_string();
-    for part in ["m.gguf: key tokenizer.ggml.pre", "--pretokenizer NAME", "qwen2, deepseek-r1"] {
+    for part in ["m.gguf: key tokenizer.ggml.pre", "--pretokenizer NAME", "qwen2, qwen35, refact"] {
         assert!(error.contains(part), "{error}");
     }
     let ids = |checkpoint: &Checkpoint| {
@@ -80,8 +81,16 @@ fn a_byte_level_tokenizer_without_its_rule_is_refused_until_the_rule_is_said() {
     // Digits one by one: the rule decides.
     assert_eq!(ids(&checkpoint(&with_tokenizer(Some("qwen2")))).0, 3);
     let mut unknown = checkpoint(&with_tokenizer(None));
-    unknown.set_pretokenizer("tekken").unwrap();
-    assert!(unknown.tokenizer().unwrap_err().to_string().contains("tekken is not known"));
+    unknown.set_pretokenizer("kimi-k2").unwrap();
+    assert!(unknown.tokenizer().unwrap_err().to_string().contains("kimi-k2 is not known"));
+    // A file's own rule that is not known can be replaced by a known one.
+    let mut other = checkpoint(&with_tokenizer(Some("kimi-k2")));
+    let error = other.tokenizer().unwrap_err().to_string();
+    for part in ["the pre-tokenizer kimi-k2 is not known", "--pretokenizer NAME", "qwen2, qwen35"] {
+        assert!(error.contains(part), "{error}");
+    }
+    other.set_pretokenizer("llama-bpe").unwrap();
+    assert_eq!(ids(&other), said);
 }
 
 #[test]
@@ -109,7 +118,7 @@ fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
     }
     file.float("output.weight", &[8, 3]);
     let gguf = open(&file).unwrap();
-    assert!(gguf.config.qkv_bias && !gguf.config.tied && !gguf.config.qk_norm);
+    assert!(gguf.config.qkv_bias && !gguf.config.tied && gguf.config.qk_norm.is_none());
     assert!(gguf.tensors.values().all(|t| t.rows == RowOrder::Plain));
     assert!(gguf.tensors.contains_key("lm_head.weight"));
     let mut file = GgufFile::of("qwen3");
@@ -117,7 +126,7 @@ fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
     file.set("qwen3.attention.value_length", Meta::U32(16));
     file.float("blk.0.attn_q_norm.weight", &[16]);
     let gguf = open(&file).unwrap();
-    assert_eq!((gguf.config.head_dim, gguf.config.qk_norm), (16, true));
+    assert_eq!((gguf.config.head_dim, gguf.config.qk_norm.is_some()), (16, true));
     assert!(gguf.tensors.contains_key("model.layers.0.self_attn.q_norm.weight"));
 }
 
@@ -150,13 +159,13 @@ fn rope_factors_are_divisors_of_the_frequencies() {
     file.float("rope_freqs.weight", &[2]);
     file.tensor("rope_freqs.weight").bytes = [1.0f32, 8.0].map(f32::to_le_bytes).concat();
     let gguf = open(&file).unwrap();
-    assert_eq!(gguf.config.rope.scaling, RopeScaling::Factors(vec![1.0, 8.0]));
+    assert_eq!(gguf.config.ropes[0].scaling, RopeScaling::Factors(vec![1.0, 8.0]));
     assert!(!gguf.tensors.keys().any(|name| name.contains("rope")));
     let mut file = GgufFile::llama();
     file.set("llama.rope.scaling.type", Meta::text("linear"));
     file.set("llama.rope.scaling.factor", Meta::F32(4.0));
     file.set("llama.rope.freq_base", Meta::F32(5e5));
-    let rope = open(&file).unwrap().config.rope;
+    let rope = open(&file).unwrap().config.ropes.remove(0);
     assert_eq!((rope.theta, rope.scaling), (5e5, RopeScaling::Linear { factor: 4.0 }));
 }
 
@@ -166,7 +175,7 @@ fn the_order_of_rows_is_the_inverse_of_the_conversion() {
     // row stored[i].
     let stored = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
     for (at, &logical) in stored.iter().enumerate() {
-        assert_eq!(unpermute_row(RowOrder::Interleaved { heads: 2 }, logical, 12), at);
+        assert_eq!(RowOrder::Interleaved { heads: 2 }.place(logical, 12), at);
     }
 }
 
@@ -200,7 +209,7 @@ proptest! {
             expected[(h * 2 + s) * half + j] = (h * half + j) * 2 + s;
         }
         let order = RowOrder::Interleaved { heads };
-        let found: Vec<_> = (0..rows).map(|row| unpermute_row(order, row, rows)).collect();
+        let found: Vec<_> = (0..rows).map(|row| order.place(row, rows)).collect();
         prop_assert_eq!(&found, &expected);
         let mut sorted = found;
         sorted.sort_unstable();
@@ -259,7 +268,7 @@ fn weights_decode_as_llama_cpps_own_package_decodes_them() {
         let mut stored = vec![0.0; rows * width];
         tensor.dtype.decode(&file[tensor.range.clone()], &mut stored).unwrap();
         for row in 0..rows {
-            let at = unpermute_row(tensor.rows, row, rows) * width;
+            let at = tensor.rows.place(row, rows) * width;
             let ours = &stored[at..at + width];
             let theirs: Vec<f32> = view.data()[row * width * 4..(row + 1) * width * 4]
                 .as_chunks::<4>()

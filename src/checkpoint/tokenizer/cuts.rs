@@ -10,10 +10,14 @@ use std::collections::{HashMap, HashSet};
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 use super::expression::{Expression, Place};
+use super::pre::{THREES, THREES_OF_WORD};
 use super::steps::{Normalization, Pattern, Splitting, normalizations, splittings};
 
 /// GPT-2's expression, which byte-level tokenizers split by if they are not told otherwise.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// The punctuation of tokenizers that split by it: that of Unicode, and all of ASCII's.
+const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^`~\|]";
 
 /// Characters that are in the same classes in every version of Unicode, and are no marks.
 fn is_stable(of: char) -> bool {
@@ -89,6 +93,10 @@ enum Stage {
     Digits {
         each: bool,
     },
+    /// Splits by a text of its own, which may be joined to what is beside it.
+    Text(String),
+    /// Runs of digits are split from their end, which takes a look at all of a run.
+    Threes,
     Whitespace,
     /// Words are written in other characters from here on.
     Bytes,
@@ -285,11 +293,17 @@ impl Stage {
                 vec![Stage::Expression(Expression::new(GPT2)), Stage::Bytes]
             }
             Splitting::ByteLevel { .. } => vec![Stage::Bytes],
-            Splitting::Split { pattern, behavior }
+            Splitting::Split { pattern: Pattern::String(text), .. } => vec![Stage::Text(text)],
+            Splitting::Split { pattern: Pattern::Regex(text), behavior }
                 if matches!(behavior.as_str(), "Isolated" | "Removed") =>
             {
-                let Pattern::Regex(text) = pattern else { return vec![Stage::Unknown] };
+                if text == THREES || text == THREES_OF_WORD {
+                    return vec![Stage::Threes];
+                }
                 vec![Stage::Expression(Expression::new(&text))]
+            }
+            Splitting::Punctuation { behavior } if behavior == "Contiguous" => {
+                vec![Stage::Expression(Expression::new(&format!("{PUNCTUATION}+")))]
             }
             Splitting::Metaspace { replacement, split: true } => vec![Stage::Before(replacement)],
             Splitting::Metaspace { replacement, .. } => vec![Stage::Spaces(replacement)],
@@ -316,6 +330,9 @@ impl Stage {
                 (true, true) => ends(*each),
                 (left, right) => ends(left != right),
             },
+            Stage::Text(text) if text.contains([left, right]) => Place::Unknown,
+            Stage::Threes if left.is_numeric() || right.is_numeric() => Place::Unknown,
+            Stage::Threes | Stage::Text(_) => Place::Divides,
             Stage::Whitespace => ends(left.is_whitespace() || right.is_whitespace()),
             Stage::Bytes | Stage::Spaces(_) => Place::Divides,
             Stage::Expression(None) | Stage::Unknown => Place::Unknown,

@@ -4,7 +4,7 @@
 //! right one, no match holds both. Since matching has no memory of the text before it, the words on
 //! both sides are then the same as if each side were a text of its own.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 /// A condition that is removed before the expression is examined: no character but white space
 /// follows. It stands at the end of alternatives, where removing it can only add matches.
@@ -26,6 +26,8 @@ pub(super) enum Place {
 pub(super) struct Expression {
     hir: Hir,
     looks_ahead: bool,
+    /// Every match is a run of one kind of characters that is as long as possible.
+    matches_runs: bool,
 }
 
 impl Expression {
@@ -48,17 +50,23 @@ impl Expression {
         // A match of nothing would hide that another alternative matches.
         let takes_some = hir.properties().minimum_len().is_some_and(|len| len > 0);
         let is_plain = hir.properties().look_set().is_empty() && takes_some;
-        is_plain.then_some(Expression { hir, looks_ahead })
+        let matches_runs = !looks_ahead && matches_runs(&hir);
+        is_plain.then_some(Expression { hir, looks_ahead, matches_runs })
     }
 
     /// What the expression's matches, and the text between them, do between `left` and `right`.
     pub fn place(&self, left: char, right: char) -> Place {
         // At a text's end, the condition is met; so it must be before `right`.
         let is_met = !self.looks_ahead || matches!(right, ' ' | '\n' | '\r' | '\t');
-        if !is_met || Steps::of(&self.hir, left, right).joins {
+        if !is_met {
             return Place::Unknown;
         }
-        if accepts(&self.hir, left) { Place::Ends } else { Place::Divides }
+        if Steps::of(&self.hir, left, right).joins {
+            return if self.matches_runs { Place::Divides } else { Place::Unknown };
+        }
+        // Or a match begins at `right`, which nothing that holds `left` can reach.
+        let begins = !self.looks_ahead && accepts(&self.hir, right);
+        if begins || accepts(&self.hir, left) { Place::Ends } else { Place::Divides }
     }
 }
 
@@ -129,6 +137,37 @@ impl Steps {
     }
 }
 
+/// Whether the expression lists classes that have no character in common, each repeated without end.
+fn matches_runs(hir: &Hir) -> bool {
+    let parts = match hir.kind() {
+        HirKind::Alternation(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(hir),
+    };
+    let mut seen = ClassUnicode::empty();
+    parts.iter().all(|part| {
+        let HirKind::Repetition(repetition) = part.kind() else { return false };
+        let is_run = repetition.min == 1 && repetition.max.is_none() && repetition.greedy;
+        let Some(class) = one_character(&repetition.sub) else { return false };
+        let mut common = class.clone();
+        common.intersect(&seen);
+        seen.union(&class);
+        is_run && common.ranges().is_empty()
+    })
+}
+
+/// The characters of an expression that matches one of them.
+fn one_character(hir: &Hir) -> Option<ClassUnicode> {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => Some(class.clone()),
+        HirKind::Literal(literal) => {
+            let mut characters = std::str::from_utf8(&literal.0).ok()?.chars();
+            let only = characters.next().filter(|_| characters.next().is_none())?;
+            Some(ClassUnicode::new([ClassUnicodeRange::new(only, only)]))
+        }
+        _ => None,
+    }
+}
+
 fn contains(class: &Class, of: char) -> bool {
     match class {
         Class::Unicode(class) => {
@@ -190,6 +229,30 @@ mod tests {
         assert_eq!(place("ab+c?", 'c', 'a'), Place::Divides);
         assert_eq!(place("(?:ab+c?)+", 'c', 'a'), Place::Unknown);
         assert_eq!(place("x y", 'x', ' '), Place::Unknown);
+    }
+
+    #[test]
+    fn a_run_of_one_kind_is_two_runs_where_it_is_cut() {
+        let place = |text: &str, left, right| Expression::new(text).unwrap().place(left, right);
+        let lines = r"[^\n]+|[\n]+";
+        assert_eq!(place(lines, 'x', ' '), Place::Divides);
+        assert_eq!(place(lines, '\n', '\n'), Place::Divides);
+        assert_eq!(place(lines, 'x', '\n'), Place::Ends);
+        assert_eq!(place(r"\p{N}+", '1', '2'), Place::Divides);
+        // Runs that share a character, are bounded, or hold more than one kind.
+        for text in [r"[ab]+|[bc]+", r"[ab]{1,3}", r"[ab]+?", r" ?[ab]+", r"[ab]+c?"] {
+            assert_eq!(place(text, 'a', 'b'), Place::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_end_where_a_match_begins() {
+        let place = |text: &str, left, right| Expression::new(text).unwrap().place(left, right);
+        assert_eq!(place(r"[\r\n]", 'x', '\n'), Place::Ends);
+        assert_eq!(place(r"[\r\n]", 'x', ' '), Place::Divides);
+        // What follows the right character may keep the match from happening.
+        assert_eq!(place(r"\s+(?!\S)", 'x', ' '), Place::Divides);
+        assert_eq!(place(r" y", 'x', ' '), Place::Divides);
     }
 
     #[test]

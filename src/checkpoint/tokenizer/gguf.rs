@@ -1,4 +1,5 @@
-//! Tokenizers from GGUF metadata: byte-level BPE (`gpt2`) and SentencePiece BPE (`llama`).
+//! Tokenizers from GGUF metadata: byte-level BPE (`gpt2`), SentencePiece BPE (`llama`), and listed
+//! merges of characters (`gemma4`).
 //!
 //! GGUF stores tokens, their types, and merges or scores. Everything else that `tokenizer.json`
 //! contains (normalizer, pre-tokenizer, added tokens) follows from names and flags here.
@@ -28,6 +29,9 @@ const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 /// Longest token, since the search for its merges is quadratic in its length.
 const MAX_PIECE_CHARS: usize = 256;
 
+/// The tokens of Phi-3 after which a text keeps its white space. GGUF files do not say it.
+const PHI3_KEEPS_SPACE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+
 /// The character for a space in SentencePiece vocabularies.
 const SPACE: &str = "\u{2581}";
 
@@ -42,9 +46,10 @@ impl TextTokenizer {
         match metadata.required(MODEL, metadata.text(MODEL))? {
             BYTE_LEVEL => guarded(|| byte_level(metadata, &tokens)),
             "llama" => guarded(|| sentence_piece(metadata, &tokens)),
+            "gemma4" => guarded(|| characters(metadata, &tokens)),
             other => Err(Error::input(format!("the tokenizer model {other} is not supported"))
                 .at(format!("key {MODEL}"))
-                .hint("evalkit supports gpt2 and llama")),
+                .hint("evalkit supports gpt2, llama and gemma4, the byte-pair encodings of causal models")),
         }
     }
 }
@@ -61,7 +66,7 @@ fn byte_level(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTokeni
         .map_err(unusable)?;
     let mut inner = Tokenizer::new(model);
     inner.with_pre_tokenizer(Some(rule.pre_tokenizer()?));
-    tokens.add_special(&mut inner)?;
+    tokens.add_special(&mut inner, &[])?;
     let bos = bos(metadata, None)?;
     let add_bos = metadata.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(rule.add_bos);
     TextTokenizer::new(inner, bos, add_bos)
@@ -71,25 +76,31 @@ fn sentence_piece(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTo
     let vocab = tokens.vocabulary()?;
     let scores = metadata.required(SCORES, metadata.floats(SCORES))?;
     let merges = scored_merges(tokens, scores, &vocab).at(|| format!("key {SCORES}"))?;
-    let mut model = BPE::builder()
-        .vocab_and_merges(vocab, merges)
-        .fuse_unk(true)
-        .byte_fallback(tokens.kinds.contains(&TokenKind::Byte));
-    let unknown = metadata.integer(UNKNOWN)?.unwrap_or(0);
-    if let Some(token) = usize::try_from(unknown).ok().and_then(|id| tokens.texts.get(id)) {
-        model = model.unk_token(token.clone());
-    }
-    let mut inner = Tokenizer::new(model.build().map_err(unusable)?);
+    let mut inner = Tokenizer::new(tokens.with_bytes(metadata, vocab, merges)?);
     let mut steps = Vec::new();
     if metadata.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
         steps.push(NormalizerWrapper::Prepend(Prepend::new(SPACE.into())));
     }
     steps.push(NormalizerWrapper::Replace(Replace::new(" ", SPACE).map_err(unusable)?));
     inner.with_normalizer(Some(Sequence::new(steps))).map_err(unusable)?;
-    tokens.add_special(&mut inner)?;
+    let is_phi3 = metadata.text("general.architecture")? == Some("phi3");
+    tokens.add_special(&mut inner, if is_phi3 { &PHI3_KEEPS_SPACE } else { &[] })?;
     let bos = bos(metadata, Some(1))?;
     let add_bos = metadata.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(true);
     TextTokenizer::new(inner, bos, add_bos)
+}
+
+/// Listed merges over the characters of a whole text, in which spaces are [`SPACE`]; nothing is split.
+fn characters(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTokenizer> {
+    let vocab = tokens.vocabulary()?;
+    let lines = metadata.required(MERGES, metadata.texts(MERGES))?;
+    let merges = listed_merges(lines, &vocab).at(|| format!("key {MERGES}"))?;
+    let mut inner = Tokenizer::new(tokens.with_bytes(metadata, vocab, merges)?);
+    let spaces = Replace::new(" ", SPACE).map_err(unusable)?;
+    inner.with_normalizer(Some(spaces)).map_err(unusable)?;
+    tokens.add_special(&mut inner, &[])?;
+    // llama.cpp begins texts with BOS even if the file says not to: early files say so wrongly.
+    TextTokenizer::new(inner, bos(metadata, None)?, true)
 }
 
 fn unusable(cause: Box<dyn std::error::Error + Send + Sync>) -> Error {
@@ -158,16 +169,31 @@ impl<'a> TokenTable<'a> {
         Ok(vocab)
     }
 
-    fn add_special(&self, inner: &mut Tokenizer) -> Result<()> {
+    /// A model that writes characters without a token as bytes, or as the unknown token.
+    fn with_bytes(&self, metadata: &Metadata, vocab: Vocab, merges: Merges) -> Result<BPE> {
+        let mut model = BPE::builder()
+            .vocab_and_merges(vocab, merges)
+            .fuse_unk(true)
+            .byte_fallback(self.kinds.contains(&TokenKind::Byte));
+        let unknown = metadata.integer(UNKNOWN)?.unwrap_or(0);
+        if let Some(token) = usize::try_from(unknown).ok().and_then(|id| self.texts.get(id)) {
+            model = model.unk_token(token.clone());
+        }
+        model.build().map_err(unusable)
+    }
+
+    /// Adds special and user-defined tokens. White space after one is dropped if `keep_space` names
+    /// others, and not this one.
+    fn add_special(&self, inner: &mut Tokenizer, keep_space: &[&str]) -> Result<()> {
         let mut added = Vec::new();
         for (text, kind) in self.texts.iter().zip(&self.kinds) {
-            match kind {
-                TokenKind::Special => added.push(AddedToken::from(text.as_str(), true)),
-                TokenKind::UserDefined => {
-                    added.push(AddedToken::from(text.as_str(), false).normalized(false));
-                }
-                TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => {}
-            }
+            let drops_space = !keep_space.is_empty() && !keep_space.contains(&text.as_str());
+            let token = match kind {
+                TokenKind::Special => AddedToken::from(text.as_str(), true),
+                TokenKind::UserDefined => AddedToken::from(text.as_str(), false).normalized(false),
+                TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => continue,
+            };
+            added.push(token.rstrip(drops_space));
         }
         inner.add_tokens(added).map(|_| ()).map_err(unusable)
     }
@@ -193,12 +219,14 @@ fn same_length(key: &str, found: usize, expected: usize) -> Result<()> {
         .at(format!("key {key}")))
 }
 
-/// Merges as the file lists them, `left right`, best first. Repetitions are ignored.
+/// Merges as the file lists them, `left right`, best first. Repetitions are ignored. The left token may
+/// begin with the space that other merges are divided by.
 fn listed_merges(lines: &[String], vocab: &Vocab) -> Result<Merges> {
     let mut seen = HashSet::new();
     let mut merges = Merges::new();
     for line in lines {
-        let Some((left, right)) = line.split_once(' ') else {
+        let space = line.char_indices().skip(1).find(|(_, character)| *character == ' ');
+        let Some((left, right)) = space.map(|(at, _)| (&line[..at], &line[at + 1..])) else {
             return Err(Error::input(format!(
                 "expected two tokens with a space between, found {line:?}"
             )));

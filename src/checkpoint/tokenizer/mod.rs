@@ -25,7 +25,7 @@ use guard::guarded;
 
 pub use gguf::{BYTE_LEVEL, MODEL as TOKENIZER_MODEL};
 pub use pieces::Pieces;
-pub use pre::PRETOKENIZER;
+pub use pre::{PRETOKENIZER, is_known as is_known_pretokenizer};
 
 /// Largest vocabulary. No vocabulary in use has more entries.
 const MAX_VOCABULARY: usize = 1 << 20;
@@ -177,5 +177,11 @@ impl TextTokenizer {
     }
 }
 
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod scores;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,10 @@ pub(super) enum Splitting {
     Digits {
         individual_digits: bool,
     },
+    Punctuation {
+        #[serde(default)]
+        behavior: String,
+    },
     WhitespaceSplit,
     #[serde(other)]
     Other,

@@ -316,11 +316,17 @@ fn refusal(key: &str, value: Option<MetadataValue>) -> String {
 #[test]
 fn unknown_names_in_gguf_metadata_are_refused_by_name() {
     let text = |text: &str| Some(MetadataValue::Text(text.into()));
-    let found = refusal("tokenizer.ggml.pre", text("tekken"));
-    assert!(found.contains("the pre-tokenizer tekken is not known"), "{found}");
-    assert!(found.contains("known names are default, gpt-2, smollm"), "{found}");
-    let found = refusal("tokenizer.ggml.model", text("t5"));
-    assert!(found.contains("the tokenizer model t5 is not supported"), "{found}");
+    let found = refusal("tokenizer.ggml.pre", text("kimi-k2"));
+    assert!(found.contains("the pre-tokenizer kimi-k2 is not known"), "{found}");
+    assert!(found.contains("known names are a.x-4.0, afmoe, bailingmoe"), "{found}");
+    for model in ["t5", "bert", "rwkv", "plamo2", "whitespace", "no_vocab"] {
+        let found = refusal("tokenizer.ggml.model", text(model));
+        assert!(
+            found.contains(&format!("the tokenizer model {model} is not supported")),
+            "{found}"
+        );
+        assert!(found.contains("gpt2, llama and gemma4"), "{found}");
+    }
     let found = refusal("tokenizer.ggml.token_type", Some(MetadataValue::Integers(vec![9; 260])));
     assert!(found.contains("expected a token type from 1 to 6, found 9"), "{found}");
 }
