@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use evalkit::checkpoint::Checkpoint;
+use evalkit::checkpoint::config::{Activation, Config};
 use evalkit::error::{Exit, Result};
 use evalkit::eval::{Coder, Variant};
 use evalkit::files::Existing;
@@ -12,7 +13,7 @@ use evalkit::package::bundle::{Bundle, BundleRequest, PackageLimits, check_desig
 use evalkit::package::execute::Precision;
 use evalkit::package::mil::Opset;
 use evalkit::package::program::{Cache, Compute, Design};
-use evalkit::package::verify::{VerificationInput, predict_by_walk, verify};
+use evalkit::package::verify::{VerificationInput, VerificationLink, predict_by_walk, verify};
 
 /// Models that are refused when they are opened.
 const UNREADABLE: [&str; 4] = ["stablelm-parallel", "phi-qk", "deepseek_v3-half", "gpt2-scale"];
@@ -37,6 +38,9 @@ const DOZEN: [&str; 14] = [
 
 const TOKENS: usize = 22;
 
+/// How far a logit may be from that of the walk, in parts of the largest logit.
+const MAX_LOGIT: f32 = 4e-3;
+
 fn models() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -59,6 +63,16 @@ fn design(checkpoint: &Checkpoint, compute: Compute, cache: Cache, target: Opset
 
 /// What verification finds wrong with the packages of a model.
 fn wrong(checkpoint: &Checkpoint, variant: &str, design: Design) -> Result<Vec<String>> {
+    wrong_with(checkpoint, checkpoint, variant, design)
+}
+
+/// The same, against the walk of another description.
+fn wrong_with(
+    checkpoint: &Checkpoint,
+    other: &Checkpoint,
+    variant: &str,
+    design: Design,
+) -> Result<Vec<String>> {
     let variant: Variant = variant.parse()?;
     let coder = Coder { checkpoint, variant: &variant, file: None, scales: None };
     let limits = PackageLimits::of(design.compute);
@@ -70,13 +84,17 @@ fn wrong(checkpoint: &Checkpoint, variant: &str, design: Design) -> Result<Vec<S
     let tokens = TOKENS.min(design.context_tokens);
     let vocabulary = checkpoint.config.vocab_size;
     let ids: Vec<u32> = (0..tokens).map(|at| ((at * 37 + 11) % vocabulary) as u32).collect();
-    let walked = predict_by_walk(coder, &ids, &Device::Cpu)?;
+    let walked = predict_by_walk(Coder { checkpoint: other, ..coder }, &ids, &Device::Cpu)?;
     let bundle = Bundle::open(&folder)?;
     let question =
         VerificationInput { bundle: &bundle, coder, ids: &ids, precision: Precision::Single };
     let links = verify(&question, &walked, &mut |_, _| Ok(()))?;
-    let broken = links.into_iter().filter(|link| !link.holds);
-    Ok(broken.map(|link| format!("{}: {}", link.name, link.what)).collect())
+    let magnitude = walked.logits.iter().flatten().fold(0f32, |max, logit| max.max(logit.abs()));
+    let limit = f64::from(MAX_LOGIT * magnitude);
+    let is_near =
+        |link: &VerificationLink| link.distance.is_none_or(|distance| distance.max_logit <= limit);
+    let broken = links.into_iter().filter(|link| !link.holds || !is_near(link));
+    Ok(broken.map(|link| format!("{link:?}")).collect())
 }
 
 fn check(models: &[PathBuf], variant: &str, designs: &[(Compute, Cache, Opset)]) {
@@ -145,4 +163,32 @@ fn a_cache_longer_than_a_rotation_that_depends_on_the_length_is_refused() {
     assert_eq!(error.exit(), Exit::Input);
     let text = error.to_string();
     assert!(text.contains("phi3") && text.contains("rotary embedding depends"), "{text}");
+}
+
+#[test]
+fn a_part_that_differs_from_the_walk_is_seen() {
+    type Change = fn(&mut Config);
+    let changes: [(&str, Change); 10] = [
+        ("gemma2", |config| config.attention_softcap = None),
+        ("gemma2", |config| config.attention_scale *= 1.1),
+        ("gemma2", |config| config.embedding_scale *= 1.1),
+        ("cohere-qk", |config| config.placement.parallel = false),
+        ("granite", |config| config.residual_scale *= 1.1),
+        ("granite", |config| config.logit_scale *= 1.02),
+        ("phi", |config| config.activation = Activation::ReluSquared),
+        ("olmo2", |config| config.norm.eps *= 1.5),
+        ("hunyuan_v1_dense", |config| {
+            config.qk_norm.as_mut().unwrap().after_rope = false;
+        }),
+        ("ministral3", |config| config.query_growth = None),
+    ];
+    for (model, change) in changes {
+        let path = models().into_iter().find(|path| name(path) == model).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let mut other = Checkpoint::open(&path).unwrap();
+        change(&mut other.config);
+        let design = design(&checkpoint, Compute::Gpu, Cache::State, Opset::Ios18);
+        let found = wrong_with(&checkpoint, &other, "fp16", design).unwrap();
+        assert!(!found.is_empty(), "{model}: {:?}", other.config);
+    }
 }
