@@ -1,12 +1,13 @@
 //! Attention over a cache of fixed length.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use half::f16;
 
 use super::body::FunctionBody;
 use super::design::{Cache, Compute};
 use super::heads::{Rotation, heads_of};
+use super::piece::ropes_of;
 use super::weights::HalfVector;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
@@ -129,11 +130,6 @@ impl AttentionContext {
         }
         Ok(())
     }
-}
-
-/// The rotary embeddings of some layers, by their places in the model.
-pub(super) fn ropes_of(config: &Config, layers: &[usize]) -> BTreeSet<usize> {
-    layers.iter().filter_map(|layer| config.rope(*layer)).collect()
 }
 
 impl KvCache {

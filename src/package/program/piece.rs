@@ -1,5 +1,6 @@
 //! The pieces into which a model is cut.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::checkpoint::config::Config;
@@ -63,4 +64,9 @@ impl Piece {
             }
         }
     }
+}
+
+/// The rotary embeddings of some layers, by their places in the model.
+pub(super) fn ropes_of(config: &Config, layers: &[usize]) -> BTreeSet<usize> {
+    layers.iter().filter_map(|layer| config.rope(*layer)).collect()
 }

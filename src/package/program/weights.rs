@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::attention::ropes_of;
 use super::design::{Compute, Design, HEAD_ROWS};
-use super::piece::Piece;
+use super::piece::{Piece, ropes_of};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
