@@ -238,6 +238,14 @@ impl Config {
         }
     }
 
+    /// The place of a layer's rotary embedding in the model; `None` if nothing is rotated.
+    pub fn rope(&self, layer: usize) -> Option<usize> {
+        match self.kind(layer).mixer {
+            Mixer::Attention { rope, .. } => rope,
+            Mixer::ShortConv => None,
+        }
+    }
+
     /// Whether a layer is attention, and so has keys and values.
     pub fn has_attention(&self, layer: usize) -> bool {
         matches!(self.kind(layer).mixer, Mixer::Attention { .. })

@@ -35,6 +35,7 @@ mod outliers;
 mod outline;
 mod package_bytes;
 mod package_designs;
+mod package_families;
 mod packages;
 mod pretend_mac;
 mod pruned;
