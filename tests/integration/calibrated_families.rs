@@ -15,7 +15,7 @@ use evalkit::eval::{CodedFile, Origin, Timings, Variant, Walk, Window};
 use evalkit::model::Backend;
 
 use crate::fixtures::silent_walk::SilentWalk;
-use crate::fixtures::wider;
+use crate::fixtures::{Place, Tiny, run, told, wider};
 
 /// Calibrated codes may cost this much more than data-free ones, because what is chosen block by block is
 /// not chosen by the divergence at the end.
@@ -256,4 +256,68 @@ fn bits_of_every_family_are_allocated_by_what_was_measured() {
         eprintln!("{name}: {all:.4} nats predicted, {together:.4} found");
         assert!(together < 8.0 * all && all < 8.0 * together, "{name}: {all}, {together}");
     }
+}
+
+/// The allocation files in the folder of the only run.
+fn allocation_of(place: &Place) -> PathBuf {
+    let files = std::fs::read_dir(place.run_folder()).unwrap().map(|file| file.unwrap().path());
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("allocation-") && name.ends_with(".toml")
+    };
+    files.into_iter().find(is_one).unwrap()
+}
+
+#[test]
+fn an_allocation_names_what_a_layer_has_and_is_replayed() {
+    for (family, present, absent) in [
+        ("arcee", &["query", "up"][..], &["gate"][..]),
+        ("lfm2", &["query", "output", "gate"], &["key", "value"]),
+        ("deepseek_v2", &["query", "key", "value", "gate"], &[]),
+        ("phi", &["key", "down"], &["gate"]),
+    ] {
+        let place = Place::new(&Tiny::default(), 100);
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
+        wider::open(&golden.join(family), &place.model()).unwrap();
+        let mut command = place.sweep(&["--target-bits", "5", "--limit", "2"]);
+        run(command.args(["--candidates", "palette2-g16-s,int8", "--sensitivity-windows", "1"]), 0);
+        let file = allocation_of(&place);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let first = text.split("[layer.1]").next().unwrap();
+        for name in present {
+            assert!(first.contains(&format!("\n{name} = {{ recipe = \"")), "{family}: {first}");
+            let none = format!("\n{name} = {{ recipe = \"none\" }}");
+            assert!(!first.contains(&none), "{family}, {name}: {first}");
+        }
+        for name in absent {
+            let none = format!("\n{name} = {{ recipe = \"none\" }}");
+            assert!(first.contains(&none), "{family}, {name}: {first}");
+        }
+        let recipes = format!("@{}", file.display());
+        let replayed = run(&mut place.sweep(&["--recipes", &recipes, "--limit", "2"]), 0);
+        let text = told(&replayed);
+        assert!(text.contains("already measured"), "{family}: {text}");
+    }
+}
+
+#[test]
+fn int8_inputs_are_those_that_a_layer_has() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
+    for (family, recipe, expected) in [
+        ("llama", "int8-a8", "attention output mlp down"),
+        ("lfm2", "int8-a8", "attention output mlp down"),
+        ("deepseek_v2", "int8+attention:int8-a8", "attention kv_latent output"),
+        ("deepseek_v3", "int8+attention:int8-a8", "attention query_latent kv_latent output"),
+        ("qwen2_moe", "int8+attention:int8-a8", "attention output"),
+    ] {
+        let config = Checkpoint::open(&golden.join(family)).unwrap().config;
+        let variant: Variant = recipe.parse().unwrap();
+        let inputs = variant.int8_inputs(&config).unwrap();
+        let of_first = inputs.iter().filter(|(layer, _)| *layer == Some(0));
+        let names: Vec<&str> = of_first.map(|(_, input)| input.name()).collect();
+        assert_eq!(names.join(" "), expected, "{family}");
+    }
+    let config = Checkpoint::open(&golden.join("qwen2_moe")).unwrap().config;
+    let refused = "int8-a8".parse::<Variant>().unwrap().int8_inputs(&config).unwrap_err();
+    assert!(refused.to_string().contains("not available for experts"), "{refused}");
 }
