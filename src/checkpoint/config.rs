@@ -261,6 +261,17 @@ impl Config {
         self.mixture(layer).map_or(0, |experts| experts.count)
     }
 
+    /// What keeps the blocks from being tuned by gradients, in the plural; `None` if nothing does.
+    pub fn untunable(&self) -> Option<&'static str> {
+        let has_conv = (0..self.layers).any(|layer| !self.has_attention(layer));
+        match self {
+            Config { experts: Some(_), .. } => Some("mixtures of experts"),
+            Config { sinks: true, .. } => Some("attention sinks"),
+            Config { latent: Some(_), .. } => Some("latent attention"),
+            _ => has_conv.then_some("short convolutions"),
+        }
+    }
+
     /// The widest inner state of an MLP or an expert of any layer.
     pub fn widest_mlp(&self) -> usize {
         let of_layer = |layer: usize| match self.mixture(layer) {

@@ -81,7 +81,7 @@ impl Coder<'_> {
         })
     }
 
-    /// The checkpoint's tensor with these weights: the embedding for a tied head.
+    /// The checkpoint's tensor with these weights: the embedding for a tied head, but not for its bias.
     fn stored_as(&self, id: TensorId) -> TensorId {
         if id.role == Role::Head && !id.bias { self.checkpoint.head() } else { id }
     }

@@ -15,6 +15,7 @@ mod bad_mixtures;
 mod bench;
 mod bench_answers;
 mod calibrated;
+mod calibrated_families;
 mod check;
 mod client_child;
 mod client_faults;
