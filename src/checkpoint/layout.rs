@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::config::{Config, QkOver};
 use super::experts;
 use super::families::{self, ExpertStorage, Family, Fused};
+use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
 use super::stored::{RowOrder, StoredTensor};
@@ -204,7 +205,7 @@ impl<'a> FileLayout<'a> {
         for id in self.config.tensors() {
             let sources = self.sources(id);
             let source = sources.iter().find(|source| found.contains_key(&source.name));
-            let source = source.ok_or_else(|| super::spelling::missing(id, &sources[0].name))?;
+            let source = source.ok_or_else(|| missing(id, &sources[0].name))?;
             tensors.insert(id, self.part(&found[&source.name], source, id)?);
             used.insert(source.name.clone());
         }
