@@ -143,7 +143,7 @@ fn every_family_is_calibrated_on_a_text_and_by_saved_moments() {
     for family in distinct_families() {
         let Some(case) = Case::open(&family) else { continue };
         let all = variants(&["int4", "int4-cal"]);
-        let free = vec![None, None];
+        let free = [None, None];
         let data_free = case.kl_nats(&all[..1], &free[..1])[0];
         let fitted = case.calibrated(&all[1..], None);
         let by_text = case.kl_nats(&all[1..], &fitted)[0];

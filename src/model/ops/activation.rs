@@ -8,7 +8,7 @@ use crate::checkpoint::config::Activation;
 use crate::model::backend::has_own_operations;
 
 /// `2 · sqrt(2 / π)`, in the approximation of GELU.
-const GELU_SLOPE: f32 = 1.595_769_1;
+const GELU_SLOPE: f32 = 1.595_769_2;
 /// The factor of the cube in the approximation of GELU.
 const GELU_CUBE: f32 = 0.044_715;
 

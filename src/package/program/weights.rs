@@ -126,7 +126,7 @@ impl PlacedWeights {
     fn parts_of(&self, id: TensorId, elements: usize) -> Vec<Range<usize>> {
         let matrix = self.matrices.get(&TensorId { bias: false, ..id });
         let Some(parts) = matrix.filter(|parts| parts.len() > 1) else {
-            return vec![0..elements];
+            return std::iter::once(0..elements).collect();
         };
         let mut first = 0;
         let mut rows = |part: &StoredWeight| {
