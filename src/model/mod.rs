@@ -39,7 +39,7 @@ pub use magnitude::{Activation, FP16_OVERFLOW, Overflow, Watch};
 pub use mlp::Mlp;
 pub use norm::NormLayer;
 pub use ops::{exp, max};
-pub use rope::{RopeTables, Rotation};
+pub use rope::RopeTables;
 pub use routing::Routed;
 
 use crate::checkpoint::config::Config;
