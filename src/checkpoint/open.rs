@@ -48,7 +48,7 @@ pub struct Checkpoint {
     pub(super) files: Vec<FileBytes>,
     pub(super) tensors: BTreeMap<TensorId, StoredTensor>,
     /// What the files have beside the language model.
-    pub passed_over: PassedOver,
+    pub passed_over: Option<PassedOver>,
     /// Tensor reads so far. Tests use it to prove that a walk over the layers reads each tensor
     /// once.
     pub(super) reads: AtomicU64,
@@ -132,9 +132,10 @@ impl Checkpoint {
         config: Config,
         folder: &Path,
         tensors: BTreeMap<TensorId, StoredTensor>,
+        passed_over: Option<PassedOver>,
     ) -> Self {
         let tokenizer = TokenizerSource::Folder(folder.into());
-        let (passed_over, reads) = (PassedOver::default(), AtomicU64::new(0));
+        let reads = AtomicU64::new(0);
         Checkpoint { name, config, tokenizer, files: vec![], tensors, passed_over, reads }
     }
 
@@ -148,7 +149,7 @@ impl Checkpoint {
     ) -> Result<Self> {
         let is_gguf = matches!(tokenizer, TokenizerSource::Gguf(_));
         let layout = FileLayout::new(&config)?;
-        let mut passed_over = PassedOver::default();
+        let mut passed_over = None;
         let tensors = if is_gguf {
             named(&mut found, &config)?
         } else {

@@ -16,6 +16,7 @@ use super::layout::FileLayout;
 use super::missing::missing;
 use super::names::TensorId;
 use super::open::{Checkpoint, name_of};
+use super::spelling::PassedOver;
 use super::stored::{FileRange, RowOrder, StoredTensor};
 use super::weights::Weights;
 use super::{config_json, json, safetensors, spelling};
@@ -58,14 +59,14 @@ impl Outline {
         let bytes = FileBytes::map(config_path)?;
         let config = config_json::parse(&bytes).at(|| config_path.display().to_string())?;
         let storage = AssumedStorage::of(&bytes);
-        let (tensors, absent) = match index {
-            None => (storage.tensors(&config), format!("types are assumed: {}", storage.name())),
+        let Storage { tensors, passed_over, how: absent } = match index {
+            None => storage.assumed(&config),
             Some(path) => storage.proven(&config, path).at(|| path.display().to_string())?,
         };
         let folder = config_path.parent().unwrap_or(Path::new("."));
         let of_folder = config_path.file_name().is_some_and(|name| name == "config.json");
         let name = name_of(if of_folder { folder } else { config_path });
-        let checkpoint = Checkpoint::described(name, config, folder, tensors);
+        let checkpoint = Checkpoint::described(name, config, folder, tensors, passed_over);
         Ok(Outline { checkpoint, absent: Some(format!("the weights are missing; {absent}")) })
     }
 }
@@ -74,6 +75,14 @@ impl Outline {
 fn is_whole(folder: &Path, index: &Path) -> Result<bool> {
     let shards = safetensors::read_index(index)?.weight_map;
     Ok(shards.values().all(|shard| folder.join(shard).exists()))
+}
+
+/// How the tensors of a checkpoint without weights are stored.
+struct Storage {
+    tensors: BTreeMap<TensorId, StoredTensor>,
+    passed_over: Option<PassedOver>,
+    /// A sentence about how the types are known.
+    how: String,
 }
 
 /// The types in which a checkpoint is assumed to be stored.
@@ -129,29 +138,44 @@ impl AssumedStorage {
         config.tensors().into_iter().map(describe).collect()
     }
 
-    /// The tensors in the type that gives the total size of the index, and a sentence about it.
-    fn proven(
-        self,
-        config: &Config,
-        index: &Path,
-    ) -> Result<(BTreeMap<TensorId, StoredTensor>, String)> {
+    /// The tensors in these types, which nothing proves.
+    fn assumed(self, config: &Config) -> Storage {
+        let how = format!("types are assumed: {}", self.name());
+        Storage { tensors: self.tensors(config), passed_over: None, how }
+    }
+
+    /// The tensors in the type that gives the total size of the index. Where the index lists tensors
+    /// that are passed over, whose sizes it does not give, the type that the configuration names.
+    fn proven(self, config: &Config, index: &Path) -> Result<Storage> {
         let index = safetensors::read_index(index)?;
         refuse_other_names(&index, config)?;
+        let names = index.weight_map.keys().map(|name| (name.as_str(), 0));
+        let passed_over = PassedOver::of(names);
         let Some(total_bytes) = index.total_size_bytes else {
-            let what = format!("the index gives no total size; types are assumed: {}", self.name());
-            return Ok((self.tensors(config), what));
+            let Storage { tensors, how, .. } = self.assumed(config);
+            let how = format!("the index gives no total size; {how}");
+            return Ok(Storage { tensors, passed_over, how });
         };
         let mut sizes = Vec::new();
         for dtype in [self.dtype, Dtype::BF16, Dtype::F32] {
             let storage = AssumedStorage { dtype, ..self };
             let tensors = storage.tensors(config);
             let size_bytes: u64 = tensors.values().map(StoredTensor::size_bytes).sum();
-            if size_bytes == total_bytes {
-                let name = storage.name();
-                let what = format!("the index's total of {total_bytes} bytes matches {name}");
-                return Ok((tensors, what));
+            let name = storage.name();
+            if let (Some(passed_over), Some(others)) =
+                (&passed_over, total_bytes.checked_sub(size_bytes))
+            {
+                let how = format!(
+                    "types are assumed: {name}; the index's total of {total_bytes} bytes counts what is skipped"
+                );
+                let passed_over = Some(PassedOver { size_bytes: others, ..passed_over.clone() });
+                return Ok(Storage { tensors, passed_over, how });
             }
-            sizes.push(format!("{size_bytes} in {}", storage.name()));
+            if size_bytes == total_bytes {
+                let how = format!("the index's total of {total_bytes} bytes matches {name}");
+                return Ok(Storage { tensors, passed_over, how });
+            }
+            sizes.push(format!("{size_bytes} in {name}"));
         }
         sizes.dedup();
         let expected = sizes.join(" or ");

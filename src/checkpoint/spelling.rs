@@ -2,6 +2,7 @@
 //! those of other layouts are refused by name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::config::Config;
 use super::layout::FileLayout;
@@ -10,6 +11,7 @@ use super::quantized;
 use super::roles::Role;
 use super::stored::StoredTensor;
 use crate::error::{Error, Result};
+use crate::units::Bytes;
 
 /// Prefixes of a language model inside a wrapper, and what they are without it.
 const WRAPPED: [(&str, &str); 4] = [
@@ -67,6 +69,34 @@ pub struct PassedOver {
     pub size_bytes: u64,
 }
 
+impl PassedOver {
+    /// What is passed over of these tensors, of which each has a name and a size; `None` if nothing is.
+    pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, u64)> + Clone) -> Option<Self> {
+        tensors.clone().find(|(name, _)| inner(name).is_some())?;
+        let mut found = PassedOver::default();
+        for (name, size_bytes) in tensors {
+            let Some(part) = tower(name) else { continue };
+            if !found.parts.iter().any(|known| known == part) {
+                found.parts.push(part.to_owned());
+            }
+            found.tensors += 1;
+            found.size_bytes += size_bytes;
+        }
+        (found.tensors > 0).then_some(found)
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PassedOver { parts, tensors, size_bytes } = self;
+        let (parts, size) = (parts.join(", "), Bytes(*size_bytes));
+        write!(
+            f,
+            "only the language model is used; {tensors} other tensors ({size}) are skipped: {parts}"
+        )
+    }
+}
+
 /// Makes the names in `found` those of the family's own files where they only lack a prefix, have that of
 /// a wrapper, or name a tied matrix by its other name. What a wrapper has beside the language model is
 /// taken out.
@@ -77,7 +107,7 @@ pub fn settle(
     found: &mut BTreeMap<String, StoredTensor>,
     config: &Config,
     layout: &FileLayout<'_>,
-) -> Result<PassedOver> {
+) -> Result<Option<PassedOver>> {
     refuse_layouts(found.keys().map(String::as_str), config)?;
     let passed_over = unwrap(found);
     let name_of = |role| layout.sources(TensorId::model(role))[0].name.clone();
@@ -106,32 +136,31 @@ pub fn settle(
     }
 }
 
+/// The name that a tensor inside a wrapper has outside of it.
+fn inner(name: &str) -> Option<String> {
+    WRAPPED.iter().find_map(|(prefix, without)| {
+        name.strip_prefix(prefix).map(|rest| format!("{without}{rest}"))
+    })
+}
+
+/// The part of a wrapper that a tensor belongs to; `None` if it is the language model.
+fn tower(name: &str) -> Option<&'static str> {
+    if inner(name).is_some() {
+        return None;
+    }
+    let outer = name.strip_prefix("model.").unwrap_or(name);
+    let tower = TOWERS.iter().find(|tower| outer.starts_with(**tower));
+    tower.map(|tower| tower.trim_end_matches('.'))
+}
+
 /// Takes a language model out of its wrapper.
-fn unwrap(found: &mut BTreeMap<String, StoredTensor>) -> PassedOver {
-    let is_inner = |name: &String| WRAPPED.iter().any(|(prefix, _)| name.starts_with(prefix));
-    let mut passed_over = PassedOver::default();
-    if !found.keys().any(is_inner) {
-        return passed_over;
-    }
-    for (name, stored) in std::mem::take(found) {
-        let inner = WRAPPED.iter().find_map(|(prefix, without)| {
-            name.strip_prefix(prefix).map(|rest| format!("{without}{rest}"))
-        });
-        let outer = name.strip_prefix("model.").unwrap_or(&name);
-        let tower = TOWERS.iter().find(|tower| outer.starts_with(**tower));
-        match (inner, tower) {
-            (None, Some(tower)) => {
-                let part = tower.trim_end_matches('.').to_owned();
-                if !passed_over.parts.contains(&part) {
-                    passed_over.parts.push(part);
-                }
-                passed_over.tensors += 1;
-                passed_over.size_bytes += stored.size_bytes();
-            }
-            (Some(inner), _) => drop(found.insert(inner, stored)),
-            (None, None) => drop(found.insert(name, stored)),
-        }
-    }
+fn unwrap(found: &mut BTreeMap<String, StoredTensor>) -> Option<PassedOver> {
+    found.keys().find(|name| inner(name).is_some())?;
+    let tensors = found.iter().map(|(name, stored)| (name.as_str(), stored.size_bytes()));
+    let passed_over = PassedOver::of(tensors);
+    found.retain(|name, _| tower(name).is_none());
+    let unwrapped = |(name, stored): (String, _)| (inner(&name).unwrap_or(name), stored);
+    *found = std::mem::take(found).into_iter().map(unwrapped).collect();
     passed_over
 }
 

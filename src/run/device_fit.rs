@@ -10,8 +10,6 @@ use crate::units::Bytes;
 
 /// Default number of tokens in the cache.
 const CONTEXT_TOKENS: usize = 4096;
-/// Bytes of a key or a value in the cache.
-const CACHED_BYTES: usize = 2;
 
 /// Finds a device by name.
 ///
@@ -82,7 +80,7 @@ pub fn demand(checkpoint: &Checkpoint, variant: &Variant, context: usize) -> Res
     let size = |parts: Vec<StoredPart>| parts.iter().map(|p| p.size_bytes).sum();
     Ok(Demand {
         weights_bytes: size(variant.parts(checkpoint)?),
-        cache_bytes: cache_bytes(config.layers, config.kv_heads, config.head_dim, context),
+        cache_bytes: config.cache().size_bytes(context),
         read_bytes: size(variant.parts_per_token(checkpoint)?),
     })
 }
@@ -100,16 +98,7 @@ pub fn packages_demand(manifest: &Manifest) -> Demand {
     };
     Demand {
         weights_bytes: model.size_bytes,
-        cache_bytes: cache_bytes(
-            model.layers,
-            model.kv_heads,
-            model.head_dim,
-            model.context_tokens,
-        ),
+        cache_bytes: model.cache_shape().size_bytes(model.context_tokens),
         read_bytes: manifest.packages.iter().map(|entry| read(entry.role, entry.size_bytes)).sum(),
     }
-}
-
-fn cache_bytes(layers: usize, kv_heads: usize, head_dim: usize, context: usize) -> u64 {
-    (2 * CACHED_BYTES * layers * kv_heads * head_dim * context) as u64
 }

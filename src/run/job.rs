@@ -255,6 +255,7 @@ fn warnings(plan: &Plan, checkpoint: &Checkpoint, text: &Text) -> Vec<String> {
                 .into(),
         );
     }
+    warnings.extend(checkpoint.passed_over.iter().map(ToString::to_string));
     warnings.extend(text.warnings.iter().cloned());
     warnings
 }

@@ -10,7 +10,9 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 fn golden(model: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mixtures").join(model)
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folders = ["mixtures", "families"].map(|kind| goldens.join(kind).join(model));
+    folders.into_iter().find(|folder| folder.exists()).unwrap()
 }
 
 fn inspect(path: &Path) -> Output {
@@ -73,6 +75,63 @@ fn config_and_index_say_what_the_weights_would() {
         assert_eq!(found, expected, "{model}");
         let proof = format!("the index's total of {} bytes matches", described.total_bytes);
         assert!(warnings.contains(&proof), "{warnings}");
+    }
+}
+
+#[test]
+fn what_a_wrapper_holds_beside_its_language_model_is_said() {
+    for (model, count, parts) in [
+        ("gemma3", 23, "multi_modal_projector, vision_tower"),
+        ("gemma3-current", 23, "multi_modal_projector, vision_tower"),
+        ("mistral3", 15, "multi_modal_projector, vision_tower"),
+    ] {
+        let (tables, warnings) = answer(&golden(model));
+        let skipped = format!("{count} other tensors (");
+        let parts = format!(") are skipped: {parts}");
+        assert!(warnings.contains(&skipped) && warnings.contains(&parts), "{model}: {warnings}");
+        // The index counts what is skipped, so its total proves no type.
+        let described = Described::of(model);
+        described.write_index();
+        let (found, of_index) = answer(described.folder.path());
+        assert!(of_index.contains(&skipped) && of_index.contains(&parts), "{model}: {of_index}");
+        assert!(of_index.contains("bytes counts what is skipped"), "{model}: {of_index}");
+        assert_eq!(found, tables, "{model}");
+    }
+    let (_, warnings) = answer(&golden("gpt-oss-4"));
+    assert!(!warnings.contains("skipped"), "{warnings}");
+}
+
+#[test]
+fn every_configuration_of_a_golden_family_is_described() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
+    let theirs = Path::new("../shared/models/golden");
+    if !theirs.exists() {
+        eprintln!("skipped: there is no {}", theirs.display());
+    }
+    let (mut described, mut refused) = (0, Vec::new());
+    for folders in [own.as_path(), theirs] {
+        for folder in std::fs::read_dir(folders).into_iter().flatten() {
+            for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+                let path = file.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy();
+                if !(name.starts_with("config") && name.ends_with(".json")) {
+                    continue;
+                }
+                let output = inspect(&path);
+                if output.status.success() {
+                    described += 1;
+                    continue;
+                }
+                let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(2), "{}: {talk}", path.display());
+                refused.push((path.clone(), talk));
+            }
+        }
+    }
+    assert!(described >= 150, "{described} were described");
+    for (path, talk) in refused {
+        let keys = ["qk_layernorm", "rope_interleave", "scale_attn_", "qwen3_5"];
+        assert!(keys.iter().any(|key| talk.contains(key)), "{}: {talk}", path.display());
     }
 }
 

@@ -5,10 +5,12 @@
 //! here, `package` writes it, `calibrate` moves factors where it allows, and sizes and memory are
 //! summed from it.
 
+mod cache;
 mod layers;
 mod mixture;
 mod position;
 
+pub use cache::CacheShape;
 pub use layers::{LayerKind, Mixer};
 pub use mixture::{Experts, Groups, Routing, Score, Scored, SharedExpert, SumFloor};
 pub use position::{QueryGrowth, Rope, RopeScaling};
@@ -251,6 +253,30 @@ impl Config {
         matches!(self.kind(layer).mixer, Mixer::Attention { .. })
     }
 
+    /// The number of layers that are attention.
+    pub fn attention_layers(&self) -> usize {
+        (0..self.layers).filter(|layer| self.has_attention(*layer)).count()
+    }
+
+    /// The number of last inputs that each short convolution keeps; `None` without such layers.
+    pub fn conv_tokens(&self) -> Option<usize> {
+        let has_conv = self.attention_layers() < self.layers;
+        self.conv.filter(|_| has_conv).map(|conv| conv.kernel_tokens.saturating_sub(1))
+    }
+
+    /// How much a package keeps between its calls.
+    pub fn cache(&self) -> CacheShape {
+        CacheShape {
+            layers: self.layers,
+            attention_layers: self.attention_layers(),
+            hidden_size: self.hidden_size,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            value_dim: self.value_dim,
+            conv_tokens: self.conv_tokens(),
+        }
+    }
+
     /// The mixture of experts of a layer, if it has one.
     pub fn mixture(&self, layer: usize) -> Option<&Experts> {
         self.experts.as_ref().filter(|_| self.kind(layer).mixture)
@@ -263,12 +289,11 @@ impl Config {
 
     /// What keeps the blocks from being tuned by gradients, in the plural; `None` if nothing does.
     pub fn untunable(&self) -> Option<&'static str> {
-        let has_conv = (0..self.layers).any(|layer| !self.has_attention(layer));
         match self {
             Config { experts: Some(_), .. } => Some("mixtures of experts"),
             Config { sinks: true, .. } => Some("attention sinks"),
             Config { latent: Some(_), .. } => Some("latent attention"),
-            _ => has_conv.then_some("short convolutions"),
+            _ => self.conv_tokens().map(|_| "short convolutions"),
         }
     }
 

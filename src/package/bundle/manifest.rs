@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compute_units::ComputeUnits;
+use crate::checkpoint::config::CacheShape;
 use crate::error::Result;
 use crate::eval::InputScales;
 use crate::package::mil::Opset;
@@ -77,6 +78,9 @@ pub struct ModelInfo {
     /// has none. The runner must pass `new_conv_cache` on as `conv_cache`, and pad no call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conv_tokens: Option<usize>,
+    /// The number of layers that are attention; `None` if all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_layers: Option<usize>,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
     /// The number of most recent tokens that layers with sliding attention see; `None` if the model
@@ -87,6 +91,19 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// How much the packages keep between calls.
+    pub fn cache_shape(&self) -> CacheShape {
+        CacheShape {
+            layers: self.layers,
+            attention_layers: self.attention_layers.unwrap_or(self.layers),
+            hidden_size: self.hidden_size,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            value_dim: self.value_dim.unwrap_or(self.head_dim),
+            conv_tokens: self.conv_tokens,
+        }
+    }
+
     /// What the packages were made for.
     ///
     /// # Errors

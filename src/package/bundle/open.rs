@@ -221,6 +221,7 @@ fn check_counts(manifest: &Manifest) -> Result<()> {
         ("head_dim", model.head_dim),
         ("value_dim", model.value_dim.unwrap_or(1)),
         ("conv_tokens", model.conv_tokens.unwrap_or(1)),
+        ("attention_layers", model.attention_layers.unwrap_or(1)),
         ("vocab_size", model.vocab_size),
         ("sliding_window_tokens", model.sliding_window_tokens.unwrap_or(1)),
     ];

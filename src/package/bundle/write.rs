@@ -266,7 +266,8 @@ fn model_info(request: &BundleRequest<'_>, packages: &[WrittenEntry]) -> ModelIn
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
         value_dim: (config.value_dim != config.head_dim).then_some(config.value_dim),
-        conv_tokens: conv_tokens(config),
+        conv_tokens: config.conv_tokens(),
+        attention_layers: config.conv_tokens().map(|_| config.attention_layers()),
         vocab_size: config.vocab_size,
         sliding_window_tokens: (0..config.layers).find_map(|layer| config.window_tokens(layer)),
         size_bytes: packages.iter().map(|written| written.entry.size_bytes).sum(),
@@ -281,12 +282,6 @@ fn input_scales(coder: &Coder<'_>) -> Vec<InputScaleEntry> {
         scale: scale.to_f32(),
     };
     scales.map(entry).collect()
-}
-
-/// The number of inputs of each short convolution that a runner keeps; `None` without such layers.
-fn conv_tokens(config: &Config) -> Option<usize> {
-    let has_conv = (0..config.layers).any(|layer| !config.has_attention(layer));
-    config.conv.filter(|_| has_conv).map(|conv| conv.kernel_tokens.saturating_sub(1))
 }
 
 /// What the runner computes with the chosen experts.

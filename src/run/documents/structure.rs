@@ -1,7 +1,7 @@
 //! The structure of a checkpoint and its size at each bit-width.
 
 use super::super::bit_widths;
-use crate::checkpoint::config::RopeScaling;
+use crate::checkpoint::config::{Config, Mixer, Rope, RopeScaling};
 use crate::checkpoint::{Checkpoint, Outline, StoredTensor, TensorId};
 use crate::error::Result;
 use crate::eval::Variant;
@@ -19,11 +19,12 @@ const LADDER_BITS: [u8; 5] = [8, 4, 3, 2, 1];
 pub fn document(outline: &Outline, lists_tensors: bool) -> Result<Document> {
     let Outline { checkpoint, absent } = outline;
     let structure = if lists_tensors { tensors(checkpoint) } else { roles(checkpoint) };
+    let skipped = checkpoint.passed_over.iter().map(ToString::to_string);
     Ok(Document {
         title: format!("{}: structure and sizes", checkpoint.name),
         facts: facts(checkpoint),
         tables: vec![structure, sizes(checkpoint)?, reads(checkpoint)?],
-        warnings: absent.iter().cloned().collect(),
+        warnings: absent.iter().cloned().chain(skipped).collect(),
         notes: vec![
             "Sizes count codes, tables and scales exactly; effective bits are the size divided by the weights.".into(),
             "Per token: each weight that is used counts once; cache and activations are not counted.".into(),
@@ -32,11 +33,44 @@ pub fn document(outline: &Outline, lists_tensors: bool) -> Result<Document> {
     })
 }
 
-fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
-    let config = &checkpoint.config;
-    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
-    let first = config.ropes.first();
-    let rope = match first.map_or(&RopeScaling::None, |rope| &rope.scaling) {
+/// What the layers are, with the number of each kind, in the order in which they first occur.
+fn layer_kinds(config: &Config) -> String {
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for layer in 0..config.layers {
+        let mixer = match config.kind(layer).mixer {
+            Mixer::ShortConv => "short convolution".to_owned(),
+            Mixer::Attention { window, rope } => {
+                let seen = window.map_or("all".to_owned(), |tokens| format!("{tokens}"));
+                let rotated =
+                    if rope.is_none() && !config.ropes.is_empty() { ", not rotated" } else { "" };
+                format!("attention to {seen} tokens{rotated}")
+            }
+        };
+        let mixture = config.mixture(layer);
+        let dense = if config.experts.is_some() { ", dense" } else { "" };
+        let mixture = mixture.map_or(dense.to_owned(), |experts| {
+            format!(", {} of {} experts", experts.per_token, experts.count)
+        });
+        let kind = format!("{mixer}{mixture}");
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    let listed: Vec<String> =
+        kinds.into_iter().map(|(kind, count)| format!("{count} x {kind}")).collect();
+    listed.join(" + ")
+}
+
+/// One value for all rotary embeddings, or each in turn.
+fn of_ropes(config: &Config, of: impl Fn(&Rope) -> String) -> String {
+    let mut values: Vec<String> = config.ropes.iter().map(of).collect();
+    values.dedup();
+    if values.is_empty() { "none".into() } else { values.join(" and ") }
+}
+
+fn scaling(scaling: &RopeScaling) -> String {
+    match scaling {
         RopeScaling::None => "none".to_owned(),
         RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("llama3, factor {factor}"),
@@ -46,11 +80,21 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
             format!("longrope, other factors beyond {original} tokens")
         }
         RopeScaling::Factors(factors) => format!("{} factors, one per frequency", factors.len()),
+    }
+}
+
+fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
+    let config = &checkpoint.config;
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+    let rope_scaling = of_ropes(config, |rope| scaling(&rope.scaling));
+    let rope_theta = match config.ropes.as_slice() {
+        [one] => Value::exact(one.theta),
+        _ => Value::from(of_ropes(config, |rope| rope.theta.to_string())),
     };
-    let cache_bytes = 2 * size_of::<u16>() * config.layers * config.kv_heads * config.head_dim;
     vec![
         Fact::new("architecture", "Architecture", config.family),
         Fact::new("layers", "Layers", config.layers),
+        Fact::new("layer_kinds", "Kinds of layers", layer_kinds(config)),
         Fact::new("hidden_size", "Hidden size", config.hidden_size),
         Fact::new("intermediate_size", "Intermediate size", config.intermediate_size),
         Fact::new("heads", "Query heads", config.heads),
@@ -58,11 +102,12 @@ fn facts(checkpoint: &Checkpoint) -> Vec<Fact> {
         Fact::new("head_dim", "Head size", config.head_dim),
         Fact::new("vocabulary", "Vocabulary", config.vocab_size),
         Fact::new("context_tokens", "Context", config.max_position_embeddings),
-        Fact::new("rope_theta", "RoPE theta", Value::exact(first.map_or(0.0, |rope| rope.theta))),
-        Fact::new("rope_scaling", "RoPE scaling", rope),
+        Fact::new("rope_theta", "RoPE theta", rope_theta),
+        Fact::new("rope_scaling", "RoPE scaling", rope_scaling),
         Fact::new("tied", "Tied head", yes_no(config.tied)),
         Fact::new("parameters", "Parameters", checkpoint.parameters()),
-        Fact::new("cache", "Key/value cache per token in fp16", cache_bytes).in_unit(Unit::Bytes),
+        Fact::new("cache", "Key/value cache per token in fp16", config.cache().per_token_bytes())
+            .in_unit(Unit::Bytes),
     ]
 }
 
