@@ -145,3 +145,39 @@ mod first_families {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::checkpoint::Checkpoint;
+
+    /// Hashes that version 0.1.0 wrote into files of coded weights before configurations were
+    /// described by data. With another hash nobody could open these files, or go on with a run.
+    #[test]
+    fn hashes_are_those_of_earlier_versions() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        for (path, hash) in [
+            (
+                "mixtures/gpt-oss-4",
+                "1b29b6f1673d00dff9544a899263b64bbb4420d7a26fa8801a495380281cfb0b",
+            ),
+            (
+                "mixtures/gpt-oss-mxfp4-4",
+                "08d5479757c053c3da443d579e7aa7236fb849499afc8f3a6f4e9252d5ba7464",
+            ),
+            (
+                "mixtures/qwen3-moe-4",
+                "f00af25a426d5e51f1fc24a5dd9441465b70b60778144024f5e0de4403424c18",
+            ),
+            (
+                "mixtures/qwen3-moe-norm-4",
+                "97e6fce14ac41f4280d8c4706a8a10df679938bfd7c7a762941d148d0cb7f4bf",
+            ),
+            ("tiny-llama.gguf", "b99f846eb9ba1e3499ea757452d6648ee1acb401095b959987ef75df701267f4"),
+        ] {
+            let checkpoint = Checkpoint::open(&golden.join(path)).unwrap();
+            assert_eq!(checkpoint.content_hash(), hash, "{path}");
+        }
+    }
+}

@@ -80,6 +80,10 @@ impl Observer for Reporter {
         self.say(line);
     }
 
+    fn undone(&self, line: &str) {
+        output::talk(&escape::line(&format!("error: {line}")));
+    }
+
     fn progress(&self, stage: &str, done: u64, total: u64) {
         let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_none_or(|(name, _)| name != stage) {

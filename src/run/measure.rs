@@ -163,7 +163,13 @@ impl Setting<'_> {
             self.targets.iter().any(|target| target.to_string() == device)
                 && prepared.iter().any(|one| one.subject.package == package)
         };
-        let exit = verdict(&all, is_complete, is_asked);
+        let (exit, unchecked) = verdict(&all, is_complete, is_asked);
+        for (device, package) in unchecked {
+            self.observer.undone(&format!(
+                "{device} was not seen to compute {package}{}",
+                last_failure(&all, &device, &package)
+            ));
+        }
         Ok(Measured { all, exit })
     }
 
@@ -247,11 +253,11 @@ impl Setting<'_> {
         let is_complete = unreached.is_none() && question.subjects.iter().all(is_measured);
         if let Some(why) = unreached {
             let why = why.strip_prefix(&format!("{device}: ")).unwrap_or(why);
-            self.observer.warning(&format!("{device} was not reached: {why}"));
+            self.observer.undone(&format!("{device} was not reached: {why}"));
         } else if !is_complete {
             let last = new.iter().rev().find_map(failure);
             let last = last.map(|last| format!(": {last}")).unwrap_or_default();
-            self.observer.warning(&format!("{device} kept fewer repetitions than asked{last}"));
+            self.observer.undone(&format!("{device} kept fewer repetitions than asked{last}"));
         }
         Ok(is_complete)
     }
@@ -302,10 +308,27 @@ pub fn targets(devices: &[Target]) -> Result<Vec<Target>> {
     Ok(found)
 }
 
+/// Why the last step with a package on a device failed, behind a colon; nothing if it did not.
+fn last_failure(all: &[Measurement], device: &str, package: &str) -> String {
+    let of = |one: &Measurement| match one {
+        Measurement::FailedStep(failed)
+            if failed.device == device && failed.package.as_deref() == Some(package) =>
+        {
+            Some(format!(": {}: {}", failed.step, failed.reason))
+        }
+        _ => None,
+    };
+    all.iter().rev().find_map(of).unwrap_or_default()
+}
+
 /// The exit code of an invocation: *no* if a device computes another model than a package that is
 /// asked, *surroundings* if less was measured than asked, or if a device that was asked was not seen to
-/// compute a package.
-fn verdict(all: &[Measurement], is_complete: bool, is_asked: impl Fn(&str, &str) -> bool) -> Exit {
+/// compute a package. Such devices and packages are the second result.
+fn verdict(
+    all: &[Measurement],
+    is_complete: bool,
+    is_asked: impl Fn(&str, &str) -> bool,
+) -> (Exit, Vec<(String, String)>) {
     let is_wrong = |DeviceRows { device, rows, .. }: &DeviceRows<'_>| {
         let is_wrong = |row: &DeviceRow<'_>| {
             row.correctness.is_some_and(|check| !check.holds)
@@ -313,20 +336,23 @@ fn verdict(all: &[Measurement], is_complete: bool, is_asked: impl Fn(&str, &str)
         };
         !device.description.simulated && rows.iter().any(is_wrong)
     };
-    let is_unchecked = |DeviceRows { device, rows, .. }: &DeviceRows<'_>| {
-        let is_open = |row: &DeviceRow<'_>| {
-            row.correctness.is_none() && is_asked(&device.device, &row.subject.package)
-        };
-        rows.iter().any(is_open)
-    };
     let known = OnDevices::of(all).map(|known| known.devices).unwrap_or_default();
-    if known.iter().any(is_wrong) {
+    let rows = known.iter().flat_map(|of| of.rows.iter().map(|row| (&of.device.device, row)));
+    let is_unchecked = |(device, row): &(&String, &DeviceRow<'_>)| {
+        row.correctness.is_none() && is_asked(device, &row.subject.package)
+    };
+    let unchecked: Vec<(String, String)> = rows
+        .filter(is_unchecked)
+        .map(|(device, row)| (device.clone(), row.subject.package.clone()))
+        .collect();
+    let exit = if known.iter().any(is_wrong) {
         Exit::No
-    } else if is_complete && !known.iter().any(is_unchecked) {
+    } else if is_complete && unchecked.is_empty() {
         Exit::Done
     } else {
         Exit::Surroundings
-    }
+    };
+    (exit, unchecked)
 }
 
 /// The names of compute units.

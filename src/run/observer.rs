@@ -20,6 +20,12 @@ pub trait Observer {
         self.message(&format!("warning: {line}"));
     }
 
+    /// Something that was asked could not be done. The run goes on, and ends with an exit code other
+    /// than *done*. By default a message.
+    fn undone(&self, line: &str) {
+        self.message(&format!("error: {line}"));
+    }
+
     /// `done` of `total` steps of a stage are complete.
     fn progress(&self, _stage: &str, _done: u64, _total: u64) {}
 

@@ -270,12 +270,9 @@ fn a_device_that_is_not_reached_says_what_to_do_and_is_exit_3_even_if_all_is_mea
     let output = bench.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{told}");
-    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
     let [line] = lines[..] else { panic!("{told}") };
-    assert!(
-        line.starts_with(&format!("warning: {away} was not reached: nothing listens")),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("error: {away} was not reached: nothing listens")), "{line}");
     assert!(line.contains("; start the runner"), "{line}");
     let reason = lab.measurements().into_iter().find_map(|one| match one {
         Measurement::FailedStep(failed) => Some(failed.reason),

@@ -53,3 +53,22 @@ fn an_impossible_number_fails_its_step_by_name_and_no_other_device() {
         assert!(lab.run_folder().join("report.html").exists());
     }
 }
+
+#[test]
+fn even_a_quiet_command_says_what_failed_on_a_device() {
+    let lab = Lab::new(&["palette4-g16-s"]);
+    let phone = Listening::start(&lab.folder.path().join("store"));
+    let refuse = |frame: &mut Frame| {
+        edit(frame, |answer| {
+            if answer.pointer("/result/nll_nats").is_some() {
+                *answer = json!({"type": "failed", "id": answer["id"], "code": "failed",
+                    "message": "no memory for logits"});
+            }
+        });
+    };
+    let device = format!("tcp:127.0.0.1:{}", proxy::start(phone.port, Arc::new(refuse)));
+    let output = lab.bench(&device, &["--repetitions", "1"], 3);
+    let talk = String::from_utf8(output.stderr).unwrap();
+    let said = format!("error: {device} kept fewer repetitions than asked: score: failed: ");
+    assert!(talk.starts_with(&said) && talk.contains("no memory for logits"), "{talk}");
+}
