@@ -5,12 +5,13 @@
 //! [`predicted_kl_nats`] derives from that the cost of each recipe of each tensor, [`choose`] solves the
 //! allocation, and [`Blocks`](crate::eval::mixed::Blocks) is the choice with its name.
 
+mod experts;
 mod knapsack;
 mod part;
 mod predict;
 mod sensitivity;
 
-use crate::eval::mixed::ROLES;
+use crate::eval::mixed::{ROLES, place_of};
 pub use knapsack::{Chosen, Item, choose};
 pub use predict::predicted_kl_nats;
 pub use sensitivity::{LayerErrors, Probe, Sensitivities, errors_fit};
@@ -21,8 +22,8 @@ use crate::eval::sizes::size_bytes;
 use crate::eval::variant::Variant;
 
 /// Exact stored bytes by tensor and candidate; `None` if the candidate cannot code the shape. Tensors are
-/// layer by layer, in the order of [`ROLES`]; in a mixture, the experts of a layer are summed by role.
-/// Weights are read only for recipes whose sizes depend on them.
+/// layer by layer, in the order of [`ROLES`]; tensors that stand in one place, such as the experts of a layer,
+/// are summed, and places that a layer does not have take no bytes. Weights are read only for recipes whose sizes depend on them.
 ///
 /// # Errors
 /// Input errors of the checkpoint.
@@ -33,8 +34,7 @@ pub fn sizes_bytes(
     let tensors = checkpoint.config.layers * ROLES.len();
     let mut sizes = vec![vec![Some(0u64); candidates.len()]; tensors];
     for (id, stored) in checkpoint.tensors().filter(|(id, _)| !id.bias) {
-        let role = ROLES.iter().position(|role| *role == id.role);
-        let (Some(layer), Some(role)) = (id.layer, role) else { continue };
+        let (Some(layer), Some(role)) = (id.layer, place_of(id.role)) else { continue };
         for (size, candidate) in sizes[layer * ROLES.len() + role].iter_mut().zip(candidates) {
             let recipe = candidate.recipe_of(id, stored);
             match recipe.check_shape(stored.matrix()) {

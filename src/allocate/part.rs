@@ -3,42 +3,45 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
+use std::ops::Range;
+
 use crate::checkpoint::Role;
+use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
-use crate::eval::mixed::ROLES;
+use crate::eval::mixed::{ROLES, place_of};
 use crate::eval::windows::{both, dense, each};
 use crate::model::{self, Block, RopeTables};
 
-/// The number of a layer's roles that belong to attention.
+/// The number of places that belong to attention.
 const ATTENTION: usize = 4;
 
 /// A part of a dense layer.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
-    /// Queries, keys, values, and the output projection.
+    /// What mixes tokens: its first projections, and the output projection.
     Attention,
     /// Gate, up and down.
     Mlp,
 }
 
 impl Part {
-    /// Its linear layers; the last one reads the result of the others.
-    pub fn roles(self) -> &'static [Role] {
+    /// The places of its linear layers; the one in the last place reads the result of the others.
+    pub fn places(self) -> Range<usize> {
         match self {
-            Part::Attention => &ROLES[..ATTENTION],
-            Part::Mlp => &ROLES[ATTENTION..],
+            Part::Attention => 0..ATTENTION,
+            Part::Mlp => ATTENTION..ROLES.len(),
         }
     }
 
-    /// The inputs of its first linear layers, from the states `[tokens, hidden]` before the part.
+    /// The inputs of its first linear layers. `x` are the states `[tokens, hidden]` before the layer, and
+    /// `before` those before the part.
     ///
     /// # Errors
     /// Those of candle.
-    pub fn normed(self, block: &Block, x: &Tensor) -> CandleResult<Tensor> {
+    pub fn normed(self, block: &Block, x: &Tensor, before: &Tensor) -> CandleResult<Tensor> {
         match self {
-            Part::Attention => block.attention_input(x),
-            // Only for layers whose MLP reads the states after attention.
-            Part::Mlp => block.mlp_input(x, x),
+            Part::Attention => block.attention_input(before),
+            Part::Mlp => block.mlp_input(x, before),
         }
     }
 
@@ -57,12 +60,19 @@ impl Part {
     ///
     /// # Errors
     /// Those of candle.
-    pub fn add(self, block: &Block, inner: &Tensor, x: &Tensor) -> CandleResult<Tensor> {
+    pub fn add(self, block: &Block, inner: &Tensor, before: &Tensor) -> CandleResult<Tensor> {
         match self {
-            Part::Attention => block.output(inner, x),
-            Part::Mlp => block.add_mlp(dense(block)?.down(inner)?, x),
+            Part::Attention => block.output(inner, before),
+            Part::Mlp => block.add_mlp(dense(block)?.down(inner)?, before),
         }
     }
+}
+
+/// The roles of a block's linear layers in a place.
+pub fn roles_in(config: &Config, layer: usize, place: usize) -> Vec<Role> {
+    let ids = config.block_tensors(layer).into_iter();
+    let is_there = |role: &Role| place_of(*role) == Some(place);
+    ids.filter(|id| !id.bias).map(|id| id.role).filter(is_there).collect()
 }
 
 /// The reference's states around a part, per window.
@@ -78,24 +88,30 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Runs the reference's part on its states.
-    pub fn of(part: Part, block: &Block, before: &[Tensor], rope: &RopeTables) -> Result<Self> {
-        let normed = each(before, |x| part.normed(block, x))?;
+    /// Runs the reference's part on its states. `x` are those before the layer.
+    pub fn of(
+        part: Part,
+        block: &Block,
+        x: &[Tensor],
+        before: &[Tensor],
+        rope: &RopeTables,
+    ) -> Result<Self> {
+        let normed = both(x, before, |x, before| part.normed(block, x, before))?;
         let inner = each(&normed, |x| part.inner(block, x, rope))?;
         let after = both(&inner, before, |inner, x| part.add(block, inner, x))?;
         Ok(Stage { normed, inner, before: before.to_vec(), after })
     }
 
-    /// The states after the part if its weights have changed from `role` on.
+    /// The states after the part if its weights have changed from `place` on.
     pub fn again(
         &self,
         part: Part,
         block: &Block,
-        role: Role,
+        place: usize,
         rope: &RopeTables,
     ) -> Result<Vec<Tensor>> {
         let add = |inner: &Tensor, x: &Tensor| part.add(block, inner, x);
-        if part.roles().last() == Some(&role) {
+        if place + 1 == part.places().end {
             return both(&self.inner, &self.before, add);
         }
         both(&each(&self.normed, |x| part.inner(block, x, rope))?, &self.before, add)

@@ -17,7 +17,8 @@
 use super::sensitivity::{PartSensitivity, Sensitivities};
 
 /// Predicted KL divergence in nats per token, by tensor (layer by layer, in the order of
-/// [`ROLES`](super::ROLES)) and candidate; `None` if the candidate cannot code the tensor.
+/// [`ROLES`](super::ROLES)) and candidate; `None` if the candidate cannot code the tensor or the layer has
+/// none.
 pub fn predicted_kl_nats(measured: &Sensitivities) -> Vec<Vec<Option<f64>>> {
     measured.parts.iter().flat_map(|part| part_costs(part, &measured.anchors)).collect()
 }

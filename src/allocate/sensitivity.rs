@@ -16,20 +16,19 @@ use candle_core::{Result as CandleResult, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::part::{Part, Stage, distance};
+use super::part::{Part, Stage, distance, roles_in};
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::final_weights::FinalWeights;
 use crate::eval::lane::{Lane, Scored};
-use crate::eval::layer::finish;
 use crate::eval::setting::Walk;
 use crate::eval::timing::Timings;
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
 use crate::eval::weights::block_weights;
-use crate::eval::windows::{each, route};
+use crate::eval::windows::both;
 use crate::eval::{embed, head};
-use crate::model::{self, Block, BlockWeights, Mlp, RopeTables, Routed};
+use crate::model::{self, Block, BlockWeights, RopeTables};
 use crate::quantize::quantize;
 
 /// A measurement of sensitivities: the candidates, and the windows that they are measured on.
@@ -59,8 +58,8 @@ pub struct PartSensitivity {
     pub layer: usize,
     /// Mean KL divergence of each anchor's lane from the reference, in nats per token.
     pub kl_nats: Vec<f64>,
-    /// By role and candidate, the mean over tokens of `|Δ|² / |y|²`, where `y` are the states after the
-    /// part; `None` if the candidate cannot code the tensor.
+    /// By place and candidate, the mean over tokens of `|Δ|² / |y|²`, where `y` are the states after the
+    /// part; `None` if the candidate cannot code the tensor, or if the layer has none in this place.
     pub errors: Vec<Vec<Option<f64>>>,
 }
 
@@ -80,8 +79,8 @@ impl Sensitivities {
     }
 }
 
-/// Errors by role and candidate.
-type Errors = Vec<Vec<Option<f64>>>;
+/// Errors by place and candidate.
+pub(super) type Errors = Vec<Vec<Option<f64>>>;
 
 /// The errors of a layer: of attention, then of MLP or experts.
 pub type LayerErrors = [Errors; 2];
@@ -90,7 +89,7 @@ pub type LayerErrors = [Errors; 2];
 pub fn errors_fit(errors: &LayerErrors, candidates: usize) -> bool {
     let parts = [Part::Attention, Part::Mlp].into_iter().zip(errors);
     parts.into_iter().all(|(part, errors)| {
-        errors.len() == part.roles().len() && errors.iter().all(|own| own.len() == candidates)
+        errors.len() == part.places().len() && errors.iter().all(|own| own.len() == candidates)
     })
 }
 
@@ -104,7 +103,7 @@ struct Probed {
 }
 
 /// Weights of a part.
-type Weights = Vec<(Role, Tensor)>;
+pub(super) type Weights = Vec<(Role, Tensor)>;
 
 impl Probe<'_> {
     /// Walks the model. `known` are the errors of the first layers from an interrupted walk, which are not
@@ -174,23 +173,35 @@ impl Probe<'_> {
             None => &[Part::Attention, Part::Mlp],
         };
         let mut found = [Errors::new(), Errors::new()];
+        // The states before the layer, which parallel layers read again after attention.
+        let is_parallel = config.placement.parallel;
+        let mut first: Vec<Vec<Tensor>> = match is_parallel {
+            true => lanes.iter().map(|lane| lane.hidden.clone()).collect(),
+            false => Vec::new(),
+        };
         for (at, &part) in parts.iter().enumerate() {
-            let stage = Stage::of(part, &block, &lanes[0].hidden, rope)?;
+            let reference = &lanes[0].hidden;
+            let x = first.first().unwrap_or(reference);
+            let stage = Stage::of(part, &block, x, reference, rope)?;
             let probed = Probed { part, layer, is_known: known.is_some() };
             let (errors, states) = self.part(probed, &mut block, &stage, rope)?;
-            advance(lanes, |x| {
-                part.add(&block, &part.inner(&block, &part.normed(&block, x)?, rope)?, x)
+            advance(lanes, &first, |x, before| {
+                let normed = part.normed(&block, x, before)?;
+                part.add(&block, &part.inner(&block, &normed, rope)?, before)
             })?;
+            if is_parallel {
+                first.extend(std::iter::repeat_n(first[0].clone(), states.len()));
+            }
             lanes.extend(states.into_iter().map(branch));
             found[at] = errors;
         }
         if config.mixture(layer).is_some() {
-            found[1] = self.experts(layer, known.is_some(), &block, lanes)?;
+            found[1] = self.experts(layer, known.is_some(), &mut block, &first, lanes)?;
         }
         Ok(known.cloned().unwrap_or(found))
     }
 
-    fn read(&self, ids: &[TensorId]) -> Result<BlockWeights> {
+    pub(super) fn read(&self, ids: &[TensorId]) -> Result<BlockWeights> {
         let Walk { checkpoint, device, .. } = self.walk;
         let read = |id: &TensorId| Ok((*id, checkpoint.read(*id)?));
         let tensors = ids.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -198,7 +209,12 @@ impl Probe<'_> {
     }
 
     /// A weight `[out, in]` coded by a candidate and decoded; `None` if the candidate cannot code it.
-    fn coded(&self, id: TensorId, weight: &Tensor, candidate: usize) -> Result<Option<Tensor>> {
+    pub(super) fn coded(
+        &self,
+        id: TensorId,
+        weight: &Tensor,
+        candidate: usize,
+    ) -> Result<Option<Tensor>> {
         let Walk { checkpoint, device, .. } = self.walk;
         let stored = checkpoint.stored(id)?;
         let (recipe, shape) = (self.candidates[candidate].recipe_of(id, stored), stored.matrix());
@@ -224,29 +240,29 @@ impl Probe<'_> {
         let mut originals: Weights = Vec::new();
         let mut anchored: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
         let mut errors = Errors::new();
-        for &role in part.roles() {
-            let (id, original) = (TensorId::block(layer, role), block.weight(role)?);
-            let mut role_errors = Vec::new();
+        for place in part.places() {
+            let own = self.originals(block, layer, place)?;
+            let mut place_errors = Vec::new();
             for candidate in self.needed(is_known) {
-                let Some(weight) = self.coded(id, &original, candidate)? else {
-                    role_errors.push(None);
+                let Some(weights) = self.coded_place(layer, &own, candidate)? else {
+                    place_errors.push(None);
                     continue;
                 };
-                self.keep(candidate, role, &weight, &mut anchored);
+                self.keep(candidate, &weights, &mut anchored);
                 if !is_known {
-                    block.replace(role, weight)?;
-                    let states = stage.again(part, block, role, rope)?;
-                    role_errors.push(Some(distance(&stage.after, &states)?));
+                    replace(weights, |role, weight| block.replace(role, weight))?;
+                    let states = stage.again(part, block, place, rope)?;
+                    place_errors.push(Some(distance(&stage.after, &states)?));
                 }
             }
-            block.replace(role, original.clone())?;
-            originals.push((role, original));
-            errors.push(role_errors);
+            replace(own.clone(), |role, weight| block.replace(role, weight))?;
+            originals.extend(own);
+            errors.push(place_errors);
         }
         let mut states = Vec::new();
         for weights in anchored {
             replace(weights, |role, weight| block.replace(role, weight))?;
-            states.push(stage.again(part, block, part.roles()[0], rope)?);
+            states.push(stage.again(part, block, part.places().start, rope)?);
         }
         replace(originals, |role, weight| block.replace(role, weight))?;
         Ok((errors, states))
@@ -257,128 +273,66 @@ impl Probe<'_> {
         if is_known { self.anchors.to_vec() } else { (0..self.candidates.len()).collect() }
     }
 
-    /// Keeps a weight if its candidate is an anchor.
-    fn keep(&self, candidate: usize, role: Role, weight: &Tensor, anchored: &mut [Weights]) {
+    /// Keeps weights if their candidate is an anchor.
+    pub(super) fn keep(&self, candidate: usize, coded: &Weights, anchored: &mut [Weights]) {
         let anchors = self.anchors.iter().zip(anchored);
         for (_, weights) in anchors.filter(|(anchor, _)| **anchor == candidate) {
-            weights.push((role, weight.clone()));
+            weights.extend(coded.iter().cloned());
         }
     }
 
-    /// Does the same for the experts of a layer, one expert at a time, from every lane's states after
-    /// attention. A trial codes one role of all experts by one candidate; there are no trials if errors
-    /// are known.
-    fn experts(
+    /// The weights of a block in one place, coded by a candidate; `None` if it cannot code one of them.
+    pub(super) fn coded_place(
         &self,
         layer: usize,
-        is_known: bool,
-        block: &Block,
-        lanes: &mut Vec<Lane>,
-    ) -> Result<Errors> {
-        let config = &self.walk.checkpoint.config;
-        let router_input = lanes[0].hidden.clone();
-        let router_inputs = |hidden: &[Tensor]| each(hidden, |x| block.mlp_input(x, x));
-        let normed = router_inputs(&router_input)?;
-        let trials = Part::Mlp.roles().len() * self.candidates.len();
-        let routed_copies = |count: usize| -> Result<Vec<Vec<Routed>>> {
-            (0..count).map(|_| route(block, &normed)).collect()
-        };
-        let mut tried: Vec<Option<Vec<Routed>>> = if is_known {
-            (0..trials).map(|_| None).collect()
-        } else {
-            routed_copies(trials)?.into_iter().map(Some).collect()
-        };
-        let mut anchored = routed_copies(self.anchors.len())?;
-        for lane in lanes.iter_mut() {
-            lane.routed = route(block, &router_inputs(&lane.hidden)?)?;
-        }
-        let count = config.expert_count(layer);
-        for expert in 0..count {
-            let mut mlp = Mlp::new(config, self.read(&config.expert_tensors(layer, expert))?)?;
-            lanes.par_iter_mut().try_for_each(|lane| apply(expert, &mlp, &mut lane.routed))?;
-            self.expert(layer, expert, &mut mlp, &mut tried, &mut anchored)?;
-        }
-        lanes.iter_mut().try_for_each(|lane| finish(lane, config))?;
-        let states = |routed: Vec<Routed>| -> Result<Vec<Tensor>> {
-            routed
-                .into_iter()
-                .zip(&router_input)
-                .map(|(routed, x)| routed.finish(x, config.residual_scale))
-                .collect()
-        };
-        let errors = tried.into_iter().map(|tried| {
-            tried.map(|routed| distance(&lanes[0].hidden, &states(routed)?)).transpose()
-        });
-        let errors: Vec<Option<f64>> = errors.collect::<Result<_>>()?;
-        for routed in anchored {
-            lanes.push(branch(states(routed)?));
-        }
-        Ok(errors.chunks_exact(self.candidates.len()).map(<[_]>::to_vec).collect())
-    }
-
-    /// Sends the reference's tokens through one expert of a layer, coded as in each trial and by each
-    /// anchor. An expert without tokens is skipped.
-    fn expert(
-        &self,
-        layer: usize,
-        expert: usize,
-        mlp: &mut Mlp,
-        tried: &mut [Option<Vec<Routed>>],
-        anchored: &mut [Vec<Routed>],
-    ) -> Result<()> {
-        if !anchored.iter().flatten().any(|routed| routed.needs(expert)) {
-            return Ok(());
-        }
-        let mut weights: Vec<Weights> = vec![Vec::new(); self.anchors.len()];
-        let trials_by_role = tried.chunks_exact_mut(self.candidates.len());
-        for (&role, tried) in Part::Mlp.roles().iter().zip(trials_by_role) {
-            let (id, original) = (TensorId::expert(layer, expert, role), mlp.weight(role)?);
-            for (candidate, routed) in tried.iter_mut().enumerate() {
-                if routed.is_none() && !self.anchors.contains(&candidate) {
-                    continue;
-                }
-                match self.coded(id, &original, candidate)? {
-                    Some(weight) => {
-                        self.keep(candidate, role, &weight, &mut weights);
-                        mlp.replace(role, weight)?;
-                        routed.iter_mut().try_for_each(|routed| apply(expert, mlp, routed))?;
-                    }
-                    None => *routed = None,
-                }
+        originals: &Weights,
+        candidate: usize,
+    ) -> Result<Option<Weights>> {
+        let mut coded = Weights::new();
+        for (role, original) in originals {
+            match self.coded(TensorId::block(layer, *role), original, candidate)? {
+                Some(weight) => coded.push((*role, weight)),
+                None => return Ok(None),
             }
-            mlp.replace(role, original)?;
         }
-        for (weights, routed) in weights.into_iter().zip(anchored) {
-            replace(weights, |role, weight| mlp.replace(role, weight))?;
-            apply(expert, mlp, routed)?;
-        }
-        Ok(())
+        Ok((!coded.is_empty()).then_some(coded))
+    }
+
+    /// The weights of a block in one place.
+    pub(super) fn originals(
+        &self,
+        block: &mut Block,
+        layer: usize,
+        place: usize,
+    ) -> Result<Weights> {
+        let roles = roles_in(&self.walk.checkpoint.config, layer, place).into_iter();
+        roles.map(|role| Ok((role, block.weight(role)?))).collect()
     }
 }
 
 /// Puts weights in place by `put`.
-fn replace(weights: Weights, mut put: impl FnMut(Role, Tensor) -> Result<()>) -> Result<()> {
+pub(super) fn replace(
+    weights: Weights,
+    mut put: impl FnMut(Role, Tensor) -> Result<()>,
+) -> Result<()> {
     weights.into_iter().try_for_each(|(role, weight)| put(role, weight))
 }
 
-/// Applies a step to the states of every lane.
+/// Applies a step to the states of every lane: those before the layer, which are in `first` if they differ,
+/// and those before the step.
 fn advance(
     lanes: &mut [Lane],
-    step: impl Fn(&Tensor) -> CandleResult<Tensor> + Sync + Send,
+    first: &[Vec<Tensor>],
+    step: impl Fn(&Tensor, &Tensor) -> CandleResult<Tensor> + Sync + Send,
 ) -> Result<()> {
-    lanes.par_iter_mut().try_for_each(|lane| {
-        lane.hidden = each(&lane.hidden, &step)?;
+    lanes.par_iter_mut().enumerate().try_for_each(|(at, lane)| {
+        lane.hidden = both(first.get(at).unwrap_or(&lane.hidden), &lane.hidden, &step)?;
         Ok(())
     })
 }
 
-/// Adds the outputs of an expert for the tokens that are routed to it.
-fn apply(expert: usize, mlp: &Mlp, routed: &mut [Routed]) -> Result<()> {
-    routed.par_iter_mut().try_for_each(|routed| routed.apply(expert, |x| mlp.forward(x)))
-}
-
 /// A lane that continues from these states with the reference's weights.
-fn branch(hidden: Vec<Tensor>) -> Lane {
+pub(super) fn branch(hidden: Vec<Tensor>) -> Lane {
     Lane { hidden, ..Lane::new(Variant::reference()) }
 }
 

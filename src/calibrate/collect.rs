@@ -107,22 +107,34 @@ impl Collection<'_> {
             .measure(Phase::Read, || Unit::read(checkpoint, &config.block_tensors(layer)))?;
         let block = Block::new(config, layer, unit.weights(checkpoint, device)?)?;
         drop(unit);
-        let stages =
-            timings.measure(Phase::ReferenceForward, || Stages::of(&block, &lane.hidden, rope))?;
-        let outputs = if block.mlp().is_some() { &stages.output } else { &stages.attended };
-        let tokens = Tokens::by_output(outputs)?;
-        let mut collected = Collected::default();
-        let mut add = |input: Input, rows: &[Tensor]| {
-            collected.add(name_of(layer, None, input), &tokens, rows)
+        let stages = timings.measure(Phase::ReferenceForward, || {
+            Stages::of(config, layer, &block, &lane.hidden, rope)
+        })?;
+        let tokens = Tokens::by_output(&stages.output)?;
+        let of_normed = |states: &Option<Vec<Tensor>>| match states {
+            Some(states) => tokens.over(states),
+            None => Ok(tokens.slice(0..stages.output.len())),
         };
-        add(Input::Attention, &stages.attention)?;
-        add(Input::Output, &each(&stages.attention, |x| block.attended(x, rope))?)?;
+        let mut collected = Collected::default();
+        let mut add = |input: Input, tokens: &Tokens, rows: &[Tensor]| {
+            collected.add(name_of(layer, None, input), tokens, rows)
+        };
+        add(Input::Attention, &tokens, &stages.attention)?;
+        for (input, states) in &stages.latents {
+            add(*input, &tokens, states)?;
+        }
+        let of_output = of_normed(&stages.projected)?;
+        add(Input::Output, &of_output, &each(&stages.attention, |x| block.attended(x, rope))?)?;
         if let Some(dense) = block.mlp() {
-            add(Input::Mlp, &stages.mlp)?;
-            add(Input::Down, &each(&stages.mlp, |x| dense.inner(x))?)?;
+            add(Input::Mlp, &tokens, &stages.mlp)?;
+            let inner = each(&stages.mlp, |x| dense.inner(x))?;
+            add(Input::Down, &of_normed(&stages.down)?, &inner)?;
+        }
+        if let Some(shared) = block.shared() {
+            add(Input::SharedDown, &tokens, &each(&stages.mlp, |x| shared.inner(x))?)?;
         }
         lane.routed = route(&block, &stages.mlp)?;
-        lane.hidden.clone_from(outputs);
+        lane.hidden.clone_from(&stages.output);
         drop((stages, block));
         if let Some(experts) = config.mixture(layer) {
             self.experts(layer, experts.count, lane, &mut collected, timings)?;

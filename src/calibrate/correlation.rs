@@ -39,6 +39,18 @@ impl Tokens {
         Ok(Tokens { weights })
     }
 
+    /// These weights times the inverse mean square of each token's state, per window `[tokens, len]`: those
+    /// of errors in states that are normed afterwards, and so count relative to the state.
+    ///
+    /// # Errors
+    /// Bug-class errors of candle.
+    pub fn over(&self, states: &[Tensor]) -> Result<Self> {
+        let relative = Self::by_output(states)?;
+        let windows = self.weights.iter().zip(&relative.weights);
+        let weights: candle_core::Result<Vec<Tensor>> = windows.map(|(own, by)| own * by).collect();
+        Ok(Tokens { weights: weights.map_err(failed)? })
+    }
+
     /// Equal weights for all rows.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ pub fn code(walk: &Walk<'_>, unit: Unit, expert: usize, lane: &mut Lane) -> Resu
         None => (Vec::new(), false),
     };
     let stats = input_stats(steps, &inputs, |_| Ok(Wanted::Original))?;
-    for role in [Role::Gate, Role::Up] {
+    for role in mlp.first_roles() {
         mlp.replace(role, coder.code(role, stats.as_ref())?)?;
     }
     drop(stats);

@@ -113,7 +113,7 @@ impl LayerCoding<'_> {
         let Walk { checkpoint, device, .. } = self.plan.walk;
         let steps = [variant.attention, variant.mlp].map(|part| part.method.steps());
         let factors = match expert {
-            None => equalise(&mut unit, &checkpoint.config, steps, device)?,
+            None => equalise(&mut unit, &checkpoint.config, self.layer, steps, device)?,
             Some(_) => Factors::default(),
         };
         let mut coder = Coder::new(checkpoint, variant, device, unit)?;

@@ -6,7 +6,7 @@
 //! interrupted walk continues after the saved layers. The part files are finally joined to one file of
 //! coded weights, which is scored and packaged.
 //!
-//! Memory holds a block, the states of the windows (five times for the reference, three times for a
+//! Memory holds a block, the states of the windows (seven times for the reference, five times for a
 //! variant), two matrices `[in, in]` in f64 for the current linear layer, and
 //! [`scratch_bytes`](crate::quantize::calibrated::scratch_bytes).
 
@@ -57,7 +57,7 @@ use crate::eval::setting::Walk;
 use crate::eval::timing::{Phase, Timings};
 use crate::eval::variant::Variant;
 use crate::eval::walk::{WalkObserver, stop_if_asked};
-use crate::eval::windows::{each, route};
+use crate::eval::windows::route;
 use crate::model::{self, Block, RopeTables};
 
 /// Codes variants and writes a file for each. Returns, per variant, success or the cause of its failure.
@@ -172,9 +172,10 @@ impl CalibrationJob<'_> {
         let unit = timings
             .measure(Phase::Read, || Unit::read(checkpoint, &config.block_tensors(layer)))?;
         let block = Block::new(config, layer, unit.weights(checkpoint, device)?)?;
-        let reference = timings
-            .measure(Phase::ReferenceForward, || Stages::of(&block, &lanes[0].hidden, rope))?;
-        let outputs = if block.mlp().is_some() { &reference.output } else { &reference.attended };
+        let reference = timings.measure(Phase::ReferenceForward, || {
+            Stages::of(config, layer, &block, &lanes[0].hidden, rope)
+        })?;
+        let outputs = &reference.output;
         let tokens = Tokens::by_output(outputs)?;
         let fit =
             LayerFit { walk: &self.walk, layer, rope, reference: &reference, tokens: &tokens };
@@ -185,9 +186,8 @@ impl CalibrationJob<'_> {
             }
             let clock = Instant::now();
             match timings.measure(Phase::Code, || fit.block(unit.clone(), lane)) {
-                Ok((block, coded)) => {
+                Ok((block, coded, normed)) => {
                     *done = Done { elapsed: clock.elapsed(), ..coded };
-                    let normed = each(&lane.hidden, |x| block.mlp_input(x, x))?;
                     lane.routed = route(&block, &normed)?;
                 }
                 Err(error) => lane.fail(error.at(format!("layer {layer}")))?,

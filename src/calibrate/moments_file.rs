@@ -2,9 +2,10 @@
 //! by them.
 //!
 //! It is a safetensors file. Each entry is the upper triangle of one matrix E[x xᵀ] `[in, in]`, row by
-//! row, in F32. Its name is `layers.<l>.<input>`, where `<input>` is `attention` (queries, keys and
-//! values), `output`, `mlp` (gate and up) or `down`. In a mixture of experts, `layers.<l>.mlp` has the
-//! inputs of all experts, and an expert's own moments are `layers.<l>.experts.<e>.<input>`. An expert
+//! row, in F32. Its name is `layers.<l>.<input>`, where `<input>` is `attention` (the first projections of
+//! attention or of a short convolution), `output`, `mlp` (gate and up) or `down`; in latent attention also
+//! `query_latent` and `kv_latent`, and with a shared expert `shared_down`. In a mixture of experts,
+//! `layers.<l>.mlp` has the inputs of all experts, and an expert's own moments are `layers.<l>.experts.<e>.<input>`. An expert
 //! with too few tokens has no `mlp` of its own, and its `down` comes from the inputs of all experts.
 //! Entries are in the order of their names. The header's `__metadata__` describes the file:
 //!

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Role, TensorId};
 use crate::error::{At, Error, Result};
 use crate::eval::variant::Variant;
 use crate::eval::weights::block_weights;
-use crate::model::{self, BlockWeights};
+use crate::model::{self, BlockWeights, Input};
 use crate::quantize::calibrated::Coding;
 use crate::quantize::{CodedTensor, REFERENCE_IS_STORED, Recipe, quantize};
 
@@ -33,6 +33,12 @@ impl Unit {
     pub fn linear_roles(&self) -> Vec<Role> {
         let ids = self.tensors.iter().map(|(id, _)| id);
         ids.filter(|id| id.role.is_linear() && !id.bias).map(|id| id.role).collect()
+    }
+
+    /// The roles of the linear layers that read an input, in the order of the computation.
+    pub fn readers(&self, input: Input) -> Vec<Role> {
+        let roles = self.linear_roles().into_iter();
+        roles.filter(|role| Input::of(*role) == Some(input)).collect()
     }
 
     /// Takes the values of a role's weight or bias out of the unit.
@@ -107,6 +113,11 @@ impl<'a> Coder<'a> {
     /// Bug-class errors of candle.
     pub fn weights(&self) -> Result<BlockWeights> {
         self.unit.weights(self.checkpoint, self.device)
+    }
+
+    /// The roles of the linear layers that read an input, in the order of the computation.
+    pub fn readers(&self, input: Input) -> Vec<Role> {
+        self.unit.readers(input)
     }
 
     /// Codes the linear layer with a role and returns its decoded weights, `[out, in]`.

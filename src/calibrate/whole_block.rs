@@ -21,8 +21,10 @@ pub struct Outcome {
     pub block: Block,
     /// Its codes.
     pub fitted: Vec<Fitted>,
-    /// The states after it, or in a mixture those after attention.
+    /// The states after it, or in a mixture those that the outputs of routed experts are added to.
     pub hidden: Vec<Tensor>,
+    /// The inputs of the router; empty for a dense block.
+    pub normed: Vec<Tensor>,
 }
 
 impl LayerFit<'_> {
@@ -51,11 +53,11 @@ impl LayerFit<'_> {
         inputs: &[Tensor],
     ) -> Result<Outcome> {
         let weights = tune_block::weights(self, &free)?;
-        let block = Block::new(&self.walk.checkpoint.config, self.layer, weights)?;
-        let stages = Stages::of(&block, inputs, self.rope)?;
-        let is_mixture = stages.output.is_empty();
-        let hidden = if is_mixture { stages.attended } else { stages.output };
-        let reference = if is_mixture { &self.reference.attended } else { &self.reference.output };
+        let config = &self.walk.checkpoint.config;
+        let block = Block::new(config, self.layer, weights)?;
+        let stages = Stages::of(config, self.layer, &block, inputs, self.rope)?;
+        let normed = if block.mlp().is_some() { Vec::new() } else { stages.mlp };
+        let (hidden, reference) = (stages.output, &self.reference.output);
         let held_out = first_held_out(inputs.len()).unwrap_or(0)..inputs.len();
         let error = |found: &[Tensor]| {
             relative_differences(&reference[held_out.clone()], &found[held_out.clone()])
@@ -68,6 +70,6 @@ impl LayerFit<'_> {
             Some(Coding { is_data_free: true, ..given_up.coding.clone()? })
         };
         let fitted = free.into_iter().map(|one| Fitted { coding: coding_of(&one), ..one });
-        Ok(Outcome { fitted: fitted.collect(), block, hidden })
+        Ok(Outcome { fitted: fitted.collect(), block, hidden, normed })
     }
 }

@@ -8,6 +8,7 @@ use super::config::{Config, QkOver};
 use super::experts;
 use super::families::{self, ExpertStorage, Fused, Layout};
 use super::gguf::{Architecture, EXPERTS, Rows};
+use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
 use super::stored::{RowOrder, StoredTensor};
@@ -74,8 +75,7 @@ impl<'a> FileLayout<'a> {
     pub fn new(config: &'a Config) -> Result<Self> {
         let family = families::named(config.family)
             .ok_or_else(|| Error::bug(format!("no family is called {}", config.family)))?;
-        let order =
-            if family.rope.neighbours { HeadOrder::Neighbours } else { HeadOrder::Own };
+        let order = if family.rope.neighbours { HeadOrder::Neighbours } else { HeadOrder::Own };
         Ok(FileLayout {
             config,
             layout: &family.layout,
@@ -269,7 +269,7 @@ impl<'a> FileLayout<'a> {
         for id in self.config.tensors() {
             let sources = self.sources(id);
             let source = sources.iter().find(|source| found.contains_key(&source.name));
-            let source = source.ok_or_else(|| super::spelling::missing(id, &sources[0].name))?;
+            let source = source.ok_or_else(|| missing(id, &sources[0].name))?;
             tensors.insert(id, self.part(&found[&source.name], source, id)?);
             used.insert(source.name.clone());
         }
@@ -280,8 +280,7 @@ impl<'a> FileLayout<'a> {
     /// One of our tensors as a part of a file's.
     fn part(&self, stored: &StoredTensor, source: &Source, id: TensorId) -> Result<StoredTensor> {
         let expected = self.config.shape_of(id);
-        let is_transposed =
-            self.layout.transposed && expected.len() == 2 && id.layer.is_some();
+        let is_transposed = self.layout.transposed && expected.len() == 2 && id.layer.is_some();
         let all_rows = match &source.part {
             Part::Whole => expected[0],
             Part::Rows { of, .. } => *of,

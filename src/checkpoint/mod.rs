@@ -16,6 +16,7 @@ pub mod hub;
 mod identity;
 mod json;
 mod layout;
+mod missing;
 pub mod mxfp4;
 mod names;
 mod open;

@@ -81,7 +81,7 @@ impl Config {
     }
 
     /// Whether a layer has a role outside its experts.
-    fn has_role(&self, layer: usize, role: Role) -> bool {
+    pub fn has_role(&self, layer: usize, role: Role) -> bool {
         use Role::*;
         let attention = matches!(self.kind(layer).mixer, Mixer::Attention { .. });
         let latent = attention && self.latent.is_some();

@@ -9,6 +9,7 @@ use super::bytes::FileBytes;
 use super::config::Config;
 use super::dtype::Dtype;
 use super::layout::FileLayout;
+use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
 use super::spelling::{self, PassedOver};
@@ -300,7 +301,7 @@ fn named(
     let mut tensors = BTreeMap::new();
     for id in config.tensors() {
         let name = id.name();
-        let stored = found.remove(&name).ok_or_else(|| spelling::missing(id, &name))?;
+        let stored = found.remove(&name).ok_or_else(|| missing(id, &name))?;
         let expected = config.shape_of(id);
         if stored.shape != expected {
             let what = format!("expected shape {expected:?}, found {:?}", stored.shape);

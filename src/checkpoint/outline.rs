@@ -13,6 +13,7 @@ use super::bytes::FileBytes;
 use super::config::Config;
 use super::dtype::Dtype;
 use super::layout::FileLayout;
+use super::missing::missing;
 use super::names::TensorId;
 use super::open::{Checkpoint, name_of};
 use super::stored::{FileRange, RowOrder, StoredTensor};
@@ -166,7 +167,7 @@ fn refuse_other_names(index: &safetensors::ShardIndex, config: &Config) -> Resul
     for id in config.tensors() {
         let names = layout.names(id);
         if !names.iter().any(|name| spelling::is_named(name, id, config, contains)) {
-            return Err(spelling::missing(id, &names[0]));
+            return Err(missing(id, &names[0]));
         }
     }
     Ok(())

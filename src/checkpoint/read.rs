@@ -57,8 +57,13 @@ impl Checkpoint {
         // Tensors from the same packed tensor share its bytes, which are hashed once.
         let mut hashed = HashSet::new();
         for (id, stored) in self.tensors() {
-            let header =
-                format!("{} {:?} {:?} {:?}", id.name(), stored.shape, stored.dtype, stored.rows);
+            let header = format!(
+                "{} {:?} {:?} {}",
+                id.name(),
+                stored.shape,
+                stored.dtype,
+                stored.rows.text()
+            );
             hasher.update(header.as_bytes());
             let weights = FileRange { file: stored.file, range: stored.range.clone() };
             for place in std::iter::once(weights).chain(stored.scales.clone()) {

@@ -8,7 +8,7 @@ use super::layout::FileLayout;
 use super::names::TensorId;
 use super::quantized;
 use super::roles::Role;
-use super::stored::{StoredTensor, absent};
+use super::stored::StoredTensor;
 use crate::error::{Error, Result};
 
 /// Prefixes of a language model inside a wrapper, and what they are without it.
@@ -174,20 +174,11 @@ fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone, config: &Con
     Ok(())
 }
 
-/// The error for a tensor of the architecture that the checkpoint lacks, which it would call `name`.
-pub fn missing(id: TensorId, name: &str) -> Error {
-    if id != TensorId::model(Role::Head) {
-        return absent(name);
-    }
-    Error::input("expected by the architecture, not found in the checkpoint")
-        .at(format!("tensor {name}"))
-        .hint("if the head shares the embedding's weights, config.json must say \"tie_word_embeddings\": true, and it does not; otherwise a shard is missing")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::config_json;
     use super::super::dtype::Dtype;
+    use super::super::missing::missing;
     use super::super::stored::RowOrder;
     use super::*;
 

@@ -142,6 +142,17 @@ impl RowOrder {
         }
     }
 
+    /// The text that stands for it in the hash of a checkpoint. Records of earlier versions have such
+    /// hashes, so it is what it was then.
+    pub fn text(self) -> String {
+        match self {
+            RowOrder::Transposed { step, first, .. } => {
+                format!("Transposed {{ step: {step}, first: {first} }}")
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
     /// The number of rows in the file of a matrix of which `rows` rows are this tensor's.
     pub fn stored_rows(self, rows: usize) -> usize {
         match self {

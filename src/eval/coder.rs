@@ -68,7 +68,7 @@ impl Coder<'_> {
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
         let (recipe, shape) = self.recipe(id)?;
         let name = match id.role {
-            Role::Head => head_name(self.checkpoint, self.variant),
+            Role::Head if !id.bias => head_name(self.checkpoint, self.variant),
             _ => id.name(),
         };
         if let Some(file) = self.file {
@@ -81,8 +81,8 @@ impl Coder<'_> {
         })
     }
 
-    /// The checkpoint's tensor with these weights: the embedding for a tied head.
+    /// The checkpoint's tensor with these weights: the embedding for a tied head, but not for its bias.
     fn stored_as(&self, id: TensorId) -> TensorId {
-        if id.role == Role::Head { self.checkpoint.head() } else { id }
+        if id.role == Role::Head && !id.bias { self.checkpoint.head() } else { id }
     }
 }

@@ -115,8 +115,8 @@ impl Layer<'_> {
     /// inputs. The lane fails if an input has no range.
     fn choose_scales(&self, block: &Block, lane: &mut Lane) -> Result<()> {
         let Some(calibration) = self.walk.calibration else { return Ok(()) };
-        let inputs: Vec<Input> =
-            Input::BLOCK.into_iter().filter(|input| lane.variant.has_int8(*input)).collect();
+        let inputs = Input::of_layer(&self.walk.checkpoint.config, self.layer).into_iter();
+        let inputs: Vec<Input> = inputs.filter(|input| lane.variant.has_int8(*input)).collect();
         let histograms = InputHistograms::default();
         let show = |input: Input, values: &[f32]| {
             if inputs.contains(&input) {

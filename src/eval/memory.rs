@@ -79,7 +79,7 @@ impl MemorySum {
         let kept_bytes = hidden_bytes * lanes + calibration_tokens * state_bytes * calibrated;
         let in_int8_bytes = match calibrated {
             0 => 0,
-            _ => longest * (config.intermediate_size as u64 * 4 + state_bytes),
+            _ => longest * (config.widest_mlp() as u64 * 4 + state_bytes),
         };
         let unit = Unit::widest(checkpoint, variants, threads as u64)?;
         // The inputs of experts and the sum of their outputs, from a layer's router to its end.
@@ -131,8 +131,13 @@ impl MemorySum {
         let slice_bytes = (SLICE_ROWS * config.hidden_size * 4) as u64;
         let tried = config.experts.as_ref().map_or(0, |_| 2 * lanes * tokens * state_bytes);
         let logits = threads as u64 * 2 * longest * SLICE_ROWS as u64 * 4;
+        // Parallel layers read the states before the layer again after attention.
+        let copies = if config.placement.parallel { 3 } else { 2 };
+        // A shared expert is coded in every trial, which then has states of its own.
+        let shared = config.experts.as_ref().and_then(|experts| experts.shared);
+        let tried = if shared.is_some() { tried + tried / 2 } else { tried };
         let items = vec![
-            ("hidden states of all lanes", 2 * lanes * tokens * state_bytes),
+            ("hidden states of all lanes", copies * lanes * tokens * state_bytes),
             ("inputs and outputs of experts", tried),
             (unit.name, unit.f32_bytes),
             ("its parts under the anchors", unit.f32_bytes * (1 + anchors as u64)),
@@ -194,15 +199,20 @@ struct Unit {
 
 impl Unit {
     /// The largest unit: a dense block, or in a mixture of experts, either one expert or a block without
-    /// its experts. Shapes are the same in all layers, but recipes can differ from layer to layer.
+    /// its experts.
     fn widest(checkpoint: &Checkpoint, variants: &[Variant], threads: u64) -> Result<Self> {
         let config = &checkpoint.config;
-        let layers =
-            if variants.iter().any(|variant| variant.mixed.is_some()) { config.layers } else { 1 };
+        let is_mixed = variants.iter().any(|variant| variant.mixed.is_some());
+        // Layers of a kind have the same shapes, but recipes can differ from layer to layer.
+        let is_new = |layer: &usize| {
+            let shape =
+                |layer: usize| (config.has_attention(layer), config.mixture(layer).is_some());
+            is_mixed || !(0..*layer).any(|earlier| shape(earlier) == shape(*layer))
+        };
         let mut widest: Option<Unit> = None;
-        for layer in 0..layers {
+        for layer in (0..config.layers).filter(is_new) {
             let block = config.block_tensors(layer);
-            let units = match config.experts {
+            let units = match config.mixture(layer) {
                 Some(_) => vec![
                     ("one block without experts in f32", block),
                     ("one expert in f32", config.expert_tensors(layer, 0)),
@@ -274,12 +284,21 @@ fn scratch_bytes(recipe: Recipe, stored: &StoredTensor, threads: u64) -> u64 {
 /// The peak of one window's activations in a block's forward pass.
 pub fn activation_bytes(checkpoint: &Checkpoint, tokens: u64) -> u64 {
     let config = &checkpoint.config;
-    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let attention = 4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64;
+    let width = config.head_dim.max(config.value_dim);
+    let (queries, keys) = (config.heads * width, config.kv_heads * width);
+    // In latent attention: the narrow states before and after their norms, and keys with values.
+    let latent = config.latent.map_or(0, |latent| {
+        let ranks = latent.query_rank.unwrap_or(0) + latent.kv_rank + latent.rope_dim;
+        2 * ranks + config.heads * (config.head_dim + config.value_dim)
+    });
+    let attention =
+        4 * queries as u64 + 2 * keys as u64 + config.hidden_size as u64 + latent as u64;
     let scores = config.heads as u64 * model::QUERY_BLOCK as u64;
+    // The input, the projection in one piece and in three, the product with its past, and the sum.
+    let conv = if config.conv.is_some() { 12 * config.hidden_size as u64 } else { 0 };
     // All tokens in one MLP or expert: gate and up, the input, and the output without and with bias.
-    let mlp = 2 * config.intermediate_size as u64 + 3 * config.hidden_size as u64;
-    tokens * 4 * (attention + scores).max(mlp)
+    let mlp = 2 * config.widest_mlp() as u64 + 3 * config.hidden_size as u64;
+    tokens * 4 * (attention + scores).max(mlp).max(conv)
 }
 
 /// The peak of coding the embedding or the head in one piece, whichever is larger: the tensor in f32,

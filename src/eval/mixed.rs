@@ -14,13 +14,40 @@ use crate::quantize::{LayerRecipe, Method, Recipe};
 use crate::results::{MIXED, MIXED_SEPARATOR};
 
 /// The linear layers of a block that have their own recipe, in the order of the computation. In a
-/// mixture, all experts of a layer share one recipe per role.
+/// mixture, all experts of a layer share one recipe per role, and the shared expert has it too. Layers
+/// of other kinds stand in these places: see [`place_of`].
 pub const ROLES: [Role; 7] =
     [Role::Query, Role::Key, Role::Value, Role::Output, Role::Gate, Role::Up, Role::Down];
 
 /// Their names in files, in the same order.
 pub const ROLE_NAMES: [&str; ROLES.len()] =
     ["query", "key", "value", "output", "gate", "up", "down"];
+
+/// The place of a linear layer in [`ROLES`]. In latent attention, all projections to queries stand in the
+/// place of queries, that of the hidden states to keys and values in the place of keys, and the other one in
+/// that of values. The projections of a short convolution stand in the places of queries and output.
+pub fn place_of(role: Role) -> Option<usize> {
+    let stands_for = match role {
+        Role::QueryDown | Role::QueryUp | Role::ConvInput => Role::Query,
+        Role::KvDown => Role::Key,
+        Role::KvUp => Role::Value,
+        Role::ConvOutput => Role::Output,
+        Role::SharedGate => Role::Gate,
+        Role::SharedUp => Role::Up,
+        Role::SharedDown => Role::Down,
+        role => role,
+    };
+    ROLES.iter().position(|role| *role == stands_for)
+}
+
+/// The recipes of a layer, of which some places have no tensor: these take the next recipe, or the last one,
+/// so that a choice has one name. `None` if there is no recipe.
+pub fn filled(known: [Option<Recipe>; ROLES.len()]) -> Option<[Recipe; ROLES.len()]> {
+    let last = known.iter().flatten().last().copied()?;
+    Some(std::array::from_fn(|place| {
+        known[place..].iter().flatten().next().copied().unwrap_or(last)
+    }))
+}
 
 /// More layers than any decoder has.
 const MAX_LAYERS: usize = 4096;
@@ -206,7 +233,7 @@ impl Mixed {
 
     /// The recipe of a linear layer; the first recipe if there is no such layer.
     pub fn recipe(&self, layer: usize, role: Role) -> Recipe {
-        let role = ROLES.iter().position(|known| *known == role).unwrap_or(0);
+        let role = place_of(role).unwrap_or(0);
         let choice =
             if layer < self.layers() { self.choices[role * self.layers() + layer] } else { 0 };
         self.recipes[usize::from(choice)]

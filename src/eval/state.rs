@@ -4,7 +4,7 @@
 //! hash of its codes, the scales of its int8 inputs (layer, or 0xffffffff for the head; input; fp16),
 //! and either its failure or, per window, its hidden states as f32, its first activation beyond fp16
 //! (layer, or 0xffffffff if there is none; activation; magnitude as f32), and the routing of its
-//! tokens in each finished layer (none for calibration windows, which come last). A blake3 hash of
+//! tokens in each finished layer that is a mixture of experts (none for calibration windows, which come last). A blake3 hash of
 //! everything before it ends the file. The key identifies the walk; the state of another walk, or a
 //! damaged one, is ignored.
 
@@ -195,8 +195,9 @@ impl<R: Read> StateReader<'_, R> {
             else {
                 continue;
             };
-            let mut routing = Vec::with_capacity(layers);
-            for _ in 0..layers {
+            let mixtures = (0..layers).filter(|layer| config.mixture(*layer).is_some());
+            let mut routing = Vec::new();
+            for _ in mixtures {
                 let agree = self.number()?;
                 let mut load = vec![0u32; experts.count];
                 self.input.read_exact(bytemuck::cast_slice_mut(&mut load))?;

@@ -162,7 +162,7 @@ impl Variant {
     }
 
     /// Refuses (input) recipes per tensor for another number of layers than the model has, and tuning of
-    /// a mixture of experts.
+    /// blocks that cannot be differentiated.
     pub fn check(&self, config: &Config) -> Result<()> {
         match &self.mixed {
             Some(mixed) if mixed.layers() != config.layers => Err(Error::input(format!(
@@ -172,11 +172,14 @@ impl Variant {
             ))
             .at(self.label(&[]))
             .hint("allocate bits for this model with --target-bits")),
-            _ if self.is_tuned() && (config.experts.is_some() || config.sinks) => {
-                Err(Error::input("`-ft` and `-blocks` are not available for mixtures of experts")
-                    .at(format!("recipe `{self}`"))
-                    .hint("use `-cal` alone"))
-            }
+            _ if self.is_tuned() => match config.untunable() {
+                Some(why) => {
+                    Err(Error::input(format!("`-ft` and `-blocks` are not available for {why}"))
+                        .at(format!("recipe `{self}`"))
+                        .hint("use `-cal` alone"))
+                }
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -205,8 +208,11 @@ impl Variant {
                     self.mlp.weights
                 )));
         }
-        let layers = (0..config.layers).flat_map(|layer| Input::BLOCK.map(|i| (Some(layer), i)));
-        let all = layers.chain([(None, Input::Head)]);
+        let of_layer = |layer: usize| {
+            let inputs = Input::of_layer(config, layer).into_iter();
+            inputs.map(move |input| (Some(layer), input))
+        };
+        let all = (0..config.layers).flat_map(of_layer).chain([(None, Input::Head)]);
         Ok(all.filter(|(_, input)| self.has_int8(*input)).collect())
     }
 
@@ -322,7 +328,7 @@ impl PartKind {
             _ if id.bias => PartKind::Rest,
             Role::Embedding => PartKind::Embedding,
             Role::Head => PartKind::Head,
-            Role::Gate | Role::Up | Role::Down => PartKind::Mlp,
+            role if role.is_of_mlp() => PartKind::Mlp,
             role if role.is_linear() => PartKind::Attention,
             _ => PartKind::Rest,
         }

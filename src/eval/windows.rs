@@ -45,3 +45,19 @@ pub fn route(block: &Block, normed: &[Tensor]) -> Result<Vec<model::Routed>> {
         .flatten()
         .collect())
 }
+
+/// The states `after` attention plus the outputs of the shared expert; `inner` are the inputs of its down,
+/// and `normed` its own.
+///
+/// # Errors
+/// Bug-class errors of candle.
+pub fn with_shared(
+    block: &Block,
+    normed: &[Tensor],
+    inner: &[Tensor],
+    after: &[Tensor],
+) -> Result<Vec<Tensor>> {
+    let all = normed.par_iter().zip(inner).zip(after);
+    let added = all.map(|((normed, inner), after)| block.add_shared(normed, inner, after));
+    added.collect::<CandleResult<_>>().map_err(model::failed)
+}

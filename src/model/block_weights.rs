@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The epsilon of the norms inside latent attention, which no key changes (transformers,
 /// `DeepseekV3RMSNorm`).
-const LATENT_EPS: f64 = 1e-6;
+pub const LATENT_EPS: f64 = 1e-6;
 
 /// A linear layer: `x Wᵀ + b`.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::checkpoint::Role;
+use crate::checkpoint::config::Config;
 
 /// An input of linear layers. Layers that read the same states share an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +74,19 @@ impl Input {
             Role::Head => Some(Input::Head),
             _ => None,
         }
+    }
+
+    /// The inputs of a layer's linear layers outside routed experts, in the order of the computation.
+    pub fn of_layer(config: &Config, layer: usize) -> Vec<Input> {
+        let ids = config.block_tensors(layer);
+        let is_there =
+            |input: &Input| ids.iter().any(|id| !id.bias && Input::of(id.role) == Some(*input));
+        Input::BLOCK.into_iter().filter(is_there).collect()
+    }
+
+    /// Whether it is a narrow state of latent attention.
+    pub fn is_latent(self) -> bool {
+        matches!(self, Input::QueryLatent | Input::KvLatent)
     }
 
     /// Whether it is an input of what mixes tokens, and not of the MLP.

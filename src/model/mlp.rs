@@ -32,6 +32,22 @@ pub struct Mlp {
     inner_norm: Option<NormLayer>,
 }
 
+/// The activation function of a block or an expert, with its learned numbers.
+pub(super) fn activation(
+    config: &Config,
+    weights: &mut BlockWeights,
+) -> Result<ActivationFunction> {
+    let xielu = match config.activation {
+        Activation::Xielu => {
+            let mut one = |role| weights.take_numbers(role).map(|found| found[0]);
+            let stored = [one(Role::XieluPositive)?, one(Role::XieluNegative)?];
+            ActivationFunction::xielu_factors(stored)
+        }
+        _ => [0.0; 2],
+    };
+    Ok(ActivationFunction { kind: config.activation, xielu })
+}
+
 impl Mlp {
     /// An MLP with these weights.
     ///
@@ -48,13 +64,9 @@ impl Mlp {
     ) -> Result<Self> {
         let [gate, up, down] = roles;
         let is_block = roles == PLAIN_ROLES;
-        let xielu = match config.activation {
-            Activation::Xielu if is_block => {
-                let mut one = |role| weights.take_numbers(role).map(|found| found[0]);
-                let stored = [one(Role::XieluPositive)?, one(Role::XieluNegative)?];
-                ActivationFunction::xielu_factors(stored)
-            }
-            _ => [0.0; 2],
+        let activation = match is_block {
+            true => activation(config, weights)?,
+            false => ActivationFunction { kind: config.activation, xielu: [0.0; 2] },
         };
         let has_norm = config.sub_norms && is_block;
         Ok(Mlp {
@@ -62,7 +74,7 @@ impl Mlp {
             gate: weights.take_linear_if(config.gated, gate)?,
             up: weights.take_linear(up)?,
             down: weights.take_linear(down)?,
-            activation: ActivationFunction { kind: config.activation, xielu },
+            activation,
             inner_norm: weights.take_inner_norm(config, has_norm, Role::InnerNorm)?,
         })
     }

@@ -31,7 +31,7 @@ use half::f16;
 pub use attention::QUERY_BLOCK;
 pub use backend::product;
 pub use block::Block;
-pub use block_weights::{BlockWeights, LinearLayer};
+pub use block_weights::{BlockWeights, LATENT_EPS, LinearLayer};
 pub use device::{Backend, FAST_MATH, device};
 pub use gradient::{DifferentiableBlock, norm_gradients};
 pub use inputs::{Input, InputMode};
@@ -39,7 +39,7 @@ pub use magnitude::{Activation, FP16_OVERFLOW, Overflow, Watch};
 pub use mlp::Mlp;
 pub use norm::NormLayer;
 pub use ops::{exp, max};
-pub use rope::{RopeTables, Rotation};
+pub use rope::RopeTables;
 pub use routing::Routed;
 
 use crate::checkpoint::config::Config;

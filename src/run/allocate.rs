@@ -17,7 +17,7 @@ use crate::allocate::{
 };
 use crate::checkpoint::Checkpoint;
 use crate::error::{At, Error, Result};
-use crate::eval::mixed::{Blocks, ROLES};
+use crate::eval::mixed::{Blocks, ROLES, filled, place_of};
 use crate::eval::{Host, MemorySum, Origin, Variant, Walk, Window};
 use crate::files::write_atomic;
 use crate::model::{self, Backend};
@@ -77,8 +77,8 @@ pub struct Allocation {
     pub variant: Variant,
     /// Its short form, which tables show.
     pub label: String,
-    /// The choice for each tensor, by layer and role.
-    pub lines: Vec<Vec<Line>>,
+    /// The choice for each tensor, by layer and role; `None` for what a layer does not have.
+    pub lines: Vec<Vec<Option<Line>>>,
     /// The solver's result.
     pub chosen: Chosen,
     /// The budget of the blocks' linear layers, in bytes.
@@ -272,7 +272,11 @@ impl<'a> Problem<'a> {
         // Per tensor, the candidates that can code it. The solver's picks are indices into these.
         let mut codable: Vec<Vec<usize>> = Vec::new();
         let mut groups: Vec<Vec<Item>> = Vec::new();
-        for (sizes, costs) in self.sizes.iter().zip(&costs) {
+        let mut tensors: Vec<usize> = Vec::new();
+        for (tensor, (sizes, costs)) in self.sizes.iter().zip(&costs).enumerate() {
+            if self.weights(tensor) == 0 {
+                continue;
+            }
             let item = |(at, (size, cost)): (usize, (&Option<u64>, &Option<f64>))| {
                 Some((at, Item { size_bytes: (*size)?, cost: (*cost)? }))
             };
@@ -280,22 +284,21 @@ impl<'a> Problem<'a> {
             let (at, items): (Vec<usize>, Vec<Item>) = items.unzip();
             codable.push(at);
             groups.push(items);
+            tensors.push(tensor);
         }
         let chosen = choose(&groups, budget_bytes)
             .ok_or_else(|| Error::bug("no choice fits a budget that was checked"))?;
-        let line = |tensor: usize| {
-            let item = groups[tensor][chosen.picks[tensor]];
-            let candidate = codable[tensor][chosen.picks[tensor]];
-            let weights = self.weights(tensor);
-            Line {
+        let mut lines = vec![vec![None; ROLES.len()]; self.checkpoint.config.layers];
+        for (at, tensor) in tensors.into_iter().enumerate() {
+            let item = groups[at][chosen.picks[at]];
+            let candidate = codable[at][chosen.picks[at]];
+            lines[tensor / ROLES.len()][tensor % ROLES.len()] = Some(Line {
                 recipe: self.candidates[candidate].mlp.weights,
-                bits: BitsPerWeight::of(item.size_bytes, weights).0,
+                bits: BitsPerWeight::of(item.size_bytes, self.weights(tensor)).0,
                 size_bytes: item.size_bytes,
                 predicted_kl_nats: item.cost,
-            }
-        };
-        let tensors: Vec<Line> = (0..groups.len()).map(line).collect();
-        let lines: Vec<Vec<Line>> = tensors.chunks_exact(ROLES.len()).map(<[_]>::to_vec).collect();
+            });
+        }
         let variant = self.variant(&lines)?;
         let label = variant.label(&variant.parts(self.checkpoint)?);
         let (checkpoint, question) = (self.checkpoint, self.question());
@@ -311,19 +314,24 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// The number of weights of a tensor, summed over the experts if there are any.
+    /// The number of weights of a tensor, summed over all that stand in its place; 0 if the layer has none.
     fn weights(&self, tensor: usize) -> u64 {
-        let (layer, role) = (tensor / ROLES.len(), ROLES[tensor % ROLES.len()]);
+        let (layer, place) = (tensor / ROLES.len(), tensor % ROLES.len());
         let is_it = |id: &crate::checkpoint::TensorId| {
-            id.layer == Some(layer) && id.role == role && !id.bias
+            id.layer == Some(layer) && place_of(id.role) == Some(place) && !id.bias
         };
         let tensors = self.checkpoint.tensors().filter(|(id, _)| is_it(id));
         tensors.map(|(_, stored)| stored.weights()).sum()
     }
 
-    fn variant(&self, lines: &[Vec<Line>]) -> Result<Variant> {
-        let recipe = |layer: &Vec<Line>| std::array::from_fn(|role| layer[role].recipe);
-        let layers: Vec<[Recipe; ROLES.len()]> = lines.iter().map(recipe).collect();
+    fn variant(&self, lines: &[Vec<Option<Line>>]) -> Result<Variant> {
+        let recipes = |layer: &Vec<Option<Line>>| {
+            let known: [Option<Recipe>; ROLES.len()] = std::array::from_fn(|place| {
+                layer.get(place).and_then(|line| line.as_ref().map(|line| line.recipe))
+            });
+            filled(known).ok_or_else(|| Error::bug("a layer without linear layers"))
+        };
+        let layers = lines.iter().map(recipes).collect::<Result<Vec<_>>>()?;
         let base = &self.candidates[self.anchors[0]];
         let name = format!("{}{}", Blocks::new(&layers)?, base.mlp.options());
         let variant: Variant = name.parse()?;

@@ -10,6 +10,11 @@
 //! …
 //! ```
 //!
+//! A layer without such a tensor has `gate = { recipe = "none" }`. In latent attention, `query` stands for
+//! all projections to queries, `key` for the projection of hidden states to keys and values, and `value` for
+//! the other one; `query` and `output` stand for the projections of a short convolution. A role of a mixture
+//! stands for all experts, the shared one included.
+//!
 //! Only `recipe`, `options`, `embed` and `head` are read back. The other keys describe the result and
 //! are computed again.
 
@@ -22,12 +27,14 @@ use serde::Deserialize;
 use crate::error::{At, Error, Result};
 use crate::eval::Variant;
 use crate::eval::mixed::Blocks;
-use crate::eval::mixed::ROLE_NAMES;
+use crate::eval::mixed::{ROLE_NAMES, filled};
 use crate::files::read_regular_text;
 use crate::quantize::{REFERENCE_IS_STORED, Recipe};
 
 /// The first character of a name that stands for a file.
 const FILE: char = '@';
+/// The recipe of what a layer does not have.
+const NONE: &str = "none";
 /// The version of the layout.
 const VERSION: u32 = 1;
 /// Largest file that is read, in bytes.
@@ -47,8 +54,8 @@ pub struct Line {
 }
 
 /// The file's text. `head` has its top-level keys, `variant` its options, embedding and head, and
-/// `lines` its tensors by layer and role.
-pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> String {
+/// `lines` its tensors by layer and role, `None` for what a layer does not have.
+pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Option<Line>>]) -> String {
     let mut text = String::from(
         "# Bits by tensor. Edit any `recipe` and replay the file with --recipes @FILE. Sizes and\n\
          # predictions in this file do not follow your edits.\n",
@@ -64,7 +71,10 @@ pub fn text(head: &[(&str, String)], variant: &Variant, lines: &[Vec<Line>]) -> 
     for (layer, lines) in lines.iter().enumerate() {
         let _ = writeln!(text, "\n[layer.{layer}]");
         for (name, line) in ROLE_NAMES.iter().zip(lines) {
-            let Line { recipe, bits, size_bytes, predicted_kl_nats } = line;
+            let Some(Line { recipe, bits, size_bytes, predicted_kl_nats }) = line else {
+                let _ = writeln!(text, "{name} = {{ recipe = \"{NONE}\" }}");
+                continue;
+            };
             let _ = writeln!(
                 text,
                 "{name} = {{ recipe = \"{recipe}\", bits = {bits:.3}, size_bytes = {size_bytes}, \
@@ -136,17 +146,21 @@ fn recipes(tensors: &BTreeMap<String, Tensor>) -> Result<[Recipe; ROLE_NAMES.len
         let known = ROLE_NAMES.join(", ");
         return Err(Error::input(format!("unknown tensor, expected one of {known}")).at(unknown));
     }
-    let mut recipes = [Recipe::Half; ROLE_NAMES.len()];
+    let mut recipes = [None; ROLE_NAMES.len()];
     for (recipe, name) in recipes.iter_mut().zip(ROLE_NAMES) {
         let tensor = tensors.get(name);
         let tensor =
             tensor.ok_or_else(|| Error::input("the tensor is missing from the layer").at(name))?;
-        *recipe = tensor.recipe.parse().at(|| name)?;
-        if recipe.is_reference() {
+        if tensor.recipe == NONE {
+            continue;
+        }
+        let found: Recipe = tensor.recipe.parse().at(|| name)?;
+        if found.is_reference() {
             return Err(Error::input(REFERENCE_IS_STORED).at(name).hint("use `fp16`"));
         }
+        *recipe = Some(found);
     }
-    Ok(recipes)
+    filled(recipes).ok_or_else(|| Error::input("expected a recipe in the layer, found none"))
 }
 
 #[cfg(test)]
@@ -156,14 +170,16 @@ mod tests {
     fn file(variant: &str) -> String {
         let variant: Variant = variant.parse().unwrap();
         let recipes = variant.mixed.as_ref().unwrap();
-        let line = |layer: usize, role| Line {
-            recipe: recipes.recipe(layer, role),
-            bits: 2.125,
-            size_bytes: 77,
-            predicted_kl_nats: 1.5e-4,
+        let line = |layer: usize, role| {
+            Some(Line {
+                recipe: recipes.recipe(layer, role),
+                bits: 2.125,
+                size_bytes: 77,
+                predicted_kl_nats: 1.5e-4,
+            })
         };
         let layer = |layer| crate::eval::mixed::ROLES.map(|role| line(layer, role)).to_vec();
-        let lines: Vec<Vec<Line>> = (0..recipes.layers()).map(layer).collect();
+        let lines: Vec<Vec<Option<Line>>> = (0..recipes.layers()).map(layer).collect();
         text(&[("budget_bytes", "12".into())], &variant, &lines)
     }
 
@@ -175,6 +191,22 @@ mod tests {
         let edited = written.replacen("palette2-g16-s", "int8", 1);
         let name = "mixed_int8_palette2-g16-s_palette4-g16-s_a8b5c-cal+embed:int8";
         assert_eq!(read(&edited).unwrap().to_string(), name);
+    }
+
+    #[test]
+    fn what_a_layer_does_not_have_takes_the_next_recipe() {
+        let name = "mixed_palette2-g16-s_palette4-g16-s_9a5b";
+        let written = file(name);
+        // The last gate has the recipe of up; the first value that of output.
+        let absent = |text: &str, name: &str, recipe: &str| {
+            let line = format!("{name} = {{ recipe = \"{recipe}\"");
+            text.replacen(&line, &format!("{name} = {{ recipe = \"none\""), 1)
+        };
+        let gate = absent(&written, "gate", "palette4-g16-s");
+        let value = absent(&gate, "value", "palette2-g16-s");
+        assert_ne!(written, gate);
+        assert_ne!(gate, value);
+        assert_eq!(read(&value).unwrap().to_string(), name);
     }
 
     #[test]

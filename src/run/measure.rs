@@ -128,6 +128,7 @@ impl Setting<'_> {
     /// Input errors of packages and arguments, a runner that takes the place of another one in this run
     /// (input), surroundings errors of the disk, interruption.
     pub fn measure(&self, run: &Path, folders: &[Folder]) -> Result<Measured> {
+        self.refuse_for_phones(folders)?;
         let stage = Stage::new("preparing", self.observer);
         let mut prepared = Vec::new();
         for (at, folder) in folders.iter().enumerate() {
@@ -164,6 +165,25 @@ impl Setting<'_> {
         };
         let exit = verdict(&all, is_complete, is_asked);
         Ok(Measured { all, exit })
+    }
+
+    /// Refuses packages that the runner of phones cannot run, if a phone is to be measured.
+    fn refuse_for_phones(&self, folders: &[Folder]) -> Result<()> {
+        let is_phone = |target: &Target| matches!(target, Target::Usb(_));
+        if !self.targets.iter().any(is_phone) {
+            return Ok(());
+        }
+        for folder in folders {
+            if Bundle::open(&folder.path)?.manifest.model.conv_tokens.is_some() {
+                return Err(Error::input(
+                    "the model has short convolutions, whose last inputs the runner on phones does not \
+                     keep between calls",
+                )
+                .at(folder.path.display())
+                .hint("measure it with --device host"));
+            }
+        }
+        Ok(())
     }
 
     /// The compute units that were asked for, or those that all packages are to be run on: the same for

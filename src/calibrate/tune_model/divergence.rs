@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::checkpoint::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::divergence::{Scorer, VocabularySlice};
+use crate::eval::final_weights::FinalWeights;
 use crate::eval::setting::Walk;
 use crate::eval::vocabulary::{Source, Vocabulary, distinct};
 use crate::model::{self, HeadSlice, exp};
@@ -31,14 +32,16 @@ pub struct Divergence<'a> {
     own: [usize; 2],
     device: &'a Device,
     config: &'a Config,
+    /// The biases of both heads.
+    last: [FinalWeights; 2],
 }
 
 impl<'a> Divergence<'a> {
-    /// Prepares the reference's head and the variant's, whose source is `head`.
+    /// Prepares the reference's head and the variant's, whose source is `head` and whose bias is in `last`.
     ///
     /// # Errors
     /// Input errors of the checkpoint and of the file.
-    pub fn new(walk: &Walk<'a>, head: Source) -> Result<Self> {
+    pub fn new(walk: &Walk<'a>, head: Source, last: FinalWeights) -> Result<Self> {
         let checkpoint = walk.checkpoint;
         let reference = Source { recipe: Recipe::Reference, file: None };
         let (sources, own) = distinct([reference, head].into_iter());
@@ -48,6 +51,7 @@ impl<'a> Divergence<'a> {
             own: [own[0], own[1]],
             device: walk.device,
             config: &checkpoint.config,
+            last: [FinalWeights::read(checkpoint, walk.device)?, last],
         })
     }
 
@@ -93,8 +97,10 @@ impl<'a> Divergence<'a> {
                 let logits =
                     [model::logits(reference, &base, config)?, model::logits(own, &head, config)?];
                 let by_logits = logit_gradients(&logits, sums, weight)?;
-                let more =
-                    model::product(&by_logits, &head.weight).and_then(|more| &*gradient + more);
+                let by_products = by_products(by_logits, &logits[1], config);
+                let more = by_products
+                    .and_then(|by| model::product(&by, &head.weight))
+                    .and_then(|more| &*gradient + more);
                 *gradient = more.map_err(model::failed)?;
                 Ok(())
             })?;
@@ -145,14 +151,15 @@ impl<'a> Divergence<'a> {
     /// Rows of both heads, `[rows, hidden]`.
     fn heads(&mut self, rows: Range<usize>) -> Result<[HeadSlice; 2]> {
         let decoded = self.vocabulary.decode(rows.clone())?;
-        let head = |coding: usize| -> Result<HeadSlice> {
+        let head = |side: usize| -> Result<HeadSlice> {
+            let coding = self.own[side];
             let values =
                 decoded[coding].clone().ok_or_else(|| Error::bug("a head could not be decoded"))?;
             let hidden = values.len() / rows.len().max(1);
             let weight = model::matrix(values, [rows.len(), hidden], self.device)?;
-            Ok(HeadSlice { weight, bias: None })
+            self.last[side].slice(weight, rows.clone())
         };
-        Ok([head(self.own[0])?, head(self.own[1])?])
+        Ok([head(0)?, head(1)?])
     }
 }
 
@@ -183,6 +190,17 @@ fn logit_gradients(
     model::matrix(values, [tokens, rows], own.device())
 }
 
+/// The gradients by the products of states and head, from those by the logits that were made of them.
+fn by_products(by_logits: Tensor, logits: &Tensor, config: &Config) -> candle_core::Result<Tensor> {
+    let scale = f64::from(config.logit_scale);
+    match config.logit_softcap {
+        // The derivative of tanh is 1 minus its square.
+        Some(cap) => by_logits * (((logits / cap)?.sqr()? * -scale)? + scale)?,
+        None if scale != 1.0 => by_logits * scale,
+        None => Ok(by_logits),
+    }
+}
+
 /// One token: replaces the variant's logits `own` by the gradient.
 struct TokenGradient<'a> {
     own: &'a mut [f32],
@@ -211,8 +229,16 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mixtures/qwen3-moe-4");
-        let checkpoint = Checkpoint::open(std::path::Path::new(model)).unwrap();
+        // Plain; with a bias on the head; with a cap; with a factor.
+        for model in ["mixtures/qwen3-moe-4", "families/phi", "families/gemma2", "families/granite"]
+        {
+            let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+            check(&std::path::Path::new(golden).join(model));
+        }
+    }
+
+    fn check(model: &std::path::Path) {
+        let checkpoint = Checkpoint::open(model).unwrap();
         let device = Device::Cpu;
         let (variants, windows, coded) = (&[][..], &[][..], &[][..]);
         let walk = Walk {
@@ -224,7 +250,8 @@ mod tests {
             device: &device,
         };
         let head = Source { recipe: Recipe::Reference, file: None };
-        let mut divergence = Divergence::new(&walk, head).unwrap();
+        let last = FinalWeights::read(&checkpoint, &device).unwrap();
+        let mut divergence = Divergence::new(&walk, head, last).unwrap();
         let (tokens, hidden) = (6, checkpoint.config.hidden_size);
         let states = |phase: f32| {
             let value = |at: usize| (at as f32 * 0.37).sin() * 2.0 + (at as f32 + phase).cos();
@@ -246,6 +273,7 @@ mod tests {
         let moved = |by: f64| (&own[0] + (&gradient * by).unwrap()).unwrap();
         let change = nats(&mut divergence, &moved(step)) - nats(&mut divergence, &moved(-step));
         let change = change / (2.0 * step);
-        assert!((change / square - 1.0).abs() < 0.01, "{change}, expected {square}");
+        let name = &checkpoint.name;
+        assert!((change / square - 1.0).abs() < 0.01, "{name}: {change}, expected {square}");
     }
 }

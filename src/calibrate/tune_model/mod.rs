@@ -22,6 +22,7 @@ use super::tune_block::{Tuned, lr_schedule, sum};
 use super::windows::training_windows;
 use crate::error::Result;
 use crate::eval::coded_file::head_name;
+use crate::eval::coder::Coder;
 use crate::eval::embed;
 use crate::eval::final_weights::FinalWeights;
 use crate::eval::lane::Lane;
@@ -58,7 +59,7 @@ impl ModelTuning<'_> {
             return Ok(TunedModel { parameters: None, losses: None });
         }
         let first = self.embedded()?;
-        let mut divergence = Divergence::new(self.walk, self.head())?;
+        let mut divergence = Divergence::new(self.walk, self.head(), self.last_weights()?)?;
         let (mut parameters, before) = Parameters::new(self, state)?;
         let loss = |parameters: &Parameters<'_>, divergence: &mut Divergence<'_>| -> Result<f64> {
             let states = self.last(parameters, &first[training..])?;
@@ -96,6 +97,17 @@ impl ModelTuning<'_> {
         let name = head_name(self.walk.checkpoint, self.variant);
         let file = (!recipe.is_reference()).then(|| (Arc::clone(self.file), name));
         Source { recipe, file }
+    }
+
+    /// The variant's final norm and the bias of its head.
+    fn last_weights(&self) -> Result<FinalWeights> {
+        let Walk { checkpoint, device, .. } = *self.walk;
+        let coder =
+            Coder { checkpoint, variant: self.variant, file: Some(self.file), scales: None };
+        let ids = FinalWeights::ids(&checkpoint.config).into_iter();
+        let decoded = ids.map(|id| Ok((id, coder.tensor(id)?.decode())));
+        let decoded = decoded.collect::<Result<Vec<_>>>()?;
+        FinalWeights::new(&checkpoint.config, device, decoded.into_iter())
     }
 
     /// The variant's states before the first block, per window.

@@ -35,7 +35,10 @@ pub struct Parameters<'a> {
     layers: Vec<Arc<CodedFile>>,
     /// The files that the current step has written so far, the last layer first.
     next: Vec<Arc<CodedFile>>,
-    last: Gain,
+    /// The gain of the final norm, if it has one.
+    last: Option<Gain>,
+    /// The bias of the final norm, which is not tuned.
+    last_bias: Option<Tensor>,
 }
 
 /// The progress of an interrupted tuning.
@@ -52,14 +55,23 @@ impl<'a> Parameters<'a> {
     /// Input errors of the file.
     pub fn new(tuning: &'a ModelTuning<'a>, state: &'a Path) -> Result<(Self, Option<f64>)> {
         let layers = tuning.walk.checkpoint.config.layers;
-        let last = coder(tuning, tuning.file).tensor(TensorId::model(Role::FinalNorm))?;
+        let (mut last, mut last_bias) = (None, None);
+        for id in tuning.walk.checkpoint.config.final_norm_tensors() {
+            let values = coder(tuning, tuning.file).tensor(id)?.decode();
+            if id.bias {
+                last_bias = Some(model::vector(values, tuning.walk.device)?);
+            } else {
+                last = Some(Gain::new(values));
+            }
+        }
         let mut parameters = Parameters {
             tuning,
             state,
             step: 0,
             layers: vec![Arc::clone(tuning.file); layers],
             next: Vec::new(),
-            last: Gain::new(last.decode()),
+            last,
+            last_bias,
         };
         let before_nats = parameters.resume().map(|progress| progress.before_nats);
         Ok((parameters, before_nats))
@@ -77,7 +89,8 @@ impl<'a> Parameters<'a> {
             layers.map(|layer| CodedFile::open(&self.coded_path(layer, progress.step)).ok());
         let files: Option<Vec<_>> = files.collect();
         let files = files.filter(|files| files.iter().all(|file| self.is_ours(file)))?;
-        self.last.restore(&mut gain.iter().copied()).ok()?;
+        let last = self.last.as_mut();
+        last.map_or(Ok(()), |last| last.restore(&mut gain.iter().copied())).ok()?;
         self.step = progress.step;
         self.layers = files.into_iter().map(Arc::new).collect();
         Some(progress)
@@ -166,8 +179,17 @@ impl<'a> Parameters<'a> {
         self.step += 1;
         let bits = before_nats.to_bits();
         let head = [self.step as u32, (bits >> 32) as u32, bits as u32].map(f32::from_bits);
-        let numbers: Vec<f32> = head.into_iter().chain(self.last.numbers()).collect();
+        let numbers: Vec<f32> =
+            head.into_iter().chain(self.last.iter().flat_map(Gain::numbers)).collect();
         write_numbers(self.state, &numbers)
+    }
+
+    /// The final norm in its current form.
+    fn last_norm(&self) -> Result<NormLayer> {
+        let walk = self.tuning.walk;
+        let gain = self.last.as_ref().map(|last| model::vector(last.stored(), walk.device));
+        let norm = walk.checkpoint.config.norm;
+        Ok(NormLayer::of_states(norm, gain.transpose()?, self.last_bias.clone()))
     }
 
     /// The head's inputs, from states after the last block.
@@ -175,9 +197,7 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// Bug-class errors of candle.
     pub fn normed(&self, states: &[Tensor]) -> Result<Vec<Tensor>> {
-        let walk = self.tuning.walk;
-        let gain = model::vector(self.last.stored(), walk.device)?;
-        let last = NormLayer::rms(gain, walk.checkpoint.config.norm.eps);
+        let last = self.last_norm()?;
         let norm = |x: &Tensor| {
             let tokens = x.dim(0).map_err(model::failed)?;
             model::final_norm(x, &last, 0..tokens)
@@ -196,20 +216,23 @@ impl<'a> Parameters<'a> {
         by_normed: &[Tensor],
         lr_factor: f32,
     ) -> Result<Vec<Tensor>> {
-        let walk = self.tuning.walk;
-        let gain = model::vector(self.last.stored(), walk.device)?;
-        let eps = walk.checkpoint.config.norm.eps;
+        let last = self.last_norm()?;
         let windows = states.par_iter().zip(by_normed);
-        let all = windows.map(|(x, by)| model::norm_gradients(x, &gain, eps, by));
-        let all: Vec<(Tensor, Tensor)> = all.collect::<Result<_>>()?;
-        let mut by_gain = vec![0.0f32; self.last.values.len()];
+        let all = windows.map(|(x, by)| model::norm_gradients(x, &last, by));
+        let all: Vec<(Tensor, Option<Tensor>)> = all.collect::<Result<_>>()?;
         let mut by_states = Vec::with_capacity(all.len());
+        let mut by_gain: Vec<f32> = Vec::new();
         for (states, gain) in all {
-            let values = model::values(&gain)?;
-            by_gain.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            if let Some(gain) = gain {
+                let values = model::values(&gain)?;
+                by_gain.resize(values.len(), 0.0);
+                by_gain.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
             by_states.push(states);
         }
-        self.last.step(&by_gain, lr_factor);
+        if let Some(last) = &mut self.last {
+            last.step(&by_gain, lr_factor);
+        }
         Ok(by_states)
     }
 
@@ -220,10 +243,11 @@ impl<'a> Parameters<'a> {
     pub fn tensor(&self, id: TensorId) -> Result<CodedTensor> {
         let file = id.layer.map_or(self.tuning.file, |layer| &self.layers[layer]);
         let tensor = coder(self.tuning, file).tensor(id)?;
-        if id == TensorId::model(Role::FinalNorm) {
-            half(&self.last.stored(), tensor.shape())
-        } else {
-            Ok(tensor)
+        match &self.last {
+            Some(last) if id == TensorId::model(Role::FinalNorm) => {
+                half(&last.stored(), tensor.shape())
+            }
+            _ => Ok(tensor),
         }
     }
 
@@ -267,9 +291,7 @@ impl Parameter {
         let kind = match id.role {
             _ if id.bias => Kind::Fixed,
             role if role.is_linear() => Tunable::of(&tensor)?.map_or(Kind::Fixed, Kind::Coded),
-            Role::AttentionNorm | Role::MlpNorm | Role::QueryNorm | Role::KeyNorm => {
-                Kind::Gain(Gain::new(tensor.decode()))
-            }
+            role if role.is_norm() => Kind::Gain(Gain::new(tensor.decode())),
             _ => Kind::Fixed,
         };
         Ok(Parameter { id, tensor, kind })

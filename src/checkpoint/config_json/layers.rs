@@ -110,7 +110,10 @@ fn windows(
             _ => vec![false; layers],
         },
         (Windows::Listed, None) => return Err(Error::input("key `layer_types`: missing")),
-        (Windows::All, _) => vec![window.is_some(); layers],
+        (Windows::All, None) => vec![window.is_some(); layers],
+        (Windows::AllIfUsed, Some(types)) if !used && types.iter().any(|kind| kind == SLIDING) => {
+            return Err(refused("layer_types", SLIDING));
+        }
         (Windows::AllIfUsed, _) => vec![used; layers],
         (_, Some(types)) => types.iter().map(|kind| kind == SLIDING).collect(),
         (Windows::Pattern(_), None) if window.is_none() => vec![false; layers],

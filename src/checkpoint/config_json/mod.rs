@@ -156,15 +156,7 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         value_dim,
         vocab_size: keys.take("vocab_size")?,
         max_position_embeddings: positions,
-        norm: Norm {
-            kind: family.norm.kind,
-            gain: family.norm.gain,
-            bias: family.norm.bias,
-            eps: match family.norm.eps {
-                Eps::Key(key) => keys.positive(key)?,
-                Eps::Is(eps) => eps,
-            },
-        },
+        norm: norm(keys, family)?,
         placement: placement(keys, family)?,
         ropes: read.ropes,
         kinds,
@@ -185,11 +177,7 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         activation,
         experts,
         conv: convolution(keys, family)?,
-        embedding_scale: match (factors.embedding_root, factors.embedding) {
-            (true, _) => (hidden_size as f64).sqrt() as f32,
-            (false, Some(key)) => keys.positive(key)? as f32,
-            (false, None) => 1.0,
-        },
+        embedding_scale: embedding_scale(keys, family, hidden_size)?,
         residual_scale: optional_factor(keys, factors.residual)?,
         logit_scale: match factors.logits_divided {
             Some(key) => (1.0 / keys.positive(key)?) as f32,
@@ -199,6 +187,22 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         learned_positions: family.learned_positions,
         tied: keys.switch("tie_word_embeddings")?,
     })
+}
+
+fn norm(keys: &mut ConfigKeys, family: &Family) -> Result<Norm> {
+    let row = family.norm;
+    let eps = match row.eps {
+        Eps::Key(key) => keys.positive(key)?,
+        Eps::Is(eps) => eps,
+    };
+    Ok(Norm { kind: row.kind, gain: row.gain, bias: row.bias, eps })
+}
+
+fn embedding_scale(keys: &mut ConfigKeys, family: &Family, hidden_size: usize) -> Result<f32> {
+    match (family.factors.embedding_root, family.factors.embedding) {
+        (true, _) => Ok((hidden_size as f64).sqrt() as f32),
+        (false, key) => optional_factor(keys, key),
+    }
 }
 
 fn optional_factor(keys: &mut ConfigKeys, key: Option<&str>) -> Result<f32> {

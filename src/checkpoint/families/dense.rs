@@ -3,7 +3,7 @@
 use super::*;
 use crate::checkpoint::config::{QkNorm, QkOver};
 
-const RMS: NormRow = NormRow {
+pub(super) const RMS: NormRow = NormRow {
     kind: NormKind::Rms,
     gain: true,
     bias: false,
@@ -17,7 +17,7 @@ pub(super) const NO_BIAS: Biases =
     Biases { qkv: Flag::Never, output: Flag::Never, mlp: Flag::Never, head: Flag::Never };
 pub(super) const ATTENTION_BIAS: Biases =
     Biases { qkv: Flag::Key("attention_bias"), output: Flag::Key("attention_bias"), ..NO_BIAS };
-const BOTH_BIASES: Biases = Biases { mlp: Flag::Key("mlp_bias"), ..ATTENTION_BIAS };
+pub(super) const BOTH_BIASES: Biases = Biases { mlp: Flag::Key("mlp_bias"), ..ATTENTION_BIAS };
 
 pub(super) const ROPE: RopeRow = RopeRow {
     rotates: true,
@@ -73,7 +73,7 @@ const QKV: Fused = Fused {
     by_head: false,
 };
 /// Norms of what attention and MLP add, as in OLMo 2.
-const AFTER_NAMES: &[(Role, &str)] = &[
+pub(super) const AFTER_NAMES: &[(Role, &str)] = &[
     (Role::PostAttentionNorm, "post_attention_layernorm"),
     (Role::PostMlpNorm, "post_feedforward_layernorm"),
 ];
@@ -186,23 +186,7 @@ const GLM: Family = Family {
     ..LLAMA
 };
 
-const COHERE: Family = Family {
-    name: "cohere",
-    defaults: r#"{"hidden_act": "silu", "layer_norm_eps": 1e-5, "logit_scale": 0.0625,
-        "tie_word_embeddings": true, "max_position_embeddings": 8192}"#,
-    norm: NormRow { bias: false, ..LAYER_NORM },
-    placement: Placement::PARALLEL,
-    qk_norm: QkNormRow::Key(
-        "use_qk_norm",
-        QkNorm { kind: NormKind::Layer, over: QkOver::HeadWithOwnGains, after_rope: false },
-    ),
-    biases: ATTENTION_BIAS,
-    rope: RopeRow { theta: 500_000.0, neighbours: true, ..ROPE },
-    factors: Factors { logits: Some("logit_scale"), ..FACTORS },
-    ..LLAMA
-};
-
-/// Dense families of 2024 and later.
+/// Dense families: Llama, Qwen, Mistral, Gemma, Phi-3, SmolLM3, OLMo 2, Granite, GLM, EXAONE.
 pub(super) static FAMILIES: &[Family] = &[
     LLAMA,
     // Qwen 2 and 2.5: biases on q, k and v.
@@ -300,172 +284,6 @@ pub(super) static FAMILIES: &[Family] = &[
         rope: RopeRow { without: WithoutRope::BesideSliding, ..ROPE },
         windows: Windows::Pattern(4),
         layout: Layout { names: AFTER_NAMES, ..LAYOUT },
-        ..LLAMA
-    },
-    COHERE,
-    Family {
-        name: "cohere2",
-        defaults: r#"{"hidden_act": "silu", "layer_norm_eps": 1e-5, "logit_scale": 0.0625,
-            "tie_word_embeddings": true, "max_position_embeddings": 8192, "sliding_window": 4096}"#,
-        qk_norm: QkNormRow::None,
-        rope: RopeRow { theta: 10_000.0, without: WithoutRope::Full, ..COHERE.rope },
-        windows: Windows::Pattern(4),
-        inert: &["order_of_interleaved_layers", "rotary_pct", "cache_implementation"],
-        only: &[
-            ("use_qk_norm", &["false"]),
-            ("position_embedding_type", &["\"rope_gptj\""]),
-            ("use_embedding_sharing", &["true"]),
-            ("use_gated_activation", &["true"]),
-            ("use_parallel_block", &["true"]),
-            ("use_parallel_embedding", &["false"]),
-        ],
-        ..COHERE
-    },
-    Family {
-        name: "helium",
-        defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-8, "head_dim": 128}"#,
-        biases: Biases { output: Flag::Never, ..BOTH_BIASES },
-        rope: RopeRow { theta: 100_000.0, neighbours: true, ..ROPE },
-        ..LLAMA
-    },
-    Family {
-        name: "hunyuan_v1_dense",
-        defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5}"#,
-        qk_norm: QkNormRow::Always(QkNorm { after_rope: true, ..HEAD_NORM }),
-        biases: ATTENTION_BIAS,
-        inert: &[
-            "eod_token_id",
-            "im_start_id",
-            "im_end_id",
-            "im_newline_id",
-            "text_start_id",
-            "text_end_id",
-            "sep_token_id",
-            "pad_id",
-            "org_vocab_size",
-            "attention_head_dim",
-            "mask_init_id",
-        ],
-        only: &[
-            ("mlp_bias", &["false"]),
-            ("use_qk_norm", &["true"]),
-            ("use_cla", &["false"]),
-            ("cla_share_factor", &["1", "2"]),
-            ("norm_type", &["\"rms\"", "\"hf_rms\""]),
-            ("position_embedding_xdrope", &["false"]),
-            ("use_rotary_pos_emb", &["true"]),
-        ],
-        layout: Layout {
-            names: &[
-                (Role::QueryNorm, "self_attn.query_layernorm"),
-                (Role::KeyNorm, "self_attn.key_layernorm"),
-            ],
-            ..LAYOUT
-        },
-        ..LLAMA
-    },
-    Family {
-        name: "seed_oss",
-        defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-6, "head_dim": 128,
-            "attention_bias": true, "num_key_value_heads": 8}"#,
-        biases: Biases { output: Flag::Key("attention_out_bias"), ..BOTH_BIASES },
-        inert: &["residual_dropout"],
-        ..LLAMA
-    },
-    Family {
-        name: "apertus",
-        defaults: r#"{"hidden_act": "xielu", "rms_norm_eps": 1e-5, "rope_scaling": {
-            "rope_type": "llama3", "rope_theta": 12000000.0, "factor": 8.0,
-            "original_max_position_embeddings": 8192, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0}}"#,
-        qk_norm: QkNormRow::Always(HEAD_NORM),
-        biases: ATTENTION_BIAS,
-        rope: RopeRow { theta: 12_000_000.0, ..ROPE },
-        gated: false,
-        activation: ActivationRow { key: "hidden_act", names: &[("xielu", Activation::Xielu)] },
-        only: &[("mlp_bias", &["false"]), ("qk_norm", &["true"]), ("post_norm", &["false"])],
-        layout: Layout {
-            names: &[
-                (Role::AttentionNorm, "attention_layernorm"),
-                (Role::MlpNorm, "feedforward_layernorm"),
-                (Role::XieluPositive, "mlp.act_fn.alpha_p"),
-                (Role::XieluNegative, "mlp.act_fn.alpha_n"),
-            ],
-            ignored: &["rotary_emb.inv_freq", "act_fn.beta", "act_fn.eps"],
-            ..LAYOUT
-        },
-        ..LLAMA
-    },
-    Family {
-        name: "arcee",
-        defaults: r#"{"hidden_act": "relu2", "rms_norm_eps": 1e-5}"#,
-        gated: false,
-        ..LLAMA
-    },
-    Family {
-        name: "ernie4_5",
-        defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5, "head_dim": 128,
-            "tie_word_embeddings": true, "num_key_value_heads": 2}"#,
-        biases: Biases {
-            qkv: Flag::Key("use_bias"),
-            output: Flag::Key("use_bias"),
-            mlp: Flag::Key("use_bias"),
-            head: Flag::Never,
-        },
-        rope: RopeRow { theta: 500_000.0, neighbours: true, ..ROPE },
-        ..LLAMA
-    },
-    Family {
-        name: "bitnet",
-        defaults: r#"{"hidden_act": "relu2", "rms_norm_eps": 1e-5}"#,
-        biases: ATTENTION_BIAS,
-        rope: RopeRow { theta: 500_000.0, ..ROPE },
-        sub_norms: true,
-        ..LLAMA
-    },
-    Family {
-        name: "lfm2",
-        defaults: r#"{"norm_eps": 1e-5, "tie_word_embeddings": true, "conv_bias": false,
-            "conv_L_cache": 3, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0,
-            "block_auto_adjust_ff_dim": true, "num_key_value_heads": 8,
-            "max_position_embeddings": 128000}"#,
-        spellings: &[
-            ("tie_embedding", "tie_word_embeddings"),
-            ("block_ff_dim", "intermediate_size"),
-        ],
-        norm: NormRow { eps: Eps::Key("norm_eps"), ..RMS },
-        qk_norm: QkNormRow::Always(HEAD_NORM),
-        biases: NO_BIAS,
-        rope: RopeRow { theta: 1_000_000.0, ..ROPE },
-        activation: ActivationRow { key: "", names: &[("", Activation::Silu)] },
-        convolutions: true,
-        inert: &[
-            "block_dim",
-            "conv_dim",
-            "conv_dim_out",
-            "block_mlp_init_scale",
-            "block_out_init_scale",
-            "block_norm_eps",
-            "block_use_xavier_init",
-            "num_heads",
-            "use_pos_enc",
-            "theta",
-        ],
-        only: &[("block_use_swiglu", &["true"]), ("conv_use_xavier_init", &["true", "false"])],
-        layout: Layout {
-            names: &[
-                (Role::AttentionNorm, "operator_norm"),
-                (Role::MlpNorm, "ffn_norm"),
-                (Role::QueryNorm, "self_attn.q_layernorm"),
-                (Role::KeyNorm, "self_attn.k_layernorm"),
-                (Role::Output, "self_attn.out_proj"),
-                (Role::Gate, "feed_forward.w1"),
-                (Role::Up, "feed_forward.w3"),
-                (Role::Down, "feed_forward.w2"),
-                (Role::FinalNorm, "embedding_norm"),
-            ],
-            ..LAYOUT
-        },
         ..LLAMA
     },
 ];

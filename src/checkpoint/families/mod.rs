@@ -7,6 +7,7 @@
 mod dense;
 mod mixtures;
 mod older;
+mod recent;
 
 use super::config::{Activation, NormKind, Placement, QkNorm};
 use super::roles::Role;
@@ -342,5 +343,5 @@ pub fn named(name: &str) -> Option<&'static Family> {
 
 /// All families.
 pub fn all() -> impl Iterator<Item = &'static Family> {
-    dense::FAMILIES.iter().chain(older::FAMILIES).chain(mixtures::FAMILIES)
+    dense::FAMILIES.iter().chain(recent::FAMILIES).chain(older::FAMILIES).chain(mixtures::FAMILIES)
 }

@@ -135,7 +135,10 @@ pub(super) fn read(
     if let Some(first) = config.ropes.first_mut() {
         *first = rope(&keys, rotated, factors)?;
     }
-    if architecture.family.starts_with("gemma") && config.layers == architectures::GEMMA_27B_LAYERS[usize::from(architecture.family != "gemma2")] {
+    if architecture.family.starts_with("gemma")
+        && config.layers
+            == architectures::GEMMA_27B_LAYERS[usize::from(architecture.family != "gemma2")]
+    {
         config.attention_scale = 1.0 / ((hidden_size / heads.max(1)) as f32).sqrt();
     }
     Ok(Config {
@@ -304,7 +307,8 @@ impl MetadataKeys<'_> {
 
     fn refuse_unknown(&self) -> Result<()> {
         for (full, value) in self.metadata.iter() {
-            let own = full.strip_prefix(self.architecture.name).and_then(|rest| rest.strip_prefix('.'));
+            let own =
+                full.strip_prefix(self.architecture.name).and_then(|rest| rest.strip_prefix('.'));
             let Some(key) = own else { continue };
             let is_own = self.architecture.keys.iter().any(|(own, _)| *own == key);
             if is_own || USED.contains(&key) || WITHOUT_EFFECT.contains(&key) {
@@ -335,11 +339,7 @@ impl MetadataKeys<'_> {
 }
 
 /// The width of a head, and the number of its dimensions that are rotated.
-fn head_dim(
-    keys: &MetadataKeys<'_>,
-    hidden_size: usize,
-    heads: usize,
-) -> Result<(usize, usize)> {
+fn head_dim(keys: &MetadataKeys<'_>, hidden_size: usize, heads: usize) -> Result<(usize, usize)> {
     let key = keys.optional_size("attention.key_length")?;
     let value = keys.optional_size("attention.value_length")?;
     let head_dim = match key {
@@ -355,7 +355,8 @@ fn head_dim(
         return Err(Error::input(format!("expected heads of even size, found {head_dim}")));
     }
     let rotated = keys.optional_size("rope.dimension_count")?.unwrap_or(head_dim);
-    let partial = keys.architecture.rotates_partly() && rotated <= head_dim && rotated.is_multiple_of(2);
+    let partial =
+        keys.architecture.rotates_partly() && rotated <= head_dim && rotated.is_multiple_of(2);
     for (name, found) in [
         ("attention.value_length", value.unwrap_or(head_dim)),
         ("rope.dimension_count", if partial { head_dim } else { rotated }),

@@ -5,8 +5,8 @@
 //! block-quantized elements. Its metadata also contains what is in `config.json` and
 //! `tokenizer.json` elsewhere.
 
-pub mod blocks;
 mod architectures;
+pub mod blocks;
 mod config;
 mod cursor;
 mod forks;
@@ -25,8 +25,8 @@ use crate::checkpoint::layout::FileLayout;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
-use header::{Header, TensorEntry};
 pub use architectures::{Architecture, EXPERTS, Rows};
+use header::{Header, TensorEntry};
 pub use metadata::Metadata;
 #[cfg(test)]
 pub use metadata::MetadataValue;
@@ -90,7 +90,8 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
     let stored = tensors.into_iter().map(|(name, TensorEntry { shape, dtype, file, range })| {
         let (rows, scales) = (RowOrder::Plain, scales.remove(&name));
         let minus_one = false;
-        let tensor = StoredTensor { name: name.clone(), file, range, shape, dtype, rows, scales, minus_one };
+        let tensor =
+            StoredTensor { name: name.clone(), file, range, shape, dtype, rows, scales, minus_one };
         (name, tensor)
     });
     let mut found: BTreeMap<String, StoredTensor> = stored.collect();

@@ -8,7 +8,7 @@ use crate::checkpoint::config::Activation;
 use crate::model::backend::has_own_operations;
 
 /// `2 · sqrt(2 / π)`, in the approximation of GELU.
-const GELU_SLOPE: f32 = 1.595_769_1;
+const GELU_SLOPE: f32 = 1.595_769_2;
 /// The factor of the cube in the approximation of GELU.
 const GELU_CUBE: f32 = 0.044_715;
 
@@ -47,19 +47,27 @@ impl ActivationFunction {
             x.inplace_op1(&self)?;
             return Ok(x);
         }
+        self.differentiable(&x)
+    }
+
+    /// The same in operations that candle's autograd knows.
+    ///
+    /// # Errors
+    /// Candle's errors.
+    pub fn differentiable(self, x: &Tensor) -> Result<Tensor> {
         match self.kind {
-            Activation::Silu | Activation::ClampedSwiGlu { .. } => candle_nn::ops::silu(&x),
+            Activation::Silu | Activation::ClampedSwiGlu { .. } => x.silu(),
             Activation::Gelu => x.gelu_erf(),
             Activation::GeluTanh => x.gelu(),
             Activation::ReluSquared => x.relu()?.sqr(),
             Activation::Xielu => {
                 let [positive, negative] = self.xielu.map(f64::from);
-                let linear = (&x * f64::from(XIELU_BETA))?;
+                let linear = (x * f64::from(XIELU_BETA))?;
                 let above = (x.relu()?.sqr()? * positive)?;
                 let low = x.minimum(f64::from(XIELU_EPS))?;
                 let below = (((low.exp()? - 1.0)? - x.minimum(0.0)?)? * negative)?;
                 // Above 0 the lower branch has no part.
-                let is_below = x.le(0.0)?.to_dtype(x.dtype())?;
+                let is_below = x.detach().le(0.0)?.to_dtype(x.dtype())?;
                 (linear + above)? + (below * is_below)?
             }
         }

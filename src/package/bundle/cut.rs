@@ -48,7 +48,7 @@ impl NamedPiece {
 /// Input errors of recipes that the design cannot express.
 pub fn cut(coder: &Coder<'_>, design: &Design, limits: PackageLimits) -> Result<Vec<NamedPiece>> {
     let config = &coder.checkpoint.config;
-    if config.experts.is_some() {
+    if (0..config.layers).any(|layer| config.mixture(layer).is_some()) {
         return Ok(mixture(config));
     }
     let counts = KeptCounts::default();
@@ -83,14 +83,16 @@ pub fn cut(coder: &Coder<'_>, design: &Design, limits: PackageLimits) -> Result<
     Ok(pieces)
 }
 
-/// The pieces of a mixture of experts: for every block one piece up to its router and one with its
-/// experts.
+/// The pieces of a mixture of experts: for every block with experts one piece up to its router and one
+/// with the experts, and one for every other block.
 fn mixture(config: &Config) -> Vec<NamedPiece> {
     let mut pieces = vec![NamedPiece::chain("embedding".into(), true, 0..0, false)];
     for layer in 0..config.layers {
         pieces.push(NamedPiece::chain(format!("block_{layer}"), false, layer..layer + 1, false));
-        let piece = Piece::Experts { layer };
-        pieces.push(NamedPiece { name: format!("experts_{layer}"), piece });
+        if config.mixture(layer).is_some() {
+            let piece = Piece::Experts { layer };
+            pieces.push(NamedPiece { name: format!("experts_{layer}"), piece });
+        }
     }
     pieces.push(NamedPiece::chain("head".into(), false, 0..0, true));
     pieces

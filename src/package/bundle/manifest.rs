@@ -70,6 +70,13 @@ pub struct ModelInfo {
     pub kv_heads: usize,
     /// The width of a head.
     pub head_dim: usize,
+    /// The width of a value head, if it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_dim: Option<usize>,
+    /// The number of last inputs of each short convolution that the runner keeps; `None` if the model
+    /// has none. The runner must pass `new_conv_cache` on as `conv_cache`, and pad no call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conv_tokens: Option<usize>,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
     /// The number of most recent tokens that layers with sliding attention see; `None` if the model

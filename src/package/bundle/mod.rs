@@ -22,5 +22,5 @@ pub use cut::PackageLimits;
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, PackageEntry, PackageRole};
 pub use open::{Bundle, FileCheck};
 pub use warnings::warnings;
-pub use weight_file::rotary_table;
+pub use weight_file::position_table;
 pub use write::{BundleRequest, check_design, planned_functions, predicted_bytes, write};

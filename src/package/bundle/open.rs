@@ -219,6 +219,8 @@ fn check_counts(manifest: &Manifest) -> Result<()> {
         ("hidden_size", model.hidden_size),
         ("kv_heads", model.kv_heads),
         ("head_dim", model.head_dim),
+        ("value_dim", model.value_dim.unwrap_or(1)),
+        ("conv_tokens", model.conv_tokens.unwrap_or(1)),
         ("vocab_size", model.vocab_size),
         ("sliding_window_tokens", model.sliding_window_tokens.unwrap_or(1)),
     ];

@@ -30,7 +30,9 @@ pub fn warnings(request: &BundleRequest<'_>) -> Result<Vec<String>> {
     }
     if design.cache == Cache::State {
         let longest = config.max_position_embeddings;
-        found.extend(of_states(design, config.head_dim, longest));
+        let widths = [config.head_dim, config.value_dim];
+        let odd = widths.into_iter().find(|width| !width.is_multiple_of(STATE_UNIT));
+        found.extend(of_states(design, odd.unwrap_or(config.head_dim), longest));
     }
     Ok(found)
 }

@@ -140,7 +140,11 @@ impl<W: Write + Seek> PlaceWeights for WeightWriter<'_, W> {
                 (self.before)()?;
                 halves_of(&self.coder.tensor(id)?)?
             }
-            table => rotary_table(&self.coder.checkpoint.config, self.context_tokens, table)?,
+            HalfVector::Part(id, first, end) => {
+                let all = halves_of(&self.coder.tensor(id)?)?;
+                all.get(first..end).map(<[f16]>::to_vec).unwrap_or_default()
+            }
+            table => position_table(&self.coder.checkpoint.config, self.context_tokens, table)?,
         };
         if halves.len() != elements {
             let found = halves.len();
@@ -160,18 +164,23 @@ fn halves_of(coded: &CodedTensor) -> Result<Vec<f16>> {
     }
 }
 
-/// A rotary table `[tokens, head_dim / 2]` as packages store it.
+/// A table with a row per position, as packages store it: cosines or sines `[tokens, rotated / 2]`, or
+/// the growth of queries `[tokens]`.
 ///
 /// # Errors
-/// A bug-class error if `table` is not a rotary table.
-pub fn rotary_table(config: &Config, tokens: usize, table: HalfVector) -> Result<Vec<f16>> {
+/// A bug-class error if `table` is not such a table.
+pub fn position_table(config: &Config, tokens: usize, table: HalfVector) -> Result<Vec<f16>> {
+    if table == HalfVector::QueryGrowth {
+        let growth = config.query_growth.ok_or_else(|| Error::bug("queries do not grow"))?;
+        return Ok((0..tokens).map(|position| f16::from_f32(growth.at(position))).collect());
+    }
     let tables = RopeTables::new(config, tokens, &candle_core::Device::Cpu)?;
     let rotation = |index| tables.rotation(index, tokens).map_err(crate::model::failed);
     let table = match table {
         HalfVector::Cosines(index) => rotation(index)?.cos,
         HalfVector::Sines(index) => rotation(index)?.sin,
-        HalfVector::Tensor(id) => {
-            return Err(Error::bug(format!("{} is not a rotary table", id.name())));
+        HalfVector::Tensor(_) | HalfVector::Part(..) | HalfVector::QueryGrowth => {
+            return Err(Error::bug(format!("{table:?} is not a table by position")));
         }
     };
     Ok(values(&table)?.into_iter().map(f16::from_f32).collect())

@@ -22,6 +22,7 @@ use crate::model::Input;
 use crate::package::mil::{self, Opset};
 use crate::package::program::{
     Design, FUNCTIONS, Piece, PieceFunction, PlacedWeights, build, refuse_inexpressible,
+    refuse_model,
 };
 use crate::package::spec::{Metadata, Model};
 use crate::package::write::{PackageWriter, package_size_bytes};
@@ -148,14 +149,16 @@ pub fn check_design(request: &BundleRequest<'_>) -> Result<()> {
     let BundleRequest { coder, design, .. } = request;
     let config = &coder.checkpoint.config;
     design.check(config.max_position_embeddings)?;
-    let experts = if config.experts.is_some() { config.layers } else { 0 };
-    if experts > 0 && design.target < Opset::Ios18 {
+    refuse_model(config, design)?;
+    let experts: Vec<usize> =
+        (0..config.layers).filter(|layer| config.mixture(*layer).is_some()).collect();
+    if !experts.is_empty() && design.target < Opset::Ios18 {
         return Err(Error::input(
             "experts need packages with several functions, which iOS 17 does not support",
         )
         .hint("use --target ios18"));
     }
-    let experts = (0..experts).map(|layer| Piece::Experts { layer });
+    let experts = experts.into_iter().map(|layer| Piece::Experts { layer });
     let mut pieces = [Piece::whole(config)].into_iter().chain(experts);
     pieces.try_for_each(|piece| refuse_inexpressible(&piece, coder, design))
 }
@@ -262,6 +265,8 @@ fn model_info(request: &BundleRequest<'_>, packages: &[WrittenEntry]) -> ModelIn
         hidden_size: config.hidden_size,
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
+        value_dim: (config.value_dim != config.head_dim).then_some(config.value_dim),
+        conv_tokens: conv_tokens(config),
         vocab_size: config.vocab_size,
         sliding_window_tokens: (0..config.layers).find_map(|layer| config.window_tokens(layer)),
         size_bytes: packages.iter().map(|written| written.entry.size_bytes).sum(),
@@ -276,6 +281,12 @@ fn input_scales(coder: &Coder<'_>) -> Vec<InputScaleEntry> {
         scale: scale.to_f32(),
     };
     scales.map(entry).collect()
+}
+
+/// The number of inputs of each short convolution that a runner keeps; `None` without such layers.
+fn conv_tokens(config: &Config) -> Option<usize> {
+    let has_conv = (0..config.layers).any(|layer| !config.has_attention(layer));
+    config.conv.filter(|_| has_conv).map(|conv| conv.kernel_tokens.saturating_sub(1))
 }
 
 /// What the runner computes with the chosen experts.
@@ -293,7 +304,9 @@ fn role(piece: &Piece, config: &Config) -> (PackageRole, Option<[usize; 2]>) {
         Piece::Chain { embedding: true, head: true, layers } => {
             (PackageRole::Whole, layers.clone())
         }
-        Piece::Chain { layers, .. } if !layers.is_empty() && config.experts.is_some() => {
+        Piece::Chain { layers, .. }
+            if !layers.is_empty() && config.mixture(layers.start).is_some() =>
+        {
             (PackageRole::Router, layers.clone())
         }
         Piece::Chain { layers, .. } if !layers.is_empty() => (PackageRole::Blocks, layers.clone()),
@@ -316,6 +329,7 @@ pub fn planned_functions(
     let config = &coder.checkpoint.config;
     let design = manifest.model.design()?;
     design.check(config.max_position_embeddings)?;
+    refuse_model(config, &design)?;
     let piece = piece_of(entry, config)?;
     let counts = KeptCounts::default();
     let mut planner = WeightPlanner::new(*coder, design.target, &counts);

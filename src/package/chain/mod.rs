@@ -2,7 +2,8 @@
 //! ids, returns logits, and keeps the cache between calls.
 //!
 //! Prompts go through `prefill`, padded with tokens that no other token sees, as long as a whole
-//! call fits into the cache. Single tokens, and the rest of a prompt, go through `decode`.
+//! call fits into the cache. Single tokens, and the rest of a prompt, go through `decode`. In models with
+//! short convolutions, which keep their last inputs, no call is padded.
 
 mod inputs;
 mod stage;
@@ -85,7 +86,9 @@ impl Chain {
         let mut logits = Vec::with_capacity(ids.len());
         for part in ids.chunks(self.prefill_tokens) {
             self.budget.check_stop()?;
-            if self.position + self.prefill_tokens > self.context_tokens {
+            let is_short = part.len() < self.prefill_tokens
+                && self.stages.iter().any(ChainStage::refuses_padding);
+            if is_short || self.position + self.prefill_tokens > self.context_tokens {
                 for id in part {
                     logits.push(self.decode(*id)?);
                 }

@@ -47,6 +47,13 @@ struct LoadedExperts {
 
 /// The inputs that hold the cache, and the outputs with the rows to append to them.
 const CACHES: [(&str, &str); 2] = [("key_cache", "new_keys"), ("value_cache", "new_values")];
+/// The input that holds the last inputs of short convolutions, and the output that replaces it.
+const CONV_CACHE: (&str, &str) = ("conv_cache", "new_conv_cache");
+
+/// The names of all inputs that stay between calls.
+fn kept_inputs() -> impl Iterator<Item = &'static str> {
+    CACHES.into_iter().chain([CONV_CACHE]).map(|(name, _)| name)
+}
 
 impl ChainStage {
     /// All stages of a folder, in the order in which they run.
@@ -120,6 +127,11 @@ impl ChainStage {
         Ok(stage)
     }
 
+    /// Whether a call must have no padding, since something is kept of its last tokens.
+    pub fn refuses_padding(&self) -> bool {
+        self.cache.contains_key(CONV_CACHE.0)
+    }
+
     /// Empties the cache.
     pub fn reset(&mut self) {
         let interface = self.functions[0].interface();
@@ -127,7 +139,7 @@ impl ChainStage {
         // The same states had room when the stage was opened.
         self.states = States::zeros(interface).charged(&self.budget).unwrap_or_default();
         self.cache.clear();
-        for (name, _) in CACHES {
+        for name in kept_inputs() {
             let feature = interface.inputs.iter().find(|feature| feature.name == name);
             let Some(shape) = feature.and_then(|feature| feature.kind.fixed_shape()) else {
                 continue;
@@ -193,6 +205,17 @@ impl ChainStage {
         batch: &TokenBatch<'_>,
         outputs: &mut BTreeMap<String, Tensor>,
     ) -> Result<()> {
+        let (name, new) = CONV_CACHE;
+        if let Some(old) = self.cache.get(name) {
+            let new = take(outputs, new)?;
+            if new.shape() != old.shape() {
+                let (expected, found) = (old.shape(), new.shape());
+                return Err(Error::input(format!(
+                    "{name}: expected the shape {expected:?}, found {found:?}"
+                )));
+            }
+            self.cache.insert(name, new);
+        }
         for (name, new) in CACHES {
             let Some(cache) = self.cache.remove(name) else { continue };
             let rows = take(outputs, new)?;
@@ -301,7 +324,7 @@ impl LoadedExperts {
 fn charge_of_cache(function: &Executable, bundle: &Bundle) -> Result<Charge> {
     let mut elements = 0;
     for input in &function.interface().inputs {
-        if CACHES.iter().any(|(name, _)| *name == input.name) {
+        if kept_inputs().any(|name| name == input.name) {
             let shape = input.kind.fixed_shape().unwrap_or_default();
             elements += element_count(&shape).at(|| input.name.clone())?;
         }

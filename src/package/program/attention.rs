@@ -1,10 +1,15 @@
 //! Attention over a cache of fixed length.
 
+use std::collections::BTreeMap;
+
 use half::f16;
 
 use super::body::FunctionBody;
 use super::design::{Cache, Compute};
+use super::heads::{Rotation, heads_of};
+use super::piece::ropes_of;
 use super::weights::HalfVector;
+use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::Result;
 use crate::package::mil::{Literal, Opset, StateBuffer, Value};
@@ -12,11 +17,15 @@ use crate::package::spec::DataType;
 
 /// The values that the attention of all layers in a function uses.
 pub(super) struct AttentionContext {
-    cosines: Value,
-    sines: Value,
+    /// By the rotary embedding's place in the model.
+    rotations: BTreeMap<usize, Rotation>,
+    /// Factors on queries that grow with the position, `[tokens, 1]`.
+    growth: Option<Value>,
     causal: Value,
     sliding: Option<Value>,
     cache: KvCache,
+    /// The number of layers that have attended so far.
+    attended: usize,
 }
 
 /// The keys and values of earlier calls.
@@ -35,115 +44,79 @@ struct CacheState {
 }
 
 impl AttentionContext {
-    /// Declares the inputs for the attention of `layers` layers from `first` on.
-    pub fn new(body: &mut FunctionBody<'_>, first: usize, layers: usize) -> Result<Self> {
-        let (tokens, design, config) = (body.tokens, body.design, body.config);
+    /// Declares the inputs for the attention of `layers`, of which there is at least one.
+    pub fn new(body: &mut FunctionBody<'_>, layers: &[usize]) -> Result<Self> {
+        let config = body.config;
         body.f.scope("rotary");
-        let positions = body.f.input("position_ids", DataType::Int32, &[tokens])?;
-        let shape = [design.context_tokens, config.head_dim / 2];
-        let mut table = |vector: HalfVector| {
-            let table = body.vector("table", vector, &shape)?;
-            body.f.gather(&table, &positions, 0)
-        };
-        let (cosines, sines) = (table(HalfVector::Cosines(0))?, table(HalfVector::Sines(0))?);
-        body.f.scope("cache");
-        let cache_shape = [layers, config.kv_heads, design.context_tokens, config.head_dim];
-        let cache = match design.cache {
-            Cache::State => {
-                let write_position = body.f.input("write_position", DataType::Int32, &[1])?;
-                let mut stateful = |name: &str| {
-                    let state = body.f.state(name, &cache_shape)?;
-                    Ok(CacheState { latest: body.f.read_state(&state)?, state })
-                };
-                let (keys, values) = (stateful("key_cache")?, stateful("value_cache")?);
-                KvCache::States { write_position, keys, values }
+        let mut rotations = BTreeMap::new();
+        for index in ropes_of(config, layers) {
+            rotations.insert(index, Rotation::gather(body, index)?);
+        }
+        let growth = match config.query_growth {
+            Some(_) => {
+                let positions = body.positions()?;
+                let shape = [body.design.context_tokens, 1];
+                let table = body.vector("table", HalfVector::QueryGrowth, &shape)?;
+                Some(body.f.gather(&table, &positions, 0)?)
             }
-            Cache::Inputs => KvCache::Inputs {
-                keys: body.f.input("key_cache", DataType::Float16, &cache_shape)?,
-                values: body.f.input("value_cache", DataType::Float16, &cache_shape)?,
-                new_keys: Vec::new(),
-                new_values: Vec::new(),
-            },
+            None => None,
         };
+        body.f.scope("cache");
+        let cache = KvCache::declare(body, layers.len())?;
         body.f.scope("mask");
-        let windows = (first..first + layers).map(|layer| config.window_tokens(layer).is_some());
-        let sliding = if windows.clone().any(|slides| slides) {
-            Some(mask(body, "sliding_mask")?)
-        } else {
-            None
+        let slides = |layer: &usize| config.window_tokens(*layer).is_some();
+        let sliding = match layers.iter().any(slides) {
+            true => Some(mask(body, "sliding_mask")?),
+            false => None,
         };
-        let causal = match (&sliding, windows.clone().all(|slides| slides)) {
+        let causal = match (&sliding, layers.iter().all(slides)) {
             (Some(sliding), true) => sliding.clone(),
             _ => mask(body, "causal_mask")?,
         };
-        Ok(AttentionContext { cosines, sines, causal, sliding, cache })
+        Ok(AttentionContext { rotations, growth, causal, sliding, cache, attended: 0 })
     }
 
-    /// The attention of `layer`, which is the `index`-th one of the function. `x` are normalized
-    /// hidden states; the caller adds the residual.
+    /// The attention of `layer`. `x` are normed hidden states; the caller adds the residual.
     pub fn attend(
         &mut self,
         body: &mut FunctionBody<'_>,
         x: &Value,
         layer: usize,
-        index: usize,
     ) -> Result<Value> {
-        let (heads, kv_heads, head_dim) =
-            (body.config.heads, body.config.kv_heads, body.config.head_dim);
+        let config = body.config;
+        let (heads, kv_heads) = (config.heads, config.kv_heads);
         let of = |role| TensorId::block(layer, role);
-        let query = body.project(x, of(Role::Query))?;
-        let query = self.prepare(body, &query, heads, of(Role::QueryNorm))?;
-        let key = body.project(x, of(Role::Key))?;
-        let key = self.prepare(body, &key, kv_heads, of(Role::KeyNorm))?;
-        let value = body.project(x, of(Role::Value))?;
-        let value = body.split_heads(&value, kv_heads)?;
+        let rotation = config.rope(layer).and_then(|index| self.rotations.get(&index));
+        let [mut query, key, value] = heads_of(body, x, layer, rotation)?;
+        if let Some(growth) = &self.growth {
+            query = body.f.mul(&query, growth)?;
+        }
+        let index = self.attended;
+        self.attended += 1;
         let (keys, values) = self.cache.extend(body, &key, &value, index)?;
         // Query heads that share keys and values become additional queries of one head, so that
         // keys and values are not copied.
         let rows = heads / kv_heads * body.tokens;
-        let query = body.f.reshape(&query, &[1, kv_heads, rows, head_dim])?;
-        let mask = match (body.config.window_tokens(layer), &self.sliding) {
+        let query = body.f.reshape(&query, &[1, kv_heads, rows, config.head_dim])?;
+        let mask = match (config.window_tokens(layer), &self.sliding) {
             (Some(_), Some(sliding)) => sliding.clone(),
             _ => self.causal.clone(),
         };
         let is_fused = body.design.compute == Compute::Gpu
             && body.design.target == Opset::Ios18
-            && !body.config.sinks;
+            && config.attention_softcap.is_none()
+            && !config.sinks;
         let attended = if is_fused {
-            body.f.scaled_dot_product_attention(&query, &keys, &values, &mask)?
+            fused(body, [&query, &keys, &values], &mask)?
         } else {
             unfused(body, [&query, &keys, &values], &mask, of(Role::Sinks))?
         };
-        let attended = body.f.reshape(&attended, &[1, heads, body.tokens, head_dim])?;
-        let merged = body.merge_heads(&attended, heads)?;
-        body.project(&merged, of(Role::Output))
-    }
-
-    /// Splits `y` into heads `[1, heads, tokens, head_dim]`, normalizes them if the architecture
-    /// does, and rotates them by their positions.
-    fn prepare(
-        &self,
-        body: &mut FunctionBody<'_>,
-        y: &Value,
-        heads: usize,
-        norm: TensorId,
-    ) -> Result<Value> {
-        let head_dim = body.config.head_dim;
-        let mut y = body.split_heads(y, heads)?;
-        if body.config.qk_norm.is_some() {
-            let gain = body.vector("gain", HalfVector::Tensor(norm), &[head_dim])?;
-            y = body.rms_norm(&y, -1, &gain)?;
+        let attended = body.f.reshape(&attended, &[1, heads, body.tokens, config.value_dim])?;
+        let mut merged = body.merge_heads(&attended, heads, config.value_dim)?;
+        if config.sub_norms {
+            merged = body.inner_norm(&merged, of(Role::AttendedNorm), heads * config.value_dim)?;
         }
-        let half = head_dim / 2;
-        let parts = body.f.split(&y, &[half, half], -1)?;
-        let mut rotated = |kept: &Value, other: &Value, is_first: bool| {
-            let kept = body.f.mul(kept, &self.cosines)?;
-            let other = body.f.mul(other, &self.sines)?;
-            if is_first { body.f.sub(&kept, &other) } else { body.f.add(&kept, &other) }
-        };
-        let first = rotated(&parts[0], &parts[1], true)?;
-        let second = rotated(&parts[1], &parts[0], false)?;
-        body.f.concat(&[&first, &second], -1)
+        body.project(&merged, of(Role::Output))
     }
 
     /// Adds the outputs with the rows to append, if the cache is passed as inputs.
@@ -160,6 +133,37 @@ impl AttentionContext {
 }
 
 impl KvCache {
+    /// Declares the cache of `layers` layers.
+    fn declare(body: &mut FunctionBody<'_>, layers: usize) -> Result<Self> {
+        let (design, config) = (body.design, body.config);
+        let shape = |width| [layers, config.kv_heads, design.context_tokens, width];
+        let widths = [("key_cache", config.head_dim), ("value_cache", config.value_dim)];
+        Ok(match design.cache {
+            Cache::State => {
+                let write_position = body.f.input("write_position", DataType::Int32, &[1])?;
+                let mut stateful = |(name, width): (&str, usize)| {
+                    let state = body.f.state(name, &shape(width))?;
+                    Ok(CacheState { latest: body.f.read_state(&state)?, state })
+                };
+                let [keys, values] = widths;
+                let (keys, values) = (stateful(keys)?, stateful(values)?);
+                KvCache::States { write_position, keys, values }
+            }
+            Cache::Inputs => {
+                let [keys, values] = widths;
+                let mut input = |(name, width): (&str, usize)| {
+                    body.f.input(name, DataType::Float16, &shape(width))
+                };
+                KvCache::Inputs {
+                    keys: input(keys)?,
+                    values: input(values)?,
+                    new_keys: Vec::new(),
+                    new_values: Vec::new(),
+                }
+            }
+        })
+    }
+
     /// Appends the rows of this call, `[1, kv_heads, tokens, head_dim]`, to the cache of the
     /// `index`-th layer. Returns all its keys and values, `[1, kv_heads, columns, head_dim]`.
     fn extend(
@@ -230,6 +234,20 @@ fn mask(body: &mut FunctionBody<'_>, name: &str) -> Result<Value> {
     if body.tokens == 1 || group == 1 { Ok(mask) } else { body.f.tile(&mask, &[1, 1, group, 1]) }
 }
 
+/// Attention in one operator, which divides scores by the root of the head's width.
+fn fused(
+    body: &mut FunctionBody<'_>,
+    [query, keys, values]: [&Value; 3],
+    mask: &Value,
+) -> Result<Value> {
+    let (scale, width) = (body.config.attention_scale, body.config.head_dim);
+    if scale == Config::usual_scale(width) {
+        return body.f.scaled_dot_product_attention(query, keys, values, mask);
+    }
+    let query = body.f.mul_by(query, scale * (width as f32).sqrt())?;
+    body.f.scaled_dot_product_attention(&query, keys, values, mask)
+}
+
 /// Attention in separate operators. If the architecture has attention sinks, they are an additional
 /// column in the softmax, which is removed afterwards.
 fn unfused(
@@ -238,9 +256,9 @@ fn unfused(
     mask: &Value,
     sinks: TensorId,
 ) -> Result<Value> {
-    let scale = (body.config.head_dim as f32).sqrt().recip();
     let scores = body.f.matmul(query, keys, true)?;
-    let scores = body.f.mul_by(&scores, scale)?;
+    let scale = body.config.attention_scale;
+    let scores = body.scaled(&scores, scale, body.config.attention_softcap)?;
     let scores = body.f.add(&scores, mask)?;
     if !body.config.sinks {
         let weights = body.f.softmax(&scores, -1)?;

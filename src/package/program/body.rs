@@ -8,7 +8,7 @@ use super::design::{Compute, Design};
 use super::weights::{HalfVector, PlacedWeights, bias_of};
 use crate::checkpoint::TensorId;
 use crate::checkpoint::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Input;
 use crate::package::mil::{FunctionBuilder, Value};
 use crate::package::spec::DataType;
@@ -31,6 +31,8 @@ pub(super) struct FunctionBody<'a> {
     /// Inputs of linear layers that were rounded to int8 and back, by block and input, for the
     /// linear layers that share them.
     pub rounded: BTreeMap<(Option<usize>, Input), Value>,
+    /// The input `position_ids`, once something has asked for it.
+    pub position_ids: Option<Value>,
 }
 
 /// A weight and the value of a function that holds it.
@@ -70,6 +72,16 @@ impl FunctionBody<'_> {
         }
     }
 
+    /// The positions of the tokens, `[tokens]`.
+    pub fn positions(&mut self) -> Result<Value> {
+        if let Some(known) = &self.position_ids {
+            return Ok(known.clone());
+        }
+        let ids = self.f.input("position_ids", DataType::Int32, &[self.tokens])?;
+        self.position_ids = Some(ids.clone());
+        Ok(ids)
+    }
+
     /// Declares an fp16 input with `channels` channels per token.
     pub fn hidden_input(&mut self, name: &str, channels: usize) -> Result<Value> {
         let shape = self.shape(channels);
@@ -106,7 +118,8 @@ impl FunctionBody<'_> {
             };
             parts.push(match bias {
                 Some(bias) => {
-                    let bias = self.per_channel(HalfVector::Tensor(bias), out)?;
+                    let bias = self.weights.bias_part(bias, &rows);
+                    let bias = self.per_channel(bias, out)?;
                     self.f.add(&y, &bias)?
                 }
                 None => y,
@@ -156,6 +169,16 @@ impl FunctionBody<'_> {
         Ok(rounded)
     }
 
+    /// `x` times `scale`, or `cap · tanh(scale · x / cap)`.
+    pub fn scaled(&mut self, x: &Value, scale: f32, cap: Option<f64>) -> Result<Value> {
+        let Some(cap) = cap.map(|cap| cap as f32) else {
+            return self.f.mul_by(x, scale);
+        };
+        let x = self.f.mul_by(x, scale / cap)?;
+        let x = self.f.tanh(&x)?;
+        self.f.mul_by(&x, cap)
+    }
+
     /// A vector with one number per channel, in a shape that broadcasts over tokens.
     pub fn per_channel(&mut self, vector: HalfVector, channels: usize) -> Result<Value> {
         let shape = match self.design.compute {
@@ -165,52 +188,28 @@ impl FunctionBody<'_> {
         self.vector("vector", vector, &shape)
     }
 
-    /// The RMS norm of hidden states with the gain `id`.
-    pub fn norm(&mut self, x: &Value, id: TensorId) -> Result<Value> {
-        let gain = self.per_channel(HalfVector::Tensor(id), self.config.hidden_size)?;
-        let axis = self.channel_axis();
-        self.rms_norm(x, axis, &gain)
-    }
-
-    /// `x / sqrt(mean(x²) + epsilon) * gain` over one axis.
-    ///
-    /// It is written as the layer norm of `x` concatenated with `-x`, which has mean 0 and variance
-    /// `mean(x²)`. The engine's layer norm sums with more precision than fp16, in which squares of
-    /// values above 255 overflow.
-    pub fn rms_norm(&mut self, x: &Value, axis: isize, gain: &Value) -> Result<Value> {
-        let negative = self.f.mul_by(x, -1.0)?;
-        let both = self.f.concat(&[x, &negative], axis)?;
-        let normed = self.f.layer_norm(&both, &[axis], self.config.norm.eps as f32)?;
-        let at = if axis < 0 { x.rank() as isize + axis } else { axis };
-        let channels = x.shape()[usize::try_from(at).unwrap_or(0)];
-        let halves = self.f.split(&normed, &[channels, channels], axis)?;
-        let half = halves.first().ok_or_else(|| Error::bug("a split has no results"))?;
-        self.f.mul(half, gain)
-    }
-
-    /// Splits projected states into heads `[1, heads, tokens, head_dim]`.
-    pub fn split_heads(&mut self, y: &Value, heads: usize) -> Result<Value> {
-        let head_dim = self.config.head_dim;
+    /// Splits projected states into heads `[1, heads, tokens, width]`.
+    pub fn split_heads(&mut self, y: &Value, heads: usize, width: usize) -> Result<Value> {
         match self.design.compute {
             Compute::Gpu => {
-                let y = self.f.reshape(y, &[1, self.tokens, heads, head_dim])?;
+                let y = self.f.reshape(y, &[1, self.tokens, heads, width])?;
                 self.f.transpose(&y, &[0, 2, 1, 3])
             }
             Compute::Ane => {
-                let y = self.f.reshape(y, &[1, heads, head_dim, self.tokens])?;
+                let y = self.f.reshape(y, &[1, heads, width, self.tokens])?;
                 self.f.transpose(&y, &[0, 1, 3, 2])
             }
         }
     }
 
-    /// Merges heads `[1, heads, tokens, head_dim]` into hidden states.
-    pub fn merge_heads(&mut self, y: &Value, heads: usize) -> Result<Value> {
+    /// Merges heads `[1, heads, tokens, width]` into states.
+    pub fn merge_heads(&mut self, y: &Value, heads: usize, width: usize) -> Result<Value> {
         let perm = match self.design.compute {
             Compute::Gpu => [0, 2, 1, 3],
             Compute::Ane => [0, 1, 3, 2],
         };
         let y = self.f.transpose(y, &perm)?;
-        let shape = self.shape(heads * self.config.head_dim);
+        let shape = self.shape(heads * width);
         self.f.reshape(&y, &shape)
     }
 }

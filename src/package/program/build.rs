@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use super::attention::AttentionContext;
 use super::body::{FunctionBody, WeightUse};
+use super::convolution::ConvContext;
 use super::design::Design;
-use super::experts::{mlp, route};
+use super::experts::route;
+use super::mlp::{Mlp, mlp, shared};
 use super::piece::Piece;
 use super::vocabulary::{embed, head};
 use super::weights::PlacedWeights;
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::package::mil::{BuiltFunction, FunctionBuilder, Opset, Value};
 
 /// The functions of a piece: the first takes one token, the second several.
@@ -89,13 +91,14 @@ pub fn build(
             tokens,
             uses: Vec::new(),
             rounded: BTreeMap::new(),
+            position_ids: None,
         };
         let mut blocks = Vec::new();
         match (piece, expert) {
-            (Piece::Experts { layer }, Some(_)) => {
+            (Piece::Experts { layer }, Some(expert)) => {
                 body.f.scope(format!("layer_{layer}"));
                 let x = body.hidden_input("normed_states", config.hidden_size)?;
-                let y = mlp(&mut body, &x, *layer, expert)?;
+                let y = mlp(&mut body, &x, *layer, Mlp::Expert(expert))?;
                 body.f.output(&y, "expert_output")?;
             }
             (Piece::Chain { embedding, layers, head }, _) => {
@@ -122,14 +125,12 @@ fn chain(
         body.hidden_input("hidden_states", body.config.hidden_size)?
     };
     let mut blocks = Vec::new();
-    if !layers.is_empty() {
-        let mut context = AttentionContext::new(body, layers.start, layers.len())?;
-        for (index, layer) in layers.clone().enumerate() {
-            x = block(body, &mut context, &x, layer, index)?;
-            blocks.push((layer, x.name().to_owned()));
-        }
-        context.finish(body)?;
+    let mut mixers = Mixers::new(body, layers)?;
+    for layer in layers.clone() {
+        x = block(body, &mut mixers, &x, layer)?;
+        blocks.push((layer, x.name().to_owned()));
     }
+    mixers.finish(body)?;
     if heads {
         head(body, &x)?;
         return Ok(blocks);
@@ -142,30 +143,91 @@ fn chain(
     Ok(blocks)
 }
 
+/// What mixes tokens in the layers of a function.
+struct Mixers {
+    attention: Option<AttentionContext>,
+    convolutions: Option<ConvContext>,
+}
+
+impl Mixers {
+    fn new(body: &mut FunctionBody<'_>, layers: &Range<usize>) -> Result<Self> {
+        let of_kind = |attends: bool| -> Vec<usize> {
+            layers.clone().filter(|layer| body.config.has_attention(*layer) == attends).collect()
+        };
+        let (attending, convolving) = (of_kind(true), of_kind(false).len());
+        let attention = match attending.is_empty() {
+            true => None,
+            false => Some(AttentionContext::new(body, &attending)?),
+        };
+        let convolutions = match convolving {
+            0 => None,
+            _ => Some(ConvContext::new(body, convolving)?),
+        };
+        Ok(Mixers { attention, convolutions })
+    }
+
+    fn mix(&mut self, body: &mut FunctionBody<'_>, x: &Value, layer: usize) -> Result<Value> {
+        match (body.config.has_attention(layer), &mut self.attention, &mut self.convolutions) {
+            (true, Some(attention), _) => attention.attend(body, x, layer),
+            (false, _, Some(convolutions)) => convolutions.convolve(body, x, layer),
+            _ => Err(Error::bug(format!("nothing mixes the tokens of layer {layer}"))),
+        }
+    }
+
+    fn finish(self, body: &mut FunctionBody<'_>) -> Result<()> {
+        if let Some(attention) = self.attention {
+            attention.finish(body)?;
+        }
+        self.convolutions.map_or(Ok(()), |convolutions| convolutions.finish(body))
+    }
+}
+
 /// Builds one block. In a mixture it ends before the experts, whose input and choice are outputs of
 /// the function.
 fn block(
     body: &mut FunctionBody<'_>,
-    context: &mut AttentionContext,
+    mixers: &mut Mixers,
     x: &Value,
     layer: usize,
-    index: usize,
 ) -> Result<Value> {
+    let (config, placement) = (body.config, body.config.placement);
+    let of = |role| TensorId::block(layer, role);
     body.f.scope(format!("layer_{layer}_attention"));
-    let normed = body.norm(x, TensorId::block(layer, Role::AttentionNorm))?;
-    let attended = context.attend(body, &normed, layer, index)?;
-    let x = body.f.add(x, &attended)?;
+    let input = body.norm_if(placement.before_attention, x, of(Role::AttentionNorm))?;
+    let mixed = mixers.mix(body, &input, layer)?;
+    let mixed = body.norm_if(placement.after_attention, &mixed, of(Role::PostAttentionNorm))?;
+    let after = add(body, x, &mixed)?;
     body.f.scope(format!("layer_{layer}_mlp"));
-    let normed = body.norm(&x, TensorId::block(layer, Role::MlpNorm))?;
-    match &body.config.experts {
-        None => {
-            let y = mlp(body, &normed, layer, None)?;
-            body.f.add(&x, &y)
+    let norm = of(Role::MlpNorm);
+    let normed = match (placement.parallel, placement.before_mlp) {
+        (true, false) => input,
+        (true, true) => body.norm(x, norm)?,
+        (false, is_there) => body.norm_if(is_there, &after, norm)?,
+    };
+    let Some(experts) = config.mixture(layer) else {
+        let y = mlp(body, &normed, layer, Mlp::Dense)?;
+        let y = body.norm_if(placement.after_mlp, &y, of(Role::PostMlpNorm))?;
+        return add(body, &after, &y);
+    };
+    let after = match experts.shared {
+        Some(of_all) => {
+            let y = shared(body, &normed, layer, of_all.gated)?;
+            add(body, &after, &y)?
         }
-        Some(experts) => {
-            body.f.output(&normed, "normed_states")?;
-            route(body, &normed, layer, experts)?;
-            Ok(x)
+        None => after,
+    };
+    body.f.output(&normed, "normed_states")?;
+    route(body, &normed, layer, experts)?;
+    Ok(after)
+}
+
+/// `x` plus what attention or MLP adds to it.
+fn add(body: &mut FunctionBody<'_>, x: &Value, y: &Value) -> Result<Value> {
+    match body.config.residual_scale {
+        1.0 => body.f.add(x, y),
+        scale => {
+            let y = body.f.mul_by(y, scale)?;
+            body.f.add(x, &y)
         }
     }
 }

@@ -12,19 +12,29 @@
 //! | `position_ids` | int32 `[tokens]` | rotary embedding |
 //! | `write_position` | int32 `[1]` | writing states: the first position that is written |
 //! | `causal_mask`, `sliding_mask` | fp16 `[1, 1, tokens, context]`, 0 or [`MASKED`] | attention |
+//! | `conv_cache` | fp16 `[layers, hidden, kernel - 1]` | short convolutions |
 //!
 //! Keys and values are kept in the states `key_cache` and `value_cache`, fp16 `[layers, key/value
-//! heads, context, head size]`. Before iOS 18, and with [`Cache::Inputs`], these are inputs of that
+//! heads, context, head size]`; `layers` counts those with attention. Before iOS 18, and with [`Cache::Inputs`], these are inputs of that
 //! shape, the masks have `tokens` additional columns for the tokens of this call, and the new rows
 //! are the outputs `new_keys` and `new_values` `[layers, key/value heads, tokens, head size]`. The
 //! runner writes them, so that no write at a position that changes is in the program.
+//!
+//! The output `new_conv_cache` holds the last inputs of short convolutions after the call, and is the
+//! `conv_cache` of the next one; zeros at first. Padding would get into it, so `prefill` is called only
+//! with as many tokens as it takes, and `decode` for the rest.
 
 mod attention;
 mod body;
 mod build;
+mod convolution;
 mod design;
 mod experts;
+mod heads;
+mod mlp;
+mod norms;
 mod piece;
+mod refuse;
 mod vocabulary;
 mod weights;
 
@@ -32,6 +42,7 @@ pub use body::{WeightSource, WeightUse};
 pub use build::{FUNCTIONS, HIDDEN_OUTPUT, PieceFunction, build};
 pub use design::{Cache, Compute, Design};
 pub use piece::Piece;
+pub use refuse::refuse_model;
 pub use weights::{HalfVector, PlaceWeights, PlacedWeights, refuse_inexpressible};
 
 /// What masks hold where a token does not see another. It is finite, because the Neural Engine's

@@ -1,5 +1,6 @@
 //! The pieces into which a model is cut.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::checkpoint::config::Config;
@@ -12,7 +13,7 @@ pub enum Piece {
     Chain {
         /// Whether the embedding is included, so that the input is token ids.
         embedding: bool,
-        /// The blocks. In a mixture this is at most one, and it ends at the router.
+        /// The blocks. A block with a mixture of experts is alone, and ends at the router.
         layers: Range<usize>,
         /// Whether the head is included, so that the output is logits.
         head: bool,
@@ -30,9 +31,14 @@ impl Piece {
         Piece::Chain { embedding: true, layers: 0..config.layers, head: true }
     }
 
-    /// Whether the piece includes attention, and so needs the rotary tables.
-    pub(super) fn has_attention(&self) -> bool {
-        matches!(self, Piece::Chain { layers, .. } if !layers.is_empty())
+    /// Its layers with attention.
+    pub(super) fn attending(&self, config: &Config) -> Vec<usize> {
+        match self {
+            Piece::Chain { layers, .. } => {
+                layers.clone().filter(|layer| config.has_attention(*layer)).collect()
+            }
+            Piece::Experts { .. } => Vec::new(),
+        }
     }
 
     /// Its tensors in the order in which they are used. A tied head is listed as a head.
@@ -41,9 +47,14 @@ impl Piece {
             Piece::Chain { embedding, layers, head } => {
                 let mut ids = Vec::new();
                 ids.extend(embedding.then_some(TensorId::model(Role::Embedding)));
+                let positions = *embedding && config.learned_positions;
+                ids.extend(positions.then_some(TensorId::model(Role::Positions)));
                 ids.extend(layers.clone().flat_map(|layer| config.block_tensors(layer)));
                 if *head {
-                    ids.extend([Role::FinalNorm, Role::Head].map(TensorId::model));
+                    let head = TensorId::model(Role::Head);
+                    ids.extend(config.final_norm_tensors());
+                    ids.push(head);
+                    ids.extend(config.head_bias.then_some(head.with_bias()));
                 }
                 ids
             }
@@ -53,4 +64,9 @@ impl Piece {
             }
         }
     }
+}
+
+/// The rotary embeddings of some layers, by their places in the model.
+pub(super) fn ropes_of(config: &Config, layers: &[usize]) -> BTreeSet<usize> {
+    layers.iter().filter_map(|layer| config.rope(*layer)).collect()
 }

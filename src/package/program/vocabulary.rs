@@ -21,6 +21,18 @@ pub(super) fn embed(body: &mut FunctionBody<'_>) -> Result<Value> {
         let scales = body.f.expand_dims(&scales, &[-1])?;
         rows = body.f.mul(&rows, &scales)?;
     }
+    if body.config.embedding_scale != 1.0 {
+        rows = body.f.mul_by(&rows, body.config.embedding_scale)?;
+    }
+    if body.config.learned_positions {
+        let positions = body.positions()?;
+        let tables = body.emit(TensorId::model(Role::Positions))?;
+        let [(table, _)] = tables.as_slice() else {
+            return Err(Error::bug("the position embedding is stored in several parts"));
+        };
+        let of_positions = body.f.gather(&table.weight, &positions, 0)?;
+        rows = body.f.add(&rows, &of_positions)?;
+    }
     match body.design.compute {
         Compute::Gpu => Ok(rows),
         Compute::Ane => {
@@ -35,7 +47,13 @@ pub(super) fn embed(body: &mut FunctionBody<'_>) -> Result<Value> {
 pub(super) fn head(body: &mut FunctionBody<'_>, x: &Value) -> Result<()> {
     body.f.scope("head");
     let normed = body.norm(x, TensorId::model(Role::FinalNorm))?;
-    let parts = body.project_parts(&normed, TensorId::model(Role::Head))?;
+    let mut parts = body.project_parts(&normed, TensorId::model(Role::Head))?;
+    let (scale, cap) = (body.config.logit_scale, body.config.logit_softcap);
+    if scale != 1.0 || cap.is_some() {
+        for part in &mut parts {
+            *part = body.scaled(part, scale, cap)?;
+        }
+    }
     if let [logits] = parts.as_slice() {
         return body.f.output(logits, "logits");
     }

@@ -1,11 +1,12 @@
 //! Where the weights of a piece are in its weight file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use half::f16;
 
 use super::design::{Compute, Design, HEAD_ROWS};
-use super::piece::Piece;
+use super::piece::{Piece, ropes_of};
 use crate::checkpoint::config::Config;
 use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
@@ -24,6 +25,10 @@ pub enum HalfVector {
     Cosines(usize),
     /// The sines of a rotary embedding.
     Sines(usize),
+    /// The factors on queries that grow with the position, `[context]`.
+    QueryGrowth,
+    /// Some numbers of a vector, from the first to the end.
+    Part(TensorId, usize, usize),
 }
 
 /// Places weights in a weight file, or only computes where they would go.
@@ -35,7 +40,7 @@ pub trait PlaceWeights {
     fn matrix(
         &mut self,
         id: TensorId,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         layout: WeightLayout,
     ) -> Result<StoredWeight>;
 
@@ -79,17 +84,16 @@ impl PlacedWeights {
                 )));
             }
         }
-        if piece.has_attention() {
-            let elements = design.context_tokens * config.head_dim / 2;
-            for table in [HalfVector::Cosines(0), HalfVector::Sines(0)] {
-                weights.vectors.insert(table, place.vector(table, elements)?);
-            }
+        for (table, elements) in tables(piece, config, design) {
+            weights.vectors.insert(table, place.vector(table, elements)?);
         }
         for id in piece.tensors(config) {
             match config.shape_of(id)[..] {
                 [elements] => {
-                    let vector = HalfVector::Tensor(id);
-                    weights.vectors.insert(vector, place.vector(vector, elements)?);
+                    for rows in weights.parts_of(id, elements) {
+                        let vector = weights.bias_part(id, &rows);
+                        weights.vectors.insert(vector, place.vector(vector, rows.len())?);
+                    }
                 }
                 [_, _] => {
                     let is_shared = id.role == Role::Head && shares_head;
@@ -116,6 +120,30 @@ impl PlacedWeights {
     pub(super) fn matrix(&self, id: TensorId) -> Result<&[StoredWeight]> {
         let found = self.matrices.get(&id).map(Vec::as_slice);
         found.ok_or_else(|| Error::bug(format!("{} was not placed", id.name())))
+    }
+
+    /// The rows of a vector that belong to one part of its matrix each.
+    fn parts_of(&self, id: TensorId, elements: usize) -> Vec<Range<usize>> {
+        let matrix = self.matrices.get(&TensorId { bias: false, ..id });
+        let Some(parts) = matrix.filter(|parts| parts.len() > 1) else {
+            return std::iter::once(0..elements).collect();
+        };
+        let mut first = 0;
+        let mut rows = |part: &StoredWeight| {
+            let start = first;
+            first += part.shape()[0];
+            start..first
+        };
+        parts.iter().map(&mut rows).collect()
+    }
+
+    /// The part of a bias that belongs to these rows of its matrix.
+    pub(super) fn bias_part(&self, id: TensorId, rows: &Range<usize>) -> HalfVector {
+        let matrix = self.matrices.get(&TensorId { bias: false, ..id });
+        match matrix.is_some_and(|parts| parts.len() > 1) {
+            true => HalfVector::Part(id, rows.start, rows.end),
+            false => HalfVector::Tensor(id),
+        }
     }
 
     /// The scale of the input of a matrix, if the input is rounded to int8.
@@ -146,6 +174,21 @@ pub fn refuse_inexpressible(piece: &Piece, coder: &Coder<'_>, design: &Design) -
     Ok(())
 }
 
+/// The tables of a piece, and the number of their elements.
+fn tables(piece: &Piece, config: &Config, design: &Design) -> Vec<(HalfVector, usize)> {
+    let attending = piece.attending(config);
+    let mut tables = Vec::new();
+    for index in ropes_of(config, &attending) {
+        let rotated = config.ropes.get(index).map_or(0, |rope| rope.rotated);
+        let elements = design.context_tokens * (rotated / 2);
+        tables
+            .extend([HalfVector::Cosines(index), HalfVector::Sines(index)].map(|t| (t, elements)));
+    }
+    let grows = config.query_growth.is_some() && !attending.is_empty();
+    tables.extend(grows.then_some((HalfVector::QueryGrowth, design.context_tokens)));
+    tables
+}
+
 /// Places a matrix. The head of the Neural Engine's layout is placed in slices, each with as many
 /// rows as a slice may have and the recipe allows.
 fn place_rows(
@@ -154,9 +197,9 @@ fn place_rows(
     design: &Design,
     place: &mut dyn PlaceWeights,
 ) -> Result<Vec<StoredWeight>> {
-    // An embedding is not used by a convolution: its rows are gathered.
+    // The rows of an embedding are gathered, and the columns of a kernel are cut out.
     let layout = match id.role {
-        Role::Embedding => WeightLayout::Linear,
+        Role::Embedding | Role::Positions | Role::ConvKernel => WeightLayout::Linear,
         _ => design.compute.weights(),
     };
     let is_sliced = id.role == Role::Head && design.compute == Compute::Ane;
@@ -171,14 +214,6 @@ fn place_rows(
 /// rows.
 fn slice_rows(unit: usize) -> usize {
     (HEAD_ROWS / unit * unit).max(unit)
-}
-
-/// The tensor with this role in the MLP of `layer`, or of one of its experts.
-pub(super) fn mlp_of(layer: usize, expert: Option<usize>, role: Role) -> TensorId {
-    match expert {
-        Some(expert) => TensorId::expert(layer, expert, role),
-        None => TensorId::block(layer, role),
-    }
 }
 
 /// The bias of a weight; `None` if the architecture has none.

@@ -8,7 +8,7 @@ use super::VerificationInput;
 use crate::checkpoint::TensorId;
 use crate::error::{At, Error, Result};
 use crate::eval::Coder;
-use crate::package::bundle::{PackageEntry, planned_functions, rotary_table};
+use crate::package::bundle::{PackageEntry, planned_functions, position_table};
 use crate::package::constexpr::{self, PackedWeight};
 use crate::package::program::{HalfVector, WeightSource, WeightUse};
 use crate::quantize::{CodedArrays, CodedTensor};
@@ -98,9 +98,17 @@ impl CodedTensorCache<'_> {
                 CodedArrays::Half(values) => Ok(ExpectedWeight::row(values)),
                 _ => Err(Error::bug("a vector must be fp16")),
             },
+            WeightSource::Vector(HalfVector::Part(id, first, end)) => {
+                match self.tensor(*id)?.stored() {
+                    CodedArrays::Half(values) => {
+                        Ok(ExpectedWeight::row(values.get(*first..*end).unwrap_or_default()))
+                    }
+                    _ => Err(Error::bug("a vector must be fp16")),
+                }
+            }
             WeightSource::Vector(table) => {
                 let tokens = question.bundle.manifest.model.context_tokens;
-                let values = rotary_table(&self.coder.checkpoint.config, tokens, *table)?;
+                let values = position_table(&self.coder.checkpoint.config, tokens, *table)?;
                 let columns = values.len() / tokens.max(1);
                 Ok(ExpectedWeight { shape: [tokens, columns], ..ExpectedWeight::row(&values) })
             }
@@ -192,16 +200,18 @@ fn tensor_of(used: &WeightSource) -> (Option<TensorId>, usize) {
             (Some(*id), rows.start)
         }
         WeightSource::Vector(HalfVector::Tensor(id)) => (Some(*id), 0),
+        WeightSource::Vector(HalfVector::Part(id, first, _)) => (Some(*id), *first),
         WeightSource::Vector(_) => (None, 0),
     }
 }
 
 fn title(used: &WeightSource) -> String {
     match used {
-        WeightSource::Matrix(id, _) | WeightSource::Vector(HalfVector::Tensor(id)) => {
+        WeightSource::Matrix(id, _)
+        | WeightSource::Vector(HalfVector::Tensor(id) | HalfVector::Part(id, ..)) => {
             format!("tensor {}", id.name())
         }
         WeightSource::ChannelScales(id, _) => format!("channel scales of {}", id.name()),
-        WeightSource::Vector(table) => format!("rotary table {table:?}"),
+        WeightSource::Vector(table) => format!("table {table:?}"),
     }
 }

@@ -14,7 +14,9 @@ pub fn document(allocation: &Allocation) -> Document {
         ..Table::default()
     };
     for (layer, lines) in allocation.lines.iter().enumerate() {
-        let bits = lines.iter().map(|line| Value::from(short(line.recipe)));
+        let bits = lines.iter().map(|line| {
+            Value::from(line.as_ref().map_or("none".into(), |line| short(line.recipe)))
+        });
         table.rows.push([Value::from(layer.to_string())].into_iter().chain(bits).collect());
     }
     table.notes.push("v: a table of vectors. In a mixture a row is all experts of a layer.".into());

@@ -47,9 +47,11 @@ fn a_key_that_is_not_known_is_refused_with_its_value() {
 
 #[test]
 fn a_known_key_with_another_value_is_refused_with_the_values_that_are_computed() {
+    let known = "\"silu\" or \"swish\" or \"gelu\" or \"gelu_new\" or \"gelu_fast\" or \
+                 \"gelu_pytorch_tanh\" or \"relu2\"";
     let error =
-        format!("key `hidden_act`: evalkit computes \"silu\" only, found \"gelu\"\n{OTHER_VALUE}");
-    refuses(json!({"hidden_act": "gelu"}), &error);
+        format!("key `hidden_act`: evalkit computes {known} only, found \"tanh\"\n{OTHER_VALUE}");
+    refuses(json!({"hidden_act": "tanh"}), &error);
     let error =
         format!("key `pretraining_tp`: evalkit computes 1 or 0 only, found 2\n{OTHER_VALUE}");
     refuses(json!({"pretraining_tp": 2}), &error);
@@ -71,11 +73,20 @@ fn a_configuration_with_a_byte_order_mark_is_read_and_one_with_infinity_says_whe
 
 #[test]
 fn a_model_type_that_is_not_known_is_refused() {
-    refuses(
-        json!({"model_type": "mamba"}),
-        "key `model_type`: expected llama, qwen2, qwen3, qwen3_moe or gpt_oss, found \"mamba\"\n\
-         hint: evalkit does not compute other architectures",
-    );
+    let place = Place::new(&Tiny::default(), 100);
+    for (name, words) in [
+        (
+            "mamba",
+            ["key `model_type`: expected llama, qwen2, ", "found \"mamba\"\nhint: evalkit does"],
+        ),
+        ("qwen3_next", ["qwen3_next is not supported: its gated delta rule", "docs/models.md"]),
+    ] {
+        let mut config = Tiny::default().config();
+        config["model_type"] = name.into();
+        std::fs::write(place.path("model/config.json"), config.to_string()).unwrap();
+        let said = told(&run(&mut place.sweep(&[]), 2));
+        assert!(words.iter().all(|words| said.contains(words)), "{said}");
+    }
 }
 
 #[test]
@@ -138,10 +149,10 @@ fn layer_types_must_be_as_many_as_layers_and_full_attention() {
 
 #[test]
 fn a_rotary_embedding_that_is_not_known_is_refused() {
-    let error = "rope_scaling: key `rope_type`: evalkit computes default, linear, llama3 or yarn \
-                 only, found longrope";
+    let error = "rope_scaling: key `rope_type`: evalkit computes default, linear, dynamic, llama3, \
+                 yarn or longrope only, found su";
     refuses(
-        json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}),
+        json!({"rope_scaling": {"rope_type": "su", "factor": 4.0}}),
         &format!("{error}\n{OTHER_VALUE}"),
     );
     refuses(

@@ -43,6 +43,14 @@ unary! {
     sigmoid;
     /// `x * sigmoid(x)`.
     silu;
+    /// `tanh(x)`.
+    tanh;
+    /// `max(x, 0)`.
+    relu;
+    /// `e^x`.
+    exp;
+    /// `ln(1 + e^x)`.
+    softplus;
 }
 
 binary! {
@@ -89,6 +97,13 @@ impl FunctionBuilder {
             .check(alpha < beta, "alpha", format!("less than beta ({beta})"), alpha)?
             .float("alpha", alpha, x.data_type())?
             .float("beta", beta, x.data_type())?;
+        Ok(call.makes(x.data_type(), x.shape()))
+    }
+
+    /// GELU, by the error function or by its approximation with tanh.
+    pub fn gelu(&mut self, x: &Value, by_tanh: bool) -> Result<Value> {
+        let mode = if by_tanh { "TANH_APPROXIMATION" } else { "EXACT" };
+        let call = self.op("gelu")?.typed("x", x, FLOATS)?.literal("mode", Literal::Text(mode));
         Ok(call.makes(x.data_type(), x.shape()))
     }
 

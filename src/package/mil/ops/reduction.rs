@@ -1,5 +1,7 @@
 //! Operators along axes: sums, largest elements, softmax, norms.
 
+use half::f16;
+
 use crate::error::Result;
 use crate::package::mil::call::{FLOATS, NUMBERS};
 use crate::package::mil::function::FunctionBuilder;
@@ -43,6 +45,37 @@ impl FunctionBuilder {
             .literal("output_indices_dtype", Literal::Text(type_name(DataType::Int32)))
             .makes_all(kinds.into());
         Ok([made[0].clone(), made[1].clone()])
+    }
+
+    /// The elements of `x` along `axis` at `indices`, which has the shape of `x` except for that axis.
+    pub fn gather_along_axis(&mut self, x: &Value, indices: &Value, axis: isize) -> Result<Value> {
+        let call = self.op("gather_along_axis")?.typed("x", x, NUMBERS)?.typed(
+            "indices",
+            indices,
+            &[DataType::Int32],
+        )?;
+        let own = axis_of(axis, x.rank()).filter(|own| {
+            indices.rank() == x.rank() && with_axis(x, *own, 0) == with_axis(indices, *own, 0)
+        });
+        let Some(own) = own else {
+            let expected = format!("the shape of {} except for axis {axis}", x.kind());
+            return Err(call.refuse("indices", expected, indices.kind()));
+        };
+        let call = call
+            .literal("axis", Literal::Int(ints(&[own])[0]))
+            .literal("validate_indices", Literal::Bool(false));
+        Ok(call.makes(x.data_type(), indices.shape()))
+    }
+
+    /// For each index a new last axis of `len` fp16 numbers: 1 at the index, 0 elsewhere.
+    pub fn one_hot(&mut self, indices: &Value, len: usize) -> Result<Value> {
+        let call = self.op("one_hot")?.typed("indices", indices, &[DataType::Int32])?;
+        let call = call
+            .literal("one_hot_vector_size", Literal::Int(ints(&[len])[0]))
+            .literal("axis", Literal::Int(-1))
+            .literal("on_value", Literal::Float16(f16::ONE))
+            .literal("off_value", Literal::Float16(f16::ZERO));
+        Ok(call.makes(DataType::Float16, [indices.shape(), &[len]].concat()))
     }
 
     /// `e^x` divided by its sum along `axis`.

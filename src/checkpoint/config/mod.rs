@@ -238,6 +238,14 @@ impl Config {
         }
     }
 
+    /// The place of a layer's rotary embedding in the model; `None` if nothing is rotated.
+    pub fn rope(&self, layer: usize) -> Option<usize> {
+        match self.kind(layer).mixer {
+            Mixer::Attention { rope, .. } => rope,
+            Mixer::ShortConv => None,
+        }
+    }
+
     /// Whether a layer is attention, and so has keys and values.
     pub fn has_attention(&self, layer: usize) -> bool {
         matches!(self.kind(layer).mixer, Mixer::Attention { .. })
@@ -251,6 +259,17 @@ impl Config {
     /// The number of experts of a layer; 0 if it is dense.
     pub fn expert_count(&self, layer: usize) -> usize {
         self.mixture(layer).map_or(0, |experts| experts.count)
+    }
+
+    /// What keeps the blocks from being tuned by gradients, in the plural; `None` if nothing does.
+    pub fn untunable(&self) -> Option<&'static str> {
+        let has_conv = (0..self.layers).any(|layer| !self.has_attention(layer));
+        match self {
+            Config { experts: Some(_), .. } => Some("mixtures of experts"),
+            Config { sinks: true, .. } => Some("attention sinks"),
+            Config { latent: Some(_), .. } => Some("latent attention"),
+            _ => has_conv.then_some("short convolutions"),
+        }
     }
 
     /// The widest inner state of an MLP or an expert of any layer.
