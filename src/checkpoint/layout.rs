@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::config::{Config, QkOver};
 use super::experts;
 use super::families::{self, ExpertStorage, Fused, Layout};
-use super::gguf::{Architecture, EXPERTS, Rows};
+use super::gguf::{Architecture, EXPERTS, NAMES, Rows};
 use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
@@ -50,6 +50,8 @@ enum Part {
 pub struct FileLayout<'a> {
     config: &'a Config,
     layout: &'static Layout,
+    /// Names of roles that the layout does not name, before Llama's.
+    names: &'static [(Role, &'static str)],
     storage: Option<ExpertStorage>,
     /// Whether files store the gains of norms minus 1.
     minus_one: bool,
@@ -79,6 +81,7 @@ impl<'a> FileLayout<'a> {
         Ok(FileLayout {
             config,
             layout: &family.layout,
+            names: &[],
             storage: family.mixture.map(|row| row.storage),
             minus_one: family.norm.minus_one,
             order,
@@ -96,7 +99,8 @@ impl<'a> FileLayout<'a> {
             Rows::Own => own.order,
         };
         let storage = own.storage.map(|_| EXPERTS);
-        Ok(FileLayout { config, layout: &architecture.layout, storage, minus_one: false, order })
+        let layout = &architecture.layout;
+        Ok(FileLayout { config, layout, names: NAMES, storage, minus_one: false, order })
     }
 
     /// What stands before the names of the family's files.
@@ -146,11 +150,12 @@ impl<'a> FileLayout<'a> {
     /// Whether names that are not the family's own cannot be those of another role.
     fn is_llama_like(&self) -> bool {
         let names = self.layout.names;
-        names.iter().all(|(role, _)| matches!(role, Role::Router | Role::Head))
+        self.names.is_empty()
+            && names.iter().all(|(role, _)| matches!(role, Role::Router | Role::Head))
     }
 
     fn stem(&self, role: Role) -> &'static str {
-        let own = self.layout.names.iter().find(|(own, _)| *own == role);
+        let own = self.layout.names.iter().chain(self.names).find(|(own, _)| *own == role);
         own.map_or_else(|| role.stem().trim_start_matches("model."), |(_, name)| name)
     }
 

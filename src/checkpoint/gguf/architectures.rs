@@ -1,9 +1,11 @@
 //! The architectures of GGUF files: which family each is, how its keys are spelled in the family's
 //! configuration, and what its tensors are called. The facts are those of llama.cpp's `llama-arch.cpp`,
-//! `models/*.cpp` and `convert_hf_to_gguf.py`.
+//! `models/*.cpp` and `conversion/*.py`.
 
 use crate::checkpoint::Role;
-use crate::checkpoint::families::{self, ExpertStorage, Fused, Layout};
+use crate::checkpoint::families::{ExpertStorage, Fused, Layout};
+
+use super::keys::MetadataKeys;
 
 /// An architecture of GGUF files.
 #[derive(Debug)]
@@ -12,15 +14,26 @@ pub struct Architecture {
     pub name: &'static str,
     /// The family that it is.
     pub family: &'static str,
+    /// A key behind the prefix, and the family that files with it are.
+    pub with: Option<(&'static str, &'static str)>,
     /// Keys behind the prefix, and those of the family's configuration that have the same value.
     pub keys: &'static [(&'static str, &'static str)],
+    /// Keys behind the prefix that are accepted with this value only; a switch is 0 or 1.
+    pub only: &'static [(&'static str, f64)],
     /// What the architecture implies, as keys of the family's configuration.
     pub implied: &'static str,
     /// Every how many layers one has no sliding window, in architectures with windows.
     pub pattern: Option<usize>,
+    /// The base of the rotary embedding of layers with a window, if it is not that of the others.
+    pub local_theta: Option<f64>,
+    /// Whether YaRN's ramp ends at whole pairs.
+    pub truncates: bool,
+    /// The number of layers of the model whose scores are divided by the root of the hidden size per
+    /// head, and not of the head's size.
+    pub wide_scale_layers: Option<usize>,
     /// The order of the rows of q and k.
     pub rows: Rows,
-    /// What its tensors are called.
+    /// What its tensors are called where that is not usual.
     pub layout: Layout,
 }
 
@@ -33,8 +46,10 @@ pub enum Rows {
     Permuted,
 }
 
-const NAMES: &[(Role, &str)] = &[
+/// What GGUF files call tensors.
+pub const NAMES: &[(Role, &str)] = &[
     (Role::Embedding, "token_embd"),
+    (Role::Positions, "position_embd"),
     (Role::FinalNorm, "output_norm"),
     (Role::Head, "output"),
     (Role::AttentionNorm, "attn_norm"),
@@ -62,186 +77,197 @@ const NAMES: &[(Role, &str)] = &[
     (Role::ConvOutput, "shortconv.out_proj"),
 ];
 
-/// gpt-oss calls the norm before its experts by another name.
-const GPT_OSS_NAMES: &[(Role, &str)] = &[
-    (Role::Embedding, "token_embd"),
-    (Role::FinalNorm, "output_norm"),
-    (Role::Head, "output"),
-    (Role::AttentionNorm, "attn_norm"),
-    (Role::Query, "attn_q"),
-    (Role::Key, "attn_k"),
-    (Role::Value, "attn_v"),
-    (Role::Sinks, "attn_sinks"),
-    (Role::Output, "attn_output"),
-    (Role::MlpNorm, "post_attention_norm"),
-    (Role::Router, "ffn_gate_inp"),
-];
-
-/// LFM2's final norm has the name of an embedding's.
-const LFM2_NAMES: &[(Role, &str)] = &[
-    (Role::Embedding, "token_embd"),
-    (Role::FinalNorm, "token_embd_norm"),
-    (Role::Head, "output"),
-    (Role::AttentionNorm, "attn_norm"),
-    (Role::Query, "attn_q"),
-    (Role::Key, "attn_k"),
-    (Role::Value, "attn_v"),
-    (Role::QueryNorm, "attn_q_norm"),
-    (Role::KeyNorm, "attn_k_norm"),
-    (Role::Output, "attn_output"),
-    (Role::MlpNorm, "ffn_norm"),
-    (Role::Gate, "ffn_gate"),
-    (Role::Up, "ffn_up"),
-    (Role::Down, "ffn_down"),
-    (Role::ConvInput, "shortconv.in_proj"),
-    (Role::ConvKernel, "shortconv.conv"),
-    (Role::ConvOutput, "shortconv.out_proj"),
-];
-
-const LAYOUT: Layout = Layout {
-    prefix: "",
-    layers: "blk",
-    names: NAMES,
-    exact: &[Role::RouterCorrection],
-    fused: &[],
-    transposed: false,
-    experts: "",
-    ignored: &[],
-};
-
-const LLAMA: Architecture = Architecture {
-    name: "llama",
-    family: "llama",
-    keys: &[],
-    implied: "{}",
-    pattern: None,
-    rows: Rows::Permuted,
-    layout: LAYOUT,
-};
-
 /// Where all mixtures have their experts.
 pub const EXPERTS: ExpertStorage =
     ExpertStorage::StackedEach(["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"]);
 
-/// The architectures that are read.
-pub static ARCHITECTURES: &[Architecture] = &[
+const QKV: Fused =
+    Fused { name: "attn_qkv", parts: &[Role::Query, Role::Key, Role::Value], by_head: false };
+const GATE_UP: Fused = Fused { name: "ffn_up", parts: &[Role::Gate, Role::Up], by_head: false };
+
+const LAYOUT: Layout = Layout {
+    prefix: "",
+    layers: "blk",
+    names: &[],
+    exact: &[Role::RouterCorrection],
+    fused: &[QKV],
+    transposed: false,
+    experts: "",
+    ignored: &[],
+};
+/// The norm before the MLP has the name of the one behind attention.
+const MLP_NORM_AFTER: Layout =
+    Layout { names: &[(Role::MlpNorm, "post_attention_norm")], ..LAYOUT };
+const GATE_AND_UP: Layout = Layout { fused: &[QKV, GATE_UP], ..LAYOUT };
+
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    family: "llama",
+    with: Some(("expert_count", "mixtral")),
+    keys: &[],
+    only: &[],
+    implied: "{}",
+    pattern: None,
+    local_theta: None,
+    truncates: true,
+    wide_scale_layers: None,
+    rows: Rows::Permuted,
+    layout: LAYOUT,
+};
+/// Architectures whose rows are in their family's order.
+const OWN: Architecture = Architecture { with: None, rows: Rows::Own, ..LLAMA };
+
+const SOFTCAPS: (&str, &str) = ("final_logit_softcapping", "final_logit_softcapping");
+const LOGIT_SCALE: (&str, &str) = ("logit_scale", "logit_scale");
+const PARALLEL: (&str, &str) = ("use_parallel_residual", "use_parallel_residual");
+const CLAMP: (&str, &str) = ("attention.clamp_kqv", "clip_qkv");
+/// Scores of experts are sigmoids.
+const SIGMOID: &[(&str, f64)] = &[("expert_gating_func", 2.0)];
+
+const GRANITE: Architecture = Architecture {
+    name: "granite",
+    family: "granite",
+    with: None,
+    keys: &[
+        ("attention.scale", "attention_multiplier"),
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("logit_scale", "logits_scaling"),
+    ],
+    // llama.cpp does not rotate anything where this is false.
+    only: &[("rope.scaling.finetuned", 1.0)],
+    ..LLAMA
+};
+
+const DENSE: &[Architecture] = &[
     LLAMA,
-    Architecture { name: "qwen2", family: "qwen2", rows: Rows::Own, ..LLAMA },
-    Architecture { name: "qwen3", family: "qwen3", rows: Rows::Own, ..LLAMA },
-    Architecture {
-        name: "qwen3moe",
-        family: "qwen3_moe",
-        keys: &[
-            ("expert_count", "num_experts"),
-            ("expert_used_count", "num_experts_per_tok"),
-            ("expert_feed_forward_length", "moe_intermediate_size"),
-        ],
-        implied: r#"{"norm_topk_prob": true}"#,
-        rows: Rows::Own,
-        ..LLAMA
-    },
-    Architecture {
-        name: "gpt-oss",
-        family: "gpt_oss",
-        keys: &[
-            ("expert_count", "num_local_experts"),
-            ("expert_used_count", "num_experts_per_tok"),
-            ("attention.sliding_window", "sliding_window"),
-        ],
-        implied: r#"{"attention_bias": true, "swiglu_limit": 7.0}"#,
-        pattern: Some(2),
-        rows: Rows::Own,
-        layout: Layout { names: GPT_OSS_NAMES, ..LAYOUT },
-        ..LLAMA
-    },
-    Architecture { name: "gemma", family: "gemma", rows: Rows::Own, ..LLAMA },
+    Architecture { name: "qwen2", family: "qwen2", ..OWN },
+    Architecture { name: "qwen3", family: "qwen3", ..OWN },
+    Architecture { name: "mistral3", family: "ministral3", with: None, ..LLAMA },
+    Architecture { name: "gemma", family: "gemma", ..OWN },
     Architecture {
         name: "gemma2",
         family: "gemma2",
-        keys: &[
-            ("attention.sliding_window", "sliding_window"),
-            ("attn_logit_softcapping", "attn_logit_softcapping"),
-            ("final_logit_softcapping", "final_logit_softcapping"),
-        ],
+        keys: &[("attn_logit_softcapping", "attn_logit_softcapping"), SOFTCAPS],
+        implied: r#"{"sliding_window": 4096}"#,
         pattern: Some(2),
-        rows: Rows::Own,
-        ..LLAMA
+        wide_scale_layers: Some(46),
+        ..OWN
     },
     Architecture {
         name: "gemma3",
         family: "gemma3_text",
-        keys: &[
-            ("attention.sliding_window", "sliding_window"),
-            ("final_logit_softcapping", "final_logit_softcapping"),
-            ("rope.freq_base_swa", "rope_local_base_freq"),
-        ],
+        keys: &[SOFTCAPS],
         pattern: Some(6),
-        rows: Rows::Own,
-        ..LLAMA
+        local_theta: Some(10_000.0),
+        wide_scale_layers: Some(62),
+        ..OWN
     },
-    Architecture {
-        name: "phi3",
-        family: "phi3",
-        keys: &[("attention.sliding_window", "sliding_window")],
-        rows: Rows::Own,
-        layout: Layout {
-            fused: &[
-                Fused {
-                    name: "attn_qkv",
-                    parts: &[Role::Query, Role::Key, Role::Value],
-                    by_head: false,
-                },
-                Fused { name: "ffn_up", parts: &[Role::Gate, Role::Up], by_head: false },
-            ],
-            ..LAYOUT
-        },
-        ..LLAMA
-    },
+    Architecture { name: "phi3", family: "phi3", layout: GATE_AND_UP, ..OWN },
     Architecture {
         name: "smollm3",
         family: "smollm3",
+        with: None,
         implied: r#"{"no_rope_layer_interval": 4}"#,
         ..LLAMA
     },
-    Architecture { name: "olmo2", family: "olmo2", rows: Rows::Own, ..LLAMA },
     Architecture {
-        name: "granite",
-        family: "granite",
-        keys: &[
-            ("attention.scale", "attention_multiplier"),
-            ("embedding_scale", "embedding_multiplier"),
-            ("residual_scale", "residual_multiplier"),
-            ("logit_scale", "logits_scaling"),
-        ],
-        ..LLAMA
+        name: "olmo2",
+        family: "olmo2",
+        with: Some(("attention.sliding_window", "olmo3")),
+        pattern: Some(4),
+        ..OWN
     },
+    GRANITE,
     Architecture {
         name: "lfm2",
         family: "lfm2",
         keys: &[("shortconv.l_cache", "conv_L_cache")],
         implied: r#"{"block_auto_adjust_ff_dim": false}"#,
-        rows: Rows::Own,
-        layout: Layout { names: LFM2_NAMES, ..LAYOUT },
-        ..LLAMA
+        layout: Layout { names: &[(Role::FinalNorm, "token_embd_norm")], ..LAYOUT },
+        ..OWN
     },
+    Architecture { name: "glm4", family: "glm4", layout: GATE_AND_UP, ..OWN },
+    Architecture { name: "exaone4", family: "exaone4", pattern: Some(4), ..OWN },
+    Architecture { name: "arcee", family: "arcee", with: None, ..LLAMA },
+    Architecture { name: "ernie4_5", family: "ernie4_5", ..OWN },
+    Architecture { name: "seed_oss", family: "seed_oss", layout: MLP_NORM_AFTER, ..OWN },
+    Architecture { name: "hunyuan-dense", family: "hunyuan_v1_dense", ..OWN },
+    Architecture { name: "command-r", family: "cohere", keys: &[LOGIT_SCALE], ..OWN },
+    Architecture {
+        name: "cohere2",
+        family: "cohere2",
+        keys: &[LOGIT_SCALE],
+        pattern: Some(4),
+        ..OWN
+    },
+    Architecture { name: "olmo", family: "olmo", with: None, keys: &[CLAMP], ..LLAMA },
+    Architecture { name: "starcoder2", family: "starcoder2", ..OWN },
+    Architecture { name: "stablelm", family: "stablelm", keys: &[PARALLEL], ..OWN },
+    Architecture { name: "nemotron", family: "nemotron", ..OWN },
+    Architecture { name: "phi2", family: "phi", ..OWN },
+    Architecture { name: "gptneox", family: "gpt_neox", keys: &[PARALLEL], ..OWN },
+    Architecture { name: "gpt2", family: "gpt2", ..OWN },
 ];
 
-/// Layers of Gemma 2's and Gemma 3's 27B models, whose scores have another factor.
-pub const GEMMA_27B_LAYERS: [usize; 2] = [46, 62];
+const MIXTURES: &[Architecture] = &[
+    Architecture {
+        name: "qwen3moe",
+        family: "qwen3_moe",
+        implied: r#"{"norm_topk_prob": true}"#,
+        ..OWN
+    },
+    Architecture {
+        name: "qwen2moe",
+        family: "qwen2_moe",
+        implied: r#"{"norm_topk_prob": false}"#,
+        ..OWN
+    },
+    Architecture {
+        name: "gpt-oss",
+        family: "gpt_oss",
+        implied: r#"{"attention_bias": true, "swiglu_limit": 7.0}"#,
+        pattern: Some(2),
+        // The model's own configuration says so; llama.cpp does.
+        truncates: false,
+        layout: MLP_NORM_AFTER,
+        ..OWN
+    },
+    Architecture {
+        name: "olmoe",
+        family: "olmoe",
+        keys: &[CLAMP],
+        implied: r#"{"norm_topk_prob": false}"#,
+        ..OWN
+    },
+    Architecture { name: "granitemoe", family: "granitemoe", ..GRANITE },
+    Architecture {
+        name: "glm4moe",
+        family: "glm4_moe",
+        only: SIGMOID,
+        layout: MLP_NORM_AFTER,
+        ..OWN
+    },
+    Architecture { name: "dots1", family: "dots1", only: SIGMOID, ..OWN },
+    Architecture { name: "ernie4_5-moe", family: "ernie4_5_moe", ..OWN },
+];
 
 impl Architecture {
-    /// The key of the norms' epsilon in the family's configuration.
-    pub fn eps_key(&self) -> &'static str {
-        if self.family == "lfm2" { "norm_eps" } else { "rms_norm_eps" }
+    /// The family of a file of this architecture.
+    pub(super) fn family_of(&self, keys: &MetadataKeys<'_>) -> &'static str {
+        match self.with {
+            Some((key, family)) if keys.is_set(key) => family,
+            _ => self.family,
+        }
     }
+}
 
-    /// Whether the family may rotate a part of each head only.
-    pub fn rotates_partly(&self) -> bool {
-        families::named(self.family).is_some_and(|family| family.rope.partial_key.is_some())
-    }
+/// The architectures that are read.
+pub fn all() -> impl Iterator<Item = &'static Architecture> {
+    DENSE.iter().chain(MIXTURES)
 }
 
 /// The architecture with this name.
 pub fn named(name: &str) -> Option<&'static Architecture> {
-    ARCHITECTURES.iter().find(|architecture| architecture.name == name)
+    all().find(|architecture| architecture.name == name)
 }

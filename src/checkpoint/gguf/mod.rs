@@ -9,10 +9,13 @@ mod architectures;
 pub mod blocks;
 mod config;
 mod cursor;
+mod family_keys;
 mod forks;
 mod header;
+mod keys;
 mod metadata;
 mod parts;
+mod rope;
 mod scales;
 mod table;
 mod types;
@@ -25,7 +28,7 @@ use crate::checkpoint::layout::FileLayout;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
-pub use architectures::{Architecture, EXPERTS, Rows};
+pub use architectures::{Architecture, EXPERTS, NAMES, Rows};
 use header::{Header, TensorEntry};
 pub use metadata::Metadata;
 #[cfg(test)]
@@ -81,12 +84,12 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
         let entry = tensors.remove(name).map(|entry| decode(files, &entry));
         entry.transpose().at(|| format!("tensor {name}"))
     };
-    let factors = config::RopeFactors {
+    let factors = rope::RopeFactors {
         all: vector("rope_freqs.weight")?,
         short: vector("rope_factors_short.weight")?,
         long: vector("rope_factors_long.weight")?,
     };
-    let config = config::read(&metadata, architecture, &tensors, factors)?;
+    let (config, blocks) = config::read(&metadata, architecture, &tensors, factors)?;
     let stored = tensors.into_iter().map(|(name, TensorEntry { shape, dtype, file, range })| {
         let (rows, scales) = (RowOrder::Plain, scales.remove(&name));
         let minus_one = false;
@@ -94,7 +97,13 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
             StoredTensor { name: name.clone(), file, range, shape, dtype, rows, scales, minus_one };
         (name, tensor)
     });
-    let mut found: BTreeMap<String, StoredTensor> = stored.collect();
+    // Blocks behind the layers predict several tokens.
+    let is_behind = |name: &str| {
+        let mut behind = config.layers..blocks;
+        behind.any(|block| name.starts_with(&format!("blk.{block}.")))
+    };
+    let mut found: BTreeMap<String, StoredTensor> =
+        stored.filter(|(name, _)| !is_behind(name)).collect();
     let layout = FileLayout::of_gguf(&config, architecture)?;
     let assigned = layout.assign_present(&mut found)?;
     if let Some(name) = found.keys().next() {
