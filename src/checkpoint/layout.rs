@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::config::{Config, QkOver};
 use super::experts;
-use super::families::{self, ExpertStorage, Family, Fused};
+use super::families::{self, ExpertStorage, Fused, Layout};
+use super::gguf::{Architecture, EXPERTS, NAMES, Rows};
 use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
@@ -48,7 +49,24 @@ enum Part {
 /// Where files of a family have their tensors.
 pub struct FileLayout<'a> {
     config: &'a Config,
-    family: &'static Family,
+    layout: &'static Layout,
+    /// Names of roles that the layout does not name, before Llama's.
+    names: &'static [(Role, &'static str)],
+    storage: Option<ExpertStorage>,
+    /// Whether files store the gains of norms minus 1.
+    minus_one: bool,
+    order: HeadOrder,
+}
+
+/// The order of the rows of what is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadOrder {
+    /// As here.
+    Own,
+    /// Pairs are neighbours.
+    Neighbours,
+    /// llama.cpp's permutation of Llama's own order.
+    Permuted,
 }
 
 impl<'a> FileLayout<'a> {
@@ -59,12 +77,35 @@ impl<'a> FileLayout<'a> {
     pub fn new(config: &'a Config) -> Result<Self> {
         let family = families::named(config.family)
             .ok_or_else(|| Error::bug(format!("no family is called {}", config.family)))?;
-        Ok(FileLayout { config, family })
+        let order = if family.rope.neighbours { HeadOrder::Neighbours } else { HeadOrder::Own };
+        Ok(FileLayout {
+            config,
+            layout: &family.layout,
+            names: &[],
+            storage: family.mixture.map(|row| row.storage),
+            minus_one: family.norm.minus_one,
+            order,
+        })
+    }
+
+    /// The layout of a GGUF file, which stores the gains of norms as they are.
+    ///
+    /// # Errors
+    /// As [`FileLayout::new`].
+    pub fn of_gguf(config: &'a Config, architecture: &'static Architecture) -> Result<Self> {
+        let own = Self::new(config)?;
+        let order = match architecture.rows {
+            Rows::Permuted => HeadOrder::Permuted,
+            Rows::Own => own.order,
+        };
+        let storage = own.storage.map(|_| EXPERTS);
+        let layout = &architecture.layout;
+        Ok(FileLayout { config, layout, names: NAMES, storage, minus_one: false, order })
     }
 
     /// What stands before the names of the family's files.
     pub fn prefix(&self) -> &'static str {
-        self.family.layout.prefix
+        self.layout.prefix
     }
 
     /// The places where a file may have the tensor `id`, the most usual first.
@@ -73,7 +114,7 @@ impl<'a> FileLayout<'a> {
             return self.of_expert(id, expert);
         }
         let mut sources = Vec::new();
-        let fused = self.family.layout.fused.iter().find(|fused| fused.parts.contains(&id.role));
+        let fused = self.layout.fused.iter().find(|fused| fused.parts.contains(&id.role));
         if let (Some(fused), Some(layer)) = (fused, id.layer) {
             sources.push(self.of_fused(fused, id, layer));
         }
@@ -86,21 +127,42 @@ impl<'a> FileLayout<'a> {
         sources
     }
 
+    /// As [`assign`](Self::assign), of the tensors that are there.
+    ///
+    /// # Errors
+    /// Input errors: a shape that does not fit.
+    pub fn assign_present(
+        &self,
+        found: &mut BTreeMap<String, StoredTensor>,
+    ) -> Result<BTreeMap<TensorId, StoredTensor>> {
+        let (mut tensors, mut used) = (BTreeMap::new(), BTreeSet::new());
+        for id in self.config.tensors() {
+            let sources = self.sources(id);
+            if let Some(source) = sources.iter().find(|source| found.contains_key(&source.name)) {
+                tensors.insert(id, self.part(&found[&source.name], source, id)?);
+                used.insert(source.name.clone());
+            }
+        }
+        found.retain(|name, _| !used.contains(name));
+        Ok(tensors)
+    }
+
     /// Whether names that are not the family's own cannot be those of another role.
     fn is_llama_like(&self) -> bool {
-        let names = self.family.layout.names;
-        names.iter().all(|(role, _)| matches!(role, Role::Router | Role::Head))
+        let names = self.layout.names;
+        self.names.is_empty()
+            && names.iter().all(|(role, _)| matches!(role, Role::Router | Role::Head))
     }
 
     fn stem(&self, role: Role) -> &'static str {
-        let own = self.family.layout.names.iter().find(|(own, _)| *own == role);
+        let own = self.layout.names.iter().chain(self.names).find(|(own, _)| *own == role);
         own.map_or_else(|| role.stem().trim_start_matches("model."), |(_, name)| name)
     }
 
     fn name_of(&self, id: TensorId, stem: &str) -> String {
-        let layout = &self.family.layout;
+        let layout = self.layout;
         let kind = match id.role {
-            Role::Sinks | Role::RouterCorrection | Role::XieluPositive | Role::XieluNegative => "",
+            role if layout.exact.contains(&role) => "",
             _ if id.bias => ".bias",
             _ => ".weight",
         };
@@ -126,7 +188,7 @@ impl<'a> FileLayout<'a> {
     }
 
     fn of_expert(&self, id: TensorId, expert: usize) -> Vec<Source> {
-        let layout = &self.family.layout;
+        let layout = self.layout;
         let layer = id.layer.unwrap_or(0);
         let place = format!("{}{}.{layer}.{}", layout.prefix, layout.layers, layout.experts);
         let kind = if id.bias { "bias" } else { "weight" };
@@ -136,12 +198,19 @@ impl<'a> FileLayout<'a> {
             _ => 2,
         };
         let whole = |name: String| Source { name, part: Part::Whole };
-        match self.family.mixture.map(|row| row.storage) {
+        match self.storage {
             Some(ExpertStorage::Each(names)) => {
                 let each = whole(format!("{place}.{expert}.{}.{kind}", names[at]));
                 // As transformers 5 holds them in memory.
                 let stacked = ["gate_up_proj", "down_proj"].map(|name| format!("{place}.{name}"));
                 vec![each, self.of_stack(stacked, id, expert)]
+            }
+            Some(ExpertStorage::StackedEach(names)) => {
+                let stem = self.name_of(TensorId { expert: None, ..id }, names[at]);
+                let rows = self.config.shape_of(TensorId { bias: false, ..id })[0];
+                let experts = self.config.experts.as_ref().map_or(0, |experts| experts.count);
+                let part = Part::OfStack { expert, experts, rows: 0..rows, of: rows };
+                vec![Source { name: stem, part }]
             }
             Some(ExpertStorage::Stacked(names)) => {
                 let names = names.map(|name| format!("{place}.{name}.{kind}"));
@@ -166,7 +235,7 @@ impl<'a> FileLayout<'a> {
 
     /// The names under which an index may list the tensor `id`, or the tensor that contains it.
     pub fn names(&self, id: TensorId) -> Vec<String> {
-        let packed = match self.family.mixture.map(|row| row.storage) {
+        let packed = match self.storage {
             Some(ExpertStorage::Interleaved) => experts::packed_names(id),
             _ => Vec::new(),
         };
@@ -180,14 +249,14 @@ impl<'a> FileLayout<'a> {
     pub fn is_ignored(&self, name: &str) -> bool {
         let after_last = || {
             // Layers for the prediction of several tokens stand behind the model's own.
-            let layout = &self.family.layout;
+            let layout = self.layout;
             let rest = name.strip_prefix(layout.prefix)?.strip_prefix(layout.layers)?;
             let number: usize = rest.strip_prefix('.')?.split('.').next()?.parse().ok()?;
             Some(number >= self.config.layers)
         };
-        let layout = &self.family.layout;
+        let layout = self.layout;
         layout.ignored.iter().any(|end| name.ends_with(end))
-            || self.family.mixture.is_some() && after_last() == Some(true)
+            || self.storage.is_some() && after_last() == Some(true)
             || name.contains(".mtp_")
             || name.starts_with("mtp.")
     }
@@ -216,8 +285,7 @@ impl<'a> FileLayout<'a> {
     /// One of our tensors as a part of a file's.
     fn part(&self, stored: &StoredTensor, source: &Source, id: TensorId) -> Result<StoredTensor> {
         let expected = self.config.shape_of(id);
-        let is_transposed =
-            self.family.layout.transposed && expected.len() == 2 && id.layer.is_some();
+        let is_transposed = self.layout.transposed && expected.len() == 2 && id.layer.is_some();
         let all_rows = match &source.part {
             Part::Whole => expected[0],
             Part::Rows { of, .. } => *of,
@@ -265,7 +333,7 @@ impl<'a> FileLayout<'a> {
             }
             tensor.rows = order;
         }
-        tensor.minus_one = self.family.norm.minus_one && id.role.is_norm() && !id.bias;
+        tensor.minus_one = self.minus_one && id.role.is_norm() && !id.bias;
         Ok(tensor)
     }
 
@@ -287,9 +355,6 @@ impl<'a> FileLayout<'a> {
             };
             return Some(RowOrder::Heads { heads, first, rotated });
         }
-        if !self.family.rope.neighbours {
-            return None;
-        }
         let own = config.qk_norm.is_some_and(|norm| norm.over != QkOver::Head);
         let heads = match id.role {
             Role::Query => config.heads,
@@ -299,7 +364,12 @@ impl<'a> FileLayout<'a> {
             Role::QueryNorm | Role::KeyNorm => 1,
             _ => return None,
         };
-        Some(RowOrder::Heads { heads, first: 0, rotated })
+        match self.order {
+            HeadOrder::Own => None,
+            HeadOrder::Neighbours => Some(RowOrder::Heads { heads, first: 0, rotated }),
+            HeadOrder::Permuted if id.role.is_norm() => None,
+            HeadOrder::Permuted => Some(RowOrder::Interleaved { heads }),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) const LAYOUT: Layout = Layout {
     prefix: "model.",
     layers: "layers",
     names: &[],
+    exact: &[Role::Sinks, Role::RouterCorrection, Role::XieluPositive, Role::XieluNegative],
     fused: &[],
     transposed: false,
     experts: "mlp.experts",

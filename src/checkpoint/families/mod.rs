@@ -296,6 +296,9 @@ pub enum ExpertStorage {
     Each([&'static str; 3]),
     /// All experts in one tensor per projection, gate and up row by row in turn (gpt-oss).
     Interleaved,
+    /// All experts in one tensor per projection, `[experts, out, in]`, with these names of gate, up and
+    /// down (GGUF).
+    StackedEach([&'static str; 3]),
     /// All experts in one tensor per projection, `[experts, 2 * intermediate, hidden]` and
     /// `[experts, hidden, intermediate]`, with these names of both.
     Stacked([&'static str; 2]),
@@ -310,6 +313,8 @@ pub struct Layout {
     pub layers: &'static str,
     /// Names of roles that are not Llama's.
     pub names: &'static [(Role, &'static str)],
+    /// Roles whose names have no ending for weights.
+    pub exact: &'static [Role],
     /// Tensors that are several of ours.
     pub fused: &'static [Fused],
     /// Whether matrices of layers are stored transposed.

@@ -231,14 +231,16 @@ fn numbers_by_layer_that_differ_or_are_too_many_are_refused() {
 
 #[test]
 fn other_architectures_are_refused_by_name() {
-    let found = refusal(&GgufFile::of("gemma3").bytes());
-    assert!(found.contains("the architecture gemma3 is not supported"), "{found}");
+    let found = refusal(&GgufFile::of("qwen35").bytes());
+    assert!(found.contains("the architecture qwen35 is not supported"), "{found}");
+    for known in ["llama, qwen2", "gemma3", "gpt-oss"] {
+        assert!(found.contains(known), "{found}");
+    }
 }
 
 #[test]
 fn keys_that_change_the_computation_are_refused_by_name() {
     for (key, value) in [
-        ("llama.expert_count", Meta::U32(8)),
         ("llama.attention.sliding_window", Meta::U32(4096)),
         ("llama.logit_scale", Meta::F32(0.5)),
         ("llama.attention.scale", Meta::F32(0.1)),
@@ -248,6 +250,8 @@ fn keys_that_change_the_computation_are_refused_by_name() {
         let file = changed(|f| f.set(key, value));
         assert_refused(&file, &format!("the key {key} asks for a computation"));
     }
+    let experts = changed(|f| f.set("llama.expert_count", Meta::U32(8)));
+    assert_refused(&experts, "the key llama.expert_used_count is missing");
     let inert = changed(|f| f.set("llama.expert_count", Meta::U32(0)));
     assert!(read_bytes(&inert.bytes(), 0).is_ok());
 }

@@ -1,126 +1,91 @@
-//! Reads the architecture's numbers from a GGUF file's metadata.
-//!
-//! The computation may depend on any key under the architecture's own prefix. Such a key is
-//! therefore used, known to have no effect, or refused by name, because a model that computes
-//! something else must not be scored as if it did not.
+//! Reads the architecture's numbers from a GGUF file's metadata, as the configuration of its family.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::checkpoint::config::{Config, Rope, RopeScaling};
+use crate::checkpoint::config::{Config, NormKind, QueryGrowth, RopeScaling};
 use crate::checkpoint::config_json;
+use crate::checkpoint::families::{self, Eps, Family};
 use crate::error::{Error, Result};
 
+use super::architectures::{self, Architecture};
+use super::family_keys;
 use super::header::TensorEntry;
-use super::metadata::{Metadata, MetadataValue};
-
-/// Keys (after `{architecture}.`) that are read here.
-const USED: [&str; 15] = [
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "attention.layer_norm_rms_epsilon",
-    "attention.key_length",
-    "attention.value_length",
-    "rope.dimension_count",
-    "rope.freq_base",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scale_linear",
-    "attention.causal",
-];
-
-/// Keys that llama.cpp reads for other purposes, or not at all, for these architectures.
-const WITHOUT_EFFECT: [&str; 4] = [
-    // The number of rows of the embedding is used instead.
-    "vocab_size",
-    // The architecture decides the order of rows.
-    "tensor_data_layout",
-    // Used only by yarn and longrope, which are refused.
-    "rope.scaling.original_context_length",
-    "rope.scaling.finetuned",
-];
-
-/// Keys that have no effect at this value.
-const WITHOUT_EFFECT_AT: [(&str, f64); 9] = [
-    ("expert_count", 0.0),
-    ("expert_used_count", 0.0),
-    ("attention.sliding_window", 0.0),
-    ("attention.clamp_kqv", 0.0),
-    ("attention.max_alibi_bias", 0.0),
-    ("rope.scaling.attn_factor", 1.0),
-    ("logit_scale", 1.0),
-    ("residual_scale", 1.0),
-    ("embedding_scale", 1.0),
-];
+use super::keys::MetadataKeys;
+use super::metadata::Metadata;
+use super::rope::{self, RopeFactors};
 
 /// Most blocks. No model in use has more; the limit keeps loops short if a file is damaged.
 const MAX_LAYERS: usize = 4096;
 
-/// Reads the configuration. `tensors` have the file's names; `factors` are those of
-/// `rope_freqs.weight`.
+/// Sizes that other numbers depend on.
+pub(super) struct Sizes {
+    /// Blocks of the file, with those for the prediction of several tokens.
+    pub blocks: usize,
+    /// Layers of the model, the first of the blocks.
+    pub layers: usize,
+    pub hidden: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Dimensions of a head that are rotated.
+    pub rotated: usize,
+    pub context_tokens: usize,
+    /// For each block, whether it is a convolution.
+    pub convolutions: Vec<bool>,
+}
+
+/// Reads the configuration, and the number of blocks of the file. `tensors` have the file's names.
+///
+/// # Errors
+/// Input errors that name the key.
 pub(super) fn read(
     metadata: &Metadata,
+    architecture: &'static Architecture,
     tensors: &BTreeMap<String, TensorEntry>,
-    factors: Option<Vec<f32>>,
-) -> Result<Config> {
+    factors: RopeFactors,
+) -> Result<(Config, usize)> {
     refuse_others(metadata)?;
-    let family = architecture(metadata)?;
-    let keys = MetadataKeys { metadata, prefix: family };
-    keys.refuse_unknown()?;
-    let layers = keys.size("block_count")?;
-    if layers > MAX_LAYERS {
-        let key = keys.full("block_count");
-        return Err(Error::input(format!("expected at most {MAX_LAYERS}, found {layers}"))
-            .at(format!("key {key}")));
+    let keys = MetadataKeys::new(metadata, architecture.name);
+    let causal = keys.full("attention.causal");
+    if metadata.boolean(&causal)? == Some(false) {
+        return Err(Error::input(format!("the key {causal} asks for non-causal attention"))
+            .hint("perplexity is defined for causal models only"));
     }
-    let heads = keys.same_size("attention.head_count", layers);
-    let heads = metadata.required(&keys.full("attention.head_count"), heads)?;
-    let kv_heads = keys.same_size("attention.head_count_kv", layers)?.unwrap_or(heads);
-    let hidden_size = keys.size("embedding_length")?;
-    let head_dim = head_dim(&keys, hidden_size, heads)?;
-    if !heads.is_multiple_of(kv_heads) {
-        return Err(Error::input(format!(
-            "expected key/value heads that divide the {heads} query heads, found {kv_heads}"
-        )));
-    }
-    let intermediate_size = keys.same_size("feed_forward_length", layers);
-    let intermediate_size =
-        metadata.required(&keys.full("feed_forward_length"), intermediate_size)?;
+    let name = architecture.family_of(&keys);
+    let family =
+        families::named(name).ok_or_else(|| Error::bug(format!("no family is called {name}")))?;
+    let sizes = Sizes::read(&keys, family)?;
     let embedding = tensors
         .get("token_embd.weight")
         .ok_or_else(|| Error::input("the tensor token_embd.weight is missing"))?;
     let any = |ends: &[&str]| {
         tensors.keys().any(|n| n.starts_with("blk.") && ends.iter().any(|end| n.ends_with(end)))
     };
-    let keys_of_family = json!({
-        "model_type": family,
-        "hidden_size": hidden_size,
-        "intermediate_size": intermediate_size,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "vocab_size": embedding.shape.first().copied().unwrap_or(0),
-        "max_position_embeddings": keys.size("context_length")?,
-        "rms_norm_eps": keys.positive("attention.layer_norm_rms_epsilon", None)?,
-        "tie_word_embeddings": !tensors.contains_key("output.weight"),
-    });
-    let map: Map<String, Value> = match keys_of_family {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    Ok(Config {
-        qkv_bias: any(&[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"]),
+    let mut map = sizes.keys(&keys, family)?;
+    map.extend([
+        ("vocab_size".to_owned(), embedding.shape.first().copied().unwrap_or(0).into()),
+        ("tie_word_embeddings".to_owned(), (!tensors.contains_key("output.weight")).into()),
+    ]);
+    family_keys::add(&keys, architecture, family, &sizes, &mut map)?;
+    if let families::QkNormRow::Key(key, _) = family.qk_norm {
+        map.insert(key.to_owned(), any(&[".attn_q_norm.weight"]).into());
+    }
+    let mut config = config_json::read(map)?;
+    config.ropes = rope::ropes(&keys, architecture, &sizes, factors, config.ropes.len())?;
+    if config.query_growth.is_some() {
+        config.query_growth = query_growth(&keys, &config)?;
+    }
+    keys.refuse_the_rest()?;
+    let config = Config {
+        qkv_bias: any(&[".attn_q.bias", ".attn_k.bias", ".attn_v.bias", ".attn_qkv.bias"]),
         output_bias: any(&[".attn_output.bias"]),
         mlp_bias: any(&[".ffn_gate.bias", ".ffn_up.bias", ".ffn_down.bias"]),
-        ropes: vec![rope(&keys, head_dim, factors)?],
-        ..config_json::read(map)?
-    })
+        head_bias: tensors.contains_key("output.bias"),
+        ..config
+    };
+    Ok((config, sizes.blocks))
 }
 
 fn refuse_others(metadata: &Metadata) -> Result<()> {
@@ -134,172 +99,163 @@ fn refuse_others(metadata: &Metadata) -> Result<()> {
 }
 
 /// The file's architecture. Fails (input) if it is not supported, and names it.
-pub(super) fn architecture(metadata: &Metadata) -> Result<&'static str> {
+pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture> {
     let key = "general.architecture";
-    match metadata.required(key, metadata.text(key))? {
-        "llama" => Ok("llama"),
-        "qwen2" => Ok("qwen2"),
-        "qwen3" => Ok("qwen3"),
-        other => Err(Error::input(format!("the architecture {other} is not supported"))
+    let name = metadata.required(key, metadata.text(key))?;
+    architectures::named(name).ok_or_else(|| {
+        let known: Vec<&str> = architectures::all().map(|one| one.name).collect();
+        Error::input(format!("the architecture {name} is not supported"))
             .at(format!("key {key}"))
-            .hint("evalkit supports llama, qwen2 and qwen3")),
-    }
+            .hint(format!("evalkit reads {}", known.join(", ")))
+    })
 }
 
-struct MetadataKeys<'a> {
-    metadata: &'a Metadata,
-    prefix: &'static str,
-}
-
-impl MetadataKeys<'_> {
-    fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    /// A positive number that fits a usize.
-    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
-        let full = self.full(key);
-        self.metadata.integer(&full)?.map(|found| self.checked_size(key, found)).transpose()
-    }
-
-    fn checked_size(&self, key: &str, found: i128) -> Result<usize> {
-        match u32::try_from(found) {
-            Ok(size @ 1..) => Ok(size as usize),
-            _ => Err(Error::input(format!("expected a positive 32-bit number, found {found}"))
-                .at(format!("key {}", self.full(key)))),
+impl Sizes {
+    fn read(keys: &MetadataKeys<'_>, family: &Family) -> Result<Self> {
+        let blocks = keys.size("block_count")?;
+        if blocks > MAX_LAYERS {
+            let key = keys.full("block_count");
+            return Err(Error::input(format!("expected at most {MAX_LAYERS}, found {blocks}"))
+                .at(format!("key {key}")));
         }
-    }
-
-    /// A positive number, or an array that repeats it for every layer.
-    fn same_size(&self, key: &str, layers: usize) -> Result<Option<usize>> {
-        let full = self.full(key);
-        let Some(sizes) = self.metadata.per_layer(&full, layers)? else { return Ok(None) };
-        let first = sizes.first().copied().unwrap_or(0);
-        if let Some((layer, other)) = sizes.iter().enumerate().find(|(_, size)| **size != first) {
+        let key = keys.full("nextn_predict_layers");
+        let predicting = keys.metadata.integer(&key)?.unwrap_or(0);
+        let predicting = usize::try_from(predicting).ok().filter(|number| *number < blocks);
+        let predicting = predicting.ok_or_else(|| {
+            Error::input(format!("expected less than the {blocks} blocks")).at(format!("key {key}"))
+        })?;
+        let heads = keys.same_size("attention.head_count", blocks);
+        let heads = keys.metadata.required(&keys.full("attention.head_count"), heads)?;
+        let (kv_heads, convolutions) = kv_heads(keys, family, blocks)?;
+        let kv_heads = kv_heads.unwrap_or(heads);
+        let hidden = keys.size("embedding_length")?;
+        let (head_dim, rotated) = head_dim(keys, family, hidden, heads)?;
+        if !heads.is_multiple_of(kv_heads) {
             return Err(Error::input(format!(
-                "expected the same number in every layer, found {first} in layer 0 and {other} in layer {layer}"
-            ))
-            .at(format!("key {full}"))
-            .hint("models whose layers have different sizes are not supported"));
-        }
-        self.checked_size(key, first.into()).map(Some)
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        self.metadata.required(&self.full(key), self.optional_size(key))
-    }
-
-    fn positive(&self, key: &str, default: Option<f64>) -> Result<f64> {
-        let full = self.full(key);
-        let found = self.metadata.float(&full).map(|f| f.or(default));
-        let value = self.metadata.required(&full, found)?;
-        if value.is_finite() && value > 0.0 {
-            return Ok(value);
-        }
-        Err(Error::input(format!("expected a positive number, found {value}"))
-            .at(format!("key {full}")))
-    }
-
-    fn refuse_unknown(&self) -> Result<()> {
-        for (full, value) in self.metadata.iter() {
-            let own = full.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('.'));
-            let Some(key) = own else { continue };
-            if USED.contains(&key) || WITHOUT_EFFECT.contains(&key) {
-                continue;
-            }
-            let found = match value {
-                MetadataValue::Integer(value) => Some(*value as f64),
-                MetadataValue::Float(value) => Some(*value),
-                _ => None,
-            };
-            if WITHOUT_EFFECT_AT.iter().any(|&(k, inert)| k == key && found == Some(inert)) {
-                continue;
-            }
-            return Err(Error::input(format!(
-                "the key {full} asks for a computation that is not supported"
-            ))
-            .hint(
-                "this variant of the architecture would be scored wrongly; use another checkpoint",
-            ));
-        }
-        let causal = self.full("attention.causal");
-        if self.metadata.boolean(&causal)? == Some(false) {
-            return Err(Error::input(format!("the key {causal} asks for non-causal attention"))
-                .hint("perplexity is defined for causal models only"));
-        }
-        Ok(())
-    }
-}
-
-fn head_dim(keys: &MetadataKeys<'_>, hidden_size: usize, heads: usize) -> Result<usize> {
-    let key = keys.optional_size("attention.key_length")?;
-    let value = keys.optional_size("attention.value_length")?;
-    let head_dim = match key {
-        Some(len) => len,
-        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-        None => {
-            return Err(Error::input(format!(
-                "{heads} heads do not divide {hidden_size} dimensions"
+                "expected key/value heads that divide the {heads} query heads, found {kv_heads}"
             )));
         }
+        Ok(Sizes {
+            blocks,
+            layers: blocks - predicting,
+            hidden,
+            heads,
+            kv_heads,
+            head_dim,
+            rotated,
+            context_tokens: keys.size("context_length")?,
+            convolutions,
+        })
+    }
+
+    /// The sizes and the norms' epsilon as keys of the family's configuration.
+    fn keys(&self, keys: &MetadataKeys<'_>, family: &Family) -> Result<Map<String, Value>> {
+        let intermediate_size = keys.same_size("feed_forward_length", self.blocks);
+        let intermediate_size =
+            keys.metadata.required(&keys.full("feed_forward_length"), intermediate_size)?;
+        let pairs = [
+            ("hidden_size", self.hidden),
+            ("intermediate_size", intermediate_size),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.context_tokens),
+        ];
+        let pairs = pairs.map(|(key, size)| (key.to_owned(), Value::from(size)));
+        let mut map: Map<String, Value> = pairs.into_iter().collect();
+        map.insert("model_type".to_owned(), family.name.into());
+        if let Some(key) = family.rope.partial_key {
+            // A share that is not cut off below the number of dimensions.
+            let share = (self.rotated as f64 + 0.5) / self.head_dim as f64;
+            map.insert(key.to_owned(), share.min(1.0).into());
+        }
+        let eps_key = match family.norm.kind {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        let eps = keys.positive(eps_key, None)?;
+        match family.norm.eps {
+            Eps::Key(key) => drop(map.insert(key.to_owned(), eps.into())),
+            Eps::Is(only) if (eps - only).abs() < 1e-3 * only => {}
+            Eps::Is(only) => {
+                return Err(Error::input(format!("expected {only}, found {eps}"))
+                    .at(format!("key {}", keys.full(eps_key))));
+            }
+        }
+        Ok(map)
+    }
+}
+
+/// Key/value heads, and for each block whether it has none and so is a convolution.
+fn kv_heads(
+    keys: &MetadataKeys<'_>,
+    family: &Family,
+    blocks: usize,
+) -> Result<(Option<usize>, Vec<bool>)> {
+    let key = "attention.head_count_kv";
+    if !family.convolutions {
+        return Ok((keys.same_size(key, blocks)?, Vec::new()));
+    }
+    let all = keys.metadata.per_layer(&keys.full(key), blocks)?.unwrap_or_default();
+    let most = all.iter().copied().max().unwrap_or(0);
+    if let Some(other) = all.iter().find(|heads| **heads != 0 && **heads != most) {
+        return Err(Error::input(format!(
+            "expected 0 or the same number in every layer, found {other} and {most}"
+        ))
+        .at(format!("key {}", keys.full(key))));
+    }
+    let heads = keys.checked_size(key, most.into())?;
+    Ok((Some(heads), all.iter().map(|heads| *heads == 0).collect()))
+}
+
+/// The width of a head, and the number of its dimensions that are rotated.
+fn head_dim(
+    keys: &MetadataKeys<'_>,
+    family: &Family,
+    hidden: usize,
+    heads: usize,
+) -> Result<(usize, usize)> {
+    let head_dim = match keys.optional_size("attention.key_length")? {
+        Some(len) => len,
+        None if hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            return Err(Error::input(format!("{heads} heads do not divide {hidden} dimensions")));
+        }
     };
+    let value = keys.optional_size("attention.value_length")?.unwrap_or(head_dim);
     if !head_dim.is_multiple_of(2) {
         return Err(Error::input(format!("expected heads of even size, found {head_dim}")));
     }
-    for (name, found) in [
-        ("attention.value_length", value),
-        ("rope.dimension_count", keys.optional_size("rope.dimension_count")?),
-    ] {
-        if found.is_some_and(|found| found != head_dim) {
-            let found = found.unwrap_or(0);
+    if !family.rope.rotates {
+        return Ok((head_dim, head_dim));
+    }
+    let rotated = keys.optional_size("rope.dimension_count")?.unwrap_or(head_dim);
+    let is_part = family.rope.partial_key.is_some() && rotated <= head_dim;
+    let expected = if is_part && rotated.is_multiple_of(2) { rotated } else { head_dim };
+    for (name, expected, found) in
+        [("attention.value_length", head_dim, value), ("rope.dimension_count", expected, rotated)]
+    {
+        if found != expected {
             return Err(Error::input(format!("expected the head size {head_dim}, found {found}"))
                 .at(format!("key {}", keys.full(name)))
                 .hint(
-                    "heads that rotate only some of their dimensions, or whose values have another size, are not supported",
+                    "heads that rotate another part of their dimensions than the architecture does, or whose values have another size, are not supported",
                 ));
         }
     }
-    Ok(head_dim)
+    Ok((head_dim, rotated))
 }
 
-/// As in llama.cpp, a factor without a type is linear, and a factor of 0 means no scaling.
-fn rope(keys: &MetadataKeys<'_>, head_dim: usize, factors: Option<Vec<f32>>) -> Result<Rope> {
-    let theta = keys.positive("rope.freq_base", Some(10_000.0))?;
-    let kind_key = keys.full("rope.scaling.type");
-    let kind = keys.metadata.text(&kind_key)?.unwrap_or("linear");
-    let factor = match keys.metadata.float(&keys.full("rope.scaling.factor"))? {
-        Some(factor) => Some(factor),
-        None => keys.metadata.float(&keys.full("rope.scale_linear"))?,
+/// Queries that grow from the length that YaRN stretches on.
+fn query_growth(keys: &MetadataKeys<'_>, config: &Config) -> Result<Option<QueryGrowth>> {
+    let key = keys.full("attention.temperature_scale");
+    let beta = keys.metadata.float(&key)?.filter(|beta| *beta != 0.0);
+    let original = match config.ropes.first().map(|rope| &rope.scaling) {
+        Some(RopeScaling::Yarn { original_max_position_embeddings, .. }) => {
+            *original_max_position_embeddings
+        }
+        _ => config.max_position_embeddings,
     };
-    let scaling = match (kind, factor) {
-        ("none", _) | ("linear", None) => RopeScaling::None,
-        ("linear", Some(factor)) if factor == 0.0 || factor == 1.0 => RopeScaling::None,
-        ("linear", Some(factor)) if factor.is_finite() && factor > 0.0 => {
-            RopeScaling::Linear { factor }
-        }
-        ("linear", Some(factor)) => {
-            return Err(Error::input(format!("expected a positive factor, found {factor}"))
-                .at(format!("key {}", keys.full("rope.scaling.factor"))));
-        }
-        (other, _) => {
-            return Err(Error::input(format!("the rope scaling {other} is not supported"))
-                .at(format!("key {kind_key}"))
-                .hint("evalkit supports none, linear, and factors in rope_freqs.weight"));
-        }
-    };
-    let Some(factors) = factors else { return Ok(Rope { theta, rotated: head_dim, scaling }) };
-    let place = "tensor rope_freqs.weight";
-    if scaling != RopeScaling::None {
-        return Err(
-            Error::input("these factors cannot be combined with another rope scaling").at(place)
-        );
-    }
-    if factors.len() != head_dim / 2 {
-        let (expected, found) = (head_dim / 2, factors.len());
-        return Err(Error::input(format!("expected {expected} factors, found {found}")).at(place));
-    }
-    if let Some(bad) = factors.iter().find(|f| !f.is_finite() || **f <= 0.0) {
-        return Err(Error::input(format!("expected positive factors, found {bad}")).at(place));
-    }
-    Ok(Rope { theta, rotated: head_dim, scaling: RopeScaling::Factors(factors) })
+    Ok(beta.map(|beta| QueryGrowth { beta, original_max_position_embeddings: original }))
 }

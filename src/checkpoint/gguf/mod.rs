@@ -5,13 +5,17 @@
 //! block-quantized elements. Its metadata also contains what is in `config.json` and
 //! `tokenizer.json` elsewhere.
 
+mod architectures;
 pub mod blocks;
 mod config;
 mod cursor;
+mod family_keys;
 mod forks;
 mod header;
+mod keys;
 mod metadata;
 mod parts;
+mod rope;
 mod scales;
 mod table;
 mod types;
@@ -20,9 +24,11 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
 use crate::checkpoint::config::Config;
+use crate::checkpoint::layout::FileLayout;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
+pub use architectures::{Architecture, EXPERTS, NAMES, Rows};
 use header::{Header, TensorEntry};
 pub use metadata::Metadata;
 #[cfg(test)]
@@ -73,34 +79,46 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
     let Header { metadata, mut tensors } = header;
     forks::refuse_rotated(&metadata)?;
     let mut scales = scales::take(&mut tensors)?;
-    let factors = match config::architecture(&metadata)? {
-        "llama" => tensors.remove("rope_freqs.weight"),
-        _ => None,
+    let architecture = config::architecture(&metadata)?;
+    let mut vector = |name: &str| {
+        let entry = tensors.remove(name).map(|entry| decode(files, &entry));
+        entry.transpose().at(|| format!("tensor {name}"))
     };
-    let factors = factors.map(|entry| decode(files, &entry)).transpose();
-    let factors = factors.at(|| "tensor rope_freqs.weight")?;
-    let config = config::read(&metadata, &tensors, factors)?;
-    let mut stored = BTreeMap::new();
-    for (name, TensorEntry { shape, dtype, file, range }) in tensors {
-        let ours = hugging_face_name(&name, config.layers).ok_or_else(|| {
-            Error::input(format!(
-                "expected no tensor of this name in a model of {} blocks",
-                config.layers
-            ))
-            .at(format!("tensor {name}"))
-            .hint(
-                "this variant of the architecture would be scored wrongly; use another checkpoint",
-            )
-        })?;
-        let rows = row_order(&name, &config);
-        check_rows(rows, &shape).at(|| format!("tensor {name}"))?;
-        let scales = scales.remove(&name);
-        stored.insert(
-            ours,
-            StoredTensor { name, file, range, shape, dtype, rows, scales, minus_one: false },
-        );
+    let factors = rope::RopeFactors {
+        all: vector("rope_freqs.weight")?,
+        short: vector("rope_factors_short.weight")?,
+        long: vector("rope_factors_long.weight")?,
+    };
+    let (config, blocks) = config::read(&metadata, architecture, &tensors, factors)?;
+    let stored = tensors.into_iter().map(|(name, TensorEntry { shape, dtype, file, range })| {
+        let (rows, scales) = (RowOrder::Plain, scales.remove(&name));
+        let minus_one = false;
+        let tensor =
+            StoredTensor { name: name.clone(), file, range, shape, dtype, rows, scales, minus_one };
+        (name, tensor)
+    });
+    // Blocks behind the layers predict several tokens.
+    let is_behind = |name: &str| {
+        let mut behind = config.layers..blocks;
+        behind.any(|block| name.starts_with(&format!("blk.{block}.")))
+    };
+    let mut found: BTreeMap<String, StoredTensor> =
+        stored.filter(|(name, _)| !is_behind(name)).collect();
+    let layout = FileLayout::of_gguf(&config, architecture)?;
+    let assigned = layout.assign_present(&mut found)?;
+    if let Some(name) = found.keys().next() {
+        return Err(Error::input(format!(
+            "expected no tensor of this name in a model of {} blocks",
+            config.layers
+        ))
+        .at(format!("tensor {name}"))
+        .hint("this variant of the architecture would be scored wrongly; use another checkpoint"));
     }
-    Ok(Gguf { tensors: stored, config, metadata })
+    for (id, tensor) in &assigned {
+        check_rows(tensor.rows, &config.shape_of(*id)).at(|| format!("tensor {}", tensor.name))?;
+    }
+    let tensors = assigned.into_iter().map(|(id, tensor)| (id.name(), tensor)).collect();
+    Ok(Gguf { tensors, config, metadata })
 }
 
 /// Decodes a short vector.
@@ -119,49 +137,6 @@ fn decode(files: &[&[u8]], entry: &TensorEntry) -> Result<Vec<f32>> {
     let stored = stored.ok_or_else(|| Error::bug("a tensor's byte range is outside its file"))?;
     entry.dtype.decode(stored, &mut out)?;
     Ok(out)
-}
-
-/// The Hugging Face name of a tensor, or `None` if these architectures do not have it.
-fn hugging_face_name(name: &str, layers: usize) -> Option<String> {
-    let rest = match name {
-        "token_embd.weight" => return Some("model.embed_tokens.weight".into()),
-        "output_norm.weight" => return Some("model.norm.weight".into()),
-        "output.weight" => return Some("lm_head.weight".into()),
-        _ => name.strip_prefix("blk.")?,
-    };
-    let (digits, part) = rest.split_once('.')?;
-    let layer: usize = digits.parse().ok()?;
-    if layer >= layers || layer.to_string() != digits {
-        return None;
-    }
-    let (stem, kind) = part.rsplit_once('.')?;
-    let (stem, may_have_bias) = match stem {
-        "attn_norm" => ("input_layernorm", false),
-        "ffn_norm" => ("post_attention_layernorm", false),
-        "attn_q" => ("self_attn.q_proj", true),
-        "attn_k" => ("self_attn.k_proj", true),
-        "attn_v" => ("self_attn.v_proj", true),
-        "attn_output" => ("self_attn.o_proj", true),
-        "attn_q_norm" => ("self_attn.q_norm", false),
-        "attn_k_norm" => ("self_attn.k_norm", false),
-        "ffn_gate" => ("mlp.gate_proj", true),
-        "ffn_up" => ("mlp.up_proj", true),
-        "ffn_down" => ("mlp.down_proj", true),
-        _ => return None,
-    };
-    let known = kind == "weight" || (kind == "bias" && may_have_bias);
-    known.then(|| format!("model.layers.{layer}.{stem}.{kind}"))
-}
-
-/// convert_hf_to_gguf.py permutes the weights and biases of q and k, for the architecture `llama`
-/// only.
-fn row_order(name: &str, config: &Config) -> RowOrder {
-    let part = name.rsplit('.').nth(1);
-    match (config.family, part) {
-        ("llama", Some("attn_q")) => RowOrder::Interleaved { heads: config.heads },
-        ("llama", Some("attn_k")) => RowOrder::Interleaved { heads: config.kv_heads },
-        _ => RowOrder::Plain,
-    }
 }
 
 fn check_rows(order: RowOrder, shape: &[usize]) -> Result<()> {

@@ -124,7 +124,18 @@ fn qwen_files_keep_their_row_order_and_bring_biases_and_norms() {
     let mut file = GgufFile::of("qwen3");
     file.set("qwen3.attention.key_length", Meta::U32(16));
     file.set("qwen3.attention.value_length", Meta::U32(16));
-    file.float("blk.0.attn_q_norm.weight", &[16]);
+    let weights = |tensor: &super::build::Tensor| tensor.name.starts_with("blk.0.attn_");
+    file.tensors.retain(|tensor| !weights(tensor) || tensor.name.ends_with("norm.weight"));
+    for (part, dims) in [
+        ("attn_q", &[8, 32][..]),
+        ("attn_k", &[8, 16]),
+        ("attn_v", &[8, 16]),
+        ("attn_output", &[32, 8]),
+        ("attn_q_norm", &[16]),
+        ("attn_k_norm", &[16]),
+    ] {
+        file.float(&format!("blk.0.{part}.weight"), dims);
+    }
     let gguf = open(&file).unwrap();
     assert_eq!((gguf.config.head_dim, gguf.config.qk_norm.is_some()), (16, true));
     assert!(gguf.tensors.contains_key("model.layers.0.self_attn.q_norm.weight"));
