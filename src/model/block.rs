@@ -34,6 +34,8 @@ pub struct Block {
     post_mlp_norm: Option<NormLayer>,
     is_parallel: bool,
     residual_scale: f32,
+    /// In packages states between layers are this much smaller.
+    package_scale: f32,
 }
 
 /// The part of a block after attention.
@@ -126,6 +128,7 @@ impl Block {
             mlp,
             is_parallel: placement.parallel,
             residual_scale: config.residual_scale,
+            package_scale: config.package_scale,
         })
     }
 
@@ -158,7 +161,7 @@ impl Block {
             BlockMlp::Dense(mlp) => {
                 let y = mlp.run(&normed, inputs, watch).and_then(|y| self.add_mlp(y, &after));
                 let y = y.map_err(failed)?;
-                watch.see(Seen::StatesAfterMlp, &y).map_err(failed)?;
+                watch.see_scaled(Seen::StatesAfterMlp, &y, self.package_scale).map_err(failed)?;
                 Ok((y, None))
             }
             BlockMlp::Experts(mixture) => {
@@ -185,7 +188,7 @@ impl Block {
         watch.see(Seen::AttentionInput, &normed)?;
         let attended = self.mixer.attended(&normed, rope, inputs, watch)?;
         let states = self.output(&inputs.pass(Input::Output, &attended)?, x)?;
-        watch.see(Seen::StatesAfterAttention, &states)?;
+        watch.see_scaled(Seen::StatesAfterAttention, &states, self.package_scale)?;
         Ok(states)
     }
 

@@ -63,15 +63,16 @@ fn design(checkpoint: &Checkpoint, compute: Compute, cache: Cache, target: Opset
 
 /// What verification finds wrong with the packages of a model.
 fn wrong(checkpoint: &Checkpoint, variant: &str, design: Design) -> Result<Vec<String>> {
-    wrong_with(checkpoint, checkpoint, variant, design)
+    wrong_with(checkpoint, checkpoint, variant, design, Precision::Single)
 }
 
-/// The same, against the walk of another description.
+/// The same, against the walk of another description, with the arithmetic of this precision.
 fn wrong_with(
     checkpoint: &Checkpoint,
     other: &Checkpoint,
     variant: &str,
     design: Design,
+    precision: Precision,
 ) -> Result<Vec<String>> {
     let variant: Variant = variant.parse()?;
     let coder = Coder { checkpoint, variant: &variant, file: None, scales: None };
@@ -86,8 +87,7 @@ fn wrong_with(
     let ids: Vec<u32> = (0..tokens).map(|at| ((at * 37 + 11) % vocabulary) as u32).collect();
     let walked = predict_by_walk(Coder { checkpoint: other, ..coder }, &ids, &Device::Cpu)?;
     let bundle = Bundle::open(&folder)?;
-    let question =
-        VerificationInput { bundle: &bundle, coder, ids: &ids, precision: Precision::Single };
+    let question = VerificationInput { bundle: &bundle, coder, ids: &ids, precision };
     let links = verify(&question, &walked, &mut |_, _| Ok(()))?;
     let magnitude = walked.logits.iter().flatten().fold(0f32, |max, logit| max.max(logit.abs()));
     let limit = f64::from(MAX_LOGIT * magnitude);
@@ -188,7 +188,27 @@ fn a_part_that_differs_from_the_walk_is_seen() {
         let mut other = Checkpoint::open(&path).unwrap();
         change(&mut other.config);
         let design = design(&checkpoint, Compute::Gpu, Cache::State, Opset::Ios18);
-        let found = wrong_with(&checkpoint, &other, "fp16", design).unwrap();
+        let found = wrong_with(&checkpoint, &other, "fp16", design, Precision::Single).unwrap();
         assert!(!found.is_empty(), "{model}: {:?}", other.config);
+    }
+}
+
+/// Hidden states of Gemma 2 and 3 pass 65504; packages keep them smaller, and norms take that back.
+#[test]
+fn hidden_states_beyond_fp16_fit_into_the_packages_of_gemma() {
+    for model in ["gemma2", "gemma3_text"] {
+        let path = models().into_iter().find(|path| name(path) == model).unwrap();
+        let mut checkpoint = Checkpoint::open(&path).unwrap();
+        checkpoint.config.embedding_scale *= 40_000.0;
+        let design = design(&checkpoint, Compute::Gpu, Cache::State, Opset::Ios18);
+        for precision in [Precision::Single, Precision::Half] {
+            let found = wrong_with(&checkpoint, &checkpoint, "fp16", design, precision).unwrap();
+            assert!(found.is_empty(), "{model}: {found:?}");
+        }
+        checkpoint.config.package_scale = 1.0;
+        let found = wrong(&checkpoint, "fp16", design).unwrap();
+        assert!(found.iter().any(|link| link.contains("hidden states after")), "{found:?}");
+        let found = wrong_with(&checkpoint, &checkpoint, "fp16", design, Precision::Half).unwrap();
+        assert!(found.iter().any(|link| link.contains("logits")), "{found:?}");
     }
 }

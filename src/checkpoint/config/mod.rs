@@ -84,6 +84,10 @@ pub struct Config {
     pub embedding_scale: f32,
     /// Factor on what attention and MLP add to the hidden states.
     pub residual_scale: f32,
+    /// Factor on the hidden states between layers in packages, a power of two. The norms that read these
+    /// states take it back, so the model is the same; see
+    /// [`Family::package_scale`](super::families::Family::package_scale).
+    pub package_scale: f32,
     /// Factor on the logits.
     pub logit_scale: f32,
     /// Logits become `c · tanh(logit / c)`.

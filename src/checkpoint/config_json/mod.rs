@@ -185,6 +185,7 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         },
         logit_softcap: softcap(keys, "final_logit_softcapping")?,
         learned_positions: family.learned_positions,
+        package_scale: family.package_scale,
         tied: keys.switch("tie_word_embeddings")?,
     })
 }

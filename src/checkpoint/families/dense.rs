@@ -106,6 +106,7 @@ pub(super) const LLAMA: Family = Family {
     latent: false,
     convolutions: false,
     learned_positions: false,
+    package_scale: 1.0,
     layout: LAYOUT,
 };
 
@@ -153,6 +154,7 @@ const GEMMA2: Family = Family {
     activation: ActivationRow { key: "hidden_activation", names: ACTIVATIONS },
     inert: &["hidden_act", "cache_implementation", "sliding_window_size"],
     only: &[("use_bidirectional_attention", &["false"])],
+    package_scale: 1.0 / 16.0,
     layout: Layout { names: AROUND_NAMES, ..LAYOUT },
     ..GEMMA
 };

@@ -57,6 +57,12 @@ pub struct Family {
     pub convolutions: bool,
     /// Whether positions have learned embeddings.
     pub learned_positions: bool,
+    /// Factor on the hidden states between layers in packages. It keeps states below fp16's largest
+    /// number in families whose states exceed it: those of Gemma 3 270M reach 78,945, and published
+    /// reports find more in larger ones (transformers, issue 36822 and pull request 37226, which scales
+    /// in the same way). It is a power of two, so that nothing is rounded, and no mixture may have it,
+    /// since a runner adds what experts return.
+    pub package_scale: f32,
     /// How its files name and store tensors.
     pub layout: Layout,
 }
@@ -344,4 +350,18 @@ pub fn named(name: &str) -> Option<&'static Family> {
 /// All families.
 pub fn all() -> impl Iterator<Item = &'static Family> {
     dense::FAMILIES.iter().chain(recent::FAMILIES).chain(older::FAMILIES).chain(mixtures::FAMILIES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+
+    #[test]
+    fn only_a_power_of_two_scales_states_and_never_those_of_a_mixture() {
+        for family in all() {
+            let scale = family.package_scale;
+            assert!(scale <= 1.0 && scale.log2().fract() == 0.0, "{}", family.name);
+            assert!(family.mixture.is_none() || scale == 1.0, "{}", family.name);
+        }
+    }
 }

@@ -195,7 +195,7 @@ fn block(
     body.f.scope(format!("layer_{layer}_attention"));
     let input = body.norm_if(placement.before_attention, x, of(Role::AttentionNorm))?;
     let mixed = mixers.mix(body, &input, layer)?;
-    let mixed = body.norm_if(placement.after_attention, &mixed, of(Role::PostAttentionNorm))?;
+    let mixed = body.branch(placement.after_attention, &mixed, of(Role::PostAttentionNorm))?;
     let after = add(body, x, &mixed)?;
     body.f.scope(format!("layer_{layer}_mlp"));
     let norm = of(Role::MlpNorm);
@@ -206,7 +206,7 @@ fn block(
     };
     let Some(experts) = config.mixture(layer) else {
         let y = mlp(body, &normed, layer, Mlp::Dense)?;
-        let y = body.norm_if(placement.after_mlp, &y, of(Role::PostMlpNorm))?;
+        let y = body.branch(placement.after_mlp, &y, of(Role::PostMlpNorm))?;
         return add(body, &after, &y);
     };
     let after = match experts.shared {

@@ -8,21 +8,60 @@ use crate::error::{Error, Result};
 use crate::model::LATENT_EPS;
 use crate::package::mil::Value;
 
+/// The smallest positive fp16. A smaller epsilon would become 0, and a row of zeros NaN. Where it stands
+/// for a smaller one, it is still far below the mean square of hidden states.
+const SMALLEST_EPS: f64 = 1.0 / 16_777_216.0;
+
 impl FunctionBody<'_> {
-    /// The norm of hidden states with the weights of `id`.
+    /// The norm of hidden states, which are in the scale of packages, with the weights of `id`.
     pub fn norm(&mut self, x: &Value, id: TensorId) -> Result<Value> {
-        let Norm { kind, gain, bias, eps } = self.config.norm;
+        let scale = f64::from(self.config.package_scale);
+        let eps = match scale {
+            1.0 => self.config.norm.eps,
+            scale => (self.config.norm.eps * scale * scale).max(SMALLEST_EPS),
+        };
+        self.norm_with(x, id, eps, false)
+    }
+
+    /// What attention or MLP returned, normed if the architecture does that, in the scale of packages.
+    pub fn branch(&mut self, is_normed: bool, y: &Value, id: TensorId) -> Result<Value> {
+        match is_normed {
+            true => self.norm_with(y, id, self.config.norm.eps, true),
+            false => self.in_package_scale(y),
+        }
+    }
+
+    /// `x` in the scale of packages.
+    pub fn in_package_scale(&mut self, x: &Value) -> Result<Value> {
+        match self.config.package_scale {
+            1.0 => Ok(x.clone()),
+            scale => self.f.mul_by(x, scale),
+        }
+    }
+
+    /// The norm of `x`. `into_scale` puts it into the scale of packages before gains, which may be large.
+    fn norm_with(&mut self, x: &Value, id: TensorId, eps: f64, into_scale: bool) -> Result<Value> {
+        let Norm { kind, gain, bias, .. } = self.config.norm;
         let channels = self.config.hidden_size;
         let gain = match gain {
             true => Some(self.per_channel(HalfVector::Tensor(id), channels)?),
             false => None,
         };
         let axis = self.channel_axis();
-        let y = self.normed(kind, x, axis, gain.as_ref(), eps)?;
+        let mut y = self.normed(kind, x, axis, None, eps)?;
+        if into_scale {
+            y = self.in_package_scale(&y)?;
+        }
+        if let Some(gain) = gain {
+            y = self.f.mul(&y, &gain)?;
+        }
         if !bias {
             return Ok(y);
         }
-        let bias = self.per_channel(HalfVector::Tensor(id.with_bias()), channels)?;
+        let mut bias = self.per_channel(HalfVector::Tensor(id.with_bias()), channels)?;
+        if into_scale {
+            bias = self.in_package_scale(&bias)?;
+        }
         self.f.add(&y, &bias)
     }
 

@@ -21,8 +21,9 @@ pub(super) fn embed(body: &mut FunctionBody<'_>) -> Result<Value> {
         let scales = body.f.expand_dims(&scales, &[-1])?;
         rows = body.f.mul(&rows, &scales)?;
     }
-    if body.config.embedding_scale != 1.0 {
-        rows = body.f.mul_by(&rows, body.config.embedding_scale)?;
+    let scale = body.config.embedding_scale * body.config.package_scale;
+    if scale != 1.0 {
+        rows = body.f.mul_by(&rows, scale)?;
     }
     if body.config.learned_positions {
         let positions = body.positions()?;
@@ -31,6 +32,7 @@ pub(super) fn embed(body: &mut FunctionBody<'_>) -> Result<Value> {
             return Err(Error::bug("the position embedding is stored in several parts"));
         };
         let of_positions = body.f.gather(&table.weight, &positions, 0)?;
+        let of_positions = body.in_package_scale(&of_positions)?;
         rows = body.f.add(&rows, &of_positions)?;
     }
     match body.design.compute {

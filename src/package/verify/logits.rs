@@ -130,8 +130,9 @@ pub fn distance_by_block(
     let norm = |values: &mut dyn Iterator<Item = f32>| {
         values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
     };
+    let scale = question.coder.checkpoint.config.package_scale;
     let relative = |(own, walked): (&Vec<f32>, &Vec<f32>)| {
-        let difference = norm(&mut own.iter().zip(walked).map(|(a, b)| a - b));
+        let difference = norm(&mut own.iter().zip(walked).map(|(a, b)| a / scale - b));
         difference / norm(&mut walked.iter().copied()).max(f64::MIN_POSITIVE)
     };
     Ok(chain.blocks().iter().zip(&walked.blocks).map(relative).collect())
