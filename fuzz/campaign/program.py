@@ -48,8 +48,11 @@ class Outcome:
         return None
 
 
-def run(program, arguments, folder, kill_after_s=None, wrapper=(), limit_seconds=LIMIT_SECONDS):
-    """Runs `program` with `arguments` in `folder`; kills it after `kill_after_s` if that is given."""
+def run(
+    program, arguments, folder, kill_after_s=None, by=signal.SIGKILL, wrapper=(),
+    limit_seconds=LIMIT_SECONDS,
+):
+    """Runs `program` with `arguments` in `folder`; sends it `by` after `kill_after_s` if that is given."""
 
     def bound():
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES,) * 2)
@@ -77,7 +80,7 @@ def run(program, arguments, folder, kill_after_s=None, wrapper=(), limit_seconds
         if because_of_time:
             timed_out.set()
         try:
-            os.killpg(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL if because_of_time else by)
         except ProcessLookupError:
             pass
 

@@ -79,10 +79,11 @@ def trial(evalkit, root, seed, subject, index):
     return outcome.code, faults
 
 
-def mutations(evalkit, root, seed, count, tell):
-    """`count` mutations, shared among all subjects."""
+def mutations(evalkit, root, seed, count, only, tell):
+    """`count` mutations, shared among all subjects; those of subjects whose name holds `only`."""
     everything = subjects.all_subjects(evalkit, root / "subjects")
     each = max(1, count // len(everything))
+    everything = [subject for subject in everything if only in subject.name]
     rows, codes = [], collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for subject in everything:
@@ -103,6 +104,7 @@ def main():
     parser.add_argument("--program", default="target/release/evalkit")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--mutations", type=int, default=500)
+    parser.add_argument("--only", default="", help="mutate only subjects whose name holds this")
     parser.add_argument("--kills", type=int, default=2, help="random kills per command")
     parser.add_argument("--calls", type=int, default=2, help="kills per command and system call")
     parser.add_argument("--writes", type=int, default=2, help="failing calls per command and system call")
@@ -111,7 +113,7 @@ def main():
     evalkit = str(pathlib.Path(options.program).resolve())
     root = pathlib.Path(tempfile.mkdtemp(prefix="evalkit-campaign-"))
     tell = Progress()
-    rows = mutations(evalkit, root / "mutations", options.seed, options.mutations, tell)
+    rows = mutations(evalkit, root / "mutations", options.seed, options.mutations, options.only, tell)
     rows += map(shown, frames.campaign(evalkit, root / "frames", options.seed, options.mutations // 10, tell))
     kill = (options.seed, options.kills, options.calls, tell)
     rows += map(shown, kills.campaign(evalkit, root / "kills", *kill))

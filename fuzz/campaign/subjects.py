@@ -7,6 +7,7 @@ its form (see mutate.py), and the commands that are run in the folder.
 import dataclasses
 import pathlib
 import shutil
+import signal
 
 import program
 
@@ -149,9 +150,10 @@ def interrupted(evalkit, root):
         "sweep", "-t", "text.txt", *SCORED, "--recipes", "palette4-g16-s-cal-ft",
         "--calibrate", "calibration.txt", "--calibration-windows", "4",
     ]
-    for tenths in range(1, 100):
+    # A state is kept at Ctrl-C, between two layers.
+    for steps in range(1, 100):
         shutil.rmtree(folder / "reports", ignore_errors=True)
-        program.run(evalkit, sweep, folder, kill_after_s=tenths / 20)
+        program.run(evalkit, sweep, folder, kill_after_s=steps / 20, by=signal.SIGINT)
         kept = [
             path for path in folder.glob("reports/*/**/*")
             if path.is_file() and path.suffix not in {".jsonl", ".toml"} and path.stat().st_size > 0
