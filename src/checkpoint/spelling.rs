@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::config::Config;
+use super::families;
 use super::layout::FileLayout;
 use super::names::TensorId;
 use super::quantized;
@@ -190,10 +191,9 @@ fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone, config: &Con
                 .hint(hint));
         }
     }
-    for (mark, what, hint) in LAYOUTS {
-        if config.family == "gpt2" && mark == "transformer.h." {
-            continue;
-        }
+    let own = families::named(config.family).map(|family| family.layer_prefix());
+    for (mark, what, hint) in LAYOUTS.into_iter().filter(|(mark, ..)| own.as_deref() != Some(mark))
+    {
         if let Some(name) = names.clone().find(|name| name.contains(mark)) {
             return Err(Error::input(format!("its name is that of {what}"))
                 .at(format!("tensor {name}"))

@@ -28,6 +28,9 @@ pub(super) const ROPE: RopeRow = RopeRow {
     neighbours: false,
     local: None,
     without: WithoutRope::None,
+    long: &["longrope"],
+    grows_by_alpha: false,
+    original_tokens: None,
 };
 
 pub(super) const PARTIAL_ROPE: RopeRow =
@@ -40,7 +43,8 @@ pub(super) const FACTORS: Factors = Factors {
     residual: None,
     logits: None,
     logits_divided: None,
-    softcaps: false,
+    attention_softcap: false,
+    logit_softcap: false,
     clip_qkv: false,
 };
 pub(super) const GRANITE_FACTORS: Factors = Factors {
@@ -86,6 +90,7 @@ const AROUND_NAMES: &[(Role, &str)] = &[
 /// Llama 1-3, TinyLlama, SmolLM2: the row that the others differ from.
 pub(super) const LLAMA: Family = Family {
     name: "llama",
+    wrapper: None,
     defaults: r#"{"hidden_act": "silu"}"#,
     spellings: &[],
     inert: &[],
@@ -106,6 +111,7 @@ pub(super) const LLAMA: Family = Family {
     latent: false,
     convolutions: false,
     learned_positions: false,
+    keeps_space_after: &[],
     layout: LAYOUT,
 };
 
@@ -147,7 +153,8 @@ const GEMMA2: Family = Family {
     factors: Factors {
         scale: ScaleRow::RootOf("query_pre_attn_scalar"),
         embedding_root: true,
-        softcaps: true,
+        attention_softcap: true,
+        logit_softcap: true,
         ..FACTORS
     },
     activation: ActivationRow { key: "hidden_activation", names: ACTIVATIONS },
@@ -204,7 +211,7 @@ pub(super) static FAMILIES: &[Family] = &[
         windows: Windows::Late,
         ..LLAMA
     },
-    MISTRAL,
+    Family { wrapper: Some("mistral3"), ..MISTRAL },
     Family { name: "ministral", windows: Windows::Pattern(usize::MAX), ..MISTRAL },
     Family {
         name: "ministral3",
@@ -219,6 +226,7 @@ pub(super) static FAMILIES: &[Family] = &[
     GEMMA2,
     Family {
         name: "gemma3_text",
+        wrapper: Some("gemma3"),
         defaults: r#"{"hidden_activation": "gelu_pytorch_tanh", "head_dim": 256,
             "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "max_position_embeddings": 131072,
             "vocab_size": 262208, "query_pre_attn_scalar": 256, "sliding_window": 4096,
@@ -230,6 +238,13 @@ pub(super) static FAMILIES: &[Family] = &[
             ..ROPE
         },
         windows: Windows::Pattern(6),
+        factors: Factors { attention_softcap: false, ..GEMMA2.factors },
+        inert: &[
+            "hidden_act",
+            "cache_implementation",
+            "sliding_window_size",
+            "attn_logit_softcapping",
+        ],
         ..GEMMA2
     },
     Family {
@@ -237,7 +252,12 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}"#,
         biases: NO_BIAS,
         windows: Windows::All,
-        rope: PARTIAL_ROPE,
+        rope: RopeRow {
+            long: &["longrope", "su", "yarn"],
+            original_tokens: Some(4096),
+            ..PARTIAL_ROPE
+        },
+        keeps_space_after: &["<unk>", "<s>", "<|endoftext|>"],
         inert: &["resid_pdrop", "embd_pdrop"],
         only: &[("attention_bias", &["false"]), ("mlp_bias", &["false"])],
         layout: Layout { fused: &[QKV, GATE_UP], ..LAYOUT },

@@ -17,6 +17,8 @@ use super::roles::Role;
 pub struct Family {
     /// Its name, as `model_type` spells it.
     pub name: &'static str,
+    /// The `model_type` of a wrapper for images whose language model it is, if that one does not say.
+    pub wrapper: Option<&'static str>,
     /// Values of keys that are missing from a configuration, as a JSON object.
     pub defaults: &'static str,
     /// Keys that are spelled otherwise: as in the file, and as here.
@@ -57,6 +59,9 @@ pub struct Family {
     pub convolutions: bool,
     /// Whether positions have learned embeddings.
     pub learned_positions: bool,
+    /// The special tokens after which its SentencePiece vocabulary keeps white space, if it drops it after
+    /// others. GGUF files do not say it.
+    pub keeps_space_after: &'static [&'static str],
     /// How its files name and store tensors.
     pub layout: Layout,
 }
@@ -139,6 +144,13 @@ pub struct RopeRow {
     pub local: Option<(&'static str, f64)>,
     /// Which layers are not rotated.
     pub without: WithoutRope,
+    /// Types of scaling that mean LongRoPE.
+    pub long: &'static [&'static str],
+    /// Whether the type `dynamic` is a base that grows with the key `alpha`, and not with the text.
+    pub grows_by_alpha: bool,
+    /// The length of the first training in tokens, if the configuration does not say; without it, the
+    /// longest sequence.
+    pub original_tokens: Option<usize>,
 }
 
 /// Which layers are not rotated.
@@ -190,8 +202,10 @@ pub struct Factors {
     pub logits: Option<&'static str>,
     /// The key of a number that the logits are divided by.
     pub logits_divided: Option<&'static str>,
-    /// Whether there are `attn_logit_softcapping` and `final_logit_softcapping`.
-    pub softcaps: bool,
+    /// Whether `attn_logit_softcapping` caps attention scores.
+    pub attention_softcap: bool,
+    /// Whether `final_logit_softcapping` caps logits.
+    pub logit_softcap: bool,
     /// Whether there is `clip_qkv`.
     pub clip_qkv: bool,
 }
@@ -294,7 +308,8 @@ pub enum MixtureLayers {
 pub enum ExpertStorage {
     /// A tensor per expert and projection, with these names of gate, up and down.
     Each([&'static str; 3]),
-    /// All experts in one tensor per projection, gate and up row by row in turn (gpt-oss).
+    /// All experts in one tensor per projection, gate and up row by row in turn, perhaps in MXFP4
+    /// (gpt-oss).
     Interleaved,
     /// All experts in one tensor per projection, `[experts, out, in]`, with these names of gate, up and
     /// down (GGUF).
@@ -334,6 +349,18 @@ pub struct Fused {
     pub parts: &'static [Role],
     /// Whether the parts of each head are together.
     pub by_head: bool,
+}
+
+impl Family {
+    /// Whether its files may have MXFP4.
+    pub fn may_have_mxfp4(&self) -> bool {
+        self.mixture.is_some_and(|row| row.storage == ExpertStorage::Interleaved)
+    }
+
+    /// What the names of tensors of layers begin with in its files.
+    pub fn layer_prefix(&self) -> String {
+        format!("{}{}.", self.layout.prefix, self.layout.layers)
+    }
 }
 
 /// The family with this `model_type`.

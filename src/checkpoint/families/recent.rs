@@ -53,6 +53,7 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5}"#,
         qk_norm: QkNormRow::Always(QkNorm { after_rope: true, ..HEAD_NORM }),
         biases: ATTENTION_BIAS,
+        rope: RopeRow { grows_by_alpha: true, ..ROPE },
         inert: &[
             "eod_token_id",
             "im_start_id",
