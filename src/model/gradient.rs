@@ -21,6 +21,7 @@ const LINEARS: [Role; 7] =
 /// A block whose weights are variables.
 pub struct DifferentiableBlock {
     config: Config,
+    layer: usize,
     window: Option<usize>,
     rope: Option<usize>,
     activation: ActivationFunction,
@@ -82,6 +83,7 @@ impl DifferentiableBlock {
         let activation = mlp::activation(config, &mut weights)?;
         Ok(DifferentiableBlock {
             config: config.clone(),
+            layer,
             window,
             rope,
             activation,
@@ -194,11 +196,11 @@ impl DifferentiableBlock {
     }
 
     fn attention_scale(&self) -> f64 {
-        let Config { attention_scale, head_dim, .. } = self.config;
-        if attention_scale == Config::usual_scale(head_dim) {
+        let (scale, head_dim) = (self.config.score_scale(self.layer), self.config.head_dim);
+        if scale == Config::usual_scale(head_dim) {
             1.0 / (head_dim as f64).sqrt()
         } else {
-            f64::from(attention_scale)
+            f64::from(scale)
         }
     }
 

@@ -76,8 +76,8 @@ impl MixerBlock {
                 input: weights.take_linear(Role::ConvInput)?,
                 kernel: weights.take_linear(Role::ConvKernel)?,
             })),
-            Mixer::Attention { window, rope } => {
-                let attention = Attention::take(config, weights, window, rope)?;
+            Mixer::Attention { .. } => {
+                let attention = Attention::take(config, layer, weights)?;
                 Ok(MixerBlock::Attention(Box::new(attention)))
             }
         }
@@ -186,12 +186,7 @@ impl LatentProjections {
 }
 
 impl Attention {
-    fn take(
-        config: &Config,
-        weights: &mut BlockWeights,
-        window: Option<usize>,
-        rope: Option<usize>,
-    ) -> Result<Self> {
+    fn take(config: &Config, layer: usize, weights: &mut BlockWeights) -> Result<Self> {
         let gain = |weights: &mut BlockWeights, role| {
             config.qk_norm.map(|_| weights.take_vector(role)).transpose()
         };
@@ -206,12 +201,12 @@ impl Attention {
             query_gain: gain(weights, Role::QueryNorm)?,
             key_gain: gain(weights, Role::KeyNorm)?,
             clip: config.clip_qkv,
-            rope,
+            rope: config.rope(layer),
             growth: config.query_growth,
             scores: Scores {
-                scale: config.attention_scale,
+                scale: config.score_scale(layer),
                 softcap: config.attention_softcap,
-                window,
+                window: config.window_tokens(layer),
                 sinks: weights.sinks.take(),
             },
             attended_norm: weights.take_inner_norm(config, config.sub_norms, Role::AttendedNorm)?,

@@ -158,6 +158,9 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         ropes: read.ropes,
         kinds,
         attention_scale: scale,
+        divides_scores_by_layer: factors
+            .scale_by_layer
+            .map_or(Ok(false), |key| keys.switch(key))?,
         attention_softcap: softcap(keys, factors.attention_softcap, "attn_logit_softcapping")?,
         qkv_bias: flag(keys, family.biases.qkv)?,
         output_bias: flag(keys, family.biases.output)?,
@@ -330,6 +333,10 @@ fn activation(keys: &mut ConfigKeys, family: &Family, is_mixture: bool) -> Resul
 }
 
 fn scale(keys: &mut ConfigKeys, family: &Family, head_dim: usize) -> Result<f32> {
+    let is_off = |key| Ok(keys.optional::<bool>(key)? == Some(false));
+    if family.factors.scale_switch.map_or(Ok(false), is_off)? {
+        return Ok(1.0);
+    }
     match family.factors.scale {
         ScaleRow::HeadDim => Ok(Config::usual_scale(head_dim)),
         ScaleRow::RootOf(key) => Ok(1.0 / (keys.positive(key)? as f32).sqrt()),

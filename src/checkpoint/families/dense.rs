@@ -38,6 +38,8 @@ pub(super) const PARTIAL_ROPE: RopeRow =
 
 pub(super) const FACTORS: Factors = Factors {
     scale: ScaleRow::HeadDim,
+    scale_switch: None,
+    scale_by_layer: None,
     embedding_root: false,
     embedding: None,
     residual: None,

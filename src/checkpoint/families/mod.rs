@@ -192,6 +192,10 @@ pub enum Windows {
 pub struct Factors {
     /// The factor on attention scores.
     pub scale: ScaleRow,
+    /// A switch that takes this factor away if it is off.
+    pub scale_switch: Option<&'static str>,
+    /// A switch that divides the scores of each layer by its number besides.
+    pub scale_by_layer: Option<&'static str>,
     /// Whether the embedding is multiplied by the root of the hidden size.
     pub embedding_root: bool,
     /// The key of a factor on the embedding.

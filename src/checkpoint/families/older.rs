@@ -133,6 +133,11 @@ pub(super) static FAMILIES: &[Family] = &[
         norm: NormRow { eps: Eps::Key("layer_norm_epsilon"), ..LAYER_NORM },
         biases: ALL_BIASES,
         rope: RopeRow { rotates: false, ..ROPE },
+        factors: Factors {
+            scale_switch: Some("scale_attn_weights"),
+            scale_by_layer: Some("scale_attn_by_inverse_layer_idx"),
+            ..FACTORS
+        },
         gated: false,
         activation: ActivationRow { key: "activation_function", names: ACTIVATIONS },
         learned_positions: true,
@@ -149,11 +154,7 @@ pub(super) static FAMILIES: &[Family] = &[
             "task_specific_params",
             "reorder_and_upcast_attn",
         ],
-        only: &[
-            ("scale_attn_weights", &["true"]),
-            ("scale_attn_by_inverse_layer_idx", &["false"]),
-            ("add_cross_attention", &["false"]),
-        ],
+        only: &[("add_cross_attention", &["false"])],
         layout: Layout {
             prefix: "transformer.",
             layers: "h",
