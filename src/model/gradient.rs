@@ -11,8 +11,8 @@ use super::norm::NormLayer;
 use super::ops::ActivationFunction;
 use super::rope::{RopeTables, Rotation};
 use super::{failed, mlp};
-use crate::checkpoint::Role;
 use crate::checkpoint::config::{Config, Mixer, NormKind, QkNorm, QkOver};
+use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 
 const LINEARS: [Role; 7] =
@@ -79,6 +79,8 @@ impl DifferentiableBlock {
         let inner = [Role::QueryNorm, Role::KeyNorm, Role::AttendedNorm, Role::InnerNorm];
         for role in inner.into_iter().filter(|role| config.has_role(layer, *role)) {
             variables.push((role, variable(&weights.take_vector(role)?)?));
+            let has_bias = config.has_bias(TensorId::block(layer, role));
+            biases.extend(weights.take_norm_bias(has_bias, role)?.map(|bias| (role, bias)));
         }
         let activation = mlp::activation(config, &mut weights)?;
         Ok(DifferentiableBlock {
@@ -257,14 +259,14 @@ impl DifferentiableBlock {
         let (gain, eps) = (self.find(role)?, self.config.norm.eps);
         let of_heads = (tokens, heads, self.config.head_dim);
         match over {
-            QkOver::All => normed(&y, kind, eps)?.broadcast_mul(gain),
+            QkOver::All => self.with_bias(normed(&y, kind, eps)?.broadcast_mul(gain)?, role),
             QkOver::Head => {
                 let y = normed(&y.reshape(of_heads)?, kind, eps)?.broadcast_mul(gain)?;
-                y.reshape((tokens, width))
+                self.with_bias(y, role)?.reshape((tokens, width))
             }
             QkOver::HeadWithOwnGains => {
                 let y = normed(&y.reshape(of_heads)?, kind, eps)?;
-                y.reshape((tokens, width))?.broadcast_mul(gain)
+                self.with_bias(y.reshape((tokens, width))?.broadcast_mul(gain)?, role)
             }
         }
     }

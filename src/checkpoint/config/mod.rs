@@ -162,8 +162,10 @@ impl Placement {
 /// Norms of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QkNorm {
-    /// The formula. It has gains, and no bias.
+    /// The formula. It has gains.
     pub kind: NormKind,
+    /// Whether learned vectors, in the shape of the gains, are added.
+    pub bias: bool,
     /// What is normed together, and the shape of the gains.
     pub over: QkOver,
     /// Whether heads are normed after they were rotated.

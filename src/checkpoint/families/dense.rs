@@ -58,7 +58,10 @@ pub(super) const GRANITE_FACTORS: Factors = Factors {
 };
 
 pub(super) const HEAD_NORM: QkNorm =
-    QkNorm { kind: NormKind::Rms, over: QkOver::Head, after_rope: false };
+    QkNorm { kind: NormKind::Rms, bias: false, over: QkOver::Head, after_rope: false };
+/// A layer norm of each head, with gains of its own.
+pub(super) const OWN_HEAD_NORM: QkNorm =
+    QkNorm { kind: NormKind::Layer, over: QkOver::HeadWithOwnGains, ..HEAD_NORM };
 pub(super) const ALL_HEADS_NORM: QkNorm = QkNorm { over: QkOver::All, ..HEAD_NORM };
 
 pub(super) const LAYOUT: Layout = Layout {

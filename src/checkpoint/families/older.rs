@@ -2,6 +2,7 @@
 
 use super::dense::*;
 use super::*;
+use crate::checkpoint::config::QkNorm;
 
 const PLAIN_NAMES: &[(Role, &str)] = &[(Role::Up, "mlp.c_fc"), (Role::Down, "mlp.c_proj")];
 const ALL_BIASES: Biases =
@@ -17,13 +18,18 @@ pub(super) static FAMILIES: &[Family] = &[
             "max_position_embeddings": 2048}"#,
         norm: LAYER_NORM,
         placement: Placement::PARALLEL,
+        qk_norm: QkNormRow::Key(
+            "qk_layernorm",
+            QkNorm { kind: NormKind::Layer, bias: true, ..HEAD_NORM },
+        ),
         biases: Biases { head: Flag::Always, ..ALL_BIASES },
         rope: RopeRow { partial: 0.5, ..PARTIAL_ROPE },
         gated: false,
         inert: &["resid_pdrop", "embd_pdrop"],
-        only: &[("qk_layernorm", &["false"])],
         layout: Layout {
             names: &[
+                (Role::QueryNorm, "self_attn.q_layernorm"),
+                (Role::KeyNorm, "self_attn.k_layernorm"),
                 (Role::Output, "self_attn.dense"),
                 (Role::Up, "mlp.fc1"),
                 (Role::Down, "mlp.fc2"),
