@@ -18,7 +18,9 @@ use super::tokenizer::{
     BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer, is_known_pretokenizer,
 };
 use super::weights::Weights;
-use super::{config_json, experts, foreign, gguf, quantized, safetensors, tensor_bytes};
+use super::{
+    config_json, experts, foreign, gguf, head_norms, quantized, safetensors, tensor_bytes,
+};
 use crate::error::{At, Error, Result};
 use crate::files::read_regular;
 
@@ -155,6 +157,7 @@ impl Checkpoint {
         } else {
             passed_over = spelling::settle(&mut found, &config, &layout)?;
             experts::unpack(&mut found, &config)?;
+            head_norms::join(&mut found, &config, &layout)?;
             layout.assign(&mut found)?
         };
         if let Some(stored) = tensors.values().find(|stored| stored.dtype == Dtype::U8) {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::config::Config;
-use super::families;
 use super::layout::FileLayout;
 use super::names::TensorId;
 use super::quantized;
 use super::roles::Role;
 use super::stored::StoredTensor;
+use super::{families, head_norms};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -173,12 +173,14 @@ pub fn is_named(
     contains: impl Fn(&str) -> bool,
 ) -> bool {
     let is_embedding = id == TensorId::model(Role::Embedding);
+    let is_head_norm = matches!(id.role, Role::QueryNorm | Role::KeyNorm);
     let head = TensorId::model(Role::Head).name();
     let wrapped = WRAPPED.iter().any(|(prefix, without)| {
         name.strip_prefix(without).is_some_and(|rest| contains(&format!("{prefix}{rest}")))
     });
     contains(name)
         || wrapped
+        || is_head_norm && contains(&head_norms::of_head(name, 0))
         || name.split_once('.').is_some_and(|(_, bare)| contains(bare))
         || is_embedding && config.tied && contains(&head)
 }

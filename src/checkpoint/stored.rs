@@ -102,6 +102,12 @@ pub enum RowOrder {
         /// The number of rotated rows of a head; even.
         rotated: usize,
     },
+    /// The numbers of each of `heads` heads are together, and the heads are in the order of the texts of
+    /// their numbers: 0, 1, 10, 11, 2.
+    HeadsByName {
+        /// Query heads for norms of queries, key/value heads for those of keys.
+        heads: usize,
+    },
     /// Columns of the transposed matrix, every `step`-th from `first` on.
     Transposed {
         /// Distance between two columns.
@@ -133,6 +139,12 @@ impl RowOrder {
                 };
                 head * head_dim + place
             }
+            RowOrder::HeadsByName { heads } if heads > 0 => {
+                let head_dim = (rows / heads).max(1);
+                let (head, within) = (row / head_dim, row % head_dim);
+                let before = (0..heads).filter(|other| is_before_by_name(*other, head)).count();
+                before * head_dim + within
+            }
             RowOrder::Blocks { rows, step, first } => {
                 let rows = rows.max(1);
                 row / rows * step + first + row % rows
@@ -159,14 +171,31 @@ impl RowOrder {
             RowOrder::Every { step, .. } => rows * step,
             RowOrder::Transposed { width, .. } => width,
             RowOrder::Blocks { rows: together, step, .. } => rows / together.max(1) * step,
-            RowOrder::Plain | RowOrder::Interleaved { .. } | RowOrder::Heads { .. } => rows,
+            RowOrder::Plain
+            | RowOrder::Interleaved { .. }
+            | RowOrder::Heads { .. }
+            | RowOrder::HeadsByName { .. } => rows,
         }
     }
 
     /// Whether a vector in this order is read element by element.
     pub fn is_of_elements(self) -> bool {
-        matches!(self, RowOrder::Every { .. } | RowOrder::Blocks { .. } | RowOrder::Heads { .. })
+        matches!(
+            self,
+            RowOrder::Every { .. }
+                | RowOrder::Blocks { .. }
+                | RowOrder::Heads { .. }
+                | RowOrder::HeadsByName { .. }
+        )
     }
+}
+
+/// Whether the text of a number comes before that of another.
+fn is_before_by_name(number: usize, other: usize) -> bool {
+    let digits = |number: usize| number.checked_ilog10().unwrap_or(0);
+    let most = digits(number).max(digits(other));
+    let key = |number: usize| (number as u128 * 10u128.pow(most - digits(number)), digits(number));
+    key(number) < key(other)
 }
 
 /// The error for a missing tensor; `name` is what the file should call it.

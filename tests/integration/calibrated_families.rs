@@ -31,8 +31,15 @@ fn families() -> Vec<PathBuf> {
 
 /// The families without their variants, and variants whose blocks are other ones.
 fn distinct_families() -> Vec<PathBuf> {
-    const VARIANTS: [&str; 6] =
-        ["cohere-qk", "gpt2-scale", "olmo-clip", "lfm2-bias", "phi-qk", "qwen2_moe-dense"];
+    const VARIANTS: [&str; 7] = [
+        "cohere-qk",
+        "gpt2-scale",
+        "lfm2-bias",
+        "olmo-clip",
+        "phi-qk",
+        "qwen2_moe-dense",
+        "stablelm-parallel",
+    ];
     let is_meant = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         !name.contains('-') || VARIANTS.contains(&name.as_str())
@@ -168,7 +175,7 @@ fn every_family_is_calibrated_on_a_text_and_by_saved_moments() {
 }
 
 /// Families that differ in what tuning differentiates: norms, their places, activations, heads, logits.
-const TUNED: [&str; 14] = [
+const TUNED: [&str; 15] = [
     "apertus-bias",
     "arcee",
     "bitnet",
@@ -183,6 +190,7 @@ const TUNED: [&str; 14] = [
     "olmo2",
     "phi",
     "phi-qk",
+    "stablelm-parallel",
 ];
 
 #[test]

@@ -70,10 +70,18 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "layer_norm_eps": 1e-5}"#,
         norm: LAYER_NORM,
         parallel: Some(("use_parallel_residual", Placement::PARALLEL)),
+        qk_norm: QkNormRow::Key("qk_layernorm", OWN_HEAD_NORM),
         biases: Biases { qkv: Flag::Key("use_qkv_bias"), ..NO_BIAS },
         rope: RopeRow { partial: 0.25, ..PARTIAL_ROPE },
         inert: &["hidden_dropout"],
-        only: &[("qk_layernorm", &["false"]), ("norm_eps", &["1e-05", "1e-5"])],
+        only: &[("norm_eps", &["1e-05", "1e-5"])],
+        layout: Layout {
+            names: &[
+                (Role::QueryNorm, "self_attn.q_layernorm"),
+                (Role::KeyNorm, "self_attn.k_layernorm"),
+            ],
+            ..LAYOUT
+        },
         ..LLAMA
     },
     Family {
