@@ -102,6 +102,15 @@ pub enum RowOrder {
         /// The number of rotated rows of a head; even.
         rotated: usize,
     },
+    /// As [`RowOrder::Heads`], with the rotated rows in the order that they have here.
+    HeadsInHalves {
+        /// Query heads for q, 1 for what all heads share.
+        heads: usize,
+        /// The first rotated row of a head.
+        first: usize,
+        /// The number of rotated rows of a head.
+        rotated: usize,
+    },
     /// The numbers of each of `heads` heads are together, and the heads are in the order of the texts of
     /// their numbers: 0, 1, 10, 11, 2.
     HeadsByName {
@@ -129,11 +138,16 @@ impl RowOrder {
                 let (head, within) = (row / head_dim, row % head_dim);
                 head * head_dim + pair(within, head_dim / 2)
             }
-            RowOrder::Heads { heads, first, rotated } if heads > 0 && rotated >= 2 => {
+            RowOrder::Heads { heads, first, rotated }
+            | RowOrder::HeadsInHalves { heads, first, rotated }
+                if heads > 0 && rotated >= 2 =>
+            {
                 let head_dim = (rows / heads).max(1);
                 let (head, within) = (row / head_dim, row % head_dim);
+                let is_paired = matches!(self, RowOrder::Heads { .. });
                 let place = match within.checked_sub(rotated) {
-                    None => first + pair(within, rotated / 2),
+                    None if is_paired => first + pair(within, rotated / 2),
+                    None => first + within,
                     Some(other) if other < first => other,
                     Some(other) => other + rotated,
                 };
@@ -174,6 +188,7 @@ impl RowOrder {
             RowOrder::Plain
             | RowOrder::Interleaved { .. }
             | RowOrder::Heads { .. }
+            | RowOrder::HeadsInHalves { .. }
             | RowOrder::HeadsByName { .. } => rows,
         }
     }
@@ -185,8 +200,19 @@ impl RowOrder {
             RowOrder::Every { .. }
                 | RowOrder::Blocks { .. }
                 | RowOrder::Heads { .. }
+                | RowOrder::HeadsInHalves { .. }
                 | RowOrder::HeadsByName { .. }
         )
+    }
+
+    /// The same order with pairs of one from each half in the file, where it has neighbours.
+    pub(super) fn in_halves(self) -> Self {
+        match self {
+            RowOrder::Heads { heads, first, rotated } => {
+                RowOrder::HeadsInHalves { heads, first, rotated }
+            }
+            other => other,
+        }
     }
 }
 

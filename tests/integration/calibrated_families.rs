@@ -31,8 +31,9 @@ fn families() -> Vec<PathBuf> {
 
 /// The families without their variants, and variants whose blocks are other ones.
 fn distinct_families() -> Vec<PathBuf> {
-    const VARIANTS: [&str; 7] = [
+    const VARIANTS: [&str; 8] = [
         "cohere-qk",
+        "deepseek_v3-half",
         "gpt2-scale",
         "lfm2-bias",
         "olmo-clip",

@@ -193,6 +193,8 @@ pub struct Latent {
     pub kv_rank: usize,
     /// Width of the rotated part of a head.
     pub rope_dim: usize,
+    /// Whether pairs of the rotated part are one of each half in files, and not neighbours.
+    pub in_halves: bool,
 }
 
 /// A causal convolution of each channel by itself, between two gates (LFM2).

@@ -225,7 +225,12 @@ fn latent(keys: &mut ConfigKeys, family: &Family) -> Result<Option<Latent>> {
     if !family.latent {
         return Ok(None);
     }
+    let in_halves = match family.rope.neighbours_switch {
+        Some(key) => keys.optional::<bool>(key)? == Some(false),
+        None => false,
+    };
     Ok(Some(Latent {
+        in_halves,
         query_rank: keys.optional("q_lora_rank")?,
         kv_rank: keys.take("kv_lora_rank")?,
         rope_dim: keys.take("qk_rope_head_dim")?,

@@ -26,6 +26,7 @@ pub(super) const ROPE: RopeRow = RopeRow {
     partial: 1.0,
     partial_key: None,
     neighbours: false,
+    neighbours_switch: None,
     local: None,
     without: WithoutRope::None,
     long: &["longrope"],

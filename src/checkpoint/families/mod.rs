@@ -140,6 +140,8 @@ pub struct RopeRow {
     pub partial_key: Option<&'static str>,
     /// Whether pairs are neighbours in files, and not one of each half of the head.
     pub neighbours: bool,
+    /// A switch that says, if it is off, that pairs are not neighbours in files after all.
+    pub neighbours_switch: Option<&'static str>,
     /// Layers with sliding windows have their own base and no scaling: its key, and its default.
     pub local: Option<(&'static str, f64)>,
     /// Which layers are not rotated.
