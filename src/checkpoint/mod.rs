@@ -12,6 +12,7 @@ mod experts;
 mod families;
 mod foreign;
 pub mod gguf;
+mod head_norms;
 pub mod hub;
 mod identity;
 mod json;

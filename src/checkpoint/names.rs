@@ -168,6 +168,7 @@ impl Config {
             Gate | Up | Down | SharedGate | SharedUp | SharedDown => self.mlp_bias,
             ConvInput | ConvKernel | ConvOutput => self.conv.is_some_and(|conv| conv.bias),
             AttentionNorm | PostAttentionNorm | MlpNorm | PostMlpNorm | FinalNorm => self.norm.bias,
+            QueryNorm | KeyNorm => self.qk_norm.is_some_and(|norm| norm.bias),
             Head => self.head_bias,
             _ => false,
         }

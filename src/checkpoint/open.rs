@@ -18,7 +18,9 @@ use super::tokenizer::{
     BYTE_LEVEL, PRETOKENIZER, TOKENIZER_MODEL, TextTokenizer, is_known_pretokenizer,
 };
 use super::weights::Weights;
-use super::{config_json, experts, foreign, gguf, quantized, safetensors, tensor_bytes};
+use super::{
+    config_json, experts, foreign, gguf, head_norms, quantized, safetensors, tensor_bytes,
+};
 use crate::error::{At, Error, Result};
 use crate::files::read_regular;
 
@@ -155,7 +157,12 @@ impl Checkpoint {
         } else {
             passed_over = spelling::settle(&mut found, &config, &layout)?;
             experts::unpack(&mut found, &config)?;
-            layout.assign(&mut found)?
+            head_norms::join(&mut found, &config, &layout)?;
+            let mut tensors = layout.assign(&mut found)?;
+            if config.latent.is_some_and(|latent| latent.in_halves) {
+                tensors.values_mut().for_each(|stored| stored.rows = stored.rows.in_halves());
+            }
+            tensors
         };
         if let Some(stored) = tensors.values().find(|stored| stored.dtype == Dtype::U8) {
             return Err(Error::input("expected f32, f16 or bf16, found U8")

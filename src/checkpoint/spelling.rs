@@ -10,6 +10,7 @@ use super::names::TensorId;
 use super::quantized;
 use super::roles::Role;
 use super::stored::StoredTensor;
+use super::{families, head_norms};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -172,12 +173,14 @@ pub fn is_named(
     contains: impl Fn(&str) -> bool,
 ) -> bool {
     let is_embedding = id == TensorId::model(Role::Embedding);
+    let is_head_norm = matches!(id.role, Role::QueryNorm | Role::KeyNorm);
     let head = TensorId::model(Role::Head).name();
     let wrapped = WRAPPED.iter().any(|(prefix, without)| {
         name.strip_prefix(without).is_some_and(|rest| contains(&format!("{prefix}{rest}")))
     });
     contains(name)
         || wrapped
+        || is_head_norm && contains(&head_norms::of_head(name, 0))
         || name.split_once('.').is_some_and(|(_, bare)| contains(bare))
         || is_embedding && config.tied && contains(&head)
 }
@@ -190,10 +193,9 @@ fn refuse_layouts<'a>(names: impl Iterator<Item = &'a str> + Clone, config: &Con
                 .hint(hint));
         }
     }
-    for (mark, what, hint) in LAYOUTS {
-        if config.family == "gpt2" && mark == "transformer.h." {
-            continue;
-        }
+    let own = families::named(config.family).map(|family| family.layer_prefix());
+    for (mark, what, hint) in LAYOUTS.into_iter().filter(|(mark, ..)| own.as_deref() != Some(mark))
+    {
         if let Some(name) = names.clone().find(|name| name.contains(mark)) {
             return Err(Error::input(format!("its name is that of {what}"))
                 .at(format!("tensor {name}"))

@@ -102,6 +102,21 @@ pub enum RowOrder {
         /// The number of rotated rows of a head; even.
         rotated: usize,
     },
+    /// As [`RowOrder::Heads`], with the rotated rows in the order that they have here.
+    HeadsInHalves {
+        /// Query heads for q, 1 for what all heads share.
+        heads: usize,
+        /// The first rotated row of a head.
+        first: usize,
+        /// The number of rotated rows of a head.
+        rotated: usize,
+    },
+    /// The numbers of each of `heads` heads are together, and the heads are in the order of the texts of
+    /// their numbers: 0, 1, 10, 11, 2.
+    HeadsByName {
+        /// Query heads for norms of queries, key/value heads for those of keys.
+        heads: usize,
+    },
     /// Columns of the transposed matrix, every `step`-th from `first` on.
     Transposed {
         /// Distance between two columns.
@@ -123,15 +138,26 @@ impl RowOrder {
                 let (head, within) = (row / head_dim, row % head_dim);
                 head * head_dim + pair(within, head_dim / 2)
             }
-            RowOrder::Heads { heads, first, rotated } if heads > 0 && rotated >= 2 => {
+            RowOrder::Heads { heads, first, rotated }
+            | RowOrder::HeadsInHalves { heads, first, rotated }
+                if heads > 0 && rotated >= 2 =>
+            {
                 let head_dim = (rows / heads).max(1);
                 let (head, within) = (row / head_dim, row % head_dim);
+                let is_paired = matches!(self, RowOrder::Heads { .. });
                 let place = match within.checked_sub(rotated) {
-                    None => first + pair(within, rotated / 2),
+                    None if is_paired => first + pair(within, rotated / 2),
+                    None => first + within,
                     Some(other) if other < first => other,
                     Some(other) => other + rotated,
                 };
                 head * head_dim + place
+            }
+            RowOrder::HeadsByName { heads } if heads > 0 => {
+                let head_dim = (rows / heads).max(1);
+                let (head, within) = (row / head_dim, row % head_dim);
+                let before = (0..heads).filter(|other| is_before_by_name(*other, head)).count();
+                before * head_dim + within
             }
             RowOrder::Blocks { rows, step, first } => {
                 let rows = rows.max(1);
@@ -159,14 +185,43 @@ impl RowOrder {
             RowOrder::Every { step, .. } => rows * step,
             RowOrder::Transposed { width, .. } => width,
             RowOrder::Blocks { rows: together, step, .. } => rows / together.max(1) * step,
-            RowOrder::Plain | RowOrder::Interleaved { .. } | RowOrder::Heads { .. } => rows,
+            RowOrder::Plain
+            | RowOrder::Interleaved { .. }
+            | RowOrder::Heads { .. }
+            | RowOrder::HeadsInHalves { .. }
+            | RowOrder::HeadsByName { .. } => rows,
         }
     }
 
     /// Whether a vector in this order is read element by element.
     pub fn is_of_elements(self) -> bool {
-        matches!(self, RowOrder::Every { .. } | RowOrder::Blocks { .. } | RowOrder::Heads { .. })
+        matches!(
+            self,
+            RowOrder::Every { .. }
+                | RowOrder::Blocks { .. }
+                | RowOrder::Heads { .. }
+                | RowOrder::HeadsInHalves { .. }
+                | RowOrder::HeadsByName { .. }
+        )
     }
+
+    /// The same order with pairs of one from each half in the file, where it has neighbours.
+    pub(super) fn in_halves(self) -> Self {
+        match self {
+            RowOrder::Heads { heads, first, rotated } => {
+                RowOrder::HeadsInHalves { heads, first, rotated }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the text of a number comes before that of another.
+fn is_before_by_name(number: usize, other: usize) -> bool {
+    let digits = |number: usize| number.checked_ilog10().unwrap_or(0);
+    let most = digits(number).max(digits(other));
+    let key = |number: usize| (number as u128 * 10u128.pow(most - digits(number)), digits(number));
+    key(number) < key(other)
 }
 
 /// The error for a missing tensor; `name` is what the file should call it.

@@ -6,7 +6,7 @@ use super::backend::product;
 use super::failed;
 use super::norm::NormLayer;
 use crate::checkpoint::Role;
-use crate::checkpoint::config::Config;
+use crate::checkpoint::config::{Config, QkNorm};
 use crate::error::{Error, Result};
 
 /// The epsilon of the norms inside latent attention, which no key changes (transformers,
@@ -100,12 +100,30 @@ impl BlockWeights {
             return Ok(None);
         }
         let gain = config.norm.gain.then(|| self.take_vector(role)).transpose()?;
+        let bias = self.take_norm_bias(config.norm.bias, role)?;
+        Ok(Some(NormLayer::of_states(config.norm, gain, bias)))
+    }
+
+    /// The norm of queries or keys with a role.
+    pub(super) fn take_head_norm(
+        &mut self,
+        config: &Config,
+        QkNorm { kind, bias, .. }: QkNorm,
+        role: Role,
+    ) -> Result<NormLayer> {
+        let gain = Some(self.take_vector(role)?);
+        let bias = self.take_norm_bias(bias, role)?;
+        Ok(NormLayer { kind, eps: config.norm.eps, gain, bias })
+    }
+
+    /// The bias of a norm with a role, which is there or not.
+    pub(super) fn take_norm_bias(&mut self, is_there: bool, role: Role) -> Result<Option<Tensor>> {
         let at = self.biases.iter().position(|(found, _)| *found == role);
         let bias = at.map(|at| self.biases.swap_remove(at).1);
-        if config.norm.bias != bias.is_some() {
+        if is_there != bias.is_some() {
             return Err(missing(role));
         }
-        Ok(Some(NormLayer::of_states(config.norm, gain, bias)))
+        Ok(bias)
     }
 
     /// The RMS norm of a state inside a layer.

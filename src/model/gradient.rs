@@ -11,8 +11,8 @@ use super::norm::NormLayer;
 use super::ops::ActivationFunction;
 use super::rope::{RopeTables, Rotation};
 use super::{failed, mlp};
-use crate::checkpoint::Role;
 use crate::checkpoint::config::{Config, Mixer, NormKind, QkNorm, QkOver};
+use crate::checkpoint::{Role, TensorId};
 use crate::error::{Error, Result};
 
 const LINEARS: [Role; 7] =
@@ -21,6 +21,7 @@ const LINEARS: [Role; 7] =
 /// A block whose weights are variables.
 pub struct DifferentiableBlock {
     config: Config,
+    layer: usize,
     window: Option<usize>,
     rope: Option<usize>,
     activation: ActivationFunction,
@@ -78,10 +79,13 @@ impl DifferentiableBlock {
         let inner = [Role::QueryNorm, Role::KeyNorm, Role::AttendedNorm, Role::InnerNorm];
         for role in inner.into_iter().filter(|role| config.has_role(layer, *role)) {
             variables.push((role, variable(&weights.take_vector(role)?)?));
+            let has_bias = config.has_bias(TensorId::block(layer, role));
+            biases.extend(weights.take_norm_bias(has_bias, role)?.map(|bias| (role, bias)));
         }
         let activation = mlp::activation(config, &mut weights)?;
         Ok(DifferentiableBlock {
             config: config.clone(),
+            layer,
             window,
             rope,
             activation,
@@ -194,11 +198,11 @@ impl DifferentiableBlock {
     }
 
     fn attention_scale(&self) -> f64 {
-        let Config { attention_scale, head_dim, .. } = self.config;
-        if attention_scale == Config::usual_scale(head_dim) {
+        let (scale, head_dim) = (self.config.score_scale(self.layer), self.config.head_dim);
+        if scale == Config::usual_scale(head_dim) {
             1.0 / (head_dim as f64).sqrt()
         } else {
-            f64::from(attention_scale)
+            f64::from(scale)
         }
     }
 
@@ -255,14 +259,14 @@ impl DifferentiableBlock {
         let (gain, eps) = (self.find(role)?, self.config.norm.eps);
         let of_heads = (tokens, heads, self.config.head_dim);
         match over {
-            QkOver::All => normed(&y, kind, eps)?.broadcast_mul(gain),
+            QkOver::All => self.with_bias(normed(&y, kind, eps)?.broadcast_mul(gain)?, role),
             QkOver::Head => {
                 let y = normed(&y.reshape(of_heads)?, kind, eps)?.broadcast_mul(gain)?;
-                y.reshape((tokens, width))
+                self.with_bias(y, role)?.reshape((tokens, width))
             }
             QkOver::HeadWithOwnGains => {
                 let y = normed(&y.reshape(of_heads)?, kind, eps)?;
-                y.reshape((tokens, width))?.broadcast_mul(gain)
+                self.with_bias(y.reshape((tokens, width))?.broadcast_mul(gain)?, role)
             }
         }
     }

@@ -7,10 +7,9 @@ use super::block_weights::{BlockWeights, LinearLayer};
 use super::inputs::{Input, InputMode};
 use super::magnitude::{Activation as Seen, Watch};
 use super::norm::NormLayer;
-use super::ops;
 use super::rope::{RopeTables, Rotation};
 use crate::checkpoint::Role;
-use crate::checkpoint::config::{Config, Mixer, NormKind, QkNorm, QkOver, QueryGrowth};
+use crate::checkpoint::config::{Config, Mixer, QkNorm, QkOver, QueryGrowth};
 use crate::error::{Error, Result};
 
 /// How a block mixes tokens.
@@ -27,11 +26,10 @@ pub(super) struct Attention {
     kv_heads: usize,
     head_dim: usize,
     value_dim: usize,
-    eps: f64,
     projections: Projections,
     qk_norm: Option<QkNorm>,
-    query_gain: Option<Tensor>,
-    key_gain: Option<Tensor>,
+    query_norm: Option<NormLayer>,
+    key_norm: Option<NormLayer>,
     clip: Option<f64>,
     rope: Option<usize>,
     growth: Option<QueryGrowth>,
@@ -76,8 +74,8 @@ impl MixerBlock {
                 input: weights.take_linear(Role::ConvInput)?,
                 kernel: weights.take_linear(Role::ConvKernel)?,
             })),
-            Mixer::Attention { window, rope } => {
-                let attention = Attention::take(config, weights, window, rope)?;
+            Mixer::Attention { .. } => {
+                let attention = Attention::take(config, layer, weights)?;
                 Ok(MixerBlock::Attention(Box::new(attention)))
             }
         }
@@ -186,32 +184,26 @@ impl LatentProjections {
 }
 
 impl Attention {
-    fn take(
-        config: &Config,
-        weights: &mut BlockWeights,
-        window: Option<usize>,
-        rope: Option<usize>,
-    ) -> Result<Self> {
-        let gain = |weights: &mut BlockWeights, role| {
-            config.qk_norm.map(|_| weights.take_vector(role)).transpose()
+    fn take(config: &Config, layer: usize, weights: &mut BlockWeights) -> Result<Self> {
+        let norm = |weights: &mut BlockWeights, role| {
+            config.qk_norm.map(|norm| weights.take_head_norm(config, norm, role)).transpose()
         };
         Ok(Attention {
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             value_dim: config.value_dim,
-            eps: config.norm.eps,
             projections: Projections::take(config, weights)?,
             qk_norm: config.qk_norm,
-            query_gain: gain(weights, Role::QueryNorm)?,
-            key_gain: gain(weights, Role::KeyNorm)?,
+            query_norm: norm(weights, Role::QueryNorm)?,
+            key_norm: norm(weights, Role::KeyNorm)?,
             clip: config.clip_qkv,
-            rope,
+            rope: config.rope(layer),
             growth: config.query_growth,
             scores: Scores {
-                scale: config.attention_scale,
+                scale: config.score_scale(layer),
                 softcap: config.attention_softcap,
-                window,
+                window: config.window_tokens(layer),
                 sinks: weights.sinks.take(),
             },
             attended_norm: weights.take_inner_norm(config, config.sub_norms, Role::AttendedNorm)?,
@@ -230,9 +222,9 @@ impl Attention {
         let rotation = rotation.as_ref();
         let (q, k, v) = match &self.projections {
             Projections::Plain { query, key, value } => {
-                let gains = (self.query_gain.as_ref(), self.key_gain.as_ref());
-                let q = self.heads_of(query.forward(normed)?, self.heads, gains.0, rotation)?;
-                let k = self.heads_of(key.forward(normed)?, self.kv_heads, gains.1, rotation)?;
+                let norms = (self.query_norm.as_ref(), self.key_norm.as_ref());
+                let q = self.heads_of(query.forward(normed)?, self.heads, norms.0, rotation)?;
+                let k = self.heads_of(key.forward(normed)?, self.kv_heads, norms.1, rotation)?;
                 let v = self.clipped(value.forward(normed)?)?;
                 (q, k, v.reshape((tokens, self.kv_heads, self.value_dim))?)
             }
@@ -298,15 +290,15 @@ impl Attention {
         &self,
         y: Tensor,
         heads: usize,
-        gain: Option<&Tensor>,
+        norm: Option<&NormLayer>,
         rotation: Option<&Rotation>,
     ) -> CandleResult<Tensor> {
         let (tokens, _) = y.dims2()?;
         let shape = (tokens, heads, self.head_dim);
-        let normed = self.qk_norm.zip(gain);
+        let normed = self.qk_norm.zip(norm);
         // transformers clamps what was normed (OLMoE) and what was not (OLMo).
         let y = match normed {
-            Some((norm, gain)) if !norm.after_rope => self.norm_heads(&y, heads, norm, gain)?,
+            Some((of, norm)) if !of.after_rope => self.norm_heads(&y, heads, of.over, norm)?,
             _ => y,
         };
         let y = self.clipped(y)?.reshape(shape)?;
@@ -315,9 +307,9 @@ impl Attention {
             None => y,
         };
         match normed {
-            Some((norm, gain)) if norm.after_rope => {
+            Some((of, norm)) if of.after_rope => {
                 let flat = y.reshape((tokens, heads * self.head_dim))?;
-                self.norm_heads(&flat, heads, norm, gain)?.reshape(shape)
+                self.norm_heads(&flat, heads, of.over, norm)?.reshape(shape)
             }
             _ => Ok(y),
         }
@@ -328,21 +320,17 @@ impl Attention {
         &self,
         y: &Tensor,
         heads: usize,
-        QkNorm { kind, over, .. }: QkNorm,
-        gain: &Tensor,
+        over: QkOver,
+        norm: &NormLayer,
     ) -> CandleResult<Tensor> {
         let (tokens, width) = y.dims2()?;
-        let norm = |x: &Tensor, gain: &Tensor| match kind {
-            NormKind::Rms => ops::rms_norm(x, gain, self.eps),
-            NormKind::Layer => ops::layer_norm(x, gain, self.eps),
-        };
         let rows = (tokens * heads, self.head_dim);
         match over {
-            QkOver::All => norm(y, gain),
-            QkOver::Head => norm(&y.reshape(rows)?, gain)?.reshape((tokens, width)),
+            QkOver::All => norm.forward(y),
+            QkOver::Head => norm.forward(&y.reshape(rows)?)?.reshape((tokens, width)),
             QkOver::HeadWithOwnGains => {
-                let ones = Tensor::ones(self.head_dim, y.dtype(), y.device())?;
-                norm(&y.reshape(rows)?, &ones)?.reshape((tokens, width))?.broadcast_mul(gain)
+                let of_head = NormLayer { gain: None, bias: None, ..norm.clone() };
+                norm.weigh(of_head.forward(&y.reshape(rows)?)?.reshape((tokens, width))?)
             }
         }
     }

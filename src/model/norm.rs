@@ -47,4 +47,19 @@ impl NormLayer {
             None => Ok(normed),
         }
     }
+
+    /// What is normed already `[rows, len]`, times the gain and plus the bias.
+    ///
+    /// # Errors
+    /// Candle's errors.
+    pub(super) fn weigh(&self, normed: Tensor) -> CandleResult<Tensor> {
+        let weighed = match &self.gain {
+            Some(gain) => normed.broadcast_mul(gain)?,
+            None => normed,
+        };
+        match &self.bias {
+            Some(bias) => weighed.broadcast_add(bias),
+            None => Ok(weighed),
+        }
+    }
 }

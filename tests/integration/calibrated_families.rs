@@ -31,7 +31,16 @@ fn families() -> Vec<PathBuf> {
 
 /// The families without their variants, and variants whose blocks are other ones.
 fn distinct_families() -> Vec<PathBuf> {
-    const VARIANTS: [&str; 4] = ["cohere-qk", "olmo-clip", "lfm2-bias", "qwen2_moe-dense"];
+    const VARIANTS: [&str; 8] = [
+        "cohere-qk",
+        "deepseek_v3-half",
+        "gpt2-scale",
+        "lfm2-bias",
+        "olmo-clip",
+        "phi-qk",
+        "qwen2_moe-dense",
+        "stablelm-parallel",
+    ];
     let is_meant = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         !name.contains('-') || VARIANTS.contains(&name.as_str())
@@ -167,19 +176,22 @@ fn every_family_is_calibrated_on_a_text_and_by_saved_moments() {
 }
 
 /// Families that differ in what tuning differentiates: norms, their places, activations, heads, logits.
-const TUNED: [&str; 12] = [
+const TUNED: [&str; 15] = [
     "apertus-bias",
     "arcee",
     "bitnet",
     "cohere",
     "gemma2",
     "gpt2",
+    "gpt2-scale",
     "granite",
     "hunyuan_v1_dense",
     "nemotron",
     "olmo-clip",
     "olmo2",
     "phi",
+    "phi-qk",
+    "stablelm-parallel",
 ];
 
 #[test]

@@ -49,6 +49,8 @@ pub struct Config {
     pub kinds: Vec<LayerKind>,
     /// Factor on attention scores.
     pub attention_scale: f32,
+    /// Whether the scores of the n-th layer, counted from 1, are divided by n besides.
+    pub divides_scores_by_layer: bool,
     /// Scores become `c · tanh(score / c)` before they are masked.
     pub attention_softcap: Option<f64>,
     /// Biases on q, k and v.
@@ -164,8 +166,10 @@ impl Placement {
 /// Norms of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QkNorm {
-    /// The formula. It has gains, and no bias.
+    /// The formula. It has gains.
     pub kind: NormKind,
+    /// Whether learned vectors, in the shape of the gains, are added.
+    pub bias: bool,
     /// What is normed together, and the shape of the gains.
     pub over: QkOver,
     /// Whether heads are normed after they were rotated.
@@ -193,6 +197,8 @@ pub struct Latent {
     pub kv_rank: usize,
     /// Width of the rotated part of a head.
     pub rope_dim: usize,
+    /// Whether pairs of the rotated part are one of each half in files, and not neighbours.
+    pub in_halves: bool,
 }
 
 /// A causal convolution of each channel by itself, between two gates (LFM2).
@@ -229,6 +235,14 @@ impl Config {
     /// The factor on attention scores that most families have: `1 / sqrt(head_dim)`.
     pub fn usual_scale(head_dim: usize) -> f32 {
         1.0 / (head_dim as f32).sqrt()
+    }
+
+    /// The factor on the attention scores of a layer.
+    pub fn score_scale(&self, layer: usize) -> f32 {
+        match self.divides_scores_by_layer {
+            true => self.attention_scale / (layer + 1) as f32,
+            false => self.attention_scale,
+        }
     }
 
     /// The kind of a layer.

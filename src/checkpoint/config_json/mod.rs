@@ -18,10 +18,6 @@ use crate::error::{At, Error, Result};
 /// Largest configuration file that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// Wrappers of a language model for images or sound, with the family of a `text_config` that does not
-/// name one. Their head is tied unless they say otherwise.
-const WRAPPERS: [(&str, &str); 2] = [("gemma3", "gemma3_text"), ("mistral3", "mistral")];
-
 /// Families that are known, and why they are not computed.
 const NOT_YET: [(&str, &str); 12] = [
     ("qwen3_5_text", "its gated delta rule is not computed yet"),
@@ -68,12 +64,13 @@ impl Config {
     }
 }
 
-/// The text model's own configuration, with what its wrapper decides.
+/// The text model's own configuration, with what its wrapper decides. The head in a wrapper that a family
+/// has is tied unless the wrapper says otherwise.
 fn unwrapped(wrapper: &Map<String, Value>, mut inner: Map<String, Value>) -> Map<String, Value> {
     let name = wrapper.get("model_type").and_then(Value::as_str).unwrap_or("");
-    let known = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == name);
-    if let Some((_, family)) = known {
-        inner.entry("model_type").or_insert_with(|| (*family).into());
+    let known = families::all().find(|family| family.wrapper == Some(name));
+    if let Some(family) = known {
+        inner.entry("model_type").or_insert_with(|| family.name.into());
     }
     let tied = wrapper.get("tie_word_embeddings").cloned();
     if let Some(tied) = tied.or(known.map(|_| Value::Bool(true))) {
@@ -92,7 +89,8 @@ fn unwrapped(wrapper: &Map<String, Value>, mut inner: Map<String, Value>) -> Map
 /// # Errors
 /// As [`parse`].
 pub(super) fn read(map: Map<String, Value>) -> Result<Config> {
-    quantized::refuse_config(&map, map.get("model_type").is_some_and(|name| name == "gpt_oss"))?;
+    let named = map.get("model_type").and_then(Value::as_str).and_then(families::named);
+    quantized::refuse_config(&map, named.is_some_and(Family::may_have_mxfp4))?;
     let mut keys = ConfigKeys { map };
     let family = family(&mut keys)?;
     keys.settle(family)?;
@@ -141,10 +139,9 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
     let qk_norm = qk_norm(keys, family)?;
     let factors = &family.factors;
     let scale = scale(keys, family, head_dim)? * read.scale_factor;
-    let softcap = |keys: &mut ConfigKeys, key| {
-        if factors.softcaps { keys.optional_positive(key) } else { Ok(None) }
+    let softcap = |keys: &mut ConfigKeys, is_there, key| {
+        if is_there { keys.optional_positive(key) } else { Ok(None) }
     };
-    let attention_softcap = softcap(keys, "attn_logit_softcapping")?;
     Ok(Config {
         family: family.name,
         hidden_size,
@@ -161,8 +158,10 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         ropes: read.ropes,
         kinds,
         attention_scale: scale,
-        // Gemma 3 has the key and does not use it.
-        attention_softcap: attention_softcap.filter(|_| family.name != "gemma3_text"),
+        divides_scores_by_layer: factors
+            .scale_by_layer
+            .map_or(Ok(false), |key| keys.switch(key))?,
+        attention_softcap: softcap(keys, factors.attention_softcap, "attn_logit_softcapping")?,
         qkv_bias: flag(keys, family.biases.qkv)?,
         output_bias: flag(keys, family.biases.output)?,
         mlp_bias: flag(keys, family.biases.mlp)?,
@@ -183,7 +182,7 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
             Some(key) => (1.0 / keys.positive(key)?) as f32,
             None => optional_factor(keys, factors.logits)?,
         },
-        logit_softcap: softcap(keys, "final_logit_softcapping")?,
+        logit_softcap: softcap(keys, factors.logit_softcap, "final_logit_softcapping")?,
         learned_positions: family.learned_positions,
         package_scale: family.package_scale,
         tied: keys.switch("tie_word_embeddings")?,
@@ -227,7 +226,12 @@ fn latent(keys: &mut ConfigKeys, family: &Family) -> Result<Option<Latent>> {
     if !family.latent {
         return Ok(None);
     }
+    let in_halves = match family.rope.neighbours_switch {
+        Some(key) => keys.optional::<bool>(key)? == Some(false),
+        None => false,
+    };
     Ok(Some(Latent {
+        in_halves,
         query_rank: keys.optional("q_lora_rank")?,
         kv_rank: keys.take("kv_lora_rank")?,
         rope_dim: keys.take("qk_rope_head_dim")?,
@@ -335,6 +339,10 @@ fn activation(keys: &mut ConfigKeys, family: &Family, is_mixture: bool) -> Resul
 }
 
 fn scale(keys: &mut ConfigKeys, family: &Family, head_dim: usize) -> Result<f32> {
+    let is_off = |key| Ok(keys.optional::<bool>(key)? == Some(false));
+    if family.factors.scale_switch.map_or(Ok(false), is_off)? {
+        return Ok(1.0);
+    }
     match family.factors.scale {
         ScaleRow::HeadDim => Ok(Config::usual_scale(head_dim)),
         ScaleRow::RootOf(key) => Ok(1.0 / (keys.positive(key)? as f32).sqrt()),

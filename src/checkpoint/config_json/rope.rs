@@ -134,8 +134,9 @@ impl Reader<'_> {
         let rotated = self.rotated(&mut keys)?;
         let legacy = keys.optional::<String>("type")?;
         let kind = keys.optional::<String>("rope_type")?.or(legacy).unwrap_or("default".into());
+        let row = &self.family.rope;
         let scaling = match kind.as_str() {
-            "dynamic" if self.family.name == "hunyuan_v1_dense" => {
+            "dynamic" if row.grows_by_alpha => {
                 let dim = rotated as f64;
                 theta *= keys.positive("alpha")?.powf(dim / (dim - 2.0));
                 for key in ["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"] {
@@ -143,10 +144,7 @@ impl Reader<'_> {
                 }
                 RopeScaling::None
             }
-            "yarn" | "su" | "longrope" if self.family.name == "phi3" => {
-                self.long(&mut keys, rotated)?
-            }
-            "longrope" => self.long(&mut keys, rotated)?,
+            kind if row.long.contains(&kind) => self.long(&mut keys, rotated)?,
             "yarn" => self.yarn(&mut keys)?,
             _ => {
                 plain_scaling(&kind, &mut keys, self.context.positions, |keys| self.original(keys))?
@@ -177,11 +175,8 @@ impl Reader<'_> {
     /// The length of the first training, in tokens.
     fn original(&self, keys: &mut ConfigKeys) -> Result<usize> {
         let nested = keys.optional("original_max_position_embeddings")?;
-        let default = match self.family.name {
-            "phi3" => 4096,
-            _ => self.context.positions,
-        };
-        Ok(self.top.original.or(nested).unwrap_or(default))
+        let usual = self.family.rope.original_tokens.unwrap_or(self.context.positions);
+        Ok(self.top.original.or(nested).unwrap_or(usual))
     }
 
     fn yarn(&mut self, keys: &mut ConfigKeys) -> Result<RopeScaling> {

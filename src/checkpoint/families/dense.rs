@@ -26,8 +26,12 @@ pub(super) const ROPE: RopeRow = RopeRow {
     partial: 1.0,
     partial_key: None,
     neighbours: false,
+    neighbours_switch: None,
     local: None,
     without: WithoutRope::None,
+    long: &["longrope"],
+    grows_by_alpha: false,
+    original_tokens: None,
 };
 
 pub(super) const PARTIAL_ROPE: RopeRow =
@@ -35,12 +39,15 @@ pub(super) const PARTIAL_ROPE: RopeRow =
 
 pub(super) const FACTORS: Factors = Factors {
     scale: ScaleRow::HeadDim,
+    scale_switch: None,
+    scale_by_layer: None,
     embedding_root: false,
     embedding: None,
     residual: None,
     logits: None,
     logits_divided: None,
-    softcaps: false,
+    attention_softcap: false,
+    logit_softcap: false,
     clip_qkv: false,
 };
 pub(super) const GRANITE_FACTORS: Factors = Factors {
@@ -52,7 +59,10 @@ pub(super) const GRANITE_FACTORS: Factors = Factors {
 };
 
 pub(super) const HEAD_NORM: QkNorm =
-    QkNorm { kind: NormKind::Rms, over: QkOver::Head, after_rope: false };
+    QkNorm { kind: NormKind::Rms, bias: false, over: QkOver::Head, after_rope: false };
+/// A layer norm of each head, with gains of its own.
+pub(super) const OWN_HEAD_NORM: QkNorm =
+    QkNorm { kind: NormKind::Layer, over: QkOver::HeadWithOwnGains, ..HEAD_NORM };
 pub(super) const ALL_HEADS_NORM: QkNorm = QkNorm { over: QkOver::All, ..HEAD_NORM };
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -86,6 +96,7 @@ const AROUND_NAMES: &[(Role, &str)] = &[
 /// Llama 1-3, TinyLlama, SmolLM2: the row that the others differ from.
 pub(super) const LLAMA: Family = Family {
     name: "llama",
+    wrapper: None,
     defaults: r#"{"hidden_act": "silu"}"#,
     spellings: &[],
     inert: &[],
@@ -107,6 +118,7 @@ pub(super) const LLAMA: Family = Family {
     convolutions: false,
     learned_positions: false,
     package_scale: 1.0,
+    keeps_space_after: &[],
     layout: LAYOUT,
 };
 
@@ -148,7 +160,8 @@ const GEMMA2: Family = Family {
     factors: Factors {
         scale: ScaleRow::RootOf("query_pre_attn_scalar"),
         embedding_root: true,
-        softcaps: true,
+        attention_softcap: true,
+        logit_softcap: true,
         ..FACTORS
     },
     activation: ActivationRow { key: "hidden_activation", names: ACTIVATIONS },
@@ -206,7 +219,7 @@ pub(super) static FAMILIES: &[Family] = &[
         windows: Windows::Late,
         ..LLAMA
     },
-    MISTRAL,
+    Family { wrapper: Some("mistral3"), ..MISTRAL },
     Family { name: "ministral", windows: Windows::Pattern(usize::MAX), ..MISTRAL },
     Family {
         name: "ministral3",
@@ -221,6 +234,7 @@ pub(super) static FAMILIES: &[Family] = &[
     GEMMA2,
     Family {
         name: "gemma3_text",
+        wrapper: Some("gemma3"),
         defaults: r#"{"hidden_activation": "gelu_pytorch_tanh", "head_dim": 256,
             "rms_norm_eps": 1e-6, "tie_word_embeddings": true, "max_position_embeddings": 131072,
             "vocab_size": 262208, "query_pre_attn_scalar": 256, "sliding_window": 4096,
@@ -232,6 +246,13 @@ pub(super) static FAMILIES: &[Family] = &[
             ..ROPE
         },
         windows: Windows::Pattern(6),
+        factors: Factors { attention_softcap: false, ..GEMMA2.factors },
+        inert: &[
+            "hidden_act",
+            "cache_implementation",
+            "sliding_window_size",
+            "attn_logit_softcapping",
+        ],
         ..GEMMA2
     },
     Family {
@@ -239,7 +260,12 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}"#,
         biases: NO_BIAS,
         windows: Windows::All,
-        rope: PARTIAL_ROPE,
+        rope: RopeRow {
+            long: &["longrope", "su", "yarn"],
+            original_tokens: Some(4096),
+            ..PARTIAL_ROPE
+        },
+        keeps_space_after: &["<unk>", "<s>", "<|endoftext|>"],
         inert: &["resid_pdrop", "embd_pdrop"],
         only: &[("attention_bias", &["false"]), ("mlp_bias", &["false"])],
         layout: Layout { fused: &[QKV, GATE_UP], ..LAYOUT },

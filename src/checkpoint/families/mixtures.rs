@@ -61,7 +61,7 @@ const DEEPSEEK_V3: Family = Family {
         "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "v_head_dim": 128,
         "qk_nope_head_dim": 128, "n_shared_experts": 1, "num_experts_per_tok": 8}"#,
     biases: ATTENTION_BIAS,
-    rope: RopeRow { neighbours: true, ..ROPE },
+    rope: RopeRow { neighbours: true, neighbours_switch: Some("rope_interleave"), ..ROPE },
     mixture: Some(DEEPSEEK_MIXTURE),
     latent: true,
     inert: &[
@@ -77,7 +77,6 @@ const DEEPSEEK_V3: Family = Family {
         ("moe_layer_freq", &["1"]),
         ("topk_method", &["\"noaux_tc\""]),
         ("scoring_func", &["\"sigmoid\""]),
-        ("rope_interleave", &["true"]),
         ("mlp_bias", &["false"]),
     ],
     layout: Layout { names: DEEPSEEK_NAMES, ..LAYOUT },
@@ -268,6 +267,7 @@ pub(super) static FAMILIES: &[Family] = &[
             "aux_loss_alpha",
             "qk_head_dim",
         ],
+        rope: RopeRow { neighbours: true, ..ROPE },
         mixture: Some(MixtureRow { routing: RoutingRow::Greedy, ..DEEPSEEK_MIXTURE }),
         only: &[
             ("moe_layer_freq", &["1"]),

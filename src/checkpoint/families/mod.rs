@@ -17,6 +17,8 @@ use super::roles::Role;
 pub struct Family {
     /// Its name, as `model_type` spells it.
     pub name: &'static str,
+    /// The `model_type` of a wrapper for images whose language model it is, if that one does not say.
+    pub wrapper: Option<&'static str>,
     /// Values of keys that are missing from a configuration, as a JSON object.
     pub defaults: &'static str,
     /// Keys that are spelled otherwise: as in the file, and as here.
@@ -63,6 +65,9 @@ pub struct Family {
     /// in the same way). It is a power of two, so that nothing is rounded, and no mixture may have it,
     /// since a runner adds what experts return.
     pub package_scale: f32,
+    /// The special tokens after which its SentencePiece vocabulary keeps white space, if it drops it after
+    /// others. GGUF files do not say it.
+    pub keeps_space_after: &'static [&'static str],
     /// How its files name and store tensors.
     pub layout: Layout,
 }
@@ -141,10 +146,19 @@ pub struct RopeRow {
     pub partial_key: Option<&'static str>,
     /// Whether pairs are neighbours in files, and not one of each half of the head.
     pub neighbours: bool,
+    /// A switch that says, if it is off, that pairs are not neighbours in files after all.
+    pub neighbours_switch: Option<&'static str>,
     /// Layers with sliding windows have their own base and no scaling: its key, and its default.
     pub local: Option<(&'static str, f64)>,
     /// Which layers are not rotated.
     pub without: WithoutRope,
+    /// Types of scaling that mean LongRoPE.
+    pub long: &'static [&'static str],
+    /// Whether the type `dynamic` is a base that grows with the key `alpha`, and not with the text.
+    pub grows_by_alpha: bool,
+    /// The length of the first training in tokens, if the configuration does not say; without it, the
+    /// longest sequence.
+    pub original_tokens: Option<usize>,
 }
 
 /// Which layers are not rotated.
@@ -186,6 +200,10 @@ pub enum Windows {
 pub struct Factors {
     /// The factor on attention scores.
     pub scale: ScaleRow,
+    /// A switch that takes this factor away if it is off.
+    pub scale_switch: Option<&'static str>,
+    /// A switch that divides the scores of each layer by its number besides.
+    pub scale_by_layer: Option<&'static str>,
     /// Whether the embedding is multiplied by the root of the hidden size.
     pub embedding_root: bool,
     /// The key of a factor on the embedding.
@@ -196,8 +214,10 @@ pub struct Factors {
     pub logits: Option<&'static str>,
     /// The key of a number that the logits are divided by.
     pub logits_divided: Option<&'static str>,
-    /// Whether there are `attn_logit_softcapping` and `final_logit_softcapping`.
-    pub softcaps: bool,
+    /// Whether `attn_logit_softcapping` caps attention scores.
+    pub attention_softcap: bool,
+    /// Whether `final_logit_softcapping` caps logits.
+    pub logit_softcap: bool,
     /// Whether there is `clip_qkv`.
     pub clip_qkv: bool,
 }
@@ -300,7 +320,8 @@ pub enum MixtureLayers {
 pub enum ExpertStorage {
     /// A tensor per expert and projection, with these names of gate, up and down.
     Each([&'static str; 3]),
-    /// All experts in one tensor per projection, gate and up row by row in turn (gpt-oss).
+    /// All experts in one tensor per projection, gate and up row by row in turn, perhaps in MXFP4
+    /// (gpt-oss).
     Interleaved,
     /// All experts in one tensor per projection, `[experts, out, in]`, with these names of gate, up and
     /// down (GGUF).
@@ -340,6 +361,18 @@ pub struct Fused {
     pub parts: &'static [Role],
     /// Whether the parts of each head are together.
     pub by_head: bool,
+}
+
+impl Family {
+    /// Whether its files may have MXFP4.
+    pub fn may_have_mxfp4(&self) -> bool {
+        self.mixture.is_some_and(|row| row.storage == ExpertStorage::Interleaved)
+    }
+
+    /// What the names of tensors of layers begin with in its files.
+    pub fn layer_prefix(&self) -> String {
+        format!("{}{}.", self.layout.prefix, self.layout.layers)
+    }
 }
 
 /// The family with this `model_type`.

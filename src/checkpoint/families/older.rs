@@ -2,6 +2,7 @@
 
 use super::dense::*;
 use super::*;
+use crate::checkpoint::config::QkNorm;
 
 const PLAIN_NAMES: &[(Role, &str)] = &[(Role::Up, "mlp.c_fc"), (Role::Down, "mlp.c_proj")];
 const ALL_BIASES: Biases =
@@ -17,13 +18,18 @@ pub(super) static FAMILIES: &[Family] = &[
             "max_position_embeddings": 2048}"#,
         norm: LAYER_NORM,
         placement: Placement::PARALLEL,
+        qk_norm: QkNormRow::Key(
+            "qk_layernorm",
+            QkNorm { kind: NormKind::Layer, bias: true, ..HEAD_NORM },
+        ),
         biases: Biases { head: Flag::Always, ..ALL_BIASES },
         rope: RopeRow { partial: 0.5, ..PARTIAL_ROPE },
         gated: false,
         inert: &["resid_pdrop", "embd_pdrop"],
-        only: &[("qk_layernorm", &["false"])],
         layout: Layout {
             names: &[
+                (Role::QueryNorm, "self_attn.q_layernorm"),
+                (Role::KeyNorm, "self_attn.k_layernorm"),
                 (Role::Output, "self_attn.dense"),
                 (Role::Up, "mlp.fc1"),
                 (Role::Down, "mlp.fc2"),
@@ -64,10 +70,18 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "layer_norm_eps": 1e-5}"#,
         norm: LAYER_NORM,
         parallel: Some(("use_parallel_residual", Placement::PARALLEL)),
+        qk_norm: QkNormRow::Key("qk_layernorm", OWN_HEAD_NORM),
         biases: Biases { qkv: Flag::Key("use_qkv_bias"), ..NO_BIAS },
         rope: RopeRow { partial: 0.25, ..PARTIAL_ROPE },
         inert: &["hidden_dropout"],
-        only: &[("qk_layernorm", &["false"]), ("norm_eps", &["1e-05", "1e-5"])],
+        only: &[("norm_eps", &["1e-05", "1e-5"])],
+        layout: Layout {
+            names: &[
+                (Role::QueryNorm, "self_attn.q_layernorm"),
+                (Role::KeyNorm, "self_attn.k_layernorm"),
+            ],
+            ..LAYOUT
+        },
         ..LLAMA
     },
     Family {
@@ -133,6 +147,11 @@ pub(super) static FAMILIES: &[Family] = &[
         norm: NormRow { eps: Eps::Key("layer_norm_epsilon"), ..LAYER_NORM },
         biases: ALL_BIASES,
         rope: RopeRow { rotates: false, ..ROPE },
+        factors: Factors {
+            scale_switch: Some("scale_attn_weights"),
+            scale_by_layer: Some("scale_attn_by_inverse_layer_idx"),
+            ..FACTORS
+        },
         gated: false,
         activation: ActivationRow { key: "activation_function", names: ACTIVATIONS },
         learned_positions: true,
@@ -149,11 +168,7 @@ pub(super) static FAMILIES: &[Family] = &[
             "task_specific_params",
             "reorder_and_upcast_attn",
         ],
-        only: &[
-            ("scale_attn_weights", &["true"]),
-            ("scale_attn_by_inverse_layer_idx", &["false"]),
-            ("add_cross_attention", &["false"]),
-        ],
+        only: &[("add_cross_attention", &["false"])],
         layout: Layout {
             prefix: "transformer.",
             layers: "h",

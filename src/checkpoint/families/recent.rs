@@ -2,7 +2,7 @@
 
 use super::dense::*;
 use super::*;
-use crate::checkpoint::config::{QkNorm, QkOver};
+use crate::checkpoint::config::QkNorm;
 
 const COHERE: Family = Family {
     name: "cohere",
@@ -10,10 +10,7 @@ const COHERE: Family = Family {
         "tie_word_embeddings": true, "max_position_embeddings": 8192}"#,
     norm: NormRow { bias: false, ..LAYER_NORM },
     placement: Placement::PARALLEL,
-    qk_norm: QkNormRow::Key(
-        "use_qk_norm",
-        QkNorm { kind: NormKind::Layer, over: QkOver::HeadWithOwnGains, after_rope: false },
-    ),
+    qk_norm: QkNormRow::Key("use_qk_norm", OWN_HEAD_NORM),
     biases: ATTENTION_BIAS,
     rope: RopeRow { theta: 500_000.0, neighbours: true, ..ROPE },
     factors: Factors { logits: Some("logit_scale"), ..FACTORS },
@@ -53,6 +50,7 @@ pub(super) static FAMILIES: &[Family] = &[
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5}"#,
         qk_norm: QkNormRow::Always(QkNorm { after_rope: true, ..HEAD_NORM }),
         biases: ATTENTION_BIAS,
+        rope: RopeRow { grows_by_alpha: true, ..ROPE },
         inert: &[
             "eod_token_id",
             "im_start_id",

@@ -10,6 +10,7 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::checkpoint::families;
 use crate::checkpoint::gguf::Metadata;
 use crate::error::{At, Error, Result};
 
@@ -28,9 +29,6 @@ pub const BYTE_LEVEL: &str = "gpt2";
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 /// Longest token, since the search for its merges is quadratic in its length.
 const MAX_PIECE_CHARS: usize = 256;
-
-/// The tokens of Phi-3 after which a text keeps its white space. GGUF files do not say it.
-const PHI3_KEEPS_SPACE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// The character for a space in SentencePiece vocabularies.
 const SPACE: &str = "\u{2581}";
@@ -83,8 +81,8 @@ fn sentence_piece(metadata: &Metadata, tokens: &TokenTable<'_>) -> Result<TextTo
     }
     steps.push(NormalizerWrapper::Replace(Replace::new(" ", SPACE).map_err(unusable)?));
     inner.with_normalizer(Some(Sequence::new(steps))).map_err(unusable)?;
-    let is_phi3 = metadata.text("general.architecture")? == Some("phi3");
-    tokens.add_special(&mut inner, if is_phi3 { &PHI3_KEEPS_SPACE } else { &[] })?;
+    let family = metadata.text("general.architecture")?.and_then(families::named);
+    tokens.add_special(&mut inner, family.map_or(&[], |family| family.keeps_space_after))?;
     let bos = bos(metadata, Some(1))?;
     let add_bos = metadata.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(true);
     TextTokenizer::new(inner, bos, add_bos)

@@ -107,9 +107,9 @@ impl AttentionContext {
             && config.attention_softcap.is_none()
             && !config.sinks;
         let attended = if is_fused {
-            fused(body, [&query, &keys, &values], &mask)?
+            fused(body, [&query, &keys, &values], &mask, layer)?
         } else {
-            unfused(body, [&query, &keys, &values], &mask, of(Role::Sinks))?
+            unfused(body, [&query, &keys, &values], &mask, layer)?
         };
         let attended = body.f.reshape(&attended, &[1, heads, body.tokens, config.value_dim])?;
         let mut merged = body.merge_heads(&attended, heads, config.value_dim)?;
@@ -239,8 +239,9 @@ fn fused(
     body: &mut FunctionBody<'_>,
     [query, keys, values]: [&Value; 3],
     mask: &Value,
+    layer: usize,
 ) -> Result<Value> {
-    let (scale, width) = (body.config.attention_scale, body.config.head_dim);
+    let (scale, width) = (body.config.score_scale(layer), body.config.head_dim);
     if scale == Config::usual_scale(width) {
         return body.f.scaled_dot_product_attention(query, keys, values, mask);
     }
@@ -254,10 +255,10 @@ fn unfused(
     body: &mut FunctionBody<'_>,
     [query, keys, values]: [&Value; 3],
     mask: &Value,
-    sinks: TensorId,
+    layer: usize,
 ) -> Result<Value> {
     let scores = body.f.matmul(query, keys, true)?;
-    let scale = body.config.attention_scale;
+    let scale = body.config.score_scale(layer);
     let scores = body.scaled(&scores, scale, body.config.attention_softcap)?;
     let scores = body.f.add(&scores, mask)?;
     if !body.config.sinks {
@@ -266,7 +267,8 @@ fn unfused(
     }
     let (kv_heads, heads) = (body.config.kv_heads, body.config.heads);
     let group = heads / kv_heads;
-    let column = body.vector("sinks", HalfVector::Tensor(sinks), &[1, kv_heads, group, 1])?;
+    let sinks = HalfVector::Tensor(TensorId::block(layer, Role::Sinks));
+    let column = body.vector("sinks", sinks, &[1, kv_heads, group, 1])?;
     // One sink per query head, repeated for each of its tokens.
     let zeros = vec![f16::ZERO; group * body.tokens];
     let zeros = body.f.literal(Literal::Halves(&zeros, &[1, 1, group, body.tokens]))?;

@@ -80,10 +80,16 @@ fn prepare(
     let (head_dim, eps) = (body.config.head_dim, body.config.norm.eps);
     let mut y = y.clone();
     let norm = body.config.qk_norm;
-    if let Some(QkNorm { kind, over: QkOver::All, .. }) = norm {
-        let gain = body.per_channel(HalfVector::Tensor(gain), heads * head_dim)?;
+    if let Some(QkNorm { kind, bias, over: QkOver::All, .. }) = norm {
+        let channels = heads * head_dim;
+        let (gain, added) = (HalfVector::Tensor(gain), HalfVector::Tensor(gain.with_bias()));
+        let gain = body.per_channel(gain, channels)?;
         let axis = body.channel_axis();
         y = body.normed(kind, &y, axis, Some(&gain), eps)?;
+        if bias {
+            let added = body.per_channel(added, channels)?;
+            y = body.f.add(&y, &added)?;
+        }
     }
     y = body.split_heads(&y, heads, head_dim)?;
     let norm = norm.filter(|norm| norm.over != QkOver::All);
@@ -113,8 +119,14 @@ fn norm_heads(
         QkOver::HeadWithOwnGains => vec![1, heads, 1, head_dim],
         QkOver::Head | QkOver::All => vec![head_dim],
     };
+    let bias = gain.with_bias();
     let gain = body.vector("gain", HalfVector::Tensor(gain), &shape)?;
-    body.normed(norm.kind, y, -1, Some(&gain), eps)
+    let y = body.normed(norm.kind, y, -1, Some(&gain), eps)?;
+    if !norm.bias {
+        return Ok(y);
+    }
+    let bias = body.vector("bias", HalfVector::Tensor(bias), &shape)?;
+    body.f.add(&y, &bias)
 }
 
 fn clipped(body: &mut FunctionBody<'_>, y: Value) -> Result<Value> {

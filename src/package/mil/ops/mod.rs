@@ -11,3 +11,6 @@ mod reduction;
 mod state;
 
 pub use constexpr::{MIDDLE_CODE, Operand};
+
+#[cfg(test)]
+mod tests;
