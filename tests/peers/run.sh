@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
 # Holds evalkit against programs that others wrote: k-means tables, int8 activations and packages
-# against coremltools, types of GGUF files against the gguf package, decoding steps against another
-# interpreter of Core ML programs, pages in a browser, Core ML's stand-in against its selectors, usbmux
-# against its other clients, and the Swift runner, alone and driven by evalkit.
-# against coremltools, decoding steps against another interpreter of Core ML programs, tokenizers
-# against llama.cpp, pages in a browser, Core ML's stand-in against its selectors, usbmux against its
-# other clients, and the Swift runner, alone and driven by evalkit.
+# against coremltools, decoding steps against another interpreter of Core ML programs, types of GGUF
+# files against the gguf package, tokenizers against llama.cpp, real models against llama.cpp and
+# transformers, pages in a browser, Core ML's stand-in against its selectors, usbmux against its other
+# clients, and the Swift runner, alone and driven by evalkit.
 #
 #   tests/peers/run.sh [--short]
 #
@@ -68,6 +66,7 @@ step "packages of models, against coremltools" packages_of_models
 step "decoding steps, against another interpreter" interpreter
 step "types of GGUF files, against the gguf package" ggml_blocks
 step "tokenizers, against llama.cpp" tests/peers/vocabularies.sh "${short[@]}"
+step "real models, against llama.cpp and transformers" tests/peers/real_models.sh "${short[@]}"
 step "pages, in a browser" tests/peers/pages.sh "${short[@]}"
 step "kernels for ARM, emulated" tests/peers/neon.sh
 step "scripts and workflows" tests/peers/scripts.sh "${short[@]}"
