@@ -307,7 +307,7 @@ impl<'a> FileLayout<'a> {
             return Err(Error::input(what).at(format!("tensor {}", stored.name)));
         }
         let mut tensor = StoredTensor { shape: expected, ..stored.clone() };
-        let columns = if shape.len() == 1 { 1 } else { tensor.matrix()[1] };
+        let columns = if tensor.shape.len() == 1 { 1 } else { tensor.matrix()[1] };
         match &source.part {
             Part::Whole if is_transposed => {
                 tensor.rows = RowOrder::Transposed { step: 1, first: 0, width: all_rows };
