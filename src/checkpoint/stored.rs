@@ -165,7 +165,7 @@ impl RowOrder {
 
     /// Whether a vector in this order is read element by element.
     pub fn is_of_elements(self) -> bool {
-        matches!(self, RowOrder::Every { .. } | RowOrder::Blocks { .. } | RowOrder::Heads { .. })
+        !matches!(self, RowOrder::Plain | RowOrder::Transposed { .. })
     }
 }
 

@@ -31,8 +31,8 @@ model.TOKENS, model.SMALL_VOCABULARY = 24, 32
 # As they are in families/.
 SAME = [
     "llama", "qwen3", "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "olmo3",
-    "granite", "lfm2", "glm4", "glm4_moe", "glm4_moe-groups", "exaone4", "exaone4-full",
-    "ernie4_5-bias", "seed_oss-bias", "hunyuan_v1_dense-bias", "cohere", "olmo-clip",
+    "lfm2", "glm4", "glm4_moe", "glm4_moe-groups", "exaone4", "exaone4-full",
+    "ernie4_5-bias", "seed_oss-bias", "hunyuan_v1_dense-bias", "cohere",
 ]  # fmt: skip
 
 ONE_LAYER = {"num_hidden_layers": 1}
@@ -43,6 +43,9 @@ CHANGED = {
     "mixtral-one": ("mixtral", ONE_LAYER),
     "phi3-one": ("phi3", ONE_LAYER),
     "arcee-one": ("arcee", ONE_LAYER),
+    "granite-scaled": ("granite-bias", {"attention_multiplier": 0.25}),
+    # The converter leaves the biases of OLMo, which its models do not have, in their order.
+    "olmo-clipped": ("olmo-clip", {"attention_bias": False}),
     "granitemoe-one": ("granitemoe", ONE_LAYER),
     "qwen2_moe-one": ("qwen2_moe", ONE_LAYER),
     "qwen2-full": ("qwen2", {"use_sliding_window": False, **ONE_LAYER}),
