@@ -22,6 +22,8 @@ from pathlib import Path
 
 from family_cases import cases, model
 from family_cases.model import ABSENT, Case, config, make
+from make_mixtures import quantize_experts, write_mxfp4
+from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 HERE = Path(__file__).parent
@@ -30,9 +32,9 @@ model.TOKENS, model.SMALL_VOCABULARY = 24, 32
 
 # As they are in families/.
 SAME = [
-    "llama", "qwen3", "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "olmo3",
-    "lfm2", "glm4", "glm4_moe", "glm4_moe-groups", "exaone4", "exaone4-full",
-    "ernie4_5-bias", "seed_oss-bias", "hunyuan_v1_dense-bias", "cohere",
+    "llama", "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "olmo3", "lfm2",
+    "glm4_moe", "glm4_moe-groups", "exaone4-full", "ernie4_5-bias", "seed_oss-bias",
+    "hunyuan_v1_dense-bias", "cohere",
 ]  # fmt: skip
 
 ONE_LAYER = {"num_hidden_layers": 1}
@@ -48,6 +50,23 @@ CHANGED = {
     "olmo-clipped": ("olmo-clip", {"attention_bias": False}),
     "granitemoe-one": ("granitemoe", ONE_LAYER),
     "qwen2_moe-one": ("qwen2_moe", ONE_LAYER),
+    "glm-base": (
+        "glm",
+        {
+            **PLAIN_ROPE,
+            **ONE_LAYER,
+            "rms_norm_eps": 1e-5,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "head_dim": 8,
+        },
+    ),
+    "glm4-one": ("glm4", ONE_LAYER),
+    "exaone4-two": (
+        "exaone4",
+        {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "qwen3-one": ("qwen3", ONE_LAYER),
     "qwen2-full": ("qwen2", {"use_sliding_window": False, **ONE_LAYER}),
     "qwen3_moe-sparse": ("qwen3_moe", {"mlp_only_layers": [], **ONE_LAYER}),
     "gemma-base": ("gemma", {**PLAIN_ROPE, **ONE_LAYER}),
@@ -106,7 +125,7 @@ CHANGED = {
     "ernie4_5_moe-all": ("ernie4_5_moe", {"moe_layer_end_index": -1, "num_hidden_layers": 2}),
 }
 # Standard deviations of embeddings where a small epsilon must show.
-EMBEDDINGS = {"olmoe-eps": 0.01}
+EMBEDDINGS = {"olmoe-eps": 0.01, "glm-base": 0.01}
 
 
 def gpt_oss():
@@ -134,6 +153,26 @@ def gpt_oss():
         swiglu_limit=7.0,
     )
     return Case("gpt_oss", keys, sequences=1, matters=[{"rope_scaling": {**yarn, "truncate": True}}])
+
+
+def make_mxfp4(folder):
+    """gpt-oss with experts in MXFP4, as its files are, which holds 32 weights in a block."""
+    keys = {
+        **gpt_oss().config,
+        **ONE_LAYER,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "layer_types": ["sliding_attention"],
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    line = make(folder, Case(folder.name, keys, sequences=1))
+    made = model.load(folder, Case(folder.name, keys))
+    packed = quantize_experts(made)
+    path = folder / "golden.safetensors"
+    save_file(model.golden(made, load_file(path)["input_ids"]), path)
+    write_mxfp4(folder, packed)
+    return line
 
 
 def own_cases():
@@ -187,13 +226,17 @@ def main():
     total = 0
     for name in filter(is_wanted, SAME):
         total += convert(HERE / "families" / name, arguments.out / f"{name}.gguf")
-    for case in filter(lambda case: is_wanted(case.name), own_cases()):
+    makers = {case.name: lambda folder, case=case: make(folder, case) for case in own_cases()}
+    for name, made in [*makers.items(), ("gpt_oss-mxfp4", make_mxfp4)]:
+        if not is_wanted(name):
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            print(make(Path(folder) / case.name, case), flush=True)
-            source = Path(folder) / case.name
-            total += convert(source, arguments.out / f"{case.name}.gguf")
-            golden = arguments.out / f"{case.name}.safetensors"
+            source = Path(folder) / name
+            print(made(source), flush=True)
+            total += convert(source, arguments.out / f"{name}.gguf")
+            golden = arguments.out / f"{name}.safetensors"
             shutil.copy(source / "golden.safetensors", golden)
+            golden.chmod(0o644)
             total += golden.stat().st_size
     print(f"{total} bytes")
 

@@ -47,3 +47,13 @@ fn every_converted_family_has_the_logits_of_its_model() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn a_file_without_a_head_is_tied() {
+    let is_tied = |name: &str| {
+        let file = golden().join("gguf_families").join(name);
+        Checkpoint::open(&file).unwrap().config.tied
+    };
+    assert!(is_tied("gemma3_text-six.gguf") && is_tied("llama.gguf"));
+    assert!(!is_tied("gemma3_text-untied.gguf") && !is_tied("mistral3.gguf"));
+}

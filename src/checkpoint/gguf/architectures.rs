@@ -187,6 +187,7 @@ const DENSE: &[Architecture] = &[
         layout: Layout { names: &[(Role::FinalNorm, "token_embd_norm")], ..LAYOUT },
         ..OWN
     },
+    Architecture { name: "chatglm", family: "glm", layout: GATE_AND_UP, ..OWN },
     Architecture { name: "glm4", family: "glm4", layout: GATE_AND_UP, ..OWN },
     Architecture { name: "exaone4", family: "exaone4", pattern: Some(4), ..OWN },
     Architecture { name: "arcee", family: "arcee", with: None, ..LLAMA },

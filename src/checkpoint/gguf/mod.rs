@@ -17,6 +17,7 @@ mod metadata;
 mod parts;
 mod rope;
 mod scales;
+mod sizes;
 mod table;
 mod types;
 
@@ -161,5 +162,7 @@ mod attacks;
 pub(crate) mod build;
 #[cfg(test)]
 mod goldens;
+#[cfg(test)]
+mod rows;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use crate::checkpoint::config::{Rope, RopeScaling};
 use crate::error::{Error, Result};
 
 use super::architectures::Architecture;
-use super::config::Sizes;
 use super::keys::MetadataKeys;
+use super::sizes::Sizes;
 
 /// Divisors of rotary frequencies that a file stores as tensors.
 #[derive(Debug, Default)]
