@@ -34,7 +34,7 @@ model.TOKENS, model.SMALL_VOCABULARY = 24, 32
 SAME = [
     "llama", "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "olmo3", "lfm2",
     "glm4_moe", "glm4_moe-groups", "exaone4-full", "ernie4_5-bias", "seed_oss-bias",
-    "hunyuan_v1_dense-bias", "cohere",
+    "hunyuan_v1_dense-bias", "cohere", "apertus",
 ]  # fmt: skip
 
 ONE_LAYER = {"num_hidden_layers": 1}

@@ -93,6 +93,10 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture>
 fn query_growth(keys: &MetadataKeys<'_>, config: &Config) -> Result<Option<QueryGrowth>> {
     let key = keys.full("attention.temperature_scale");
     let beta = keys.metadata.float(&key)?.filter(|beta| *beta != 0.0);
+    if let Some(beta) = beta.filter(|beta| !beta.is_finite()) {
+        return Err(Error::input(format!("expected a finite number, found {beta}"))
+            .at(format!("key {key}")));
+    }
     let original = match config.ropes.first().map(|rope| &rope.scaling) {
         Some(RopeScaling::Yarn { original_max_position_embeddings, .. }) => {
             *original_max_position_embeddings

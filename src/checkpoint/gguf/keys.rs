@@ -137,7 +137,11 @@ impl<'a> MetadataKeys<'a> {
                     .at(format!("key {full}"))),
             },
             Some(MetadataValue::Float(0.0)) => Ok(Some(Value::Null)),
-            Some(MetadataValue::Float(number)) => Ok(Some((*number).into())),
+            Some(MetadataValue::Float(number)) if number.is_finite() => Ok(Some((*number).into())),
+            Some(MetadataValue::Float(number)) => {
+                Err(Error::input(format!("expected a finite number, found {number}"))
+                    .at(format!("key {full}")))
+            }
             Some(MetadataValue::Bool(switch)) => Ok(Some((*switch).into())),
             Some(_) => Err(Error::input("expected a number").at(format!("key {full}"))),
         }

@@ -20,11 +20,12 @@ mod scales;
 mod sizes;
 mod table;
 mod types;
+mod xielu;
 
 use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
-use crate::checkpoint::config::Config;
+use crate::checkpoint::config::{Activation, Config};
 use crate::checkpoint::layout::FileLayout;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
@@ -77,7 +78,7 @@ fn read_bytes(bytes: &[u8], _: usize) -> Result<Gguf> {
 }
 
 fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
-    let Header { metadata, mut tensors } = header;
+    let Header { metadata, mut tensors, arrays } = header;
     forks::refuse_rotated(&metadata)?;
     let mut scales = scales::take(&mut tensors)?;
     let architecture = config::architecture(&metadata)?;
@@ -91,6 +92,9 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
         long: vector("rope_factors_long.weight")?,
     };
     let (config, blocks) = config::read(&metadata, architecture, &tensors, factors)?;
+    if config.activation == Activation::Xielu {
+        xielu::add(&metadata, &arrays, config.layers, &mut tensors)?;
+    }
     let stored = tensors.into_iter().map(|(name, TensorEntry { shape, dtype, file, range })| {
         let (rows, scales) = (RowOrder::Plain, scales.remove(&name));
         let minus_one = false;

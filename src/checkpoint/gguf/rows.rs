@@ -4,6 +4,7 @@ use super::build::{GgufFile, Meta};
 use super::*;
 use crate::checkpoint::config::{LayerKind, Mixer, QueryGrowth, RopeScaling};
 use crate::checkpoint::families;
+use crate::checkpoint::{Checkpoint, Role, TensorId};
 
 /// A file of this architecture with more keys behind the prefix.
 fn of(architecture: &str, keys: &[(&str, Meta)]) -> GgufFile {
@@ -170,4 +171,79 @@ fn yarn_has_the_factor_of_the_file_and_queries_grow_where_it_says() {
     assert_eq!(factor(&[log, growth]), (10000, Some(expected)));
     assert_eq!(factor(&[("rope.scaling.attn_factor", Meta::F32(2.0))]).0, 25545);
     assert_eq!(factor(&[("rope.scaling.yarn_attn_factor", Meta::F32(1.5))]).0, 15000);
+}
+
+/// A llama with two experts.
+fn mixture() -> GgufFile {
+    let keys = [
+        ("expert_count", Meta::U32(2)),
+        ("expert_used_count", Meta::U32(1)),
+        ("feed_forward_length", Meta::U32(4)),
+    ];
+    let mut file = of("llama", &keys);
+    let is_dense = |name: &str| ["gate", "up", "down"].iter().any(|part| name.contains(part));
+    file.tensors.retain(|tensor| !is_dense(&tensor.name));
+    file.float("blk.0.ffn_gate_inp.weight", &[8, 2]);
+    file.float("blk.0.ffn_gate_exps.weight", &[8, 4, 2]);
+    file.float("blk.0.ffn_up_exps.weight", &[8, 4, 2]);
+    file.float("blk.0.ffn_down_exps.weight", &[4, 8, 2]);
+    file
+}
+
+#[test]
+fn experts_are_parts_of_a_stack_and_have_their_own_factors() {
+    let read = |file: &GgufFile, expert| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, file.bytes()).unwrap();
+        let id = TensorId::expert(0, expert, Role::Gate);
+        Checkpoint::open(&path).unwrap().read(id).unwrap()
+    };
+    let mut file = mixture();
+    let of_expert = |expert: u16| (expert * 32..expert * 32 + 32).map(f32::from);
+    assert_eq!(read(&file, 1), of_expert(1).collect::<Vec<f32>>());
+    file.float("blk.0.ffn_gate_exps.scale", &[2]);
+    let factors = [0.5f32, 3.0].map(f32::to_le_bytes).concat();
+    file.tensor("blk.0.ffn_gate_exps.scale").bytes = factors;
+    assert_eq!(read(&file, 0), of_expert(0).map(|w| w * 0.5).collect::<Vec<f32>>());
+    assert_eq!(read(&file, 1), of_expert(1).map(|w| w * 3.0).collect::<Vec<f32>>());
+    file.tensor("blk.0.ffn_up_exps.weight").dims = vec![8, 8];
+    let found = read_bytes(&file.bytes(), 0).unwrap_err().to_string();
+    assert!(found.contains("expected shape [2, 4, 8], found [8, 8]"), "{found}");
+}
+
+#[test]
+fn the_numbers_of_xielu_are_those_of_the_metadata() {
+    let of_apertus = |beta: f32, numbers: Vec<f32>| {
+        let mut file = of("apertus", &[]);
+        file.tensors.retain(|tensor| tensor.name == "token_embd.weight");
+        file.set("xielu.beta", Meta::F32s(vec![beta]));
+        file.set("xielu.eps", Meta::F32s(vec![-1e-6]));
+        file.set("xielu.alpha_n", Meta::F32s(vec![0.75]));
+        file.set("xielu.alpha_p", Meta::F32s(numbers));
+        file
+    };
+    let bytes = of_apertus(0.5, vec![0.25]).bytes();
+    let gguf = read_bytes(&bytes, 0).unwrap();
+    for (part, expected) in [("positive", 0.25f32), ("negative", 0.75)] {
+        let stored = &gguf.tensors[&format!("model.layers.0.mlp.xielu_{part}.weight")];
+        assert_eq!(bytes[stored.range.clone()], expected.to_le_bytes());
+    }
+    let refused = |file: GgufFile| read_bytes(&file.bytes(), 0).unwrap_err().to_string();
+    let found = refused(of_apertus(0.5, vec![0.25; 2]));
+    assert!(found.contains("key xielu.alpha_p: expected a number for each of 1 layers, found 2"));
+    let found = refused(of_apertus(0.6, vec![0.25]));
+    assert!(found.contains("key xielu.beta: evalkit computes 0.5 only, found 0.6"), "{found}");
+    let mut file = of_apertus(0.5, vec![0.25]);
+    file.remove("xielu.alpha_n");
+    assert!(refused(file).contains("the key xielu.alpha_n is missing"));
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused() {
+    let nan = |name, key| refusal(name, &[(key, Meta::F32(f32::NAN))]);
+    let found = nan("gemma2", "final_logit_softcapping");
+    assert!(found.contains("softcapping: expected a finite number, found NaN"), "{found}");
+    let found = nan("mistral3", "attention.temperature_scale");
+    assert!(found.contains("temperature_scale: expected a finite number, found NaN"), "{found}");
 }
