@@ -22,8 +22,10 @@ from pathlib import Path
 
 from family_cases import cases, model
 from family_cases.model import ABSENT, Case, config, make
+from family_cases.wrapped import wrapper
 from make_mixtures import quantize_experts, write_mxfp4
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 HERE = Path(__file__).parent
@@ -32,15 +34,23 @@ model.TOKENS, model.SMALL_VOCABULARY = 24, 32
 
 # As they are in families/.
 SAME = [
-    "llama", "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "olmo3", "lfm2",
-    "glm4_moe", "glm4_moe-groups", "exaone4-full", "ernie4_5-bias", "seed_oss-bias",
-    "hunyuan_v1_dense-bias", "cohere", "apertus",
+    "mistral3", "phi3-longrope-long", "phi3-longrope-short", "olmo2-bias", "glm4_moe",
+    "glm4_moe-groups", "ernie4_5-bias", "seed_oss-bias", "hunyuan_v1_dense-bias",
 ]  # fmt: skip
 
 ONE_LAYER = {"num_hidden_layers": 1}
 PLAIN_ROPE = {"rope_theta": 10000.0, "rope_scaling": None}
 # Models of families/ with other keys.
 CHANGED = {
+    "llama-one": ("llama", ONE_LAYER),
+    "cohere-one": ("cohere", ONE_LAYER),
+    "apertus-one": ("apertus", ONE_LAYER),
+    "exaone4-one": ("exaone4-full", {**ONE_LAYER, "layer_types": ["full_attention"]}),
+    "lfm2-two": ("lfm2", {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}),
+    "olmo3-two": (
+        "olmo3",
+        {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
     "mistral-one": ("mistral", ONE_LAYER),
     "mixtral-one": ("mixtral", ONE_LAYER),
     "phi3-one": ("phi3", ONE_LAYER),
@@ -155,6 +165,34 @@ def gpt_oss():
     return Case("gpt_oss", keys, sequences=1, matters=[{"rope_scaling": {**yarn, "truncate": True}}])
 
 
+def qwen_vl(model_type, architecture, **more):
+    """Text models whose rotation has a part for each axis of an image; in a text all are the same."""
+    mrope = {"mrope_section": [2, 1, 1], "type": "default", "rope_type": "default"}
+    text = config(model_type + "_text", "", rope_scaling=mrope, head_dim=8, **more, **ONE_LAYER)
+    vision = {
+        "depth": 1,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_heads": 2,
+        "out_hidden_size": 24,
+        "patch_size": 4,
+        "spatial_merge_size": 1,
+        "temporal_patch_size": 1,
+        "deepstack_visual_indexes": [0],
+        "fullatt_block_indexes": [0],
+        "num_position_embeddings": 4,
+    }
+    keys = wrapper(model_type, architecture, text, vision_config=vision, tie_word_embeddings=False)
+    name = model_type.replace("_", "")
+    return Case(name, keys, sequences=1, automodel=AutoModelForImageTextToText)
+
+
+def vision_cases():
+    heads = {"num_attention_heads": 3, "num_key_value_heads": 1}
+    yield qwen_vl("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", **heads)
+    yield qwen_vl("qwen3_vl", "Qwen3VLForConditionalGeneration")
+
+
 def make_mxfp4(folder):
     """gpt-oss with experts in MXFP4, as its files are, which holds 32 weights in a block."""
     keys = {
@@ -186,12 +224,20 @@ def own_cases():
             case, name=name, config=keys, sequences=1, embedding=embedding, matters=[], inert=[]
         )
     yield gpt_oss()
+    yield from vision_cases()
+
+
+def without_vocabulary(model_class):
+    """Lets a class of the converter and those below it write no vocabulary."""
+    model_class.set_vocab = lambda made: made.gguf_writer.add_tokenizer_model("none")
+    for below in model_class.__subclasses__():
+        without_vocabulary(below)
 
 
 def convert(source, target):
     import gguf
     from conversion import get_model_class
-    from conversion.base import ModelBase, ModelType, get_model_architecture
+    from conversion.base import ModelBase, ModelType, TextModel, get_model_architecture
 
     with tempfile.TemporaryDirectory() as other:
         folder = Path(other) / "model"
@@ -205,7 +251,7 @@ def convert(source, target):
         hparams = {**keys, **ModelBase.load_hparams(folder, False)}
         architecture = get_model_architecture(hparams, ModelType.TEXT)
         model_class = get_model_class(architecture, mmproj=False)
-        model_class.set_vocab = lambda model: model.gguf_writer.add_tokenizer_model("none")
+        without_vocabulary(TextModel)
         kind = gguf.LlamaFileType.GUESSED
         model_class(folder, kind, target, eager=True, hparams=hparams).write()
     return target.stat().st_size

@@ -20,6 +20,8 @@ pub struct Architecture {
     pub keys: &'static [(&'static str, &'static str)],
     /// Keys behind the prefix that are accepted with this value only; a switch is 0 or 1.
     pub only: &'static [(&'static str, f64)],
+    /// Keys behind the prefix without effect on texts.
+    pub inert: &'static [&'static str],
     /// What the architecture implies, as keys of the family's configuration.
     pub implied: &'static str,
     /// Every how many layers one has no sliding window, in architectures with windows.
@@ -108,6 +110,7 @@ const LLAMA: Architecture = Architecture {
     with: Some(("expert_count", "mixtral")),
     keys: &[],
     only: &[],
+    inert: &[],
     implied: "{}",
     pattern: None,
     local_theta: None,
@@ -123,6 +126,9 @@ const SOFTCAPS: (&str, &str) = ("final_logit_softcapping", "final_logit_softcapp
 const LOGIT_SCALE: (&str, &str) = ("logit_scale", "logit_scale");
 const PARALLEL: (&str, &str) = ("use_parallel_residual", "use_parallel_residual");
 const CLAMP: (&str, &str) = ("attention.clamp_kqv", "clip_qkv");
+/// Parts of the rotation for the axes of an image, which are the same in a text, and layers that images
+/// are added to.
+const OF_IMAGES: &[&str] = &["rope.dimension_sections", "n_deepstack_layers"];
 /// Scores of experts are sigmoids.
 const SIGMOID: &[(&str, f64)] = &[("expert_gating_func", 2.0)];
 
@@ -145,6 +151,8 @@ const DENSE: &[Architecture] = &[
     LLAMA,
     Architecture { name: "qwen2", family: "qwen2", ..OWN },
     Architecture { name: "qwen3", family: "qwen3", ..OWN },
+    Architecture { name: "qwen2vl", family: "qwen2", inert: OF_IMAGES, ..OWN },
+    Architecture { name: "qwen3vl", family: "qwen3", inert: OF_IMAGES, ..OWN },
     Architecture { name: "mistral3", family: "ministral3", with: None, ..LLAMA },
     Architecture { name: "gemma", family: "gemma", ..OWN },
     Architecture {

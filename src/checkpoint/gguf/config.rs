@@ -56,7 +56,7 @@ pub(super) fn read(
     if config.query_growth.is_some() {
         config.query_growth = query_growth(&keys, &config)?;
     }
-    keys.refuse_the_rest()?;
+    keys.refuse_the_rest(architecture.inert)?;
     let config = Config {
         qkv_bias: any(&[".attn_q.bias", ".attn_k.bias", ".attn_v.bias", ".attn_qkv.bias"]),
         output_bias: any(&[".attn_output.bias"]),
