@@ -307,7 +307,7 @@ impl<'a> FileLayout<'a> {
             return Err(Error::input(what).at(format!("tensor {}", stored.name)));
         }
         let mut tensor = StoredTensor { shape: expected, ..stored.clone() };
-        let columns = if shape.len() == 1 { 1 } else { tensor.matrix()[1] };
+        let columns = if tensor.shape.len() == 1 { 1 } else { tensor.matrix()[1] };
         match &source.part {
             Part::Whole if is_transposed => {
                 tensor.rows = RowOrder::Transposed { step: 1, first: 0, width: all_rows };
@@ -321,7 +321,13 @@ impl<'a> FileLayout<'a> {
                 let (step, first) = (count * dim, index * dim);
                 tensor.rows = RowOrder::Blocks { rows: *dim, step, first };
             }
-            Part::OfStack { expert, rows, of, .. } => {
+            Part::OfStack { expert, experts, rows, of } => {
+                // One factor for each expert.
+                if let Some(scales) = &mut tensor.scales {
+                    let each = scales.range.len() / experts.max(&1);
+                    let start = scales.range.start + expert * each;
+                    scales.range = start..start + each;
+                }
                 let rows = expert * of + rows.start..expert * of + rows.end;
                 cut(&mut tensor, rows, columns)?;
                 tensor.name = format!("{}[{expert}]", stored.name);

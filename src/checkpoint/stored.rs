@@ -195,14 +195,7 @@ impl RowOrder {
 
     /// Whether a vector in this order is read element by element.
     pub fn is_of_elements(self) -> bool {
-        matches!(
-            self,
-            RowOrder::Every { .. }
-                | RowOrder::Blocks { .. }
-                | RowOrder::Heads { .. }
-                | RowOrder::HeadsInHalves { .. }
-                | RowOrder::HeadsByName { .. }
-        )
+        !matches!(self, RowOrder::Plain | RowOrder::Transposed { .. })
     }
 
     /// The same order with pairs of one from each half in the file, where it has neighbours.

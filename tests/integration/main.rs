@@ -27,6 +27,7 @@ mod failed_variant;
 mod faults;
 mod fp16_range;
 mod golden_families;
+mod golden_gguf;
 mod golden_logits;
 mod golden_mixtures;
 mod gradient;

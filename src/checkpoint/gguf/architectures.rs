@@ -20,6 +20,8 @@ pub struct Architecture {
     pub keys: &'static [(&'static str, &'static str)],
     /// Keys behind the prefix that are accepted with this value only; a switch is 0 or 1.
     pub only: &'static [(&'static str, f64)],
+    /// Keys behind the prefix without effect on texts.
+    pub inert: &'static [&'static str],
     /// What the architecture implies, as keys of the family's configuration.
     pub implied: &'static str,
     /// Every how many layers one has no sliding window, in architectures with windows.
@@ -70,6 +72,8 @@ pub const NAMES: &[(Role, &str)] = &[
     (Role::SharedDown, "ffn_down_shexp"),
     (Role::Gate, "ffn_gate"),
     (Role::Up, "ffn_up"),
+    (Role::XieluPositive, "xielu.positive"),
+    (Role::XieluNegative, "xielu.negative"),
     (Role::Down, "ffn_down"),
     (Role::PostMlpNorm, "post_ffw_norm"),
     (Role::ConvInput, "shortconv.in_proj"),
@@ -89,7 +93,7 @@ const LAYOUT: Layout = Layout {
     prefix: "",
     layers: "blk",
     names: &[],
-    exact: &[Role::RouterCorrection],
+    exact: &[Role::RouterCorrection, Role::XieluPositive, Role::XieluNegative],
     fused: &[QKV],
     transposed: false,
     experts: "",
@@ -106,6 +110,7 @@ const LLAMA: Architecture = Architecture {
     with: Some(("expert_count", "mixtral")),
     keys: &[],
     only: &[],
+    inert: &[],
     implied: "{}",
     pattern: None,
     local_theta: None,
@@ -121,6 +126,9 @@ const SOFTCAPS: (&str, &str) = ("final_logit_softcapping", "final_logit_softcapp
 const LOGIT_SCALE: (&str, &str) = ("logit_scale", "logit_scale");
 const PARALLEL: (&str, &str) = ("use_parallel_residual", "use_parallel_residual");
 const CLAMP: (&str, &str) = ("attention.clamp_kqv", "clip_qkv");
+/// Parts of the rotation for the axes of an image, which are the same in a text, and layers that images
+/// are added to.
+const OF_IMAGES: &[&str] = &["rope.dimension_sections", "n_deepstack_layers"];
 /// Scores of experts are sigmoids.
 const SIGMOID: &[(&str, f64)] = &[("expert_gating_func", 2.0)];
 
@@ -143,6 +151,8 @@ const DENSE: &[Architecture] = &[
     LLAMA,
     Architecture { name: "qwen2", family: "qwen2", ..OWN },
     Architecture { name: "qwen3", family: "qwen3", ..OWN },
+    Architecture { name: "qwen2vl", family: "qwen2", inert: OF_IMAGES, ..OWN },
+    Architecture { name: "qwen3vl", family: "qwen3", inert: OF_IMAGES, ..OWN },
     Architecture { name: "mistral3", family: "ministral3", with: None, ..LLAMA },
     Architecture { name: "gemma", family: "gemma", ..OWN },
     Architecture {
@@ -187,8 +197,10 @@ const DENSE: &[Architecture] = &[
         layout: Layout { names: &[(Role::FinalNorm, "token_embd_norm")], ..LAYOUT },
         ..OWN
     },
+    Architecture { name: "chatglm", family: "glm", layout: GATE_AND_UP, ..OWN },
     Architecture { name: "glm4", family: "glm4", layout: GATE_AND_UP, ..OWN },
     Architecture { name: "exaone4", family: "exaone4", pattern: Some(4), ..OWN },
+    Architecture { name: "apertus", family: "apertus", ..OWN },
     Architecture { name: "arcee", family: "arcee", with: None, ..LLAMA },
     Architecture { name: "ernie4_5", family: "ernie4_5", ..OWN },
     Architecture { name: "seed_oss", family: "seed_oss", layout: MLP_NORM_AFTER, ..OWN },

@@ -8,9 +8,9 @@ use crate::checkpoint::families::{
 use crate::error::{Error, Result};
 
 use super::architectures::Architecture;
-use super::config::Sizes;
 use super::keys::MetadataKeys;
 use super::metadata::MetadataValue;
+use super::sizes::Sizes;
 
 /// Adds them to `map`.
 ///

@@ -12,7 +12,7 @@ use crate::error::{At, Error, Result};
 
 use super::cursor::Cursor;
 use super::forks;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, MetadataValue};
 use super::table::{RawEntry, table};
 use super::types::dtype;
 
@@ -20,6 +20,8 @@ use super::types::dtype;
 const MAX_METADATA_BYTES: usize = 64 << 20;
 const DEFAULT_ALIGNMENT: i128 = 32;
 const MAX_ALIGNMENT: i128 = 1 << 16;
+/// Bytes of a value before the elements of an array: two types and a length.
+const ARRAY_HEADER_BYTES: usize = 16;
 /// Bytes of a metadata entry with an empty key and a one-byte value.
 const MIN_KEY_ENTRY: u64 = 13;
 
@@ -28,6 +30,8 @@ const MIN_KEY_ENTRY: u64 = 13;
 pub(super) struct Header {
     pub metadata: Metadata,
     pub tensors: BTreeMap<String, TensorEntry>,
+    /// Where arrays of f32 in the metadata are in the first file, by key.
+    pub arrays: BTreeMap<String, Range<usize>>,
 }
 
 /// One tensor of the table, checked.
@@ -48,7 +52,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
     magic_and_version(&mut cursor)?;
     let tensor_count = cursor.u64("the number of tensors")?;
     let key_count = cursor.u64("the number of metadata keys")?;
-    let metadata = metadata(&mut cursor, key_count).at(|| "metadata")?;
+    let (metadata, arrays) = metadata(&mut cursor, key_count).at(|| "metadata")?;
     let alignment = alignment(&metadata)?;
     let mut raw = table(&mut cursor, tensor_count)?;
     let data = cursor.at().next_multiple_of(alignment);
@@ -64,7 +68,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
         }
     }
     refuse_overlap(&tensors)?;
-    Ok(Header { metadata, tensors })
+    Ok(Header { metadata, tensors, arrays })
 }
 
 fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<()> {
@@ -87,12 +91,17 @@ fn magic_and_version(cursor: &mut Cursor<'_>) -> Result<()> {
     }
 }
 
-fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
+/// The metadata, and where its arrays of f32 are.
+fn metadata(
+    cursor: &mut Cursor<'_>,
+    count: u64,
+) -> Result<(Metadata, BTreeMap<String, Range<usize>>)> {
     cursor.room_for(count, MIN_KEY_ENTRY, "keys")?;
     let first = cursor.at();
-    let mut values = BTreeMap::new();
+    let (mut values, mut arrays) = (BTreeMap::new(), BTreeMap::new());
     for _ in 0..count {
         let key = cursor.name("a key")?;
+        let before = cursor.at();
         let value = cursor.value().at(|| format!("key {key}"))?;
         if cursor.at() - first > MAX_METADATA_BYTES {
             return Err(Error::input(format!(
@@ -100,11 +109,15 @@ fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
             ))
             .at(format!("key {key}")));
         }
+        let elements = before + ARRAY_HEADER_BYTES..cursor.at();
+        if matches!(&value, MetadataValue::Floats(list) if 4 * list.len() == elements.len()) {
+            arrays.insert(key.clone(), elements);
+        }
         if values.insert(key.clone(), value).is_some() {
             return Err(Error::input("the key appears twice").at(format!("key {key}")));
         }
     }
-    Ok(Metadata::new(values))
+    Ok((Metadata::new(values), arrays))
 }
 
 fn alignment(metadata: &Metadata) -> Result<usize> {

@@ -137,7 +137,11 @@ impl<'a> MetadataKeys<'a> {
                     .at(format!("key {full}"))),
             },
             Some(MetadataValue::Float(0.0)) => Ok(Some(Value::Null)),
-            Some(MetadataValue::Float(number)) => Ok(Some((*number).into())),
+            Some(MetadataValue::Float(number)) if number.is_finite() => Ok(Some((*number).into())),
+            Some(MetadataValue::Float(number)) => {
+                Err(Error::input(format!("expected a finite number, found {number}"))
+                    .at(format!("key {full}")))
+            }
             Some(MetadataValue::Bool(switch)) => Ok(Some((*switch).into())),
             Some(_) => Err(Error::input("expected a number").at(format!("key {full}"))),
         }
@@ -153,14 +157,16 @@ impl<'a> MetadataKeys<'a> {
         }
     }
 
-    /// Fails (input) if a key was not read and may have an effect.
-    pub fn refuse_the_rest(&self) -> Result<()> {
+    /// Fails (input) if a key was not read and may have an effect. `inert` have none in this
+    /// architecture.
+    pub fn refuse_the_rest(&self, inert: &[&str]) -> Result<()> {
         let read = self.read.borrow();
         for (full, value) in self.metadata.iter() {
             let own = full.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('.'));
             let Some(key) = own else { continue };
             let found = number(value);
             let is_inert = WITHOUT_EFFECT.contains(&key)
+                || inert.contains(&key)
                 || WITHOUT_EFFECT_AT.iter().any(|&(k, inert)| k == key && found == Some(inert));
             if !is_inert && !read.contains(full) {
                 return Err(not_computed(full));

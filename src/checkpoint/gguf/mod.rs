@@ -17,13 +17,15 @@ mod metadata;
 mod parts;
 mod rope;
 mod scales;
+mod sizes;
 mod table;
 mod types;
+mod xielu;
 
 use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
-use crate::checkpoint::config::Config;
+use crate::checkpoint::config::{Activation, Config};
 use crate::checkpoint::layout::FileLayout;
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
@@ -76,7 +78,7 @@ fn read_bytes(bytes: &[u8], _: usize) -> Result<Gguf> {
 }
 
 fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
-    let Header { metadata, mut tensors } = header;
+    let Header { metadata, mut tensors, arrays } = header;
     forks::refuse_rotated(&metadata)?;
     let mut scales = scales::take(&mut tensors)?;
     let architecture = config::architecture(&metadata)?;
@@ -90,6 +92,9 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
         long: vector("rope_factors_long.weight")?,
     };
     let (config, blocks) = config::read(&metadata, architecture, &tensors, factors)?;
+    if config.activation == Activation::Xielu {
+        xielu::add(&metadata, &arrays, config.layers, &mut tensors)?;
+    }
     let stored = tensors.into_iter().map(|(name, TensorEntry { shape, dtype, file, range })| {
         let (rows, scales) = (RowOrder::Plain, scales.remove(&name));
         let minus_one = false;
@@ -161,5 +166,7 @@ mod attacks;
 pub(crate) mod build;
 #[cfg(test)]
 mod goldens;
+#[cfg(test)]
+mod rows;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use crate::checkpoint::config::{Rope, RopeScaling};
 use crate::error::{Error, Result};
 
 use super::architectures::Architecture;
-use super::config::Sizes;
 use super::keys::MetadataKeys;
+use super::sizes::Sizes;
 
 /// Divisors of rotary frequencies that a file stores as tensors.
 #[derive(Debug, Default)]
@@ -111,10 +111,10 @@ fn yarn(
     factor: f64,
 ) -> Result<RopeScaling> {
     let own = keys.positive("rope.scaling.attn_factor", Some(1.0))?;
-    let given = keys.metadata.float(&keys.full("rope.scaling.yarn_attn_factor"))?;
     let of_all = keys.metadata.float(&keys.full("rope.scaling.yarn_log_multiplier"))?;
     let growth = |multiplier: f64| 0.1 * multiplier * factor.ln() + 1.0;
     let usual = growth(1.0) / growth(of_all.unwrap_or(0.0));
+    let attention_factor = keys.positive("rope.scaling.yarn_attn_factor", Some(own * usual))?;
     let original = keys.optional_size("rope.scaling.original_context_length")?;
     Ok(RopeScaling::Yarn {
         factor,
@@ -122,7 +122,7 @@ fn yarn(
         beta_slow: keys.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
         original_max_position_embeddings: original.unwrap_or(sizes.context_tokens),
         truncate: architecture.truncates,
-        attention_factor: given.unwrap_or(own * usual),
+        attention_factor,
     })
 }
 
