@@ -282,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn the_norm_of_one_head_names_that_of_all() {
+        let name = "model.layers.0.self_attn.q_layernorm.weight";
+        let by_head = |found: &str| found == "model.layers.0.self_attn.q_layernorm.norms.0.weight";
+        let is_named = |role| is_named(name, TensorId::block(0, role), &config(true), by_head);
+        assert!(is_named(Role::QueryNorm));
+        assert!(!is_named(Role::MlpNorm));
+    }
+
+    #[test]
     fn a_missing_head_points_to_the_configuration() {
         let error = missing(TensorId::model(Role::Head), "lm_head.weight").to_string();
         assert!(error.contains("tie_word_embeddings"), "{error}");

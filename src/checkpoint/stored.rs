@@ -223,3 +223,29 @@ pub(super) fn absent(name: &str) -> Error {
         .at(format!("tensor {name}"))
         .hint("config.json and the weights do not belong together, or a shard is missing")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotated_rows_come_first_whether_pairs_are_neighbours_or_not() {
+        // Two heads of two rows that are not rotated, and four that are.
+        let neighbours = RowOrder::Heads { heads: 2, first: 2, rotated: 4 };
+        let halves = neighbours.in_halves();
+        let places = |order: RowOrder| (0..12).map(|row| order.place(row, 12)).collect::<Vec<_>>();
+        assert_eq!(places(neighbours), [2, 4, 3, 5, 0, 1, 8, 10, 9, 11, 6, 7]);
+        assert_eq!(places(halves), [2, 3, 4, 5, 0, 1, 8, 9, 10, 11, 6, 7]);
+        assert_eq!(RowOrder::Plain.in_halves(), RowOrder::Plain);
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_their_texts() {
+        let mut numbers: Vec<usize> = (0..120).collect();
+        numbers.sort_by_key(ToString::to_string);
+        for pair in numbers.windows(2) {
+            assert!(is_before_by_name(pair[0], pair[1]), "{pair:?}");
+            assert!(!is_before_by_name(pair[1], pair[0]), "{pair:?}");
+        }
+    }
+}
