@@ -14,26 +14,6 @@ use rand::{RngExt, SeedableRng};
 /// Weights that are decoded at a time: a task of reading, see `TASK_WEIGHTS`.
 const WEIGHTS: usize = 1 << 16;
 
-const BLOCKS: [BlockType; 17] = [
-    BlockType::Iq1S,
-    BlockType::Iq1M,
-    BlockType::Iq2Xxs,
-    BlockType::Iq2Xs,
-    BlockType::Iq2S,
-    BlockType::Iq3Xxs,
-    BlockType::Iq3S,
-    BlockType::Iq4Nl,
-    BlockType::Iq4Xs,
-    BlockType::Tq1_0,
-    BlockType::Tq2_0,
-    BlockType::Mxfp4,
-    BlockType::Nvfp4,
-    BlockType::Q1_0,
-    BlockType::Q2_0,
-    BlockType::Pq2_0,
-    BlockType::Ptq1_0,
-];
-
 const CANDLES: [GgmlDType; 8] = [
     GgmlDType::Q4_0,
     GgmlDType::Q5_0,
@@ -50,7 +30,7 @@ fn decoding(criterion: &mut Criterion) {
     let mut out = vec![0.0f32; WEIGHTS];
     let mut group = criterion.benchmark_group("block_types");
     group.throughput(Throughput::Elements(WEIGHTS as u64)).sample_size(20);
-    let ours = BLOCKS.map(|kind| (kind.name().to_owned(), Dtype::Block(kind)));
+    let ours = BlockType::ALL.map(|kind| (kind.name().to_owned(), Dtype::Block(kind)));
     let candles = CANDLES.map(Dtype::Ggml).map(|kind| (format!("candle {}", kind.name()), kind));
     for (name, dtype) in ours.into_iter().chain(candles) {
         let len = dtype.row_bytes(WEIGHTS).expect("whole blocks");

@@ -41,7 +41,7 @@ pub enum BlockType {
 
 impl BlockType {
     /// All types.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "internals"))]
     pub const ALL: [BlockType; 17] = [
         BlockType::Iq1S,
         BlockType::Iq1M,
