@@ -147,7 +147,7 @@ def interrupted(evalkit, root):
     folder.mkdir(parents=True)
     text(folder)
     sweep = [
-        "sweep", "-t", "text.txt", *SCORED, "--recipes", "palette4-g16-s-cal-ft",
+        "sweep", "-t", "text.txt", *SCORED, "--recipes", "palette4-g16-s-cal",
         "--calibrate", "calibration.txt", "--calibration-windows", "4",
     ]
     # A state is kept at Ctrl-C, between two layers.

@@ -9,8 +9,8 @@
 # What cannot be had is skipped, and said to be.
 #
 # The short form scores fewer windows, takes llama.cpp's numbers from tests/golden and calibrates none of
-# the two larger models. The long form computes llama.cpp's numbers anew: it compiles llama-cpp-python, which takes minutes, into a virtual environment, or
-# takes the Python that EVALKIT_LLAMA_PYTHON names.
+# the two larger models. The long form computes llama.cpp's numbers anew: by the Python that
+# EVALKIT_LLAMA_PYTHON names, or by llama-cpp-python, which it compiles for minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

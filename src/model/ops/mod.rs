@@ -24,7 +24,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
         return candle_nn::ops::rms_norm(x, gain, eps as f32);
     }
     let out = x.copy()?;
-    out.inplace_op2(gain, &RmsNorm { eps: eps as f32 })?;
+    out.inplace_op2(gain, &NormRows { eps: eps as f32, is_centered: false })?;
     Ok(out)
 }
 
@@ -34,7 +34,7 @@ pub fn layer_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
         return candle_nn::ops::layer_norm(x, gain, &gain.zeros_like()?, eps as f32);
     }
     let out = x.copy()?;
-    out.inplace_op2(gain, &LayerNorm { eps: eps as f32 })?;
+    out.inplace_op2(gain, &NormRows { eps: eps as f32, is_centered: true })?;
     Ok(out)
 }
 
@@ -107,12 +107,10 @@ pub fn masked_softmax(scores: Tensor, mask: &AttentionMask) -> Result<Tensor> {
     candle_nn::ops::softmax_last_dim(&with_sinks)?.narrow(2, 0, keys)?.contiguous()
 }
 
-struct RmsNorm {
+/// Both norms; the layer norm subtracts the mean first.
+struct NormRows {
     eps: f32,
-}
-
-struct LayerNorm {
-    eps: f32,
+    is_centered: bool,
 }
 
 struct SwiGlu;
@@ -123,33 +121,9 @@ struct ClampedSwiGlu {
     limit: f32,
 }
 
-impl InplaceOp2 for RmsNorm {
+impl InplaceOp2 for NormRows {
     fn name(&self) -> &'static str {
-        "rms-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &mut CpuStorage,
-        l: &Layout,
-        gain: &CpuStorage,
-        lg: &Layout,
-    ) -> Result<()> {
-        let (x, gain) = (slice_mut(x, l)?, slice(gain, lg)?);
-        Arch::new().dispatch(|| {
-            for row in x.chunks_exact_mut(gain.len()) {
-                let mean = sum(row, |v| v * v) / gain.len() as f32;
-                let factor = 1.0 / (mean + self.eps).sqrt();
-                row.iter_mut().zip(gain).for_each(|(v, g)| *v = *v * factor * g);
-            }
-        });
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
+        "norm-rows"
     }
 
     fn cpu_fwd(
@@ -163,10 +137,12 @@ impl InplaceOp2 for LayerNorm {
         let count = gain.len() as f32;
         Arch::new().dispatch(|| {
             for row in x.chunks_exact_mut(gain.len()) {
-                let mean = sum(row, |v| v) / count;
-                row.iter_mut().for_each(|v| *v -= mean);
-                let variance = sum(row, |v| v * v) / count;
-                let factor = 1.0 / (variance + self.eps).sqrt();
+                if self.is_centered {
+                    let mean = sum(row, |v| v) / count;
+                    row.iter_mut().for_each(|v| *v -= mean);
+                }
+                let mean_square = sum(row, |v| v * v) / count;
+                let factor = 1.0 / (mean_square + self.eps).sqrt();
                 row.iter_mut().zip(gain).for_each(|(v, g)| *v = *v * factor * g);
             }
         });
