@@ -7,7 +7,7 @@ use super::help;
 use super::output::print;
 use super::reporter::Reporter;
 use crate::checkpoint::Checkpoint;
-use crate::error::{At, Exit, Result};
+use crate::error::{At, Error, Exit, Result};
 use crate::eval::Variant;
 use crate::package::bundle::{Bundle, MANIFEST_NAME};
 use crate::report::Document;
@@ -61,7 +61,13 @@ pub fn run(args: &InspectArgs, reporter: &Reporter) -> Result<Exit> {
     reporter.listen()?;
     let device = args.device.as_deref().map(device_fit::device).transpose().at(|| "--device")?;
     let folder = std::path::Path::new(&args.model);
-    if let (Some(device), true) = (device, folder.join(MANIFEST_NAME).is_file()) {
+    if folder.join(MANIFEST_NAME).is_file() {
+        let device = device.ok_or_else(|| {
+            Error::input("expected a checkpoint, found a folder of packages").at(&args.model).hint(
+                "add --device NAME to predict whether the packages fit a device, or verify them with \
+                 evalkit verify",
+            )
+        })?;
         let bundle = Bundle::open(folder)?;
         let title = format!("{}: packages on {}", bundle.manifest.model.name, device.name);
         let mut document = Document { title, ..Document::default() };

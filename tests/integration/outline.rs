@@ -176,3 +176,15 @@ fn gpt_oss_20b_can_be_ruled_out_before_it_is_downloaded() {
     let sum = |key: &str| structure.iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!((sum("weights"), sum("size_bytes")), (20_914_757_184, 13_761_264_768));
 }
+
+#[test]
+fn a_folder_of_packages_is_not_taken_for_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(golden("qwen3").join("config.json"), folder.path().join("config.json")).unwrap();
+    assert!(inspect(folder.path()).status.success());
+    std::fs::write(folder.path().join("model.json"), "{}").unwrap();
+    let output = inspect(folder.path());
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    assert!(talk.contains("found a folder of packages") && talk.contains("--device"), "{talk}");
+}

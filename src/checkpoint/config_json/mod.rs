@@ -19,7 +19,7 @@ use crate::error::{At, Error, Result};
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Families that are known, and why they are not computed.
-const NOT_YET: [(&str, &str); 12] = [
+const NOT_YET: [(&str, &str); 17] = [
     ("qwen3_5_text", "its gated delta rule is not computed yet"),
     ("qwen3_5", "its gated delta rule is not computed yet"),
     ("qwen3_5_moe", "its gated delta rule is not computed yet"),
@@ -29,7 +29,12 @@ const NOT_YET: [(&str, &str); 12] = [
     ("gemma3n", "its AltUp and Laurel blocks are not computed"),
     ("gemma3n_text", "its AltUp and Laurel blocks are not computed"),
     ("granitemoehybrid", "its state spaces (Mamba-2) are not computed yet"),
+    ("mamba", "state spaces are not computed yet"),
     ("mamba2", "state spaces are not computed yet"),
+    ("falcon_h1", "state spaces are not computed yet"),
+    ("jamba", "state spaces are not computed yet"),
+    ("nemotron_h", "state spaces are not computed yet"),
+    ("llama4", "its chunked attention is not computed"),
     ("lfm2_moe", "short convolutions with a mixture of experts are not computed yet"),
     ("llama4_text", "its chunked attention is not computed"),
 ];

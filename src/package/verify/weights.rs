@@ -24,7 +24,9 @@ pub(super) fn check(question: &VerificationInput<'_>) -> Result<String> {
         uses += count;
         weights += found;
     }
-    Ok(format!("{weights} weights are bit for bit the same, in {uses} places"))
+    Ok(format!(
+        "{weights} weights are bit for bit the same, in {uses} places (every function counts its own)"
+    ))
 }
 
 /// Compares the weights of one package. Returns the number of places where weights are used, and
