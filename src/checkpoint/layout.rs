@@ -252,11 +252,12 @@ impl<'a> FileLayout<'a> {
             let layout = self.layout;
             let rest = name.strip_prefix(layout.prefix)?.strip_prefix(layout.layers)?;
             let number: usize = rest.strip_prefix('.')?.split('.').next()?.parse().ok()?;
-            Some(number >= self.config.layers)
+            let own = self.config.layers;
+            Some((own..own.saturating_add(self.config.next_token_layers)).contains(&number))
         };
         let layout = self.layout;
         layout.ignored.iter().any(|end| name.ends_with(end))
-            || self.storage.is_some() && after_last() == Some(true)
+            || after_last() == Some(true)
             || name.contains(".mtp_")
             || name.starts_with("mtp.")
     }

@@ -10,6 +10,7 @@ mod ablation;
 mod activations;
 mod allocation;
 mod backend;
+mod bad_families;
 mod bad_input;
 mod bad_mixtures;
 mod bench;

@@ -27,6 +27,9 @@ pub struct Config {
     pub intermediate_size: usize,
     /// Decoder layers.
     pub layers: usize,
+    /// Layers behind these for the prediction of several tokens, which files may have and nothing here
+    /// computes.
+    pub next_token_layers: usize,
     /// Query heads.
     pub heads: usize,
     /// Key/value heads; divides `heads`.

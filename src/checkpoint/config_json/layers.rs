@@ -110,14 +110,24 @@ fn windows(
             _ => vec![false; layers],
         },
         (Windows::Listed, None) => return Err(Error::input("key `layer_types`: missing")),
-        (Windows::All, None) => vec![window.is_some(); layers],
-        (Windows::AllIfUsed, Some(types)) if !used && types.iter().any(|kind| kind == SLIDING) => {
+        (Windows::AllAlike, Some(types))
+            if types.iter().any(|kind| (kind == SLIDING) != window.is_some()) =>
+        {
+            return Err(refused("layer_types", "windows in some layers only"));
+        }
+        (Windows::All | Windows::AllAlike, None) => vec![window.is_some(); layers],
+        (Windows::Fixed(usual), _) if pattern.is_some_and(|every| every != usual) => {
+            return Err(refused("sliding_window_pattern", "another pattern than the family's"));
+        }
+        (Windows::AllIfUsed | Windows::Late, Some(types))
+            if !used && types.iter().any(|kind| kind == SLIDING) =>
+        {
             return Err(refused("layer_types", SLIDING));
         }
         (Windows::AllIfUsed, _) => vec![used; layers],
         (_, Some(types)) => types.iter().map(|kind| kind == SLIDING).collect(),
-        (Windows::Pattern(_), None) if window.is_none() => vec![false; layers],
-        (Windows::Pattern(usual), None) => {
+        (Windows::Pattern(_) | Windows::Fixed(_), None) if window.is_none() => vec![false; layers],
+        (Windows::Pattern(usual) | Windows::Fixed(usual), None) => {
             let every = pattern.unwrap_or(usual);
             (1..=layers).map(|layer| every == 0 || !layer.is_multiple_of(every)).collect()
         }

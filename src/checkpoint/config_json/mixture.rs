@@ -138,3 +138,14 @@ fn quantization(keys: &mut ConfigKeys) -> Result<()> {
     nested.map.retain(|key, _| !["quant_method", "modules_to_not_convert"].contains(&key.as_str()));
     nested.refuse_the_rest(None).at(|| "quantization_config")
 }
+
+/// The number of layers behind the model's own, for the prediction of several tokens.
+///
+/// # Errors
+/// An input error that names the key.
+pub(super) fn next_token_layers(keys: &mut ConfigKeys, family: &Family) -> Result<usize> {
+    if family.mixture.is_none() {
+        return Ok(0);
+    }
+    Ok(keys.optional("num_nextn_predict_layers")?.unwrap_or(0))
+}

@@ -152,6 +152,7 @@ fn numbers(keys: &mut ConfigKeys, family: &'static Family) -> Result<Config> {
         hidden_size,
         intermediate_size: intermediate_size(keys, family, hidden_size, experts.as_ref())?,
         layers,
+        next_token_layers: mixture::next_token_layers(keys, family)?,
         heads,
         kv_heads,
         head_dim,

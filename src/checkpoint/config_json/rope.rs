@@ -49,17 +49,14 @@ pub(super) fn rope(keys: &mut ConfigKeys, family: &Family, context: Context) -> 
         return Ok(none);
     }
     let top = Top::take(keys, row)?;
-    let (mut nested, place) = match keys.optional::<Map<String, Value>>("rope_parameters")? {
-        Some(map) => (map, "rope_parameters"),
-        None => (keys.optional("rope_scaling")?.unwrap_or_default(), "rope_scaling"),
-    };
-    keys.map.remove("rope_scaling");
+    let (mut nested, place) = nested(keys, family)?;
     let mut reader = Reader { family, context, top, growth: None, scale_factor: 1.0 };
     let mut by_type = |name: &str| match nested.remove(name) {
         Some(Value::Object(map)) => Some(map),
         _ => None,
     };
     let (full, sliding) = (by_type("full_attention"), by_type("sliding_attention"));
+    refuse_other_forms(row, place, &nested, [&full, &sliding])?;
     let ropes = match (full, sliding, row.local) {
         (None, None, None) => vec![reader.read(nested, row.theta).at(|| place)?],
         (None, None, Some((key, local))) => {
@@ -91,6 +88,55 @@ pub(super) fn rope(keys: &mut ConfigKeys, family: &Family, context: Context) -> 
     };
     let (growth, scale_factor) = (reader.growth, reader.scale_factor);
     Ok(Ropes { is_local: ropes.len() > 1, ropes, growth, scale_factor })
+}
+
+/// The object of rotary keys, and the key that it stands behind.
+fn nested(keys: &mut ConfigKeys, family: &Family) -> Result<(Map<String, Value>, &'static str)> {
+    let parameters = keys.optional::<Map<String, Value>>("rope_parameters")?;
+    let scaling = keys.optional::<Map<String, Value>>("rope_scaling")?;
+    let defaults: Value = serde_json::from_str(family.defaults).unwrap_or_default();
+    let Some(parameters) = parameters else {
+        return Ok((scaling.unwrap_or_default(), "rope_scaling"));
+    };
+    let kind = |map: &Map<String, Value>| map.get("rope_type").or(map.get("type")).cloned();
+    let differs = |scaling: &Map<String, Value>| {
+        if defaults.get("rope_scaling").and_then(Value::as_object) == Some(scaling) {
+            return false;
+        }
+        let is_other = |(key, value): (&String, &Value)| {
+            !matches!(key.as_str(), "type" | "rope_type") && parameters.get(key) != Some(value)
+        };
+        kind(scaling) != kind(&parameters) || scaling.iter().any(is_other)
+    };
+    if scaling.as_ref().is_some_and(differs) {
+        return Err(Error::input("key `rope_scaling`: it differs from `rope_parameters`")
+            .hint("both say how positions are rotated: delete the one that is not meant"));
+    }
+    Ok((parameters, "rope_parameters"))
+}
+
+/// Refuses forms that transformers reads in another way than their words say: one object where layers with
+/// a window have their own rotation, and the old `type` in an object for one type of layer.
+fn refuse_other_forms(
+    row: RopeRow,
+    place: &str,
+    nested: &Map<String, Value>,
+    of_types: [&Option<Map<String, Value>>; 2],
+) -> Result<()> {
+    let is_flat = of_types.iter().all(|of_type| of_type.is_none());
+    if place == "rope_parameters" && row.local.is_some() && is_flat && !nested.is_empty() {
+        return Err(Error::input(
+            "key `rope_parameters`: expected `full_attention` and `sliding_attention`",
+        ));
+    }
+    let is_old =
+        |map: &&Map<String, Value>| map.contains_key("type") && !map.contains_key("rope_type");
+    match of_types.into_iter().flatten().find(is_old) {
+        None => Ok(()),
+        Some(_) => Err(Error::input(format!(
+            "key `{place}`: expected `rope_type` for each type of layer, found the older `type`"
+        ))),
+    }
 }
 
 /// Keys outside of the nested objects.

@@ -156,7 +156,7 @@ const GEMMA2: Family = Family {
         "query_pre_attn_scalar": 256, "sliding_window": 4096, "final_logit_softcapping": 30.0,
         "attn_logit_softcapping": 50.0, "num_attention_heads": 8, "num_key_value_heads": 4}"#,
     placement: Placement::AROUND,
-    windows: Windows::Pattern(2),
+    windows: Windows::Fixed(2),
     factors: Factors {
         scale: ScaleRow::RootOf("query_pre_attn_scalar"),
         embedding_root: true,
@@ -228,6 +228,7 @@ pub(super) static FAMILIES: &[Family] = &[
                 "type": "yarn", "rope_theta": 1000000.0, "factor": 16.0,
                 "original_max_position_embeddings": 16384, "beta_fast": 32.0, "beta_slow": 1.0,
                 "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": 0.1}}"#,
+        windows: Windows::AllAlike,
         ..MISTRAL
     },
     GEMMA,
@@ -259,7 +260,7 @@ pub(super) static FAMILIES: &[Family] = &[
         name: "phi3",
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 4096}"#,
         biases: NO_BIAS,
-        windows: Windows::All,
+        windows: Windows::AllAlike,
         rope: RopeRow {
             long: &["longrope", "su", "yarn"],
             original_tokens: Some(4096),
@@ -283,7 +284,7 @@ pub(super) static FAMILIES: &[Family] = &[
     Family {
         name: "olmo3",
         rope: RopeRow { theta: 500_000.0, local: Some(("", 500_000.0)), ..ROPE },
-        windows: Windows::Pattern(4),
+        windows: Windows::Fixed(4),
         defaults: r#"{"hidden_act": "silu", "rms_norm_eps": 1e-5, "sliding_window": 4096}"#,
         ..OLMO2
     },

@@ -15,7 +15,6 @@ const DEEPSEEK_NAMES: &[(Role, &str)] = &[
 ];
 const INERT: &[&str] = &[
     "router_jitter_noise",
-    "num_nextn_predict_layers",
     "num_mtp_layers",
     "ep_size",
     "seq_aux",
@@ -66,7 +65,6 @@ const DEEPSEEK_V3: Family = Family {
     latent: true,
     inert: &[
         "router_jitter_noise",
-        "num_nextn_predict_layers",
         "num_mtp_layers",
         "ep_size",
         "seq_aux",
@@ -111,7 +109,7 @@ pub(super) static FAMILIES: &[Family] = &[
             "num_local_experts": 8, "num_key_value_heads": 8}"#,
         biases: NO_BIAS,
         rope: RopeRow { theta: 1_000_000.0, ..ROPE },
-        windows: Windows::All,
+        windows: Windows::AllAlike,
         mixture: Some(MixtureRow {
             count: &["num_local_experts", "num_experts"],
             width: "intermediate_size",
@@ -218,7 +216,6 @@ pub(super) static FAMILIES: &[Family] = &[
             "moe_gate",
             "moe_use_aux_free",
             "use_rmsnorm",
-            "num_nextn_predict_layers",
             "router_z_loss_coef",
             "compression_ratio",
         ],
@@ -261,7 +258,6 @@ pub(super) static FAMILIES: &[Family] = &[
         inert: &[
             "norm_topk_prob",
             "router_jitter_noise",
-            "num_nextn_predict_layers",
             "ep_size",
             "seq_aux",
             "aux_loss_alpha",

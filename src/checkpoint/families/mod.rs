@@ -181,8 +181,13 @@ pub enum Windows {
     Never,
     /// All, if `sliding_window` is not null.
     All,
+    /// As `All`; transformers does not read `layer_types`.
+    AllAlike,
     /// Those that `layer_types` names, or `sliding_window_pattern`, or all but every n-th.
     Pattern(usize),
+    /// Those that `layer_types` names, or all but every n-th; another `sliding_window_pattern` is not read
+    /// by transformers.
+    Fixed(usize),
     /// Those that `layer_types` names, which has to be there.
     Listed,
     /// With `use_sliding_window`: those that `layer_types` names, or those from `max_window_layers` on.
@@ -386,15 +391,4 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::all;
-
-    #[test]
-    fn only_a_power_of_two_scales_states_and_never_those_of_a_mixture() {
-        for family in all() {
-            let scale = family.package_scale;
-            assert!(scale <= 1.0 && scale.log2().fract() == 0.0, "{}", family.name);
-            assert!(family.mixture.is_none() || scale == 1.0, "{}", family.name);
-        }
-    }
-}
+mod tests;

@@ -58,7 +58,7 @@ pub(super) static FAMILIES: &[Family] = &[
             mlp: Flag::Key("use_bias"),
             head: Flag::Never,
         },
-        windows: Windows::All,
+        windows: Windows::AllAlike,
         gated: false,
         inert: &["residual_dropout", "embedding_dropout", "hidden_dropout"],
         only: &[("norm_type", &["\"layer_norm\""]), ("mlp_type", &["\"default\""])],

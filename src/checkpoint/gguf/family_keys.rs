@@ -77,16 +77,18 @@ fn windows(
     map: &mut Map<String, Value>,
 ) -> Result<()> {
     let (key, ours) = ("attention.sliding_window", "sliding_window");
-    let window = match family.windows {
-        Windows::All | Windows::Pattern(_) | Windows::Listed => match keys.value(key)? {
+    let has_pattern =
+        matches!(family.windows, Windows::Pattern(_) | Windows::Fixed(_) | Windows::Listed);
+    let has_windows = has_pattern || matches!(family.windows, Windows::All | Windows::AllAlike);
+    let window = match has_windows {
+        true => match keys.value(key)? {
             Some(value) if value == 0 => Value::Null,
             Some(value) => value,
             None => map.get(ours).cloned().unwrap_or_default(),
         },
         // llama.cpp has no windows in these.
-        _ => Value::Null,
+        false => Value::Null,
     };
-    let has_pattern = matches!(family.windows, Windows::Pattern(_) | Windows::Listed);
     if let (Some(usual), true, false) = (architecture.pattern, has_pattern, window.is_null()) {
         map.insert("layer_types".to_owned(), sliding(keys, usual, sizes)?.into());
     }

@@ -90,6 +90,9 @@ impl Sizes {
         let pairs = pairs.map(|(key, size)| (key.to_owned(), Value::from(size)));
         let mut map: Map<String, Value> = pairs.into_iter().collect();
         map.insert("model_type".to_owned(), family.name.into());
+        if self.blocks > self.layers {
+            map.insert("num_nextn_predict_layers".into(), (self.blocks - self.layers).into());
+        }
         if let Some(key) = family.rope.partial_key {
             // A share that is not cut off below the number of dimensions.
             let share = (self.rotated as f64 + 0.5) / self.head_dim as f64;

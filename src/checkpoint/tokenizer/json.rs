@@ -120,9 +120,12 @@ fn bos_token_id(bytes: &[u8]) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     struct BosConfig {
         bos_token_id: Option<Id>,
+        /// The language model's own configuration, in a wrapper.
+        text_config: Option<Box<BosConfig>>,
     }
     let config: BosConfig = json::parse(bytes, "expected a configuration with a bos_token_id")?;
-    Ok(match config.bos_token_id {
+    let inner = config.text_config.and_then(|inner| inner.bos_token_id);
+    Ok(match config.bos_token_id.or(inner) {
         Some(Id::One(id)) => Some(id),
         Some(Id::Several(ids)) => ids.first().copied(),
         None => None,
