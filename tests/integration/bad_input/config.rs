@@ -76,8 +76,8 @@ fn a_model_type_that_is_not_known_is_refused() {
     let place = Place::new(&Tiny::default(), 100);
     for (name, words) in [
         (
-            "mamba",
-            ["key `model_type`: expected llama, qwen2, ", "found \"mamba\"\nhint: evalkit does"],
+            "rwkv",
+            ["key `model_type`: expected llama, qwen2, ", "found \"rwkv\"\nhint: evalkit does"],
         ),
         ("qwen3_next", ["qwen3_next is not supported: its gated delta rule", "docs/models.md"]),
     ] {
