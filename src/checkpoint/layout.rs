@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::config::{Config, QkOver};
+use super::config::Config;
 use super::experts;
 use super::families::{self, ExpertStorage, Fused, Layout};
-use super::gguf::{Architecture, EXPERTS, NAMES, Rows};
+use super::head_order::HeadOrder;
 use super::missing::missing;
 use super::names::TensorId;
 use super::roles::Role;
@@ -58,15 +58,16 @@ pub struct FileLayout<'a> {
     order: HeadOrder,
 }
 
-/// The order of the rows of what is rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeadOrder {
-    /// As here.
-    Own,
-    /// Pairs are neighbours.
-    Neighbours,
-    /// llama.cpp's permutation of Llama's own order.
-    Permuted,
+/// How files of another kind than the family's own name and store tensors.
+pub struct OtherLayout {
+    /// Names and fused tensors.
+    pub layout: &'static Layout,
+    /// Names of roles that the layout does not name.
+    pub names: &'static [(Role, &'static str)],
+    /// Where the experts of mixtures are.
+    pub experts: ExpertStorage,
+    /// Whether the halves of each head of q and k are interleaved.
+    pub is_permuted: bool,
 }
 
 impl<'a> FileLayout<'a> {
@@ -88,19 +89,16 @@ impl<'a> FileLayout<'a> {
         })
     }
 
-    /// The layout of a GGUF file, which stores the gains of norms as they are.
+    /// The layout of other files, which store the gains of norms as they are.
     ///
     /// # Errors
     /// As [`FileLayout::new`].
-    pub fn of_gguf(config: &'a Config, architecture: &'static Architecture) -> Result<Self> {
+    pub fn of_others(config: &'a Config, other: OtherLayout) -> Result<Self> {
         let own = Self::new(config)?;
-        let order = match architecture.rows {
-            Rows::Permuted => HeadOrder::Permuted,
-            Rows::Own => own.order,
-        };
-        let storage = own.storage.map(|_| EXPERTS);
-        let layout = &architecture.layout;
-        Ok(FileLayout { config, layout, names: NAMES, storage, minus_one: false, order })
+        let OtherLayout { layout, names, experts, is_permuted } = other;
+        let order = if is_permuted { HeadOrder::Permuted } else { own.order };
+        let storage = own.storage.map(|_| experts);
+        Ok(FileLayout { config, layout, names, storage, minus_one: false, order })
     }
 
     /// What stands before the names of the family's files.
@@ -125,26 +123,6 @@ impl<'a> FileLayout<'a> {
             sources.push(whole(canonical));
         }
         sources
-    }
-
-    /// As [`assign`](Self::assign), of the tensors that are there.
-    ///
-    /// # Errors
-    /// Input errors: a shape that does not fit.
-    pub fn assign_present(
-        &self,
-        found: &mut BTreeMap<String, StoredTensor>,
-    ) -> Result<BTreeMap<TensorId, StoredTensor>> {
-        let (mut tensors, mut used) = (BTreeMap::new(), BTreeSet::new());
-        for id in self.config.tensors() {
-            let sources = self.sources(id);
-            if let Some(source) = sources.iter().find(|source| found.contains_key(&source.name)) {
-                tensors.insert(id, self.part(&found[&source.name], source, id)?);
-                used.insert(source.name.clone());
-            }
-        }
-        found.retain(|name, _| !used.contains(name));
-        Ok(tensors)
     }
 
     /// Whether names that are not the family's own cannot be those of another role.
@@ -262,8 +240,8 @@ impl<'a> FileLayout<'a> {
             || name.starts_with("mtp.")
     }
 
-    /// The tensors of the architecture among those of the files, by our names. What is left in `found`
-    /// belongs to none of them.
+    /// The tensors of the architecture among those of the files. What is left in `found` belongs to none
+    /// of them.
     ///
     /// # Errors
     /// Input errors: a tensor that is missing, or a shape that does not fit.
@@ -271,15 +249,31 @@ impl<'a> FileLayout<'a> {
         &self,
         found: &mut BTreeMap<String, StoredTensor>,
     ) -> Result<BTreeMap<TensorId, StoredTensor>> {
+        let tensors = self.assign_present(found)?;
+        found.retain(|name, _| !self.is_ignored(name));
+        match self.config.tensors().into_iter().find(|id| !tensors.contains_key(id)) {
+            Some(id) => Err(missing(id, &self.sources(id)[0].name)),
+            None => Ok(tensors),
+        }
+    }
+
+    /// The same where a tensor may be missing. Nothing is passed over.
+    ///
+    /// # Errors
+    /// Input errors: a shape that does not fit.
+    pub fn assign_present(
+        &self,
+        found: &mut BTreeMap<String, StoredTensor>,
+    ) -> Result<BTreeMap<TensorId, StoredTensor>> {
         let (mut tensors, mut used) = (BTreeMap::new(), BTreeSet::new());
         for id in self.config.tensors() {
             let sources = self.sources(id);
-            let source = sources.iter().find(|source| found.contains_key(&source.name));
-            let source = source.ok_or_else(|| missing(id, &sources[0].name))?;
-            tensors.insert(id, self.part(&found[&source.name], source, id)?);
-            used.insert(source.name.clone());
+            if let Some(source) = sources.iter().find(|source| found.contains_key(&source.name)) {
+                tensors.insert(id, self.part(&found[&source.name], source, id)?);
+                used.insert(source.name.clone());
+            }
         }
-        found.retain(|name, _| !used.contains(name) && !self.is_ignored(name));
+        found.retain(|name, _| !used.contains(name));
         Ok(tensors)
     }
 
@@ -334,7 +328,7 @@ impl<'a> FileLayout<'a> {
                 tensor.name = format!("{}[{expert}]", stored.name);
             }
         }
-        if let Some(order) = self.order(id) {
+        if let Some(order) = self.order.of(self.config, id) {
             if tensor.rows != RowOrder::Plain {
                 return Err(Error::bug(format!("{}: two orders of rows", id.name())));
             }
@@ -348,35 +342,6 @@ impl<'a> FileLayout<'a> {
     fn may_be_reshaped(&self, role: Role) -> bool {
         use Role::*;
         matches!(role, QueryNorm | KeyNorm | ConvKernel | RouterCorrection)
-    }
-
-    /// The order of rows of what is rotated, if it is not ours.
-    fn order(&self, id: TensorId) -> Option<RowOrder> {
-        let config = self.config;
-        let rotated = config.ropes.first()?.rotated;
-        if let Some(latent) = config.latent {
-            let (heads, first) = match id.role {
-                Role::Query | Role::QueryUp => (config.heads, config.head_dim - latent.rope_dim),
-                Role::KvDown => (1, latent.kv_rank),
-                _ => return None,
-            };
-            return Some(RowOrder::Heads { heads, first, rotated });
-        }
-        let own = config.qk_norm.is_some_and(|norm| norm.over != QkOver::Head);
-        let heads = match id.role {
-            Role::Query => config.heads,
-            Role::Key => config.kv_heads,
-            Role::QueryNorm if own => config.heads,
-            Role::KeyNorm if own => config.kv_heads,
-            Role::QueryNorm | Role::KeyNorm => 1,
-            _ => return None,
-        };
-        match self.order {
-            HeadOrder::Own => None,
-            HeadOrder::Neighbours => Some(RowOrder::Heads { heads, first: 0, rotated }),
-            HeadOrder::Permuted if id.role.is_norm() => None,
-            HeadOrder::Permuted => Some(RowOrder::Interleaved { heads }),
-        }
     }
 }
 

@@ -13,6 +13,7 @@ mod families;
 mod foreign;
 pub mod gguf;
 mod head_norms;
+mod head_order;
 pub mod hub;
 mod identity;
 mod json;

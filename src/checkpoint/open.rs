@@ -158,11 +158,7 @@ impl Checkpoint {
             passed_over = spelling::settle(&mut found, &config, &layout)?;
             experts::unpack(&mut found, &config)?;
             head_norms::join(&mut found, &config, &layout)?;
-            let mut tensors = layout.assign(&mut found)?;
-            if config.latent.is_some_and(|latent| latent.in_halves) {
-                tensors.values_mut().for_each(|stored| stored.rows = stored.rows.in_halves());
-            }
-            tensors
+            layout.assign(&mut found)?
         };
         if let Some(stored) = tensors.values().find(|stored| stored.dtype == Dtype::U8) {
             return Err(Error::input("expected f32, f16 or bf16, found U8")

@@ -197,16 +197,6 @@ impl RowOrder {
     pub fn is_of_elements(self) -> bool {
         !matches!(self, RowOrder::Plain | RowOrder::Transposed { .. })
     }
-
-    /// The same order with pairs of one from each half in the file, where it has neighbours.
-    pub(super) fn in_halves(self) -> Self {
-        match self {
-            RowOrder::Heads { heads, first, rotated } => {
-                RowOrder::HeadsInHalves { heads, first, rotated }
-            }
-            other => other,
-        }
-    }
 }
 
 /// Whether the text of a number comes before that of another.
@@ -232,11 +222,10 @@ mod tests {
     fn rotated_rows_come_first_whether_pairs_are_neighbours_or_not() {
         // Two heads of two rows that are not rotated, and four that are.
         let neighbours = RowOrder::Heads { heads: 2, first: 2, rotated: 4 };
-        let halves = neighbours.in_halves();
+        let halves = RowOrder::HeadsInHalves { heads: 2, first: 2, rotated: 4 };
         let places = |order: RowOrder| (0..12).map(|row| order.place(row, 12)).collect::<Vec<_>>();
         assert_eq!(places(neighbours), [2, 4, 3, 5, 0, 1, 8, 10, 9, 11, 6, 7]);
         assert_eq!(places(halves), [2, 3, 4, 5, 0, 1, 8, 9, 10, 11, 6, 7]);
-        assert_eq!(RowOrder::Plain.in_halves(), RowOrder::Plain);
     }
 
     #[test]

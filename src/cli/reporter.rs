@@ -80,7 +80,7 @@ impl Observer for Reporter {
         self.say(line);
     }
 
-    fn undone(&self, line: &str) {
+    fn not_done(&self, line: &str) {
         output::talk(&escape::line(&format!("error: {line}")));
     }
 

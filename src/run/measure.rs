@@ -165,7 +165,7 @@ impl Setting<'_> {
         };
         let (exit, unchecked) = verdict(&all, is_complete, is_asked);
         for (device, package) in unchecked {
-            self.observer.undone(&format!(
+            self.observer.not_done(&format!(
                 "{device} was not seen to compute {package}{}",
                 last_failure(&all, &device, &package)
             ));
@@ -253,11 +253,11 @@ impl Setting<'_> {
         let is_complete = unreached.is_none() && question.subjects.iter().all(is_measured);
         if let Some(why) = unreached {
             let why = why.strip_prefix(&format!("{device}: ")).unwrap_or(why);
-            self.observer.undone(&format!("{device} was not reached: {why}"));
+            self.observer.not_done(&format!("{device} was not reached: {why}"));
         } else if !is_complete {
             let last = new.iter().rev().find_map(failure);
             let last = last.map(|last| format!(": {last}")).unwrap_or_default();
-            self.observer.undone(&format!("{device} kept fewer repetitions than asked{last}"));
+            self.observer.not_done(&format!("{device} kept fewer repetitions than asked{last}"));
         }
         Ok(is_complete)
     }

@@ -22,7 +22,7 @@ pub trait Observer {
 
     /// Something that was asked could not be done. The run goes on, and ends with an exit code other
     /// than *done*. By default a message.
-    fn undone(&self, line: &str) {
+    fn not_done(&self, line: &str) {
         self.message(&format!("error: {line}"));
     }
 

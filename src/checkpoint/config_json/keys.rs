@@ -101,7 +101,11 @@ impl ConfigKeys {
         let defaults: Map<String, Value> = serde_json::from_str(family.defaults).map_err(|e| {
             Error::bug(format!("the defaults of {} are no JSON", family.name)).because(e)
         })?;
+        let has_parameters = self.map.get("rope_parameters").is_some_and(|value| !value.is_null());
         for (key, value) in defaults {
+            if key == "rope_scaling" && has_parameters {
+                continue;
+            }
             // transformers takes its default of this key, and no other, for null too.
             if key == "rope_scaling" && self.map.get(&key).is_some_and(Value::is_null) {
                 self.map.remove(&key);

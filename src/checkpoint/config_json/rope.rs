@@ -49,7 +49,7 @@ pub(super) fn rope(keys: &mut ConfigKeys, family: &Family, context: Context) -> 
         return Ok(none);
     }
     let top = Top::take(keys, row)?;
-    let (mut nested, place) = nested(keys, family)?;
+    let (mut nested, place) = nested(keys)?;
     let mut reader = Reader { family, context, top, growth: None, scale_factor: 1.0 };
     let mut by_type = |name: &str| match nested.remove(name) {
         Some(Value::Object(map)) => Some(map),
@@ -91,18 +91,14 @@ pub(super) fn rope(keys: &mut ConfigKeys, family: &Family, context: Context) -> 
 }
 
 /// The object of rotary keys, and the key that it stands behind.
-fn nested(keys: &mut ConfigKeys, family: &Family) -> Result<(Map<String, Value>, &'static str)> {
+fn nested(keys: &mut ConfigKeys) -> Result<(Map<String, Value>, &'static str)> {
     let parameters = keys.optional::<Map<String, Value>>("rope_parameters")?;
     let scaling = keys.optional::<Map<String, Value>>("rope_scaling")?;
-    let defaults: Value = serde_json::from_str(family.defaults).unwrap_or_default();
     let Some(parameters) = parameters else {
         return Ok((scaling.unwrap_or_default(), "rope_scaling"));
     };
     let kind = |map: &Map<String, Value>| map.get("rope_type").or(map.get("type")).cloned();
     let differs = |scaling: &Map<String, Value>| {
-        if defaults.get("rope_scaling").and_then(Value::as_object) == Some(scaling) {
-            return false;
-        }
         let is_other = |(key, value): (&String, &Value)| {
             !matches!(key.as_str(), "type" | "rope_type") && parameters.get(key) != Some(value)
         };

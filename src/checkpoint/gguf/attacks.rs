@@ -6,7 +6,7 @@ use crate::error::Exit;
 
 /// The message of a file that must be refused as bad input.
 fn refusal(bytes: &[u8]) -> String {
-    let error = read_bytes(bytes, 0).expect_err("the file is refused");
+    let error = read_bytes(bytes).expect_err("the file is refused");
     assert_eq!(error.exit(), Exit::Input);
     error.to_string()
 }
@@ -156,7 +156,7 @@ fn a_larger_alignment_is_followed() {
         f.set("general.alignment", Meta::U32(128));
         f.alignment = 128;
     });
-    assert!(read_bytes(&file.bytes(), 0).is_ok());
+    assert!(read_bytes(&file.bytes()).is_ok());
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn keys_that_change_the_computation_are_refused_by_name() {
     let experts = changed(|f| f.set("llama.expert_count", Meta::U32(8)));
     assert_refused(&experts, "the key llama.expert_used_count is missing");
     let inert = changed(|f| f.set("llama.expert_count", Meta::U32(0)));
-    assert!(read_bytes(&inert.bytes(), 0).is_ok());
+    assert!(read_bytes(&inert.bytes()).is_ok());
 }
 
 #[test]

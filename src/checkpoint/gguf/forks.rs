@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn opened(file: &GgufFile) -> Result<String> {
-        let gguf = read_bytes(&file.bytes(), 0)?;
+        let gguf = read_bytes(&file.bytes())?;
         Ok(gguf.tensors["model.layers.0.mlp.down_proj.weight"].dtype.name())
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let bytes = file(42, 64, 18, true).bytes();
         // Without 128 bytes it would be as long as one of the other type.
         for cut in 1..200 {
-            let error = read_bytes(&bytes[..bytes.len() - cut], 0).unwrap_err().to_string();
+            let error = read_bytes(&bytes[..bytes.len() - cut]).unwrap_err().to_string();
             assert!(error.contains("truncated"), "{cut}: {error}");
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     fn rotated_weights_are_refused_by_their_key() {
         let mut file = GgufFile::llama();
         file.set("prism.hadamard.block_size", Meta::U32(128));
-        let error = read_bytes(&file.bytes(), 0).unwrap_err().to_string();
+        let error = read_bytes(&file.bytes()).unwrap_err().to_string();
         assert!(error.contains("the key prism.hadamard.block_size says"), "{error}");
     }
 }

@@ -26,11 +26,11 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::bytes::FileBytes;
 use crate::checkpoint::config::{Activation, Config};
-use crate::checkpoint::layout::FileLayout;
+use crate::checkpoint::layout::{FileLayout, OtherLayout};
 use crate::checkpoint::stored::{RowOrder, StoredTensor};
 use crate::error::{At, Error, Result};
 
-pub use architectures::{Architecture, EXPERTS, NAMES, Rows};
+use architectures::{EXPERTS, NAMES, Rows};
 use header::{Header, TensorEntry};
 pub use metadata::Metadata;
 #[cfg(test)]
@@ -68,12 +68,12 @@ pub fn open(file: FileBytes) -> Result<(Vec<FileBytes>, Gguf)> {
 /// # Errors
 /// As [`open`].
 #[cfg(test)]
-pub fn read(file: &FileBytes, _: usize) -> Result<Gguf> {
-    read_bytes(file, 0)
+pub fn read(file: &FileBytes) -> Result<Gguf> {
+    read_bytes(file)
 }
 
 #[cfg(test)]
-fn read_bytes(bytes: &[u8], _: usize) -> Result<Gguf> {
+fn read_bytes(bytes: &[u8]) -> Result<Gguf> {
     model(header::parse(bytes)?, &[bytes])
 }
 
@@ -109,7 +109,13 @@ fn model(header: Header, files: &[&[u8]]) -> Result<Gguf> {
     };
     let mut found: BTreeMap<String, StoredTensor> =
         stored.filter(|(name, _)| !is_behind(name)).collect();
-    let layout = FileLayout::of_gguf(&config, architecture)?;
+    let other = OtherLayout {
+        layout: &architecture.layout,
+        names: NAMES,
+        experts: EXPERTS,
+        is_permuted: architecture.rows == Rows::Permuted,
+    };
+    let layout = FileLayout::of_others(&config, other)?;
     let assigned = layout.assign_present(&mut found)?;
     if let Some(name) = found.keys().next() {
         return Err(Error::input(format!(

@@ -18,11 +18,11 @@ fn of(architecture: &str, keys: &[(&str, Meta)]) -> GgufFile {
 fn config(architecture: &str, keys: &[(&str, Meta)]) -> Config {
     let mut file = of(architecture, keys);
     file.tensors.retain(|tensor| tensor.name == "token_embd.weight");
-    read_bytes(&file.bytes(), 0).unwrap().config
+    read_bytes(&file.bytes()).unwrap().config
 }
 
 fn refusal(architecture: &str, keys: &[(&str, Meta)]) -> String {
-    read_bytes(&of(architecture, keys).bytes(), 0).unwrap_err().to_string()
+    read_bytes(&of(architecture, keys).bytes()).unwrap_err().to_string()
 }
 
 fn windows(config: &Config) -> Vec<Option<usize>> {
@@ -128,7 +128,7 @@ fn blocks_that_predict_several_tokens_are_passed_over() {
     file.tensors.retain(|tensor| tensor.name != "blk.0.ffn_norm.weight");
     file.float("blk.0.post_attention_norm.weight", &[8]);
     file.float("blk.1.nextn.eh_proj.weight", &[16, 8]);
-    let gguf = read_bytes(&file.bytes(), 0).unwrap();
+    let gguf = read_bytes(&file.bytes()).unwrap();
     assert_eq!((gguf.config.layers, gguf.tensors.len()), (1, 11));
     let found = refusal("glm4moe", &keys(2));
     assert!(found.contains("nextn_predict_layers: expected less than the 2 blocks"), "{found}");
@@ -144,7 +144,7 @@ fn values_that_are_not_computed_are_refused_by_name() {
     assert!(config("granite", &[("rope.scaling.finetuned", Meta::Bool(true))]).tied);
     let mut olmo = of("olmo", &[("attention.layer_norm_epsilon", Meta::F32(1e-6))]);
     olmo.remove("olmo.attention.layer_norm_rms_epsilon");
-    let found = read_bytes(&olmo.bytes(), 0).unwrap_err().to_string();
+    let found = read_bytes(&olmo.bytes()).unwrap_err().to_string();
     assert!(found.contains("key olmo.attention.layer_norm_epsilon: expected 0.00001"), "{found}");
     let found = refusal("qwen3moe", &EXPERTS_OF[..2]);
     assert!(found.contains("the key qwen3moe.expert_feed_forward_length is missing"), "{found}");
@@ -208,7 +208,7 @@ fn experts_are_parts_of_a_stack_and_have_their_own_factors() {
     assert_eq!(read(&file, 0), of_expert(0).map(|w| w * 0.5).collect::<Vec<f32>>());
     assert_eq!(read(&file, 1), of_expert(1).map(|w| w * 3.0).collect::<Vec<f32>>());
     file.tensor("blk.0.ffn_up_exps.weight").dims = vec![8, 8];
-    let found = read_bytes(&file.bytes(), 0).unwrap_err().to_string();
+    let found = read_bytes(&file.bytes()).unwrap_err().to_string();
     assert!(found.contains("expected shape [2, 4, 8], found [8, 8]"), "{found}");
 }
 
@@ -224,12 +224,12 @@ fn the_numbers_of_xielu_are_those_of_the_metadata() {
         file
     };
     let bytes = of_apertus(0.5, vec![0.25]).bytes();
-    let gguf = read_bytes(&bytes, 0).unwrap();
+    let gguf = read_bytes(&bytes).unwrap();
     for (part, expected) in [("positive", 0.25f32), ("negative", 0.75)] {
         let stored = &gguf.tensors[&format!("model.layers.0.mlp.xielu_{part}.weight")];
         assert_eq!(bytes[stored.range.clone()], expected.to_le_bytes());
     }
-    let refused = |file: GgufFile| read_bytes(&file.bytes(), 0).unwrap_err().to_string();
+    let refused = |file: GgufFile| read_bytes(&file.bytes()).unwrap_err().to_string();
     let found = refused(of_apertus(0.5, vec![0.25; 2]));
     assert!(found.contains("key xielu.alpha_p: expected a number for each of 1 layers, found 2"));
     let found = refused(of_apertus(0.6, vec![0.25]));

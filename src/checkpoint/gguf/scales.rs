@@ -130,7 +130,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut GgufFile)| {
             let mut file = nvfp4();
             change(&mut file);
-            read_bytes(&file.bytes(), 0).unwrap_err().to_string()
+            read_bytes(&file.bytes()).unwrap_err().to_string()
         };
         let error = refused(&|file| file.float("blk.0.ffn_down.scale", &[8]));
         assert!(

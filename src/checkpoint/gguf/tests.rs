@@ -11,7 +11,7 @@ use crate::checkpoint::config::RopeScaling;
 use crate::checkpoint::dtype::Dtype;
 
 fn open(file: &GgufFile) -> Result<Gguf> {
-    read_bytes(&file.bytes(), 0)
+    read_bytes(&file.bytes())
 }
 
 #[test]
@@ -245,7 +245,7 @@ proptest! {
         if cuts {
             bytes.truncate(cut.index(bytes.len() + 1));
         }
-        if let Ok(gguf) = read_bytes(&bytes, 0) {
+        if let Ok(gguf) = read_bytes(&bytes) {
             for tensor in gguf.tensors.values() {
                 prop_assert!(tensor.range.end <= bytes.len());
                 let weights: usize = tensor.shape.iter().product();
@@ -264,7 +264,7 @@ fn golden(name: &str) -> std::path::PathBuf {
 #[test]
 fn weights_decode_as_llama_cpps_own_package_decodes_them() {
     let file = FileBytes::map(&golden("tiny-llama.gguf")).unwrap();
-    let gguf = read(&file, 0).unwrap();
+    let gguf = read(&file).unwrap();
     let expected = std::fs::read(golden("tiny-llama.f32")).unwrap();
     let expected = safetensors::SafeTensors::deserialize(&expected).unwrap();
     let mut types = std::collections::BTreeSet::new();

@@ -56,7 +56,7 @@ fn assert_starts(encoded: &Encoded, text: &str) {
 #[test]
 fn smollm2_from_gguf_gives_the_published_ids_for_wikitext() {
     let (Some(file), Some(text)) = (smollm2(), shared("datasets/wiki.test.raw")) else { return };
-    let gguf = gguf::read(&file, 0).unwrap();
+    let gguf = gguf::read(&file).unwrap();
     let tokenizer = TextTokenizer::from_gguf(&gguf.metadata).unwrap();
     assert_eq!((tokenizer.bos, tokenizer.add_bos, tokenizer.vocab_size()), (Some(1), false, 49152));
     let encoded = encode(&tokenizer, &std::fs::read_to_string(text).unwrap());
@@ -82,7 +82,7 @@ fn every_pre_tokenizer_gives_the_ids_of_the_python_tokenizers() {
         return;
     };
     let text = [wiki, code].map(|path| std::fs::read_to_string(path).unwrap()).concat();
-    let metadata = gguf::read(&file, 0).unwrap().metadata;
+    let metadata = gguf::read(&file).unwrap().metadata;
     for (pre, count, expected) in EXPECTED {
         let changed = metadata.iter().map(|(key, value)| match key {
             "tokenizer.ggml.pre" => (key.to_owned(), MetadataValue::Text(pre.into())),
