@@ -60,7 +60,7 @@ pub struct Family {
     /// Whether positions have learned embeddings.
     pub learned_positions: bool,
     /// Factor on the hidden states between layers in packages. It keeps states below fp16's largest
-    /// number in families whose states exceed it: those of Gemma 3 270M reach 78,945, and published
+    /// number in families whose states exceed it: those of Gemma 3 270M at 4 bits reach 78,945, and published
     /// reports find more in larger ones (transformers, issue 36822 and pull request 37226, which scales
     /// in the same way). It is a power of two, so that nothing is rounded, and no mixture may have it,
     /// since a runner adds what experts return.
