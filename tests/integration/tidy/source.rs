@@ -17,8 +17,10 @@ pub fn files(folder: &str, endings: &[&str]) -> BTreeMap<String, String> {
         for entry in entries {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let is_made = ["target", "reports", ".git", ".build", ".build-stub"];
-            if path.is_dir() && !is_made.contains(&name.as_str()) {
+            // Swift's builds are `.build`, `.build-stub` and so on.
+            let is_made = ["target", "reports", ".git"].contains(&name.as_str())
+                || name.starts_with(".build");
+            if path.is_dir() && !is_made {
                 open.push(path);
             } else if path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending)) {
                 let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
